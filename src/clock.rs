@@ -1,0 +1,57 @@
+//! The time that Menshen itself keeps, which a test can move.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The system's clock plus an offset that clones share.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    offset_ms: Arc<AtomicI64>,
+}
+
+impl Clock {
+    /// Returns a clock that shows the system's time.
+    pub fn system() -> Self {
+        Self::default()
+    }
+
+    /// Returns milliseconds since the Unix epoch.
+    pub fn unix_ms(&self) -> u64 {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one place that reads it"
+        )]
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
+        let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        let moved = now.saturating_add(self.offset_ms.load(Ordering::Relaxed));
+        u64::try_from(moved).unwrap_or(0)
+    }
+
+    /// Returns whole seconds since the Unix epoch.
+    pub fn unix_secs(&self) -> u64 {
+        self.unix_ms() / 1000
+    }
+
+    /// Moves this clock and its clones forward.
+    pub fn advance(&self, by: Duration) {
+        let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        self.offset_ms.fetch_add(by, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_move_together() {
+        let clock = Clock::system();
+        let other = clock.clone();
+        let before = other.unix_secs();
+        clock.advance(Duration::from_secs(3600));
+        assert!(other.unix_secs() >= before + 3600);
+    }
+}
