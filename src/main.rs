@@ -1,2 +1,7 @@
-//! bin
-fn main() {}
+//! The program `menshen`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    menshen::cli::run()
+}

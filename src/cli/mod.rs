@@ -1,1 +1,119 @@
-//! Placeholder.
+//! The command line: the commands, their options and the exit codes.
+
+mod check;
+mod dev;
+mod keys;
+mod serve;
+mod signals;
+mod simulate;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Problems, load};
+use crate::simulator::SimulatedApp;
+
+const DEFAULT_FILE: &str = "conf/menshen.toml";
+
+/// A reverse proxy that logs WeChat users in, so that the backend behind it does not have to.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy.
+    Serve {
+        #[command(flatten)]
+        file: File,
+    },
+    /// Check the configuration and everything it names, and print every problem.
+    Check {
+        #[command(flatten)]
+        file: File,
+        /// Also ask WeChat, with a made-up code, whether each appid and secret is right.
+        #[arg(long)]
+        probe: bool,
+    },
+    /// Try it: simulator, store, a small backend and the proxy in one process, without a configuration.
+    Dev {
+        /// A backend of your own instead of the demonstration one, such as http://127.0.0.1:3000.
+        #[arg(long)]
+        upstream: Option<String>,
+        /// Where the proxy listens.
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        listen: SocketAddr,
+    },
+    /// Run the WeChat simulator alone.
+    Simulate {
+        /// Where it listens.
+        #[arg(long, default_value = "127.0.0.1:8600")]
+        listen: SocketAddr,
+        /// An app that it knows; may be given more than once.
+        #[arg(long = "app", value_name = "APPID:SECRET")]
+        apps: Vec<SimulatedApp>,
+    },
+    /// Make, list and retire signing keys.
+    Keys {
+        #[command(flatten)]
+        file: File,
+        #[command(subcommand)]
+        action: keys::Action,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct File {
+    /// The configuration file.
+    #[arg(short, long, default_value = DEFAULT_FILE, global = true)]
+    config: PathBuf,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    Failed,
+    Misconfigured,
+}
+
+/// Reads the command line and does what it says.
+pub fn run() -> ExitCode {
+    // clap prints its own errors and leaves with 2.
+    let outcome = match Arguments::parse().command {
+        Command::Serve { file } => serve::run(&file.config),
+        Command::Check { file, probe } => check::run(&file.config, probe),
+        Command::Dev { upstream, listen } => dev::run(upstream.as_deref(), listen),
+        Command::Simulate { listen, apps } => simulate::run(listen, apps),
+        Command::Keys { file, action } => keys::run(&file.config, &action),
+    };
+    match outcome {
+        Outcome::Done => ExitCode::SUCCESS,
+        Outcome::Failed => ExitCode::from(1),
+        Outcome::Misconfigured => ExitCode::from(2),
+    }
+}
+
+fn config(file: &std::path::Path) -> Result<Config, Problems> {
+    load(file, &|name| std::env::var(name).ok())
+}
+
+/// Prints a problem the way all of them are printed.
+fn complain(problem: &dyn std::fmt::Display) -> Outcome {
+    eprintln!("{problem}");
+    Outcome::Misconfigured
+}
+
+fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if threads > 0 {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build()
+}

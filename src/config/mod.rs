@@ -238,3 +238,39 @@ pub struct Log {
     /// The least severe level shown.
     pub level: tracing::Level,
 }
+
+impl Algorithm {
+    /// Every algorithm that can be configured.
+    pub const ALL: [Self; 4] = [Self::Es256, Self::EdDsa, Self::Rs256, Self::Hs256];
+
+    /// Returns the name used in the configuration and in tokens.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+            Self::Rs256 => "RS256",
+            Self::Hs256 => "HS256",
+        }
+    }
+
+    /// Finds an algorithm by its exact name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
+    }
+}
+
+impl Default for InjectedNames {
+    fn default() -> Self {
+        Self {
+            openid: HeaderName::from_static("x-wx-openid"),
+            appid: HeaderName::from_static("x-wx-appid"),
+            unionid: HeaderName::from_static("x-wx-unionid"),
+            source: HeaderName::from_static("x-wx-source"),
+            env: HeaderName::from_static("x-wx-env"),
+            client_address: HeaderName::from_static("x-original-forwarded-for"),
+            app: HeaderName::from_static("x-menshen-app"),
+            session: HeaderName::from_static("x-menshen-session"),
+            assertion: HeaderName::from_static("x-menshen-assertion"),
+        }
+    }
+}

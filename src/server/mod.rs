@@ -1,1 +1,21 @@
-//! Placeholder.
+//! The wire: listeners, pingora's phases in call order, replies and upstreams; the only folder that knows pingora.
+
+mod access_log;
+mod body;
+mod connection;
+mod exchange;
+mod failure;
+mod gate;
+mod listen;
+mod own;
+mod phases;
+mod reply;
+mod run;
+mod tls;
+mod upstreams;
+
+pub use gate::Gate;
+pub use listen::{BindError, Listening};
+pub use run::run;
+pub use tls::{TlsError, server_config};
+pub use upstreams::Upstreams;

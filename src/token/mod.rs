@@ -1,1 +1,19 @@
-//! Placeholder.
+//! The JWT: the keys that sign it, how it is issued, and the one place where it is verified.
+
+mod assertion;
+mod cache;
+mod claims;
+mod issue;
+mod key_files;
+mod keys;
+mod raw;
+mod verify;
+
+pub use assertion::Assertions;
+pub use cache::Tokens;
+pub use claims::Claims;
+pub use issue::{IssueError, Issued, Issuer};
+pub use key_files::{KeyFile, KeyFileError, list, load_or_make, make, retire, verify_files};
+pub use keys::{KeyRing, SigningKey};
+pub use raw::RawToken;
+pub use verify::{TokenError, Verified, Verifier};

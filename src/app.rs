@@ -1,0 +1,156 @@
+//! Constructs the parts and hands them to each other; nothing else does.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::login::Logins;
+use crate::request::{Identities, Requests};
+use crate::server::{self, BindError, Gate, Listening, TlsError, Upstreams};
+use crate::session::{Lifetimes, OpenError, Store};
+use crate::token::{Assertions, Issuer, KeyFileError, KeyRing, Tokens, Verifier, load_or_make};
+use crate::wechat::{Client, ClientError};
+
+/// Why Menshen could not start; each is one sentence for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port is in use, or an address is not this machine's.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The signing keys cannot be read or made.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// The session store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The HTTP client cannot be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// An app's name or appid cannot be a header's value.
+    #[error("an app's name or appid cannot be a header's value")]
+    Header(#[from] http::header::InvalidHeaderValue),
+    /// The public keys cannot be written as JSON.
+    #[error("the public keys cannot be published")]
+    Jwks(#[from] serde_json::Error),
+}
+
+/// A proxy that is ready to serve.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    listening: Listening,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    gate: Arc<Gate>,
+    store: Store,
+}
+
+impl App {
+    /// Builds everything that `config` asks for. Call it inside the runtime that will serve.
+    pub fn build(config: Config, clock: &Clock) -> Result<Self, StartError> {
+        install_crypto();
+        // What can fail without leaving anything behind goes first.
+        let listening = Listening::bind(&config.server.listen)?;
+        let tls = config
+            .server
+            .tls
+            .as_ref()
+            .map(server::server_config)
+            .transpose()?;
+        let wechat = Client::new(&config.wechat)?;
+        let keys = Arc::new(load_or_make(
+            &config.token.keys_dir,
+            config.token.algorithm,
+            clock,
+        )?);
+        let store = Store::open(
+            &config.session.path,
+            config.session.seal_key.clone(),
+            Lifetimes {
+                session_ttl: config.session.ttl,
+                refresh_grace: config.session.refresh_grace,
+                token_ttl: config.token.ttl,
+            },
+            clock.clone(),
+        )?;
+        let gate = gate(&config, &keys, wechat, store.clone(), clock)?;
+        Ok(Self {
+            config,
+            listening,
+            tls,
+            gate: Arc::new(gate),
+            store,
+        })
+    }
+
+    /// Returns the addresses it listens on.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listening.addresses()
+    }
+
+    /// Serves until `stop` resolves and what is in flight has finished.
+    pub async fn serve(self, stop: impl Future<Output = ()>) {
+        server::run(
+            self.listening,
+            self.tls,
+            self.gate,
+            &self.config.server,
+            stop,
+        )
+        .await;
+        self.store.close().await;
+    }
+}
+
+/// Chooses the crypto provider for every TLS connection, in and out.
+pub fn install_crypto() {
+    // It fails only when one is installed already, which then is this one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+fn gate(
+    config: &Config,
+    keys: &Arc<KeyRing>,
+    wechat: Client,
+    store: Store,
+    clock: &Clock,
+) -> Result<Gate, StartError> {
+    let token = &config.token;
+    let verifier = Verifier::new(keys, &token.issuer, &config.apps, clock.clone());
+    let tokens = Arc::new(Tokens::new(
+        verifier,
+        config.cache.max_tokens,
+        token.ttl,
+        clock.clone(),
+    ));
+    let issuer = Issuer::new(
+        Arc::clone(keys),
+        token.issuer.clone(),
+        token.ttl,
+        clock.clone(),
+    );
+    let assertions = config.headers.assertion.then(|| {
+        Assertions::new(
+            Arc::clone(keys),
+            token.issuer.clone(),
+            &config.apps,
+            clock.clone(),
+        )
+    });
+    Ok(Gate {
+        requests: Requests::new(config, tokens, store.revoked().clone()),
+        logins: Logins::new(config.apps.clone(), wechat, store, issuer, clock.clone()),
+        identities: Identities::new(&config.headers, &config.apps)?,
+        assertions,
+        upstreams: Upstreams::new(&config.upstreams),
+        jwks: Bytes::from(serde_json::to_vec(&keys.jwks())?),
+        trusted_proxies: config.server.trusted_proxies.clone(),
+        client_timeout: config.server.client_timeout,
+    })
+}

@@ -1,0 +1,57 @@
+//! `menshen check`: does the start-up checks without starting.
+
+use std::path::Path;
+
+use super::{Outcome, complain, config, runtime};
+use crate::app::install_crypto;
+use crate::config::Config;
+use crate::server::server_config;
+use crate::token::verify_files;
+use crate::wechat::{Client, Verdict};
+
+/// Checks the file and everything it names; with `probe`, also the credentials of every app.
+pub(super) fn run(file: &Path, probe: bool) -> Outcome {
+    install_crypto();
+    let config = match config(file) {
+        Ok(config) => config,
+        Err(problems) => return complain(&problems),
+    };
+    let mut outcome = Outcome::Done;
+    if let Some(Err(error)) = config.server.tls.as_ref().map(server_config) {
+        outcome = complain(&error);
+    }
+    if let Err(error) = verify_files(&config.token.keys_dir) {
+        outcome = complain(&error);
+    }
+    if outcome == Outcome::Done {
+        println!("{}: no problems", file.display());
+    }
+    if probe && ask(&config) == Outcome::Misconfigured {
+        outcome = Outcome::Misconfigured;
+    }
+    outcome
+}
+
+fn ask(config: &Config) -> Outcome {
+    let (client, runtime) = match (Client::new(&config.wechat), runtime(1)) {
+        (Ok(client), Ok(runtime)) => (client, runtime),
+        (Err(error), _) => return complain(&error),
+        (_, Err(error)) => return complain(&error),
+    };
+    let mut outcome = Outcome::Done;
+    for app in &config.apps {
+        match runtime.block_on(client.probe(app)) {
+            Verdict::Right => println!("app {}: appid and secret are right", app.name),
+            Verdict::Wrong { errcode, advice } => {
+                outcome = complain(&format_args!(
+                    "app {}: WeChat answered errcode {errcode}: {advice}",
+                    app.name
+                ));
+            }
+            Verdict::Unknown(error) => {
+                outcome = complain(&format_args!("app {}: cannot tell: {error}", app.name));
+            }
+        }
+    }
+    outcome
+}

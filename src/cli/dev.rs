@@ -1,0 +1,165 @@
+//! `menshen dev`: everything in one process, to try it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use http::Uri;
+use tokio::sync::watch;
+
+use super::{Outcome, complain, runtime, signals};
+use crate::app::App;
+use crate::clock::Clock;
+use crate::config::{Config, parse};
+use crate::secret::Secret;
+use crate::server::{BindError, Listening};
+use crate::simulator::{SimulatedApp, Simulator};
+use crate::{demo, log};
+
+const APPID: &str = "wx00000000000000aa";
+const SECRET_ENV: &str = "MENSHEN_DEV_SECRET";
+
+/// Runs simulator, backend and proxy until a signal stops them.
+pub(super) fn run(upstream: Option<&str>, listen: SocketAddr) -> Outcome {
+    let upstream = match upstream.map(server_of).transpose() {
+        Ok(upstream) => upstream,
+        Err(problem) => return complain(&problem),
+    };
+    let (runtime, folder) = match (runtime(0), tempfile::tempdir()) {
+        (Ok(runtime), Ok(folder)) => (runtime, folder),
+        (Err(error), _) | (_, Err(error)) => {
+            eprintln!("{error}");
+            return Outcome::Failed;
+        }
+    };
+    runtime.block_on(async {
+        let parts = match bind(upstream) {
+            Ok(parts) => parts,
+            Err(error) => return complain(&error),
+        };
+        let secret = format!("{:032x}", fastrand::u128(..));
+        let config = match parts.config(listen, folder.path(), &secret) {
+            Ok(config) => config,
+            Err(problem) => return complain(&problem),
+        };
+        log::start(&config.log);
+        let app = match App::build(config, &Clock::system()) {
+            Ok(app) => app,
+            Err(error) => return complain(&error),
+        };
+        let proxy = app.addresses().first().copied().unwrap_or(listen);
+        println!("{}", what_to_try(proxy, parts.simulator.1));
+        serve(app, parts, secret).await;
+        Outcome::Done
+    })
+}
+
+/// The listeners beside the proxy's, each with its address.
+struct Parts {
+    simulator: (tokio::net::TcpListener, SocketAddr),
+    backend: Option<tokio::net::TcpListener>,
+    upstream: String,
+}
+
+fn bind(upstream: Option<String>) -> Result<Parts, BindError> {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let address = |listener: &tokio::net::TcpListener| listener.local_addr().unwrap_or(any);
+    let simulator = Listening::bind_one(any)?;
+    let backend = match upstream {
+        Some(_) => None,
+        None => Some(Listening::bind_one(any)?),
+    };
+    let upstream = upstream.unwrap_or_else(|| backend.as_ref().map_or(any, address).to_string());
+    Ok(Parts {
+        simulator: (simulator, any),
+        backend,
+        upstream,
+    }
+    .with_address())
+}
+
+impl Parts {
+    fn with_address(mut self) -> Self {
+        if let Ok(address) = self.simulator.0.local_addr() {
+            self.simulator.1 = address;
+        }
+        self
+    }
+
+    fn config(
+        &self,
+        listen: SocketAddr,
+        folder: &std::path::Path,
+        secret: &str,
+    ) -> Result<Config, String> {
+        let folder = folder.display();
+        let (simulator, upstream) = (self.simulator.1, &self.upstream);
+        let text = format!(
+            r#"
+[server]
+listen = ["{listen}"]
+drain = "2s"
+[wechat]
+api_base = "http://{simulator}"
+[[app]]
+name = "demo"
+kind = "mini_program"
+appid = "{APPID}"
+secret_env = "{SECRET_ENV}"
+[token]
+keys_dir = '{folder}/keys'
+[session]
+path = '{folder}/data'
+[[upstream]]
+name = "backend"
+servers = ["{upstream}"]
+[[route]]
+path = "/"
+upstream = "backend"
+"#
+        );
+        let env = |name: &str| (name == SECRET_ENV).then(|| secret.to_owned());
+        parse(&text, "menshen dev", &env).map_err(|problems| problems.to_string())
+    }
+}
+
+async fn serve(app: App, parts: Parts, secret: String) {
+    let (stopping, stopped) = watch::channel(false);
+    let wait = |mut stopped: watch::Receiver<bool>| async move {
+        let _ = stopped.wait_for(|&stop| stop).await;
+    };
+    let simulated = SimulatedApp {
+        appid: APPID.to_owned(),
+        secret: Secret::new(secret),
+        open_platform: Some("open-platform".to_owned()),
+    };
+    let simulator = Simulator::new(vec![simulated], Clock::system());
+    let simulator = tokio::spawn(simulator.serve(parts.simulator.0, wait(stopped.clone())));
+    let backend = parts
+        .backend
+        .map(|listener| tokio::spawn(demo::serve(listener, wait(stopped))));
+    app.serve(signals::stop()).await;
+    let _ = stopping.send(true);
+    let _ = simulator.await;
+    if let Some(backend) = backend {
+        let _ = backend.await;
+    }
+}
+
+/// Returns the `host:port` of a URL such as `http://127.0.0.1:3000`.
+fn server_of(url: &str) -> Result<String, String> {
+    let wrong = || format!("--upstream: must be a URL such as http://127.0.0.1:3000, not {url:?}");
+    let uri: Uri = url.parse().map_err(|_| wrong())?;
+    let plain = uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/");
+    let host = uri.host().filter(|_| plain).ok_or_else(wrong)?;
+    Ok(format!("{host}:{}", uri.port_u16().unwrap_or(80)))
+}
+
+fn what_to_try(proxy: SocketAddr, simulator: SocketAddr) -> String {
+    format!(
+        r#"Menshen listens on http://{proxy} (WeChat is simulated on http://{simulator}). Paste these:
+
+CODE=$(curl -s http://{simulator}/_sim/login -d '{{"appid":"{APPID}","user":"alice"}}' | sed 's/.*"code":"\([^"]*\)".*/\1/')
+TOKEN=$(curl -s http://{proxy}/_auth/login -d "{{\"code\":\"$CODE\"}}" | sed 's/.*"token":"\([^"]*\)".*/\1/')
+curl -s http://{proxy}/hello -H "Authorization: Bearer $TOKEN"
+"#
+    )
+}

@@ -1,0 +1,36 @@
+//! `menshen serve`: runs the proxy.
+
+use std::path::Path;
+
+use super::{Outcome, complain, config, runtime, signals};
+use crate::app::App;
+use crate::clock::Clock;
+use crate::log;
+
+/// Runs the proxy until a signal stops it.
+pub(super) fn run(file: &Path) -> Outcome {
+    let config = match config(file) {
+        Ok(config) => config,
+        Err(problems) => return complain(&problems),
+    };
+    log::start(&config.log);
+    let runtime = match runtime(config.server.threads) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("the runtime cannot be started: {error}");
+            return Outcome::Failed;
+        }
+    };
+    runtime.block_on(async {
+        match App::build(config, &Clock::system()) {
+            Ok(app) => {
+                for address in app.addresses() {
+                    tracing::info!(%address, "listening");
+                }
+                app.serve(signals::stop()).await;
+                Outcome::Done
+            }
+            Err(error) => complain(&error),
+        }
+    })
+}

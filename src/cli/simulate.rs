@@ -1,0 +1,40 @@
+//! `menshen simulate`: runs the WeChat simulator alone.
+
+use std::net::SocketAddr;
+
+use super::{Outcome, complain, runtime, signals};
+use crate::clock::Clock;
+use crate::server::Listening;
+use crate::simulator::{SimulatedApp, Simulator};
+
+/// Runs the simulator until a signal stops it.
+pub(super) fn run(listen: SocketAddr, apps: Vec<SimulatedApp>) -> Outcome {
+    if apps.is_empty() {
+        return complain(&"at least one --app APPID:SECRET is needed");
+    }
+    let runtime = match runtime(0) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("the runtime cannot be started: {error}");
+            return Outcome::Failed;
+        }
+    };
+    runtime.block_on(async {
+        let listener = match Listening::bind_one(listen) {
+            Ok(listener) => listener,
+            Err(error) => return complain(&error),
+        };
+        match listener.local_addr() {
+            Ok(address) => println!("the WeChat simulator listens on http://{address}"),
+            Err(error) => tracing::warn!(%error, "the address is not known"),
+        }
+        let simulator = Simulator::new(apps, Clock::system());
+        match simulator.serve(listener, signals::stop()).await {
+            Ok(()) => Outcome::Done,
+            Err(error) => {
+                eprintln!("{error}");
+                Outcome::Failed
+            }
+        }
+    })
+}

@@ -1,0 +1,83 @@
+//! Chooses the app of a login.
+
+use crate::config::App;
+use crate::request::Denial;
+
+const MINI_PROGRAM_REFERER: &str = "https://servicewechat.com/";
+
+/// Returns the index of the app a client means: the one it names, or the only one that is possible.
+///
+/// `allowed` holds the apps of the route; a `Referer` is easily forged, so it only ever chooses among those.
+pub(super) fn choose(
+    apps: &[App],
+    allowed: Option<&[usize]>,
+    named: Option<&str>,
+    referer: Option<&str>,
+) -> Result<usize, Denial> {
+    let may = |index: usize| allowed.is_none_or(|allowed| allowed.contains(&index));
+    if let Some(name) = named {
+        let index = apps
+            .iter()
+            .position(|app| app.name == name)
+            .ok_or(Denial::AppUnknown)?;
+        return if may(index) {
+            Ok(index)
+        } else {
+            Err(Denial::AppNotAllowed)
+        };
+    }
+    let mut possible = (0..apps.len()).filter(|&index| may(index));
+    if let (Some(only), None) = (possible.next(), possible.next()) {
+        return Ok(only);
+    }
+    let appid = referer
+        .and_then(|referer| referer.strip_prefix(MINI_PROGRAM_REFERER))
+        .and_then(|rest| rest.split('/').next());
+    apps.iter()
+        .position(|app| Some(app.appid.as_str()) == appid)
+        .filter(|&index| may(index))
+        .ok_or(Denial::AppAmbiguous)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    fn apps(count: usize) -> Vec<App> {
+        (0..count)
+            .map(|n| App {
+                name: format!("app{n}"),
+                appid: format!("wx{n}"),
+                secret: Secret::new("s"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_named_app_wins_and_must_exist_and_be_allowed() {
+        assert_eq!(choose(&apps(2), None, Some("app1"), None), Ok(1));
+        assert_eq!(choose(&apps(2), None, Some("x"), None), Err(Denial::AppUnknown));
+        assert_eq!(
+            choose(&apps(2), Some(&[0]), Some("app1"), None),
+            Err(Denial::AppNotAllowed)
+        );
+    }
+
+    #[test]
+    fn the_only_possible_app_needs_no_name() {
+        assert_eq!(choose(&apps(1), None, None, None), Ok(0));
+        assert_eq!(choose(&apps(3), Some(&[2]), None, None), Ok(2));
+    }
+
+    #[test]
+    fn the_referer_of_a_mini_program_names_its_app() {
+        let referer = Some("https://servicewechat.com/wx1/0/page-frame.html");
+        assert_eq!(choose(&apps(2), None, None, referer), Ok(1));
+        assert_eq!(choose(&apps(3), Some(&[0, 2]), None, referer), Err(Denial::AppAmbiguous));
+        for other in ["https://evil.example/wx1/0/", "https://servicewechat.com/wx9/", "wx1"] {
+            assert_eq!(choose(&apps(2), None, None, Some(other)), Err(Denial::AppAmbiguous));
+        }
+        assert_eq!(choose(&apps(2), None, None, None), Err(Denial::AppAmbiguous));
+    }
+}

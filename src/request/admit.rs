@@ -1,0 +1,255 @@
+//! Admits a message: refuses what two parties could read in two ways before anything is decided on it.
+
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Version};
+
+use super::{Denial, NormalPath};
+
+/// What a request says, before anybody has checked it.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The request target as it was sent.
+    pub target: &'a [u8],
+    /// The authority that HTTP/2 sends apart from the target.
+    pub authority: Option<&'a str>,
+    /// The protocol version.
+    pub version: Version,
+    /// The header section.
+    pub headers: &'a HeaderMap,
+}
+
+/// A message that has one reading.
+#[derive(Clone, Debug)]
+pub struct Admitted<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The host without port, lower-case where the client sent it so; empty when there is none.
+    pub host: &'a str,
+    /// The path in normal form.
+    pub path: NormalPath<'a>,
+    /// What follows the question mark.
+    pub query: Option<&'a str>,
+    /// The header section.
+    pub headers: &'a HeaderMap,
+}
+
+/// Checks a message's framing, host and target.
+pub fn admit<'a>(message: &Message<'a>, max_header_bytes: usize) -> Result<Admitted<'a>, Denial> {
+    let headers = message.headers;
+    if header_bytes(message) > max_header_bytes {
+        return Err(Denial::HeadersTooLarge);
+    }
+    if matches!(*message.method, Method::CONNECT | Method::TRACE) {
+        // TRACE would show a client the headers that are meant for the backend.
+        return Err(Denial::MethodNotAllowed(Vec::new()));
+    }
+    if headers.get_all(AUTHORIZATION).iter().count() > 1 {
+        return Err(Denial::TokenAmbiguous);
+    }
+    check_framing(headers)?;
+    let (target_authority, target) = split_target(message.target)?;
+    let authority = one_authority(message, target_authority)?;
+    let (path, query) = match target.iter().position(|&b| b == b'?') {
+        Some(at) => {
+            let (path, query) = target.split_at(at);
+            (path, query.get(1..))
+        }
+        None => (target, None),
+    };
+    Ok(Admitted {
+        method: message.method,
+        host: host_of(authority)?,
+        path: NormalPath::parse(path)?,
+        query: query.map(checked_query).transpose()?,
+        headers,
+    })
+}
+
+fn header_bytes(message: &Message<'_>) -> usize {
+    // Four bytes a line for the colon, the space and the line's end.
+    let lines: usize = message
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    lines + message.target.len()
+}
+
+fn check_framing(headers: &HeaderMap) -> Result<(), Denial> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    if let Some(length) = lengths.next() {
+        let plain = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+        if !plain || lengths.next().is_some() {
+            return Err(Denial::BadRequest("The Content-Length is not one number."));
+        }
+        if headers.contains_key(TRANSFER_ENCODING) {
+            return Err(Denial::BadRequest(
+                "Content-Length and Transfer-Encoding exclude each other.",
+            ));
+        }
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if !chunked || codings.next().is_some() {
+            return Err(Denial::BadRequest(
+                "The only Transfer-Encoding understood is chunked.",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Takes the absolute form of a target apart.
+fn split_target(target: &[u8]) -> Result<(Option<&str>, &[u8]), Denial> {
+    const WRONG: Denial = Denial::BadRequest("The request target is not a path.");
+    if target.starts_with(b"/") {
+        return Ok((None, target));
+    }
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| strip_prefix_ignoring_case(target, scheme.as_bytes()))
+        .ok_or(WRONG)?;
+    let at = rest
+        .iter()
+        .position(|b| matches!(b, b'/' | b'?'))
+        .unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(at);
+    let authority = std::str::from_utf8(authority).map_err(|_| WRONG)?;
+    match path.first() {
+        Some(b'/') => Ok((Some(authority), path)),
+        // Somebody would have to invent the path.
+        _ => Err(WRONG),
+    }
+}
+
+fn strip_prefix_ignoring_case<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let (head, rest) = text.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+fn one_authority<'a>(
+    message: &Message<'a>,
+    target_authority: Option<&'a str>,
+) -> Result<&'a str, Denial> {
+    let mut hosts = message.headers.get_all(HOST).iter();
+    let host = hosts
+        .next()
+        .map(|value| {
+            value
+                .to_str()
+                .map_err(|_| Denial::BadRequest("The Host is not a host name."))
+        })
+        .transpose()?;
+    if hosts.next().is_some() {
+        return Err(Denial::BadRequest("There is more than one Host."));
+    }
+    let mut said = [target_authority, message.authority, host]
+        .into_iter()
+        .flatten();
+    match said.next() {
+        Some(first) if said.all(|other| other.eq_ignore_ascii_case(first)) => Ok(first),
+        Some(_) => Err(Denial::BadRequest("The target and the Host disagree.")),
+        None if message.version == Version::HTTP_10 => Ok(""),
+        None => Err(Denial::BadRequest("There is no Host.")),
+    }
+}
+
+fn host_of(authority: &str) -> Result<&str, Denial> {
+    const WRONG: Denial = Denial::BadRequest("The Host is not a host name.");
+    if authority.is_empty() {
+        return Ok("");
+    }
+    let (host, port) = if authority.starts_with('[') {
+        let end = authority.find(']').ok_or(WRONG)?;
+        authority.split_at_checked(end + 1).ok_or(WRONG)?
+    } else {
+        match authority.find(':') {
+            Some(at) => authority.split_at_checked(at).ok_or(WRONG)?,
+            None => (authority, ""),
+        }
+    };
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    let in_brackets = |b: u8| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'[' | b']');
+    let named = host.bytes().all(allowed);
+    let literal = host.starts_with('[') && host.bytes().all(in_brackets);
+    let port_ok = match port.strip_prefix(':') {
+        Some(digits) => digits.bytes().all(|b| b.is_ascii_digit()),
+        None => port.is_empty(),
+    };
+    if host.is_empty() || !(named || literal) || !port_ok {
+        return Err(WRONG);
+    }
+    Ok(host.strip_suffix('.').unwrap_or(host))
+}
+
+fn checked_query(query: &[u8]) -> Result<&str, Denial> {
+    let clean = query.iter().all(|&b| b > 0x20 && b != 0x7f && b != b'#');
+    std::str::from_utf8(query)
+        .ok()
+        .filter(|_| clean)
+        .ok_or(Denial::BadRequest("The query holds characters that must be escaped."))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn said(target: &str, headers: &[(&'static str, &str)]) -> Result<(String, String), Denial> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        admit(
+            &Message {
+                method: &Method::GET,
+                target: target.as_bytes(),
+                authority: None,
+                version: Version::HTTP_11,
+                headers: &map,
+            },
+            1000,
+        )
+        .map(|a| (a.host.to_owned(), a.path.as_str().to_owned()))
+    }
+
+    #[test]
+    fn one_host_and_one_path_come_out() {
+        let ok = |target: &str, host: &str| said(target, &[("host", host)]).unwrap();
+        assert_eq!(ok("/a?b", "Shop.example:8080"), ("Shop.example".into(), "/a".into()));
+        assert_eq!(ok("/", "[::1]:80"), ("[::1]".into(), "/".into()));
+        assert_eq!(ok("http://h.example/x", "h.example"), ("h.example".into(), "/x".into()));
+        assert_eq!(ok("/", "h.example."), ("h.example".into(), "/".into()));
+    }
+
+    #[test]
+    fn odd_messages_are_refused() {
+        let host = ("host", "h");
+        for (target, headers, code) in [
+            ("/", vec![], "bad_request"),
+            ("/", vec![host, host], "bad_request"),
+            ("/", vec![("host", "a b")], "bad_request"),
+            ("/", vec![("host", "user@h")], "bad_request"),
+            ("/", vec![("host", "h:80:80")], "bad_request"),
+            ("http://other/", vec![host], "bad_request"),
+            ("http://h", vec![host], "bad_request"),
+            ("*", vec![host], "bad_request"),
+            ("/?a b", vec![host], "bad_request"),
+            ("/", vec![host, ("content-length", "+1")], "bad_request"),
+            ("/", vec![host, ("content-length", "1"), ("content-length", "1")], "bad_request"),
+            ("/", vec![host, ("content-length", "1"), ("transfer-encoding", "chunked")], "bad_request"),
+            ("/", vec![host, ("transfer-encoding", "gzip, chunked")], "bad_request"),
+            ("/", vec![host, ("authorization", "Bearer a"), ("authorization", "Bearer a")], "token_ambiguous"),
+            ("/a/../b", vec![host], "path_ambiguous"),
+        ] {
+            let denial = said(target, &headers).unwrap_err();
+            assert_eq!(denial.code(), code, "{target} {headers:?}");
+        }
+        let long = "x".repeat(1000);
+        assert_eq!(said("/", &[host, ("x", &long)]), Err(Denial::HeadersTooLarge));
+    }
+}

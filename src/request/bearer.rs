@@ -1,0 +1,133 @@
+//! Finds the one credential of a request.
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use super::Denial;
+use super::names::{APP, CODE};
+
+/// What a client identifies itself with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential<'a> {
+    /// A token of ours, not yet verified.
+    Token(&'a str),
+    /// A login on the first request.
+    Code {
+        /// The code from `wx.login`, not yet checked.
+        code: &'a str,
+        /// The app's name, where the client gave one.
+        app: Option<&'a str>,
+    },
+    /// Nothing.
+    None,
+}
+
+/// Returns the credential of a request; two are an error, not a choice.
+pub fn credential(headers: &HeaderMap) -> Result<Credential<'_>, Denial> {
+    let token = bearer(headers)?;
+    let code = one(headers, CODE)?;
+    match (token, code) {
+        (Some(_), Some(_)) => Err(Denial::TokenAmbiguous),
+        (Some(token), None) => Ok(Credential::Token(token)),
+        (None, Some(code)) => Ok(Credential::Code {
+            code,
+            app: one(headers, APP)?,
+        }),
+        (None, None) => Ok(Credential::None),
+    }
+}
+
+/// Returns the token of `Authorization: Bearer`; other schemes are the backend's business.
+pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Denial> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(Denial::TokenAmbiguous);
+    }
+    let value = value.as_bytes();
+    let (scheme, token) = match value.iter().position(|b| matches!(b, b' ' | b'\t')) {
+        Some(at) => value.split_at(at),
+        None => (value, &[][..]),
+    };
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Ok(None);
+    }
+    std::str::from_utf8(token)
+        .map(|token| Some(token.trim_matches([' ', '\t'])))
+        .map_err(|_| Denial::TokenInvalid("not text"))
+}
+
+fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Denial> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Denial::TokenAmbiguous);
+    }
+    first
+        .map(|value| {
+            value
+                .to_str()
+                .map_err(|_| Denial::BadRequest("A login header holds something else than text."))
+        })
+        .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn found(pairs: &[(&'static str, &str)]) -> Result<String, &'static str> {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        credential(&map)
+            .map(|c| format!("{c:?}"))
+            .map_err(|d| d.code())
+    }
+
+    #[test]
+    fn one_credential_is_found() {
+        assert_eq!(found(&[]).unwrap(), "None");
+        assert_eq!(found(&[("authorization", "Basic eA==")]).unwrap(), "None");
+        for value in ["Bearer abc", "bearer  abc ", "BEARER\tabc"] {
+            assert_eq!(
+                found(&[("authorization", value)]).unwrap(),
+                "Token(\"abc\")",
+                "{value:?}"
+            );
+        }
+        assert_eq!(found(&[("authorization", "Bearer")]).unwrap(), "Token(\"\")");
+        assert_eq!(
+            found(&[("x-wx-code", "0abc"), ("x-menshen-app", "shop")]).unwrap(),
+            "Code { code: \"0abc\", app: Some(\"shop\") }"
+        );
+    }
+
+    #[test]
+    fn two_credentials_are_refused() {
+        for pairs in [
+            [("authorization", "Bearer a"), ("authorization", "Basic b")],
+            [("authorization", "Bearer a"), ("x-wx-code", "0abc")],
+            [("x-wx-code", "0abc"), ("x-wx-code", "0abc")],
+        ] {
+            assert_eq!(found(&pairs), Err("token_ambiguous"), "{pairs:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_authorization_never_panics(bytes in proptest::collection::vec(0x20_u8..=0xff, 0..80)) {
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                let mut map = HeaderMap::new();
+                map.insert(AUTHORIZATION, value);
+                let _ = credential(&map);
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Who sent the request: the client's address, and what a trusted proxy in front says about it.
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use ipnet::IpNet;
+
+/// The connection a request came on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The other end's address; `None` when the system could not tell.
+    pub peer: Option<IpAddr>,
+    /// Whether it is encrypted.
+    pub tls: bool,
+}
+
+/// What is forwarded about the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The right-most address that is not a trusted proxy's.
+    pub address: Option<IpAddr>,
+    /// The value of `X-Forwarded-For`.
+    pub forwarded_for: String,
+    /// `http` or `https`.
+    pub proto: &'static str,
+    /// The host that the client asked for, when a trusted proxy says so.
+    pub host: Option<String>,
+    /// Whether the peer is a trusted proxy.
+    pub trusted: bool,
+}
+
+/// Reads `X-Forwarded-*`, which count only when `trusted` holds the peer.
+pub fn client(connection: &Connection, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    let peer = connection.peer.map(|address| address.to_canonical());
+    let own_proto = if connection.tls { "https" } else { "http" };
+    let Some(peer) = peer.filter(is_trusted) else {
+        return Client {
+            address: peer,
+            forwarded_for: peer.map(|address| address.to_string()).unwrap_or_default(),
+            proto: own_proto,
+            host: None,
+            trusted: false,
+        };
+    };
+    let hops = hops(headers);
+    let mut address = peer;
+    let mut believed = hops.len();
+    for (at, hop) in hops.iter().enumerate().rev() {
+        // What stands left of something unreadable is anybody's word.
+        let Some(hop) = hop else { break };
+        believed = at;
+        address = *hop;
+        if !is_trusted(hop) {
+            break;
+        }
+    }
+    let mut forwarded_for = String::new();
+    for hop in hops.iter().skip(believed).flatten() {
+        forwarded_for.push_str(&hop.to_string());
+        forwarded_for.push_str(", ");
+    }
+    forwarded_for.push_str(&peer.to_string());
+    let proto = match last(headers, "x-forwarded-proto") {
+        Some("https") => "https",
+        Some("http") => "http",
+        _ => own_proto,
+    };
+    Client {
+        address: Some(address),
+        forwarded_for,
+        proto,
+        host: last(headers, "x-forwarded-host").map(str::to_owned),
+        trusted: true,
+    }
+}
+
+/// Returns the addresses of all `X-Forwarded-For` lines in order; `None` is one that cannot be read.
+fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|&b| b == b','))
+        .map(|hop| {
+            let text = std::str::from_utf8(hop).ok()?.trim();
+            text.parse::<IpAddr>().ok().map(|hop| hop.to_canonical())
+        })
+        .collect()
+}
+
+fn last<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let line = headers.get_all(name).iter().next_back()?;
+    line.to_str().ok()?.rsplit(',').next().map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn seen(peer: &str, trusted: &[&str], headers: &[(&'static str, &str)]) -> Client {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        let connection = Connection {
+            peer: Some(peer.parse().unwrap()),
+            tls: false,
+        };
+        client(&connection, &map, &trusted)
+    }
+
+    #[test]
+    fn nobody_is_believed_by_default() {
+        let client = seen(
+            "192.0.2.1",
+            &[],
+            &[
+                ("x-forwarded-for", "203.0.113.9"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "evil"),
+            ],
+        );
+        assert_eq!(client.address, Some("192.0.2.1".parse().unwrap()));
+        assert_eq!(client.forwarded_for, "192.0.2.1");
+        assert_eq!((client.proto, client.host), ("http", None));
+    }
+
+    #[test]
+    fn the_right_most_untrusted_hop_is_the_client() {
+        let client = seen(
+            "10.0.0.2",
+            &["10.0.0.0/8"],
+            &[
+                ("x-forwarded-for", "6.6.6.6, 203.0.113.9"),
+                ("x-forwarded-for", "10.0.0.1"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "shop.example"),
+            ],
+        );
+        assert_eq!(client.address, Some("203.0.113.9".parse().unwrap()));
+        assert_eq!(client.forwarded_for, "203.0.113.9, 10.0.0.1, 10.0.0.2");
+        assert_eq!(client.proto, "https");
+        assert_eq!(client.host.as_deref(), Some("shop.example"));
+    }
+
+    #[test]
+    fn nothing_left_of_an_unreadable_hop_counts() {
+        let client = seen(
+            "10.0.0.2",
+            &["10.0.0.0/8"],
+            &[("x-forwarded-for", "6.6.6.6, unknown, 10.0.0.1")],
+        );
+        assert_eq!(client.address, Some("10.0.0.1".parse().unwrap()));
+        assert_eq!(client.forwarded_for, "10.0.0.1, 10.0.0.2");
+    }
+
+    #[test]
+    fn an_ipv4_peer_on_an_ipv6_socket_matches_an_ipv4_network() {
+        let client = seen("::ffff:10.0.0.2", &["10.0.0.0/8"], &[]);
+        assert!(client.trusted);
+    }
+}

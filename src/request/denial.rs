@@ -1,0 +1,280 @@
+//! Every refusal: what the client is told, and with which status.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use serde::Serialize;
+
+use crate::token::TokenError;
+
+/// WeChat's number for what went wrong.
+pub type Errcode = i64;
+
+/// Why an exchange was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// The message or its body is malformed; the text says how.
+    BadRequest(&'static str),
+    /// There is more than one credential.
+    TokenAmbiguous,
+    /// It is not clear which app is meant.
+    AppAmbiguous,
+    /// There is no app of that name.
+    AppUnknown,
+    /// A login without a code.
+    CodeMissing,
+    /// Two parties could read the path in two ways.
+    PathAmbiguous,
+    /// A protected route without a token.
+    TokenMissing,
+    /// The token is not one of ours; the text is for the log.
+    TokenInvalid(&'static str),
+    /// The token's time is over.
+    TokenExpired,
+    /// The session was ended.
+    SessionEnded,
+    /// The refresh token is not one of ours.
+    RefreshInvalid,
+    /// The refresh token was used before; its session is ended.
+    RefreshReused,
+    /// WeChat does not know the code.
+    CodeInvalid(Errcode),
+    /// WeChat has redeemed the code before.
+    CodeUsed(Errcode),
+    /// The token's app may not use this route.
+    AppNotAllowed,
+    /// WeChat has blocked the user.
+    UserBlocked(Errcode),
+    /// Nothing is served here.
+    RouteUnknown,
+    /// The method is not served here; these are.
+    MethodNotAllowed(Vec<Method>),
+    /// The body is over its limit.
+    BodyTooLarge,
+    /// The header section is over its limit.
+    HeadersTooLarge,
+    /// The client did not send its request in time.
+    RequestTimeout,
+    /// WeChat refuses our credentials or call.
+    WechatMisconfigured(Errcode),
+    /// WeChat's answer is not a valid one.
+    WechatError(Option<Errcode>),
+    /// No server of the upstream could be reached.
+    UpstreamUnreachable,
+    /// The upstream's answer is not a valid one.
+    UpstreamError,
+    /// WeChat is busy, over quota or out of reach; the code was not spent.
+    WechatBusy(Option<Errcode>, Duration),
+    /// The session store did not answer.
+    StoreUnavailable,
+    /// WeChat did not answer in time, and may have spent the code.
+    WechatTimeout,
+    /// The upstream did not answer in time.
+    UpstreamTimeout,
+    /// Something failed that is not the client's doing.
+    Internal,
+}
+
+/// How long a client should wait before it asks an unavailable store again.
+const STORE_RETRY: Duration = Duration::from_secs(5);
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: &'a str,
+    message: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errcode: Option<Errcode>,
+}
+
+impl Denial {
+    /// Returns the status, the stable code and the sentence that a client gets.
+    pub fn told(&self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::BadRequest(how) => (S::BAD_REQUEST, "bad_request", how),
+            Self::TokenAmbiguous => (
+                S::BAD_REQUEST,
+                "token_ambiguous",
+                "More than one credential was sent; send exactly one.",
+            ),
+            Self::AppAmbiguous => (
+                S::BAD_REQUEST,
+                "app_ambiguous",
+                "It is not clear which app is meant; name it.",
+            ),
+            Self::AppUnknown => (S::BAD_REQUEST, "app_unknown", "There is no app of this name."),
+            Self::CodeMissing => (
+                S::BAD_REQUEST,
+                "code_missing",
+                "The code from wx.login is missing.",
+            ),
+            Self::PathAmbiguous => (
+                S::BAD_REQUEST,
+                "path_ambiguous",
+                "The path could be read in more than one way.",
+            ),
+            Self::TokenMissing => (S::UNAUTHORIZED, "token_missing", "Log in first."),
+            Self::TokenInvalid(_) => (
+                S::UNAUTHORIZED,
+                "token_invalid",
+                "The token is not valid; log in again.",
+            ),
+            Self::TokenExpired => (
+                S::UNAUTHORIZED,
+                "token_expired",
+                "The token has expired; refresh it or log in again.",
+            ),
+            Self::SessionEnded => (
+                S::UNAUTHORIZED,
+                "session_ended",
+                "The session has ended; log in again.",
+            ),
+            Self::RefreshInvalid => (
+                S::UNAUTHORIZED,
+                "refresh_invalid",
+                "The refresh token is not valid; log in again.",
+            ),
+            Self::RefreshReused => (
+                S::UNAUTHORIZED,
+                "refresh_reused",
+                "The refresh token was used before, so the session was ended; log in again.",
+            ),
+            Self::CodeInvalid(_) => (
+                S::UNAUTHORIZED,
+                "code_invalid",
+                "WeChat does not accept the code; call wx.login again.",
+            ),
+            Self::CodeUsed(_) => (
+                S::UNAUTHORIZED,
+                "code_used",
+                "The code was used before; call wx.login again.",
+            ),
+            Self::AppNotAllowed => (
+                S::FORBIDDEN,
+                "app_not_allowed",
+                "This app may not use this route.",
+            ),
+            Self::UserBlocked(_) => (
+                S::FORBIDDEN,
+                "user_blocked",
+                "WeChat has blocked this user.",
+            ),
+            Self::RouteUnknown => (S::NOT_FOUND, "route_unknown", "There is nothing here."),
+            Self::MethodNotAllowed(_) => (
+                S::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "This method is not allowed here.",
+            ),
+            Self::BodyTooLarge => (
+                S::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "The request body is over the limit.",
+            ),
+            Self::HeadersTooLarge => (
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "headers_too_large",
+                "The request headers are over the limit.",
+            ),
+            Self::RequestTimeout => (
+                S::REQUEST_TIMEOUT,
+                "request_timeout",
+                "The request did not arrive in time.",
+            ),
+            Self::WechatMisconfigured(_) => (
+                S::BAD_GATEWAY,
+                "wechat_misconfigured",
+                "WeChat refuses this proxy's configuration; its operator must act.",
+            ),
+            Self::WechatError(_) => (
+                S::BAD_GATEWAY,
+                "wechat_error",
+                "WeChat gave no valid answer; call wx.login again.",
+            ),
+            Self::UpstreamUnreachable => (
+                S::BAD_GATEWAY,
+                "upstream_unreachable",
+                "The backend could not be reached.",
+            ),
+            Self::UpstreamError => (
+                S::BAD_GATEWAY,
+                "upstream_error",
+                "The backend gave no valid answer.",
+            ),
+            Self::WechatBusy(..) => (
+                S::SERVICE_UNAVAILABLE,
+                "wechat_busy",
+                "WeChat is busy; try again later.",
+            ),
+            Self::StoreUnavailable => (
+                S::SERVICE_UNAVAILABLE,
+                "store_unavailable",
+                "Sessions cannot be stored at the moment; try again later.",
+            ),
+            Self::WechatTimeout => (
+                S::GATEWAY_TIMEOUT,
+                "wechat_timeout",
+                "WeChat did not answer in time and the code may be spent; call wx.login again.",
+            ),
+            Self::UpstreamTimeout => (
+                S::GATEWAY_TIMEOUT,
+                "upstream_timeout",
+                "The backend did not answer in time.",
+            ),
+            Self::Internal => (
+                S::INTERNAL_SERVER_ERROR,
+                "internal_error",
+                "Something went wrong in the proxy.",
+            ),
+        }
+    }
+
+    /// Returns the stable code.
+    pub fn code(&self) -> &'static str {
+        self.told().1
+    }
+
+    /// Returns the whole seconds after which trying again makes sense.
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        if let Self::WechatBusy(_, after) = self {
+            return Some(after.as_secs().max(1));
+        }
+        (*self == Self::StoreUnavailable).then_some(STORE_RETRY.as_secs())
+    }
+
+    /// Returns WeChat's number, where WeChat gave one.
+    pub fn errcode(&self) -> Option<Errcode> {
+        if let Self::CodeInvalid(n)
+        | Self::CodeUsed(n)
+        | Self::UserBlocked(n)
+        | Self::WechatMisconfigured(n) = self
+        {
+            return Some(*n);
+        }
+        if let Self::WechatError(n) | Self::WechatBusy(n, _) = self {
+            return *n;
+        }
+        None
+    }
+
+    /// Returns the JSON that a client gets.
+    pub fn body(&self, request_id: &str) -> Vec<u8> {
+        let (_, error, message) = self.told();
+        let body = Body {
+            error,
+            message,
+            request_id,
+            errcode: self.errcode(),
+        };
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+}
+
+impl From<TokenError> for Denial {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Expired => Self::TokenExpired,
+            TokenError::Invalid(why) => Self::TokenInvalid(why),
+        }
+    }
+}

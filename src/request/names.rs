@@ -1,0 +1,140 @@
+//! The header names that are ours to set, in every spelling a backend might fold into them.
+
+use http::HeaderName;
+
+use crate::config::InjectedNames;
+
+/// Carries a code for a login on the first request.
+pub const CODE: &str = "x-wx-code";
+/// Names the app of such a login.
+pub const APP: &str = "x-menshen-app";
+
+/// Families of which every member is ours.
+const FAMILIES: [&str; 3] = ["x-wx-", "x-menshen-", "x-forwarded-"];
+
+/// Single names that backends take for the client, the request or the path.
+const SINGLE: [&str; 6] = [
+    "x-original-forwarded-for",
+    "x-request-id",
+    "x-real-ip",
+    "forwarded",
+    // Some frameworks route by these instead of the path that was decided on.
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// The names that a client never sets, folded.
+#[derive(Clone, Debug)]
+pub struct OwnedNames {
+    single: Vec<String>,
+    /// First bytes of all folded names: most headers are passed over by looking at one byte.
+    initials: [bool; 256],
+}
+
+impl OwnedNames {
+    /// Collects the fixed names and the configured ones.
+    pub fn new(names: &InjectedNames) -> Self {
+        let configured = [
+            &names.openid,
+            &names.appid,
+            &names.unionid,
+            &names.source,
+            &names.env,
+            &names.client_address,
+            &names.app,
+            &names.session,
+            &names.assertion,
+        ];
+        let single: Vec<String> = SINGLE
+            .iter()
+            .map(|name| (*name).to_owned())
+            .chain(configured.into_iter().map(|name| fold_all(name)))
+            .collect();
+        let mut initials = [false; 256];
+        for name in FAMILIES.iter().copied().chain(single.iter().map(String::as_str)) {
+            if let Some(flag) = name.bytes().next().and_then(|b| initials.get_mut(usize::from(b))) {
+                *flag = true;
+            }
+        }
+        Self { single, initials }
+    }
+
+    /// Says whether a header is ours: lower-cased, and with all but letters and digits read as `-`.
+    pub fn contains(&self, name: &HeaderName) -> bool {
+        let name = name.as_str().as_bytes();
+        let initial = name.first().map_or(0, |&b| fold(b));
+        if self.initials.get(usize::from(initial)) != Some(&true) {
+            return false;
+        }
+        FAMILIES
+            .iter()
+            .any(|family| name.len() >= family.len() && folds_to(name, family.as_bytes()))
+            || self
+                .single
+                .iter()
+                .any(|own| name.len() == own.len() && folds_to(name, own.as_bytes()))
+    }
+}
+
+/// Compares as many bytes as `own` has.
+fn folds_to(name: &[u8], own: &[u8]) -> bool {
+    name.iter().zip(own).all(|(&b, &o)| fold(b) == o)
+}
+
+fn fold(byte: u8) -> u8 {
+    match byte {
+        b'a'..=b'z' | b'0'..=b'9' => byte,
+        b'A'..=b'Z' => byte.to_ascii_lowercase(),
+        _ => b'-',
+    }
+}
+
+fn fold_all(name: &HeaderName) -> String {
+    name.as_str().bytes().map(|b| char::from(fold(b))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn owned() -> OwnedNames {
+        let mut names = InjectedNames::default();
+        names.openid = HeaderName::from_static("remote_user");
+        OwnedNames::new(&names)
+    }
+
+    fn is_owned(name: &str) -> bool {
+        owned().contains(&HeaderName::from_bytes(name.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn every_spelling_of_our_names_is_ours() {
+        for name in [
+            "X-WX-OPENID", "x_wx_openid", "x-WX_openid", "X.WX.OPENID", "x-wx-from-openid",
+            "x-wx-anything", "x-wx-", "x-menshen-app", "X_Menshen!Session", "x-original-forwarded-for",
+            "Remote-User", "remote_user", "REMOTE.USER", "x-forwarded-for", "X_Forwarded_Proto",
+            "x-wx-sources", "forwarded", "x_real_ip",
+        ] {
+            assert!(is_owned(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn other_names_are_left_alone() {
+        for name in ["x-wx", "x-wxy-openid", "host", "cookie", "x-custom", "menshen-token", "remote-users"] {
+            assert!(!is_owned(name), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_token_character_makes_an_alias(c in "[!#$%&'*+.^_|~`-]", d in "[!#$%&'*+.^_|~`-]",
+                                             tail in "[a-zA-Z0-9_.-]{1,12}") {
+            let (mine, menshen) = (format!("X{c}wX{d}{tail}"), format!("x{c}MENSHEN{d}{tail}"));
+            prop_assert!(is_owned(&mine));
+            prop_assert!(is_owned(&menshen));
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The one reading of a request's path, on which routing decides and which is forwarded.
+
+use std::borrow::Cow;
+
+use super::Denial;
+
+/// A path in normal form: no dot segments, no encoded separators, escapes only where they are needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NormalPath<'a>(Cow<'a, str>);
+
+impl<'a> NormalPath<'a> {
+    /// Normalises a path, or refuses it when two parties could read it in two ways.
+    pub fn parse(raw: &'a [u8]) -> Result<Self, Denial> {
+        let raw = std::str::from_utf8(raw).map_err(|_| Denial::PathAmbiguous)?;
+        if !raw.starts_with('/') {
+            return Err(Denial::PathAmbiguous);
+        }
+        let path = if raw.bytes().all(is_plain) {
+            Cow::Borrowed(raw)
+        } else {
+            Cow::Owned(normalise(raw)?)
+        };
+        // What Tomcat and others cut off at a semicolon must not hide a dot segment either.
+        if path
+            .split('/')
+            .any(|s| matches!(s.split(';').next(), Some("." | "..")))
+        {
+            return Err(Denial::PathAmbiguous);
+        }
+        Ok(Self(path))
+    }
+
+    /// Returns the path.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns how a backend that merges slashes and cuts path parameters would read it, if differently.
+    pub fn other_reading(&self) -> Option<String> {
+        if !self.0.contains(';') && !self.0.contains("//") {
+            return None;
+        }
+        let mut other = String::with_capacity(self.0.len());
+        for segment in self.0.split('/').filter(|s| !s.is_empty()) {
+            other.push('/');
+            other.push_str(segment.split(';').next().unwrap_or(""));
+        }
+        if other.is_empty() || self.0.ends_with('/') {
+            other.push('/');
+        }
+        Some(other)
+    }
+}
+
+/// Bytes that mean the same to everybody and need no work.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/'
+        | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' | b';')
+}
+
+fn normalise(raw: &str) -> Result<String, Denial> {
+    let mut path = String::with_capacity(raw.len());
+    let mut decoded = Vec::with_capacity(raw.len());
+    let mut bytes = raw.bytes();
+    while let Some(byte) = bytes.next() {
+        let (value, escaped) = match byte {
+            b'%' => (hex(bytes.next())? << 4 | hex(bytes.next())?, true),
+            _ => (byte, false),
+        };
+        decoded.push(value);
+        match value {
+            0..=0x20 | 0x7f | b'\\' => {
+                // A space may travel, but only escaped.
+                if value != b' ' || !escaped {
+                    return Err(Denial::PathAmbiguous);
+                }
+                path.push_str("%20");
+            }
+            b'/' if escaped => return Err(Denial::PathAmbiguous),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                path.push(char::from(value));
+            }
+            b'#' if !escaped => return Err(Denial::PathAmbiguous),
+            0x80.. if !escaped => return Err(Denial::PathAmbiguous),
+            _ if escaped => {
+                use std::fmt::Write as _;
+                let _ = write!(path, "%{value:02X}");
+            }
+            _ => path.push(char::from(value)),
+        }
+    }
+    // Overlong and broken UTF-8 is read differently by different decoders.
+    std::str::from_utf8(&decoded).map_err(|_| Denial::PathAmbiguous)?;
+    Ok(path)
+}
+
+fn hex(digit: Option<u8>) -> Result<u8, Denial> {
+    match digit {
+        Some(d @ b'0'..=b'9') => Ok(d - b'0'),
+        Some(d @ b'a'..=b'f') => Ok(d - b'a' + 10),
+        Some(d @ b'A'..=b'F') => Ok(d - b'A' + 10),
+        _ => Err(Denial::PathAmbiguous),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parsed(raw: &str) -> Option<String> {
+        NormalPath::parse(raw.as_bytes())
+            .ok()
+            .map(|path| path.as_str().to_owned())
+    }
+
+    #[test]
+    fn escapes_that_hide_nothing_are_undone() {
+        assert_eq!(parsed("/%61dmin/%7Euser"), Some("/admin/~user".into()));
+        assert_eq!(parsed("/a%20b%e4%bd%a0"), Some("/a%20b%E4%BD%A0".into()));
+        assert_eq!(parsed("/100%25"), Some("/100%25".into()));
+        assert_eq!(parsed("/plain/path.html"), Some("/plain/path.html".into()));
+    }
+
+    #[test]
+    fn what_two_parties_could_read_in_two_ways_is_refused() {
+        for raw in [
+            "", "x", "*", "/public/../admin", "/public/./x", "/..", "/.", "/a/%2e%2e/b", "/a/%2E./b",
+            "/a%2fb", "/a%2Fb", "/a%5cb", "/a\\b", "/a%00", "/a%0d%0a", "/a%", "/a%2", "/a%zz",
+            "/a b", "/a#b", "/a%c0%af", "/a%ff", "/..;x/b", "/a\u{7f}", "/a\u{1}", "/é",
+        ] {
+            assert_eq!(parsed(raw), None, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn other_readings_merge_slashes_and_cut_parameters() {
+        let other = |raw: &str| NormalPath::parse(raw.as_bytes()).unwrap().other_reading();
+        assert_eq!(other("/admin;x/a"), Some("/admin/a".into()));
+        assert_eq!(other("//admin//"), Some("/admin/".into()));
+        assert_eq!(other("/admin"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_normal_path_is_its_own_normal_form(raw in "/[ -~]{0,40}") {
+            if let Some(once) = parsed(&raw) {
+                prop_assert_eq!(parsed(&once), Some(once.clone()));
+                prop_assert!(!once.split('/').any(|s| s == "." || s == ".."));
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(raw in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = NormalPath::parse(&raw).map(|path| path.other_reading());
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Finds the route of a request: the more specific host first, then the longest prefix.
+
+use std::collections::HashMap;
+
+use http::Method;
+
+use super::{Admitted, Denial};
+use crate::config::Route;
+
+/// The routes by host and prefix, made once from the configuration.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    /// Routes for one host.
+    exact: HashMap<String, Prefixes>,
+    /// Routes for every host below a suffix such as `.example.com`, the longest suffix first.
+    below: Vec<(String, Prefixes)>,
+    /// Routes for any host.
+    any: Prefixes,
+}
+
+#[derive(Debug, Default)]
+struct Prefixes {
+    routes: HashMap<String, Vec<Entry>>,
+    /// The most segments a prefix has: what is deeper in a path cannot matter.
+    deepest: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    route: usize,
+    methods: Vec<Method>,
+}
+
+impl RouteTable {
+    /// Makes the table.
+    pub fn new(routes: &[Route]) -> Self {
+        let mut table = Self::default();
+        for (index, route) in routes.iter().enumerate() {
+            let entry = Entry {
+                route: index,
+                methods: route.methods.clone(),
+            };
+            table
+                .prefixes_of(route.host.as_deref())
+                .insert(&route.path, entry);
+        }
+        table
+            .below
+            .sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+        table
+    }
+
+    /// Returns the index of the route that a request takes.
+    pub fn find(&self, request: &Admitted<'_>) -> Result<usize, Denial> {
+        let found = self.look_up(request.host, request.path.as_str(), request.method);
+        if let Some(other) = request.path.other_reading() {
+            // A backend that reads the path that way must not get it under another route's rules.
+            let otherwise = self.look_up(request.host, &other, request.method);
+            if found != otherwise {
+                return Err(Denial::PathAmbiguous);
+            }
+        }
+        found
+    }
+
+    fn prefixes_of(&mut self, host: Option<&str>) -> &mut Prefixes {
+        let Some(host) = host else {
+            return &mut self.any;
+        };
+        let Some(suffix) = host.strip_prefix('*') else {
+            return self.exact.entry(host.to_owned()).or_default();
+        };
+        let at = self
+            .below
+            .iter()
+            .position(|(known, _)| known == suffix)
+            .unwrap_or_else(|| {
+                self.below.push((suffix.to_owned(), Prefixes::default()));
+                self.below.len() - 1
+            });
+        match self.below.get_mut(at) {
+            Some((_, prefixes)) => prefixes,
+            None => &mut self.any,
+        }
+    }
+
+    fn look_up(&self, host: &str, path: &str, method: &Method) -> Result<usize, Denial> {
+        let folded;
+        let host = if host.bytes().any(|b| b.is_ascii_uppercase()) {
+            folded = host.to_ascii_lowercase();
+            &folded
+        } else {
+            host
+        };
+        let exact = self.exact.get(host);
+        let below = self
+            .below
+            .iter()
+            .filter(|(suffix, _)| host.ends_with(suffix.as_str()))
+            .map(|(_, prefixes)| prefixes);
+        exact
+            .into_iter()
+            .chain(below)
+            .chain(std::iter::once(&self.any))
+            .find_map(|prefixes| prefixes.longest(path))
+            .map_or(Err(Denial::RouteUnknown), |entries| {
+                choose(entries, method)
+            })
+    }
+}
+
+impl Prefixes {
+    fn insert(&mut self, prefix: &str, entry: Entry) {
+        self.deepest = self.deepest.max(segments(prefix));
+        self.routes.entry(prefix.to_owned()).or_default().push(entry);
+    }
+
+    fn longest(&self, path: &str) -> Option<&[Entry]> {
+        if self.routes.is_empty() {
+            return None;
+        }
+        let mut candidate = first_segments(path, self.deepest);
+        loop {
+            if let Some(entries) = self.routes.get(candidate) {
+                return Some(entries);
+            }
+            match candidate.rfind('/') {
+                Some(0) | None => return self.routes.get("/").map(Vec::as_slice),
+                Some(at) => candidate = candidate.get(..at).unwrap_or("/"),
+            }
+        }
+    }
+}
+
+fn choose(entries: &[Entry], method: &Method) -> Result<usize, Denial> {
+    entries
+        .iter()
+        .find(|entry| entry.methods.is_empty() || entry.methods.contains(method))
+        .map(|entry| entry.route)
+        .ok_or_else(|| {
+            let allowed = entries.iter().flat_map(|entry| entry.methods.iter().cloned());
+            Denial::MethodNotAllowed(allowed.collect())
+        })
+}
+
+fn segments(prefix: &str) -> usize {
+    prefix.bytes().filter(|&b| b == b'/').count()
+}
+
+/// Cuts a path after so many segments, so that a long path costs no more than a short one.
+fn first_segments(path: &str, count: usize) -> &str {
+    path.match_indices('/')
+        .nth(count)
+        .and_then(|(at, _)| path.get(..at))
+        .unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, Version};
+
+    use super::*;
+    use crate::config::Auth;
+    use crate::request::{Message, admit};
+
+    fn route(host: Option<&str>, path: &str, methods: &[Method]) -> Route {
+        Route {
+            host: host.map(str::to_owned),
+            path: path.to_owned(),
+            methods: methods.to_vec(),
+            upstream: 0,
+            auth: Auth::Required,
+            apps: vec![0],
+            strip_prefix: false,
+            max_body_bytes: 0,
+            forward_token: false,
+        }
+    }
+
+    fn find(table: &RouteTable, method: Method, host: &str, path: &str) -> Result<usize, Denial> {
+        let headers = HeaderMap::new();
+        let message = Message {
+            method: &method,
+            target: path.as_bytes(),
+            authority: Some(host),
+            version: Version::HTTP_2,
+            headers: &headers,
+        };
+        table.find(&admit(&message, 10_000)?)
+    }
+
+    fn table() -> RouteTable {
+        RouteTable::new(&[
+            route(None, "/", &[]),
+            route(None, "/api", &[]),
+            route(None, "/api/v2", &[Method::GET]),
+            route(Some("shop.example"), "/api", &[]),
+            route(Some("*.example"), "/", &[]),
+            route(None, "/api/v2", &[Method::POST]),
+        ])
+    }
+
+    #[test]
+    fn the_longest_prefix_of_whole_segments_wins() {
+        let table = table();
+        let any = |path: &str| find(&table, Method::GET, "other", path).unwrap();
+        assert_eq!(any("/"), 0);
+        assert_eq!(any("/apix"), 0);
+        assert_eq!(any("/api"), 1);
+        assert_eq!(any("/api/"), 1);
+        assert_eq!(any("/api/v1/x/y/z"), 1);
+        assert_eq!(any("/api/v2"), 2);
+        assert_eq!(any("/api/v2/things"), 2);
+        assert_eq!(any("/%61pi/v2"), 2);
+    }
+
+    #[test]
+    fn a_more_specific_host_goes_first() {
+        let table = table();
+        let at = |host: &str, path: &str| find(&table, Method::GET, host, path).unwrap();
+        assert_eq!(at("shop.example", "/api/v2"), 3);
+        assert_eq!(at("SHOP.example:81", "/api"), 3);
+        assert_eq!(at("shop.example", "/other"), 4);
+        assert_eq!(at("a.b.example", "/api"), 4);
+        assert_eq!(at("example", "/api"), 1);
+        assert_eq!(at("notexample", "/x"), 0);
+    }
+
+    #[test]
+    fn a_method_that_no_route_of_the_prefix_has_is_not_allowed() {
+        let table = table();
+        assert_eq!(find(&table, Method::POST, "h", "/api/v2"), Ok(5));
+        assert_eq!(
+            find(&table, Method::DELETE, "h", "/api/v2"),
+            Err(Denial::MethodNotAllowed(vec![Method::GET, Method::POST]))
+        );
+    }
+
+    #[test]
+    fn a_path_whose_other_reading_takes_another_route_is_refused() {
+        let table = table();
+        for path in ["/api;x/v2", "//api", "/x;/../api"] {
+            assert_eq!(
+                find(&table, Method::GET, "h", path),
+                Err(Denial::PathAmbiguous),
+                "{path}"
+            );
+        }
+        assert_eq!(find(&table, Method::GET, "h", "/x;y=1/z"), Ok(0));
+        assert_eq!(find(&table, Method::GET, "h", "/api/v1;y//z"), Ok(1));
+    }
+
+    #[test]
+    fn nothing_matches_where_there_is_no_route() {
+        let table = RouteTable::new(&[route(None, "/api", &[])]);
+        assert_eq!(
+            find(&table, Method::GET, "h", "/"),
+            Err(Denial::RouteUnknown)
+        );
+    }
+}

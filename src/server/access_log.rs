@@ -1,0 +1,42 @@
+//! Writes one line for each exchange, without anything that could be used again.
+
+use pingora::proxy::Session;
+
+use super::exchange::Exchange;
+use super::gate::Gate;
+use crate::config::Auth;
+
+/// Writes the line.
+pub(super) fn write(wire: &Session, exchange: &Exchange, failed: bool, gate: &Gate) {
+    let request = wire.req_header();
+    let route = exchange
+        .pass
+        .as_ref()
+        .and_then(|pass| gate.requests.route(pass.route));
+    let decision = match (&exchange.denial, route) {
+        (Some(_), _) => "refused",
+        (None, Some(route)) if route.auth == Auth::Public => "public",
+        (None, Some(_)) => match &exchange.pass {
+            Some(pass) if pass.who.is_some() => "authenticated",
+            Some(_) | None => "anonymous",
+        },
+        (None, None) => "own",
+    };
+    let status = wire.response_written().map_or(0, |head| head.status.as_u16());
+    let client = exchange.client.as_ref().and_then(|client| client.address);
+    tracing::info!(
+        target: "menshen::access",
+        request_id = exchange.request_id,
+        method = %request.method,
+        // Without the query: links carry tickets and signatures there.
+        path = request.uri.path(),
+        status,
+        decision,
+        reason = exchange.denial.as_ref().map(|denial| denial.code()),
+        route = route.map(|route| route.path.as_str()),
+        client = client.map(tracing::field::display),
+        elapsed_ms = u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        failed,
+        "exchange"
+    );
+}

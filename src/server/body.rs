@@ -1,0 +1,48 @@
+//! Reads the small bodies of Menshen's own endpoints.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::header::{CONTENT_LENGTH, EXPECT};
+use pingora::proxy::Session;
+
+use crate::request::Denial;
+
+/// A code, a refresh token and some names fit many times over.
+const MAX_BYTES: usize = 16 * 1024;
+
+/// Reads the whole body, or refuses one that is too large or too slow.
+pub(super) async fn read(wire: &mut Session, limit: Duration) -> Result<BytesMut, Denial> {
+    if declared(wire).is_some_and(|length| length > MAX_BYTES as u64) {
+        return Err(Denial::BodyTooLarge);
+    }
+    if wire.req_header().headers.contains_key(EXPECT) {
+        wire.write_continue_response()
+            .await
+            .map_err(|_| Denial::RequestTimeout)?;
+    }
+    tokio::time::timeout(limit, collect(wire))
+        .await
+        .unwrap_or(Err(Denial::RequestTimeout))
+}
+
+/// Returns the length that the client declared.
+pub(super) fn declared(wire: &Session) -> Option<u64> {
+    let length = wire.req_header().headers.get(CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
+async fn collect(wire: &mut Session) -> Result<BytesMut, Denial> {
+    let mut body = BytesMut::new();
+    while let Some(part) = wire
+        .read_request_body()
+        .await
+        .map_err(|_| Denial::BadRequest("The body could not be read."))?
+    {
+        if body.len() + part.len() > MAX_BYTES {
+            return Err(Denial::BodyTooLarge);
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(body)
+}

@@ -1,0 +1,88 @@
+//! Serves one connection: TLS, then HTTP/1.1 or HTTP/2 as the client speaks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora::listeners::tls::Acceptor;
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::l4::stream::Stream as L4Stream;
+use pingora::protocols::{ALPN, Peek, Ssl, UniqueID};
+use pingora::proxy::HttpProxy;
+use pingora::server::ShutdownWatch;
+
+use super::phases::Proxy;
+
+/// The first bytes of HTTP/2 without TLS; no method of HTTP/1.1 starts with them.
+const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What all connections of a listener share.
+pub(super) struct Connections {
+    pub(super) app: Arc<HttpProxy<Proxy>>,
+    pub(super) acceptor: Option<Acceptor>,
+    pub(super) client_timeout: Duration,
+    pub(super) keepalive: Duration,
+    pub(super) shutdown: ShutdownWatch,
+}
+
+impl Connections {
+    /// Serves a connection until one side ends it.
+    pub(super) async fn serve(&self, mut tcp: L4Stream) {
+        let _ = tcp.set_nodelay();
+        let id = tcp.id();
+        let mut stream: Stream = match &self.acceptor {
+            None => Box::new(tcp),
+            Some(acceptor) => {
+                let handshake = acceptor.tls_handshake(tcp);
+                match tokio::time::timeout(self.client_timeout, handshake).await {
+                    Ok(Ok(stream)) => Box::new(stream),
+                    Ok(Err(error)) => {
+                        tracing::debug!(id, %error, "TLS handshake failed");
+                        return;
+                    }
+                    Err(_) => return,
+                }
+            }
+        };
+        let encrypted_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+        if encrypted_h2 || (self.acceptor.is_none() && self.speaks_h2(&mut stream).await) {
+            self.app.process_new(stream, &self.shutdown).await;
+        } else {
+            self.serve_http1(stream).await;
+        }
+    }
+
+    /// Waits for the first bytes, for as long as a client may take, and says whether they are HTTP/2's.
+    async fn speaks_h2(&self, stream: &mut Stream) -> bool {
+        let peek = async {
+            let mut start = [0; 4];
+            let mut whole = [0; 24];
+            let begins = stream.try_peek(&mut start).await?;
+            if !begins || !H2_PREFACE.starts_with(&start) {
+                return Ok(false);
+            }
+            Ok::<_, std::io::Error>(stream.try_peek(&mut whole).await? && whole == *H2_PREFACE)
+        };
+        // A client that is late or gone is found out by the HTTP/1.1 side, which also has limits.
+        matches!(
+            tokio::time::timeout(self.client_timeout, peek).await,
+            Ok(Ok(true))
+        )
+    }
+
+    async fn serve_http1(&self, stream: Stream) {
+        let mut session = ServerSession::new_http1(stream);
+        let keepalive = (!*self.shutdown.borrow()).then_some(self.keepalive.as_secs());
+        session.set_keepalive(keepalive);
+        session.set_read_timeout(Some(self.client_timeout));
+        let mut next = self.app.process_new_http(session, &self.shutdown).await;
+        while let Some((stream, settings)) = next.map(ReusedHttpStream::consume) {
+            let mut session = ServerSession::new_http1(stream);
+            if let Some(settings) = settings {
+                HttpPersistentSettings::apply_to_session(settings, &mut session);
+            }
+            next = self.app.process_new_http(session, &self.shutdown).await;
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What is known about one exchange while it goes through the phases.
+
+use std::time::Instant;
+
+use crate::login::Grant;
+use crate::request::{Client, Denial, Pass};
+
+/// One request and its response.
+#[derive(Debug)]
+pub struct Exchange {
+    pub(super) started: Instant,
+    pub(super) request_id: String,
+    pub(super) client: Option<Client>,
+    /// Set when the request may be forwarded.
+    pub(super) pass: Option<Pass>,
+    /// Set when the user was logged in by this request.
+    pub(super) grant: Option<Grant>,
+    /// Set when the exchange was refused.
+    pub(super) denial: Option<Denial>,
+    /// The most body bytes that the route lets through.
+    pub(super) max_body_bytes: u64,
+    pub(super) body_bytes: u64,
+    /// How often a server was chosen.
+    pub(super) tries: usize,
+}
+
+impl Exchange {
+    pub(super) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            request_id: format!("{:032x}", fastrand::u128(..)),
+            client: None,
+            pass: None,
+            grant: None,
+            denial: None,
+            max_body_bytes: 0,
+            body_bytes: 0,
+            tries: 0,
+        }
+    }
+
+    /// Takes over the request id that a trusted proxy gave, if it is fit for a header and a log.
+    pub(super) fn adopt_request_id(&mut self, given: Option<&str>) {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if let Some(given) = given
+            && (1..=128).contains(&given.len())
+            && given.bytes().all(plain)
+        {
+            given.clone_into(&mut self.request_id);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Turns pingora's errors into the refusals that clients know.
+
+use pingora::ErrorSource;
+use pingora::ErrorType::{
+    ConnectError, ConnectNoRoute, ConnectProxyFailure, ConnectRefused, ConnectTimedout,
+    InvalidHTTPHeader, ReadTimedout, SocketError, TLSHandshakeFailure, TLSHandshakeTimedout,
+    WriteTimedout,
+};
+use pingora::{BError, Error};
+
+use crate::request::Denial;
+
+/// Returns the refusal for an error; `None` when the client is gone and nobody would read it.
+pub(super) fn denial(error: &Error) -> Option<Denial> {
+    match error.esource() {
+        ErrorSource::Upstream => Some(match error.etype() {
+            ConnectTimedout | ConnectRefused | ConnectNoRoute | ConnectError | SocketError
+            | ConnectProxyFailure | TLSHandshakeFailure | TLSHandshakeTimedout => {
+                Denial::UpstreamUnreachable
+            }
+            ReadTimedout | WriteTimedout => Denial::UpstreamTimeout,
+            _ => Denial::UpstreamError,
+        }),
+        ErrorSource::Downstream => match error.etype() {
+            InvalidHTTPHeader => Some(Denial::BadRequest("The request is malformed.")),
+            ReadTimedout => Some(Denial::RequestTimeout),
+            _ => None,
+        },
+        ErrorSource::Internal | ErrorSource::Unset => Some(Denial::Internal),
+    }
+}
+
+/// Returns an error that stops an exchange whose refusal is already known.
+pub(super) fn refused() -> BError {
+    Error::explain(pingora::ErrorType::HTTPStatus(400), "refused")
+}

@@ -1,0 +1,32 @@
+//! Everything that an exchange needs and that does not change while it lasts.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ipnet::IpNet;
+
+use super::Upstreams;
+use crate::login::Logins;
+use crate::request::{Identities, Requests};
+use crate::token::Assertions;
+
+/// The parts behind the listener.
+#[derive(Debug)]
+pub struct Gate {
+    /// Decides.
+    pub requests: Requests,
+    /// Logs in, renews and logs out.
+    pub logins: Logins,
+    /// Rewrites headers.
+    pub identities: Identities,
+    /// Signs assertions; `None` when none are sent.
+    pub assertions: Option<Assertions>,
+    /// The backends.
+    pub upstreams: Upstreams,
+    /// The public keys, as JSON.
+    pub jwks: Bytes,
+    /// Peers whose `X-Forwarded-*` count.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Limit between two reads from or two writes to a client.
+    pub client_timeout: Duration,
+}

@@ -1,0 +1,57 @@
+//! Binds the addresses before anything else starts, so that a port in use is one clear sentence.
+
+use std::net::SocketAddr;
+
+use tokio::net::{TcpListener, TcpSocket};
+
+const BACKLOG: u32 = 4096;
+
+/// An address could not be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {cause}")]
+pub struct BindError {
+    address: SocketAddr,
+    cause: std::io::Error,
+}
+
+/// Bound sockets that wait to be served.
+#[derive(Debug)]
+pub struct Listening {
+    pub(super) listeners: Vec<TcpListener>,
+}
+
+impl Listening {
+    /// Binds every address, or none.
+    pub fn bind(addresses: &[SocketAddr]) -> Result<Self, BindError> {
+        let listeners = addresses
+            .iter()
+            .map(|&address| Self::bind_one(address))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { listeners })
+    }
+
+    /// Binds one address, for a listener that is not the proxy's.
+    pub fn bind_one(address: SocketAddr) -> Result<TcpListener, BindError> {
+        bind(address).map_err(|cause| BindError { address, cause })
+    }
+
+    /// Returns the addresses with the ports that the system chose.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect()
+    }
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // A restart must not wait for the last connections of the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}

@@ -1,0 +1,94 @@
+//! Answers Menshen's own endpoints.
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::REFERER;
+use pingora::Result;
+use pingora::proxy::Session;
+use serde_json::json;
+
+use super::exchange::Exchange;
+use super::gate::Gate;
+use super::{body, reply};
+use crate::login::{LoginBody, LogoutBody, RefreshBody};
+use crate::request::{Denial, Endpoint};
+use crate::token::Verified;
+
+/// What is answered when nothing went wrong.
+enum Answer {
+    Json(Vec<u8>),
+    PublicKeys,
+    Nothing,
+}
+
+/// Answers a request to one of our own endpoints.
+pub(super) async fn answer(
+    gate: &Gate,
+    wire: &mut Session,
+    exchange: &mut Exchange,
+    endpoint: Endpoint,
+) -> Result<()> {
+    let answered = match endpoint {
+        Endpoint::Login => log_in(gate, wire).await,
+        Endpoint::Refresh => renew(gate, wire).await,
+        Endpoint::Session => session(gate, wire),
+        Endpoint::Logout => log_out(gate, wire).await,
+        Endpoint::Jwks => Ok(Answer::PublicKeys),
+    };
+    match answered {
+        Ok(Answer::Json(body)) => {
+            reply::json(wire, exchange, StatusCode::OK, Bytes::from(body)).await
+        }
+        Ok(Answer::PublicKeys) => reply::public_json(wire, exchange, gate.jwks.clone()).await,
+        Ok(Answer::Nothing) => reply::no_content(wire, exchange).await,
+        Err(denial) => reply::refuse(wire, exchange, denial).await,
+    }
+}
+
+async fn log_in(gate: &Gate, wire: &mut Session) -> Result<Answer, Denial> {
+    let body = LoginBody::parse(&body::read(wire, gate.client_timeout).await?)?;
+    let grant = gate.logins.log_in(body, referer(wire)).await?;
+    Ok(Answer::Json(grant.body()))
+}
+
+async fn renew(gate: &Gate, wire: &mut Session) -> Result<Answer, Denial> {
+    let body = RefreshBody::parse(&body::read(wire, gate.client_timeout).await?)?;
+    let grant = gate.logins.renew(body).await?;
+    Ok(Answer::Json(grant.body()))
+}
+
+fn session(gate: &Gate, wire: &Session) -> Result<Answer, Denial> {
+    let told = match gate.requests.caller(&wire.req_header().headers) {
+        Ok(who) => about(gate, &who),
+        Err(denial) if denial.told().0 == StatusCode::UNAUTHORIZED => json!({"logged_in": false}),
+        Err(denial) => return Err(denial),
+    };
+    Ok(Answer::Json(told.to_string().into_bytes()))
+}
+
+async fn log_out(gate: &Gate, wire: &mut Session) -> Result<Answer, Denial> {
+    let who = gate.requests.caller(&wire.req_header().headers)?;
+    let body = LogoutBody::parse(&body::read(wire, gate.client_timeout).await?)?;
+    gate.logins.log_out(&who, &body).await?;
+    Ok(Answer::Nothing)
+}
+
+/// Returns the page that a mini-program's requests come from.
+pub(super) fn referer(wire: &Session) -> Option<&str> {
+    wire.req_header().headers.get(REFERER)?.to_str().ok()
+}
+
+fn about(gate: &Gate, who: &Verified) -> serde_json::Value {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let mut told = json!({
+        "logged_in": true,
+        "app": gate.logins.app_name(who),
+        "openid": text(who.openid()),
+        "session": who.session().to_string(),
+        "expires_in": gate.logins.secs_left(who),
+    });
+    if let (Some(unionid), Some(told)) = (who.unionid(), told.as_object_mut()) {
+        told.insert("unionid".to_owned(), text(unionid).into());
+    }
+    told
+}

@@ -1,0 +1,289 @@
+//! pingora's phases, in the order in which an exchange goes through them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Version;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{BError, Error, ErrorType, Result};
+
+use super::exchange::Exchange;
+use super::gate::Gate;
+use super::{access_log, body, failure, own, reply};
+use crate::request::{Connection, Decision, Denial, FirstLogin, Message, Pass, client};
+
+/// The proxy as pingora runs it.
+#[derive(Clone)]
+pub(super) struct Proxy {
+    gate: Arc<Gate>,
+}
+
+impl Proxy {
+    pub(super) fn new(gate: Arc<Gate>) -> Self {
+        Self { gate }
+    }
+
+    /// Decides, answers what is ours, and lets the rest through.
+    async fn receive(
+        &self,
+        wire: &mut Session,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Pass>, Denial> {
+        match self.gate.requests.decide(&message(wire.req_header()))? {
+            Decision::Own(endpoint) => {
+                if let Err(error) = own::answer(&self.gate, wire, exchange, endpoint).await {
+                    tracing::debug!(%error, "an answer could not be written");
+                    wire.set_keepalive(None);
+                }
+                Ok(None)
+            }
+            Decision::Forward(pass) => Ok(Some(pass)),
+            Decision::LogIn(first) => self.log_in(wire, exchange, first).await.map(Some),
+        }
+    }
+
+    /// Logs in on the first request, which then goes on as that user's.
+    async fn log_in(
+        &self,
+        wire: &Session,
+        exchange: &mut Exchange,
+        first: FirstLogin,
+    ) -> Result<Pass, Denial> {
+        let FirstLogin {
+            code,
+            app,
+            mut pass,
+        } = first;
+        let requests = &self.gate.requests;
+        let route = requests.route(pass.route).ok_or(Denial::RouteUnknown)?;
+        // A body that will be refused must not cost the user's code.
+        if body::declared(wire).is_some_and(|length| length > route.max_body_bytes) {
+            return Err(Denial::BodyTooLarge);
+        }
+        let grant = self
+            .gate
+            .logins
+            .log_in_with(&code, app.as_deref(), Some(&route.apps), own::referer(wire))
+            .await?;
+        let token = grant.token.expose().to_owned();
+        exchange.grant = Some(grant);
+        pass.who = Some(requests.admit_token(&token)?);
+        Ok(pass)
+    }
+
+    fn edit(&self, upstream: &mut RequestHeader, exchange: &Exchange) -> Result<()> {
+        let (Some(pass), Some(client)) = (&exchange.pass, &exchange.client) else {
+            return Err(failure::refused());
+        };
+        if let Some(target) = &pass.target {
+            upstream.set_raw_path(target.as_bytes())?;
+        }
+        let identities = &self.gate.identities;
+        let edits = identities
+            .edits(&upstream.headers, pass, client, &exchange.request_id)
+            .map_err(|error| Error::because(ErrorType::InternalError, "header value", error))?;
+        for name in &edits.remove {
+            upstream.remove_header(name);
+        }
+        for (name, value) in edits.set {
+            upstream.insert_header(name, value)?;
+        }
+        let index = self.upstream_of(pass)?;
+        if let (Some(assertions), Some(who), Some(name)) = (
+            &self.gate.assertions,
+            &pass.who,
+            self.gate.upstreams.name(index),
+        ) {
+            let assertion = assertions
+                .assert(who, index, name)
+                .map_err(|error| Error::because(ErrorType::InternalError, "assertion", error))?;
+            upstream.insert_header(identities.assertion_name().clone(), assertion)?;
+        }
+        Ok(())
+    }
+
+    fn upstream_of(&self, pass: &Pass) -> Result<usize> {
+        let route = self.gate.requests.route(pass.route);
+        route.map_or_else(|| Err(failure::refused()), |route| Ok(route.upstream))
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Exchange;
+
+    fn new_ctx(&self) -> Exchange {
+        Exchange::new()
+    }
+
+    async fn request_filter(&self, wire: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        wire.set_read_timeout(Some(self.gate.client_timeout));
+        wire.set_write_timeout(Some(self.gate.client_timeout));
+        let seen = client(
+            &connection(wire),
+            &wire.req_header().headers,
+            &self.gate.trusted_proxies,
+        );
+        if seen.trusted {
+            let given = wire.req_header().headers.get("x-request-id");
+            exchange.adopt_request_id(given.and_then(|id| id.to_str().ok()));
+        }
+        exchange.client = Some(seen);
+        let pass = match self.receive(wire, exchange).await {
+            Ok(Some(pass)) => pass,
+            Ok(None) => return Ok(true),
+            Err(denial) => {
+                reply::refuse(wire, exchange, denial).await?;
+                return Ok(true);
+            }
+        };
+        let route = self.gate.requests.route(pass.route);
+        exchange.max_body_bytes = route.map_or(0, |route| route.max_body_bytes);
+        if body::declared(wire).is_some_and(|length| length > exchange.max_body_bytes) {
+            reply::refuse(wire, exchange, Denial::BodyTooLarge).await?;
+            return Ok(true);
+        }
+        exchange.pass = Some(pass);
+        Ok(false)
+    }
+
+    async fn upstream_peer(
+        &self,
+        _wire: &mut Session,
+        exchange: &mut Exchange,
+    ) -> Result<Box<HttpPeer>> {
+        exchange.tries += 1;
+        let pass = exchange.pass.as_ref().ok_or_else(failure::refused)?;
+        let index = self.upstream_of(pass)?;
+        let Some(peer) = self.gate.upstreams.pick(index).await else {
+            exchange.denial = Some(Denial::UpstreamUnreachable);
+            return Err(failure::refused());
+        };
+        Ok(Box::new(peer))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _wire: &mut Session,
+        _peer: &HttpPeer,
+        exchange: &mut Exchange,
+        mut error: BError,
+    ) -> BError {
+        // Nothing was sent, so another server may be asked, each one once.
+        let servers = exchange
+            .pass
+            .as_ref()
+            .and_then(|pass| self.upstream_of(pass).ok())
+            .map_or(0, |index| self.gate.upstreams.servers(index));
+        error.set_retry(exchange.tries < servers);
+        error
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _wire: &mut Session,
+        upstream: &mut RequestHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        self.edit(upstream, exchange)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _wire: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        let part = body.as_ref().map_or(0, Bytes::len);
+        exchange.body_bytes = exchange.body_bytes.saturating_add(part as u64);
+        if exchange.body_bytes > exchange.max_body_bytes {
+            exchange.denial = Some(Denial::BodyTooLarge);
+            return Err(failure::refused());
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _wire: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        // Clients take these for the result of a login; a backend's own would be one.
+        for name in [reply::TOKEN, reply::TOKEN_EXPIRES_IN, reply::REFRESH_TOKEN] {
+            response.remove_header(name);
+        }
+        let final_one = !response.status.is_informational() || response.status.as_u16() == 101;
+        if let Some(grant) = exchange.grant.as_ref().filter(|_| final_one) {
+            reply::add_grant(response, grant)?;
+        }
+        response.insert_header("X-Request-Id", exchange.request_id.as_str())
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        wire: &mut Session,
+        error: &Error,
+        exchange: &mut Exchange,
+    ) -> FailToProxy {
+        let denial = exchange.denial.take().or_else(|| failure::denial(error));
+        if let Some(denial) = denial {
+            tracing::debug!(request_id = exchange.request_id, %error, "exchange failed");
+            let status = denial.told().0.as_u16();
+            if wire.response_written().is_some() {
+                exchange.denial = Some(denial);
+            } else if let Err(error) = reply::refuse(wire, exchange, denial).await {
+                tracing::debug!(%error, "a refusal could not be written");
+            }
+            return FailToProxy {
+                error_code: status,
+                can_reuse_downstream: false,
+            };
+        }
+        FailToProxy {
+            error_code: 0,
+            can_reuse_downstream: false,
+        }
+    }
+
+    async fn logging(&self, wire: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+        access_log::write(wire, exchange, error.is_some(), &self.gate);
+    }
+
+    fn suppress_error_log(&self, _wire: &Session, _exchange: &Exchange, _error: &Error) -> bool {
+        // The access line says it, and pingora's own line would hold the request's target.
+        true
+    }
+
+    fn request_summary(&self, _wire: &Session, exchange: &Exchange) -> String {
+        format!("request_id={}", exchange.request_id)
+    }
+}
+
+fn message(request: &RequestHeader) -> Message<'_> {
+    Message {
+        method: &request.method,
+        target: request.raw_path(),
+        authority: (request.version == Version::HTTP_2)
+            .then(|| request.uri.authority().map(|authority| authority.as_str()))
+            .flatten(),
+        version: request.version,
+        headers: &request.headers,
+    }
+}
+
+fn connection(wire: &Session) -> Connection {
+    let peer = wire
+        .client_addr()
+        .and_then(|address| address.as_inet())
+        .map(|address| -> IpAddr { address.ip() });
+    let tls = wire
+        .digest()
+        .is_some_and(|digest| digest.ssl_digest.is_some());
+    Connection { peer, tls }
+}

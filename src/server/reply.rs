@@ -1,0 +1,112 @@
+//! Writes Menshen's own answers, all of them in one shape.
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{Method, StatusCode};
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use super::exchange::Exchange;
+use crate::login::Grant;
+use crate::request::Denial;
+
+/// Carry the result of a login on the first request.
+pub(super) const TOKEN: &str = "Menshen-Token";
+pub(super) const TOKEN_EXPIRES_IN: &str = "Menshen-Token-Expires-In";
+pub(super) const REFRESH_TOKEN: &str = "Menshen-Refresh-Token";
+
+/// Answers with a JSON body.
+pub(super) async fn json(
+    wire: &mut Session,
+    exchange: &Exchange,
+    status: StatusCode,
+    body: Bytes,
+) -> Result<()> {
+    let mut header = start(status, exchange)?;
+    header.insert_header(CACHE_CONTROL, "no-store")?;
+    finish(wire, header, Some(body)).await
+}
+
+/// Answers with JSON that may be cached for five minutes.
+pub(super) async fn public_json(
+    wire: &mut Session,
+    exchange: &Exchange,
+    body: Bytes,
+) -> Result<()> {
+    let mut header = start(StatusCode::OK, exchange)?;
+    header.insert_header(CACHE_CONTROL, "public, max-age=300")?;
+    finish(wire, header, Some(body)).await
+}
+
+/// Answers that it is done, without a body.
+pub(super) async fn no_content(wire: &mut Session, exchange: &Exchange) -> Result<()> {
+    let mut header = start(StatusCode::NO_CONTENT, exchange)?;
+    header.insert_header(CACHE_CONTROL, "no-store")?;
+    finish(wire, header, None).await
+}
+
+/// Refuses the exchange, and remembers why for the log.
+pub(super) async fn refuse(
+    wire: &mut Session,
+    exchange: &mut Exchange,
+    denial: Denial,
+) -> Result<()> {
+    let mut header = start(denial.told().0, exchange)?;
+    header.insert_header(CACHE_CONTROL, "no-store")?;
+    if let Some(secs) = denial.retry_after_secs() {
+        header.insert_header(RETRY_AFTER, secs.to_string())?;
+    }
+    if denial.told().0 == StatusCode::UNAUTHORIZED {
+        header.insert_header(WWW_AUTHENTICATE, "Bearer realm=\"menshen\"")?;
+    }
+    if let Denial::MethodNotAllowed(methods) = &denial {
+        let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
+        header.insert_header(ALLOW, methods.join(", "))?;
+    }
+    if let Some(grant) = &exchange.grant {
+        // The code is spent: losing the token now would cost the user another login.
+        add_grant(&mut header, grant)?;
+    }
+    let body = Bytes::from(denial.body(&exchange.request_id));
+    if matches!(denial, Denial::BodyTooLarge | Denial::RequestTimeout) {
+        // The rest of the body is still on its way and nobody wants it.
+        wire.set_keepalive(None);
+    }
+    exchange.denial = Some(denial);
+    finish(wire, header, Some(body)).await
+}
+
+/// Adds what a login on the first request brought.
+pub(super) fn add_grant(header: &mut ResponseHeader, grant: &Grant) -> Result<()> {
+    header.insert_header(TOKEN, grant.token.expose())?;
+    header.insert_header(TOKEN_EXPIRES_IN, grant.expires_in_secs.to_string())?;
+    header.insert_header(REFRESH_TOKEN, grant.refresh.expose())?;
+    header.insert_header(CACHE_CONTROL, "no-store")
+}
+
+fn start(status: StatusCode, exchange: &Exchange) -> Result<ResponseHeader> {
+    let mut header = ResponseHeader::build(status, Some(8))?;
+    header.insert_header("X-Request-Id", exchange.request_id.as_str())?;
+    Ok(header)
+}
+
+async fn finish(
+    wire: &mut Session,
+    mut header: ResponseHeader,
+    body: Option<Bytes>,
+) -> Result<()> {
+    if let Some(body) = &body {
+        header.insert_header(CONTENT_TYPE, "application/json")?;
+        header.insert_header(CONTENT_LENGTH, body.len())?;
+    }
+    let body = body.filter(|_| wire.req_header().method != Method::HEAD);
+    wire.write_response_header(Box::new(header), body.is_none())
+        .await?;
+    if body.is_some() {
+        wire.write_response_body(body, true).await?;
+    }
+    Ok(())
+}

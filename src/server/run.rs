@@ -1,0 +1,91 @@
+//! Serves until told to stop, then lets the exchanges in flight finish.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::apps::{HttpServerOptions, ServerApp};
+use pingora::listeners::tls::Acceptor;
+use pingora::protocols::l4::listener::Listener;
+use pingora::proxy::http_proxy;
+use pingora::server::configuration::ServerConf;
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use super::connection::Connections;
+use super::phases::Proxy;
+use super::{Gate, Listening};
+use crate::config::Server;
+
+/// How long accepting rests when the system has no file descriptors left.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// Serves `listening` until `stop` resolves, then waits for exchanges in flight, at most `config.drain`.
+///
+/// pingora's own `Server` is not used: its grace period is a fixed sleep, after which it drops whatever
+/// is still running, it ends the process when a port is in use, and it keeps a runtime for each service.
+pub async fn run(
+    listening: Listening,
+    tls: Option<Arc<ServerConfig>>,
+    gate: Arc<Gate>,
+    config: &Server,
+    stop: impl Future<Output = ()>,
+) {
+    let (shutdown, watch) = watch::channel(false);
+    let mut app = http_proxy(&Arc::new(ServerConf::default()), Proxy::new(gate));
+    let mut options = HttpServerOptions::default();
+    options.h2c = true;
+    options.h2_idle_timeout = Some(config.keepalive);
+    app.server_options = Some(options);
+    let app = Arc::new(app);
+    let connections = TaskTracker::new();
+    let accepting = TaskTracker::new();
+    for listener in listening.listeners {
+        let serving = Arc::new(Connections {
+            app: Arc::clone(&app),
+            acceptor: tls.clone().map(Acceptor::from_server_config),
+            client_timeout: config.client_timeout,
+            keepalive: config.keepalive,
+            shutdown: watch.clone(),
+        });
+        accepting.spawn(accept(listener, serving, connections.clone()));
+    }
+    stop.await;
+    tracing::info!("stopping: exchanges in flight may finish");
+    let _ = shutdown.send(true);
+    accepting.close();
+    accepting.wait().await;
+    // Wakes the idle keep-alive connections, which then close.
+    app.cleanup().await;
+    connections.close();
+    if tokio::time::timeout(config.drain, connections.wait())
+        .await
+        .is_err()
+    {
+        let left = connections.len();
+        tracing::warn!(left, "stopped with exchanges still in flight");
+    }
+}
+
+async fn accept(listener: TcpListener, serving: Arc<Connections>, connections: TaskTracker) {
+    let listener = Listener::from(listener);
+    let mut shutdown = serving.shutdown.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = shutdown.wait_for(|&stop| stop) => return,
+        };
+        match accepted {
+            Ok(stream) => {
+                let serving = Arc::clone(&serving);
+                connections.spawn(async move { serving.serve(stream).await });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(EXHAUSTED).await;
+            }
+        }
+    }
+}

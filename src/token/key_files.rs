@@ -1,0 +1,293 @@
+//! Signing keys as files: `KID.ALGORITHM.pem` (or `.secret`), the newest of which signs.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::{rsa, signature};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use pem::Pem;
+
+use super::{KeyRing, SigningKey};
+use crate::clock::Clock;
+use crate::config::Algorithm;
+use crate::secret::Secret;
+
+const RETIRED: &str = "retired";
+
+/// Why the keys could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// The folder or a file in it could not be used.
+    #[error("{}: {cause}", path.display())]
+    File {
+        /// What was being used.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+    /// A file that other users can read is no secret.
+    #[error("{}: must not be readable by everybody (its mode is {mode:o})", path.display())]
+    Readable {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file holds no usable key.
+    #[error("{}: is not a {algorithm} key", path.display())]
+    NotAKey {
+        /// The file.
+        path: PathBuf,
+        /// What its name says it is.
+        algorithm: &'static str,
+    },
+    /// The key generator failed.
+    #[error("no {0} key could be made")]
+    Generator(&'static str),
+    /// There is no such key.
+    #[error("there is no key {0}")]
+    Unknown(String),
+    /// The last key cannot be taken away.
+    #[error("{0} is the only key; make a new one first (menshen keys new)")]
+    Last(String),
+}
+
+/// One key file, not yet opened.
+#[derive(Clone, Debug)]
+pub struct KeyFile {
+    /// The key's id; ids sort by age.
+    pub kid: String,
+    /// What the key signs with.
+    pub algorithm: Algorithm,
+    path: PathBuf,
+}
+
+/// Reads every key in `dir`; makes the folder and a first key when there is none.
+pub fn load_or_make(
+    dir: &Path,
+    algorithm: Algorithm,
+    clock: &Clock,
+) -> Result<KeyRing, KeyFileError> {
+    if !dir.exists() || list(dir)?.is_empty() {
+        make(dir, algorithm, clock)?;
+    }
+    let mut keys = list(dir)?
+        .iter()
+        .map(read)
+        .collect::<Result<Vec<_>, _>>()?;
+    let signing = keys.pop().ok_or(KeyFileError::Generator("first"))?;
+    Ok(KeyRing::new(signing, keys))
+}
+
+/// Reads every key in `dir` without keeping any; a folder that the first start will make is fine.
+pub fn verify_files(dir: &Path) -> Result<(), KeyFileError> {
+    if dir.exists() {
+        list(dir)?.iter().try_for_each(|file| read(file).map(drop))?;
+    }
+    Ok(())
+}
+
+/// Lists the keys in use, the oldest first.
+pub fn list(dir: &Path) -> Result<Vec<KeyFile>, KeyFileError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(|cause| at(dir, cause))? {
+        let path = entry.map_err(|cause| at(dir, cause))?.path();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
+        let mut parts = name.split('.');
+        if let (Some(kid), Some(algorithm), Some("pem" | "secret"), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+            && let Some(algorithm) = Algorithm::from_name(algorithm)
+        {
+            found.push(KeyFile {
+                kid: kid.to_owned(),
+                algorithm,
+                path: path.clone(),
+            });
+        }
+    }
+    found.sort_by(|a, b| a.kid.cmp(&b.kid));
+    Ok(found)
+}
+
+/// Makes a new key, readable by its owner only, and returns its id.
+pub fn make(dir: &Path, algorithm: Algorithm, clock: &Clock) -> Result<String, KeyFileError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|cause| at(dir, cause))?;
+    // An id that sorts by time needs no index of which key is the newest.
+    let newest = list(dir)?.pop().and_then(|file| file.made_ms());
+    let made_ms = clock.unix_ms().max(newest.map_or(0, |ms| ms + 1));
+    let mut random = [0_u8; 4];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| KeyFileError::Generator(algorithm.name()))?;
+    let kid = format!("{made_ms:013}-{:08x}", u32::from_be_bytes(random));
+    let extension = if algorithm == Algorithm::Hs256 {
+        "secret"
+    } else {
+        "pem"
+    };
+    let path = dir.join(format!("{kid}.{}.{extension}", algorithm.name()));
+    let text = generate(algorithm).ok_or(KeyFileError::Generator(algorithm.name()))?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|cause| at(&path, cause))?;
+    file.write_all(text.expose().as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(|cause| at(&path, cause))?;
+    Ok(kid)
+}
+
+/// Takes a key out of use; its file moves to `retired/`, and its tokens stop verifying.
+pub fn retire(dir: &Path, kid: &str) -> Result<(), KeyFileError> {
+    let keys = list(dir)?;
+    let file = keys
+        .iter()
+        .find(|file| file.kid == kid)
+        .ok_or_else(|| KeyFileError::Unknown(kid.to_owned()))?;
+    if keys.len() == 1 {
+        return Err(KeyFileError::Last(kid.to_owned()));
+    }
+    let retired = dir.join(RETIRED);
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&retired)
+        .map_err(|cause| at(&retired, cause))?;
+    let name = file.path.file_name().unwrap_or_default();
+    fs::rename(&file.path, retired.join(name)).map_err(|cause| at(&file.path, cause))
+}
+
+impl KeyFile {
+    fn made_ms(&self) -> Option<u64> {
+        self.kid.split('-').next()?.parse().ok()
+    }
+}
+
+fn read(file: &KeyFile) -> Result<SigningKey, KeyFileError> {
+    let path = &file.path;
+    let mode = fs::metadata(path)
+        .map_err(|cause| at(path, cause))?
+        .permissions()
+        .mode()
+        & 0o777;
+    if mode & 0o004 != 0 {
+        return Err(KeyFileError::Readable {
+            path: path.clone(),
+            mode,
+        });
+    }
+    let text = Secret::new(fs::read_to_string(path).map_err(|cause| at(path, cause))?);
+    SigningKey::parse(file.kid.clone(), file.algorithm, &text).map_err(|_| KeyFileError::NotAKey {
+        path: path.clone(),
+        algorithm: file.algorithm.name(),
+    })
+}
+
+fn generate(algorithm: Algorithm) -> Option<Secret> {
+    let der = match algorithm {
+        Algorithm::Es256 => {
+            let key =
+                signature::EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_FIXED_SIGNING)
+                    .ok()?;
+            key.to_pkcs8v1().ok()?.as_ref().to_vec()
+        }
+        Algorithm::EdDsa => {
+            let key = signature::Ed25519KeyPair::generate().ok()?;
+            key.to_pkcs8v1().ok()?.as_ref().to_vec()
+        }
+        Algorithm::Rs256 => {
+            let key = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).ok()?;
+            key.as_der().ok()?.as_ref().to_vec()
+        }
+        Algorithm::Hs256 => {
+            let mut key = [0_u8; 32];
+            aws_lc_rs::rand::fill(&mut key).ok()?;
+            return Some(Secret::new(STANDARD.encode(key)));
+        }
+    };
+    Some(Secret::new(pem::encode(&Pem::new("PRIVATE KEY", der))))
+}
+
+fn at(path: &Path, cause: io::Error) -> KeyFileError {
+    KeyFileError::File {
+        path: path.to_owned(),
+        cause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_start_makes_a_key_that_only_its_owner_can_read() {
+        for algorithm in Algorithm::ALL {
+            let dir = tempfile::tempdir().unwrap();
+            let keys = dir.path().join("keys");
+            let ring = load_or_make(&keys, algorithm, &Clock::system()).unwrap();
+            let files = list(&keys).unwrap();
+            assert_eq!(files.len(), 1);
+            assert_eq!(files[0].kid, ring.signing().kid());
+            let mode = fs::metadata(&files[0].path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            let again = load_or_make(&keys, algorithm, &Clock::system()).unwrap();
+            assert_eq!(again.signing().kid(), ring.signing().kid());
+        }
+    }
+
+    #[test]
+    fn the_newest_key_signs_and_a_retired_one_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::system();
+        let first = make(dir.path(), Algorithm::Es256, &clock).unwrap();
+        let second = make(dir.path(), Algorithm::EdDsa, &clock).unwrap();
+        let ring = load_or_make(dir.path(), Algorithm::Es256, &clock).unwrap();
+        assert_eq!(ring.signing().kid(), second);
+        assert!(ring.find(&first).is_some());
+        retire(dir.path(), &first).unwrap();
+        let ring = load_or_make(dir.path(), Algorithm::Es256, &clock).unwrap();
+        assert!(ring.find(&first).is_none());
+        assert!(matches!(
+            retire(dir.path(), &second),
+            Err(KeyFileError::Last(_))
+        ));
+        assert!(matches!(
+            retire(dir.path(), &first),
+            Err(KeyFileError::Unknown(_))
+        ));
+    }
+
+    #[test]
+    fn a_key_that_everybody_can_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        make(dir.path(), Algorithm::Es256, &Clock::system()).unwrap();
+        let path = list(dir.path()).unwrap()[0].path.clone();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(
+            load_or_make(dir.path(), Algorithm::Es256, &Clock::system()),
+            Err(KeyFileError::Readable { mode: 0o644, .. })
+        ));
+    }
+
+    #[test]
+    fn a_damaged_key_file_is_named_without_its_content() {
+        let dir = tempfile::tempdir().unwrap();
+        make(dir.path(), Algorithm::Es256, &Clock::system()).unwrap();
+        let path = list(dir.path()).unwrap()[0].path.clone();
+        fs::write(&path, "s3cret-rubbish").unwrap();
+        let told = load_or_make(dir.path(), Algorithm::Es256, &Clock::system())
+            .unwrap_err()
+            .to_string();
+        assert!(told.ends_with("is not a ES256 key"), "{told}");
+        assert!(!told.contains("rubbish"));
+    }
+}

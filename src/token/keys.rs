@@ -1,0 +1,120 @@
+//! The signing keys: one signs, all verify, and the public ones can be published.
+
+use std::collections::HashMap;
+
+use jsonwebtoken::jwk::{Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{Algorithm as JwtAlgorithm, DecodingKey, EncodingKey};
+
+use crate::config::Algorithm;
+use crate::secret::Secret;
+
+/// A key that can sign, with its id.
+pub struct SigningKey {
+    pub(super) kid: String,
+    pub(super) algorithm: JwtAlgorithm,
+    pub(super) private: EncodingKey,
+    pub(super) check: DecodingKey,
+    public: Option<Jwk>,
+}
+
+impl SigningKey {
+    /// Reads a key: PKCS#8 in PEM, or 32 or more bytes in base64 for HS256.
+    pub fn parse(
+        kid: String,
+        algorithm: Algorithm,
+        text: &Secret,
+    ) -> Result<Self, jsonwebtoken::errors::Error> {
+        let pem = text.expose().as_bytes();
+        let (jwt, private) = match algorithm {
+            Algorithm::Es256 => (JwtAlgorithm::ES256, EncodingKey::from_ec_pem(pem)?),
+            Algorithm::EdDsa => (JwtAlgorithm::EdDSA, EncodingKey::from_ed_pem(pem)?),
+            Algorithm::Rs256 => (JwtAlgorithm::RS256, EncodingKey::from_rsa_pem(pem)?),
+            Algorithm::Hs256 => (
+                JwtAlgorithm::HS256,
+                EncodingKey::from_base64_secret(text.expose().trim())?,
+            ),
+        };
+        let (check, public) = if algorithm == Algorithm::Hs256 {
+            (DecodingKey::from_base64_secret(text.expose().trim())?, None)
+        } else {
+            let mut jwk = Jwk::from_encoding_key(&private, jwt)?;
+            jwk.common.key_id = Some(kid.clone());
+            jwk.common.key_algorithm = Some(key_algorithm(algorithm));
+            jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+            (DecodingKey::from_jwk(&jwk)?, Some(jwk))
+        };
+        Ok(Self {
+            kid,
+            algorithm: jwt,
+            private,
+            check,
+            public,
+        })
+    }
+
+    /// Returns the key's id, which tokens carry as `kid`.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("kid", &self.kid)
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
+}
+
+fn key_algorithm(algorithm: Algorithm) -> KeyAlgorithm {
+    match algorithm {
+        Algorithm::Es256 => KeyAlgorithm::ES256,
+        Algorithm::EdDsa => KeyAlgorithm::EdDSA,
+        Algorithm::Rs256 => KeyAlgorithm::RS256,
+        Algorithm::Hs256 => KeyAlgorithm::HS256,
+    }
+}
+
+/// Every key that verifies, one of which signs.
+#[derive(Debug)]
+pub struct KeyRing {
+    signing: SigningKey,
+    older: HashMap<String, SigningKey>,
+}
+
+impl KeyRing {
+    /// Makes a ring in which `signing` signs and all keys verify.
+    pub fn new(signing: SigningKey, older: Vec<SigningKey>) -> Self {
+        let older = older
+            .into_iter()
+            .map(|key| (key.kid.clone(), key))
+            .collect();
+        Self { signing, older }
+    }
+
+    /// Returns the key that signs new tokens.
+    pub fn signing(&self) -> &SigningKey {
+        &self.signing
+    }
+
+    /// Finds a key by its id.
+    pub fn find(&self, kid: &str) -> Option<&SigningKey> {
+        if self.signing.kid == kid {
+            return Some(&self.signing);
+        }
+        self.older.get(kid)
+    }
+
+    /// Iterates over every key, the signing one first.
+    pub fn iter(&self) -> impl Iterator<Item = &SigningKey> {
+        std::iter::once(&self.signing).chain(self.older.values())
+    }
+
+    /// Returns the public keys; a shared secret (HS256) is never among them.
+    pub fn jwks(&self) -> JwkSet {
+        JwkSet {
+            keys: self.iter().filter_map(|key| key.public.clone()).collect(),
+        }
+    }
+}

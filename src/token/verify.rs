@@ -1,0 +1,192 @@
+//! Verifies tokens: the only place that decodes one.
+
+use std::collections::{HashMap, HashSet};
+
+use http::HeaderValue;
+use jsonwebtoken::{DecodingKey, Validation};
+
+use super::{Claims, KeyRing};
+use crate::clock::Clock;
+use crate::config::App;
+use crate::session::{SessionId, Source};
+
+/// A longer token cannot be one of ours: every claim in it has a bound.
+const MAX_TOKEN_BYTES: usize = 4096;
+
+/// How far ahead another node's clock may be.
+const NOT_BEFORE_LEEWAY_SECS: u64 = 60;
+
+/// Why a token was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// It was ours and its time is over.
+    #[error("the token has expired")]
+    Expired,
+    /// It is not a token of ours; the text says what gave it away, for the log.
+    #[error("the token is invalid: {0}")]
+    Invalid(&'static str),
+}
+
+/// A token's content after its signature, issuer, audience, app and lifetime were checked.
+///
+/// Holding one is the proof that the check happened. The values that become headers are kept ready-made.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    app: usize,
+    source: Source,
+    session: SessionId,
+    expires: u64,
+    openid: HeaderValue,
+    unionid: Option<HeaderValue>,
+    session_text: HeaderValue,
+}
+
+impl Verified {
+    /// Returns the app's index in the configuration.
+    pub fn app(&self) -> usize {
+        self.app
+    }
+
+    /// Returns how the user logged in.
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// Returns the session's id.
+    pub fn session(&self) -> &SessionId {
+        &self.session
+    }
+
+    /// Returns the session's id as a header value.
+    pub fn session_text(&self) -> &HeaderValue {
+        &self.session_text
+    }
+
+    /// Returns the moment from which the token is no longer valid, in Unix seconds.
+    pub fn expires(&self) -> u64 {
+        self.expires
+    }
+
+    /// Returns the openid.
+    pub fn openid(&self) -> &HeaderValue {
+        &self.openid
+    }
+
+    /// Returns the unionid, when WeChat gave one.
+    pub fn unionid(&self) -> Option<&HeaderValue> {
+        self.unionid.as_ref()
+    }
+}
+
+/// Checks tokens against the keys and apps of this configuration.
+pub struct Verifier {
+    keys: HashMap<String, (DecodingKey, Validation)>,
+    /// Name and appid of each app, by index.
+    apps: Vec<(String, String)>,
+    clock: Clock,
+}
+
+impl Verifier {
+    /// Makes a verifier for tokens that `issuer` signed with one of `keys` for one of `apps`.
+    pub fn new(keys: &KeyRing, issuer: &str, apps: &[App], clock: Clock) -> Self {
+        let audience: Vec<&str> = apps.iter().map(|app| app.appid.as_str()).collect();
+        let keys = keys
+            .iter()
+            .map(|key| {
+                // The key, not the token, says which algorithm is used.
+                let mut validation = Validation::new(key.algorithm);
+                validation.set_audience(&audience);
+                validation.set_issuer(&[issuer]);
+                validation.required_spec_claims = HashSet::from(
+                    ["exp", "nbf", "aud", "iss", "sub"].map(str::to_owned),
+                );
+                // Both times are compared below with our own clock, which tests can move.
+                validation.validate_exp = false;
+                validation.validate_nbf = false;
+                (key.kid.clone(), (key.check.clone(), validation))
+            })
+            .collect();
+        let apps = apps
+            .iter()
+            .map(|app| (app.name.clone(), app.appid.clone()))
+            .collect();
+        Self { keys, apps, clock }
+    }
+
+    /// Checks everything about a token that does not need a store.
+    pub fn verify(&self, token: &str) -> Result<Verified, TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::Invalid("too long"));
+        }
+        let header = jsonwebtoken::decode_header(token)
+            .map_err(|_| TokenError::Invalid("not a JWT"))?;
+        // Other kinds of JWT are signed with the same keys (assertions); the type keeps them apart.
+        if header.typ.as_deref() != Some("JWT") {
+            return Err(TokenError::Invalid("typ"));
+        }
+        let (key, validation) = header
+            .kid
+            .as_deref()
+            .and_then(|kid| self.keys.get(kid))
+            .ok_or(TokenError::Invalid("unknown kid"))?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one place that decodes tokens"
+        )]
+        let claims = jsonwebtoken::decode::<Claims>(token, key, validation)
+            .map_err(|_| TokenError::Invalid("signature or claims"))?
+            .claims;
+        self.check(&claims)
+    }
+
+    /// Says whether a token names one of our keys, whatever else is wrong with it.
+    pub fn is_ours(&self, token: &str) -> bool {
+        token.len() <= MAX_TOKEN_BYTES
+            && jsonwebtoken::decode_header(token)
+                .ok()
+                .and_then(|header| header.kid)
+                .is_some_and(|kid| self.keys.contains_key(&kid))
+    }
+
+    fn check(&self, claims: &Claims) -> Result<Verified, TokenError> {
+        let now = self.clock.unix_secs();
+        if claims.nbf > now.saturating_add(NOT_BEFORE_LEEWAY_SECS) {
+            return Err(TokenError::Invalid("nbf"));
+        }
+        if claims.exp <= now {
+            return Err(TokenError::Expired);
+        }
+        let app = self
+            .apps
+            .iter()
+            .position(|(name, appid)| *name == claims.app && *appid == claims.aud)
+            .ok_or(TokenError::Invalid("app"))?;
+        let header = |text: &str| {
+            HeaderValue::from_str(text).map_err(|_| TokenError::Invalid("not a header value"))
+        };
+        if claims.sub.is_empty() {
+            return Err(TokenError::Invalid("sub"));
+        }
+        Ok(Verified {
+            app,
+            source: Source::from_name(&claims.src).ok_or(TokenError::Invalid("src"))?,
+            session: claims
+                .sid
+                .parse()
+                .map_err(|_| TokenError::Invalid("sid"))?,
+            expires: claims.exp,
+            openid: header(&claims.sub)?,
+            unionid: claims.unionid.as_deref().map(header).transpose()?,
+            session_text: header(&claims.sid)?,
+        })
+    }
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier")
+            .field("kids", &self.keys.keys())
+            .field("apps", &self.apps)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,164 @@
+//! Reads WeChat's answers, which say 200 for errors and `text/plain` for JSON.
+
+use serde_json::{Map, Value};
+
+use crate::secret::Secret;
+
+/// Why an answer is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// WeChat refused.
+    #[error("WeChat answered errcode {errcode}")]
+    Errcode {
+        /// The number.
+        errcode: i64,
+        /// The id under which WeChat finds the call in its own logs.
+        rid: Option<String>,
+    },
+    /// It is not what WeChat sends; the text says in which way, and holds nothing of the answer.
+    #[error("WeChat's answer is not a valid one: {0}")]
+    Invalid(&'static str),
+}
+
+/// The fields of an answer that is not an error.
+pub struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// Reads an answer's body; its status and content type say nothing reliable.
+    pub fn parse(body: &[u8]) -> Result<Self, AnswerError> {
+        let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
+            return Err(AnswerError::Invalid("not a JSON object"));
+        };
+        let errcode = match fields.get("errcode") {
+            None => 0,
+            // Some of WeChat's own pages show the number as a string.
+            Some(Value::String(text)) => text
+                .parse()
+                .map_err(|_| AnswerError::Invalid("errcode is not a number"))?,
+            Some(number) => number
+                .as_i64()
+                .ok_or(AnswerError::Invalid("errcode is not a number"))?,
+        };
+        if errcode == 0 {
+            return Ok(Self(fields));
+        }
+        let errmsg = fields.get("errmsg").and_then(Value::as_str);
+        Err(AnswerError::Errcode {
+            errcode,
+            rid: errmsg.and_then(rid).map(str::to_owned),
+        })
+    }
+
+    /// Returns a text that must be there, not empty, and fit for a header.
+    pub fn text(&self, name: &str) -> Result<String, AnswerError> {
+        self.optional_text(name)?
+            .ok_or(AnswerError::Invalid("a mandatory field is missing or empty"))
+    }
+
+    /// Returns a text, where a missing one and an empty one are the same.
+    pub fn optional_text(&self, name: &str) -> Result<Option<String>, AnswerError> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if text.is_empty() => Ok(None),
+            Some(Value::String(text)) if is_id(text) => Ok(Some(text.clone())),
+            Some(_) => Err(AnswerError::Invalid("a field holds something unexpected")),
+        }
+    }
+
+    /// Returns a secret that must be there and not empty.
+    pub fn secret(&self, name: &str) -> Result<Secret, AnswerError> {
+        self.text(name).map(Secret::new)
+    }
+}
+
+/// WeChat promises no alphabet; what could not be a header value is not an id.
+fn is_id(text: &str) -> bool {
+    text.len() <= 512 && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// Finds the trace id, whose spelling around has changed over the years.
+fn rid(errmsg: &str) -> Option<&str> {
+    let (_, after) = errmsg
+        .split_once("rid: ")
+        .or_else(|| errmsg.split_once("req_id: "))
+        .or_else(|| errmsg.split_once("hint: ["))?;
+    let end = after
+        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'))
+        .unwrap_or(after.len());
+    after.get(..end.min(64)).filter(|rid| !rid.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn errcode(body: &str) -> Option<i64> {
+        match Fields::parse(body.as_bytes()) {
+            Err(AnswerError::Errcode { errcode, .. }) => Some(errcode),
+            Ok(_) | Err(AnswerError::Invalid(_)) => None,
+        }
+    }
+
+    #[test]
+    fn an_errcode_is_an_error_as_a_number_and_as_a_string() {
+        assert_eq!(errcode(r#"{"errcode":40029,"errmsg":"invalid code"}"#), Some(40029));
+        assert_eq!(errcode(r#"{"errcode":"40029"}"#), Some(40029));
+        assert_eq!(errcode(r#"{"errcode":-1,"openid":"o1","session_key":"k"}"#), Some(-1));
+    }
+
+    #[test]
+    fn success_is_errcode_absent_or_zero() {
+        for body in [r#"{"openid":"o1"}"#, r#"{"errcode":0,"openid":"o1"}"#, r#"{"errcode":"0","openid":"o1"}"#] {
+            let fields = Fields::parse(body.as_bytes()).unwrap();
+            assert_eq!(fields.text("openid").unwrap(), "o1");
+        }
+    }
+
+    #[test]
+    fn escaped_slashes_are_slashes() {
+        let fields = Fields::parse(br#"{"session_key":"\/IkZjlZpIUAFICUVPmWbmw=="}"#).unwrap();
+        assert_eq!(
+            fields.secret("session_key").unwrap().expose(),
+            "/IkZjlZpIUAFICUVPmWbmw=="
+        );
+    }
+
+    #[test]
+    fn what_is_not_an_answer_is_refused() {
+        for body in [
+            "", "<html>", "[]", "null", "{\"openid\":\"o1\"", "\u{feff}{}", "{\"errcode\":true}",
+            "{\"errcode\":\"x\"}", "{\"nick\":\"a\u{1}b\"}",
+        ] {
+            assert!(
+                matches!(Fields::parse(body.as_bytes()), Err(AnswerError::Invalid(_))),
+                "{body:?}"
+            );
+        }
+        for body in [r"{}", r#"{"openid":""}"#, r#"{"openid":1}"#, r#"{"openid":"a b"}"#, r#"{"openid":"a\nb"}"#] {
+            let fields = Fields::parse(body.as_bytes()).unwrap();
+            assert!(fields.text("openid").is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_trace_id_is_found_in_each_of_its_spellings() {
+        for (errmsg, id) in [
+            ("invalid code, rid: 66c69111-4157f271-729ca238", "66c69111-4157f271-729ca238"),
+            ("invalid code, hints: [ req_id: gjUEFA0981th20 ]", "gjUEFA0981th20"),
+            ("invalid code hint: [RIJFrrMre-UcIqxa]", "RIJFrrMre-UcIqxa"),
+            ("appid missing rid: 65713974-7970e3f9-1a07ebbf", "65713974-7970e3f9-1a07ebbf"),
+        ] {
+            assert_eq!(rid(errmsg), Some(id));
+        }
+        assert_eq!(rid("system error"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_answers_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Fields::parse(&body);
+        }
+    }
+}

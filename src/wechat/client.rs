@@ -1,0 +1,86 @@
+//! The HTTP client for WeChat: every call has a time limit and a size limit, and no error holds a URL.
+
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{RequestBuilder, StatusCode};
+
+use crate::config::WeChat;
+
+/// WeChat's answers to logins have a few hundred bytes.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// The client could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client could not be made")]
+pub struct ClientError(#[source] reqwest::Error);
+
+/// Why a call brought no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// No connection: WeChat has not seen the call.
+    #[error("WeChat could not be reached")]
+    Unreachable,
+    /// The call was sent, and nothing came back in time or the connection broke.
+    #[error("WeChat did not answer")]
+    NoAnswer,
+    /// What came back is not from WeChat's API: a gateway's error page, a redirect, far too much.
+    #[error("WeChat answered with something else than an answer ({0})")]
+    NotAnAnswer(&'static str),
+}
+
+/// Calls WeChat's API.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    api_base: String,
+}
+
+impl Client {
+    /// Makes a client; the calls share its connections.
+    pub fn new(config: &WeChat) -> Result<Self, ClientError> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(config.connect_timeout)
+            .timeout(config.timeout)
+            .pool_idle_timeout(Duration::from_secs(30))
+            // A redirect would carry the secret to somebody else.
+            .redirect(Policy::none())
+            .referer(false)
+            .build()
+            .map_err(|error| ClientError(error.without_url()))?;
+        Ok(Self {
+            http,
+            api_base: config.api_base.clone(),
+        })
+    }
+
+    /// Starts a GET of a path with these query parameters.
+    pub(super) fn get(&self, path: &str, query: &[(&str, &str)]) -> RequestBuilder {
+        self.http
+            .get(format!("{}{path}", self.api_base))
+            .query(query)
+    }
+}
+
+/// Sends a call and returns the body of its answer.
+pub(super) async fn send(call: RequestBuilder) -> Result<Vec<u8>, CallError> {
+    let mut answer = call.send().await.map_err(|error| {
+        // reqwest's own text holds the URL, and so the secret: only the kind goes on.
+        if error.is_connect() || error.is_builder() {
+            CallError::Unreachable
+        } else {
+            CallError::NoAnswer
+        }
+    })?;
+    if answer.status() != StatusCode::OK {
+        return Err(CallError::NotAnAnswer("its status is not 200"));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|_| CallError::NoAnswer)? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(CallError::NotAnAnswer("it is too large"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}

@@ -1,0 +1,70 @@
+//! Redeems a code at WeChat's `sns/jscode2session`.
+
+use std::fmt;
+
+use super::client::send;
+use super::{AnswerError, CallError, Client, Code, Fields};
+use crate::config::App;
+use crate::secret::Secret;
+use crate::session::{Identity, Source};
+
+const PATH: &str = "/sns/jscode2session";
+
+/// Who redeemed a code, and the key that WeChat gave for this user.
+pub struct Redeemed {
+    /// Who WeChat says it is.
+    pub identity: Identity,
+    /// WeChat's session_key.
+    pub session_key: Secret,
+}
+
+impl fmt::Debug for Redeemed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Redeemed(…)")
+    }
+}
+
+/// Why a code was not redeemed.
+#[derive(Debug, thiserror::Error)]
+pub enum RedeemError {
+    /// The call brought no answer.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The answer is an error or no answer.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+}
+
+impl Client {
+    /// Redeems a code once; whoever calls this decides whether to do so again.
+    pub async fn redeem(&self, app: &App, code: &Code) -> Result<Redeemed, RedeemError> {
+        let fields = self.jscode2session(app, code.expose()).await?;
+        Ok(Redeemed {
+            identity: Identity {
+                app: app.name.clone(),
+                appid: app.appid.clone(),
+                openid: fields.text("openid")?,
+                unionid: fields.optional_text("unionid")?,
+                source: Source::MiniProgram,
+            },
+            session_key: fields.secret("session_key")?,
+        })
+    }
+
+    pub(super) async fn jscode2session(
+        &self,
+        app: &App,
+        code: &str,
+    ) -> Result<Fields, RedeemError> {
+        let call = self.get(
+            PATH,
+            &[
+                ("appid", &app.appid),
+                ("secret", app.secret.expose()),
+                ("js_code", code),
+                ("grant_type", "authorization_code"),
+            ],
+        );
+        Ok(Fields::parse(&send(call).await?)?)
+    }
+}
