@@ -11,6 +11,7 @@ mod identity;
 mod misbehave;
 mod plan;
 mod random;
+mod session;
 #[cfg(test)]
 mod tests;
 mod wire;

@@ -5,16 +5,12 @@ use std::collections::{HashMap, VecDeque};
 use aws_lc_rs::error::Unspecified;
 
 use super::app::SimulatedApp;
+use super::session::Session;
 use super::{identity, random};
 
 const SECOND_MS: u64 = 1000;
-const MINUTE_MS: u64 = 60 * SECOND_MS;
-const HOUR_MS: u64 = 60 * MINUTE_MS;
 const CODE_TTL_MS: u64 = 300 * SECOND_MS;
-const SESSION_TTL_MS: u64 = 72 * HOUR_MS;
-/// A login sooner than this after the last rotation keeps the session_key.
-const ROTATION_MS: u64 = 60 * SECOND_MS;
-const REDEEMED_PER_MINUTE: u32 = 100;
+const SWEEP_EVERY_MS: u64 = 3600 * SECOND_MS;
 const MAX_CODES: usize = 1_000_000;
 const MAX_SESSIONS: usize = 1_000_000;
 const MAX_USER_BYTES: usize = 256;
@@ -76,13 +72,6 @@ struct Code {
     used: bool,
 }
 
-struct Session {
-    key: String,
-    issued_ms: u64,
-    minute: u64,
-    redeemed: u32,
-}
-
 impl World {
     pub(super) fn new(apps: Vec<SimulatedApp>) -> Self {
         Self {
@@ -126,7 +115,13 @@ impl World {
             return Err(LoginError::Full);
         }
         let code = random::code()?;
-        self.rotate(&user, now_ms)?;
+        match self.sessions.get_mut(&user) {
+            Some(session) => session.rotate_unless_fresh(now_ms)?,
+            None => {
+                let session = Session::new(now_ms)?;
+                self.sessions.insert(user.clone(), session);
+            }
+        }
         let expires_ms = now_ms.saturating_add(CODE_TTL_MS);
         self.expiries.push_back((expires_ms, code.clone()));
         self.codes.insert(
@@ -164,11 +159,13 @@ impl World {
             .sessions
             .get_mut(&code.user)
             .ok_or(RedeemError::Invalid)?;
-        session.count_redeemed(now_ms / MINUTE_MS)?;
+        if !session.admits_login(now_ms) {
+            return Err(RedeemError::MinuteLimit);
+        }
         code.used = true;
         let user = &code.user.name;
         Ok(Login {
-            session_key: session.key.clone(),
+            session_key: session.key().to_owned(),
             openid: identity::openid(appid, user),
             unionid: app
                 .open_platform
@@ -177,53 +174,16 @@ impl World {
         })
     }
 
-    fn rotate(&mut self, user: &User, now_ms: u64) -> Result<(), Unspecified> {
-        let fresh = |session: &Session| now_ms < session.issued_ms.saturating_add(ROTATION_MS);
-        match self.sessions.get_mut(user) {
-            Some(session) if fresh(session) => {}
-            Some(session) => {
-                session.key = random::session_key()?;
-                session.issued_ms = now_ms;
-            }
-            None => {
-                let session = Session {
-                    key: random::session_key()?,
-                    issued_ms: now_ms,
-                    minute: 0,
-                    redeemed: 0,
-                };
-                self.sessions.insert(user.clone(), session);
-            }
-        }
-        Ok(())
-    }
-
     fn forget_expired(&mut self, now_ms: u64) {
-        while let Some((_, code)) = self
-            .expiries
-            .pop_front_if(|(expires_ms, _)| *expires_ms <= now_ms)
-        {
-            self.codes.remove(&code);
+        while self.expiries.front().is_some_and(|(at, _)| *at <= now_ms) {
+            if let Some((_, code)) = self.expiries.pop_front() {
+                self.codes.remove(&code);
+            }
         }
         if now_ms >= self.next_sweep_ms {
-            self.next_sweep_ms = now_ms.saturating_add(HOUR_MS);
-            self.sessions
-                .retain(|_, session| now_ms < session.issued_ms.saturating_add(SESSION_TTL_MS));
+            self.next_sweep_ms = now_ms.saturating_add(SWEEP_EVERY_MS);
+            self.sessions.retain(|_, session| session.is_alive(now_ms));
         }
-    }
-}
-
-impl Session {
-    fn count_redeemed(&mut self, minute: u64) -> Result<(), RedeemError> {
-        if self.minute != minute {
-            self.minute = minute;
-            self.redeemed = 0;
-        }
-        if self.redeemed >= REDEEMED_PER_MINUTE {
-            return Err(RedeemError::MinuteLimit);
-        }
-        self.redeemed += 1;
-        Ok(())
     }
 }
 
@@ -248,9 +208,11 @@ mod tests {
         world.redeem("wx1", code, now_ms).err().unwrap()
     }
 
-    fn session_key(world: &mut World, now_ms: u64) -> String {
-        let code = code(world, now_ms);
-        world.redeem("wx1", &code, now_ms).unwrap().session_key
+    fn spend_the_minute(world: &mut World) {
+        for _ in 0..100 {
+            let code = code(world, NOW);
+            world.redeem("wx1", &code, NOW).unwrap();
+        }
     }
 
     #[test]
@@ -305,36 +267,18 @@ mod tests {
     #[test]
     fn the_hundred_and_first_login_of_a_minute_waits_for_the_next_and_keeps_its_code() {
         let mut world = world();
-        for _ in 0..REDEEMED_PER_MINUTE {
-            session_key(&mut world, NOW);
-        }
+        spend_the_minute(&mut world);
         let code = code(&mut world, NOW);
         assert_eq!(refusal(&mut world, &code, NOW), RedeemError::MinuteLimit);
-        assert!(world.redeem("wx1", &code, NOW + MINUTE_MS).is_ok());
+        assert!(world.redeem("wx1", &code, NOW + 60 * SECOND_MS).is_ok());
     }
 
     #[test]
     fn the_minute_limit_of_one_user_does_not_touch_another() {
         let mut world = world();
-        for _ in 0..REDEEMED_PER_MINUTE {
-            session_key(&mut world, NOW);
-        }
+        spend_the_minute(&mut world);
         let code = world.log_in("wx1", "bob", false, NOW).unwrap();
         assert!(world.redeem("wx1", &code, NOW).is_ok());
-    }
-
-    #[test]
-    fn a_login_within_a_minute_keeps_the_session_key() {
-        let mut world = world();
-        let first = session_key(&mut world, NOW);
-        assert_eq!(first, session_key(&mut world, NOW + ROTATION_MS - 1));
-    }
-
-    #[test]
-    fn a_later_login_rotates_the_session_key() {
-        let mut world = world();
-        let first = session_key(&mut world, NOW);
-        assert_ne!(first, session_key(&mut world, NOW + ROTATION_MS));
     }
 
     #[test]
@@ -363,7 +307,7 @@ mod tests {
         let mut world = world();
         code(&mut world, NOW);
         world
-            .log_in("wx1", "bob", false, NOW + SESSION_TTL_MS)
+            .log_in("wx1", "bob", false, NOW + 3 * 24 * SWEEP_EVERY_MS)
             .unwrap();
         assert_eq!(world.sessions.len(), 1);
     }
