@@ -1,276 +1,39 @@
-//! The configuration once it has been checked; the only form of it past start-up.
+//! The configuration: the file as written becomes a checked [`Config`], or every problem in it at once.
+//!
+//! # Layout
+//!
+//! `load` is the way in. `reader` walks the file and collects problems; `kind`, `unit`, `address` and `name` say
+//! what a value must look like; `secret` and `pem` read what the file points at; the other files are one section each.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+mod address;
+mod app;
+mod cache;
+mod contents;
+mod headers;
+mod kind;
+mod load;
+mod log;
+mod model;
+mod name;
+mod notes;
+mod pem;
+mod problem;
+mod reader;
+mod route;
+mod secret;
+mod server;
+mod session;
+#[cfg(test)]
+mod tests;
+mod token;
+mod unit;
+mod unknown;
+mod upstream;
+mod wechat;
 
-use http::{HeaderName, HeaderValue, Method};
-use ipnet::IpNet;
-
-use crate::secret::Secret;
-
-/// Everything an operator can set, with defaults filled in and every reference resolved.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// `[server]`
-    pub server: Server,
-    /// `[wechat]`
-    pub wechat: WeChat,
-    /// `[[app]]`, at least one; names and appids are unique.
-    pub apps: Vec<App>,
-    /// `[token]`
-    pub token: Token,
-    /// `[session]`
-    pub session: Session,
-    /// `[cache]`
-    pub cache: Cache,
-    /// `[headers]`
-    pub headers: Headers,
-    /// `[[upstream]]`; names are unique.
-    pub upstreams: Vec<Upstream>,
-    /// `[[route]]`, in the order written.
-    pub routes: Vec<Route>,
-    /// `[log]`
-    pub log: Log,
-}
-
-/// The public listener.
-#[derive(Clone, Debug)]
-pub struct Server {
-    /// Addresses to listen on, at least one.
-    pub listen: Vec<SocketAddr>,
-    /// Certificate and key in PEM; `None` means plain HTTP.
-    pub tls: Option<Tls>,
-    /// Peers whose `X-Forwarded-*` and `X-Request-Id` count; empty means none.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Where Menshen's own endpoints live, such as `/_auth`; starts with `/` and does not end with one.
-    pub auth_path: String,
-    /// Worker threads; 0 means one for each core.
-    pub threads: usize,
-    /// The largest header section accepted, in bytes.
-    pub max_header_bytes: usize,
-    /// The largest request body accepted where a route does not say otherwise, in bytes.
-    pub max_body_bytes: u64,
-    /// How long a client may take between two reads or two writes.
-    pub client_timeout: Duration,
-    /// How long an idle keep-alive connection is kept.
-    pub keepalive: Duration,
-    /// How long exchanges in flight may go on after SIGTERM.
-    pub drain: Duration,
-}
-
-/// A certificate chain and its key, as PEM files.
-#[derive(Clone, Debug)]
-pub struct Tls {
-    /// The chain, leaf first.
-    pub cert_file: PathBuf,
-    /// The private key.
-    pub key_file: PathBuf,
-}
-
-/// How WeChat is reached.
-#[derive(Clone, Debug)]
-pub struct WeChat {
-    /// The API's origin, without a trailing slash.
-    pub api_base: String,
-    /// Limit for connecting.
-    pub connect_timeout: Duration,
-    /// Limit for a whole call, connecting included.
-    pub timeout: Duration,
-}
-
-/// One WeChat application.
-#[derive(Clone, Debug)]
-pub struct App {
-    /// The name used in routes, logs and requests.
-    pub name: String,
-    /// WeChat's id of the application.
-    pub appid: String,
-    /// The AppSecret.
-    pub secret: Secret,
-}
-
-/// The signature algorithm of new tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// ECDSA over P-256 with SHA-256.
-    Es256,
-    /// Ed25519.
-    EdDsa,
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    Rs256,
-    /// HMAC with SHA-256.
-    Hs256,
-}
-
-/// How tokens are signed.
-#[derive(Clone, Debug)]
-pub struct Token {
-    /// The algorithm of keys that the first start makes.
-    pub algorithm: Algorithm,
-    /// Lifetime of a token.
-    pub ttl: Duration,
-    /// The `iss` claim.
-    pub issuer: String,
-    /// Folder of the signing keys.
-    pub keys_dir: PathBuf,
-}
-
-/// Where sessions are kept and for how long.
-#[derive(Clone, Debug)]
-pub struct Session {
-    /// Folder of the embedded store.
-    pub path: PathBuf,
-    /// Lifetime of a session after its last refresh.
-    pub ttl: Duration,
-    /// How long a rotated refresh token still gives its successor.
-    pub refresh_grace: Duration,
-    /// The key that seals session_keys, 32 bytes in base64; `None` means the store keeps its own.
-    pub seal_key: Option<Secret>,
-}
-
-/// The cache of verified tokens.
-#[derive(Clone, Debug)]
-pub struct Cache {
-    /// The most tokens it holds.
-    pub max_tokens: u64,
-}
-
-/// What the injected headers are called and which optional ones are sent.
-#[derive(Clone, Debug)]
-pub struct Headers {
-    /// The value of `X-WX-ENV`; `None` leaves the header out.
-    pub env: Option<HeaderValue>,
-    /// Whether `X-Menshen-Assertion` is sent.
-    pub assertion: bool,
-    /// The names of the injected headers, renamed ones included.
-    pub names: InjectedNames,
-}
-
-/// The name of each injected header.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InjectedNames {
-    /// Default `X-WX-OPENID`.
-    pub openid: HeaderName,
-    /// Default `X-WX-APPID`.
-    pub appid: HeaderName,
-    /// Default `X-WX-UNIONID`.
-    pub unionid: HeaderName,
-    /// Default `X-WX-SOURCE`.
-    pub source: HeaderName,
-    /// Default `X-WX-ENV`.
-    pub env: HeaderName,
-    /// Default `X-Original-Forwarded-For`.
-    pub client_address: HeaderName,
-    /// Default `X-Menshen-App`.
-    pub app: HeaderName,
-    /// Default `X-Menshen-Session`.
-    pub session: HeaderName,
-    /// Default `X-Menshen-Assertion`.
-    pub assertion: HeaderName,
-}
-
-/// A group of servers that run the same backend.
-#[derive(Clone, Debug)]
-pub struct Upstream {
-    /// The name used in routes and as the audience of assertions.
-    pub name: String,
-    /// `host:port` of each server, at least one; hosts may be names.
-    pub servers: Vec<String>,
-    /// Limit for connecting.
-    pub connect_timeout: Duration,
-    /// Limit between two reads.
-    pub read_timeout: Duration,
-    /// Limit between two writes.
-    pub write_timeout: Duration,
-    /// How long an idle connection is kept.
-    pub keepalive: Duration,
-}
-
-/// Who may use a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// Only with a valid token.
-    Required,
-    /// With a valid token or with none; a bad one is refused.
-    Optional,
-    /// Anybody; nobody is identified.
-    Public,
-}
-
-/// One `[[route]]`.
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// Lower-case host without port; `*.example.com` matches every name below; `None` matches any.
-    pub host: Option<String>,
-    /// A path prefix that matches whole segments; starts with `/`.
-    pub path: String,
-    /// Allowed methods; empty means all.
-    pub methods: Vec<Method>,
-    /// Index into [`Config::upstreams`].
-    pub upstream: usize,
-    /// Who may use it.
-    pub auth: Auth,
-    /// Indexes into [`Config::apps`]; empty in the file means all, and is filled in here.
-    pub apps: Vec<usize>,
-    /// Whether `path` is taken off before forwarding.
-    pub strip_prefix: bool,
-    /// The largest request body, in bytes.
-    pub max_body_bytes: u64,
-    /// Whether the upstream sees the client's token.
-    pub forward_token: bool,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// What is logged.
-#[derive(Clone, Debug)]
-pub struct Log {
-    /// The form of a line.
-    pub format: LogFormat,
-    /// The least severe level shown.
-    pub level: tracing::Level,
-}
-
-impl Algorithm {
-    /// Every algorithm that can be configured.
-    pub const ALL: [Self; 4] = [Self::Es256, Self::EdDsa, Self::Rs256, Self::Hs256];
-
-    /// Returns the name used in the configuration and in tokens.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Es256 => "ES256",
-            Self::EdDsa => "EdDSA",
-            Self::Rs256 => "RS256",
-            Self::Hs256 => "HS256",
-        }
-    }
-
-    /// Finds an algorithm by its exact name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.name() == name)
-    }
-}
-
-impl Default for InjectedNames {
-    fn default() -> Self {
-        Self {
-            openid: HeaderName::from_static("x-wx-openid"),
-            appid: HeaderName::from_static("x-wx-appid"),
-            unionid: HeaderName::from_static("x-wx-unionid"),
-            source: HeaderName::from_static("x-wx-source"),
-            env: HeaderName::from_static("x-wx-env"),
-            client_address: HeaderName::from_static("x-original-forwarded-for"),
-            app: HeaderName::from_static("x-menshen-app"),
-            session: HeaderName::from_static("x-menshen-session"),
-            assertion: HeaderName::from_static("x-menshen-assertion"),
-        }
-    }
-}
+pub use load::{known_keys, load, parse};
+pub use model::{
+    Algorithm, App, Auth, Cache, Config, Headers, InjectedNames, Log, LogFormat, Route, Server,
+    Session, Tls, Token, Upstream, WeChat,
+};
+pub use problem::{Problem, Problems};

@@ -1,0 +1,196 @@
+//! Network addresses as operators write them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use super::kind::{self, Kind};
+
+/// Where to listen.
+pub(super) const LISTEN: Kind<SocketAddr> = Kind {
+    expected: "a list of addresses such as [\"127.0.0.1:8080\"]",
+    read: |value| kind::text(value)?.parse().ok(),
+};
+
+/// Who is trusted.
+pub(super) const NETWORK: Kind<IpNet> = Kind {
+    expected: "a list of networks or addresses such as [\"10.0.0.0/8\", \"127.0.0.1\"]",
+    read: |value| {
+        let text = kind::text(value)?;
+        let network = text.parse::<IpNet>().map(|network| network.trunc());
+        network
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+            .ok()
+    },
+};
+
+/// Where a backend listens; a name is looked up later.
+pub(super) const SERVER: Kind<String> = Kind {
+    expected: "a list of servers such as [\"127.0.0.1:3000\", \"api.internal:3000\"]",
+    read: |value| {
+        let text = kind::text(value)?;
+        let (host, port) = host_and_port(text)?;
+        (port? != 0 && !host.is_empty()).then(|| text.to_owned())
+    },
+};
+
+/// An `http` or `https` origin, without a trailing slash.
+pub(super) const ORIGIN: Kind<String> = Kind {
+    expected: "an origin without user, path or query, such as \"https://api.weixin.qq.com\"",
+    read: |value| {
+        let text = kind::text(value)?;
+        let origin = text.strip_suffix('/').unwrap_or(text);
+        origin_host(origin).map(|_| origin.to_owned())
+    },
+};
+
+/// Tells whether an origin would carry secrets over a network in clear.
+pub(super) fn is_plain_and_remote(origin: &str) -> bool {
+    let local = origin_host(origin).is_some_and(|host| {
+        let bare = host.trim_matches(['[', ']']);
+        let address: Result<IpAddr, _> = bare.parse();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    });
+    origin.starts_with("http://") && !local
+}
+
+/// Returns an origin's host, or `None` when it is no origin.
+fn origin_host(origin: &str) -> Option<&str> {
+    let rest = origin
+        .strip_prefix("https://")
+        .or_else(|| origin.strip_prefix("http://"))?;
+    let (host, port) = host_and_port(rest)?;
+    (port != Some(0)).then_some(host)
+}
+
+/// Splits `host`, `host:port` or `[v6]:port`; `None` when either half is not one.
+fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !text.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let port = match port {
+        // `parse` alone would take "+80".
+        Some(port) if port.chars().all(|c| c.is_ascii_digit()) => Some(port.parse().ok()?),
+        Some(_) => return None,
+        None => None,
+    };
+    is_host(host).then_some((host, port))
+}
+
+fn is_host(host: &str) -> bool {
+    match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => is_host_name(host),
+    }
+}
+
+/// Tells whether a text is a host name or an IPv4 address.
+pub(super) fn is_host_name(host: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let label = |label: &str| !label.is_empty() && label.len() <= 63 && label.chars().all(allowed);
+    // What ends in a number is an IPv4 address to every resolver, whatever the number means.
+    let numeric = |label: &str| label.chars().all(|c| c.is_ascii_digit());
+    let is_address = host.rsplit('.').next().is_some_and(numeric);
+    host.len() <= 253
+        && host.split('.').all(label)
+        && (!is_address || host.parse::<std::net::Ipv4Addr>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use toml::de::DeValue;
+
+    use super::*;
+
+    fn read<T>(kind: &Kind<T>, text: &str) -> Option<T> {
+        let text = format!("{text:?}");
+        (kind.read)(DeValue::parse(&text).unwrap().get_ref())
+    }
+
+    #[test]
+    fn a_server_is_a_host_and_a_port() {
+        for good in [
+            "127.0.0.1:3000",
+            "[::1]:3000",
+            "api.internal:80",
+            "my_api:65535",
+        ] {
+            assert_eq!(read(&SERVER, good).as_deref(), Some(good));
+        }
+        for bad in [
+            "127.0.0.1",
+            "api:0",
+            "api:65536",
+            "api:+80",
+            "api:",
+            ":80",
+            "::1:80",
+            "[::1]",
+            "[x]:80",
+            "http://api:80",
+            "api:80/x",
+            "a b:80",
+            "a..b:80",
+            "300.0.0.1:80",
+            "me:pw@api:80",
+        ] {
+            assert_eq!(read(&SERVER, bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_a_scheme_a_host_and_perhaps_a_port() {
+        for (text, origin) in [
+            ("https://api.weixin.qq.com", "https://api.weixin.qq.com"),
+            ("https://api.weixin.qq.com/", "https://api.weixin.qq.com"),
+            ("http://127.0.0.1:8600", "http://127.0.0.1:8600"),
+            ("http://[::1]:8600", "http://[::1]:8600"),
+        ] {
+            assert_eq!(read(&ORIGIN, text).as_deref(), Some(origin));
+        }
+        for bad in [
+            "api.weixin.qq.com",
+            "ftp://a",
+            "https://",
+            "https://a/b",
+            "https://a//",
+            "https://a?b",
+            "https://a#b",
+            "https://me:pw@a",
+            "https://a:",
+            "https://a:0",
+        ] {
+            assert_eq!(read(&ORIGIN, bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_this_machine_is_reached_in_clear_without_a_word() {
+        for local in [
+            "http://localhost:1",
+            "http://127.8.8.8",
+            "http://[::1]:1",
+            "https://a.example",
+        ] {
+            assert!(!is_plain_and_remote(local), "{local}");
+        }
+        for remote in [
+            "http://a.example",
+            "http://10.0.0.1:80",
+            "http://localhost.a.example",
+        ] {
+            assert!(is_plain_and_remote(remote), "{remote}");
+        }
+    }
+
+    #[test]
+    fn a_network_may_be_one_address() {
+        assert_eq!(read(&NETWORK, "10.1.2.3/8"), "10.0.0.0/8".parse().ok());
+        assert_eq!(read(&NETWORK, "::1"), "::1/128".parse().ok());
+        assert_eq!(read(&NETWORK, "10.0.0.0/33"), None);
+    }
+}

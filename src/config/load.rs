@@ -1,0 +1,98 @@
+//! From a file to a checked [`Config`].
+
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::contents::contents;
+use super::model::Config;
+use super::name::Names;
+use super::notes::Notes;
+use super::problem::{Problem, Problems};
+use super::reader::{self, Table};
+use super::route::Routes;
+use super::secret::Environment;
+use super::{app, cache, headers, log, server, session, token, upstream, wechat};
+
+/// Reads and checks a configuration file; `env` looks up the environment variables that secrets come from.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
+    let file = path.display().to_string();
+    let refuse = |line, message: String| {
+        let key = String::new();
+        Problems::new(&file, vec![Problem { key, line, message }])
+    };
+    let bytes =
+        contents(path).map_err(|reason| refuse(None, format!("cannot be read: {reason}")))?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let before = bytes.iter().take(error.valid_up_to());
+        let line = before.filter(|byte| **byte == b'\n').count() + 1;
+        refuse(Some(line), "must be UTF-8".to_owned())
+    })?;
+    parse(text, &file, env)
+}
+
+/// Checks a configuration's text; `file` is its name in what is reported.
+pub fn parse(
+    text: &str,
+    file: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Problems> {
+    let (document, mistakes) = DeTable::parse_recoverable(text);
+    let mut notes = Notes::new(text);
+    for mistake in mistakes {
+        let line = mistake.span().map(|span| notes.line(&span));
+        // Only the message: the whole error shows the line, which may hold a secret.
+        let message = format!("must be TOML: {}", mistake.message());
+        notes.problem(String::new(), line, message);
+    }
+    // What was recovered around a mistake would only give problems that go away with it.
+    if !notes.problems.is_empty() {
+        return Err(Problems::new(file, notes.problems));
+    }
+    let config = reader::read(&mut notes, document.get_ref(), |table| sections(table, env));
+    match config {
+        Some(config) if notes.problems.is_empty() => Ok(config),
+        _ => Err(Problems::new(file, notes.problems)),
+    }
+}
+
+/// Lists every key that a configuration may have, such as `route.auth`, with its default in TOML notation.
+pub fn known_keys() -> Vec<(String, Option<String>)> {
+    let nothing = DeTable::new();
+    let mut notes = Notes::new("");
+    reader::read(&mut notes, &nothing, |table| sections(table, &|_| None));
+    notes.keys
+}
+
+fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
+    let (mut apps, mut appids, mut upstreams) =
+        (Names::default(), Names::default(), Names::default());
+    let server = table.section("server", server::read);
+    let wechat = table.section("wechat", wechat::read);
+    let app = table.sections("app", |table| app::read(table, &mut apps, &mut appids, env));
+    let token = table.section("token", token::read);
+    let session = table.section("session", |table| session::read(table, env));
+    let cache = table.section("cache", cache::read);
+    let headers = table.section("headers", headers::read);
+    let upstream = table.sections("upstream", |table| upstream::read(table, &mut upstreams));
+    let mut routes = Routes {
+        server: &server,
+        apps: &apps,
+        upstreams: &upstreams,
+        earlier: Vec::new(),
+    };
+    let route = table.sections("route", |table| routes.read(table));
+    let log = table.section("log", log::read);
+    Some(Config {
+        apps: app.into_iter().collect::<Option<_>>()?,
+        token: token?,
+        session: session?,
+        cache: cache?,
+        headers: headers?,
+        upstreams: upstream.into_iter().collect::<Option<_>>()?,
+        routes: route.into_iter().collect::<Option<_>>()?,
+        server: server.server?,
+        wechat: wechat?,
+        log: log?,
+    })
+}

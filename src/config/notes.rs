@@ -1,0 +1,78 @@
+//! What is learnt while a document is read, with the places where it was learnt.
+
+use std::ops::Range;
+
+use super::kind::quoted;
+use super::problem::Problem;
+
+/// What is learnt while a document is read.
+pub(super) struct Notes<'d> {
+    text: &'d str,
+    /// The problems met so far.
+    pub(super) problems: Vec<Problem>,
+    /// Every key asked for, with its default in TOML notation.
+    pub(super) keys: Vec<(String, Option<String>)>,
+}
+
+impl<'d> Notes<'d> {
+    pub(super) fn new(text: &'d str) -> Self {
+        Self {
+            text,
+            problems: Vec::new(),
+            keys: Vec::new(),
+        }
+    }
+
+    /// Returns the line, counted from 1, on which a span begins.
+    pub(super) fn line(&self, span: &Range<usize>) -> usize {
+        let before = self.text.bytes().take(span.start);
+        before.filter(|byte| *byte == b'\n').count() + 1
+    }
+
+    /// Notes a problem.
+    pub(super) fn problem(&mut self, key: String, line: Option<usize>, message: String) {
+        self.problems.push(Problem { key, line, message });
+    }
+}
+
+/// Where a table stands in the document.
+#[derive(Default)]
+pub(super) struct Place {
+    /// With list entries counted, such as `app[2]`, for problems.
+    pub(super) path: String,
+    /// Without, such as `app`, for the keys that exist.
+    pub(super) section: String,
+    /// The line of its heading; `None` when it was not written.
+    pub(super) line: Option<usize>,
+}
+
+impl Place {
+    /// Returns the place of a table below this one; `number` counts the entries of a list.
+    pub(super) fn below(&self, key: &str, number: Option<usize>, line: Option<usize>) -> Self {
+        let path = join(&self.path, key);
+        Self {
+            path: match number {
+                Some(number) => format!("{path}[{number}]"),
+                None => path,
+            },
+            section: join(&self.section, key),
+            line,
+        }
+    }
+}
+
+/// Adds a key to a path.
+pub(super) fn join(path: &str, key: &str) -> String {
+    // A key is the operator's text: what would not be bare in TOML is quoted, which also keeps it on one line.
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let key = if key.chars().all(bare) && !key.is_empty() {
+        key.to_owned()
+    } else {
+        quoted(key)
+    };
+    if path.is_empty() {
+        key
+    } else {
+        format!("{path}.{key}")
+    }
+}

@@ -1,0 +1,100 @@
+//! Secrets, which come from a file or an environment variable and never from the configuration itself.
+
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::contents::contents;
+use super::kind::TEXT;
+use super::reader::Table;
+use crate::secret::Secret;
+
+/// Looks up an environment variable.
+pub(super) type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
+
+/// The two keys of one secret.
+pub(super) struct Keys {
+    /// Names a file.
+    pub(super) file: &'static str,
+    /// Names an environment variable.
+    pub(super) env: &'static str,
+}
+
+/// Reads a secret that must be given; `None` means a problem was noted.
+pub(super) fn required(
+    table: &mut Table<'_, '_>,
+    keys: &Keys,
+    env: Environment<'_>,
+) -> Option<Secret> {
+    if !table.has(keys.file) && !table.has(keys.env) {
+        let message = format!("is required, or {} instead of it", keys.env);
+        table.refuse(keys.file, message);
+    }
+    optional(table, keys, env)
+}
+
+/// Reads a secret that may be left out; `None` means that it was, or that a problem was noted.
+pub(super) fn optional(
+    table: &mut Table<'_, '_>,
+    keys: &Keys,
+    env: Environment<'_>,
+) -> Option<Secret> {
+    // Unshown, and never named in a message: somebody may have put the secret where its place belongs.
+    let file = table.unshown(keys.file, &TEXT);
+    let variable = table.unshown(keys.env, &TEXT);
+    if table.has(keys.file) && table.has(keys.env) {
+        let message = format!("cannot be given together with {}", keys.env);
+        table.refuse(keys.file, message);
+        return None;
+    }
+    let (key, text) = match (file, variable) {
+        (Some(file), _) => (keys.file, from_file(Path::new(&file))),
+        (None, Some(variable)) => (keys.env, from_environment(&variable, env)),
+        (None, None) => return None,
+    };
+    text.and_then(one_line)
+        .map_err(|message| table.refuse(key, message))
+        .ok()
+}
+
+fn from_file(path: &Path) -> Result<Zeroizing<String>, String> {
+    let bytes = contents(path).map_err(|reason| format!("cannot be read: {reason}"))?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err("must name a file that holds text".to_owned()),
+    }
+}
+
+fn from_environment(name: &str, env: Environment<'_>) -> Result<Zeroizing<String>, String> {
+    env(name)
+        .map(Zeroizing::new)
+        .ok_or_else(|| "must name an environment variable that is set".to_owned())
+}
+
+fn one_line(text: Zeroizing<String>) -> Result<Secret, String> {
+    let line = text.trim_end_matches(['\r', '\n']);
+    if line.trim().is_empty() {
+        Err("must lead to a secret, but what it names is empty".to_owned())
+    } else if line.chars().any(char::is_control) {
+        Err("must lead to a secret of one line".to_owned())
+    } else {
+        Ok(Secret::new(line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newline_that_editors_add_is_no_part_of_a_secret() {
+        let secret = one_line(Zeroizing::new("hunter2\r\n".to_owned())).unwrap();
+        assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn two_lines_are_no_secret() {
+        assert!(one_line(Zeroizing::new("one\ntwo\n".to_owned())).is_err());
+        assert!(one_line(Zeroizing::new(" \n".to_owned())).is_err());
+    }
+}

@@ -1,0 +1,94 @@
+//! Reads `[server]`, the public listener.
+
+use std::path::{Path, PathBuf};
+
+use super::address::{LISTEN, NETWORK};
+use super::kind::{Kind, TEXT, number};
+use super::model::{Server, Tls};
+use super::pem::{check_certificates, check_private_key};
+use super::reader::Table;
+use super::route::path;
+use super::unit::{PERIOD, SIZE, TIMEOUT};
+
+const AUTH_PATH: Kind<String> = Kind {
+    expected: "a path other than \"/\" in its plain form, such as \"/_auth\"",
+    read: |value| path(value).filter(|path| path != "/"),
+};
+
+const THREADS: Kind<usize> = Kind {
+    expected: "a whole number from 0 to 1024",
+    read: |value| {
+        let threads = usize::try_from(number(value)?).ok();
+        threads.filter(|threads| *threads <= 1024)
+    },
+};
+
+const HEADER_SIZE: Kind<usize> = Kind {
+    expected: "a size with a unit, such as \"64KiB\", from 1KiB",
+    read: |value| {
+        let bytes = usize::try_from((SIZE.read)(value)?).ok();
+        bytes.filter(|bytes| *bytes >= 1024)
+    },
+};
+
+/// What routes need to know of this section, which they can even where the rest of it is wrong.
+pub(super) struct Draft {
+    pub(super) auth_path: Option<String>,
+    pub(super) server: Option<Server>,
+}
+
+/// Reads the section.
+pub(super) fn read(table: &mut Table<'_, '_>) -> Draft {
+    let auth_path = table.or("auth_path", r#""/_auth""#, &AUTH_PATH);
+    Draft {
+        server: server(table, auth_path.clone()),
+        auth_path,
+    }
+}
+
+fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server> {
+    let listen = table.required_list("listen", &LISTEN);
+    let tls = table.section("tls", tls);
+    let trusted_proxies = table.list("trusted_proxies", &NETWORK);
+    let threads = table.or("threads", "0", &THREADS);
+    let max_header = table.or("max_header", r#""64KiB""#, &HEADER_SIZE);
+    let max_body = table.or("max_body", r#""100MiB""#, &SIZE);
+    let client_timeout = table.or("client_timeout", r#""60s""#, &TIMEOUT);
+    let keepalive = table.or("keepalive", r#""60s""#, &PERIOD);
+    let drain = table.or("drain", r#""30s""#, &PERIOD);
+    Some(Server {
+        listen: listen?,
+        tls,
+        trusted_proxies: trusted_proxies?,
+        auth_path: auth_path?,
+        threads: threads?,
+        max_header_bytes: max_header?,
+        max_body_bytes: max_body?,
+        client_timeout: client_timeout?,
+        keepalive: keepalive?,
+        drain: drain?,
+    })
+}
+
+fn tls(table: &mut Table<'_, '_>) -> Option<Tls> {
+    let cert_file = table.optional("cert_file", &TEXT);
+    let key_file = table.optional("key_file", &TEXT);
+    for (key, other) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
+        if table.has(other) && !table.has(key) {
+            table.refuse(key, format!("is required where {other} is given"));
+        }
+    }
+    let mut checked = |key, file: Option<String>, check: fn(&Path) -> Result<(), String>| {
+        let file = PathBuf::from(file?);
+        check(&file)
+            .map_err(|message| table.refuse(key, message))
+            .ok()?;
+        Some(file)
+    };
+    let cert_file = checked("cert_file", cert_file, check_certificates);
+    let key_file = checked("key_file", key_file, check_private_key);
+    Some(Tls {
+        cert_file: cert_file?,
+        key_file: key_file?,
+    })
+}

@@ -1,0 +1,140 @@
+//! The configuration files that come with Menshen load and say the truth about every key.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use menshen::config::{Config, known_keys, load};
+use toml::{Table, Value};
+
+#[test]
+fn the_minimal_file_loads() {
+    let config = loaded("minimal.toml");
+    assert_eq!(config.apps.len(), 1);
+}
+
+#[test]
+fn the_full_file_loads_and_means_the_same_as_the_minimal_one() {
+    let (full, minimal) = (loaded("menshen.toml"), loaded("minimal.toml"));
+    assert_eq!(format!("{full:#?}"), format!("{minimal:#?}"));
+}
+
+#[test]
+fn the_full_file_has_every_key_and_no_other() {
+    let known: Vec<String> = known_keys().into_iter().map(|(key, _)| key).collect();
+    let mut written: Vec<String> = values(&uncommented(&text("menshen.toml")))
+        .into_keys()
+        .collect();
+    let mut sorted = known.clone();
+    sorted.sort();
+    written.sort();
+    assert_eq!(written, sorted);
+}
+
+#[test]
+fn every_live_key_of_the_full_file_is_at_its_default() {
+    let live = values(&text("menshen.toml"));
+    for (key, default) in known_keys() {
+        let Some(default) = default else { continue };
+        assert_eq!(live.get(&key), Some(&value(&default)), "{key}");
+    }
+}
+
+#[test]
+fn a_key_without_a_default_is_live_only_where_it_is_required() {
+    let live = values(&text("menshen.toml"));
+    let without_default = known_keys()
+        .into_iter()
+        .filter(|(key, default)| default.is_none() && live.contains_key(key));
+    let live: Vec<String> = without_default.map(|(key, _)| key).collect();
+    let required = values(&text("minimal.toml"));
+    for key in live {
+        assert!(required.contains_key(&key), "{key}");
+    }
+}
+
+#[test]
+fn every_key_of_the_full_file_has_a_comment_line() {
+    let text = text("menshen.toml");
+    let mut before = "";
+    for line in text.lines() {
+        let is_key = key_of(line).is_some() || (line.contains(" = ") && !line.starts_with('#'));
+        let has_comment = before.starts_with("# ") && key_of(before).is_none();
+        assert!(!is_key || has_comment, "{line}");
+        before = line;
+    }
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("conf")
+        .join(name)
+}
+
+fn text(name: &str) -> String {
+    std::fs::read_to_string(file(name)).unwrap()
+}
+
+fn loaded(name: &str) -> Config {
+    let secret = |name: &str| (name == "SHOP_APP_SECRET").then(|| "0123456789abcdef".to_owned());
+    match load(&file(name), &secret) {
+        Ok(config) => config,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+/// Returns what follows `# ` in a line such as `# key = value`.
+fn key_of(line: &str) -> Option<&str> {
+    let line = line.strip_prefix("# ")?;
+    let (key, _) = line.split_once(" = ")?;
+    let bare = |c: char| c.is_ascii_lowercase() || c == '_' || c == '.';
+    key.chars().all(bare).then_some(line)
+}
+
+/// Makes every commented-out key live.
+fn uncommented(text: &str) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| key_of(line).unwrap_or(line))
+        .collect();
+    lines.join("\n")
+}
+
+fn value(toml: &str) -> Value {
+    let table: Table = format!("value = {toml}").parse().unwrap();
+    table.into_iter().next().unwrap().1
+}
+
+/// Returns each key of a file under its section-qualified name.
+fn values(text: &str) -> BTreeMap<String, Value> {
+    let mut values = BTreeMap::new();
+    flatten("", &Value::Table(text.parse().unwrap()), &mut values);
+    values
+}
+
+fn flatten(path: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
+    let below = |key: &str| match path {
+        "" => key.to_owned(),
+        path => format!("{path}.{key}"),
+    };
+    match value {
+        Value::Table(table) => {
+            for (key, value) in table {
+                flatten(&below(key), value, into);
+            }
+        }
+        Value::Array(entries) if entries.iter().any(Value::is_table) => {
+            for entry in entries {
+                flatten(path, entry, into);
+            }
+        }
+        Value::Array(_)
+        | Value::String(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_) => {
+            into.insert(path.to_owned(), value.clone());
+        }
+    }
+}
