@@ -42,7 +42,6 @@ pub enum StartError {
 }
 
 /// A proxy that is ready to serve.
-#[derive(Debug)]
 pub struct App {
     config: Config,
     listening: Listening,

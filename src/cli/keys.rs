@@ -28,8 +28,9 @@ pub(super) fn run(file: &Path, action: &Action) -> Outcome {
         Err(problems) => return complain(&problems),
     };
     let done = match action {
-        Action::New => make(&token.keys_dir, token.algorithm, &Clock::system())
-            .map(|kid| println!("{kid}")),
+        Action::New => {
+            make(&token.keys_dir, token.algorithm, &Clock::system()).map(|kid| println!("{kid}"))
+        }
         Action::List => list(&token.keys_dir).map(|keys| {
             for key in keys {
                 println!("{} {}", key.kid, key.algorithm.name());

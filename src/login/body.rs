@@ -68,7 +68,17 @@ mod tests {
 
     #[test]
     fn odd_bodies_are_refused() {
-        for body in ["", "null", "[]", "[\"a\"]", "{", "{\"code\":1}", "{\"code\":\"a\"}x", "\u{feff}{}", "code=a"] {
+        for body in [
+            "",
+            "null",
+            "[]",
+            "[\"a\"]",
+            "{",
+            "{\"code\":1}",
+            "{\"code\":\"a\"}x",
+            "\u{feff}{}",
+            "code=a",
+        ] {
             assert!(LoginBody::parse(body.as_bytes()).is_err(), "{body}");
         }
         assert!(LogoutBody::parse(b"{\"everywhere\":\"yes\"}").is_err());
@@ -79,7 +89,11 @@ mod tests {
         let body = LoginBody::parse(br#" {"code":"0a","app":"shop","more":{}}"#).unwrap();
         assert_eq!(body.code.as_deref(), Some("0a"));
         assert_eq!(body.app.as_deref(), Some("shop"));
-        assert!(LogoutBody::parse(b"{\"everywhere\":true}").unwrap().everywhere);
+        assert!(
+            LogoutBody::parse(b"{\"everywhere\":true}")
+                .unwrap()
+                .everywhere
+        );
         assert!(!LogoutBody::parse(b"").unwrap().everywhere);
     }
 }

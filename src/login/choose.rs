@@ -57,7 +57,10 @@ mod tests {
     #[test]
     fn the_named_app_wins_and_must_exist_and_be_allowed() {
         assert_eq!(choose(&apps(2), None, Some("app1"), None), Ok(1));
-        assert_eq!(choose(&apps(2), None, Some("x"), None), Err(Denial::AppUnknown));
+        assert_eq!(
+            choose(&apps(2), None, Some("x"), None),
+            Err(Denial::AppUnknown)
+        );
         assert_eq!(
             choose(&apps(2), Some(&[0]), Some("app1"), None),
             Err(Denial::AppNotAllowed)
@@ -74,10 +77,23 @@ mod tests {
     fn the_referer_of_a_mini_program_names_its_app() {
         let referer = Some("https://servicewechat.com/wx1/0/page-frame.html");
         assert_eq!(choose(&apps(2), None, None, referer), Ok(1));
-        assert_eq!(choose(&apps(3), Some(&[0, 2]), None, referer), Err(Denial::AppAmbiguous));
-        for other in ["https://evil.example/wx1/0/", "https://servicewechat.com/wx9/", "wx1"] {
-            assert_eq!(choose(&apps(2), None, None, Some(other)), Err(Denial::AppAmbiguous));
+        assert_eq!(
+            choose(&apps(3), Some(&[0, 2]), None, referer),
+            Err(Denial::AppAmbiguous)
+        );
+        for other in [
+            "https://evil.example/wx1/0/",
+            "https://servicewechat.com/wx9/",
+            "wx1",
+        ] {
+            assert_eq!(
+                choose(&apps(2), None, None, Some(other)),
+                Err(Denial::AppAmbiguous)
+            );
         }
-        assert_eq!(choose(&apps(2), None, None, None), Err(Denial::AppAmbiguous));
+        assert_eq!(
+            choose(&apps(2), None, None, None),
+            Err(Denial::AppAmbiguous)
+        );
     }
 }

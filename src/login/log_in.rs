@@ -16,7 +16,6 @@ const RETRY_BUSY: Duration = Duration::from_secs(1);
 const RETRY_QUOTA: Duration = Duration::from_secs(60);
 
 /// Everything a login needs.
-#[derive(Debug)]
 pub struct Logins {
     pub(super) apps: Vec<App>,
     pub(super) wechat: Client,

@@ -1,6 +1,6 @@
 //! Logs a user out: this session, or all of the user's sessions in this app.
 
-use super::{LogoutBody, Logins};
+use super::{Logins, LogoutBody};
 use crate::request::Denial;
 use crate::token::Verified;
 

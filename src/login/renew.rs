@@ -10,13 +10,12 @@ impl Logins {
         let text = body
             .refresh_token
             .ok_or(Denial::BadRequest("The refresh_token is missing."))?;
-        let token = RefreshToken::new(text);
+        let token = RefreshToken::from_client(text);
         let opened = self.sessions.refresh(&token).await?;
         // A user whose app is no longer configured has nothing to be let into.
-        let known = self
-            .apps
-            .iter()
-            .any(|app| app.name == opened.session.identity.app && app.appid == opened.session.identity.appid);
+        let known = self.apps.iter().any(|app| {
+            app.name == opened.session.identity.app && app.appid == opened.session.identity.appid
+        });
         if !known {
             return Err(Denial::SessionEnded);
         }

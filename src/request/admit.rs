@@ -190,7 +190,9 @@ fn checked_query(query: &[u8]) -> Result<&str, Denial> {
     std::str::from_utf8(query)
         .ok()
         .filter(|_| clean)
-        .ok_or(Denial::BadRequest("The query holds characters that must be escaped."))
+        .ok_or(Denial::BadRequest(
+            "The query holds characters that must be escaped.",
+        ))
 }
 
 #[cfg(test)]
@@ -220,9 +222,15 @@ mod tests {
     #[test]
     fn one_host_and_one_path_come_out() {
         let ok = |target: &str, host: &str| said(target, &[("host", host)]).unwrap();
-        assert_eq!(ok("/a?b", "Shop.example:8080"), ("Shop.example".into(), "/a".into()));
+        assert_eq!(
+            ok("/a?b", "Shop.example:8080"),
+            ("Shop.example".into(), "/a".into())
+        );
         assert_eq!(ok("/", "[::1]:80"), ("[::1]".into(), "/".into()));
-        assert_eq!(ok("http://h.example/x", "h.example"), ("h.example".into(), "/x".into()));
+        assert_eq!(
+            ok("http://h.example/x", "h.example"),
+            ("h.example".into(), "/x".into())
+        );
         assert_eq!(ok("/", "h.example."), ("h.example".into(), "/".into()));
     }
 
@@ -240,16 +248,43 @@ mod tests {
             ("*", vec![host], "bad_request"),
             ("/?a b", vec![host], "bad_request"),
             ("/", vec![host, ("content-length", "+1")], "bad_request"),
-            ("/", vec![host, ("content-length", "1"), ("content-length", "1")], "bad_request"),
-            ("/", vec![host, ("content-length", "1"), ("transfer-encoding", "chunked")], "bad_request"),
-            ("/", vec![host, ("transfer-encoding", "gzip, chunked")], "bad_request"),
-            ("/", vec![host, ("authorization", "Bearer a"), ("authorization", "Bearer a")], "token_ambiguous"),
+            (
+                "/",
+                vec![host, ("content-length", "1"), ("content-length", "1")],
+                "bad_request",
+            ),
+            (
+                "/",
+                vec![
+                    host,
+                    ("content-length", "1"),
+                    ("transfer-encoding", "chunked"),
+                ],
+                "bad_request",
+            ),
+            (
+                "/",
+                vec![host, ("transfer-encoding", "gzip, chunked")],
+                "bad_request",
+            ),
+            (
+                "/",
+                vec![
+                    host,
+                    ("authorization", "Bearer a"),
+                    ("authorization", "Bearer a"),
+                ],
+                "token_ambiguous",
+            ),
             ("/a/../b", vec![host], "path_ambiguous"),
         ] {
             let denial = said(target, &headers).unwrap_err();
             assert_eq!(denial.code(), code, "{target} {headers:?}");
         }
         let long = "x".repeat(1000);
-        assert_eq!(said("/", &[host, ("x", &long)]), Err(Denial::HeadersTooLarge));
+        assert_eq!(
+            said("/", &[host, ("x", &long)]),
+            Err(Denial::HeadersTooLarge)
+        );
     }
 }

@@ -102,7 +102,10 @@ mod tests {
                 "{value:?}"
             );
         }
-        assert_eq!(found(&[("authorization", "Bearer")]).unwrap(), "Token(\"\")");
+        assert_eq!(
+            found(&[("authorization", "Bearer")]).unwrap(),
+            "Token(\"\")"
+        );
         assert_eq!(
             found(&[("x-wx-code", "0abc"), ("x-menshen-app", "shop")]).unwrap(),
             "Code { code: \"0abc\", app: Some(\"shop\") }"

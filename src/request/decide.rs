@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::{Admitted, Credential, Denial, Endpoint, Message, RouteTable, admit, bearer, credential};
+use super::{
+    Admitted, Credential, Denial, Endpoint, Message, RouteTable, admit, bearer, credential,
+};
 use crate::config::{Auth, Config, Route};
 use crate::session::RevokedSessions;
 use crate::token::{Tokens, Verified};
@@ -142,7 +144,6 @@ impl Requests {
         }
     }
 }
-
 
 /// Returns the target to forward, unless it is the one that was sent.
 fn target(request: &Admitted<'_>, sent: &[u8], route: &Route) -> Option<String> {

@@ -103,7 +103,11 @@ impl Denial {
                 "app_ambiguous",
                 "It is not clear which app is meant; name it.",
             ),
-            Self::AppUnknown => (S::BAD_REQUEST, "app_unknown", "There is no app of this name."),
+            Self::AppUnknown => (
+                S::BAD_REQUEST,
+                "app_unknown",
+                "There is no app of this name.",
+            ),
             Self::CodeMissing => (
                 S::BAD_REQUEST,
                 "code_missing",

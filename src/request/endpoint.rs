@@ -53,12 +53,27 @@ mod tests {
 
     #[test]
     fn every_path_below_is_ours_and_no_other() {
-        assert_eq!(find("/_auth/login", Method::POST), Some(Ok(Endpoint::Login)));
-        assert_eq!(find("/_auth/session", Method::HEAD), Some(Ok(Endpoint::Session)));
-        assert_eq!(find("/_auth/login", Method::GET), Some(Err("method_not_allowed")));
-        assert_eq!(find("/_auth/other", Method::GET), Some(Err("route_unknown")));
+        assert_eq!(
+            find("/_auth/login", Method::POST),
+            Some(Ok(Endpoint::Login))
+        );
+        assert_eq!(
+            find("/_auth/session", Method::HEAD),
+            Some(Ok(Endpoint::Session))
+        );
+        assert_eq!(
+            find("/_auth/login", Method::GET),
+            Some(Err("method_not_allowed"))
+        );
+        assert_eq!(
+            find("/_auth/other", Method::GET),
+            Some(Err("route_unknown"))
+        );
         assert_eq!(find("/_auth", Method::GET), Some(Err("route_unknown")));
-        assert_eq!(find("/_auth/login/", Method::POST), Some(Err("route_unknown")));
+        assert_eq!(
+            find("/_auth/login/", Method::POST),
+            Some(Err("route_unknown"))
+        );
         assert_eq!(find("/_authors", Method::GET), None);
         assert_eq!(find("/", Method::GET), None);
     }

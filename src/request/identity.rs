@@ -89,9 +89,7 @@ impl Identities {
         }
         if let Some(address) = client.address {
             let address = HeaderValue::try_from(address.to_string())?;
-            edits
-                .set
-                .push((self.names.client_address.clone(), address));
+            edits.set.push((self.names.client_address.clone(), address));
         }
         if !client.forwarded_for.is_empty() {
             let chain = HeaderValue::from_str(&client.forwarded_for)?;

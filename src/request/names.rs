@@ -5,9 +5,9 @@ use http::HeaderName;
 use crate::config::InjectedNames;
 
 /// Carries a code for a login on the first request.
-pub const CODE: &str = "x-wx-code";
+pub(super) const CODE: &str = "x-wx-code";
 /// Names the app of such a login.
-pub const APP: &str = "x-menshen-app";
+pub(super) const APP: &str = "x-menshen-app";
 
 /// Families of which every member is ours.
 const FAMILIES: [&str; 3] = ["x-wx-", "x-menshen-", "x-forwarded-"];
@@ -48,11 +48,19 @@ impl OwnedNames {
         let single: Vec<String> = SINGLE
             .iter()
             .map(|name| (*name).to_owned())
-            .chain(configured.into_iter().map(|name| fold_all(name)))
+            .chain(configured.into_iter().map(fold_all))
             .collect();
         let mut initials = [false; 256];
-        for name in FAMILIES.iter().copied().chain(single.iter().map(String::as_str)) {
-            if let Some(flag) = name.bytes().next().and_then(|b| initials.get_mut(usize::from(b))) {
+        for name in FAMILIES
+            .iter()
+            .copied()
+            .chain(single.iter().map(String::as_str))
+        {
+            if let Some(flag) = name
+                .bytes()
+                .next()
+                .and_then(|b| initials.get_mut(usize::from(b)))
+            {
                 *flag = true;
             }
         }
@@ -112,10 +120,24 @@ mod tests {
     #[test]
     fn every_spelling_of_our_names_is_ours() {
         for name in [
-            "X-WX-OPENID", "x_wx_openid", "x-WX_openid", "X.WX.OPENID", "x-wx-from-openid",
-            "x-wx-anything", "x-wx-", "x-menshen-app", "X_Menshen!Session", "x-original-forwarded-for",
-            "Remote-User", "remote_user", "REMOTE.USER", "x-forwarded-for", "X_Forwarded_Proto",
-            "x-wx-sources", "forwarded", "x_real_ip",
+            "X-WX-OPENID",
+            "x_wx_openid",
+            "x-WX_openid",
+            "X.WX.OPENID",
+            "x-wx-from-openid",
+            "x-wx-anything",
+            "x-wx-",
+            "x-menshen-app",
+            "X_Menshen!Session",
+            "x-original-forwarded-for",
+            "Remote-User",
+            "remote_user",
+            "REMOTE.USER",
+            "x-forwarded-for",
+            "X_Forwarded_Proto",
+            "x-wx-sources",
+            "forwarded",
+            "x_real_ip",
         ] {
             assert!(is_owned(name), "{name}");
         }
@@ -123,7 +145,15 @@ mod tests {
 
     #[test]
     fn other_names_are_left_alone() {
-        for name in ["x-wx", "x-wxy-openid", "host", "cookie", "x-custom", "menshen-token", "remote-users"] {
+        for name in [
+            "x-wx",
+            "x-wxy-openid",
+            "host",
+            "cookie",
+            "x-custom",
+            "menshen-token",
+            "remote-users",
+        ] {
             assert!(!is_owned(name), "{name}");
         }
     }

@@ -103,16 +103,17 @@ impl RouteTable {
             .chain(below)
             .chain(std::iter::once(&self.any))
             .find_map(|prefixes| prefixes.longest(path))
-            .map_or(Err(Denial::RouteUnknown), |entries| {
-                choose(entries, method)
-            })
+            .map_or(Err(Denial::RouteUnknown), |entries| choose(entries, method))
     }
 }
 
 impl Prefixes {
     fn insert(&mut self, prefix: &str, entry: Entry) {
         self.deepest = self.deepest.max(segments(prefix));
-        self.routes.entry(prefix.to_owned()).or_default().push(entry);
+        self.routes
+            .entry(prefix.to_owned())
+            .or_default()
+            .push(entry);
     }
 
     fn longest(&self, path: &str) -> Option<&[Entry]> {
@@ -138,7 +139,9 @@ fn choose(entries: &[Entry], method: &Method) -> Result<usize, Denial> {
         .find(|entry| entry.methods.is_empty() || entry.methods.contains(method))
         .map(|entry| entry.route)
         .ok_or_else(|| {
-            let allowed = entries.iter().flat_map(|entry| entry.methods.iter().cloned());
+            let allowed = entries
+                .iter()
+                .flat_map(|entry| entry.methods.iter().cloned());
             Denial::MethodNotAllowed(allowed.collect())
         })
 }

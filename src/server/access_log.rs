@@ -22,7 +22,9 @@ pub(super) fn write(wire: &Session, exchange: &Exchange, failed: bool, gate: &Ga
         },
         (None, None) => "own",
     };
-    let status = wire.response_written().map_or(0, |head| head.status.as_u16());
+    let status = wire
+        .response_written()
+        .map_or(0, |head| head.status.as_u16());
     let client = exchange.client.as_ref().and_then(|client| client.address);
     tracing::info!(
         target: "menshen::access",

@@ -7,7 +7,7 @@ use crate::request::{Client, Denial, Pass};
 
 /// One request and its response.
 #[derive(Debug)]
-pub struct Exchange {
+pub(super) struct Exchange {
     pub(super) started: Instant,
     pub(super) request_id: String,
     pub(super) client: Option<Client>,

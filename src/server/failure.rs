@@ -11,6 +11,10 @@ use pingora::{BError, Error};
 use crate::request::Denial;
 
 /// Returns the refusal for an error; `None` when the client is gone and nobody would read it.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "pingora has many kinds of error, and a new one is not the client's doing"
+)]
 pub(super) fn denial(error: &Error) -> Option<Denial> {
     match error.esource() {
         ErrorSource::Upstream => Some(match error.etype() {

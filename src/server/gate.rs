@@ -11,7 +11,6 @@ use crate::request::{Identities, Requests};
 use crate::token::Assertions;
 
 /// The parts behind the listener.
-#[derive(Debug)]
 pub struct Gate {
     /// Decides.
     pub requests: Requests,

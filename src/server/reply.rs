@@ -93,11 +93,7 @@ fn start(status: StatusCode, exchange: &Exchange) -> Result<ResponseHeader> {
     Ok(header)
 }
 
-async fn finish(
-    wire: &mut Session,
-    mut header: ResponseHeader,
-    body: Option<Bytes>,
-) -> Result<()> {
+async fn finish(wire: &mut Session, mut header: ResponseHeader, body: Option<Bytes>) -> Result<()> {
     if let Some(body) = &body {
         header.insert_header(CONTENT_TYPE, "application/json")?;
         header.insert_header(CONTENT_LENGTH, body.len())?;

@@ -39,8 +39,8 @@ pub fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = CertificateDer::pem_file_iter(&tls.cert_file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|cause| file(&tls.cert_file, cause))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key_file)
-        .map_err(|cause| file(&tls.key_file, cause))?;
+    let key =
+        PrivateKeyDer::from_pem_file(&tls.key_file).map_err(|cause| file(&tls.key_file, cause))?;
     let mut config = ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(chain, key)

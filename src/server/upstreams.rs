@@ -46,7 +46,9 @@ impl Upstreams {
 
     /// Returns the name of an upstream.
     pub fn name(&self, index: usize) -> Option<&str> {
-        self.groups.get(index).map(|group| group.config.name.as_str())
+        self.groups
+            .get(index)
+            .map(|group| group.config.name.as_str())
     }
 
     /// Returns how many servers an upstream has.

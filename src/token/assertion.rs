@@ -48,12 +48,7 @@ pub struct Assertions {
 
 impl Assertions {
     /// Makes a signer of assertions.
-    pub fn new(
-        keys: Arc<KeyRing>,
-        issuer: String,
-        apps: &[App],
-        clock: Clock,
-    ) -> Self {
+    pub fn new(keys: Arc<KeyRing>, issuer: String, apps: &[App], clock: Clock) -> Self {
         Self {
             keys,
             issuer,

@@ -46,10 +46,7 @@ impl Issuer {
     /// Issues a token for a stored session; it never outlives the session.
     pub fn issue(&self, session: &Session) -> Result<Issued, IssueError> {
         let now = self.clock.unix_secs();
-        let lives = self
-            .ttl
-            .as_secs()
-            .min(session.expires.saturating_sub(now));
+        let lives = self.ttl.as_secs().min(session.expires.saturating_sub(now));
         let claims = Claims {
             iss: self.name.clone(),
             aud: session.identity.appid.clone(),

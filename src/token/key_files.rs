@@ -76,10 +76,7 @@ pub fn load_or_make(
     if !dir.exists() || list(dir)?.is_empty() {
         make(dir, algorithm, clock)?;
     }
-    let mut keys = list(dir)?
-        .iter()
-        .map(read)
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut keys = list(dir)?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let signing = keys.pop().ok_or(KeyFileError::Generator("first"))?;
     Ok(KeyRing::new(signing, keys))
 }
@@ -87,7 +84,9 @@ pub fn load_or_make(
 /// Reads every key in `dir` without keeping any; a folder that the first start will make is fine.
 pub fn verify_files(dir: &Path) -> Result<(), KeyFileError> {
     if dir.exists() {
-        list(dir)?.iter().try_for_each(|file| read(file).map(drop))?;
+        list(dir)?
+            .iter()
+            .try_for_each(|file| read(file).map(drop))?;
     }
     Ok(())
 }

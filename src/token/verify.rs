@@ -97,9 +97,8 @@ impl Verifier {
                 let mut validation = Validation::new(key.algorithm);
                 validation.set_audience(&audience);
                 validation.set_issuer(&[issuer]);
-                validation.required_spec_claims = HashSet::from(
-                    ["exp", "nbf", "aud", "iss", "sub"].map(str::to_owned),
-                );
+                validation.required_spec_claims =
+                    HashSet::from(["exp", "nbf", "aud", "iss", "sub"].map(str::to_owned));
                 // Both times are compared below with our own clock, which tests can move.
                 validation.validate_exp = false;
                 validation.validate_nbf = false;
@@ -118,8 +117,8 @@ impl Verifier {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid("too long"));
         }
-        let header = jsonwebtoken::decode_header(token)
-            .map_err(|_| TokenError::Invalid("not a JWT"))?;
+        let header =
+            jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid("not a JWT"))?;
         // Other kinds of JWT are signed with the same keys (assertions); the type keeps them apart.
         if header.typ.as_deref() != Some("JWT") {
             return Err(TokenError::Invalid("typ"));
@@ -170,10 +169,7 @@ impl Verifier {
         Ok(Verified {
             app,
             source: Source::from_name(&claims.src).ok_or(TokenError::Invalid("src"))?,
-            session: claims
-                .sid
-                .parse()
-                .map_err(|_| TokenError::Invalid("sid"))?,
+            session: claims.sid.parse().map_err(|_| TokenError::Invalid("sid"))?,
             expires: claims.exp,
             openid: header(&claims.sub)?,
             unionid: claims.unionid.as_deref().map(header).transpose()?,

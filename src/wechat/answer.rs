@@ -51,8 +51,9 @@ impl Fields {
 
     /// Returns a text that must be there, not empty, and fit for a header.
     pub fn text(&self, name: &str) -> Result<String, AnswerError> {
-        self.optional_text(name)?
-            .ok_or(AnswerError::Invalid("a mandatory field is missing or empty"))
+        self.optional_text(name)?.ok_or(AnswerError::Invalid(
+            "a mandatory field is missing or empty",
+        ))
     }
 
     /// Returns a text, where a missing one and an empty one are the same.
@@ -103,14 +104,24 @@ mod tests {
 
     #[test]
     fn an_errcode_is_an_error_as_a_number_and_as_a_string() {
-        assert_eq!(errcode(r#"{"errcode":40029,"errmsg":"invalid code"}"#), Some(40029));
+        assert_eq!(
+            errcode(r#"{"errcode":40029,"errmsg":"invalid code"}"#),
+            Some(40029)
+        );
         assert_eq!(errcode(r#"{"errcode":"40029"}"#), Some(40029));
-        assert_eq!(errcode(r#"{"errcode":-1,"openid":"o1","session_key":"k"}"#), Some(-1));
+        assert_eq!(
+            errcode(r#"{"errcode":-1,"openid":"o1","session_key":"k"}"#),
+            Some(-1)
+        );
     }
 
     #[test]
     fn success_is_errcode_absent_or_zero() {
-        for body in [r#"{"openid":"o1"}"#, r#"{"errcode":0,"openid":"o1"}"#, r#"{"errcode":"0","openid":"o1"}"#] {
+        for body in [
+            r#"{"openid":"o1"}"#,
+            r#"{"errcode":0,"openid":"o1"}"#,
+            r#"{"errcode":"0","openid":"o1"}"#,
+        ] {
             let fields = Fields::parse(body.as_bytes()).unwrap();
             assert_eq!(fields.text("openid").unwrap(), "o1");
         }
@@ -128,15 +139,28 @@ mod tests {
     #[test]
     fn what_is_not_an_answer_is_refused() {
         for body in [
-            "", "<html>", "[]", "null", "{\"openid\":\"o1\"", "\u{feff}{}", "{\"errcode\":true}",
-            "{\"errcode\":\"x\"}", "{\"nick\":\"a\u{1}b\"}",
+            "",
+            "<html>",
+            "[]",
+            "null",
+            "{\"openid\":\"o1\"",
+            "\u{feff}{}",
+            "{\"errcode\":true}",
+            "{\"errcode\":\"x\"}",
+            "{\"nick\":\"a\u{1}b\"}",
         ] {
             assert!(
                 matches!(Fields::parse(body.as_bytes()), Err(AnswerError::Invalid(_))),
                 "{body:?}"
             );
         }
-        for body in [r"{}", r#"{"openid":""}"#, r#"{"openid":1}"#, r#"{"openid":"a b"}"#, r#"{"openid":"a\nb"}"#] {
+        for body in [
+            r"{}",
+            r#"{"openid":""}"#,
+            r#"{"openid":1}"#,
+            r#"{"openid":"a b"}"#,
+            r#"{"openid":"a\nb"}"#,
+        ] {
             let fields = Fields::parse(body.as_bytes()).unwrap();
             assert!(fields.text("openid").is_err(), "{body}");
         }
@@ -145,10 +169,19 @@ mod tests {
     #[test]
     fn the_trace_id_is_found_in_each_of_its_spellings() {
         for (errmsg, id) in [
-            ("invalid code, rid: 66c69111-4157f271-729ca238", "66c69111-4157f271-729ca238"),
-            ("invalid code, hints: [ req_id: gjUEFA0981th20 ]", "gjUEFA0981th20"),
+            (
+                "invalid code, rid: 66c69111-4157f271-729ca238",
+                "66c69111-4157f271-729ca238",
+            ),
+            (
+                "invalid code, hints: [ req_id: gjUEFA0981th20 ]",
+                "gjUEFA0981th20",
+            ),
             ("invalid code hint: [RIJFrrMre-UcIqxa]", "RIJFrrMre-UcIqxa"),
-            ("appid missing rid: 65713974-7970e3f9-1a07ebbf", "65713974-7970e3f9-1a07ebbf"),
+            (
+                "appid missing rid: 65713974-7970e3f9-1a07ebbf",
+                "65713974-7970e3f9-1a07ebbf",
+            ),
         ] {
             assert_eq!(rid(errmsg), Some(id));
         }

@@ -56,7 +56,17 @@ mod tests {
         assert!(Code::parse("0a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P").is_ok());
         assert_eq!(Code::parse("").unwrap_err(), CodeError::Missing);
         let long = "0".repeat(10_000);
-        for text in ["a\"b", "a\r\nb", "a&appid=wx1", "a#b", "a\0b", "a b", "a%26b", "é", &long] {
+        for text in [
+            "a\"b",
+            "a\r\nb",
+            "a&appid=wx1",
+            "a#b",
+            "a\0b",
+            "a b",
+            "a%26b",
+            "é",
+            &long,
+        ] {
             assert_eq!(Code::parse(text).unwrap_err(), CodeError::Malformed);
         }
     }

@@ -32,13 +32,31 @@ impl Client {
             ))),
             Err(RedeemError::Answer(AnswerError::Errcode { errcode, rid })) => match errcode {
                 40029 | 40163 => Verdict::Right,
-                40013 => wrong(errcode, "the appid does not exist; copy it from the Mini Program console"),
-                40125 => wrong(errcode, "the secret is wrong; reset it in the Mini Program console"),
-                41002 | 41004 => wrong(errcode, "WeChat did not see the appid or the secret; is api_base WeChat's?"),
-                40243 => wrong(errcode, "the secret is frozen; unfreeze it in the Mini Program console"),
+                40013 => wrong(
+                    errcode,
+                    "the appid does not exist; copy it from the Mini Program console",
+                ),
+                40125 => wrong(
+                    errcode,
+                    "the secret is wrong; reset it in the Mini Program console",
+                ),
+                41002 | 41004 => wrong(
+                    errcode,
+                    "WeChat did not see the appid or the secret; is api_base WeChat's?",
+                ),
+                40243 => wrong(
+                    errcode,
+                    "the secret is frozen; unfreeze it in the Mini Program console",
+                ),
                 50002 | 50007 => wrong(errcode, "the account is frozen"),
-                48001 => wrong(errcode, "this kind of account cannot log mini-program users in"),
-                40164 => wrong(errcode, "add this machine's address to the IP whitelist in the console"),
+                48001 => wrong(
+                    errcode,
+                    "this kind of account cannot log mini-program users in",
+                ),
+                40164 => wrong(
+                    errcode,
+                    "add this machine's address to the IP whitelist in the console",
+                ),
                 _ => Verdict::Unknown(RedeemError::Answer(AnswerError::Errcode { errcode, rid })),
             },
             Err(other) => Verdict::Unknown(other),
