@@ -1,0 +1,338 @@
+//! A gateway of a test's own: real sockets, its own upstream, simulator, keys, store and clock.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use menshen::app::App;
+use menshen::clock::Clock;
+use menshen::config;
+use menshen::secret::Secret;
+use menshen::simulator::{SimulatedApp, Simulator};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::{Reply, Upstream};
+
+/// What a login brought.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The token.
+    pub token: String,
+    /// The refresh token.
+    pub refresh_token: String,
+    /// The whole answer.
+    pub json: Value,
+}
+
+/// The configuration of a test's gateway: fragments of TOML by section.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    apps: Vec<String>,
+    sections: Vec<(&'static str, String)>,
+    routes: String,
+    upstreams: String,
+    clock: Clock,
+}
+
+/// A running gateway; it stops when dropped.
+pub struct TestGateway {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where WeChat is simulated.
+    pub simulator: SocketAddr,
+    /// The backend behind the routes of the default configuration.
+    pub upstream: Upstream,
+    /// The time of gateway and simulator.
+    pub clock: Clock,
+    /// A client without redirects, proxies or cookies.
+    pub http: reqwest::Client,
+    /// The AppSecret of every app.
+    pub secret: String,
+    /// Where keys and data are.
+    pub folder: TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    serving: Option<JoinHandle<()>>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            apps: vec!["shop".to_owned()],
+            sections: Vec::new(),
+            routes: "[[route]]\npath = \"/\"\nupstream = \"api\"\n\
+                     [[route]]\npath = \"/public\"\nupstream = \"api\"\nauth = \"public\"\n\
+                     [[route]]\npath = \"/optional\"\nupstream = \"api\"\nauth = \"optional\"\n"
+                .to_owned(),
+            upstreams: String::new(),
+            clock: Clock::system(),
+        }
+    }
+}
+
+impl Builder {
+    /// Adds lines to a section such as `server`, `token`, `session`, `headers` or `wechat`.
+    pub fn section(mut self, name: &'static str, lines: &str) -> Self {
+        self.sections.push((name, lines.to_owned()));
+        self
+    }
+
+    /// Names the apps; the appid of each is [`TestGateway::appid`].
+    pub fn apps(mut self, names: &[&str]) -> Self {
+        self.apps = names.iter().map(|name| (*name).to_owned()).collect();
+        self
+    }
+
+    /// Replaces the routes. Without this, `/` is required, `/public` public and `/optional` optional.
+    pub fn routes(mut self, toml: &str) -> Self {
+        toml.clone_into(&mut self.routes);
+        self
+    }
+
+    /// Adds upstreams to `api`, which is always there.
+    pub fn upstreams(mut self, toml: &str) -> Self {
+        toml.clone_into(&mut self.upstreams);
+        self
+    }
+
+    /// Starts the gateway on a port that the system chooses.
+    pub async fn start(self) -> TestGateway {
+        let upstream = Upstream::start().await;
+        let folder = tempfile::tempdir().expect("a folder");
+        let secret = format!("{:0>32}", "app5ecret");
+        let simulator = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let simulator_address = simulator.local_addr().expect("is bound");
+        let simulated = self.apps.iter().map(|name| SimulatedApp {
+            appid: TestGateway::appid(name),
+            secret: Secret::new(secret.as_str()),
+            open_platform: Some("open-platform".to_owned()),
+        });
+        let world = Simulator::new(simulated.collect(), self.clock.clone());
+        tokio::spawn(world.serve(simulator, std::future::pending()));
+        let text = self.toml(&folder, upstream.address, simulator_address);
+        let env = |name: &str| (name == "APP_SECRET").then(|| secret.clone());
+        let config = config::parse(&text, "test.toml", &env)
+            .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        let app = App::build(config, &self.clock).unwrap_or_else(|error| panic!("{error}"));
+        let address = *app.addresses().first().expect("it listens");
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(app.serve(async {
+            let _ = stopped.await;
+        }));
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .expect("a client");
+        TestGateway {
+            address,
+            simulator: simulator_address,
+            upstream,
+            clock: self.clock,
+            http,
+            secret,
+            folder,
+            stop: Some(stop),
+            serving: Some(serving),
+        }
+    }
+
+    fn toml(&self, folder: &TempDir, upstream: SocketAddr, simulator: SocketAddr) -> String {
+        let folder = folder.path().display();
+        let more = |section: &str| -> String {
+            let lines = self.sections.iter().filter(|(name, _)| *name == section);
+            lines.map(|(_, lines)| format!("{lines}\n")).collect()
+        };
+        let mut text = format!(
+            "[server]\nlisten = [\"127.0.0.1:0\"]\n{}\n\
+             [wechat]\napi_base = \"http://{simulator}\"\n{}\n\
+             [token]\nkeys_dir = '{folder}/keys'\n{}\n\
+             [session]\npath = '{folder}/data'\n{}\n\
+             [cache]\n{}\n[headers]\n{}\n[log]\n{}\n\
+             [[upstream]]\nname = \"api\"\nservers = [\"{upstream}\"]\n{}\n{}\n{}\n",
+            more("server"),
+            more("wechat"),
+            more("token"),
+            more("session"),
+            more("cache"),
+            more("headers"),
+            more("log"),
+            more("upstream"),
+            self.upstreams,
+            self.routes,
+        );
+        for name in &self.apps {
+            let appid = TestGateway::appid(name);
+            text.push_str(&format!(
+                "[[app]]\nname = \"{name}\"\nkind = \"mini_program\"\nappid = \"{appid}\"\n\
+                 secret_env = \"APP_SECRET\"\n"
+            ));
+        }
+        text
+    }
+}
+
+impl TestGateway {
+    /// Starts a gateway with one app, `shop`, and the default routes.
+    pub async fn start() -> Self {
+        Builder::default().start().await
+    }
+
+    /// Starts to describe a gateway.
+    pub fn builder() -> Builder {
+        menshen::app::install_crypto();
+        Builder::default()
+    }
+
+    /// Returns the appid that belongs to an app's name.
+    pub fn appid(name: &str) -> String {
+        let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+        format!("wx{hex:0<16.16}")
+    }
+
+    /// Returns a URL of the gateway.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Starts a GET.
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.http.get(self.url(path))
+    }
+
+    /// Starts a request with any method.
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        self.http.request(method, self.url(path))
+    }
+
+    /// Sends JSON with POST.
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
+        Reply::of(self.http.post(self.url(path)).json(&body)).await
+    }
+
+    /// Sends a GET with a token.
+    pub async fn get_as(&self, path: &str, token: &str) -> Reply {
+        Reply::of(self.get(path).bearer_auth(token)).await
+    }
+
+    /// Drives the simulator.
+    pub async fn simulate(&self, path: &str, body: Value) -> Value {
+        let url = format!("http://{}/_sim/{path}", self.simulator);
+        let reply = Reply::of(self.http.post(url).json(&body)).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.json()
+    }
+
+    /// Plans a fault of WeChat's code2Session.
+    pub async fn fault(&self, mut plan: Value) {
+        plan["path"] = json!("/sns/jscode2session");
+        self.simulate("faults", plan).await;
+    }
+
+    /// Returns how often WeChat was asked to redeem a code.
+    pub async fn redeemed(&self) -> u64 {
+        let url = format!("http://{}/_sim/calls", self.simulator);
+        let calls = Reply::of(self.http.get(url)).await.json();
+        calls["/sns/jscode2session"]["calls"].as_u64().unwrap_or(0)
+    }
+
+    /// Does what `wx.login` does in the app `shop`.
+    pub async fn code(&self, user: &str) -> String {
+        self.code_in("shop", user).await
+    }
+
+    /// Does what `wx.login` does in an app.
+    pub async fn code_in(&self, app: &str, user: &str) -> String {
+        let asked = json!({"appid": Self::appid(app), "user": user});
+        let code = self.simulate("login", asked).await;
+        code["code"].as_str().expect("a code").to_owned()
+    }
+
+    /// Logs a user in to the app `shop`.
+    pub async fn log_in(&self, user: &str) -> Grant {
+        self.log_in_to("shop", user).await
+    }
+
+    /// Logs a user in to an app.
+    pub async fn log_in_to(&self, app: &str, user: &str) -> Grant {
+        let code = self.code_in(app, user).await;
+        let reply = self
+            .post("/_auth/login", json!({"code": code, "app": app}))
+            .await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        Grant::of(reply.json())
+    }
+
+    /// Returns the claims that a token for this user and app would have, for a session that does not exist.
+    pub fn claims(&self, user: &str) -> Value {
+        let now = self.clock.unix_secs();
+        json!({
+            "iss": "menshen", "aud": Self::appid("shop"), "sub": user, "app": "shop",
+            "sid": "AAAAAAAAAAAAAAAAAAAAAA", "src": "wx_client",
+            "iat": now, "nbf": now, "exp": now + 600,
+        })
+    }
+
+    /// Returns the signing key's file and its id.
+    pub fn key_file(&self) -> (PathBuf, String) {
+        let mut files: Vec<_> = std::fs::read_dir(self.folder.path().join("keys"))
+            .expect("keys")
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.is_file())
+            .collect();
+        files.sort();
+        let path = files.pop().expect("a key");
+        let name = path.file_name().expect("a name").to_string_lossy();
+        let kid = name.split('.').next().expect("a kid").to_owned();
+        (path, kid)
+    }
+
+    /// Signs claims with the gateway's own ES256 key.
+    pub fn sign(&self, claims: &Value) -> String {
+        let (path, kid) = self.key_file();
+        let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256);
+        header.kid = Some(kid);
+        self.sign_as(&header, claims, &path)
+    }
+
+    /// Signs claims with the gateway's own ES256 key and any header.
+    pub fn sign_as(
+        &self,
+        header: &jsonwebtoken::Header,
+        claims: &Value,
+        path: &std::path::Path,
+    ) -> String {
+        let pem = std::fs::read(path).expect("a key");
+        let key = jsonwebtoken::EncodingKey::from_ec_pem(&pem).expect("an ES256 key");
+        jsonwebtoken::encode(header, claims, &key).expect("a token")
+    }
+
+    /// Stops the gateway and waits until it has.
+    pub async fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(serving) = self.serving.take() {
+            serving.await.expect("it stops");
+        }
+    }
+
+    /// Tells the gateway to stop, and does not wait.
+    pub fn begin_stop(&mut self) {
+        drop(self.stop.take());
+    }
+}
+
+impl Grant {
+    /// Reads the answer of a login or a refresh.
+    pub fn of(json: Value) -> Self {
+        let text = |name: &str| json[name].as_str().expect("a text").to_owned();
+        Self {
+            token: text("token"),
+            refresh_token: text("refresh_token"),
+            json: json.clone(),
+        }
+    }
+}

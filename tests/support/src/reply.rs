@@ -1,0 +1,59 @@
+//! A response that was read whole.
+
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+/// Status, headers and body of a response.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status as a number.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// Sends a request and reads the whole response.
+    pub async fn of(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.expect("there should be a response");
+        let status: StatusCode = response.status();
+        let headers = response.headers().clone();
+        let body = response.bytes().await.expect("the body should be whole");
+        Self {
+            status: status.as_u16(),
+            headers,
+            body: body.to_vec(),
+        }
+    }
+
+    /// Returns the body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Returns the body as JSON, or null.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// Returns the `error` of a refusal, or "".
+    pub fn error(&self) -> String {
+        self.json()["error"].as_str().unwrap_or("").to_owned()
+    }
+
+    /// Returns status and `error` together.
+    pub fn refusal(&self) -> (u16, String) {
+        (self.status, self.error())
+    }
+
+    /// Returns a header's value, or "".
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("")
+    }
+}
