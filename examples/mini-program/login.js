@@ -1,0 +1,170 @@
+// The mini-program's side of Menshen: logs in when needed, and sends the token with every request.
+'use strict';
+
+const LOG_IN = new Set(['token_missing', 'token_invalid', 'session_ended', 'refresh_invalid', 'refresh_reused']);
+const NEW_CODE = new Set(['code_invalid', 'code_used']);
+
+/**
+ * Makes a client for one app behind one Menshen.
+ * `wx` is the platform's own object, or a fake of it; `app` may be left out when Menshen knows only one.
+ */
+function createClient({ wx, baseUrl, app, authPath = '/_auth' }) {
+  const base = baseUrl.replace(/\/+$/, '');
+  const key = `menshen:${base}:${app ?? ''}`;
+  let session = stored();
+  let renewal = null;
+
+  /** Sends what `wx.request` would send, as the user; `url` is a path. Resolves with its answer, whatever its status. */
+  async function request(options) {
+    let used = await current();
+    let answer = await send(options, used.token);
+    // Twice: a refreshed token may be one whose session has ended meanwhile.
+    for (let renewals = 0; renewals < 2 && isAboutToken(answer); renewals += 1) {
+      used = await renewed(used, refusal(answer) === 'token_expired');
+      answer = await send(options, used.token);
+    }
+    return answer;
+  }
+
+  /** Gives a token for calls that do not go through `request`: `wx.uploadFile`, `wx.connectSocket`. */
+  async function token() {
+    return (await current()).token;
+  }
+
+  /** Logs in now, even when there is a session. */
+  async function login() {
+    await renewed(session, false);
+  }
+
+  /** Ends the session here and at Menshen; `everywhere` ends this user's other ones too. */
+  async function logout({ everywhere = false } = {}) {
+    if (renewal) await renewal.catch(() => null);
+    const ended = session;
+    session = null;
+    wx.removeStorageSync(key);
+    if (ended) await send({ url: `${authPath}/logout`, method: 'POST', data: { everywhere } }, ended.token);
+  }
+
+  async function current() {
+    return session ?? renewed(null, false);
+  }
+
+  // Parallel calls share one renewal, and a call that comes too late takes what the others got.
+  function renewed(stale, byRefresh) {
+    if (renewal) return renewal;
+    if (session && session !== stale) return Promise.resolve(session);
+    renewal = (byRefresh ? refreshed(stale) : loggedIn()).finally(() => {
+      renewal = null;
+    });
+    return renewal;
+  }
+
+  async function refreshed(stale) {
+    const answer = await send({
+      url: `${authPath}/refresh`,
+      method: 'POST',
+      data: { refresh_token: stale.refresh_token },
+    });
+    // Only "this session is over" leads to a login: a Menshen that is busy must not cost the user the session.
+    if (LOG_IN.has(refusal(answer))) return loggedIn();
+    return remembered(answer);
+  }
+
+  async function loggedIn() {
+    let answer = await redeemed(await code());
+    // A code is good once and for five minutes; WeChat gives a new one at any time.
+    if (NEW_CODE.has(refusal(answer))) answer = await redeemed(await code());
+    return remembered(answer);
+  }
+
+  function redeemed(fresh) {
+    return send({ url: `${authPath}/login`, method: 'POST', data: { code: fresh, app } });
+  }
+
+  function code() {
+    return new Promise((resolve, reject) => {
+      wx.login({
+        success: (answer) => (answer.code ? resolve(answer.code) : reject(failure('wx.login', answer))),
+        fail: (reason) => reject(failure('wx.login', reason)),
+      });
+    });
+  }
+
+  function remembered(answer) {
+    const { token, refresh_token } = answer.data ?? {};
+    if (refusal(answer) !== null || !token || !refresh_token) throw refused(answer);
+    session = { token, refresh_token };
+    wx.setStorageSync(key, session);
+    return session;
+  }
+
+  // Another version of the mini-program may have left something else there.
+  function stored() {
+    const kept = wx.getStorageSync(key);
+    return kept?.token && kept.refresh_token ? kept : null;
+  }
+
+  function send(options, bearer) {
+    // A token sent to another origin would be a token given away.
+    if (!/^\/(?!\/)/.test(options.url)) {
+      return Promise.reject(new Error(`url must be a path such as /orders, not ${options.url}`));
+    }
+    return new Promise((resolve, reject) => {
+      wx.request({
+        ...options,
+        url: base + options.url,
+        header: bearer ? withBearer(options.header, bearer) : options.header,
+        success: resolve,
+        fail: (reason) => reject(failure('wx.request', reason)),
+      });
+    });
+  }
+
+  return { request, token, login, logout };
+}
+
+// Two tokens would be refused as ambiguous, so the caller's own Authorization gives way, however it is spelled.
+function withBearer(header, bearer) {
+  const others = Object.entries(header ?? {}).filter(([name]) => name.toLowerCase() !== 'authorization');
+  return { ...Object.fromEntries(others), Authorization: `Bearer ${bearer}` };
+}
+
+function isAboutToken(answer) {
+  if (answer.statusCode !== 401) return false;
+  const error = refusal(answer);
+  return error === 'token_expired' || LOG_IN.has(error);
+}
+
+// `wx.request` calls every status a success, and leaves a body unread when asked for text or bytes.
+function refusal(answer) {
+  if (answer.statusCode < 400) return null;
+  return body(answer).error ?? 'unknown';
+}
+
+function body({ data }) {
+  if (data instanceof ArrayBuffer) return parsed(Array.from(new Uint8Array(data), (byte) => String.fromCharCode(byte)).join(''));
+  return (typeof data === 'string' ? parsed(data) : data) ?? {};
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+function refused(answer) {
+  const { error, message, request_id: requestId } = body(answer);
+  return Object.assign(new Error(message ?? `login failed with status ${answer.statusCode}`), {
+    error: error ?? 'unknown',
+    statusCode: answer.statusCode,
+    requestId,
+  });
+}
+
+function failure(call, reason) {
+  return Object.assign(new Error(reason?.errMsg ?? `${call} failed`), { error: 'unreachable', cause: reason });
+}
+
+module.exports = { createClient };

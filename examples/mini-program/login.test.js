@@ -1,0 +1,269 @@
+// Proves the client against a fake `wx` that plays both WeChat and Menshen.
+'use strict';
+
+const assert = require('node:assert/strict');
+const { test } = require('node:test');
+const { createClient } = require('./login.js');
+
+const BASE = 'https://api.example.com';
+
+test('the first request logs in and carries the token', async () => {
+  const fake = fakeWx();
+  const answer = await client(fake).request({ url: '/orders' });
+  assert.deepEqual(answer.data, { token: 'token-1' });
+  assert.deepEqual(fake.paths(), ['/_auth/login', '/orders']);
+  assert.deepEqual(fake.calls[0].data, { code: 'code-1', app: 'shop' });
+});
+
+test('parallel requests share one login', async () => {
+  const fake = fakeWx();
+  const { request } = client(fake);
+  await Promise.all([1, 2, 3, 4, 5].map((id) => request({ url: `/orders/${id}` })));
+  assert.equal(fake.count('/_auth/login'), 1);
+});
+
+test('a stored session is used by the next start', async () => {
+  const fake = fakeWx();
+  await client(fake).login();
+  const answer = await client(fake).request({ url: '/orders' });
+  assert.equal(answer.statusCode, 200);
+  assert.equal(fake.count('/_auth/login'), 1);
+});
+
+test('a stored session of another shape is not used', async () => {
+  const fake = fakeWx();
+  fake.storage.set(`menshen:${BASE}:shop`, 'skey');
+  const answer = await client(fake).request({ url: '/orders' });
+  assert.equal(answer.statusCode, 200);
+});
+
+test('an expired token is refreshed and the request repeated', async () => {
+  const fake = fakeWx();
+  const { request } = client(fake);
+  await request({ url: '/orders' });
+  fake.expireToken();
+  const answer = await request({ url: '/orders', method: 'POST', data: { item: 7 } });
+  assert.deepEqual(answer.data, { token: 'token-2' });
+  assert.deepEqual(fake.paths().slice(2), ['/orders', '/_auth/refresh', '/orders']);
+  assert.deepEqual(fake.calls.at(-1).data, { item: 7 });
+});
+
+test('parallel requests with an expired token share one refresh', async () => {
+  const fake = fakeWx();
+  const { request } = client(fake);
+  await request({ url: '/orders' });
+  fake.expireToken();
+  const answers = await Promise.all([1, 2, 3, 4, 5].map((id) => request({ url: `/orders/${id}` })));
+  assert.deepEqual(new Set(answers.map((answer) => answer.statusCode)), new Set([200]));
+  assert.equal(fake.count('/_auth/refresh'), 1);
+});
+
+test('a refusal that arrives after the refresh costs no second one', async () => {
+  const fake = fakeWx();
+  const { request } = client(fake);
+  await request({ url: '/orders' });
+  fake.expireToken();
+  const late = fake.hold('/late');
+  const slow = request({ url: '/late' });
+  await late.arrived;
+  await request({ url: '/orders' });
+  late.release();
+  assert.equal((await slow).statusCode, 200);
+  assert.equal(fake.count('/_auth/refresh'), 1);
+});
+
+for (const error of ['token_missing', 'token_invalid', 'session_ended']) {
+  test(`${error} leads to a new login`, async () => {
+    const fake = fakeWx();
+    const { request } = client(fake);
+    await request({ url: '/orders' });
+    fake.refuseOnce('/orders', 401, error);
+    const answer = await request({ url: '/orders' });
+    assert.deepEqual(answer.data, { token: 'token-2' });
+    assert.equal(fake.count('/_auth/refresh'), 0);
+  });
+}
+
+for (const error of ['refresh_invalid', 'refresh_reused', 'session_ended']) {
+  test(`a refresh refused with ${error} leads to a new login`, async () => {
+    const fake = fakeWx();
+    const { request } = client(fake);
+    await request({ url: '/orders' });
+    fake.expireToken();
+    fake.refuseOnce('/_auth/refresh', 401, error);
+    const answer = await request({ url: '/orders' });
+    assert.equal(answer.statusCode, 200);
+    assert.equal(fake.count('/_auth/login'), 2);
+  });
+}
+
+test('a busy Menshen does not cost the user the session', async () => {
+  const fake = fakeWx();
+  const { request } = client(fake);
+  await request({ url: '/orders' });
+  fake.expireToken();
+  fake.refuseOnce('/_auth/refresh', 503, 'store_unavailable');
+  await assert.rejects(request({ url: '/orders' }), { error: 'store_unavailable', statusCode: 503, requestId: 'r-1' });
+  await request({ url: '/orders' });
+  assert.equal(fake.count('/_auth/login'), 1);
+});
+
+for (const error of ['code_invalid', 'code_used']) {
+  test(`a login refused with ${error} asks WeChat for another code, once`, async () => {
+    const fake = fakeWx();
+    fake.refuseOnce('/_auth/login', 401, error);
+    const answer = await client(fake).request({ url: '/orders' });
+    assert.equal(answer.statusCode, 200);
+    assert.deepEqual(fake.calls.slice(0, 2).map((call) => call.data.code), ['code-1', 'code-2']);
+  });
+}
+
+test('a blocked user is told so, and the login is not repeated', async () => {
+  const fake = fakeWx();
+  fake.refuseOnce('/_auth/login', 403, 'user_blocked');
+  await assert.rejects(client(fake).request({ url: '/orders' }), { error: 'user_blocked', statusCode: 403 });
+  assert.equal(fake.count('/_auth/login'), 1);
+});
+
+test('a failed login does not stop the next one', async () => {
+  const fake = fakeWx();
+  const { request } = client(fake);
+  fake.offline = true;
+  await assert.rejects(request({ url: '/orders' }), { error: 'unreachable' });
+  fake.offline = false;
+  assert.equal((await request({ url: '/orders' })).statusCode, 200);
+});
+
+test("a backend's own refusal is the caller's", async () => {
+  const fake = fakeWx();
+  const { request } = client(fake);
+  fake.refuseOnce('/orders', 401, 'card_declined');
+  const answer = await request({ url: '/orders' });
+  assert.equal(answer.data.error, 'card_declined');
+  assert.equal(fake.count('/_auth/login'), 1);
+});
+
+test('a refusal is understood in an answer asked for as bytes', async () => {
+  const fake = fakeWx();
+  const { request } = client(fake);
+  await request({ url: '/picture' });
+  fake.expireToken();
+  const answer = await request({ url: '/picture', responseType: 'arraybuffer' });
+  assert.equal(answer.statusCode, 200);
+});
+
+test('a token that is refused for ever does not loop', async () => {
+  const fake = fakeWx();
+  const { request } = client(fake);
+  fake.refuseAlways('/orders', 401, 'token_expired');
+  const answer = await request({ url: '/orders' });
+  assert.equal(answer.data.error, 'token_expired');
+  assert.equal(fake.count('/orders'), 3);
+});
+
+test("the caller's Authorization gives way to the token", async () => {
+  const fake = fakeWx();
+  await client(fake).request({ url: '/orders', header: { authorization: 'Basic x', Accept: '*/*' } });
+  assert.deepEqual(fake.calls.at(-1).header, { Accept: '*/*', Authorization: 'Bearer token-1' });
+});
+
+test('the token goes to no other origin', async () => {
+  const fake = fakeWx();
+  for (const url of ['https://evil.example/orders', '//evil.example/orders', '@evil.example/', '.evil.example/']) {
+    await assert.rejects(client(fake).request({ url }), /must be a path/);
+  }
+  assert.deepEqual(new Set(fake.paths()), new Set(['/_auth/login']));
+});
+
+test('a logout ends the session at Menshen and here', async () => {
+  const fake = fakeWx();
+  const menshen = client(fake);
+  await menshen.login();
+  await menshen.logout({ everywhere: true });
+  assert.deepEqual(fake.calls.at(-1).data, { everywhere: true });
+  assert.equal(fake.calls.at(-1).header.Authorization, 'Bearer token-1');
+  assert.equal(fake.storage.size, 0);
+});
+
+test('the token can be had for a socket', async () => {
+  const fake = fakeWx();
+  assert.equal(await client(fake).token(), 'token-1');
+});
+
+function client(wx) {
+  return createClient({ wx, baseUrl: BASE, app: 'shop' });
+}
+
+function fakeWx() {
+  const refusals = [];
+  const holds = new Map();
+  const valid = { token: null };
+  let codes = 0;
+  let logins = 0;
+
+  function refusal(path) {
+    const at = refusals.findIndex((planned) => planned.path === path);
+    if (at < 0) return null;
+    const { status, error, forever } = refusals[at];
+    if (!forever) refusals.splice(at, 1);
+    return [status, { error, message: 'No.', request_id: 'r-1' }];
+  }
+
+  function answer(path, bearer) {
+    const refused = refusal(path);
+    if (refused) return refused;
+    if (path === '/_auth/logout') return [204, ''];
+    if (path === '/_auth/login' || path === '/_auth/refresh') {
+      logins += 1;
+      valid.token = `token-${logins}`;
+      return [200, { token: valid.token, token_type: 'Bearer', expires_in: 7200, refresh_token: `refresh-${logins}` }];
+    }
+    if (bearer !== `Bearer ${valid.token}`) return [401, { error: 'token_expired', message: 'No.', request_id: 'r-1' }];
+    return [200, { token: valid.token }];
+  }
+
+  const fake = {
+    calls: [],
+    storage: new Map(),
+    offline: false,
+
+    login({ success }) {
+      codes += 1;
+      queueMicrotask(() => success({ code: `code-${codes}` }));
+    },
+    request(options) {
+      const path = options.url.replace(BASE, '');
+      fake.calls.push({ ...options, path });
+      if (fake.offline) return queueMicrotask(() => options.fail({ errMsg: 'request:fail' }));
+      const [statusCode, data] = answer(path, options.header?.Authorization);
+      const bytes = () => new TextEncoder().encode(JSON.stringify(data)).buffer;
+      const reply = { statusCode, data: options.responseType === 'arraybuffer' ? bytes() : data, header: {} };
+      const held = holds.get(path);
+      holds.delete(path);
+      if (held) held(() => options.success(reply));
+      else setImmediate(() => options.success(reply));
+    },
+    getStorageSync: (key) => fake.storage.get(key) ?? '',
+    setStorageSync: (key, value) => fake.storage.set(key, value),
+    removeStorageSync: (key) => fake.storage.delete(key),
+
+    paths: () => fake.calls.map((call) => call.path),
+    count: (path) => fake.calls.filter((call) => call.path === path).length,
+    expireToken() {
+      valid.token = 'another';
+    },
+    refuseOnce: (path, status, error) => refusals.push({ path, status, error, forever: false }),
+    refuseAlways: (path, status, error) => refusals.push({ path, status, error, forever: true }),
+    hold(path) {
+      const held = {};
+      held.arrived = new Promise((arrived) => {
+        holds.set(path, (release) => {
+          held.release = release;
+          arrived();
+        });
+      });
+      return held;
+    },
+  };
+  return fake;
+}

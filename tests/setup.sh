@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# Installs what is missing to build Menshen ("setup.sh build") or to build and test it ("setup.sh tests").
+# Debian's packages come from apt-get, everything else goes below target/test-backends.
+# shellcheck disable=SC2086 # lists of bare words are split on purpose
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+backends=target/test-backends
+
+main() {
+  local build=(cmake cc) tests=()
+  case "${1:-}" in
+    build) ;;
+    tests) tests=(node npm python3 php uwsgi) ;;
+    *) echo "usage: $0 build|tests" >&2 && exit 2 ;;
+  esac
+
+  install_packages "$(lacking "${build[@]}" ${tests[@]+"${tests[@]}"})"
+
+  local needed
+  needed=$(lacking "${build[@]}")
+  if [ -n "$needed" ]; then
+    echo "setup: the build needs $(join " and " $needed): as root, run apt-get install $(packages_of $needed)" >&2
+    exit 1
+  fi
+  [ ${#tests[@]} -gt 0 ] || exit 0
+
+  local complete=yes tool
+  for tool in $(lacking "${tests[@]}"); do
+    echo "setup: the tests need $tool: as root, run apt-get install $(packages_of "$tool")" >&2
+    complete=no
+  done
+  if has npm && ! express; then
+    echo "setup: examples/express: npm could not install its packages" >&2
+    complete=no
+  fi
+  if has python3 && ! flask; then
+    echo "setup: examples/flask: pip could not install its packages" >&2
+    complete=no
+  fi
+  # By hand one may go on without a tool, and see the tests that want it fail; CI must not.
+  [ $complete = yes ] || [ "${CI:-}" != true ]
+}
+
+has() {
+  case $1 in
+    # A compiler without the C library's headers is as good as none.
+    cc) printf '#include <stdlib.h>\nint main(void) { return 0; }\n' | cc -x c - -o /dev/null 2> /dev/null ;;
+    node) node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2> /dev/null ;;
+    python3) python > /dev/null ;;
+    uwsgi) uwsgi --plugin python3 --python-version > /dev/null 2>&1 ;;
+    *) command -v "$1" > /dev/null ;;
+  esac
+}
+
+packages_of() {
+  local tool packages=()
+  for tool; do
+    case $tool in
+      cc) packages+=(gcc libc6-dev) ;;
+      cmake) packages+=(cmake make) ;;
+      node) packages+=(nodejs) ;;
+      php) packages+=(php-cli) ;;
+      python3) packages+=(python3 python3-venv) ;;
+      uwsgi) packages+=(uwsgi-core uwsgi-plugin-python3) ;;
+      *) packages+=("$tool") ;;
+    esac
+  done
+  echo "${packages[@]}"
+}
+
+lacking() {
+  local tool
+  for tool; do
+    has "$tool" || echo "$tool"
+  done
+}
+
+install_packages() {
+  [ -n "$1" ] && command -v apt-get > /dev/null || return 0
+  local as_root=()
+  if [ "$(id -u)" != 0 ]; then
+    sudo -n true 2> /dev/null || return 0
+    as_root=(sudo -n)
+  fi
+  local packages
+  packages=$(packages_of $1)
+  echo "setup: apt-get install $packages" >&2
+  # What could not be had is seen by looking again, so neither failure ends the script.
+  ${as_root[@]+"${as_root[@]}"} apt-get update -qq >&2 || true
+  ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends $packages >&2 || true
+}
+
+# Debian's uWSGI embeds Debian's Python, so that one is preferred to what a version manager offers.
+python() {
+  local python
+  for python in /usr/bin/python3 python3; do
+    "$python" -c 'import ensurepip, venv' 2> /dev/null && echo "$python" && return
+  done
+  return 1
+}
+
+express() {
+  local dir=$backends/express lock=examples/express/package-lock.json
+  cmp -s $lock $dir/installed && return
+  mkdir -p $dir && rm -f $dir/installed &&
+    cp examples/express/package.json $lock $dir &&
+    npm ci --prefix $dir --loglevel error >&2 &&
+    cp $lock $dir/installed
+}
+
+flask() {
+  local dir=$backends/python list=examples/flask/requirements.txt
+  # Its programs hold absolute paths, so one that does not start has been moved.
+  cmp -s $list $dir/installed && $dir/bin/gunicorn --version > /dev/null 2>&1 && return
+  rm -rf $dir && "$(python)" -m venv $dir &&
+    $dir/bin/pip install --quiet --requirement $list >&2 &&
+    cp $list $dir/installed
+}
+
+join() {
+  local separator=$1 joined=$2 word
+  for word in "${@:3}"; do
+    joined+=$separator$word
+  done
+  echo "$joined"
+}
+
+main "$@"

@@ -1,0 +1,3 @@
+//! What the tests on real sockets share.
+
+pub(crate) mod backends;
