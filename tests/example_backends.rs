@@ -6,11 +6,9 @@
     reason = "a test may panic"
 )]
 
-mod support;
-
+use menshen_test_support::Backend;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
-use support::backends::Backend;
 
 #[tokio::test]
 async fn express_takes_the_user_from_the_injected_headers() {

@@ -26,15 +26,15 @@ const _: () = {
 };
 
 /// A running backend, which ends with this value.
-pub(crate) struct Backend {
+pub struct Backend {
     /// Where it listens.
-    pub(crate) addr: SocketAddr,
+    pub addr: SocketAddr,
     _processes: Processes,
 }
 
 impl Backend {
     /// Starts `examples/express`.
-    pub(crate) async fn express() -> Self {
+    pub async fn express() -> Self {
         let modules = installed("express/node_modules", "Express");
         let mut node = Command::new("node");
         node.arg("app.js")
@@ -44,14 +44,14 @@ impl Backend {
     }
 
     /// Starts `examples/flask` under gunicorn.
-    pub(crate) async fn gunicorn() -> Self {
+    pub async fn gunicorn() -> Self {
         let mut gunicorn = Command::new(installed("python/bin/gunicorn", "gunicorn"));
         gunicorn.args(["--bind", "127.0.0.1:0", "--no-control-socket", "app:app"]);
         Self::start("gunicorn", gunicorn, "flask", "Listening at: http://").await
     }
 
     /// Starts `examples/flask` under uWSGI.
-    pub(crate) async fn uwsgi() -> Self {
+    pub async fn uwsgi() -> Self {
         let mut uwsgi = Command::new("uwsgi");
         uwsgi.args(["--plugin", "python3", "--virtualenv"]);
         uwsgi.arg(installed("python", "Flask"));
@@ -61,7 +61,7 @@ impl Backend {
     }
 
     /// Starts `examples/php` under PHP's own server.
-    pub(crate) async fn php() -> Self {
+    pub async fn php() -> Self {
         let mut php = Command::new("php");
         php.args(["-S", "127.0.0.1:0", "index.php"]);
         Self::start("php", php, "php", "Development Server (http://").await
@@ -161,5 +161,5 @@ fn missing(name: &str) -> ! {
 }
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }

@@ -1,3 +1,0 @@
-//! What the tests on real sockets share.
-
-pub(crate) mod backends;
