@@ -119,8 +119,9 @@ pub(super) async fn a_second_login_leaves_the_first_alone(s: Subject<impl AsyncF
 
 pub(super) async fn the_session_key_of_the_latest_login_wins(s: Subject<impl AsyncFn(Duration)>) {
     for seed in ["first", "second"] {
-        let opened = s.store.open_session(identity("alice"), &session_key(seed));
-        opened.await.unwrap();
+        let key = session_key(seed);
+        let opened = s.store.open_session(identity("alice"), &key).await;
+        opened.unwrap();
     }
     let latest = session_key("second").expose().to_owned();
     assert_eq!(s.key("alice").await, Some(latest));
@@ -131,8 +132,8 @@ pub(super) async fn one_openid_in_two_apps_is_two_users(s: Subject<impl AsyncFn(
         appid: "wx2".to_owned(),
         ..identity("alice")
     };
-    let opened = s.store.open_session(elsewhere, &session_key("other"));
-    opened.await.unwrap();
+    let key = session_key("other");
+    s.store.open_session(elsewhere, &key).await.unwrap();
     s.log_in("alice").await;
     s.store.end_all("wx2", "alice").await.unwrap();
     assert_eq!(s.count("alice").await, 1);
@@ -312,8 +313,8 @@ pub(super) async fn a_text_that_cannot_be_stored_is_refused(s: Subject<impl Asyn
     s.log_in(&longest).await;
     assert_eq!(s.count(&longest).await, 1);
     for openid in ["", "a\0b", &format!("{longest}x")] {
-        let refused = s.store.open_session(identity(openid), &session_key("k"));
-        let refused = refused.await;
+        let key = session_key("some key");
+        let refused = s.store.open_session(identity(openid), &key).await;
         assert!(matches!(refused, Err(StoreError::Unacceptable("openid"))));
     }
 }
