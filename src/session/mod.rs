@@ -1,1 +1,196 @@
-//! Placeholder.
+//! Stored logins: who logged in, their refresh tokens, their session_keys and which sessions were revoked.
+//!
+//! # Layout
+//! [`Store`] is in `embedded`; it turns tokens and keys into digests and sealed bytes, which are all that the rest
+//! sees. `writer` gathers changes into batches, `disk` makes one transaction of each, `operations` is what can
+//! happen inside it, `tables` what it works on and `record` the bytes of one session.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{error, io};
+
+#[cfg(test)]
+#[macro_use]
+mod contract;
+
+mod disk;
+mod embedded;
+mod id;
+mod operations;
+mod record;
+mod refresh_token;
+mod revoked;
+mod seal;
+mod tables;
+mod writer;
+
+pub use embedded::Store;
+pub use id::{NoSessionId, SessionId};
+pub use refresh_token::RefreshToken;
+pub use revoked::RevokedSessions;
+
+/// The longest app name, appid, openid, unionid or session_key, in bytes.
+pub const LONGEST_TEXT: usize = 512;
+
+/// Who WeChat says a user is, and in which app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The app's name in the configuration.
+    pub app: String,
+    /// WeChat's id of the app.
+    pub appid: String,
+    /// WeChat's id of the user in this app.
+    pub openid: String,
+    /// WeChat's id of the user across the apps of one owner, when WeChat gave it.
+    pub unionid: Option<String>,
+    /// The kind of login.
+    pub source: Source,
+}
+
+/// The kind of login that opened a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A mini-program's `wx.login`.
+    MiniProgram,
+}
+
+impl Source {
+    /// Returns the value of the `src` claim and of `X-WX-SOURCE`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MiniProgram => "wx_client",
+        }
+    }
+}
+
+/// A stored login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose it is.
+    pub identity: Identity,
+    /// When the user logged in, in seconds since the Unix epoch.
+    pub created: u64,
+    /// When it ends unless it is refreshed before, in seconds since the Unix epoch.
+    pub expires: u64,
+}
+
+/// A session that was opened or refreshed, with the refresh token to use next.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The session.
+    pub session: Session,
+    /// Its refresh token, of which the store keeps only a digest.
+    pub refresh: RefreshToken,
+}
+
+/// How long things last.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    /// Of a session after its last refresh.
+    pub session_ttl: Duration,
+    /// Of a replaced refresh token, which gives its successor again in that time.
+    pub refresh_grace: Duration,
+    /// Of a token, and therefore of a revocation.
+    pub token_ttl: Duration,
+}
+
+/// Why a store cannot answer; says nothing about whether a session exists.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It was closed, or recovers from a failure of the disk.
+    #[error("the session store is not available")]
+    Unavailable,
+    /// Too many changes wait to be written.
+    #[error("the session store has too much to write")]
+    Busy,
+    /// The disk or the file failed.
+    #[error("the session store could not be read or written")]
+    Storage(#[source] Arc<dyn error::Error + Send + Sync>),
+    /// What is stored cannot be understood.
+    #[error("a stored session is damaged")]
+    Damaged,
+    /// Random bytes or a cipher could not be had.
+    #[error("a cryptographic operation failed")]
+    Cryptography,
+    /// A text of the identity is not one that can be stored.
+    #[error("the {0} is empty, longer than 512 bytes or holds a NUL")]
+    Unacceptable(&'static str),
+}
+
+/// Why a refresh token gave no successor.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// It is not a refresh token of this store.
+    #[error("this is not a refresh token")]
+    Invalid,
+    /// It was replaced too long ago, so somebody else may hold it; its session was ended.
+    #[error("this refresh token was used before; its session is over")]
+    Reused,
+    /// Its session is over.
+    #[error("the session of this refresh token is over")]
+    Ended,
+    /// The store cannot tell.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The process may not use the folder or a file in it.
+    #[error("no permission to read and write {0}")]
+    NoPermission(PathBuf),
+    /// Only one process at a time may use a store.
+    #[error("{0} is in use by another process")]
+    InUse(PathBuf),
+    /// The file is not a store, or parts of it were overwritten.
+    #[error("{path} is damaged; put a copy back, or move it away and have everybody log in again")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Arc<dyn error::Error + Send + Sync>,
+    },
+    /// The operating system refused for another reason.
+    #[error("{path} cannot be read or written")]
+    Unreadable {
+        /// The folder or file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The configured seal key is not a key.
+    #[error("the configured seal key must be 32 bytes in base64")]
+    ConfiguredSealKeyMalformed,
+    /// The seal key's file does not hold a key.
+    #[error("{0} must hold 32 bytes in base64")]
+    SealKeyMalformed(PathBuf),
+    /// Group or others may read the seal key.
+    #[error("{0} can be read by other users; make it mode 0600")]
+    SealKeyExposed(PathBuf),
+    /// There are sessions, but the key that sealed them is gone.
+    #[error("{0} is missing, and the stored sessions cannot be used without it")]
+    SealKeyMissing(PathBuf),
+    /// The sessions were sealed with a different key.
+    #[error("{0} was written with a different seal key")]
+    SealKeyDiffers(PathBuf),
+    /// Keys could not be derived.
+    #[error("a cryptographic operation failed")]
+    Cryptography,
+}
+
+impl OpenError {
+    fn unreadable(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            Self::NoPermission(path)
+        } else {
+            Self::Unreadable { path, source }
+        }
+    }
+}

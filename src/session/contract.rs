@@ -1,0 +1,328 @@
+//! What every session store must do, as tests that run against any of them.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use super::{Identity, LONGEST_TEXT, Lifetimes, Opened, RefreshError, RefreshToken, Source};
+use super::{Store, StoreError};
+use crate::secret::Secret;
+
+/// A store that was opened for one test, and how time passes for it.
+pub(super) struct Subject<P> {
+    pub(super) store: Store,
+    pub(super) lifetimes: Lifetimes,
+    pub(super) pass_time: P,
+}
+
+/// Makes a test of each clause; `$subject` is a closure that returns a fresh [`Subject`].
+macro_rules! contract_tests {
+    ($subject:expr) => {
+        contract_tests! { @clauses $subject;
+            a_login_is_listed_as_it_was_made
+            a_second_login_leaves_the_first_alone
+            the_session_key_of_the_latest_login_wins
+            one_openid_in_two_apps_is_two_users
+            a_refresh_gives_another_token_and_more_time
+            a_session_that_is_refreshed_outlives_its_first_end
+            forty_refreshes_at_once_give_one_successor
+            a_replaced_token_gives_the_same_successor_within_grace
+            a_replaced_token_does_not_lengthen_the_session
+            a_replaced_token_ends_the_session_after_grace
+            a_token_two_generations_old_ends_the_session_within_grace
+            reuse_revokes_that_session_and_no_other
+            an_expired_session_cannot_be_refreshed
+            an_expired_session_is_listed_no_more
+            a_logout_ends_that_session_and_no_other
+            a_logout_works_once
+            a_logout_everywhere_ends_each_session_of_that_user
+            the_last_session_takes_the_session_key_with_it
+            a_text_that_is_no_refresh_token_is_invalid
+            a_text_that_cannot_be_stored_is_refused
+            logins_of_one_user_at_once_are_all_good
+        }
+    };
+    (@clauses $subject:expr; $($clause:ident)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $clause() {
+                crate::session::contract::$clause($subject()).await;
+            }
+        )+
+    };
+}
+
+const APPID: &str = "wx1";
+
+pub(super) fn identity(openid: &str) -> Identity {
+    Identity {
+        app: "shop".to_owned(),
+        appid: APPID.to_owned(),
+        openid: openid.to_owned(),
+        unionid: Some("union".to_owned()),
+        source: Source::MiniProgram,
+    }
+}
+
+/// Makes a session_key that looks like WeChat's: 16 bytes in base64.
+pub(super) fn session_key(seed: &str) -> Secret {
+    use base64::Engine;
+    let bytes: Vec<u8> = seed.bytes().cycle().take(16).collect();
+    Secret::new(base64::engine::general_purpose::STANDARD.encode(bytes))
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+impl<P: AsyncFn(Duration)> Subject<P> {
+    async fn log_in(&self, openid: &str) -> Opened {
+        let key = session_key("some key");
+        let opened = self.store.open_session(identity(openid), &key).await;
+        opened.unwrap()
+    }
+
+    async fn refresh(&self, token: &RefreshToken) -> Opened {
+        self.store.refresh(token).await.unwrap()
+    }
+
+    async fn count(&self, openid: &str) -> usize {
+        let sessions = self.store.sessions_of(APPID, openid).await;
+        sessions.unwrap().len()
+    }
+
+    async fn key(&self, openid: &str) -> Option<String> {
+        let key = self.store.session_key(APPID, openid).await.unwrap();
+        key.map(|key| key.expose().to_owned())
+    }
+
+    async fn pass(&self, time: Duration) {
+        (self.pass_time)(time).await;
+    }
+}
+
+pub(super) async fn a_login_is_listed_as_it_was_made(s: Subject<impl AsyncFn(Duration)>) {
+    let opened = s.log_in("alice").await;
+    assert_eq!(opened.session.identity, identity("alice"));
+    let ttl = opened.session.expires - opened.session.created;
+    assert_eq!(ttl, s.lifetimes.session_ttl.as_secs());
+    let listed = s.store.sessions_of(APPID, "alice").await.unwrap();
+    assert_eq!(listed, [opened.session]);
+}
+
+pub(super) async fn a_second_login_leaves_the_first_alone(s: Subject<impl AsyncFn(Duration)>) {
+    let phone = s.log_in("alice").await;
+    let desktop = s.log_in("alice").await;
+    assert_eq!(s.count("alice").await, 2);
+    s.refresh(&phone.refresh).await;
+    s.refresh(&desktop.refresh).await;
+    assert_eq!(s.count("alice").await, 2);
+}
+
+pub(super) async fn the_session_key_of_the_latest_login_wins(s: Subject<impl AsyncFn(Duration)>) {
+    for seed in ["first", "second"] {
+        let key = session_key(seed);
+        let opened = s.store.open_session(identity("alice"), &key).await;
+        opened.unwrap();
+    }
+    let latest = session_key("second").expose().to_owned();
+    assert_eq!(s.key("alice").await, Some(latest));
+}
+
+pub(super) async fn one_openid_in_two_apps_is_two_users(s: Subject<impl AsyncFn(Duration)>) {
+    let elsewhere = Identity {
+        appid: "wx2".to_owned(),
+        ..identity("alice")
+    };
+    let key = session_key("other");
+    s.store.open_session(elsewhere, &key).await.unwrap();
+    s.log_in("alice").await;
+    s.store.end_all("wx2", "alice").await.unwrap();
+    assert_eq!(s.count("alice").await, 1);
+    assert!(s.key("alice").await.is_some());
+}
+
+pub(super) async fn a_refresh_gives_another_token_and_more_time(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let before = s.log_in("alice").await;
+    s.pass(SECOND).await;
+    let after = s.refresh(&before.refresh).await;
+    assert_ne!(after.refresh.expose(), before.refresh.expose());
+    assert_eq!(after.session.id, before.session.id);
+    assert_eq!(after.session.created, before.session.created);
+    assert!(after.session.expires > before.session.expires);
+}
+
+pub(super) async fn a_session_that_is_refreshed_outlives_its_first_end(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let mut opened = s.log_in("alice").await;
+    for _ in 0..3 {
+        s.pass(s.lifetimes.session_ttl / 2).await;
+        opened = s.refresh(&opened.refresh).await;
+    }
+    assert_eq!(s.count("alice").await, 1);
+}
+
+pub(super) async fn forty_refreshes_at_once_give_one_successor(s: Subject<impl AsyncFn(Duration)>) {
+    let opened = s.log_in("alice").await;
+    let tasks = (0..40).map(|_| {
+        let (store, token) = (s.store.clone(), opened.refresh.clone());
+        tokio::spawn(async move { store.refresh(&token).await.unwrap() })
+    });
+    let refreshed = join_all(tasks).await;
+    let first = refreshed[0].as_ref().unwrap();
+    for other in &refreshed {
+        let other = other.as_ref().unwrap();
+        assert_eq!(other.refresh.expose(), first.refresh.expose());
+        assert_eq!(other.session, first.session);
+    }
+    s.refresh(&first.refresh).await;
+}
+
+pub(super) async fn a_replaced_token_gives_the_same_successor_within_grace(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let opened = s.log_in("alice").await;
+    let successor = s.refresh(&opened.refresh).await;
+    s.pass(s.lifetimes.refresh_grace / 2).await;
+    let again = s.refresh(&opened.refresh).await;
+    assert_eq!(again.refresh.expose(), successor.refresh.expose());
+}
+
+pub(super) async fn a_replaced_token_does_not_lengthen_the_session(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let opened = s.log_in("alice").await;
+    let successor = s.refresh(&opened.refresh).await;
+    s.pass(s.lifetimes.refresh_grace / 2).await;
+    let again = s.refresh(&opened.refresh).await;
+    assert_eq!(again.session.expires, successor.session.expires);
+}
+
+pub(super) async fn a_replaced_token_ends_the_session_after_grace(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let opened = s.log_in("alice").await;
+    let successor = s.refresh(&opened.refresh).await;
+    s.pass(s.lifetimes.refresh_grace + SECOND).await;
+    let reused = s.store.refresh(&opened.refresh).await;
+    assert!(matches!(reused, Err(RefreshError::Reused)));
+    let ended = s.store.refresh(&successor.refresh).await;
+    assert!(matches!(ended, Err(RefreshError::Ended)));
+}
+
+pub(super) async fn a_token_two_generations_old_ends_the_session_within_grace(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let first = s.log_in("alice").await;
+    let second = s.refresh(&first.refresh).await;
+    s.refresh(&second.refresh).await;
+    let reused = s.store.refresh(&first.refresh).await;
+    assert!(matches!(reused, Err(RefreshError::Reused)));
+    assert_eq!(s.count("alice").await, 0);
+}
+
+pub(super) async fn reuse_revokes_that_session_and_no_other(s: Subject<impl AsyncFn(Duration)>) {
+    let other = s.log_in("alice").await.session.id;
+    let opened = s.log_in("alice").await;
+    s.refresh(&opened.refresh).await;
+    s.pass(s.lifetimes.refresh_grace + SECOND).await;
+    let reused = s.store.refresh(&opened.refresh).await;
+    assert!(matches!(reused, Err(RefreshError::Reused)));
+    assert!(s.store.revoked().contains(&opened.session.id));
+    assert!(!s.store.revoked().contains(&other));
+    assert_eq!(s.count("alice").await, 1);
+}
+
+pub(super) async fn an_expired_session_cannot_be_refreshed(s: Subject<impl AsyncFn(Duration)>) {
+    let opened = s.log_in("alice").await;
+    s.pass(s.lifetimes.session_ttl).await;
+    let ended = s.store.refresh(&opened.refresh).await;
+    assert!(matches!(ended, Err(RefreshError::Ended)));
+}
+
+pub(super) async fn an_expired_session_is_listed_no_more(s: Subject<impl AsyncFn(Duration)>) {
+    s.log_in("alice").await;
+    s.pass(s.lifetimes.session_ttl).await;
+    assert_eq!(s.count("alice").await, 0);
+    assert_eq!(s.key("alice").await, None);
+}
+
+pub(super) async fn a_logout_ends_that_session_and_no_other(s: Subject<impl AsyncFn(Duration)>) {
+    let phone = s.log_in("alice").await;
+    let desktop = s.log_in("alice").await;
+    assert!(s.store.end(phone.session.id).await.unwrap());
+    assert!(s.store.revoked().contains(&phone.session.id));
+    assert!(!s.store.revoked().contains(&desktop.session.id));
+    let ended = s.store.refresh(&phone.refresh).await;
+    assert!(matches!(ended, Err(RefreshError::Ended)));
+    s.refresh(&desktop.refresh).await;
+}
+
+pub(super) async fn a_logout_works_once(s: Subject<impl AsyncFn(Duration)>) {
+    let id = s.log_in("alice").await.session.id;
+    assert!(s.store.end(id).await.unwrap());
+    assert!(!s.store.end(id).await.unwrap());
+}
+
+pub(super) async fn a_logout_everywhere_ends_each_session_of_that_user(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let mut expected = vec![s.log_in("alice").await.session.id];
+    expected.push(s.log_in("alice").await.session.id);
+    let bob = s.log_in("bob").await.session.id;
+    let mut ended = s.store.end_all(APPID, "alice").await.unwrap();
+    ended.sort();
+    expected.sort();
+    assert_eq!(ended, expected);
+    assert!(ended.iter().all(|id| s.store.revoked().contains(id)));
+    assert!(!s.store.revoked().contains(&bob));
+    assert_eq!((s.count("alice").await, s.count("bob").await), (0, 1));
+}
+
+pub(super) async fn the_last_session_takes_the_session_key_with_it(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let phone = s.log_in("alice").await.session.id;
+    let desktop = s.log_in("alice").await.session.id;
+    s.store.end(phone).await.unwrap();
+    assert!(s.key("alice").await.is_some());
+    s.store.end(desktop).await.unwrap();
+    assert_eq!(s.key("alice").await, None);
+}
+
+pub(super) async fn a_text_that_is_no_refresh_token_is_invalid(s: Subject<impl AsyncFn(Duration)>) {
+    let genuine = s.log_in("alice").await.refresh;
+    let mut texts = vec![
+        String::new(),
+        "x".repeat(91),
+        format!("{}A", genuine.expose()),
+    ];
+    texts.push(genuine.expose().chars().skip(1).collect());
+    texts.push(genuine.expose().chars().rev().collect());
+    for text in texts {
+        let token = RefreshToken::from_client(text.as_str());
+        let refused = s.store.refresh(&token).await;
+        assert!(matches!(refused, Err(RefreshError::Invalid)), "{text}");
+    }
+    s.refresh(&genuine).await;
+}
+
+pub(super) async fn a_text_that_cannot_be_stored_is_refused(s: Subject<impl AsyncFn(Duration)>) {
+    let longest = "x".repeat(LONGEST_TEXT);
+    s.log_in(&longest).await;
+    assert_eq!(s.count(&longest).await, 1);
+    for openid in ["", "a\0b", &format!("{longest}x")] {
+        let key = session_key("some key");
+        let refused = s.store.open_session(identity(openid), &key).await;
+        assert!(matches!(refused, Err(StoreError::Unacceptable("openid"))));
+    }
+}
+
+pub(super) async fn logins_of_one_user_at_once_are_all_good(s: Subject<impl AsyncFn(Duration)>) {
+    let opened = join_all((0..3).map(|_| s.log_in("alice"))).await;
+    assert_eq!(s.count("alice").await, 3);
+    for opened in opened {
+        s.refresh(&opened.refresh).await;
+    }
+}

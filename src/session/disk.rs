@@ -1,0 +1,227 @@
+//! The file of the embedded store: made whole, opened once, and opened again after the disk failed.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use redb::backends::FileBackend;
+use redb::{
+    Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable,
+    StorageError,
+};
+use tempfile::NamedTempFile;
+
+use super::id::SessionId;
+use super::operations::{Effects, Tables};
+use super::tables::{
+    Bytes, Fault, META, REVOKED, SEAL_CHECK, SESSION_KEYS, SESSIONS, Sid, USERS, UserAndSid,
+    UserId, create_all, time_of,
+};
+use super::{Lifetimes, OpenError, StoreError};
+
+/// Pages kept in memory; the working set of a batch is a few hundred of them.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Opens the file; tests put a failing disk in its place.
+pub(super) type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
+
+/// The open file.
+pub(super) struct Disk {
+    opener: Opener,
+    lifetimes: Lifetimes,
+    /// `None` after it was closed, or while it cannot be opened again.
+    database: RwLock<Option<Database>>,
+}
+
+/// The tables as the last commit left them.
+pub(super) struct Snapshot {
+    pub(super) sessions: ReadOnlyTable<Sid, Bytes>,
+    pub(super) users: ReadOnlyTable<UserAndSid, ()>,
+    pub(super) session_keys: ReadOnlyTable<UserId, Bytes>,
+}
+
+impl Disk {
+    pub(super) fn open(opener: Opener, lifetimes: Lifetimes) -> Result<Self, DatabaseError> {
+        let database = RwLock::new(Some(opener()?));
+        Ok(Self {
+            opener,
+            lifetimes,
+            database,
+        })
+    }
+
+    /// Runs one transaction: all of `work` is on the disk when this returns `Ok`.
+    pub(super) fn write(
+        &self,
+        now: u64,
+        work: impl FnOnce(&mut Tables<'_>) -> Result<(), StorageError>,
+    ) -> Result<Effects, redb::Error> {
+        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
+        let mut transaction = database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        let mut tables = Tables::open(&transaction, self.lifetimes, now)?;
+        work(&mut tables)?;
+        let effects = tables.into_effects();
+        if effects.changed {
+            transaction.commit()?;
+        } else {
+            transaction.abort()?;
+        }
+        Ok(effects)
+    }
+
+    /// Reads from what was committed; may wait for the disk.
+    pub(super) fn read<T>(
+        &self,
+        work: impl FnOnce(&Snapshot) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = guard.as_ref().ok_or(StoreError::Unavailable)?;
+        let snapshot =
+            Snapshot::of(database).map_err(|error| StoreError::Storage(Arc::new(error)))?;
+        work(&snapshot).map_err(StoreError::from)
+    }
+
+    /// Reads every revocation, in no useful order.
+    pub(super) fn revocations(&self) -> Result<Vec<(SessionId, u64)>, redb::Error> {
+        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
+        let mut found = Vec::new();
+        for entry in database.begin_read()?.open_table(REVOKED)?.iter()? {
+            let (key, _) = entry?;
+            found.extend(time_of(key.value()).map(|(until, sid)| (sid, until)));
+        }
+        Ok(found)
+    }
+
+    /// Tells whether the data was written with the seal key that this value was derived from.
+    pub(super) fn was_sealed_with(&self, check: &[u8]) -> Result<bool, redb::Error> {
+        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
+        let meta = database.begin_read()?.open_table(META)?;
+        let stored = meta.get(SEAL_CHECK)?;
+        Ok(stored.is_some_and(|stored| stored.value() == check))
+    }
+
+    /// Closes the file and opens it again, which is what the engine asks for after a failed commit.
+    pub(super) fn reopen(&self) -> Result<(), DatabaseError> {
+        let mut database = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        // The file's lock is given up only when the old handle is gone.
+        drop(database.take());
+        *database = Some((self.opener)()?);
+        Ok(())
+    }
+
+    /// Closes the file for good.
+    pub(super) fn close(&self) {
+        let closed = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(Err(error)) = closed.map(Database::close) {
+            tracing::warn!(%error, "the session store was not closed cleanly; its next start takes longer");
+        }
+    }
+}
+
+impl Snapshot {
+    fn of(database: &Database) -> Result<Self, redb::Error> {
+        let transaction = database.begin_read()?;
+        Ok(Self {
+            sessions: transaction.open_table(SESSIONS)?,
+            users: transaction.open_table(USERS)?,
+            session_keys: transaction.open_table(SESSION_KEYS)?,
+        })
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Damaged => Self::Damaged,
+            Fault::Storage(error) => Self::Storage(Arc::new(error)),
+        }
+    }
+}
+
+/// Returns how the file at a path is opened.
+pub(super) fn opener(path: PathBuf) -> Opener {
+    Box::new(move || {
+        Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            // Without it the engine may panic on a file that something else wrote to.
+            .set_check_integrity_on_open(true)
+            .open(&path)
+    })
+}
+
+/// Makes an empty file; it gets its name when it is complete, so a crash never leaves half of one.
+pub(super) fn create(folder: &Path, path: &Path, seal_check: &[u8]) -> Result<(), OpenError> {
+    let unreadable = |source| OpenError::unreadable(path, source);
+    let file = NamedTempFile::new_in(folder).map_err(unreadable)?;
+    let backend = FileBackend::new(file.reopen().map_err(unreadable)?);
+    let database = backend
+        .and_then(|backend| Database::builder().create_with_backend(backend))
+        .map_err(|error| open_error(path, error))?;
+    let filled = fill(&database, seal_check);
+    filled
+        .and_then(|()| Ok(database.close()?))
+        .map_err(|error| damaged(path, error))?;
+    match file.persist_noclobber(path) {
+        Ok(_) => {}
+        // Another process was faster; opening the file tells whether it is still there.
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(unreadable(error.error)),
+    }
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(unreadable)
+}
+
+fn fill(database: &Database, seal_check: &[u8]) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction
+        .open_table(META)?
+        .insert(SEAL_CHECK, seal_check)?;
+    create_all(&transaction)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Says in the operator's terms why the file could not be opened.
+pub(super) fn open_error(path: &Path, error: DatabaseError) -> OpenError {
+    if let DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch = error {
+        return OpenError::InUse(path.to_owned());
+    }
+    if let DatabaseError::Storage(StorageError::Io(source)) = error {
+        return if speaks_of_content(&source) {
+            damaged(path, source)
+        } else {
+            OpenError::unreadable(path, source)
+        };
+    }
+    damaged(path, error)
+}
+
+pub(super) fn damaged(
+    path: &Path,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> OpenError {
+    OpenError::Damaged {
+        path: path.to_owned(),
+        source: Arc::new(error),
+    }
+}
+
+fn speaks_of_content(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+    )
+}

@@ -1,0 +1,93 @@
+//! The id of a session: 16 random bytes, written as 22 characters of base64url.
+
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rand;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+const BYTES: usize = 16;
+
+/// Names one session; found in tokens as `sid`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId([u8; BYTES]);
+
+/// Says that a text is no session id.
+#[derive(Debug, thiserror::Error)]
+#[error("a session id is 22 characters of base64url")]
+pub struct NoSessionId;
+
+impl SessionId {
+    pub(super) fn random() -> Result<Self, Unspecified> {
+        let mut bytes = [0; BYTES];
+        rand::fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    pub(super) const fn from_bytes(bytes: [u8; BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) const fn as_bytes(&self) -> &[u8; BYTES] {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionId({self})")
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = NoSessionId;
+
+    fn from_str(text: &str) -> Result<Self, NoSessionId> {
+        // One byte of room: the decoder then refuses longer texts instead of filling the buffer.
+        let mut bytes = [0; BYTES + 1];
+        let length = URL_SAFE_NO_PAD
+            .decode_slice(text, &mut bytes)
+            .map_err(|_| NoSessionId)?;
+        match bytes.first_chunk() {
+            Some(id) if length == BYTES => Ok(Self(*id)),
+            Some(_) | None => Err(NoSessionId),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_id_survives_its_text(bytes: [u8; 16]) {
+            let id = SessionId::from_bytes(bytes);
+            let text = id.to_string();
+            prop_assert_eq!(text.len(), 22);
+            prop_assert_eq!(text.parse::<SessionId>().unwrap(), id);
+        }
+
+        #[test]
+        fn an_id_has_exactly_one_text(text in "\\PC{0,40}|[A-Za-z0-9_-]{20,24}") {
+            if let Ok(id) = text.parse::<SessionId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn two_random_ids_differ() {
+        assert_ne!(SessionId::random().unwrap(), SessionId::random().unwrap());
+    }
+}

@@ -1,0 +1,225 @@
+//! What can be done to the tables inside one write transaction.
+
+use redb::{ReadableTable, StorageError, Table, TableError, WriteTransaction};
+
+use super::Lifetimes;
+use super::id::SessionId;
+use super::record::Record;
+use super::refresh_token::Fingerprint;
+use super::tables::{
+    Bytes, EXPIRIES, Fault, REVOKED, SESSION_KEYS, SESSIONS, Sid, TimeAndSid, USERS, User,
+    UserAndSid, UserId, live_sessions, session, sids, time_and_sid, time_of, user_and_sid,
+};
+
+/// How many entries of a kind one batch purges, so that a crowd of them never holds up a login.
+const PURGE_STEP: usize = 64;
+/// A token may be signed a moment after its session ended, so revocations outlive tokens by this.
+const REVOKED_SLACK_SECS: u64 = 60;
+
+/// The two ends of a refresh: the token that came, and the one that follows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refresh {
+    pub(super) sid: SessionId,
+    pub(super) presented: Fingerprint,
+    pub(super) successor: Fingerprint,
+}
+
+/// What became of a refresh.
+#[derive(Debug)]
+pub(super) enum Renewal {
+    Renewed(Record),
+    Reused,
+    Ended,
+}
+
+/// What a transaction did that matters outside it, once it is committed.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    pub(super) changed: bool,
+    pub(super) revoked: Vec<(SessionId, u64)>,
+    pub(super) forgotten: Vec<SessionId>,
+    pub(super) more_to_purge: bool,
+}
+
+/// The tables during a write transaction.
+pub(super) struct Tables<'txn> {
+    sessions: Table<'txn, Sid, Bytes>,
+    users: Table<'txn, UserAndSid, ()>,
+    expiries: Table<'txn, TimeAndSid, ()>,
+    session_keys: Table<'txn, UserId, Bytes>,
+    revoked: Table<'txn, TimeAndSid, ()>,
+    lifetimes: Lifetimes,
+    now: u64,
+    effects: Effects,
+}
+
+impl<'txn> Tables<'txn> {
+    pub(super) fn open(
+        transaction: &'txn WriteTransaction,
+        lifetimes: Lifetimes,
+        now: u64,
+    ) -> Result<Self, TableError> {
+        Ok(Self {
+            sessions: transaction.open_table(SESSIONS)?,
+            users: transaction.open_table(USERS)?,
+            expiries: transaction.open_table(EXPIRIES)?,
+            session_keys: transaction.open_table(SESSION_KEYS)?,
+            revoked: transaction.open_table(REVOKED)?,
+            lifetimes,
+            now,
+            effects: Effects::default(),
+        })
+    }
+
+    pub(super) fn into_effects(self) -> Effects {
+        self.effects
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Stores a new session, and its user's session_key in place of an older one.
+    pub(super) fn add(
+        &mut self,
+        sid: SessionId,
+        record: &Record,
+        sealed_key: &[u8],
+    ) -> Result<(), Fault> {
+        let user = owner(record);
+        self.put(sid, record)?;
+        self.users.insert(&user_and_sid(user, sid), ())?;
+        self.session_keys.insert(&user.0, sealed_key)?;
+        Ok(())
+    }
+
+    /// Replaces the refresh token, says again by what it was replaced, or ends the session.
+    pub(super) fn refresh(&mut self, refresh: Refresh) -> Result<Renewal, Fault> {
+        let Some(old) = self.live(refresh.sid)? else {
+            return Ok(Renewal::Ended);
+        };
+        if old.current == refresh.presented {
+            self.expiries
+                .remove(&time_and_sid(old.expires, refresh.sid))?;
+            let new = Record {
+                expires: self.expiry(),
+                rotated: self.now,
+                current: refresh.successor,
+                ..old
+            };
+            self.put(refresh.sid, &new)?;
+            return Ok(Renewal::Renewed(new));
+        }
+        let age = self.now.saturating_sub(old.rotated);
+        if old.current == refresh.successor && age <= self.lifetimes.refresh_grace.as_secs() {
+            return Ok(Renewal::Renewed(old));
+        }
+        self.remove(refresh.sid, &old)?;
+        self.revoke(refresh.sid)?;
+        Ok(Renewal::Reused)
+    }
+
+    /// Ends a session; its tokens are revoked even when it expired before them.
+    pub(super) fn end(&mut self, sid: SessionId) -> Result<bool, Fault> {
+        let live = self.live(sid)?;
+        if let Some(record) = &live {
+            self.remove(sid, record)?;
+        }
+        self.revoke(sid)?;
+        Ok(live.is_some())
+    }
+
+    /// Ends every session of a user.
+    pub(super) fn end_all(&mut self, user: User) -> Result<Vec<SessionId>, Fault> {
+        let live = live_sessions(&self.users, &self.sessions, user, self.now)?;
+        for (sid, record) in &live {
+            self.remove(*sid, record)?;
+            self.revoke(*sid)?;
+        }
+        Ok(live.into_iter().map(|(sid, _)| sid).collect())
+    }
+
+    /// Removes a few of the sessions and revocations whose time is over.
+    pub(super) fn purge(&mut self) -> Result<(), StorageError> {
+        let expired = before(&self.expiries, self.now.saturating_add(1))?;
+        for (time, sid) in &expired {
+            match session(&self.sessions, *sid) {
+                Ok(Some(record)) => self.remove(*sid, &record)?,
+                Ok(None) | Err(Fault::Damaged) => {
+                    self.sessions.remove(sid.as_bytes())?;
+                }
+                Err(Fault::Storage(error)) => return Err(error),
+            }
+            self.expiries.remove(&time_and_sid(*time, *sid))?;
+        }
+        let over = before(&self.revoked, self.now)?;
+        for (time, sid) in &over {
+            self.revoked.remove(&time_and_sid(*time, *sid))?;
+            self.effects.forgotten.push(*sid);
+        }
+        self.effects.changed |= !expired.is_empty() || !over.is_empty();
+        self.effects.more_to_purge = expired.len() == PURGE_STEP || over.len() == PURGE_STEP;
+        Ok(())
+    }
+
+    /// Returns when a session that is opened or refreshed now expires.
+    pub(super) fn expiry(&self) -> u64 {
+        self.now
+            .saturating_add(self.lifetimes.session_ttl.as_secs())
+    }
+
+    fn live(&self, sid: SessionId) -> Result<Option<Record>, Fault> {
+        Ok(session(&self.sessions, sid)?.filter(|record| self.now < record.expires))
+    }
+
+    fn put(&mut self, sid: SessionId, record: &Record) -> Result<(), StorageError> {
+        self.effects.changed = true;
+        self.sessions
+            .insert(sid.as_bytes(), record.to_bytes().as_slice())?;
+        self.expiries
+            .insert(&time_and_sid(record.expires, sid), ())?;
+        Ok(())
+    }
+
+    fn remove(&mut self, sid: SessionId, record: &Record) -> Result<(), StorageError> {
+        self.effects.changed = true;
+        let user = owner(record);
+        self.sessions.remove(sid.as_bytes())?;
+        self.expiries.remove(&time_and_sid(record.expires, sid))?;
+        self.users.remove(&user_and_sid(user, sid))?;
+        let was_last = sids(&self.users, user)?.next().transpose()?.is_none();
+        if was_last {
+            self.session_keys.remove(&user.0)?;
+        }
+        Ok(())
+    }
+
+    fn revoke(&mut self, sid: SessionId) -> Result<(), StorageError> {
+        self.effects.changed = true;
+        let lifetime = self.lifetimes.token_ttl.as_secs() + REVOKED_SLACK_SECS;
+        let until = self.now.saturating_add(lifetime);
+        self.revoked.insert(&time_and_sid(until, sid), ())?;
+        self.effects.revoked.push((sid, until));
+        Ok(())
+    }
+}
+
+fn owner(record: &Record) -> User {
+    User::new(&record.identity.appid, &record.identity.openid)
+}
+
+/// Reads the first entries of a table that is ordered by time, as far as they lie before one.
+fn before(
+    table: &impl ReadableTable<TimeAndSid, ()>,
+    time: u64,
+) -> Result<Vec<(u64, SessionId)>, StorageError> {
+    let end = time_and_sid(time, SessionId::from_bytes([0; 16]));
+    table
+        .range::<&[u8; 24]>(..&end)?
+        .take(PURGE_STEP)
+        .filter_map(|entry| match entry {
+            Ok((key, _)) => time_of(key.value()).map(Ok),
+            Err(error) => Some(Err(error)),
+        })
+        .collect()
+}

@@ -1,0 +1,163 @@
+//! The tables of the embedded store, their keys, and the look-ups that reading and writing share.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use redb::{ReadableTable, StorageError, TableDefinition, TableError, WriteTransaction};
+
+use super::id::SessionId;
+use super::record::{Damaged, Record};
+
+pub(super) type Sid = &'static [u8; 16];
+pub(super) type UserId = &'static [u8; 16];
+/// A user and one of their sessions.
+pub(super) type UserAndSid = &'static [u8; 32];
+/// Seconds since the Unix epoch and a session; a table with this key is ordered by time.
+pub(super) type TimeAndSid = &'static [u8; 24];
+pub(super) type Bytes = &'static [u8];
+
+pub(super) const SESSIONS: TableDefinition<'_, Sid, Bytes> = TableDefinition::new("sessions");
+pub(super) const USERS: TableDefinition<'_, UserAndSid, ()> = TableDefinition::new("users");
+pub(super) const EXPIRIES: TableDefinition<'_, TimeAndSid, ()> = TableDefinition::new("expiries");
+pub(super) const SESSION_KEYS: TableDefinition<'_, UserId, Bytes> =
+    TableDefinition::new("session_keys");
+pub(super) const REVOKED: TableDefinition<'_, TimeAndSid, ()> = TableDefinition::new("revoked");
+pub(super) const META: TableDefinition<'_, &str, Bytes> = TableDefinition::new("meta");
+/// The place in [`META`] of the value that tells which seal key belongs to the data.
+pub(super) const SEAL_CHECK: &str = "seal_check";
+
+/// Makes the tables that do not exist yet; reading needs every one of them.
+pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), TableError> {
+    transaction.open_table(SESSIONS)?;
+    transaction.open_table(USERS)?;
+    transaction.open_table(EXPIRIES)?;
+    transaction.open_table(SESSION_KEYS)?;
+    transaction.open_table(REVOKED)?;
+    Ok(())
+}
+
+/// A digest of appid and openid: all that the tables need to know of a user, in few bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct User(pub(super) [u8; 16]);
+
+impl User {
+    pub(super) fn new(appid: &str, openid: &str) -> Self {
+        let hash = digest(&SHA256, &user_name(appid, openid));
+        let mut out = [0; 16];
+        for (to, from) in out.iter_mut().zip(hash.as_ref()) {
+            *to = *from;
+        }
+        Self(out)
+    }
+}
+
+/// Joins appid and openid; unambiguous, as neither may hold a NUL.
+pub(super) fn user_name(appid: &str, openid: &str) -> Vec<u8> {
+    [appid.as_bytes(), openid.as_bytes()].join(&0)
+}
+
+pub(super) fn user_and_sid(user: User, sid: SessionId) -> [u8; 32] {
+    joined(&user.0, sid.as_bytes())
+}
+
+pub(super) fn time_and_sid(time: u64, sid: SessionId) -> [u8; 24] {
+    joined(&time.to_be_bytes(), sid.as_bytes())
+}
+
+fn joined<const N: usize>(first: &[u8], second: &[u8]) -> [u8; N] {
+    let mut out = [0; N];
+    for (to, from) in out.iter_mut().zip(first.iter().chain(second)) {
+        *to = *from;
+    }
+    out
+}
+
+/// Takes the key of a table that is ordered by time apart.
+pub(super) fn time_of(key: &[u8; 24]) -> Option<(u64, SessionId)> {
+    let (time, sid) = key.split_first_chunk()?;
+    let sid = SessionId::from_bytes(*sid.first_chunk()?);
+    Some((u64::from_be_bytes(*time), sid))
+}
+
+/// Why an operation on the tables failed.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// It met a record that it cannot read, and has changed nothing.
+    Damaged,
+    /// The file failed; the transaction cannot go on.
+    Storage(StorageError),
+}
+
+impl From<Damaged> for Fault {
+    fn from(_: Damaged) -> Self {
+        Self::Damaged
+    }
+}
+
+impl From<StorageError> for Fault {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+/// Reads one session, which may have expired.
+pub(super) fn session(
+    sessions: &impl ReadableTable<Sid, Bytes>,
+    sid: SessionId,
+) -> Result<Option<Record>, Fault> {
+    match sessions.get(sid.as_bytes())? {
+        Some(bytes) => Ok(Some(Record::from_bytes(bytes.value())?)),
+        None => Ok(None),
+    }
+}
+
+/// Reads the sessions of a user that have not expired.
+pub(super) fn live_sessions(
+    users: &impl ReadableTable<UserAndSid, ()>,
+    sessions: &impl ReadableTable<Sid, Bytes>,
+    user: User,
+    now: u64,
+) -> Result<Vec<(SessionId, Record)>, Fault> {
+    let mut found = Vec::new();
+    for sid in sids(users, user)? {
+        let sid = sid?;
+        if let Some(record) = session(sessions, sid)?.filter(|record| now < record.expires) {
+            found.push((sid, record));
+        }
+    }
+    Ok(found)
+}
+
+/// Walks the sessions of a user, expired ones included.
+pub(super) fn sids(
+    users: &impl ReadableTable<UserAndSid, ()>,
+    user: User,
+) -> Result<impl Iterator<Item = Result<SessionId, StorageError>>, StorageError> {
+    let first = user_and_sid(user, SessionId::from_bytes([0; 16]));
+    let last = user_and_sid(user, SessionId::from_bytes([u8::MAX; 16]));
+    let range = users.range::<&[u8; 32]>(&first..=&last)?;
+    Ok(range.filter_map(|entry| match entry {
+        Ok((key, _)) => {
+            let sid = key.value().last_chunk()?;
+            Some(Ok(SessionId::from_bytes(*sid)))
+        }
+        Err(error) => Some(Err(error)),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_order_the_keys() {
+        let first = time_and_sid(255, SessionId::from_bytes([9; 16]));
+        let second = time_and_sid(256, SessionId::from_bytes([0; 16]));
+        assert!(first < second);
+        assert_eq!(time_of(&first), Some((255, SessionId::from_bytes([9; 16]))));
+    }
+
+    #[test]
+    fn the_same_openid_in_two_apps_is_two_users() {
+        assert_ne!(User::new("wx1", "alice"), User::new("wx2", "alice"));
+        assert_ne!(User::new("wx1", "alice"), User::new("wx", "1alice"));
+    }
+}

@@ -1,0 +1,471 @@
+//! The one thread that changes the store: it takes all that is waiting, commits it at once and then answers.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use redb::StorageError;
+use tokio::sync::oneshot;
+
+use super::StoreError;
+use super::disk::Disk;
+use super::operations::Tables;
+use super::revoked::RevokedSessions;
+use super::tables::Fault;
+use crate::clock::Clock;
+
+/// Orders that may wait; more are refused, since by then the disk has stalled.
+const QUEUE: usize = 8192;
+const LARGEST_BATCH: usize = 1024;
+/// How often the thread looks for something to purge when nobody asks for anything.
+const IDLE_PAUSE: Duration = Duration::from_secs(1);
+/// The pause between two steps of a purge that is not finished.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
+/// How long after a failure the file is opened again; it checks the whole file, so not at once.
+const MEND_PAUSE: Duration = Duration::from_secs(1);
+
+type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+type Order = Box<dyn FnOnce(&mut Tables<'_>) -> (Answer, Result<(), StorageError>) + Send>;
+
+enum Message {
+    Order(Order),
+    Stop,
+}
+
+/// The handle of the writing thread; the thread stops when it is dropped.
+pub(super) struct Writer {
+    messages: SyncSender<Message>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    accepted: AtomicU64,
+}
+
+impl Writer {
+    pub(super) fn start(
+        disk: Arc<Disk>,
+        revoked: RevokedSessions,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        let (messages, inbox) = sync_channel(QUEUE);
+        let batches = Batches::new(disk, revoked, clock, MEND_PAUSE);
+        let thread = thread::Builder::new()
+            .name("session-writer".to_owned())
+            .spawn(move || batches.run(&inbox))?;
+        Ok(Self {
+            messages,
+            thread: Mutex::new(Some(thread)),
+            accepted: AtomicU64::new(0),
+        })
+    }
+
+    /// Has an operation carried out; it is on the disk when this returns `Ok`.
+    ///
+    /// Once it was accepted it happens, whether or not anybody still waits for the answer.
+    pub(super) async fn submit<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&mut Tables<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (order, answer) = order(operation);
+        match self.messages.try_send(Message::Order(order)) {
+            Ok(()) => {
+                self.accepted.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(TrySendError::Full(_)) => return Err(StoreError::Busy),
+            Err(TrySendError::Disconnected(_)) => return Err(StoreError::Unavailable),
+        }
+        answer.await.unwrap_or(Err(StoreError::Unavailable))
+    }
+
+    /// Returns how many operations were accepted so far.
+    pub(super) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Finishes what was accepted, closes the file and ends the thread.
+    pub(super) fn stop(&self) {
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            let _ = self.messages.send(Message::Stop);
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Makes an order that sends the operation's outcome once the fate of its batch is known.
+fn order<T: Send + 'static>(
+    operation: impl FnOnce(&mut Tables<'_>) -> Result<T, Fault> + Send + 'static,
+) -> (Order, oneshot::Receiver<Result<T, StoreError>>) {
+    let (reply, answer) = oneshot::channel();
+    let order: Order = Box::new(move |tables| {
+        let (outcome, verdict) = match operation(tables) {
+            Ok(value) => (Ok(value), Ok(())),
+            Err(Fault::Damaged) => (Err(StoreError::Damaged), Ok(())),
+            Err(Fault::Storage(error)) => (Err(StoreError::Unavailable), Err(error)),
+        };
+        let answer: Answer = Box::new(move |committed| {
+            // Nobody waits any more when this fails.
+            let _ = reply.send(committed.and(outcome));
+        });
+        (answer, verdict)
+    });
+    (order, answer)
+}
+
+/// The writing thread's side.
+struct Batches {
+    disk: Arc<Disk>,
+    revoked: RevokedSessions,
+    clock: Clock,
+    mend_pause: Duration,
+    /// Set while the file is unusable: when to open it again.
+    mend_at: Option<Instant>,
+}
+
+impl Batches {
+    fn new(disk: Arc<Disk>, revoked: RevokedSessions, clock: Clock, mend_pause: Duration) -> Self {
+        Self {
+            disk,
+            revoked,
+            clock,
+            mend_pause,
+            mend_at: None,
+        }
+    }
+
+    fn run(mut self, inbox: &Receiver<Message>) {
+        let mut pause = IDLE_PAUSE;
+        loop {
+            let (orders, stop) = gather(inbox, pause);
+            let more_to_purge = self.carry_out(orders);
+            if stop {
+                break;
+            }
+            pause = if more_to_purge {
+                BACKLOG_PAUSE
+            } else {
+                IDLE_PAUSE
+            };
+        }
+        self.disk.close();
+    }
+
+    /// Makes one transaction of the orders and answers them; tells whether there is more to purge.
+    fn carry_out(&mut self, orders: Vec<Order>) -> bool {
+        // Orders that are dropped here are answered as "unavailable".
+        if !self.is_usable() {
+            return false;
+        }
+        let now = self.clock.unix_secs();
+        let mut answers = Vec::with_capacity(orders.len());
+        let written = self.disk.write(now, |tables| {
+            for order in orders {
+                let (answer, verdict) = order(tables);
+                answers.push(answer);
+                verdict?;
+            }
+            tables.purge()
+        });
+        match written {
+            Ok(effects) => {
+                // Before the answers, so that a logout that was answered is one that works.
+                if !effects.revoked.is_empty() {
+                    self.revoked.add(effects.revoked);
+                }
+                if !effects.forgotten.is_empty() {
+                    self.revoked.forget(effects.forgotten, now);
+                }
+                answers.into_iter().for_each(|answer| answer(Ok(())));
+                effects.more_to_purge
+            }
+            Err(error) => {
+                tracing::error!(%error, "sessions could not be written");
+                self.mend_at = Some(Instant::now() + self.mend_pause);
+                let error = StoreError::Storage(Arc::new(error));
+                answers
+                    .into_iter()
+                    .for_each(|answer| answer(Err(error.clone())));
+                false
+            }
+        }
+    }
+
+    /// Opens the file again when it is time to; the engine refuses to go on after a failed commit.
+    fn is_usable(&mut self) -> bool {
+        let Some(mend_at) = self.mend_at else {
+            return true;
+        };
+        if Instant::now() < mend_at {
+            return false;
+        }
+        match self.mend() {
+            Ok(()) => {
+                tracing::info!("sessions can be written again");
+                self.mend_at = None;
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the session store cannot be opened again");
+                self.mend_at = Some(Instant::now() + self.mend_pause);
+                false
+            }
+        }
+    }
+
+    fn mend(&self) -> Result<(), redb::Error> {
+        self.disk.reopen()?;
+        // A commit that failed may have reached the disk all the same.
+        self.revoked.add(self.disk.revocations()?);
+        Ok(())
+    }
+}
+
+/// Waits for the first message, then takes what else is there; tells whether to stop.
+fn gather(inbox: &Receiver<Message>, pause: Duration) -> (Vec<Order>, bool) {
+    let mut orders = Vec::new();
+    let mut next = match inbox.recv_timeout(pause) {
+        Ok(message) => Some(message),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => return (orders, true),
+    };
+    while let Some(message) = next {
+        match message {
+            Message::Order(order) => orders.push(order),
+            Message::Stop => return (orders, true),
+        }
+        next = if orders.len() < LARGEST_BATCH {
+            inbox.try_recv().ok()
+        } else {
+            None
+        };
+    }
+    (orders, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::AtomicBool;
+
+    use redb::backends::FileBackend;
+    use redb::{Database, StorageBackend};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::session::Lifetimes;
+    use crate::session::contract::identity;
+    use crate::session::disk::{self, Opener};
+    use crate::session::id::SessionId;
+    use crate::session::record::Record;
+    use crate::session::tables::{SESSIONS, User};
+
+    const LIFETIMES: Lifetimes = Lifetimes {
+        session_ttl: Duration::from_secs(3600),
+        refresh_grace: Duration::from_secs(30),
+        token_ttl: Duration::from_secs(60),
+    };
+
+    /// A disk that can be told to fail.
+    #[derive(Debug)]
+    struct Fragile {
+        file: FileBackend,
+        failing: Arc<AtomicBool>,
+    }
+
+    impl Fragile {
+        fn check(&self) -> io::Result<()> {
+            if self.failing.load(Ordering::Relaxed) {
+                Err(io::ErrorKind::StorageFull.into())
+            } else {
+                Ok(())
+            }
+        }
+    }
+
+    impl StorageBackend for Fragile {
+        fn len(&self) -> io::Result<u64> {
+            self.file.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.file.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.check()?;
+            self.file.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.check()?;
+            self.file.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.check()?;
+            self.file.write(offset, data)
+        }
+    }
+
+    struct Bench {
+        batches: Batches,
+        disk: Arc<Disk>,
+        clock: Clock,
+        failing: Arc<AtomicBool>,
+        _folder: TempDir,
+    }
+
+    fn bench(prepare: impl FnOnce(&Path)) -> Bench {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("file");
+        disk::create(folder.path(), &path, b"check").unwrap();
+        prepare(&path);
+        let failing = Arc::new(AtomicBool::new(false));
+        let opener = fragile(path, Arc::clone(&failing));
+        let disk = Arc::new(Disk::open(opener, LIFETIMES).unwrap());
+        let clock = Clock::system();
+        let revoked = RevokedSessions::default();
+        let batches = Batches::new(Arc::clone(&disk), revoked, clock.clone(), Duration::ZERO);
+        Bench {
+            batches,
+            disk,
+            clock,
+            failing,
+            _folder: folder,
+        }
+    }
+
+    fn fragile(path: PathBuf, failing: Arc<AtomicBool>) -> Opener {
+        Box::new(move || {
+            let file = OpenOptions::new().read(true).write(true).open(&path);
+            Database::builder().create_with_backend(Fragile {
+                file: FileBackend::new(file?)?,
+                failing: Arc::clone(&failing),
+            })
+        })
+    }
+
+    fn sid(n: usize) -> SessionId {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&n.to_be_bytes());
+        SessionId::from_bytes(bytes)
+    }
+
+    fn login(n: usize) -> (Order, oneshot::Receiver<Result<(), StoreError>>) {
+        order(move |tables| {
+            let record = Record {
+                identity: identity("alice"),
+                created: tables.now(),
+                expires: tables.expiry(),
+                rotated: tables.now(),
+                current: [0; 32],
+            };
+            tables.add(sid(n), &record, b"sealed")
+        })
+    }
+
+    fn logout(n: usize) -> (Order, oneshot::Receiver<Result<bool, StoreError>>) {
+        order(move |tables| tables.end(sid(n)))
+    }
+
+    impl Bench {
+        fn stored(&self) -> usize {
+            let user = User::new("wx1", "alice");
+            let all = self.disk.read(|tables| {
+                crate::session::tables::sids(&tables.users, user)
+                    .map(Iterator::count)
+                    .map_err(Fault::from)
+            });
+            all.unwrap()
+        }
+    }
+
+    #[test]
+    fn when_a_commit_fails_everybody_is_told_and_nothing_is_stored() {
+        let mut bench = bench(|_| {});
+        let (first, mut first_answer) = login(1);
+        let (second, mut second_answer) = login(2);
+        bench.failing.store(true, Ordering::Relaxed);
+        bench.batches.carry_out(vec![first, second]);
+        for answer in [&mut first_answer, &mut second_answer] {
+            let answer = answer.try_recv().unwrap();
+            assert!(matches!(answer, Err(StoreError::Storage(_))));
+        }
+        bench.failing.store(false, Ordering::Relaxed);
+        bench.batches.carry_out(Vec::new());
+        assert_eq!(bench.stored(), 0);
+    }
+
+    #[test]
+    fn a_disk_that_works_again_is_used_again() {
+        let mut bench = bench(|_| {});
+        bench.failing.store(true, Ordering::Relaxed);
+        for _ in 0..3 {
+            let (order, mut answer) = login(1);
+            bench.batches.carry_out(vec![order]);
+            assert!(!matches!(answer.try_recv(), Ok(Ok(()))));
+        }
+        bench.failing.store(false, Ordering::Relaxed);
+        let (order, mut answer) = login(2);
+        bench.batches.carry_out(vec![order]);
+        assert!(matches!(answer.try_recv(), Ok(Ok(()))));
+        assert_eq!(bench.stored(), 1);
+    }
+
+    #[test]
+    fn a_damaged_record_fails_nobody_else() {
+        let mut bench = bench(|path| {
+            let database = Database::open(path).unwrap();
+            let transaction = database.begin_write().unwrap();
+            let mut sessions = transaction.open_table(SESSIONS).unwrap();
+            sessions
+                .insert(sid(7).as_bytes(), &b"nonsense"[..])
+                .unwrap();
+            drop(sessions);
+            transaction.commit().unwrap();
+        });
+        let (before, mut before_answer) = login(1);
+        let (damaged, mut damaged_answer) = logout(7);
+        let (after, mut after_answer) = login(2);
+        bench.batches.carry_out(vec![before, damaged, after]);
+        let answer = damaged_answer.try_recv().unwrap();
+        assert!(matches!(answer, Err(StoreError::Damaged)));
+        assert!(matches!(before_answer.try_recv(), Ok(Ok(()))));
+        assert!(matches!(after_answer.try_recv(), Ok(Ok(()))));
+        assert_eq!(bench.stored(), 2);
+    }
+
+    #[test]
+    fn expired_sessions_go_in_small_steps_without_being_asked_for() {
+        let mut bench = bench(|_| {});
+        let orders = (0..150).map(|n| login(n).0).collect();
+        bench.batches.carry_out(orders);
+        bench.clock.advance(LIFETIMES.session_ttl);
+        assert!(bench.batches.carry_out(Vec::new()));
+        assert_eq!(bench.stored(), 150 - 64);
+        assert!(bench.batches.carry_out(Vec::new()));
+        assert!(!bench.batches.carry_out(Vec::new()));
+        assert_eq!(bench.stored(), 0);
+    }
+
+    #[test]
+    fn a_logout_is_in_memory_by_the_time_it_is_answered() {
+        let mut bench = bench(|_| {});
+        let (order, mut answer) = logout(1);
+        bench.batches.carry_out(vec![order]);
+        assert!(matches!(answer.try_recv(), Ok(Ok(false))));
+        assert!(bench.batches.revoked.contains(&sid(1)));
+    }
+}
