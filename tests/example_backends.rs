@@ -1,10 +1,5 @@
 //! The examples' backends, called directly: they read identity as a backend of WeChat Cloud Run does.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test may panic"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use menshen_test_support::Backend;
 use reqwest::{Client, RequestBuilder};

@@ -1,9 +1,4 @@
 //! Logging in, refreshing and logging out over the wire.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
 
 use menshen_test_support::{Reply, TestGateway};
 use serde_json::json;

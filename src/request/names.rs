@@ -108,9 +108,10 @@ mod tests {
     use super::*;
 
     fn owned() -> OwnedNames {
-        let mut names = InjectedNames::default();
-        names.openid = HeaderName::from_static("remote_user");
-        OwnedNames::new(&names)
+        OwnedNames::new(&InjectedNames {
+            openid: HeaderName::from_static("remote_user"),
+            ..InjectedNames::default()
+        })
     }
 
     fn is_owned(name: &str) -> bool {

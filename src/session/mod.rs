@@ -62,6 +62,13 @@ impl Source {
             Self::MiniProgram => "wx_client",
         }
     }
+
+    /// Finds the kind of login by the text of a `src` claim.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::MiniProgram]
+            .into_iter()
+            .find(|source| source.as_str() == name)
+    }
 }
 
 /// A stored login.
