@@ -427,6 +427,17 @@ mod tests {
     }
 
     #[test]
+    fn when_the_disk_fails_in_the_middle_of_a_batch_all_of_it_is_undone() {
+        let mut bench = bench(|_| {});
+        let (before, mut before_answer) = login(1);
+        let (broken, _) = order(|_| Err::<(), _>(Fault::Storage(StorageError::PreviousIo)));
+        bench.batches.carry_out(vec![before, broken]);
+        let answer = before_answer.try_recv().unwrap();
+        assert!(matches!(answer, Err(StoreError::Storage(_))));
+        assert_eq!(bench.stored(), 0);
+    }
+
+    #[test]
     fn a_disk_that_works_again_is_used_again() {
         let mut bench = bench(|_| {});
         bench.fail(true);
