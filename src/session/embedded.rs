@@ -326,6 +326,33 @@ mod tests {
             self.folder.path().join(FILE)
         }
 
+        fn assert_empty_tables(&self) {
+            let database = redb::Database::open(self.file()).unwrap();
+            let transaction = database.begin_read().unwrap();
+            assert!(
+                transaction
+                    .open_table(SESSIONS)
+                    .unwrap()
+                    .is_empty()
+                    .unwrap()
+            );
+            assert!(transaction.open_table(USERS).unwrap().is_empty().unwrap());
+            assert!(
+                transaction
+                    .open_table(EXPIRIES)
+                    .unwrap()
+                    .is_empty()
+                    .unwrap()
+            );
+            assert!(
+                transaction
+                    .open_table(SESSION_KEYS)
+                    .unwrap()
+                    .is_empty()
+                    .unwrap()
+            );
+        }
+
         fn all_bytes(&self) -> Vec<u8> {
             let files = fs::read_dir(self.folder.path()).unwrap();
             files
@@ -445,30 +472,20 @@ mod tests {
             store.end_all("wx1", "nobody").await.unwrap();
         }
         store.close().await;
-        let database = redb::Database::open(place.file()).unwrap();
-        let transaction = database.begin_read().unwrap();
-        assert!(
-            transaction
-                .open_table(SESSIONS)
-                .unwrap()
-                .is_empty()
-                .unwrap()
-        );
-        assert!(transaction.open_table(USERS).unwrap().is_empty().unwrap());
-        assert!(
-            transaction
-                .open_table(EXPIRIES)
-                .unwrap()
-                .is_empty()
-                .unwrap()
-        );
-        assert!(
-            transaction
-                .open_table(SESSION_KEYS)
-                .unwrap()
-                .is_empty()
-                .unwrap()
-        );
+        place.assert_empty_tables();
+    }
+
+    #[tokio::test]
+    async fn ended_sessions_leave_nothing_in_the_tables() {
+        let place = Place::new();
+        let store = place.open().unwrap();
+        for _ in 0..2 {
+            let opened = store.open_session(identity("a"), &session_key("k")).await;
+            store.refresh(&opened.unwrap().refresh).await.unwrap();
+        }
+        store.end_all("wx1", "a").await.unwrap();
+        store.close().await;
+        place.assert_empty_tables();
     }
 
     #[tokio::test]

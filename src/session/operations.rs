@@ -196,8 +196,10 @@ impl<'txn> Tables<'txn> {
 
     fn revoke(&mut self, sid: SessionId) -> Result<(), StorageError> {
         self.effects.changed = true;
-        let lifetime = self.lifetimes.token_ttl.as_secs() + REVOKED_SLACK_SECS;
-        let until = self.now.saturating_add(lifetime);
+        let until = self
+            .now
+            .saturating_add(self.lifetimes.token_ttl.as_secs())
+            .saturating_add(REVOKED_SLACK_SECS);
         self.revoked.insert(&time_and_sid(until, sid), ())?;
         self.effects.revoked.push((sid, until));
         Ok(())

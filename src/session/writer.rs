@@ -259,6 +259,7 @@ mod tests {
     use std::path::{Path, PathBuf};
     use std::sync::atomic::AtomicBool;
 
+    use futures::FutureExt;
     use redb::backends::FileBackend;
     use redb::{Database, StorageBackend};
     use tempfile::TempDir;
@@ -277,16 +278,22 @@ mod tests {
         token_ttl: Duration::from_secs(60),
     };
 
-    /// A disk that can be told to fail.
+    /// A disk that can be told to fail, and counts how often it was told to keep what it has.
     #[derive(Debug)]
     struct Fragile {
         file: FileBackend,
-        failing: Arc<AtomicBool>,
+        switch: Arc<Switch>,
+    }
+
+    #[derive(Debug, Default)]
+    struct Switch {
+        failing: AtomicBool,
+        syncs: AtomicU64,
     }
 
     impl Fragile {
         fn check(&self) -> io::Result<()> {
-            if self.failing.load(Ordering::Relaxed) {
+            if self.switch.failing.load(Ordering::Relaxed) {
                 Err(io::ErrorKind::StorageFull.into())
             } else {
                 Ok(())
@@ -310,6 +317,7 @@ mod tests {
 
         fn sync_data(&self) -> io::Result<()> {
             self.check()?;
+            self.switch.syncs.fetch_add(1, Ordering::Relaxed);
             self.file.sync_data()
         }
 
@@ -323,7 +331,7 @@ mod tests {
         batches: Batches,
         disk: Arc<Disk>,
         clock: Clock,
-        failing: Arc<AtomicBool>,
+        switch: Arc<Switch>,
         _folder: TempDir,
     }
 
@@ -332,8 +340,8 @@ mod tests {
         let path = folder.path().join("file");
         disk::create(folder.path(), &path, b"check").unwrap();
         prepare(&path);
-        let failing = Arc::new(AtomicBool::new(false));
-        let opener = fragile(path, Arc::clone(&failing));
+        let switch = Arc::new(Switch::default());
+        let opener = fragile(path, Arc::clone(&switch));
         let disk = Arc::new(Disk::open(opener, LIFETIMES).unwrap());
         let clock = Clock::system();
         let revoked = RevokedSessions::default();
@@ -342,17 +350,17 @@ mod tests {
             batches,
             disk,
             clock,
-            failing,
+            switch,
             _folder: folder,
         }
     }
 
-    fn fragile(path: PathBuf, failing: Arc<AtomicBool>) -> Opener {
+    fn fragile(path: PathBuf, switch: Arc<Switch>) -> Opener {
         Box::new(move || {
             let file = OpenOptions::new().read(true).write(true).open(&path);
             Database::builder().create_with_backend(Fragile {
                 file: FileBackend::new(file?)?,
-                failing: Arc::clone(&failing),
+                switch: Arc::clone(&switch),
             })
         })
     }
@@ -381,6 +389,16 @@ mod tests {
     }
 
     impl Bench {
+        fn fail(&self, failing: bool) {
+            self.switch.failing.store(failing, Ordering::Relaxed);
+        }
+
+        fn syncs_of(&mut self, logins: std::ops::Range<usize>) -> u64 {
+            let before = self.switch.syncs.load(Ordering::Relaxed);
+            self.batches.carry_out(logins.map(|n| login(n).0).collect());
+            self.switch.syncs.load(Ordering::Relaxed) - before
+        }
+
         fn stored(&self) -> usize {
             let user = User::new("wx1", "alice");
             let all = self.disk.read(|tables| {
@@ -397,31 +415,78 @@ mod tests {
         let mut bench = bench(|_| {});
         let (first, mut first_answer) = login(1);
         let (second, mut second_answer) = login(2);
-        bench.failing.store(true, Ordering::Relaxed);
+        bench.fail(true);
         bench.batches.carry_out(vec![first, second]);
         for answer in [&mut first_answer, &mut second_answer] {
             let answer = answer.try_recv().unwrap();
             assert!(matches!(answer, Err(StoreError::Storage(_))));
         }
-        bench.failing.store(false, Ordering::Relaxed);
+        bench.fail(false);
         bench.batches.carry_out(Vec::new());
+        assert_eq!(bench.stored(), 0);
+    }
+
+    #[test]
+    fn when_the_disk_fails_in_the_middle_of_a_batch_all_of_it_is_undone() {
+        let mut bench = bench(|_| {});
+        let (before, mut before_answer) = login(1);
+        let (broken, _) = order(|_| Err::<(), _>(Fault::Storage(StorageError::PreviousIo)));
+        bench.batches.carry_out(vec![before, broken]);
+        let answer = before_answer.try_recv().unwrap();
+        assert!(matches!(answer, Err(StoreError::Storage(_))));
         assert_eq!(bench.stored(), 0);
     }
 
     #[test]
     fn a_disk_that_works_again_is_used_again() {
         let mut bench = bench(|_| {});
-        bench.failing.store(true, Ordering::Relaxed);
+        bench.fail(true);
         for _ in 0..3 {
             let (order, mut answer) = login(1);
             bench.batches.carry_out(vec![order]);
             assert!(!matches!(answer.try_recv(), Ok(Ok(()))));
         }
-        bench.failing.store(false, Ordering::Relaxed);
+        bench.fail(false);
         let (order, mut answer) = login(2);
         bench.batches.carry_out(vec![order]);
         assert!(matches!(answer.try_recv(), Ok(Ok(()))));
         assert_eq!(bench.stored(), 1);
+    }
+
+    #[test]
+    fn a_hundred_logins_that_wait_cost_the_disk_as_much_as_one() {
+        let mut bench = bench(|_| {});
+        let one = bench.syncs_of(0..1);
+        assert!(one > 0);
+        assert_eq!(bench.syncs_of(1..101), one);
+    }
+
+    #[test]
+    fn a_batch_that_changes_nothing_leaves_the_disk_alone() {
+        let mut bench = bench(|_| {});
+        assert_eq!(bench.syncs_of(0..0), 0);
+    }
+
+    #[test]
+    fn a_queue_that_is_full_refuses_instead_of_growing() {
+        let bench = bench(|_| {});
+        let disk = Arc::clone(&bench.disk);
+        let writer = Writer::start(disk, RevokedSessions::default(), bench.clock.clone());
+        let writer = writer.unwrap();
+        let (started, has_started) = std::sync::mpsc::channel();
+        let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+        let stalled = writer.submit(move |_| {
+            started.send(()).unwrap();
+            Ok(may_go_on.recv().is_err())
+        });
+        assert!(stalled.now_or_never().is_none());
+        has_started.recv().unwrap();
+        for _ in 0..QUEUE {
+            assert!(writer.submit(|_| Ok(())).now_or_never().is_none());
+        }
+        let refused = writer.submit(|_| Ok(())).now_or_never();
+        assert!(matches!(refused, Some(Err(StoreError::Busy))));
+        drop(go_on);
     }
 
     #[test]
