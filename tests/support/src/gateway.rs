@@ -100,8 +100,14 @@ impl Builder {
 
     /// Starts the gateway on a port that the system chooses.
     pub async fn start(self) -> TestGateway {
+        self.start_in(tempfile::tempdir().expect("a folder")).await
+    }
+
+    /// Starts the gateway with the keys and data of one that was stopped; upstream and simulator are new.
+    ///
+    /// A clone of a builder keeps its clock.
+    pub async fn start_in(self, folder: TempDir) -> TestGateway {
         let upstream = Upstream::start().await;
-        let folder = tempfile::tempdir().expect("a folder");
         let secret = format!("{:0>32}", "app5ecret");
         let simulator = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let simulator_address = simulator.local_addr().expect("is bound");
