@@ -1,0 +1,179 @@
+//! What Menshen costs per request: the warm decision with its heap allocations, and a cold token of each algorithm.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark may panic")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::Criterion;
+use http::{HeaderMap, HeaderValue, Method, Version};
+use menshen::clock::Clock;
+use menshen::config::{self, Algorithm, Config};
+use menshen::request::{
+    Client, Connection, Decision, Edits, Identities, Message, Pass, Requests, client,
+};
+use menshen::session::{Identity, RevokedSessions, Session, Source};
+use menshen::token::{Issuer, Tokens, Verifier, load_or_make};
+
+const REQUEST_ID: &str = "0123456789abcdef0123456789abcdef";
+
+/// The parts of a decision, with a token that is valid for them.
+struct Parts {
+    requests: Requests,
+    identities: Identities,
+    verifier: Verifier,
+    headers: HeaderMap,
+    token: String,
+}
+
+fn config(routes: usize) -> Config {
+    let mut text = String::from(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\n\
+         [[app]]\nname = \"shop\"\nkind = \"mini_program\"\nappid = \"wx0123456789abcdef\"\nsecret_env = \"S\"\n\
+         [[upstream]]\nname = \"api\"\nservers = [\"127.0.0.1:1\"]\n\
+         [[route]]\npath = \"/api/v1/orders\"\nupstream = \"api\"\n",
+    );
+    for n in 1..routes {
+        text.push_str(&format!(
+            "[[route]]\npath = \"/api/v{n}/things\"\nupstream = \"api\"\n"
+        ));
+    }
+    config::parse(&text, "bench", &|_| Some("secret".to_owned()))
+        .unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn parts(algorithm: Algorithm, routes: usize) -> Parts {
+    let config = config(routes);
+    let clock = Clock::system();
+    let folder = tempfile::tempdir().unwrap();
+    let keys = Arc::new(load_or_make(&folder.path().join("keys"), algorithm, &clock).unwrap());
+    let verifier = || Verifier::new(&keys, "menshen", &config.apps, clock.clone());
+    let ttl = Duration::from_secs(7200);
+    let tokens = Tokens::new(verifier(), 1_000_000, ttl, clock.clone());
+    let issuer = Issuer::new(Arc::clone(&keys), "menshen".to_owned(), ttl, clock.clone());
+    let now = clock.unix_secs();
+    let session = Session {
+        id: "7C8rKJ8lkYfec2gPmTWQdw".parse().unwrap(),
+        identity: Identity {
+            app: "shop".to_owned(),
+            appid: "wx0123456789abcdef".to_owned(),
+            openid: "oHa2-5qTK_tCbDaBTHdMEi4T-tvn".to_owned(),
+            unionid: Some("oI37hhYVnUelUJIsZP4vQC8aUIBh".to_owned()),
+            source: Source::MiniProgram,
+        },
+        created: now,
+        expires: now + 30 * 24 * 3600,
+    };
+    let token = issuer.issue(&session).unwrap().token.expose().to_owned();
+    Parts {
+        requests: Requests::new(&config, Arc::new(tokens), RevokedSessions::default()),
+        identities: Identities::new(&config.headers, &config.apps).unwrap(),
+        verifier: verifier(),
+        headers: headers(&token),
+        token,
+    }
+}
+
+/// What a mini-program on Android sends.
+fn headers(token: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("host", "api.shop.example"),
+        ("charset", "utf-8"),
+        ("content-type", "application/json"),
+        ("accept-encoding", "gzip,compress,br,deflate"),
+        (
+            "user-agent",
+            "Mozilla/5.0 (Linux; Android 13) MicroMessenger/8.0.50 MiniProgramEnv/android",
+        ),
+        (
+            "referer",
+            "https://servicewechat.com/wx0123456789abcdef/12/page-frame.html",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let bearer = format!("Bearer {token}");
+    headers.insert("authorization", HeaderValue::from_str(&bearer).unwrap());
+    headers
+}
+
+impl Parts {
+    fn decide(&self) -> Pass {
+        let message = Message {
+            method: &Method::GET,
+            target: b"/api/v1/orders/42?page=2",
+            authority: None,
+            version: Version::HTTP_11,
+            headers: &self.headers,
+        };
+        match self.requests.decide(black_box(&message)) {
+            Ok(Decision::Forward(pass)) => pass,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn client(&self) -> Client {
+        let connection = Connection {
+            peer: Some([203, 0, 113, 9].into()),
+            tls: true,
+        };
+        client(&connection, &self.headers, &[])
+    }
+
+    fn edit(&self, pass: &Pass, client: &Client) -> Edits {
+        self.identities
+            .edits(&self.headers, pass, client, REQUEST_ID)
+            .unwrap()
+    }
+}
+
+fn warm(c: &mut Criterion) {
+    for routes in [1, 1000] {
+        let parts = parts(Algorithm::Es256, routes);
+        let seen = parts.client();
+        parts.decide();
+        c.bench_function(&format!("warm decision, {routes} routes"), |b| {
+            b.iter(|| black_box(parts.decide()));
+        });
+        c.bench_function(&format!("warm decision with edits, {routes} routes"), |b| {
+            b.iter(|| {
+                let pass = parts.decide();
+                black_box(parts.edit(&pass, &seen))
+            });
+        });
+    }
+}
+
+/// Says how often a warm decision and its edits ask for memory. Background work of the cache is not counted:
+/// it runs on the same thread once in many look-ups, so the least of many rounds is the decision's own.
+fn allocations() {
+    let parts = parts(Algorithm::Es256, 1);
+    let seen = parts.client();
+    let pass = parts.decide();
+    let least = |work: &dyn Fn()| {
+        let rounds = (0..1000).map(|_| allocation_counter::measure(work).count_total);
+        rounds.min().unwrap_or(0)
+    };
+    let deciding = least(&|| drop(black_box(parts.decide())));
+    let editing = least(&|| drop(black_box(parts.edit(&pass, &seen))));
+    println!("heap allocations: {deciding} to decide, {editing} to make the edits");
+    assert_eq!(deciding, 0, "the decision itself needs no memory");
+}
+
+fn cold(c: &mut Criterion) {
+    for algorithm in Algorithm::ALL {
+        let parts = parts(algorithm, 1);
+        c.bench_function(&format!("cold {} token", algorithm.name()), |b| {
+            b.iter(|| black_box(parts.verifier.verify(black_box(&parts.token)).unwrap()));
+        });
+    }
+}
+
+fn main() {
+    allocations();
+    let mut criterion = Criterion::default().configure_from_args();
+    warm(&mut criterion);
+    cold(&mut criterion);
+    criterion.final_summary();
+}
