@@ -1,4 +1,26 @@
 //! Menshen: a reverse proxy that logs WeChat users in, so that the backend behind it does not have to.
+//!
+//! # Two flows
+//!
+//! A request, which waits for nothing but its upstream:
+//!
+//! ```text
+//! server::connection → server::phases → request::admit → route → bearer → token::cache (→ token::verify)
+//!                                     → request::identity → the upstream
+//! ```
+//!
+//! A login, which makes one call to WeChat and one durable write:
+//!
+//! ```text
+//! server::own → login::body → wechat::code → login::choose → wechat::code2session → session → token::issue
+//! ```
+//!
+//! # Layout
+//!
+//! [`cli`] and [`app`] start things: [`config`] is read, [`app`] constructs the parts. [`server`] is the wire and the
+//! only module that knows pingora. [`request`] decides without I/O, [`login`] is the other flow. [`wechat`],
+//! [`session`] and [`token`] are what they share. [`simulator`] and [`demo`] stand in for WeChat and a backend during
+//! development.
 
 pub mod app;
 pub mod cli;

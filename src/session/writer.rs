@@ -19,6 +19,8 @@ use crate::clock::Clock;
 
 /// Orders that may wait; more are refused, since by then the disk has stalled.
 const QUEUE: usize = 8192;
+/// How long anybody waits for an answer: a disk that hangs must not hold logins for ever.
+const PATIENCE: Duration = Duration::from_secs(5);
 const LARGEST_BATCH: usize = 1024;
 /// How often the thread looks for something to purge when nobody asks for anything.
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
@@ -75,7 +77,10 @@ impl Writer {
             Err(TrySendError::Full(_)) => return Err(StoreError::Busy),
             Err(TrySendError::Disconnected(_)) => return Err(StoreError::Unavailable),
         }
-        answer.await.unwrap_or(Err(StoreError::Unavailable))
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(StoreError::Unavailable),
+        }
     }
 
     /// Returns how many operations were accepted so far.
