@@ -317,6 +317,31 @@ impl TestGateway {
         jsonwebtoken::encode(header, claims, &key).expect("a token")
     }
 
+    /// Checks a JWT as a backend would, with the published keys, and returns its header and claims.
+    ///
+    /// Nothing is said about its time, which is the clock's.
+    pub async fn verified(&self, jwt: &str, audience: &str) -> (jsonwebtoken::Header, Value) {
+        let published = Reply::of(self.get("/_auth/jwks.json")).await;
+        let keys: jsonwebtoken::jwk::JwkSet =
+            serde_json::from_slice(&published.body).expect("a JWKS");
+        let header = jsonwebtoken::decode_header(jwt).expect("a JWT");
+        let kid = header.kid.as_deref().expect("a kid");
+        let jwk = keys.find(kid).expect("the key should be published");
+        let said = jwk.common.key_algorithm.map(|alg| alg.to_string());
+        assert_eq!(said, Some(format!("{:?}", header.alg)));
+        let mut validation = jsonwebtoken::Validation::new(header.alg);
+        validation.set_audience(&[audience]);
+        validation.set_issuer(&["menshen"]);
+        validation.validate_exp = false;
+        let key = jsonwebtoken::DecodingKey::from_jwk(jwk).expect("a public key");
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a test is the backend that checks it"
+        )]
+        let checked = jsonwebtoken::decode(jwt, &key, &validation).expect("should verify");
+        (checked.header, checked.claims)
+    }
+
     /// Stops the gateway and waits until it has.
     pub async fn stop(&mut self) {
         drop(self.stop.take());
