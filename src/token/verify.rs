@@ -123,6 +123,10 @@ impl Verifier {
         if header.typ.as_deref() != Some("JWT") {
             return Err(TokenError::Invalid("typ"));
         }
+        // RFC 7515 has a token refused that asks for an extension nobody here understands.
+        if header.crit.is_some() {
+            return Err(TokenError::Invalid("crit"));
+        }
         let (key, validation) = header
             .kid
             .as_deref()
