@@ -36,6 +36,7 @@ pub struct Builder {
     routes: String,
     upstreams: String,
     clock: Clock,
+    open_platform: bool,
 }
 
 /// A running gateway; it stops when dropped.
@@ -69,12 +70,15 @@ impl Default for Builder {
                 .to_owned(),
             upstreams: String::new(),
             clock: Clock::system(),
+            open_platform: true,
         }
     }
 }
 
 impl Builder {
     /// Adds lines to a section such as `server`, `token`, `session`, `headers` or `wechat`.
+    ///
+    /// An `api_base` in `wechat` takes the place of the simulator's.
     pub fn section(mut self, name: &'static str, lines: &str) -> Self {
         self.sections.push((name, lines.to_owned()));
         self
@@ -83,6 +87,12 @@ impl Builder {
     /// Names the apps; the appid of each is [`TestGateway::appid`].
     pub fn apps(mut self, names: &[&str]) -> Self {
         self.apps = names.iter().map(|name| (*name).to_owned()).collect();
+        self
+    }
+
+    /// Leaves the apps without an Open Platform account, and so their users without a unionid.
+    pub fn without_unionids(mut self) -> Self {
+        self.open_platform = false;
         self
     }
 
@@ -114,7 +124,7 @@ impl Builder {
         let simulated = self.apps.iter().map(|name| SimulatedApp {
             appid: TestGateway::appid(name),
             secret: Secret::new(secret.as_str()),
-            open_platform: Some("open-platform".to_owned()),
+            open_platform: self.open_platform.then(|| "open-platform".to_owned()),
         });
         let world = Simulator::new(simulated.collect(), self.clock.clone());
         tokio::spawn(world.serve(simulator, std::future::pending()));
@@ -152,9 +162,14 @@ impl Builder {
             let lines = self.sections.iter().filter(|(name, _)| *name == section);
             lines.map(|(_, lines)| format!("{lines}\n")).collect()
         };
+        let api_base = if more("wechat").contains("api_base") {
+            String::new()
+        } else {
+            format!("api_base = \"http://{simulator}\"")
+        };
         let mut text = format!(
             "[server]\nlisten = [\"127.0.0.1:0\"]\n{}\n\
-             [wechat]\napi_base = \"http://{simulator}\"\n{}\n\
+             [wechat]\n{api_base}\n{}\n\
              [token]\nkeys_dir = '{folder}/keys'\n{}\n\
              [session]\npath = '{folder}/data'\n{}\n\
              [cache]\n{}\n[headers]\n{}\n[log]\n{}\n\

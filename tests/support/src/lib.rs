@@ -1,14 +1,20 @@
 //! What Menshen's tests on real sockets share: a gateway in the test's own process, a backend that remembers
-//! everything it received, and the examples' backends.
+//! everything it received, the spellings of forged headers, and the examples' backends.
 
 mod backends;
 mod gateway;
+mod identity;
+mod program;
 mod raw;
+mod relay;
 mod reply;
 mod upstream;
 
 pub use backends::Backend;
 pub use gateway::{Builder, Grant, TestGateway};
-pub use raw::raw;
+pub use identity::{IDENTITY, SEPARATORS, folded, forged, spellings};
+pub use program::{Ended, Program, address_in};
+pub use raw::{raw, raw_request, status};
+pub use relay::Relay;
 pub use reply::Reply;
 pub use upstream::{Received, Upstream};

@@ -1,0 +1,179 @@
+//! The program as a process of its own, and what it says.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::{Child, Command};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// How long the program may take to say something, or to end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running program, which is killed when dropped.
+pub struct Program {
+    child: Child,
+    stdout: Stream,
+    stderr: Stream,
+}
+
+/// What a program that has ended left behind.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// All of its standard output.
+    pub stdout: String,
+    /// All of its standard error.
+    pub stderr: String,
+}
+
+struct Stream {
+    said: Arc<Said>,
+    reading: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Said {
+    bytes: Mutex<Vec<u8>>,
+    more: Notify,
+}
+
+impl Program {
+    /// Describes a program with nothing in its environment but `PATH`; see [`Program::start`].
+    pub fn command<S: AsRef<OsStr>>(binary: &str, arguments: &[S]) -> Command {
+        let mut command = Command::new(binary);
+        command.args(arguments).env_clear();
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        command
+    }
+
+    /// Starts a program.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
+        Self {
+            stdout: Stream::of(child.stdout.take().expect("is piped")),
+            stderr: Stream::of(child.stderr.take().expect("is piped")),
+            child,
+        }
+    }
+
+    /// Starts a program and waits for its end.
+    pub async fn run(command: Command) -> Ended {
+        Self::start(command).ended().await
+    }
+
+    /// Waits for a whole line on standard output that holds a text, and returns it.
+    pub async fn prints(&self, text: &str) -> String {
+        self.stdout.line(text).await
+    }
+
+    /// Waits for a whole line on standard error that holds a text, and returns it.
+    pub async fn logs(&self, text: &str) -> String {
+        self.stderr.line(text).await
+    }
+
+    /// Returns everything on standard output so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it should still run");
+        // The standard library sends no signal but KILL.
+        let kill = format!("kill -s {name} {id}");
+        let sent = Command::new("sh").args(["-c", &kill]).status().await;
+        assert!(sent.expect("sh should start").success(), "{kill}");
+    }
+
+    /// Waits for the end.
+    pub async fn ended(mut self) -> Ended {
+        let Ok(status) = timeout(PATIENCE, self.child.wait()).await else {
+            let (stdout, stderr) = (self.stdout.text(), self.stderr.text());
+            panic!("it should end within {PATIENCE:?}; it said:\n{stdout}\n{stderr}");
+        };
+        Ended {
+            code: status.expect("is a child").code(),
+            stdout: self.stdout.end().await,
+            stderr: self.stderr.end().await,
+        }
+    }
+}
+
+impl Ended {
+    /// Returns everything it said.
+    pub fn said(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+/// Finds the first address of this machine with a port in a text.
+pub fn address_in(text: &str) -> SocketAddr {
+    let (_, port) = text.split_once("127.0.0.1:").expect("an address");
+    let end = port.find(|c: char| !c.is_ascii_digit());
+    let port = port[..end.unwrap_or(port.len())].parse().expect("a port");
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+impl Stream {
+    fn of(mut pipe: impl AsyncRead + Unpin + Send + 'static) -> Self {
+        let said = Arc::<Said>::default();
+        let to = Arc::clone(&said);
+        let reading = tokio::spawn(async move {
+            let mut part = [0; 16 * 1024];
+            while let Ok(length @ 1..) = pipe.read(&mut part).await {
+                let part = &part[..length];
+                to.bytes.lock().expect("is not poisoned").extend(part);
+                to.more.notify_waiters();
+            }
+        });
+        Self { said, reading }
+    }
+
+    fn text(&self) -> String {
+        let bytes = self.said.bytes.lock().expect("is not poisoned");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    async fn end(self) -> String {
+        let Self { said, reading } = self;
+        // A child of the program may hold the pipe open.
+        let _ = timeout(PATIENCE, reading).await;
+        let bytes = said.bytes.lock().expect("is not poisoned");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    async fn line(&self, text: &str) -> String {
+        let wait = async {
+            loop {
+                let more = self.said.more.notified();
+                let so_far = self.text();
+                let mut whole = so_far
+                    .split_inclusive('\n')
+                    .filter(|line| line.ends_with('\n'));
+                if let Some(line) = whole.find(|line| line.contains(text)) {
+                    return line.to_owned();
+                }
+                more.await;
+            }
+        };
+        match timeout(PATIENCE, wait).await {
+            Ok(line) => line,
+            Err(_) => panic!("it should say {text:?}; it said:\n{}", self.text()),
+        }
+    }
+}
