@@ -89,6 +89,12 @@ fn folds_to(name: &[u8], own: &[u8]) -> bool {
     name.iter().zip(own).all(|(&b, &o)| fold(b) == o)
 }
 
+/// Says whether a backend that folds names, as CGI does, would take this header for `own`, which it is not.
+pub(super) fn is_alias(name: &HeaderName, own: &HeaderName) -> bool {
+    let (name, own) = (name.as_str().as_bytes(), own.as_str().as_bytes());
+    name.len() == own.len() && name != own && folds_to(name, own)
+}
+
 fn fold(byte: u8) -> u8 {
     match byte {
         b'a'..=b'z' | b'0'..=b'9' => byte,
