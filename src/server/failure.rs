@@ -2,7 +2,7 @@
 
 use pingora::ErrorSource;
 use pingora::ErrorType::{
-    ConnectError, ConnectNoRoute, ConnectProxyFailure, ConnectRefused, ConnectTimedout,
+    ConnectError, ConnectNoRoute, ConnectProxyFailure, ConnectRefused, ConnectTimedout, Custom,
     InvalidHTTPHeader, ReadTimedout, SocketError, TLSHandshakeFailure, TLSHandshakeTimedout,
     WriteTimedout,
 };
@@ -26,7 +26,9 @@ pub(super) fn denial(error: &Error) -> Option<Denial> {
             _ => Denial::UpstreamError,
         }),
         ErrorSource::Downstream => match error.etype() {
-            InvalidHTTPHeader => Some(Denial::BadRequest("The request is malformed.")),
+            InvalidHTTPHeader | Custom("InvalidChunk" | "InvalidTrailerEnd") => {
+                Some(Denial::BadRequest("The request is malformed."))
+            }
             ReadTimedout => Some(Denial::RequestTimeout),
             _ => None,
         },
