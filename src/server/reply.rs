@@ -1,10 +1,12 @@
 //! Writes Menshen's own answers, all of them in one shape.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -17,6 +19,9 @@ use crate::request::Denial;
 pub(super) const TOKEN: &str = "Menshen-Token";
 pub(super) const TOKEN_EXPIRES_IN: &str = "Menshen-Token-Expires-In";
 pub(super) const REFRESH_TOKEN: &str = "Menshen-Refresh-Token";
+
+/// How long a client that was refused may go on sending its body.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Answers with a JSON body.
 pub(super) async fn json(
@@ -70,13 +75,28 @@ pub(super) async fn refuse(
         // The code is spent: losing the token now would cost the user another login.
         add_grant(&mut header, grant)?;
     }
-    let body = Bytes::from(denial.body(&exchange.request_id));
+    let body = Bytes::from(denial.body(exchange.request_id.as_str()));
     if matches!(denial, Denial::BodyTooLarge | Denial::RequestTimeout) {
         // The rest of the body is still on its way and nobody wants it.
         wire.set_keepalive(None);
     }
+    let late = denial == Denial::RequestTimeout;
     exchange.denial = Some(denial);
-    finish(wire, header, Some(body)).await
+    finish(wire, header, Some(body)).await?;
+    if !late {
+        linger(wire).await;
+    }
+    Ok(())
+}
+
+/// Reads on for a moment: closing on a client that still sends would destroy the answer before it is read.
+async fn linger(wire: &mut Session) {
+    if wire.req_header().version == Version::HTTP_2 || wire.as_downstream_mut().is_body_done() {
+        return;
+    }
+    let downstream = wire.as_downstream_mut();
+    downstream.shutdown().await;
+    let _ = tokio::time::timeout(LINGER, downstream.drain_request_body()).await;
 }
 
 /// Adds what a login on the first request brought.
@@ -89,7 +109,7 @@ pub(super) fn add_grant(header: &mut ResponseHeader, grant: &Grant) -> Result<()
 
 fn start(status: StatusCode, exchange: &Exchange) -> Result<ResponseHeader> {
     let mut header = ResponseHeader::build(status, Some(8))?;
-    header.insert_header("X-Request-Id", exchange.request_id.as_str())?;
+    header.insert_header("X-Request-Id", exchange.request_id.value().clone())?;
     Ok(header)
 }
 
