@@ -12,7 +12,9 @@ use crate::login::Logins;
 use crate::request::{Identities, Requests};
 use crate::server::{self, BindError, Gate, Listening, TlsError, Upstreams};
 use crate::session::{Lifetimes, OpenError, Store};
-use crate::token::{Assertions, Issuer, KeyFileError, KeyRing, Tokens, Verifier, load_or_make};
+use crate::token::{
+    Assertions, Issuer, KeyFileError, KeyRing, NoRandomness, Tokens, Verifier, load_or_make,
+};
 use crate::wechat::{Client, ClientError};
 
 /// Why Menshen could not start; each is one sentence for the operator.
@@ -36,6 +38,9 @@ pub enum StartError {
     /// An app's name or appid cannot be a header's value.
     #[error("an app's name or appid cannot be a header's value")]
     Header(#[from] http::header::InvalidHeaderValue),
+    /// The cache's key cannot be drawn.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
     /// The public keys cannot be written as JSON.
     #[error("the public keys cannot be published")]
     Jwks(#[from] serde_json::Error),
@@ -127,7 +132,7 @@ fn gate(
         config.cache.max_tokens,
         token.ttl,
         clock.clone(),
-    ));
+    )?);
     let issuer = Issuer::new(
         Arc::clone(keys),
         token.issuer.clone(),
@@ -151,5 +156,6 @@ fn gate(
         jwks: Bytes::from(serde_json::to_vec(&keys.jwks())?),
         trusted_proxies: config.server.trusted_proxies.clone(),
         client_timeout: config.server.client_timeout,
+        keepalive: config.server.keepalive,
     })
 }

@@ -73,7 +73,7 @@ impl Connections {
 
     async fn serve_http1(&self, stream: Stream) {
         let mut session = ServerSession::new_http1(stream);
-        let keepalive = (!*self.shutdown.borrow()).then_some(self.keepalive.as_secs());
+        let keepalive = keepalive_secs(self.keepalive).filter(|_| !*self.shutdown.borrow());
         session.set_keepalive(keepalive);
         session.set_read_timeout(Some(self.client_timeout));
         let mut next = self.app.process_new_http(session, &self.shutdown).await;
@@ -85,4 +85,10 @@ impl Connections {
             next = self.app.process_new_http(session, &self.shutdown).await;
         }
     }
+}
+
+/// Returns how long an idle connection is kept as pingora takes it: in whole seconds, where 0 would be for ever.
+pub(super) fn keepalive_secs(keepalive: Duration) -> Option<u64> {
+    let begun = u64::from(keepalive.subsec_nanos() > 0);
+    Some(keepalive.as_secs() + begun).filter(|secs| *secs > 0)
 }

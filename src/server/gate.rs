@@ -28,4 +28,6 @@ pub struct Gate {
     pub trusted_proxies: Vec<IpNet>,
     /// Limit between two reads from or two writes to a client.
     pub client_timeout: Duration,
+    /// How long an idle connection of a client is kept.
+    pub keepalive: Duration,
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Version;
+use http::header::AUTHORIZATION;
+use http::header::HOST;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -13,8 +15,8 @@ use pingora::{BError, Error, ErrorType, Result};
 
 use super::exchange::Exchange;
 use super::gate::Gate;
-use super::{access_log, body, failure, own, reply};
-use crate::request::{Connection, Decision, Denial, FirstLogin, Message, Pass, client};
+use super::{access_log, body, connection, failure, own, reply};
+use crate::request::{Connection, Decision, Denial, FirstLogin, Message, Pass, RequestId, client};
 
 /// The proxy as pingora runs it.
 #[derive(Clone)]
@@ -33,6 +35,7 @@ impl Proxy {
         wire: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Option<Pass>, Denial> {
+        body::check_one_length(wire)?;
         match self.gate.requests.decide(&message(wire.req_header()))? {
             Decision::Own(endpoint) => {
                 if let Err(error) = own::answer(&self.gate, wire, exchange, endpoint).await {
@@ -82,15 +85,20 @@ impl Proxy {
         if let Some(target) = &pass.target {
             upstream.set_raw_path(target.as_bytes())?;
         }
+        if !upstream.headers.contains_key(HOST) {
+            // HTTP/1.1 asks for one, though the client's HTTP/1.0 does not.
+            upstream.insert_header(HOST, "")?;
+        }
         let identities = &self.gate.identities;
-        let edits = identities
-            .edits(&upstream.headers, pass, client, &exchange.request_id)
-            .map_err(|error| Error::because(ErrorType::InternalError, "header value", error))?;
+        let edits = identities.edits(&upstream.headers, pass, client, &exchange.request_id);
         for name in &edits.remove {
             upstream.remove_header(name);
         }
+        if edits.hide_authorization {
+            upstream.remove_header(&AUTHORIZATION);
+        }
         for (name, value) in edits.set {
-            upstream.insert_header(name, value)?;
+            upstream.insert_header(name.clone(), value.clone())?;
         }
         let index = self.upstream_of(pass)?;
         if let (Some(assertions), Some(who), Some(name)) = (
@@ -123,14 +131,20 @@ impl ProxyHttp for Proxy {
     async fn request_filter(&self, wire: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         wire.set_read_timeout(Some(self.gate.client_timeout));
         wire.set_write_timeout(Some(self.gate.client_timeout));
+        if wire.get_keepalive().is_some() {
+            // pingora has just said "for ever", as it does for each request that may be followed by another.
+            wire.set_keepalive(connection::keepalive_secs(self.gate.keepalive));
+        }
         let seen = client(
-            &connection(wire),
+            &connection_of(wire),
             &wire.req_header().headers,
             &self.gate.trusted_proxies,
         );
         if seen.trusted {
             let given = wire.req_header().headers.get("x-request-id");
-            exchange.adopt_request_id(given.and_then(|id| id.to_str().ok()));
+            if let Some(id) = given.and_then(RequestId::adopt) {
+                exchange.request_id = id;
+            }
         }
         exchange.client = Some(seen);
         let pass = match self.receive(wire, exchange).await {
@@ -222,7 +236,7 @@ impl ProxyHttp for Proxy {
         if let Some(grant) = exchange.grant.as_ref().filter(|_| final_one) {
             reply::add_grant(response, grant)?;
         }
-        response.insert_header("X-Request-Id", exchange.request_id.as_str())
+        response.insert_header("X-Request-Id", exchange.request_id.value().clone())
     }
 
     async fn fail_to_proxy(
@@ -233,7 +247,7 @@ impl ProxyHttp for Proxy {
     ) -> FailToProxy {
         let denial = exchange.denial.take().or_else(|| failure::denial(error));
         if let Some(denial) = denial {
-            tracing::debug!(request_id = exchange.request_id, %error, "exchange failed");
+            tracing::debug!(request_id = %exchange.request_id, %error, "exchange failed");
             let status = denial.told().0.as_u16();
             if wire.response_written().is_some() {
                 exchange.denial = Some(denial);
@@ -277,7 +291,7 @@ fn message(request: &RequestHeader) -> Message<'_> {
     }
 }
 
-fn connection(wire: &Session) -> Connection {
+fn connection_of(wire: &Session) -> Connection {
     let peer = wire
         .client_addr()
         .and_then(|address| address.as_inet())
