@@ -10,12 +10,10 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 use menshen::clock::Clock;
 use menshen::config::{self, Algorithm, Config};
 use menshen::request::{
-    Client, Connection, Decision, Edits, Identities, Message, Pass, Requests, client,
+    Client, Connection, Decision, Edits, Identities, Message, Pass, RequestId, Requests, client,
 };
 use menshen::session::{Identity, RevokedSessions, Session, Source};
 use menshen::token::{Issuer, Tokens, Verifier, load_or_make};
-
-const REQUEST_ID: &str = "0123456789abcdef0123456789abcdef";
 
 /// The parts of a decision, with a token that is valid for them.
 struct Parts {
@@ -49,7 +47,7 @@ fn parts(algorithm: Algorithm, routes: usize) -> Parts {
     let keys = Arc::new(load_or_make(&folder.path().join("keys"), algorithm, &clock).unwrap());
     let verifier = || Verifier::new(&keys, "menshen", &config.apps, clock.clone());
     let ttl = Duration::from_secs(7200);
-    let tokens = Tokens::new(verifier(), 1_000_000, ttl, clock.clone());
+    let tokens = Tokens::new(verifier(), 1_000_000, ttl, clock.clone()).unwrap();
     let issuer = Issuer::new(Arc::clone(&keys), "menshen".to_owned(), ttl, clock.clone());
     let now = clock.unix_secs();
     let session = Session {
@@ -121,43 +119,52 @@ impl Parts {
         client(&connection, &self.headers, &[])
     }
 
-    fn edit(&self, pass: &Pass, client: &Client) -> Edits {
-        self.identities
-            .edits(&self.headers, pass, client, REQUEST_ID)
-            .unwrap()
+    fn edit<'a>(&'a self, pass: &'a Pass, client: &'a Client, id: &'a RequestId) -> Edits<'a> {
+        self.identities.edits(&self.headers, pass, client, id)
     }
 }
 
 fn warm(c: &mut Criterion) {
+    let id = RequestId::random();
     for routes in [1, 1000] {
         let parts = parts(Algorithm::Es256, routes);
-        let seen = parts.client();
         parts.decide();
         c.bench_function(&format!("warm decision, {routes} routes"), |b| {
-            b.iter(|| black_box(parts.decide()));
-        });
-        c.bench_function(&format!("warm decision with edits, {routes} routes"), |b| {
             b.iter(|| {
                 let pass = parts.decide();
-                black_box(parts.edit(&pass, &seen))
+                let client = parts.client();
+                black_box(parts.edit(&pass, &client, &id));
             });
         });
     }
+    let parts = parts(Algorithm::Es256, 1);
+    c.bench_function("of which route, token and cache", |b| {
+        b.iter(|| black_box(parts.decide()));
+    });
+    c.bench_function("of which the client's address", |b| {
+        b.iter(|| black_box(parts.client()));
+    });
+    let (pass, client) = (parts.decide(), parts.client());
+    c.bench_function("of which header edits", |b| {
+        b.iter(|| black_box(parts.edit(&pass, &client, &id)));
+    });
 }
 
 /// Says how often a warm decision and its edits ask for memory. Background work of the cache is not counted:
 /// it runs on the same thread once in many look-ups, so the least of many rounds is the decision's own.
 fn allocations() {
     let parts = parts(Algorithm::Es256, 1);
-    let seen = parts.client();
-    let pass = parts.decide();
+    let (pass, client, id) = (parts.decide(), parts.client(), RequestId::random());
     let least = |work: &dyn Fn()| {
         let rounds = (0..1000).map(|_| allocation_counter::measure(work).count_total);
         rounds.min().unwrap_or(0)
     };
     let deciding = least(&|| drop(black_box(parts.decide())));
-    let editing = least(&|| drop(black_box(parts.edit(&pass, &seen))));
-    println!("heap allocations: {deciding} to decide, {editing} to make the edits");
+    let seeing = least(&|| drop(black_box(parts.client())));
+    let editing = least(&|| drop(black_box(parts.edit(&pass, &client, &id))));
+    println!(
+        "heap allocations: {deciding} to decide, {seeing} for the client's address, {editing} for the edits"
+    );
     assert_eq!(deciding, 0, "the decision itself needs no memory");
 }
 

@@ -1,9 +1,8 @@
 //! Admits a message: refuses what two parties could read in two ways before anything is decided on it.
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Version};
 
-use super::{Denial, NormalPath, names};
+use super::{Denial, Field, NormalPath, Survey};
 
 /// What a request says, before anybody has checked it.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +66,12 @@ pub fn admit<'a>(message: &Message<'a>, max_header_bytes: usize) -> Result<Admit
 fn check_framing(survey: &Survey<'_>) -> Result<(), Denial> {
     const LENGTH: Denial = Denial::BadRequest("The Content-Length is not one number.");
     const CODING: Denial = Denial::BadRequest("The only Transfer-Encoding understood is chunked.");
+    if survey.poses_as_framing {
+        // uWSGI reads Content_Length as Content-Length, and so the next request from this one's body.
+        return Err(Denial::BadRequest(
+            "A header poses as one that frames the body.",
+        ));
+    }
     match survey.content_length {
         Field::Absent => {}
         Field::Once(length) => {

@@ -1,10 +1,6 @@
 //! Finds the one credential of a request.
 
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
-
-use super::Denial;
-use super::names::{APP, CODE};
+use super::{Denial, Field, Survey};
 
 /// What a client identifies itself with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,30 +19,27 @@ pub enum Credential<'a> {
 }
 
 /// Returns the credential of a request; two are an error, not a choice.
-pub fn credential(headers: &HeaderMap) -> Result<Credential<'_>, Denial> {
-    let token = bearer(headers)?;
-    let code = one(headers, CODE)?;
+pub fn credential<'a>(survey: &Survey<'a>) -> Result<Credential<'a>, Denial> {
+    let token = bearer(survey)?;
+    let code = text(survey.code)?;
     match (token, code) {
         (Some(_), Some(_)) => Err(Denial::TokenAmbiguous),
         (Some(token), None) => Ok(Credential::Token(token)),
         (None, Some(code)) => Ok(Credential::Code {
             code,
-            app: one(headers, APP)?,
+            app: text(survey.app)?,
         }),
         (None, None) => Ok(Credential::None),
     }
 }
 
 /// Returns the token of `Authorization: Bearer`; other schemes are the backend's business.
-pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Denial> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else {
-        return Ok(None);
+pub fn bearer<'a>(survey: &Survey<'a>) -> Result<Option<&'a str>, Denial> {
+    let value = match survey.authorization {
+        Field::Absent => return Ok(None),
+        Field::Once(value) => value.as_bytes(),
+        Field::Repeated => return Err(Denial::TokenAmbiguous),
     };
-    if values.next().is_some() {
-        return Err(Denial::TokenAmbiguous);
-    }
-    let value = value.as_bytes();
     let (scheme, token) = match value.iter().position(|b| matches!(b, b' ' | b'\t')) {
         Some(at) => value.split_at(at),
         None => (value, &[][..]),
@@ -59,24 +52,21 @@ pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Denial> {
         .map_err(|_| Denial::TokenInvalid("not text"))
 }
 
-fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Denial> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next();
-    if values.next().is_some() {
-        return Err(Denial::TokenAmbiguous);
+fn text(field: Field<'_>) -> Result<Option<&str>, Denial> {
+    match field {
+        Field::Absent => Ok(None),
+        Field::Once(value) => value
+            .to_str()
+            .map(Some)
+            .map_err(|_| Denial::BadRequest("A login header holds something else than text.")),
+        Field::Repeated => Err(Denial::TokenAmbiguous),
     }
-    first
-        .map(|value| {
-            value
-                .to_str()
-                .map_err(|_| Denial::BadRequest("A login header holds something else than text."))
-        })
-        .transpose()
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::header::AUTHORIZATION;
+    use http::{HeaderMap, HeaderValue};
     use proptest::prelude::*;
 
     use super::*;
@@ -86,7 +76,7 @@ mod tests {
         for (name, value) in pairs {
             map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        credential(&map)
+        credential(&Survey::of(&map))
             .map(|c| format!("{c:?}"))
             .map_err(|d| d.code())
     }
@@ -129,7 +119,7 @@ mod tests {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
                 let mut map = HeaderMap::new();
                 map.insert(AUTHORIZATION, value);
-                let _ = credential(&map);
+                let _ = credential(&Survey::of(&map));
             }
         }
     }

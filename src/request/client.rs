@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
 /// The connection a request came on.
@@ -19,12 +19,14 @@ pub struct Connection {
 pub struct Client {
     /// The right-most address that is not a trusted proxy's.
     pub address: Option<IpAddr>,
+    /// The same as a header value.
+    pub address_text: Option<HeaderValue>,
     /// The value of `X-Forwarded-For`.
-    pub forwarded_for: String,
+    pub forwarded_for: Option<HeaderValue>,
     /// `http` or `https`.
-    pub proto: &'static str,
+    pub proto: HeaderValue,
     /// The host that the client asked for, when a trusted proxy says so.
-    pub host: Option<String>,
+    pub host: Option<HeaderValue>,
     /// Whether the peer is a trusted proxy.
     pub trusted: bool,
 }
@@ -35,10 +37,12 @@ pub fn client(connection: &Connection, headers: &HeaderMap, trusted: &[IpNet]) -
     let peer = connection.peer.map(|address| address.to_canonical());
     let own_proto = if connection.tls { "https" } else { "http" };
     let Some(peer) = peer.filter(is_trusted) else {
+        let text = peer.and_then(text);
         return Client {
             address: peer,
-            forwarded_for: peer.map(|address| address.to_string()).unwrap_or_default(),
-            proto: own_proto,
+            forwarded_for: text.clone(),
+            address_text: text,
+            proto: HeaderValue::from_static(own_proto),
             host: None,
             trusted: false,
         };
@@ -66,13 +70,19 @@ pub fn client(connection: &Connection, headers: &HeaderMap, trusted: &[IpNet]) -
         Some("http") => "http",
         _ => own_proto,
     };
+    let host = last(headers, "x-forwarded-host");
     Client {
         address: Some(address),
-        forwarded_for,
-        proto,
-        host: last(headers, "x-forwarded-host").map(str::to_owned),
+        address_text: text(address),
+        forwarded_for: HeaderValue::try_from(forwarded_for).ok(),
+        proto: HeaderValue::from_static(proto),
+        host: host.and_then(|host| HeaderValue::from_str(host).ok()),
         trusted: true,
     }
+}
+
+fn text(address: IpAddr) -> Option<HeaderValue> {
+    HeaderValue::try_from(address.to_string()).ok()
 }
 
 /// Returns the addresses of all `X-Forwarded-For` lines in order; `None` is one that cannot be read.
@@ -124,8 +134,8 @@ mod tests {
             ],
         );
         assert_eq!(client.address, Some("192.0.2.1".parse().unwrap()));
-        assert_eq!(client.forwarded_for, "192.0.2.1");
-        assert_eq!((client.proto, client.host), ("http", None));
+        assert_eq!(client.forwarded_for.unwrap(), "192.0.2.1");
+        assert_eq!((client.proto.as_bytes(), client.host), (&b"http"[..], None));
     }
 
     #[test]
@@ -141,9 +151,12 @@ mod tests {
             ],
         );
         assert_eq!(client.address, Some("203.0.113.9".parse().unwrap()));
-        assert_eq!(client.forwarded_for, "203.0.113.9, 10.0.0.1, 10.0.0.2");
+        assert_eq!(
+            client.forwarded_for.unwrap(),
+            "203.0.113.9, 10.0.0.1, 10.0.0.2"
+        );
         assert_eq!(client.proto, "https");
-        assert_eq!(client.host.as_deref(), Some("shop.example"));
+        assert_eq!(client.host.unwrap(), "shop.example");
     }
 
     #[test]
@@ -154,7 +167,7 @@ mod tests {
             &[("x-forwarded-for", "6.6.6.6, unknown, 10.0.0.1")],
         );
         assert_eq!(client.address, Some("10.0.0.1".parse().unwrap()));
-        assert_eq!(client.forwarded_for, "10.0.0.1, 10.0.0.2");
+        assert_eq!(client.forwarded_for.unwrap(), "10.0.0.1, 10.0.0.2");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::{
-    Admitted, Credential, Denial, Endpoint, Message, RouteTable, admit, bearer, credential,
+    Admitted, Credential, Denial, Endpoint, Message, RouteTable, Survey, admit, bearer, credential,
 };
 use crate::config::{Auth, Config, Route};
 use crate::session::RevokedSessions;
@@ -90,10 +90,11 @@ impl Requests {
             hide_authorization: false,
         };
         if route.auth == Auth::Public {
-            pass.hide_authorization = !route.forward_token && self.carries_ours(request.headers);
+            let ours = self.carries_ours(&request.survey)?;
+            pass.hide_authorization = ours && !route.forward_token;
             return Ok(Decision::Forward(pass));
         }
-        match credential(request.headers)? {
+        match credential(&request.survey)? {
             Credential::Token(token) => {
                 let who = self.admit_token(token)?;
                 if !route.apps.contains(&who.app()) {
@@ -115,7 +116,7 @@ impl Requests {
 
     /// Returns who sent a request to one of our own endpoints.
     pub fn caller(&self, headers: &HeaderMap) -> Result<Arc<Verified>, Denial> {
-        self.admit_token(bearer(headers)?.ok_or(Denial::TokenMissing)?)
+        self.admit_token(bearer(&Survey::of(headers))?.ok_or(Denial::TokenMissing)?)
     }
 
     /// Checks a token and that its session still stands.
@@ -137,10 +138,12 @@ impl Requests {
     }
 
     /// Says whether a token of ours, valid or not, is in `Authorization`.
-    fn carries_ours(&self, headers: &HeaderMap) -> bool {
-        match bearer(headers) {
-            Ok(Some(token)) => self.tokens.is_ours(token),
-            Ok(None) | Err(_) => false,
+    fn carries_ours(&self, survey: &Survey<'_>) -> Result<bool, Denial> {
+        match bearer(survey) {
+            Ok(token) => Ok(token.is_some_and(|token| self.tokens.is_ours(token))),
+            Err(Denial::TokenAmbiguous) => Err(Denial::TokenAmbiguous),
+            // No token of ours looks like this, and a stranger may send what they like.
+            Err(_) => Ok(false),
         }
     }
 }

@@ -1,20 +1,23 @@
 //! Rewrites the headers for the upstream: what is ours is removed, then set from what was verified.
 
-use http::header::{AUTHORIZATION, InvalidHeaderValue};
+use http::header::InvalidHeaderValue;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::names::OwnedNames;
-use super::{Client, Pass};
+use super::{Client, Pass, RequestId};
 use crate::config::{App, Headers, InjectedNames};
+use crate::session::Source;
 use crate::token::Verified;
 
 /// What is done to a request's headers before it is forwarded: first all removals, then the rest.
-#[derive(Clone, Debug, Default)]
-pub struct Edits {
+#[derive(Clone, Debug)]
+pub struct Edits<'a> {
     /// Headers to take out.
     pub remove: Vec<HeaderName>,
+    /// Whether `Authorization` is taken out as well.
+    pub hide_authorization: bool,
     /// Headers to set, each to one value.
-    pub set: Vec<(HeaderName, HeaderValue)>,
+    pub set: Vec<(&'a HeaderName, &'a HeaderValue)>,
 }
 
 /// The headers of one app that are the same for all its users.
@@ -24,19 +27,25 @@ struct AppHeaders {
     name: HeaderValue,
 }
 
+/// Names that are set for every request.
+#[derive(Clone, Debug)]
+struct Always {
+    forwarded_for: HeaderName,
+    forwarded_proto: HeaderName,
+    forwarded_host: HeaderName,
+    request_id: HeaderName,
+}
+
 /// Makes the edits; everything that does not depend on the request is ready.
 #[derive(Clone, Debug)]
 pub struct Identities {
     owned: OwnedNames,
     names: InjectedNames,
     env: Option<HeaderValue>,
+    sources: Vec<(Source, HeaderValue)>,
     apps: Vec<AppHeaders>,
+    always: Always,
 }
-
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The most headers an authenticated request gets.
 const MOST_SET: usize = 13;
@@ -57,56 +66,48 @@ impl Identities {
             owned: OwnedNames::new(&headers.names),
             names: headers.names.clone(),
             env: headers.env.clone(),
+            sources: Source::ALL
+                .map(|source| (source, HeaderValue::from_static(source.as_str())))
+                .to_vec(),
             apps,
+            always: Always {
+                forwarded_for: HeaderName::from_static("x-forwarded-for"),
+                forwarded_proto: HeaderName::from_static("x-forwarded-proto"),
+                forwarded_host: HeaderName::from_static("x-forwarded-host"),
+                request_id: HeaderName::from_static("x-request-id"),
+            },
         })
     }
 
     /// Returns the edits for one request. Without `pass.who` nothing identifies anybody.
-    pub fn edits(
-        &self,
+    pub fn edits<'a>(
+        &'a self,
         inbound: &HeaderMap,
-        pass: &Pass,
-        client: &Client,
-        request_id: &str,
-    ) -> Result<Edits, InvalidHeaderValue> {
+        pass: &'a Pass,
+        client: &'a Client,
+        request_id: &'a RequestId,
+    ) -> Edits<'a> {
+        let owned = inbound.keys().filter(|name| self.owned.contains(name));
         let mut edits = Edits {
-            remove: Vec::new(),
+            remove: owned.cloned().collect(),
+            hide_authorization: pass.hide_authorization,
             set: Vec::with_capacity(MOST_SET),
         };
-        for name in inbound.keys() {
-            if self.owned.contains(name) {
-                edits.remove.push(name.clone());
-            }
-        }
-        if pass.hide_authorization {
-            edits.remove.push(AUTHORIZATION);
-        }
+        let set = &mut edits.set;
         if let Some(who) = &pass.who {
-            self.identify(who, &mut edits.set);
+            self.identify(who, set);
         }
-        if let Some(env) = &self.env {
-            edits.set.push((self.names.env.clone(), env.clone()));
-        }
-        if let Some(address) = client.address {
-            let address = HeaderValue::try_from(address.to_string())?;
-            edits.set.push((self.names.client_address.clone(), address));
-        }
-        if !client.forwarded_for.is_empty() {
-            let chain = HeaderValue::from_str(&client.forwarded_for)?;
-            edits.set.push((FORWARDED_FOR, chain));
-        }
+        let (names, always) = (&self.names, &self.always);
+        set.extend(self.env.iter().map(|env| (&names.env, env)));
+        let address = client.address_text.iter();
+        set.extend(address.map(|address| (&names.client_address, address)));
+        let chain = client.forwarded_for.iter();
+        set.extend(chain.map(|chain| (&always.forwarded_for, chain)));
+        set.push((&always.forwarded_proto, &client.proto));
+        let host = client.host.iter();
+        set.extend(host.map(|host| (&always.forwarded_host, host)));
+        set.push((&always.request_id, request_id.value()));
         edits
-            .set
-            .push((FORWARDED_PROTO, HeaderValue::from_static(client.proto)));
-        if let Some(host) = &client.host {
-            edits
-                .set
-                .push((FORWARDED_HOST, HeaderValue::from_str(host)?));
-        }
-        edits
-            .set
-            .push((REQUEST_ID, HeaderValue::from_str(request_id)?));
-        Ok(edits)
     }
 
     /// Returns the header that carries an assertion.
@@ -114,20 +115,16 @@ impl Identities {
         &self.names.assertion
     }
 
-    fn identify(&self, who: &Verified, set: &mut Vec<(HeaderName, HeaderValue)>) {
+    fn identify<'a>(&'a self, who: &'a Verified, set: &mut Vec<(&'a HeaderName, &'a HeaderValue)>) {
         let names = &self.names;
-        set.push((names.openid.clone(), who.openid().clone()));
-        if let Some(unionid) = who.unionid() {
-            set.push((names.unionid.clone(), unionid.clone()));
-        }
-        set.push((
-            names.source.clone(),
-            HeaderValue::from_static(who.source().as_str()),
-        ));
-        set.push((names.session.clone(), who.session_text().clone()));
+        set.push((&names.openid, who.openid()));
+        set.extend(who.unionid().map(|unionid| (&names.unionid, unionid)));
+        let source = self.sources.iter().find(|(s, _)| *s == who.source());
+        set.extend(source.map(|(_, text)| (&names.source, text)));
+        set.push((&names.session, who.session_text()));
         if let Some(app) = self.apps.get(who.app()) {
-            set.push((names.appid.clone(), app.appid.clone()));
-            set.push((names.app.clone(), app.name.clone()));
+            set.push((&names.appid, &app.appid));
+            set.push((&names.app, &app.name));
         }
     }
 }

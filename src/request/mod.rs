@@ -9,7 +9,9 @@ mod endpoint;
 mod identity;
 mod names;
 mod path;
+mod request_id;
 mod route;
+mod survey;
 
 pub use admit::{Admitted, Message, admit};
 pub use bearer::{Credential, bearer, credential};
@@ -20,4 +22,6 @@ pub use endpoint::Endpoint;
 pub use identity::{Edits, Identities};
 pub use names::OwnedNames;
 pub use path::NormalPath;
+pub use request_id::RequestId;
 pub use route::RouteTable;
+pub use survey::{Field, Survey};

@@ -28,7 +28,7 @@ pub(super) fn write(wire: &Session, exchange: &Exchange, failed: bool, gate: &Ga
     let client = exchange.client.as_ref().and_then(|client| client.address);
     tracing::info!(
         target: "menshen::access",
-        request_id = exchange.request_id,
+        request_id = %exchange.request_id,
         method = %request.method,
         // Without the query: links carry tickets and signatures there.
         path = request.uri.path(),

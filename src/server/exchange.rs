@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use crate::login::Grant;
-use crate::request::{Client, Denial, Pass};
+use crate::request::{Client, Denial, Pass, RequestId};
 
 /// One request and its response.
 #[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) started: Instant,
-    pub(super) request_id: String,
+    pub(super) request_id: RequestId,
     pub(super) client: Option<Client>,
     /// Set when the request may be forwarded.
     pub(super) pass: Option<Pass>,
@@ -28,7 +28,7 @@ impl Exchange {
     pub(super) fn new() -> Self {
         Self {
             started: Instant::now(),
-            request_id: format!("{:032x}", fastrand::u128(..)),
+            request_id: RequestId::random(),
             client: None,
             pass: None,
             grant: None,
@@ -36,17 +36,6 @@ impl Exchange {
             max_body_bytes: 0,
             body_bytes: 0,
             tries: 0,
-        }
-    }
-
-    /// Takes over the request id that a trusted proxy gave, if it is fit for a header and a log.
-    pub(super) fn adopt_request_id(&mut self, given: Option<&str>) {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        if let Some(given) = given
-            && (1..=128).contains(&given.len())
-            && given.bytes().all(plain)
-        {
-            given.clone_into(&mut self.request_id);
         }
     }
 }

@@ -56,6 +56,9 @@ pub enum Source {
 }
 
 impl Source {
+    /// Every kind of login.
+    pub const ALL: [Self; 1] = [Self::MiniProgram];
+
     /// Returns the value of the `src` claim and of `X-WX-SOURCE`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -65,9 +68,7 @@ impl Source {
 
     /// Finds the kind of login by the text of a `src` claim.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::MiniProgram]
-            .into_iter()
-            .find(|source| source.as_str() == name)
+        Self::ALL.into_iter().find(|source| source.as_str() == name)
     }
 }
 

@@ -10,7 +10,7 @@ mod raw;
 mod verify;
 
 pub use assertion::Assertions;
-pub use cache::Tokens;
+pub use cache::{NoRandomness, Tokens};
 pub use claims::Claims;
 pub use issue::{IssueError, Issued, Issuer};
 pub use key_files::{KeyFile, KeyFileError, list, load_or_make, make, retire, verify_files};

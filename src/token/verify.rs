@@ -11,7 +11,7 @@ use crate::config::App;
 use crate::session::{SessionId, Source};
 
 /// A longer token cannot be one of ours: every claim in it has a bound.
-const MAX_TOKEN_BYTES: usize = 4096;
+pub(super) const MAX_TOKEN_BYTES: usize = 4096;
 
 /// How far ahead another node's clock may be.
 const NOT_BEFORE_LEEWAY_SECS: u64 = 60;
