@@ -1,0 +1,326 @@
+//! The sources keep the rules of the house: who may know whom, where each crate is known, how long a file may be.
+#![expect(clippy::expect_used, reason = "a test may panic")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// What each part may use: only parts above its own line, so that nothing leads back to it.
+const MAY_USE: [(&str, &[&str]); 15] = [
+    ("clock", &[]),
+    ("secret", &[]),
+    ("demo", &[]),
+    ("config", &["secret"]),
+    ("log", &["config"]),
+    ("simulator", &["clock", "secret"]),
+    ("session", &["clock", "secret"]),
+    ("token", &["clock", "config", "secret", "session"]),
+    ("wechat", &["config", "secret", "session"]),
+    ("request", &["config", "session", "token"]),
+    (
+        "login",
+        &["clock", "config", "request", "session", "token", "wechat"],
+    ),
+    ("server", &["config", "login", "request", "token"]),
+    (
+        "app",
+        &[
+            "clock", "config", "login", "request", "server", "session", "token", "wechat",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "app",
+            "clock",
+            "config",
+            "demo",
+            "log",
+            "secret",
+            "server",
+            "simulator",
+            "token",
+            "wechat",
+        ],
+    ),
+    ("main", &["cli"]),
+];
+
+/// Where alone each of these crates is known.
+const HOMES: [(&str, &[&str]); 5] = [
+    ("pingora", &["server"]),
+    ("jsonwebtoken", &["token"]),
+    ("reqwest", &["wechat"]),
+    ("redb", &["session"]),
+    ("axum", &["demo", "simulator"]),
+];
+
+const MOST_LINES: usize = 400;
+
+/// A file of `src`.
+struct Source {
+    /// Where it is below `src`, such as `token/verify.rs`.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// Returns the folder, or the file without its extension, that stands in `src` itself.
+    fn part(&self) -> &str {
+        let part = self.path.split('/').next().unwrap_or_default();
+        part.strip_suffix(".rs").unwrap_or(part)
+    }
+
+    /// Returns the lines before the file's own tests.
+    fn lines(&self) -> Vec<&str> {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let tests = lines.windows(2).position(|pair| {
+            matches!(pair, ["#[cfg(test)]", module] if module.starts_with("mod ") && module.ends_with('{'))
+        });
+        lines
+            .into_iter()
+            .take(tests.unwrap_or(usize::MAX))
+            .collect()
+    }
+
+    /// Returns the same without comments, as one text.
+    fn code(&self) -> String {
+        let mut lines = self.lines();
+        lines.retain(|line| !line.trim_start().starts_with("//"));
+        lines.join("\n")
+    }
+
+    /// Returns the parts that it names.
+    fn parts_used(&self) -> BTreeSet<String> {
+        let root = if self.path == "main.rs" {
+            "menshen::"
+        } else {
+            "crate::"
+        };
+        parts_used(&self.code(), root)
+    }
+
+    /// Returns the names of the files beside it that only tests know.
+    fn test_modules(&self) -> Vec<String> {
+        let mut lines = self.text.lines();
+        let mut modules = Vec::new();
+        while lines.any(|line| line == "#[cfg(test)]") {
+            let item = lines.find(|line| !line.starts_with("#[")).unwrap_or("");
+            let module = item.strip_prefix("mod ");
+            modules.extend(module.and_then(|module| module.strip_suffix(';')));
+        }
+        let folder = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let path = |module| format!("{folder}/{module}.rs");
+        modules.into_iter().map(path).collect()
+    }
+}
+
+/// Reads every file of `src`.
+fn sources() -> Vec<Source> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![src.clone()];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let below = path.strip_prefix(&src).expect("is below src");
+                sources.push(Source {
+                    path: below.to_str().expect("is UTF-8").to_owned(),
+                    text: fs::read_to_string(&path).expect("is text"),
+                });
+            }
+        }
+    }
+    sources
+}
+
+/// Reads the files of `src` that are part of the program.
+fn program() -> Vec<Source> {
+    let mut sources = sources();
+    let tests: BTreeSet<String> = sources.iter().flat_map(Source::test_modules).collect();
+    sources.retain(|source| !tests.contains(&source.path));
+    sources
+}
+
+/// Returns what follows each place where `root` stands as the first part of a path.
+fn after<'c>(code: &'c str, root: &str) -> Vec<&'c str> {
+    let within = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(root)
+        .filter(|(at, _)| !code.get(..*at).unwrap_or("").ends_with(within))
+        .filter_map(|(at, _)| code.get(at + root.len()..))
+        .collect()
+}
+
+/// Returns the parts that a code names behind `crate::`, or behind the library's name in the program.
+fn parts_used(code: &str, root: &str) -> BTreeSet<String> {
+    let mut parts = BTreeSet::new();
+    for rest in after(code, root) {
+        let Some(list) = rest.strip_prefix('{') else {
+            parts.insert(first_word(rest));
+            continue;
+        };
+        let (mut depth, mut fresh) = (0, true);
+        for (at, c) in list.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => fresh = true,
+                _ if fresh && c.is_alphabetic() => {
+                    parts.insert(first_word(list.get(at..).unwrap_or("")));
+                    fresh = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    parts
+}
+
+fn first_word(text: &str) -> String {
+    text.chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
+}
+
+#[test]
+fn parts_are_found_in_every_way_to_name_them() {
+    let code = "use crate::app::App;\nuse crate::{\n    config::{A, B},\n    log,\n};\n\
+                fn f(x: crate::token::Raw) { supercrate::no(); }";
+    let found: Vec<String> = parts_used(code, "crate::").into_iter().collect();
+    assert_eq!(found, ["app", "config", "log", "token"]);
+}
+
+#[test]
+fn a_part_uses_only_parts_above_it_in_the_table() {
+    let mut above = BTreeSet::new();
+    for (part, uses) in MAY_USE {
+        for used in uses {
+            assert!(above.contains(used), "{part} uses {used}");
+        }
+        above.insert(part);
+    }
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    for source in program() {
+        let part = source.part();
+        if part == "lib" {
+            continue;
+        }
+        let (_, allowed) = MAY_USE
+            .into_iter()
+            .find(|(known, _)| *known == part)
+            .unwrap_or_else(|| panic!("{part} needs a line in this test's table"));
+        for used in source.parts_used() {
+            let fine = used == part || allowed.contains(&used.as_str());
+            assert!(fine, "{} must not use {used}", source.path);
+        }
+    }
+}
+
+#[test]
+fn every_line_of_the_table_is_needed() {
+    let sources = program();
+    for (part, allowed) in MAY_USE {
+        let used: BTreeSet<String> = sources
+            .iter()
+            .filter(|source| source.part() == part)
+            .flat_map(Source::parts_used)
+            .collect();
+        for name in allowed {
+            assert!(used.contains(*name), "{part} no longer uses {name}");
+        }
+    }
+}
+
+#[test]
+fn no_path_goes_round_the_table() {
+    for source in program() {
+        let code = source.code();
+        assert!(!code.contains("super::super::"), "{}", source.path);
+        if !source.path.contains('/') {
+            assert_eq!(after(&code, "super::").len(), 0, "{}", source.path);
+        }
+    }
+}
+
+#[test]
+fn each_crate_is_known_in_its_home_alone() {
+    for (name, homes) in HOMES {
+        let mut known = BTreeSet::new();
+        for source in program() {
+            let code = source.code();
+            let uses = after(&code, name).into_iter().filter(|rest| {
+                // Also a crate of the same family, such as pingora_core.
+                rest.starts_with("::") || rest.starts_with('_') || rest.starts_with(';')
+            });
+            if uses.count() > 0 {
+                let at_home = homes.contains(&source.part());
+                assert!(at_home, "{} must not know {name}", source.path);
+                known.insert(source.part().to_owned());
+            }
+        }
+        assert!(known.iter().eq(homes), "{name} is known in {known:?} only");
+    }
+}
+
+#[test]
+fn tokens_are_decoded_in_one_place() {
+    let mut decoders = Vec::new();
+    for source in program() {
+        let code = source.code();
+        let calls = after(&code, "decode").into_iter().filter(|rest| {
+            // A method of that name, such as base64's, is another thing.
+            let start = code.len() - rest.len() - "decode".len();
+            let method = code.get(..start).unwrap_or("").ends_with('.');
+            !method && (rest.starts_with('(') || rest.starts_with("::<"))
+        });
+        decoders.extend(calls.map(|_| source.path.clone()));
+        assert!(!code.contains("insecure_decode"), "{}", source.path);
+    }
+    assert_eq!(decoders, ["token/verify.rs"]);
+}
+
+#[test]
+fn every_file_opens_with_a_sentence_that_says_what_it_is_for() {
+    for source in sources() {
+        let opening = source.text.lines().next().unwrap_or("");
+        let sentence = opening.strip_prefix("//! ").unwrap_or("");
+        assert!(sentence.len() > 10, "{}: {opening}", source.path);
+    }
+}
+
+#[test]
+fn no_file_is_too_long_before_its_tests() {
+    for source in program() {
+        let length = source.lines().len();
+        assert!(length <= MOST_LINES, "{} has {length} lines", source.path);
+    }
+}
+
+#[test]
+fn nothing_stands_behind_a_files_own_tests() {
+    for source in program() {
+        let rest: Vec<&str> = source.text.lines().skip(source.lines().len()).collect();
+        let ends = rest.iter().filter(|line| **line == "}").count();
+        assert!(ends <= 1, "{} goes on behind its tests", source.path);
+    }
+}
+
+#[test]
+fn files_that_only_tests_know_are_left_out() {
+    let program: Vec<String> = program().into_iter().map(|source| source.path).collect();
+    for path in [
+        "config/tests.rs",
+        "session/contract.rs",
+        "simulator/tests.rs",
+    ] {
+        assert!(!program.contains(&path.to_owned()), "{path}");
+    }
+    assert!(program.contains(&"token/verify.rs".to_owned()));
+}
