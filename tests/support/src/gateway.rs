@@ -17,6 +17,9 @@ use tokio::task::JoinHandle;
 
 use crate::{Reply, Upstream};
 
+/// The AppSecret of every app.
+pub const APP_SECRET: &str = "00000000000000000000000app5ecret";
+
 /// What a login brought.
 #[derive(Clone, Debug)]
 pub struct Grant {
@@ -78,7 +81,7 @@ impl Default for Builder {
 impl Builder {
     /// Adds lines to a section such as `server`, `token`, `session`, `headers` or `wechat`.
     ///
-    /// An `api_base` in `wechat` takes the place of the simulator's.
+    /// A line that starts with `listen` in `server`, or with `api_base` in `wechat`, replaces what is there.
     pub fn section(mut self, name: &'static str, lines: &str) -> Self {
         self.sections.push((name, lines.to_owned()));
         self
@@ -118,16 +121,8 @@ impl Builder {
     /// A clone of a builder keeps its clock.
     pub async fn start_in(self, folder: TempDir) -> TestGateway {
         let upstream = Upstream::start().await;
-        let secret = format!("{:0>32}", "app5ecret");
-        let simulator = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-        let simulator_address = simulator.local_addr().expect("is bound");
-        let simulated = self.apps.iter().map(|name| SimulatedApp {
-            appid: TestGateway::appid(name),
-            secret: Secret::new(secret.as_str()),
-            open_platform: self.open_platform.then(|| "open-platform".to_owned()),
-        });
-        let world = Simulator::new(simulated.collect(), self.clock.clone());
-        tokio::spawn(world.serve(simulator, std::future::pending()));
+        let secret = APP_SECRET.to_owned();
+        let simulator_address = self.simulator().await;
         let text = self.toml(&folder, upstream.address, simulator_address);
         let env = |name: &str| (name == "APP_SECRET").then(|| secret.clone());
         let config = config::parse(&text, "test.toml", &env)
@@ -156,19 +151,40 @@ impl Builder {
         }
     }
 
-    fn toml(&self, folder: &TempDir, upstream: SocketAddr, simulator: SocketAddr) -> String {
+    /// Starts a WeChat that knows the apps, on a port that the system chooses.
+    pub async fn simulator(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let address = listener.local_addr().expect("is bound");
+        let simulated = self.apps.iter().map(|name| SimulatedApp {
+            appid: TestGateway::appid(name),
+            secret: Secret::new(APP_SECRET),
+            open_platform: self.open_platform.then(|| "open-platform".to_owned()),
+        });
+        let world = Simulator::new(simulated.collect(), self.clock.clone());
+        tokio::spawn(world.serve(listener, std::future::pending()));
+        address
+    }
+
+    pub(crate) fn toml(
+        &self,
+        folder: &TempDir,
+        upstream: SocketAddr,
+        simulator: SocketAddr,
+    ) -> String {
         let folder = folder.path().display();
         let more = |section: &str| -> String {
             let lines = self.sections.iter().filter(|(name, _)| *name == section);
             lines.map(|(_, lines)| format!("{lines}\n")).collect()
         };
-        let api_base = if more("wechat").contains("api_base") {
-            String::new()
-        } else {
-            format!("api_base = \"http://{simulator}\"")
+        let unless_given = |section: &str, key: &str, value: String| {
+            let given = more(section).lines().any(|line| line.starts_with(key));
+            if given { String::new() } else { value }
         };
+        let listen = unless_given("server", "listen", "listen = [\"127.0.0.1:0\"]".to_owned());
+        let api_base = format!("api_base = \"http://{simulator}\"");
+        let api_base = unless_given("wechat", "api_base", api_base);
         let mut text = format!(
-            "[server]\nlisten = [\"127.0.0.1:0\"]\n{}\n\
+            "[server]\n{listen}\n{}\n\
              [wechat]\n{api_base}\n{}\n\
              [token]\nkeys_dir = '{folder}/keys'\n{}\n\
              [session]\npath = '{folder}/data'\n{}\n\

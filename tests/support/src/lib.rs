@@ -11,9 +11,9 @@ mod reply;
 mod upstream;
 
 pub use backends::Backend;
-pub use gateway::{Builder, Grant, TestGateway};
+pub use gateway::{APP_SECRET, Builder, Grant, TestGateway};
 pub use identity::{IDENTITY, SEPARATORS, folded, forged, spellings};
-pub use program::{Ended, Program, address_in};
+pub use program::{Ended, Program, Site, address_in};
 pub use raw::{raw, raw_request, status};
 pub use relay::Relay;
 pub use reply::Reply;

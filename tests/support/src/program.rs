@@ -1,19 +1,32 @@
 //! The program as a process of its own, and what it says.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::{APP_SECRET, Builder};
+
 /// How long the program may take to say something, or to end.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A folder in which a program runs, with a configuration file.
+pub struct Site {
+    /// The folder; it holds `keys` and `data` once a gateway has been started there.
+    pub folder: TempDir,
+    /// The configuration file.
+    pub config: PathBuf,
+}
 
 /// A running program, which is killed when dropped.
 pub struct Program {
@@ -42,6 +55,28 @@ struct Stream {
 struct Said {
     bytes: Mutex<Vec<u8>>,
     more: Notify,
+}
+
+impl Builder {
+    /// Writes the configuration down, for the program to run with.
+    pub fn site(&self, upstream: SocketAddr, simulator: SocketAddr) -> Site {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = folder.path().join("menshen.toml");
+        fs::write(&config, self.toml(&folder, upstream, simulator)).expect("a file");
+        Site { folder, config }
+    }
+}
+
+impl Site {
+    /// Describes the program with this configuration and with the secret of its apps.
+    pub fn command(&self, binary: &str, arguments: &[&str]) -> Command {
+        let mut command = Program::command(binary, arguments);
+        command.arg("--config").arg(&self.config);
+        command
+            .current_dir(&self.folder)
+            .env("APP_SECRET", APP_SECRET);
+        command
+    }
 }
 
 impl Program {
