@@ -41,9 +41,13 @@ impl<'a> NormalPath<'a> {
             return None;
         }
         let mut other = String::with_capacity(self.0.len());
-        for segment in self.0.split('/').filter(|s| !s.is_empty()) {
-            other.push('/');
-            other.push_str(segment.split(';').next().unwrap_or(""));
+        for segment in self.0.split('/') {
+            // Cut first: what is empty only then is merged as well, as Tomcat does with "/;x/admin".
+            let segment = segment.split(';').next().unwrap_or("");
+            if !segment.is_empty() {
+                other.push('/');
+                other.push_str(segment);
+            }
         }
         if other.is_empty() || self.0.ends_with('/') {
             other.push('/');
@@ -161,6 +165,8 @@ mod tests {
         let other = |raw: &str| NormalPath::parse(raw.as_bytes()).unwrap().other_reading();
         assert_eq!(other("/admin;x/a"), Some("/admin/a".into()));
         assert_eq!(other("//admin//"), Some("/admin/".into()));
+        assert_eq!(other("/;x/admin"), Some("/admin".into()));
+        assert_eq!(other("/;"), Some("/".into()));
         assert_eq!(other("/admin"), None);
     }
 
