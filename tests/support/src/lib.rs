@@ -9,6 +9,7 @@ mod raw;
 mod relay;
 mod reply;
 mod upstream;
+mod wire;
 
 pub use backends::Backend;
 pub use gateway::{APP_SECRET, Builder, Grant, TestGateway};
@@ -18,3 +19,4 @@ pub use raw::{raw, raw_request, status};
 pub use relay::Relay;
 pub use reply::Reply;
 pub use upstream::{Received, Upstream};
+pub use wire::{ByHand, Wire};
