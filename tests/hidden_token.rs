@@ -1,4 +1,5 @@
 //! The backend never sees a token of ours, on any route, unless the route says so; other credentials are its own.
+#![expect(clippy::indexing_slicing, reason = "a test may panic")]
 
 use menshen_test_support::{Grant, Reply, TestGateway};
 use serde_json::json;

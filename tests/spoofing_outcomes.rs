@@ -1,4 +1,5 @@
 //! A forged identity is removed whatever becomes of the request: public, anonymous, upgraded, refused or failed.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use futures::{SinkExt as _, StreamExt as _};
 use menshen_test_support::{Builder, Grant, Reply, TestGateway, forged, raw_request, status};
