@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use pingora::proxy::Session;
+use pingora::{Error, ErrorType};
 
 use crate::request::Denial;
 
@@ -52,12 +53,20 @@ pub(super) fn check_one_length(wire: &Session) -> Result<(), Denial> {
     Ok(())
 }
 
+/// pingora limits each read to what the whole body has, so either limit may be the first to notice.
+fn unread(error: &Error) -> Denial {
+    if *error.etype() == ErrorType::ReadTimedout {
+        return Denial::RequestTimeout;
+    }
+    Denial::BadRequest("The body could not be read.")
+}
+
 async fn collect(wire: &mut Session) -> Result<BytesMut, Denial> {
     let mut body = BytesMut::new();
     while let Some(part) = wire
         .read_request_body()
         .await
-        .map_err(|_| Denial::BadRequest("The body could not be read."))?
+        .map_err(|error| unread(&error))?
     {
         if body.len() + part.len() > MAX_BYTES {
             return Err(Denial::BodyTooLarge);
