@@ -15,8 +15,8 @@ use crate::session::SessionId;
 
 /// The lifetime of an assertion, in seconds.
 const LIVES_SECS: u64 = 120;
-/// How long one assertion is used again: the backend always gets one with a minute left.
-const REUSED: Duration = Duration::from_secs(60);
+/// What is left of an assertion that is used again, at least, in seconds.
+const FRESH_SECS: u64 = 60;
 const MAX_KEPT: u64 = 100_000;
 
 #[derive(Serialize)]
@@ -42,7 +42,8 @@ pub struct Assertions {
     issuer: String,
     /// Name and appid of each app, by index.
     apps: Vec<(String, String)>,
-    fresh: Cache<(SessionId, usize), HeaderValue>,
+    /// The latest assertion of each session for each upstream, with its `exp`.
+    fresh: Cache<(SessionId, usize), (u64, HeaderValue)>,
     clock: Clock,
 }
 
@@ -58,7 +59,7 @@ impl Assertions {
                 .collect(),
             fresh: Cache::builder()
                 .max_capacity(MAX_KEPT)
-                .time_to_live(REUSED)
+                .time_to_live(Duration::from_secs(LIVES_SECS))
                 .build(),
             clock,
         }
@@ -72,7 +73,11 @@ impl Assertions {
         audience: &str,
     ) -> Result<HeaderValue, IssueError> {
         let slot = (*who.session(), upstream);
-        if let Some(fresh) = self.fresh.get(&slot) {
+        let now = self.clock.unix_secs();
+        // By our clock, as the backend checks it: the cache's own stands still while a machine sleeps.
+        if let Some((exp, fresh)) = self.fresh.get(&slot)
+            && now.saturating_add(FRESH_SECS) <= exp
+        {
             return Ok(fresh);
         }
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -82,7 +87,7 @@ impl Assertions {
             .map_or(("", ""), |(name, appid)| (name, appid));
         let openid = text(who.openid());
         let unionid = who.unionid().map(text);
-        let now = self.clock.unix_secs();
+        let exp = now + LIVES_SECS;
         let claims = Claims {
             iss: &self.issuer,
             aud: audience,
@@ -94,7 +99,7 @@ impl Assertions {
             src: who.source().as_str(),
             iat: now,
             nbf: now,
-            exp: now + LIVES_SECS,
+            exp,
         };
         let key = self.keys.signing();
         let mut header = Header::new(key.algorithm);
@@ -106,7 +111,7 @@ impl Assertions {
             .map_err(|_| jsonwebtoken::errors::ErrorKind::InvalidToken)
             .map_err(jsonwebtoken::errors::Error::from)?;
         value.set_sensitive(true);
-        self.fresh.insert(slot, value.clone());
+        self.fresh.insert(slot, (exp, value.clone()));
         Ok(value)
     }
 }
