@@ -126,7 +126,13 @@ fn gate(
     clock: &Clock,
 ) -> Result<Gate, StartError> {
     let token = &config.token;
-    let verifier = Verifier::new(keys, &token.issuer, &config.apps, clock.clone());
+    let verifier = Verifier::new(
+        keys,
+        &token.issuer,
+        &config.apps,
+        token.ttl,
+        clock.clone(),
+    );
     let tokens = Arc::new(Tokens::new(
         verifier,
         config.cache.max_tokens,

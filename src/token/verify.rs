@@ -1,6 +1,7 @@
 //! Verifies tokens: the only place that decodes one.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use http::HeaderValue;
 use jsonwebtoken::{DecodingKey, Validation};
@@ -83,12 +84,13 @@ pub struct Verifier {
     keys: HashMap<String, (DecodingKey, Validation)>,
     /// Name and appid of each app, by index.
     apps: Vec<(String, String)>,
+    ttl_secs: u64,
     clock: Clock,
 }
 
 impl Verifier {
-    /// Makes a verifier for tokens that `issuer` signed with one of `keys` for one of `apps`.
-    pub fn new(keys: &KeyRing, issuer: &str, apps: &[App], clock: Clock) -> Self {
+    /// Makes a verifier for tokens that `issuer` signed with one of `keys` for one of `apps`, at most `ttl` ago.
+    pub fn new(keys: &KeyRing, issuer: &str, apps: &[App], ttl: Duration, clock: Clock) -> Self {
         let audience: Vec<&str> = apps.iter().map(|app| app.appid.as_str()).collect();
         let keys = keys
             .iter()
@@ -109,7 +111,12 @@ impl Verifier {
             .iter()
             .map(|app| (app.name.clone(), app.appid.clone()))
             .collect();
-        Self { keys, apps, clock }
+        Self {
+            keys,
+            apps,
+            ttl_secs: ttl.as_secs(),
+            clock,
+        }
     }
 
     /// Checks everything about a token that does not need a store.
@@ -156,7 +163,9 @@ impl Verifier {
         if claims.nbf > now.saturating_add(NOT_BEFORE_LEEWAY_SECS) {
             return Err(TokenError::Invalid("nbf"));
         }
-        if claims.exp <= now {
+        // A revocation is kept for the ttl of today, which a token from before it was lowered must not outlive.
+        let expires = claims.exp.min(claims.iat.saturating_add(self.ttl_secs));
+        if expires <= now {
             return Err(TokenError::Expired);
         }
         let app = self
@@ -174,7 +183,7 @@ impl Verifier {
             app,
             source: Source::from_name(&claims.src).ok_or(TokenError::Invalid("src"))?,
             session: claims.sid.parse().map_err(|_| TokenError::Invalid("sid"))?,
-            expires: claims.exp,
+            expires,
             openid: header(&claims.sub)?,
             unionid: claims.unionid.as_deref().map(header).transpose()?,
             session_text: header(&claims.sid)?,
