@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use futures::{SinkExt as _, StreamExt as _};
-use menshen_test_support::{Builder, Grant, Reply, TestGateway, forged, raw_request, status};
+use menshen_test_support::{
+    Builder, Grant, Received, Reply, TestGateway, Upstream, forged, raw_request, status,
+};
 use reqwest::RequestBuilder;
 use serde_json::json;
 use tokio_tungstenite::connect_async;
@@ -347,5 +349,38 @@ async fn an_upgrade_to_something_else_needs_the_token_all_the_same() {
             upgrade == "websocket" || received.all("upgrade").is_empty(),
             "{upgrade}"
         );
+    }
+}
+
+// What is sent again is edited again, from what the client sent.
+#[tokio::test]
+async fn a_request_that_is_sent_again_brings_the_same_user_both_times() {
+    let t = gateway().start().await;
+    let alice = t.log_in("alice").await;
+    let own = t.identity(&alice).await;
+    t.get_as("/orders", &alice.token).await;
+    // The backend closes the connection that was kept open, and then the new one.
+    let reply = Reply::of(forging(t.get("/close")).bearer_auth(&alice.token)).await;
+    assert_eq!(reply.status, 502);
+    let received = t.upstream.received();
+    let identities: Vec<_> = received.iter().map(Received::identity).collect();
+    assert_eq!(identities, [own.clone(), own.clone(), own]);
+}
+
+#[tokio::test]
+async fn a_server_that_is_asked_instead_of_a_dead_one_is_told_the_same_user() {
+    let living = Upstream::start().await;
+    let pair = format!("servers = [\"127.0.0.1:1\", \"{}\"]", living.address);
+    let t = TestGateway::builder()
+        .upstreams(&format!("[[upstream]]\nname = \"pair\"\n{pair}\n"))
+        .routes("[[route]]\npath = \"/\"\nupstream = \"pair\"\n")
+        .start()
+        .await;
+    let alice = t.log_in("alice").await;
+    let own = t.identity(&alice).await;
+    for _ in 0..2 {
+        let reply = Reply::of(forging(t.get("/orders")).bearer_auth(&alice.token)).await;
+        assert_eq!(reply.status, 200);
+        assert_eq!(living.last().identity(), own);
     }
 }
