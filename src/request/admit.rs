@@ -158,7 +158,7 @@ fn host_of(authority: &str) -> Result<&str, Denial> {
         let end = authority.find(']').ok_or(WRONG)?;
         authority.split_at_checked(end + 1).ok_or(WRONG)?
     } else {
-        match authority.find(':') {
+        match authority.bytes().position(|b| b == b':') {
             Some(at) => authority.split_at_checked(at).ok_or(WRONG)?,
             None => (authority, ""),
         }

@@ -1,7 +1,9 @@
 //! Who sent the request: the client's address, and what a trusted proxy in front says about it.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
@@ -21,8 +23,8 @@ pub struct Client {
     pub address: Option<IpAddr>,
     /// The same as a header value.
     pub address_text: Option<HeaderValue>,
-    /// The value of `X-Forwarded-For`.
-    pub forwarded_for: Option<HeaderValue>,
+    /// The hops, where there is more to say than the address.
+    chain: Option<HeaderValue>,
     /// `http` or `https`.
     pub proto: HeaderValue,
     /// The host that the client asked for, when a trusted proxy says so.
@@ -37,11 +39,10 @@ pub fn client(connection: &Connection, headers: &HeaderMap, trusted: &[IpNet]) -
     let peer = connection.peer.map(|address| address.to_canonical());
     let own_proto = if connection.tls { "https" } else { "http" };
     let Some(peer) = peer.filter(is_trusted) else {
-        let text = peer.and_then(text);
         return Client {
             address: peer,
-            forwarded_for: text.clone(),
-            address_text: text,
+            address_text: peer.and_then(text),
+            chain: None,
             proto: HeaderValue::from_static(own_proto),
             host: None,
             trusted: false,
@@ -74,15 +75,25 @@ pub fn client(connection: &Connection, headers: &HeaderMap, trusted: &[IpNet]) -
     Client {
         address: Some(address),
         address_text: text(address),
-        forwarded_for: HeaderValue::try_from(forwarded_for).ok(),
+        chain: HeaderValue::try_from(forwarded_for).ok(),
         proto: HeaderValue::from_static(proto),
         host: host.and_then(|host| HeaderValue::from_str(host).ok()),
         trusted: true,
     }
 }
 
+impl Client {
+    /// Returns the value of `X-Forwarded-For`.
+    pub fn forwarded_for(&self) -> Option<&HeaderValue> {
+        self.chain.as_ref().or(self.address_text.as_ref())
+    }
+}
+
 fn text(address: IpAddr) -> Option<HeaderValue> {
-    HeaderValue::try_from(address.to_string()).ok()
+    // As long as an IPv6 address can get.
+    let mut text = BytesMut::with_capacity(45);
+    write!(text, "{address}").ok()?;
+    HeaderValue::from_maybe_shared(text.freeze()).ok()
 }
 
 /// Returns the addresses of all `X-Forwarded-For` lines in order; `None` is one that cannot be read.
@@ -134,7 +145,7 @@ mod tests {
             ],
         );
         assert_eq!(client.address, Some("192.0.2.1".parse().unwrap()));
-        assert_eq!(client.forwarded_for.unwrap(), "192.0.2.1");
+        assert_eq!(client.forwarded_for().unwrap(), "192.0.2.1");
         assert_eq!((client.proto.as_bytes(), client.host), (&b"http"[..], None));
     }
 
@@ -152,7 +163,7 @@ mod tests {
         );
         assert_eq!(client.address, Some("203.0.113.9".parse().unwrap()));
         assert_eq!(
-            client.forwarded_for.unwrap(),
+            client.forwarded_for().unwrap(),
             "203.0.113.9, 10.0.0.1, 10.0.0.2"
         );
         assert_eq!(client.proto, "https");
@@ -167,7 +178,7 @@ mod tests {
             &[("x-forwarded-for", "6.6.6.6, unknown, 10.0.0.1")],
         );
         assert_eq!(client.address, Some("10.0.0.1".parse().unwrap()));
-        assert_eq!(client.forwarded_for.unwrap(), "10.0.0.1, 10.0.0.2");
+        assert_eq!(client.forwarded_for().unwrap(), "10.0.0.1, 10.0.0.2");
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Identities {
         set.extend(self.env.iter().map(|env| (&names.env, env)));
         let address = client.address_text.iter();
         set.extend(address.map(|address| (&names.client_address, address)));
-        let chain = client.forwarded_for.iter();
+        let chain = client.forwarded_for().into_iter();
         set.extend(chain.map(|chain| (&always.forwarded_for, chain)));
         set.push((&always.forwarded_proto, &client.proto));
         let host = client.host.iter();

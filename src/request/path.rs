@@ -6,7 +6,11 @@ use super::Denial;
 
 /// A path in normal form: no dot segments, no encoded separators, escapes only where they are needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NormalPath<'a>(Cow<'a, str>);
+pub struct NormalPath<'a> {
+    text: Cow<'a, str>,
+    /// Whether a backend might read it differently.
+    two_readings: bool,
+}
 
 impl<'a> NormalPath<'a> {
     /// Normalises a path, or refuses it when two parties could read it in two ways.
@@ -15,33 +19,35 @@ impl<'a> NormalPath<'a> {
         if !raw.starts_with('/') {
             return Err(Denial::PathAmbiguous);
         }
-        let path = if raw.bytes().all(is_plain) {
+        let text = if raw.bytes().all(is_plain) {
             Cow::Borrowed(raw)
         } else {
             Cow::Owned(normalise(raw)?)
         };
+        let look = Look::at(&text);
         // What Tomcat and others cut off at a semicolon must not hide a dot segment either.
-        if path
-            .split('/')
-            .any(|s| matches!(s.split(';').next(), Some("." | "..")))
-        {
+        let is_dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+        if look.dot_begins_segment && text.split('/').any(is_dots) {
             return Err(Denial::PathAmbiguous);
         }
-        Ok(Self(path))
+        Ok(Self {
+            text,
+            two_readings: look.two_readings,
+        })
     }
 
     /// Returns the path.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Returns how a backend that merges slashes and cuts path parameters would read it, if differently.
     pub fn other_reading(&self) -> Option<String> {
-        if !self.0.contains(';') && !self.0.contains("//") {
+        if !self.two_readings {
             return None;
         }
-        let mut other = String::with_capacity(self.0.len());
-        for segment in self.0.split('/') {
+        let mut other = String::with_capacity(self.text.len());
+        for segment in self.text.split('/') {
             // Cut first: what is empty only then is merged as well, as Tomcat does with "/;x/admin".
             let segment = segment.split(';').next().unwrap_or("");
             if !segment.is_empty() {
@@ -49,10 +55,34 @@ impl<'a> NormalPath<'a> {
                 other.push_str(segment);
             }
         }
-        if other.is_empty() || self.0.ends_with('/') {
+        if other.is_empty() || self.text.ends_with('/') {
             other.push('/');
         }
         Some(other)
+    }
+}
+
+/// What one look at a path tells, which for most paths is that there is nothing more to see.
+#[derive(Default)]
+struct Look {
+    dot_begins_segment: bool,
+    two_readings: bool,
+}
+
+impl Look {
+    fn at(path: &str) -> Self {
+        let mut look = Self::default();
+        let mut before = 0;
+        for byte in path.bytes() {
+            match byte {
+                b';' => look.two_readings = true,
+                b'/' => look.two_readings |= before == b'/',
+                b'.' => look.dot_begins_segment |= before == b'/',
+                _ => {}
+            }
+            before = byte;
+        }
+        look
     }
 }
 

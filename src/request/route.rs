@@ -125,7 +125,7 @@ impl Prefixes {
             if let Some(entries) = self.routes.get(candidate) {
                 return Some(entries);
             }
-            match candidate.rfind('/') {
+            match candidate.bytes().rposition(|b| b == b'/') {
                 Some(0) | None => return self.routes.get("/").map(Vec::as_slice),
                 Some(at) => candidate = candidate.get(..at).unwrap_or("/"),
             }
@@ -152,9 +152,11 @@ fn segments(prefix: &str) -> usize {
 
 /// Cuts a path after so many segments, so that a long path costs no more than a short one.
 fn first_segments(path: &str, count: usize) -> &str {
-    path.match_indices('/')
+    let slashes = path.bytes().enumerate().filter(|(_, b)| *b == b'/');
+    slashes
+        .map(|(at, _)| at)
         .nth(count)
-        .and_then(|(at, _)| path.get(..at))
+        .and_then(|at| path.get(..at))
         .unwrap_or(path)
 }
 
