@@ -1,5 +1,6 @@
 //! `menshen dev`: everything in one process, to try it.
 
+use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use http::Uri;
@@ -45,9 +46,10 @@ pub(super) fn run(upstream: Option<&str>, listen: SocketAddr) -> Outcome {
             Ok(app) => app,
             Err(error) => return complain(&error),
         };
+        let stop = signals::stop();
         let proxy = app.addresses().first().copied().unwrap_or(listen);
         println!("{}", what_to_try(proxy, parts.simulator.1));
-        serve(app, parts, secret).await;
+        serve(app, parts, secret, stop).await;
         Outcome::Done
     })
 }
@@ -121,7 +123,7 @@ upstream = "backend"
     }
 }
 
-async fn serve(app: App, parts: Parts, secret: String) {
+async fn serve(app: App, parts: Parts, secret: String, stop: impl Future<Output = ()>) {
     let (stopping, stopped) = watch::channel(false);
     let wait = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|&stop| stop).await;
@@ -136,7 +138,7 @@ async fn serve(app: App, parts: Parts, secret: String) {
     let backend = parts
         .backend
         .map(|listener| tokio::spawn(demo::serve(listener, wait(stopped))));
-    app.serve(signals::stop()).await;
+    app.serve(stop).await;
     let _ = stopping.send(true);
     let _ = simulator.await;
     if let Some(backend) = backend {

@@ -24,10 +24,11 @@ pub(super) fn run(file: &Path) -> Outcome {
     runtime.block_on(async {
         match App::build(config, &Clock::system()) {
             Ok(app) => {
+                let stop = signals::stop();
                 for address in app.addresses() {
                     tracing::info!(%address, "listening");
                 }
-                app.serve(signals::stop()).await;
+                app.serve(stop).await;
                 Outcome::Done
             }
             Err(error) => complain(&error),

@@ -1,25 +1,47 @@
 //! Waits for the signals that stop the program.
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::future::Future;
+use std::io;
 
-/// Resolves at SIGTERM or SIGINT; the same signal again ends the process at once.
-pub(super) async fn stop() {
-    wait().await;
-    tokio::spawn(async {
-        wait().await;
-        std::process::exit(1);
-    });
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Listens for SIGTERM and SIGINT from now on; resolves at the first, and a second ends the process at once.
+pub(super) fn stop() -> impl Future<Output = ()> + Send + 'static {
+    // Here and not when it is awaited: whoever was told that the program runs may stop it.
+    let signals = Signals::listen();
+    async move {
+        let mut signals = match signals {
+            Ok(signals) => signals,
+            Err(error) => {
+                tracing::error!(%error, "signals cannot be received; only SIGKILL will stop this process");
+                return std::future::pending().await;
+            }
+        };
+        signals.next().await;
+        tokio::spawn(async move {
+            signals.next().await;
+            std::process::exit(1);
+        });
+    }
 }
 
-async fn wait() {
-    let terminate = signal(SignalKind::terminate());
-    let interrupt = signal(SignalKind::interrupt());
-    let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) else {
-        tracing::error!("signals cannot be received; only SIGKILL will stop this process");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
