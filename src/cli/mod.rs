@@ -14,7 +14,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Problems, load};
-use crate::simulator::SimulatedApp;
 
 const DEFAULT_FILE: &str = "conf/menshen.toml";
 
@@ -57,7 +56,7 @@ enum Command {
         listen: SocketAddr,
         /// An app that it knows; may be given more than once.
         #[arg(long = "app", value_name = "APPID:SECRET")]
-        apps: Vec<SimulatedApp>,
+        apps: Vec<String>,
     },
     /// Make, list and retire signing keys.
     Keys {
@@ -90,7 +89,7 @@ pub fn run() -> ExitCode {
         Command::Serve { file } => serve::run(&file.config),
         Command::Check { file, probe } => check::run(&file.config, probe),
         Command::Dev { upstream, listen } => dev::run(upstream.as_deref(), listen),
-        Command::Simulate { listen, apps } => simulate::run(listen, apps),
+        Command::Simulate { listen, apps } => simulate::run(listen, &apps),
         Command::Keys { file, action } => keys::run(&file.config, &action),
     };
     match outcome {

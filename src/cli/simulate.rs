@@ -8,7 +8,16 @@ use crate::server::Listening;
 use crate::simulator::{SimulatedApp, Simulator};
 
 /// Runs the simulator until a signal stops it.
-pub(super) fn run(listen: SocketAddr, apps: Vec<SimulatedApp>) -> Outcome {
+pub(super) fn run(listen: SocketAddr, apps: &[String]) -> Outcome {
+    // Read here and not by clap, which would repeat the secret in its complaint.
+    let apps = match apps
+        .iter()
+        .map(|app| app.parse())
+        .collect::<Result<Vec<SimulatedApp>, _>>()
+    {
+        Ok(apps) => apps,
+        Err(error) => return complain(&format_args!("--app: {error}")),
+    };
     if apps.is_empty() {
         return complain(&"at least one --app APPID:SECRET is needed");
     }
@@ -24,12 +33,13 @@ pub(super) fn run(listen: SocketAddr, apps: Vec<SimulatedApp>) -> Outcome {
             Ok(listener) => listener,
             Err(error) => return complain(&error),
         };
+        let stop = signals::stop();
         match listener.local_addr() {
             Ok(address) => println!("the WeChat simulator listens on http://{address}"),
             Err(error) => tracing::warn!(%error, "the address is not known"),
         }
         let simulator = Simulator::new(apps, Clock::system());
-        match simulator.serve(listener, signals::stop()).await {
+        match simulator.serve(listener, stop).await {
             Ok(()) => Outcome::Done,
             Err(error) => {
                 eprintln!("{error}");
