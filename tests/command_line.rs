@@ -1,0 +1,333 @@
+//! The program's commands: what they print, what they leave behind and how they exit.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test may panic"
+)]
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use menshen_test_support::{APP_SECRET, Builder, Ended, Program, Site, TestGateway};
+use tokio::process::Command;
+
+const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
+
+/// An address that nobody is asked at in these tests.
+const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+
+fn site() -> Site {
+    site_with(TestGateway::builder())
+}
+
+fn site_with(builder: Builder) -> Site {
+    builder.site(NOBODY, NOBODY)
+}
+
+async fn run(site: &Site, arguments: &[&str]) -> Ended {
+    Program::run(site.command(MENSHEN, arguments)).await
+}
+
+async fn run_alone(arguments: &[&str]) -> Ended {
+    Program::run(Program::command(MENSHEN, arguments)).await
+}
+
+/// Describes `menshen check` of a file that comes with Menshen.
+fn check_shipped(name: &str) -> Command {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("conf")
+        .join(name);
+    Program::command(
+        MENSHEN,
+        &["check".as_ref(), "-c".as_ref(), file.as_os_str()],
+    )
+}
+
+/// Checks a configuration of this text.
+async fn check(text: &str) -> Ended {
+    let site = site();
+    fs::write(&site.config, text).unwrap();
+    run(&site, &["check"]).await
+}
+
+#[tokio::test]
+async fn a_command_that_does_not_exist_is_bad_usage() {
+    for arguments in [
+        &["frobnicate"][..],
+        &[],
+        &["serve", "--frobnicate"],
+        &["keys"],
+        &["keys", "retire"],
+        &["dev", "--listen", "nowhere"],
+        &["dev", "--upstream", "nowhere"],
+        &["dev", "--upstream", "https://127.0.0.1:3000"],
+        &["simulate"],
+        &["simulate", "--app", "no-colon"],
+    ] {
+        let ended = run_alone(arguments).await;
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.said());
+        assert_eq!(ended.stdout, "", "{arguments:?}");
+        assert_ne!(ended.stderr, "", "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn help_and_version_are_no_failures() {
+    for arguments in ["--help", "--version"] {
+        let ended = run_alone(&[arguments]).await;
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+        assert!(ended.stdout.contains("menshen"), "{}", ended.stdout);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_on_the_command_line_is_not_repeated() {
+    for app in [":app5ecret", "app5ecret", "app5ecret:"] {
+        let ended = run_alone(&["simulate", "--app", app]).await;
+        assert_eq!(ended.code, Some(2));
+        assert!(!ended.said().contains("app5ecret"), "{}", ended.said());
+    }
+}
+
+#[tokio::test]
+async fn check_passes_the_files_that_come_with_menshen() {
+    for name in ["minimal.toml", "menshen.toml"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = check_shipped(name);
+        command
+            .env("SHOP_APP_SECRET", APP_SECRET)
+            .current_dir(&folder);
+        let ended = Program::run(command).await;
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{name}");
+        assert!(ended.stdout.ends_with(": no problems\n"), "{name}");
+        let left = fs::read_dir(&folder).unwrap().count();
+        assert_eq!(left, 0, "a check should leave nothing behind");
+    }
+}
+
+#[tokio::test]
+async fn check_says_which_variable_is_not_set() {
+    let ended = Program::run(check_shipped("minimal.toml")).await;
+    assert_eq!(ended.code, Some(2));
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    assert!(lines[0].ends_with("minimal.toml: 1 problem"), "{lines:?}");
+    assert!(
+        lines[1].starts_with("  app[1].secret_env (line 8): "),
+        "{lines:?}"
+    );
+}
+
+#[tokio::test]
+async fn check_prints_every_problem_with_its_key_and_line() {
+    let five_mistakes = r#"[server]
+listen = ["nowhere"]
+lisen = ["127.0.0.1:0"]
+
+[[app]]
+name = "shop"
+kind = "mini_program"
+appid = "wx0123456789abcdef"
+secret_env = "NOT_SET"
+
+[token]
+ttl = 7200
+
+[[upstream]]
+name = "api"
+servers = ["127.0.0.1:3000"]
+
+[[route]]
+path = "/"
+upstream = "ape"
+"#;
+    let ended = check(five_mistakes).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    assert!(lines[0].ends_with("menshen.toml: 5 problems"), "{lines:?}");
+    let places: Vec<&str> = lines[1..]
+        .iter()
+        .map(|line| line.split_once("): ").unwrap().0)
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "  server.listen (line 2",
+            "  server.lisen (line 3",
+            "  app[1].secret_env (line 9",
+            "  token.ttl (line 12",
+            "  route[1].upstream (line 20",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn no_mistake_shows_the_secret_it_was_made_with() {
+    let app = "[[app]]\nname = \"shop\"\nkind = \"mini_program\"\nappid = \"wx1\"\n";
+    for line in [
+        "secret = \"app5ecret\"",
+        "secret_env = \"app5ecret\"",
+        "secret_file = \"app5ecret\"",
+        "secret_file = [\"app5ecret\"]",
+        "secret_env = \"APP_SECRET\"\nprevious_secret_env = \"app5ecret\"",
+        "secret = \"app5ecret",
+        "secret = app5ecret",
+        "secret_env = 'app5ecret\n'",
+        "secret_env = \"app5ecret\" x",
+        "secret_env = \"\\app5ecret\"",
+        "secret_env = \"app5ecret\"\nsecret_env = \"app5ecret\"",
+        "secret_env = { app5ecret = 1, }",
+        "[session]\nseal_key_env = \"APP_SECRET\"",
+        "[session]\nseal_key_env = \"app5ecret\"",
+        "[session]\nseal_key = \"app5ecret\"",
+    ] {
+        let ended = check(&format!("{app}{line}\n")).await;
+        assert_eq!(ended.code, Some(2), "{line}");
+        assert!(!ended.said().contains("app5ecret"), "{}", ended.said());
+    }
+}
+
+#[tokio::test]
+async fn a_secret_of_two_lines_in_a_file_is_not_shown() {
+    let site = site();
+    fs::write(site.folder.path().join("secret"), "app5ecret\napp5ecret\n").unwrap();
+    let text = fs::read_to_string(&site.config).unwrap();
+    let text = text.replace("secret_env = \"APP_SECRET\"", "secret_file = \"secret\"");
+    fs::write(&site.config, text).unwrap();
+    let ended = run(&site, &["check"]).await;
+    assert_eq!(ended.code, Some(2));
+    assert!(
+        ended.stderr.contains("app[1].secret_file"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.said().contains("app5ecret"), "{}", ended.said());
+}
+
+#[tokio::test]
+async fn check_opens_the_signing_keys() {
+    let site = site();
+    run(&site, &["keys", "new"]).await;
+    assert_eq!(run(&site, &["check"]).await.code, Some(0));
+    let key = fs::read_dir(site.folder.path().join("keys"))
+        .unwrap()
+        .next();
+    let key = key.unwrap().unwrap().path();
+    fs::write(&key, "rubbish").unwrap();
+    let ended = run(&site, &["check"]).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
+    assert!(
+        ended.stderr.contains(key.to_str().unwrap()),
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.stderr.contains("rubbish"));
+}
+
+#[tokio::test]
+async fn the_probe_says_that_appid_and_secret_are_right() {
+    let builder = TestGateway::builder();
+    let site = builder.site(NOBODY, builder.simulator().await);
+    let ended = run(&site, &["check", "--probe"]).await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    let right = "app shop: appid and secret are right\n";
+    assert!(ended.stdout.ends_with(right), "{}", ended.stdout);
+}
+
+#[tokio::test]
+async fn the_probe_finds_a_wrong_secret() {
+    let builder = TestGateway::builder();
+    let site = builder.site(NOBODY, builder.simulator().await);
+    let mut command = site.command(MENSHEN, &["check", "--probe"]);
+    command.env("APP_SECRET", "wr0ngsecret");
+    let ended = Program::run(command).await;
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("app shop: "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("40125"), "{}", ended.stderr);
+    assert!(!ended.said().contains("wr0ngsecret"), "{}", ended.said());
+}
+
+#[tokio::test]
+async fn the_probe_finds_an_unknown_appid_among_others() {
+    let simulator = TestGateway::builder().simulator().await;
+    let site = TestGateway::builder()
+        .apps(&["stranger", "shop"])
+        .site(NOBODY, simulator);
+    let ended = run(&site, &["check", "--probe"]).await;
+    assert_eq!(ended.code, Some(2));
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    assert!(ended.stderr.contains("app stranger: "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("40013"), "{}", ended.stderr);
+    assert!(
+        ended
+            .stdout
+            .contains("app shop: appid and secret are right")
+    );
+}
+
+#[tokio::test]
+async fn the_probe_cannot_tell_when_wechat_is_out_of_reach() {
+    let ended = run(&site(), &["check", "--probe"]).await;
+    assert_eq!(ended.code, Some(2));
+    assert_eq!(
+        ended.stderr,
+        "app shop: cannot tell: WeChat could not be reached\n"
+    );
+    assert!(!ended.said().contains("app5ecret"), "{}", ended.said());
+}
+
+#[tokio::test]
+async fn keys_are_made_listed_and_retired() {
+    let site = site();
+    let first = run(&site, &["keys", "new"]).await;
+    assert_eq!((first.code, first.stderr.as_str()), (Some(0), ""));
+    let second = run(&site, &["keys", "new"]).await;
+    let (first, second) = (first.stdout.trim(), second.stdout.trim());
+
+    let listed = run(&site, &["keys", "list"]).await;
+    assert_eq!(listed.stdout, format!("{first} ES256\n{second} ES256\n"));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let keys = site.folder.path().join("keys");
+    assert_eq!(mode(&keys), 0o700);
+    assert_eq!(mode(&keys.join(format!("{first}.ES256.pem"))), 0o600);
+
+    let retired = run(&site, &["keys", "retire", first]).await;
+    assert_eq!((retired.code, retired.said().as_str()), (Some(0), ""));
+    let listed = run(&site, &["keys", "list"]).await;
+    assert_eq!(listed.stdout, format!("{second} ES256\n"));
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_retired_is_named() {
+    let site = site();
+    let only = run(&site, &["keys", "new"]).await.stdout;
+    for kid in [only.trim(), "1234-unknown", "../menshen"] {
+        let ended = run(&site, &["keys", "retire", kid]).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
+        assert!(ended.stderr.contains(kid), "{}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    }
+    assert_eq!(
+        run(&site, &["keys", "list"]).await.stdout.trim(),
+        format!("{} ES256", only.trim())
+    );
+}
+
+#[tokio::test]
+async fn a_new_key_is_of_the_configured_algorithm() {
+    for (algorithm, extension) in [("EdDSA", "pem"), ("RS256", "pem"), ("HS256", "secret")] {
+        let line = format!("algorithm = \"{algorithm}\"");
+        let site = site_with(TestGateway::builder().section("token", &line));
+        let kid = run(&site, &["keys", "new"]).await.stdout;
+        let file = format!("{}.{algorithm}.{extension}", kid.trim());
+        assert!(site.folder.path().join("keys").join(file).is_file());
+    }
+}
+
+#[tokio::test]
+async fn what_fails_while_it_runs_is_no_bad_usage() {
+    let ended = run(&site(), &["keys", "list"]).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+}
