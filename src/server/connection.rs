@@ -26,9 +26,33 @@ pub(super) struct Connections {
     pub(super) shutdown: ShutdownWatch,
 }
 
+/// What a client speaks.
+enum Speaks {
+    Http1,
+    Http2,
+}
+
 impl Connections {
     /// Serves a connection until one side ends it.
-    pub(super) async fn serve(&self, mut tcp: L4Stream) {
+    pub(super) async fn serve(&self, tcp: L4Stream) {
+        let mut shutdown = self.shutdown.clone();
+        let greeted = tokio::select! {
+            biased;
+            greeted = self.greet(tcp) => greeted,
+            // Nothing has been asked for, so there is nothing to finish.
+            _ = shutdown.wait_for(|&stop| stop) => None,
+        };
+        match greeted {
+            Some((stream, Speaks::Http2)) => {
+                self.app.process_new(stream, &self.shutdown).await;
+            }
+            Some((stream, Speaks::Http1)) => self.serve_http1(stream).await,
+            None => {}
+        }
+    }
+
+    /// Does what comes before the first request: TLS, and finding out what the client speaks.
+    async fn greet(&self, mut tcp: L4Stream) -> Option<(Stream, Speaks)> {
         let _ = tcp.set_nodelay();
         let id = tcp.id();
         let mut stream: Stream = match &self.acceptor {
@@ -39,17 +63,17 @@ impl Connections {
                     Ok(Ok(stream)) => Box::new(stream),
                     Ok(Err(error)) => {
                         tracing::debug!(id, %error, "TLS handshake failed");
-                        return;
+                        return None;
                     }
-                    Err(_) => return,
+                    Err(_) => return None,
                 }
             }
         };
         let encrypted_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         if encrypted_h2 || (self.acceptor.is_none() && self.speaks_h2(&mut stream).await) {
-            self.app.process_new(stream, &self.shutdown).await;
+            Some((stream, Speaks::Http2))
         } else {
-            self.serve_http1(stream).await;
+            Some((stream, Speaks::Http1))
         }
     }
 
