@@ -1,9 +1,5 @@
 //! The program's commands: what they print, what they leave behind and how they exit.
-#![expect(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a test may panic"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::net::SocketAddr;
