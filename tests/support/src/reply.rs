@@ -49,6 +49,28 @@ impl Reply {
         (self.status, self.error())
     }
 
+    /// Checks a refusal: its status, its code and everything about its shape. Returns its body.
+    #[track_caller]
+    pub fn refused(&self, status: u16, error: &str) -> Value {
+        assert_eq!(self.refusal(), (status, error.to_owned()));
+        let json = self.json();
+        let names: Vec<_> = json.as_object().expect("an object").keys().collect();
+        let with_errcode = ["errcode", "error", "message", "request_id"];
+        assert_eq!(
+            names,
+            &with_errcode[usize::from(json.get("errcode").is_none())..]
+        );
+        assert!(json["message"].as_str().expect("a text").ends_with('.'));
+        assert_eq!(json["request_id"], self.header("x-request-id"));
+        assert!(self.header("x-request-id").len() >= 16);
+        assert_eq!(self.header("content-type"), "application/json");
+        assert_eq!(self.header("cache-control"), "no-store");
+        assert_eq!(self.header("www-authenticate").is_empty(), status != 401);
+        assert_eq!(self.header("retry-after").is_empty(), status != 503);
+        assert_eq!(self.headers.contains_key("allow"), status == 405);
+        json
+    }
+
     /// Returns a header's value, or "".
     pub fn header(&self, name: &str) -> &str {
         self.headers

@@ -1,0 +1,328 @@
+//! Sessions: refresh and its grace, logout, expiry, and what a restart keeps.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use menshen_test_support::{Grant, Reply, TestGateway};
+use serde_json::json;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+async fn refresh(t: &TestGateway, refresh_token: &str) -> Reply {
+    t.post("/_auth/refresh", json!({"refresh_token": refresh_token}))
+        .await
+}
+
+async fn refreshed(t: &TestGateway, refresh_token: &str) -> Grant {
+    let reply = refresh(t, refresh_token).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    Grant::of(reply.json())
+}
+
+async fn log_out(t: &TestGateway, token: &str, everywhere: bool) -> Reply {
+    let mut request = t.request("POST", "/_auth/logout").bearer_auth(token);
+    if everywhere {
+        request = request.json(&json!({"everywhere": true}));
+    }
+    Reply::of(request).await
+}
+
+async fn lives(t: &TestGateway, grant: &Grant) {
+    assert_eq!(t.get_as("/orders", &grant.token).await.status, 200);
+    assert_eq!(refresh(t, &grant.refresh_token).await.status, 200);
+}
+
+async fn ended(t: &TestGateway, grant: &Grant) {
+    let over = (401, "session_ended".to_owned());
+    assert_eq!(t.get_as("/orders", &grant.token).await.refusal(), over);
+    assert_eq!(t.get_as("/optional", &grant.token).await.refusal(), over);
+    assert_eq!(refresh(t, &grant.refresh_token).await.refusal(), over);
+    let shown = t.get_as("/_auth/session", &grant.token).await;
+    assert_eq!(shown.json(), json!({"logged_in": false}));
+}
+
+#[tokio::test]
+async fn a_refresh_brings_a_new_pair_for_the_same_session() {
+    let t = TestGateway::start().await;
+    let first = t.log_in("alice").await;
+    let second = refreshed(&t, &first.refresh_token).await;
+    assert_ne!(first.refresh_token, second.refresh_token);
+    assert_eq!(second.json["token_type"], "Bearer");
+    let mut sessions = Vec::new();
+    for grant in [&first, &second] {
+        let shown = t.get_as("/_auth/session", &grant.token).await.json();
+        sessions.push(shown["session"].clone());
+    }
+    assert_eq!(sessions[0], sessions[1]);
+    lives(&t, &second).await;
+}
+
+#[tokio::test]
+async fn a_refresh_prolongs_the_session() {
+    let t = TestGateway::builder()
+        .section("session", "ttl = \"3h\"")
+        .start()
+        .await;
+    let mut grant = t.log_in("alice").await;
+    for _ in 0..4 {
+        t.clock.advance(2 * HOUR);
+        grant = refreshed(&t, &grant.refresh_token).await;
+        assert_eq!(grant.json["refresh_expires_in"], 3 * 60 * 60);
+    }
+    lives(&t, &grant).await;
+}
+
+#[tokio::test]
+async fn within_the_grace_an_old_refresh_token_gives_the_same_successor() {
+    let t = TestGateway::start().await;
+    let first = t.log_in("alice").await;
+    let second = refreshed(&t, &first.refresh_token).await;
+    t.clock.advance(Duration::from_secs(25));
+    let again = refreshed(&t, &first.refresh_token).await;
+    assert_eq!(again.refresh_token, second.refresh_token);
+    lives(&t, &again).await;
+}
+
+#[tokio::test]
+async fn after_the_grace_an_old_refresh_token_ends_the_session() {
+    let t = TestGateway::start().await;
+    let other = t.log_in("alice").await;
+    let first = t.log_in("alice").await;
+    let second = refreshed(&t, &first.refresh_token).await;
+    // Seen before, so that only the revocation can stop it.
+    assert_eq!(t.get_as("/orders", &second.token).await.status, 200);
+    t.clock.advance(Duration::from_secs(32));
+    let reply = refresh(&t, &first.refresh_token).await;
+    assert_eq!(reply.refusal(), (401, "refresh_reused".to_owned()));
+    ended(&t, &second).await;
+    ended(&t, &first).await;
+    lives(&t, &other).await;
+}
+
+#[tokio::test]
+async fn without_a_grace_a_refresh_token_is_good_once() {
+    let t = TestGateway::builder()
+        .section("session", "refresh_grace = \"0s\"")
+        .start()
+        .await;
+    let first = t.log_in("alice").await;
+    refreshed(&t, &first.refresh_token).await;
+    t.clock.advance(Duration::from_secs(1));
+    let reply = refresh(&t, &first.refresh_token).await;
+    assert_eq!(reply.refusal(), (401, "refresh_reused".to_owned()));
+}
+
+#[tokio::test]
+async fn forty_refreshes_at_once_all_succeed_with_one_successor() {
+    let t = TestGateway::start().await;
+    let first = t.log_in("alice").await;
+    let at_once = (0..40).map(|_| refreshed(&t, &first.refresh_token));
+    let grants = join_all(at_once).await;
+    for grant in &grants {
+        assert_eq!(grant.refresh_token, grants[0].refresh_token);
+        assert_eq!(t.get_as("/orders", &grant.token).await.status, 200);
+    }
+    lives(&t, &grants[0]).await;
+}
+
+#[tokio::test]
+async fn what_is_no_refresh_token_is_refused_and_harms_nobody() {
+    let (t, other) = (TestGateway::start().await, TestGateway::start().await);
+    let grant = t.log_in("alice").await;
+    let sound = &grant.refresh_token;
+    let foreign = other.log_in("alice").await.refresh_token;
+    let mut forgeries = vec![
+        String::new(),
+        "x".to_owned(),
+        grant.token.clone(),
+        foreign,
+        format!("{sound}A"),
+        format!("{sound}="),
+        format!(" {sound}"),
+        format!("{sound}\n"),
+        format!("{sound}\u{0}"),
+        sound.to_uppercase(),
+        "A".repeat(sound.len()),
+        "é".repeat(sound.len()),
+        "A".repeat(10_000),
+    ];
+    forgeries.extend((1..sound.len()).map(|end| sound.chars().take(end).collect()));
+    forgeries.extend((0..sound.len()).map(|at| {
+        let mut bytes = sound.clone().into_bytes();
+        bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+        String::from_utf8(bytes).unwrap()
+    }));
+    for forged in forgeries {
+        let reply = refresh(&t, &forged).await;
+        assert_eq!(
+            reply.refusal(),
+            (401, "refresh_invalid".to_owned()),
+            "{forged:?}"
+        );
+    }
+    lives(&t, &grant).await;
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_no_token() {
+    let t = TestGateway::start().await;
+    let grant = t.log_in("alice").await;
+    let reply = t.get_as("/orders", &grant.refresh_token).await;
+    assert_eq!(reply.refusal(), (401, "token_invalid".to_owned()));
+}
+
+#[tokio::test]
+async fn a_logout_counts_from_the_next_request() {
+    let t = TestGateway::start().await;
+    let grant = t.log_in("alice").await;
+    assert_eq!(t.get_as("/orders", &grant.token).await.status, 200);
+    let reply = log_out(&t, &grant.token, false).await;
+    assert_eq!((reply.status, reply.text()), (204, String::new()));
+    ended(&t, &grant).await;
+    assert_eq!(t.upstream.requests(), 1);
+    let again = log_out(&t, &grant.token, false).await;
+    assert_eq!(again.refusal(), (401, "session_ended".to_owned()));
+}
+
+#[tokio::test]
+async fn a_logout_ends_every_token_of_its_session() {
+    let t = TestGateway::start().await;
+    let first = t.log_in("alice").await;
+    let second = refreshed(&t, &first.refresh_token).await;
+    assert_eq!(log_out(&t, &first.token, false).await.status, 204);
+    ended(&t, &first).await;
+    ended(&t, &second).await;
+}
+
+#[tokio::test]
+async fn a_logout_leaves_the_users_other_sessions_alone() {
+    let t = TestGateway::start().await;
+    let (phone, desktop) = (t.log_in("alice").await, t.log_in("alice").await);
+    assert_eq!(log_out(&t, &phone.token, false).await.status, 204);
+    lives(&t, &desktop).await;
+}
+
+#[tokio::test]
+async fn a_logout_everywhere_ends_the_users_sessions_in_this_app() {
+    let t = TestGateway::builder().apps(&["shop", "cafe"]).start().await;
+    let phone = t.log_in("alice").await;
+    let desktop = t.log_in("alice").await;
+    let cafe = t.log_in_to("cafe", "alice").await;
+    let bob = t.log_in("bob").await;
+    assert_eq!(log_out(&t, &phone.token, true).await.status, 204);
+    ended(&t, &phone).await;
+    ended(&t, &desktop).await;
+    lives(&t, &cafe).await;
+    lives(&t, &bob).await;
+}
+
+#[tokio::test]
+async fn a_login_after_a_logout_everywhere_lives() {
+    let t = TestGateway::start().await;
+    let grant = t.log_in("alice").await;
+    assert_eq!(log_out(&t, &grant.token, true).await.status, 204);
+    lives(&t, &t.log_in("alice").await).await;
+}
+
+#[tokio::test]
+async fn a_logout_needs_a_sound_token() {
+    let t = TestGateway::start().await;
+    let grant = t.log_in("alice").await;
+    let nobody = Reply::of(t.request("POST", "/_auth/logout")).await;
+    assert_eq!(nobody.refusal(), (401, "token_missing".to_owned()));
+    let forged = log_out(&t, "rubbish", true).await;
+    assert_eq!(forged.refusal(), (401, "token_invalid".to_owned()));
+    let code = t.code("alice").await;
+    let with_code = t.request("POST", "/_auth/logout").header("X-WX-Code", code);
+    assert_eq!(Reply::of(with_code).await.status, 401);
+    lives(&t, &grant).await;
+}
+
+#[tokio::test]
+async fn a_logout_whose_body_is_malformed_ends_nothing() {
+    let t = TestGateway::start().await;
+    let grant = t.log_in("alice").await;
+    for body in ["everywhere", "{\"everywhere\":1}", "[true]", "{", "null"] {
+        let request = t.request("POST", "/_auth/logout").bearer_auth(&grant.token);
+        let reply = Reply::of(request.body(body)).await;
+        assert_eq!(reply.refusal(), (400, "bad_request".to_owned()), "{body}");
+    }
+    lives(&t, &grant).await;
+}
+
+#[tokio::test]
+async fn a_new_login_never_ends_another() {
+    let t = TestGateway::start().await;
+    let logins = join_all((0..10).map(|_| t.log_in("alice"))).await;
+    for grant in &logins {
+        lives(&t, grant).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_does_not_outlive_its_session() {
+    let t = TestGateway::builder()
+        .section("session", "ttl = \"10m\"")
+        .start()
+        .await;
+    let grant = t.log_in("alice").await;
+    assert_eq!(grant.json["expires_in"], 600);
+    assert_eq!(grant.json["refresh_expires_in"], 600);
+    t.clock.advance(10 * MINUTE);
+    let reply = t.get_as("/orders", &grant.token).await;
+    assert_eq!(reply.refusal(), (401, "token_expired".to_owned()));
+    let reply = refresh(&t, &grant.refresh_token).await;
+    assert_eq!(reply.refusal(), (401, "session_ended".to_owned()));
+    assert_eq!(t.upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_restart_keeps_sessions() {
+    let builder = TestGateway::builder();
+    let mut t = builder.clone().start().await;
+    let first = t.log_in("alice").await;
+    let second = refreshed(&t, &first.refresh_token).await;
+    t.stop().await;
+    let t = builder.start_in(t.folder).await;
+    let again = refreshed(&t, &first.refresh_token).await;
+    assert_eq!(again.refresh_token, second.refresh_token);
+    lives(&t, &second).await;
+}
+
+#[tokio::test]
+async fn a_restart_keeps_what_was_ended() {
+    let builder = TestGateway::builder().apps(&["shop", "cafe"]);
+    let mut t = builder.clone().start().await;
+    let [one, all, other, living] = [
+        t.log_in("alice").await,
+        t.log_in("bob").await,
+        t.log_in("bob").await,
+        t.log_in("alice").await,
+    ];
+    assert_eq!(log_out(&t, &one.token, false).await.status, 204);
+    assert_eq!(log_out(&t, &all.token, true).await.status, 204);
+    t.stop().await;
+    let t = builder.start_in(t.folder).await;
+    for grant in [&one, &all, &other] {
+        ended(&t, grant).await;
+    }
+    lives(&t, &living).await;
+}
+
+#[tokio::test]
+async fn what_was_ended_stays_so_while_a_token_of_it_could_be_good() {
+    let builder = TestGateway::builder();
+    let mut t = builder.clone().start().await;
+    let grant = t.log_in("alice").await;
+    t.stop().await;
+    let shorter = builder.section("token", "ttl = \"1m\"");
+    let t = shorter.start_in(t.folder).await;
+    assert_eq!(log_out(&t, &grant.token, false).await.status, 204);
+    t.clock.advance(10 * MINUTE);
+    // A write, with which the store forgets what is over.
+    t.log_in("bob").await;
+    t.log_in("bob").await;
+    let reply = t.get_as("/orders", &grant.token).await;
+    assert_eq!(reply.status, 401, "{}", reply.text());
+}
