@@ -22,7 +22,6 @@ pub(super) struct Connections {
     pub(super) app: Arc<HttpProxy<Proxy>>,
     pub(super) acceptor: Option<Acceptor>,
     pub(super) client_timeout: Duration,
-    pub(super) keepalive: Duration,
     pub(super) shutdown: ShutdownWatch,
 }
 
@@ -97,8 +96,8 @@ impl Connections {
 
     async fn serve_http1(&self, stream: Stream) {
         let mut session = ServerSession::new_http1(stream);
-        let keepalive = keepalive_secs(self.keepalive).filter(|_| !*self.shutdown.borrow());
-        session.set_keepalive(keepalive);
+        // A new connection is not kept, it is about to be used: the first head has as long as any other read.
+        session.set_keepalive(None);
         session.set_read_timeout(Some(self.client_timeout));
         let mut next = self.app.process_new_http(session, &self.shutdown).await;
         while let Some((stream, settings)) = next.map(ReusedHttpStream::consume) {

@@ -47,7 +47,6 @@ pub async fn run(
             app: Arc::clone(&app),
             acceptor: tls.clone().map(Acceptor::from_server_config),
             client_timeout: config.client_timeout,
-            keepalive: config.keepalive,
             shutdown: watch.clone(),
         });
         accepting.spawn(accept(listener, serving, connections.clone()));
