@@ -116,7 +116,7 @@ impl Parts {
             peer: Some([203, 0, 113, 9].into()),
             tls: true,
         };
-        client(&connection, &self.headers, &[])
+        client(&connection, &self.headers, None, &[])
     }
 
     fn edit<'a>(&'a self, pass: &'a Pass, client: &'a Client, id: &'a RequestId) -> Edits<'a> {

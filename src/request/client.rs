@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use bytes::BytesMut;
+use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
@@ -27,14 +28,24 @@ pub struct Client {
     chain: Option<HeaderValue>,
     /// `http` or `https`.
     pub proto: HeaderValue,
-    /// The host that the client asked for, when a trusted proxy says so.
+    /// The host that the client asked for, as a trusted proxy says or as it is in this request.
     pub host: Option<HeaderValue>,
     /// Whether the peer is a trusted proxy.
     pub trusted: bool,
 }
 
 /// Reads `X-Forwarded-*`, which count only when `trusted` holds the peer.
-pub fn client(connection: &Connection, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
+pub fn client(
+    connection: &Connection,
+    headers: &HeaderMap,
+    // What HTTP/2 sends in place of `Host`.
+    authority: Option<&str>,
+    trusted: &[IpNet],
+) -> Client {
+    let own_host = || match authority {
+        Some(authority) => HeaderValue::from_str(authority).ok(),
+        None => headers.get(HOST).cloned(),
+    };
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let peer = connection.peer.map(|address| address.to_canonical());
     let own_proto = if connection.tls { "https" } else { "http" };
@@ -44,7 +55,7 @@ pub fn client(connection: &Connection, headers: &HeaderMap, trusted: &[IpNet]) -
             address_text: peer.and_then(text),
             chain: None,
             proto: HeaderValue::from_static(own_proto),
-            host: None,
+            host: own_host(),
             trusted: false,
         };
     };
@@ -77,7 +88,9 @@ pub fn client(connection: &Connection, headers: &HeaderMap, trusted: &[IpNet]) -
         address_text: text(address),
         chain: HeaderValue::try_from(forwarded_for).ok(),
         proto: HeaderValue::from_static(proto),
-        host: host.and_then(|host| HeaderValue::from_str(host).ok()),
+        host: host
+            .and_then(|host| HeaderValue::from_str(host).ok())
+            .or_else(own_host),
         trusted: true,
     }
 }
@@ -130,7 +143,7 @@ mod tests {
             peer: Some(peer.parse().unwrap()),
             tls: false,
         };
-        client(&connection, &map, &trusted)
+        client(&connection, &map, None, &trusted)
     }
 
     #[test]

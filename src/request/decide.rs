@@ -5,7 +5,8 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::{
-    Admitted, Credential, Denial, Endpoint, Message, RouteTable, Survey, admit, bearer, credential,
+    Admitted, Credential, Denial, Endpoint, Field, Message, RouteTable, Survey, admit, bearer,
+    credential,
 };
 use crate::config::{Auth, Config, Route};
 use crate::session::RevokedSessions;
@@ -109,7 +110,11 @@ impl Requests {
                 app: app.map(str::to_owned),
                 pass,
             })),
-            Credential::None if route.auth == Auth::Optional => Ok(Decision::Forward(pass)),
+            Credential::None if route.auth == Auth::Optional => {
+                pass.hide_authorization =
+                    !route.forward_token && self.carries_ours(&request.survey)?;
+                Ok(Decision::Forward(pass))
+            }
             Credential::None => Err(Denial::TokenMissing),
         }
     }
@@ -137,14 +142,16 @@ impl Requests {
         }
     }
 
-    /// Says whether a token of ours, valid or not, is in `Authorization`.
+    /// Says whether a token of ours, valid or not and however it is spelled, is in `Authorization`.
     fn carries_ours(&self, survey: &Survey<'_>) -> Result<bool, Denial> {
-        match bearer(survey) {
-            Ok(token) => Ok(token.is_some_and(|token| self.tokens.is_ours(token))),
-            Err(Denial::TokenAmbiguous) => Err(Denial::TokenAmbiguous),
-            // No token of ours looks like this, and a stranger may send what they like.
-            Err(_) => Ok(false),
-        }
+        let value = match survey.authorization {
+            Field::Absent => return Ok(false),
+            Field::Once(value) => value.as_bytes(),
+            Field::Repeated => return Err(Denial::TokenAmbiguous),
+        };
+        let in_token = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let mut words = value.split(|b| !in_token(b));
+        Ok(words.any(|word| std::str::from_utf8(word).is_ok_and(|word| self.tokens.is_ours(word))))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use http::Method;
 
 use super::{Admitted, Denial};
@@ -20,7 +21,8 @@ pub struct RouteTable {
 
 #[derive(Debug, Default)]
 struct Prefixes {
-    routes: HashMap<String, Vec<Entry>>,
+    /// Only the configuration puts keys in, so a fast hash is a safe one.
+    routes: HashMap<String, Vec<Entry>, RandomState>,
     /// The most segments a prefix has: what is deeper in a path cannot matter.
     deepest: usize,
 }

@@ -134,9 +134,11 @@ impl ProxyHttp for Proxy {
             // pingora has just said "for ever", as it does for each request that may be followed by another.
             wire.set_keepalive(connection::keepalive_secs(self.gate.keepalive));
         }
+        let request = wire.req_header();
         let seen = client(
             &connection_of(wire),
-            &wire.req_header().headers,
+            &request.headers,
+            authority(request),
             &self.gate.trusted_proxies,
         );
         if seen.trusted {
@@ -282,12 +284,18 @@ fn message(request: &RequestHeader) -> Message<'_> {
     Message {
         method: &request.method,
         target: request.raw_path(),
-        authority: (request.version == Version::HTTP_2)
-            .then(|| request.uri.authority().map(|authority| authority.as_str()))
-            .flatten(),
+        authority: authority(request),
         version: request.version,
         headers: &request.headers,
     }
+}
+
+/// Returns the authority that HTTP/2 sends apart from the target.
+fn authority(request: &RequestHeader) -> Option<&str> {
+    let authority = request.uri.authority();
+    authority
+        .filter(|_| request.version == Version::HTTP_2)
+        .map(|authority| authority.as_str())
 }
 
 fn connection_of(wire: &Session) -> Connection {
