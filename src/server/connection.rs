@@ -68,30 +68,30 @@ impl Connections {
                 }
             }
         };
-        let encrypted_h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
-        if encrypted_h2 || (self.acceptor.is_none() && self.speaks_h2(&mut stream).await) {
-            Some((stream, Speaks::Http2))
-        } else {
-            Some((stream, Speaks::Http1))
-        }
+        let speaks = match (&self.acceptor, stream.selected_alpn_proto()) {
+            (Some(_), Some(ALPN::H2)) => Speaks::Http2,
+            (Some(_), _) => Speaks::Http1,
+            (None, _) => self.first_bytes(&mut stream).await?,
+        };
+        Some((stream, speaks))
     }
 
-    /// Waits for the first bytes, for as long as a client may take, and says whether they are HTTP/2's.
-    async fn speaks_h2(&self, stream: &mut Stream) -> bool {
+    /// Waits for the first bytes and says whose they are; `None` when they do not come in time.
+    async fn first_bytes(&self, stream: &mut Stream) -> Option<Speaks> {
         let peek = async {
             let mut start = [0; 4];
             let mut whole = [0; 24];
             let begins = stream.try_peek(&mut start).await?;
             if !begins || !H2_PREFACE.starts_with(&start) {
-                return Ok(false);
+                return Ok(Speaks::Http1);
             }
-            Ok::<_, std::io::Error>(stream.try_peek(&mut whole).await? && whole == *H2_PREFACE)
+            let http2 = stream.try_peek(&mut whole).await? && whole == *H2_PREFACE;
+            Ok::<_, std::io::Error>(if http2 { Speaks::Http2 } else { Speaks::Http1 })
         };
-        // A client that is late or gone is found out by the HTTP/1.1 side, which also has limits.
-        matches!(
-            tokio::time::timeout(self.client_timeout, peek).await,
-            Ok(Ok(true))
-        )
+        tokio::time::timeout(self.client_timeout, peek)
+            .await
+            .ok()?
+            .ok()
     }
 
     async fn serve_http1(&self, stream: Stream) {
