@@ -36,6 +36,15 @@ pub(super) fn denial(error: &Error) -> Option<Denial> {
     }
 }
 
+/// Says what failed, for the log.
+pub(super) fn described(error: &Error) -> String {
+    if *error.root_etype() == InvalidHTTPHeader {
+        // pingora quotes a malformed head, and in a backend's there may be anything.
+        return format!("{} {}", error.esource().as_str(), error.etype().as_str());
+    }
+    error.to_string()
+}
+
 /// Returns an error that stops an exchange whose refusal is already known.
 pub(super) fn refused() -> BError {
     Error::explain(pingora::ErrorType::HTTPStatus(400), "refused")

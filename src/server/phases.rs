@@ -248,7 +248,11 @@ impl ProxyHttp for Proxy {
     ) -> FailToProxy {
         let denial = exchange.denial.take().or_else(|| failure::denial(error));
         if let Some(denial) = denial {
-            tracing::debug!(request_id = %exchange.request_id, %error, "exchange failed");
+            tracing::debug!(
+                request_id = %exchange.request_id,
+                error = failure::described(error),
+                "exchange failed"
+            );
             let status = denial.told().0.as_u16();
             if wire.response_written().is_some() {
                 exchange.denial = Some(denial);
