@@ -6,6 +6,7 @@ mod connection;
 mod exchange;
 mod failure;
 mod gate;
+mod inbound;
 mod listen;
 mod own;
 mod phases;

@@ -1,12 +1,11 @@
 //! pingora's phases, in the order in which an exchange goes through them.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Version;
-use http::header::{AUTHORIZATION, HOST};
+use http::header::{AUTHORIZATION, HOST, TRANSFER_ENCODING};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -14,8 +13,9 @@ use pingora::{BError, Error, ErrorType, Result};
 
 use super::exchange::Exchange;
 use super::gate::Gate;
-use super::{access_log, body, connection, failure, own, reply};
-use crate::request::{Connection, Decision, Denial, FirstLogin, Message, Pass, RequestId, client};
+use super::inbound::{authority, message};
+use super::{access_log, body, connection, failure, inbound, own, reply};
+use crate::request::{Decision, Denial, FirstLogin, Pass, RequestId, client};
 
 /// The proxy as pingora runs it.
 #[derive(Clone)]
@@ -136,7 +136,7 @@ impl ProxyHttp for Proxy {
         }
         let request = wire.req_header();
         let seen = client(
-            &connection_of(wire),
+            &inbound::connection(wire),
             &request.headers,
             authority(request),
             &self.gate.trusted_proxies,
@@ -225,10 +225,14 @@ impl ProxyHttp for Proxy {
 
     async fn response_filter(
         &self,
-        _wire: &mut Session,
+        wire: &mut Session,
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        if wire.req_header().version < Version::HTTP_11 {
+            // The end of the connection ends the body: HTTP/1.0 knows no chunks.
+            response.remove_header(&TRANSFER_ENCODING);
+        }
         // Clients take these for the result of a login; a backend's own would be one.
         for name in [reply::TOKEN, reply::TOKEN_EXPIRES_IN, reply::REFRESH_TOKEN] {
             response.remove_header(name);
@@ -282,33 +286,4 @@ impl ProxyHttp for Proxy {
     fn request_summary(&self, _wire: &Session, exchange: &Exchange) -> String {
         format!("request_id={}", exchange.request_id)
     }
-}
-
-fn message(request: &RequestHeader) -> Message<'_> {
-    Message {
-        method: &request.method,
-        target: request.raw_path(),
-        authority: authority(request),
-        version: request.version,
-        headers: &request.headers,
-    }
-}
-
-/// Returns the authority that HTTP/2 sends apart from the target.
-fn authority(request: &RequestHeader) -> Option<&str> {
-    let authority = request.uri.authority();
-    authority
-        .filter(|_| request.version == Version::HTTP_2)
-        .map(|authority| authority.as_str())
-}
-
-fn connection_of(wire: &Session) -> Connection {
-    let peer = wire
-        .client_addr()
-        .and_then(|address| address.as_inet())
-        .map(|address| -> IpAddr { address.ip() });
-    let tls = wire
-        .digest()
-        .is_some_and(|digest| digest.ssl_digest.is_some());
-    Connection { peer, tls }
 }

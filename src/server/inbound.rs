@@ -1,0 +1,40 @@
+//! Reads off the wire what the decision needs.
+
+use std::net::IpAddr;
+
+use http::Version;
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+use crate::request::{Connection, Message};
+
+/// Returns what a request says.
+pub(super) fn message(request: &RequestHeader) -> Message<'_> {
+    Message {
+        method: &request.method,
+        target: request.raw_path(),
+        authority: authority(request),
+        version: request.version,
+        headers: &request.headers,
+    }
+}
+
+/// Returns the authority that HTTP/2 sends apart from the target.
+pub(super) fn authority(request: &RequestHeader) -> Option<&str> {
+    let authority = request.uri.authority();
+    authority
+        .filter(|_| request.version == Version::HTTP_2)
+        .map(|authority| authority.as_str())
+}
+
+/// Returns the connection that a request came on.
+pub(super) fn connection(wire: &Session) -> Connection {
+    let peer = wire
+        .client_addr()
+        .and_then(|address| address.as_inet())
+        .map(|address| -> IpAddr { address.ip() });
+    let tls = wire
+        .digest()
+        .is_some_and(|digest| digest.ssl_digest.is_some());
+    Connection { peer, tls }
+}
