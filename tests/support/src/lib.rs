@@ -8,6 +8,7 @@ mod program;
 mod raw;
 mod relay;
 mod reply;
+mod secrets;
 mod upstream;
 mod wire;
 
@@ -18,5 +19,6 @@ pub use program::{Ended, Program, Site, address_in};
 pub use raw::{raw, raw_request, status};
 pub use relay::Relay;
 pub use reply::Reply;
+pub use secrets::Secrets;
 pub use upstream::{Received, Upstream};
 pub use wire::{ByHand, Wire};

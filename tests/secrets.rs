@@ -1,0 +1,422 @@
+//! No secret is told: not in logs of the finest level, not in answers, not in the store's file.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use menshen_test_support::{
+    APP_SECRET, Program, Relay, Reply, Secrets, Site, TestGateway, Upstream, address_in, raw,
+};
+use serde_json::{Value, json};
+
+const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
+/// Stands in bodies that nobody but their backend should see.
+const BODY: &str = "w0rds-of-a-body-that-is-the-backends-business";
+/// What [`Upstream`] answers where it is asked for garbage.
+const NO_HTTP: &str = "this is not HTTP";
+
+/// A gateway in a process of its own that has seen everything, and what it has let out.
+struct Life {
+    secrets: Secrets,
+    log: String,
+    answers: Vec<u8>,
+    site: Site,
+}
+
+/// The gateway while it lives.
+struct Living {
+    address: SocketAddr,
+    simulator: SocketAddr,
+    http: reqwest::Client,
+    secrets: Secrets,
+    answers: Vec<u8>,
+}
+
+impl Living {
+    /// Sends bytes and keeps the answer, without the tokens that it is there to bring.
+    async fn ask(&mut self, request: impl AsRef<[u8]>) -> Value {
+        let answer = raw(self.address, request.as_ref()).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let json: Value = serde_json::from_str(body).unwrap_or(Value::Null);
+        let header = |name: &str| {
+            let lines = head.lines().filter_map(|line| line.split_once(": "));
+            let mut values = lines.filter(|(known, _)| known.eq_ignore_ascii_case(name));
+            values.next().map(|(_, value)| value)
+        };
+        let field = |name| json.get(name).and_then(Value::as_str);
+        let mut rest = answer.clone();
+        for token in [field("token"), header("menshen-token")]
+            .into_iter()
+            .flatten()
+        {
+            self.secrets.add_token(token);
+            rest = rest.replacen(token, "", 1);
+        }
+        let refresh = [field("refresh_token"), header("menshen-refresh-token")];
+        for token in refresh.into_iter().flatten() {
+            self.secrets.add_refresh_token(token);
+            rest = rest.replacen(token, "", 1);
+        }
+        if field("openid").is_some() {
+            for openid in ["openid", "unionid"].map(|name| field(name).unwrap()) {
+                self.secrets.add("an openid", openid);
+                rest = rest.replacen(openid, "", 1);
+            }
+        }
+        self.answers.extend(rest.into_bytes());
+        json
+    }
+
+    async fn get(&mut self, target: &str, lines: &str) -> Value {
+        let request =
+            format!("GET {target} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n{lines}\r\n");
+        self.ask(request).await
+    }
+
+    async fn post(&mut self, target: &str, lines: &str, body: &str) -> Value {
+        let length = body.len();
+        let request = format!(
+            "POST {target} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n{lines}\r\n{body}"
+        );
+        self.ask(request).await
+    }
+
+    async fn log_in_with(&mut self, code: &str) -> Value {
+        self.post("/_auth/login", "", &json!({"code": code}).to_string())
+            .await
+    }
+
+    async fn simulate(&self, path: &str, body: Value) -> Value {
+        let url = format!("http://{}/_sim/{path}", self.simulator);
+        Reply::of(self.http.post(url).json(&body)).await.json()
+    }
+
+    async fn code(&mut self, user: &str) -> String {
+        let asked = json!({"appid": TestGateway::appid("shop"), "user": user});
+        let answer = self.simulate("login", asked).await;
+        let code = answer.get("code").unwrap().as_str().unwrap().to_owned();
+        self.secrets.add("a code", code.as_str());
+        code
+    }
+
+    async fn log_in(&mut self, user: &str) -> (String, String) {
+        let code = self.code(user).await;
+        let grant = self.log_in_with(&code).await;
+        let text = |name| grant.get(name).unwrap().as_str().unwrap().to_owned();
+        (text("token"), text("refresh_token"))
+    }
+
+    /// Logins that go well, and those that do not.
+    async fn logins(&mut self) {
+        let used = self.code("alice").await;
+        for _ in 0..2 {
+            self.log_in_with(&used).await;
+        }
+        let made_up = "0madeupbyaclientwhocannotguess00";
+        self.secrets.add("a code", made_up);
+        self.log_in_with(made_up).await;
+        for odd in ["\"", "&secret=", "\r\n", "#", "\0"] {
+            self.log_in_with(&format!("{made_up}{odd}")).await;
+        }
+        for plan in [
+            json!({"fault": "hang", "spend": true}),
+            json!({"fault": "close_after"}),
+            json!({"fault": "truncate"}),
+            json!({"fault": "html"}),
+            json!({"fault": "status", "status": 502}),
+            json!({"fault": "redirect"}),
+            json!({"fault": "raw_control"}),
+            json!({"fault": "huge"}),
+            json!({"fault": "missing_openid"}),
+            json!({"fault": "empty_openid"}),
+            json!({"fault": "errcode", "errcode": 40125}),
+            json!({"fault": "errcode", "errcode": -1, "errmsg": APP_SECRET}),
+        ] {
+            let mut plan = plan;
+            for (key, value) in [("path", json!("/sns/jscode2session")), ("times", json!(2))] {
+                plan.as_object_mut().unwrap().insert(key.to_owned(), value);
+            }
+            self.simulate("faults", plan).await;
+            let (one, other) = (self.code("alice").await, self.code("bob").await);
+            self.log_in_with(&one).await;
+            self.get("/orders", &format!("X-WX-Code: {other}\r\n"))
+                .await;
+        }
+        for target in ["/orders?a=b", "/status/500", "/garbage", "/close"] {
+            let code = self.code("bob").await;
+            self.get(target, &format!("X-WX-Code: {code}\r\n")).await;
+        }
+    }
+
+    /// Sessions from their first refresh to their end.
+    async fn sessions(&mut self) {
+        let (token, first) = self.log_in("alice").await;
+        self.get("/_auth/session", &bearer(&token)).await;
+        let refresh = |token: &str| json!({"refresh_token": token}).to_string();
+        let second = self.post("/_auth/refresh", "", &refresh(&first)).await;
+        let second = second
+            .get("refresh_token")
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .to_owned();
+        self.post("/_auth/refresh", "", &refresh(&second)).await;
+        // Two behind, so somebody else must hold it.
+        let reused = self.post("/_auth/refresh", "", &refresh(&first)).await;
+        assert_eq!(reused.get("error").unwrap(), "refresh_reused");
+        self.post("/_auth/refresh", "", &refresh(&format!("{first}x")))
+            .await;
+        self.get("/orders", &bearer(&token)).await;
+
+        let (token, _) = self.log_in("bob").await;
+        self.get("/orders", &bearer(&token)).await;
+        let everywhere = r#"{"everywhere":true}"#;
+        self.post("/_auth/logout", &bearer(&token), everywhere)
+            .await;
+        self.get("/orders", &bearer(&token)).await;
+    }
+
+    /// Tokens that are not good, or not where they belong.
+    async fn bad_tokens(&mut self) {
+        let (token, refresh) = self.log_in("alice").await;
+        for text in [
+            format!("{token}x"),
+            format!(" {token} {token}"),
+            token.split_once('.').unwrap().1.to_owned(),
+            refresh.clone(),
+        ] {
+            self.get("/orders", &bearer(&text)).await;
+        }
+        let twice = bearer(&token).repeat(2);
+        self.get("/orders", &twice).await;
+        self.get("/orders", &format!("{}X-WX-Code: 0abc\r\n", bearer(&token)))
+            .await;
+        self.get("/public", &bearer(&token)).await;
+        self.get("/orders", &format!("Authorization: Basic {APP_SECRET}\r\n"))
+            .await;
+        self.get(
+            "/orders",
+            &format!("Cookie: token={token}\r\nX-WX-OPENID: {token}\r\n"),
+        )
+        .await;
+        let protocol = format!("menshen.bearer.{token}");
+        let socket = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        self.get(
+            "/orders",
+            &format!("{socket}Sec-WebSocket-Protocol: {protocol}\r\n"),
+        )
+        .await;
+        for target in [
+            format!("/orders?access_token={token}"),
+            format!("/_auth/session?token={token}"),
+            format!("/_auth/nowhere?refresh_token={refresh}"),
+            format!("http://{token}@here/orders"),
+        ] {
+            self.get(&target, "").await;
+        }
+    }
+
+    /// Bodies that are not what belongs there, to see whether anybody repeats them.
+    async fn odd_bodies(&mut self) {
+        let (token, refresh) = self.log_in("alice").await;
+        for body in [
+            json!({"code": "0abc", "app": refresh}).to_string(),
+            json!({"code": {"x": refresh}}).to_string(),
+            json!({"refresh_token": [refresh], "everywhere": refresh}).to_string(),
+            format!("{{\"code\":\"{refresh}\",\"refresh_token\":\"{refresh}\"}}x"),
+            format!("code={refresh}"),
+            refresh.repeat(400),
+        ] {
+            for path in ["/_auth/login", "/_auth/refresh", "/_auth/logout"] {
+                self.post(path, &bearer(&token), &body).await;
+            }
+        }
+        // One of them was read as a logout.
+        let (token, refresh) = self.log_in("bob").await;
+        for path in ["/_auth/login", "/_auth/refresh", "/public", "/orders"] {
+            for body in [
+                format!("{BODY}\r\n{refresh}\r\n"),
+                format!("-1\r\n{refresh}{BODY}\r\n0\r\n\r\n"),
+                format!("5\r\n{BODY}{refresh}\r\n0\r\n\r\n"),
+                format!(
+                    "{:x}\r\n{BODY}\r\n0\r\n{BODY}: {refresh}\r\n\r\n",
+                    BODY.len()
+                ),
+            ] {
+                let lines = format!("{}Transfer-Encoding: chunked\r\n", bearer(&token));
+                let head = format!("POST {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n");
+                self.ask(format!("{head}{lines}\r\n{body}")).await;
+            }
+            self.post(path, &bearer(&token), BODY).await;
+        }
+    }
+
+    /// What is hardly HTTP.
+    async fn garbage(&mut self) {
+        let (token, refresh) = self.log_in("alice").await;
+        let authorization = bearer(&token);
+        for request in [
+            format!(
+                "GET /orders HTTP/1.1\r\nHost: here\r\nConnection: close\r\n{authorization}no colon {refresh}\r\n\r\n"
+            ),
+            format!(
+                "GET /orders HTTP/1.1\r\nHost: here\r\nConnection: close\r\n{authorization}x y: z\r\n\r\n"
+            ),
+            format!("GET /orders?{token} HTTP/9.9\r\n{authorization}\r\n"),
+            format!("{refresh}\r\n\r\n"),
+            format!("CONNECT {token}:443 HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"),
+            format!("GET /%00?{token} HTTP/1.1\r\nHost: {refresh}\r\nConnection: close\r\n\r\n"),
+            format!(
+                "GET / HTTP/1.1\r\nHost: here\r\nX: {}\r\nConnection: close\r\n\r\n",
+                token.repeat(500)
+            ),
+            format!(
+                "GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Length: {token}\r\n{authorization}\r\n"
+            ),
+            format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{token}{refresh}"),
+            format!("\u{16}\u{3}\u{1}\u{2}\0{token}"),
+        ] {
+            self.ask(request).await;
+        }
+        let http2 = reqwest::Client::builder()
+            .no_proxy()
+            .http2_prior_knowledge();
+        let http2 = http2.build().unwrap();
+        for (path, token) in [("orders", &token), ("orders", &refresh), ("close", &token)] {
+            let get = http2.get(format!("http://{}/{path}?{token}", self.address));
+            let reply = Reply::of(get.bearer_auth(token).header("x-more", &refresh)).await;
+            self.answers
+                .extend(format!("{:?}", reply.headers).into_bytes());
+            self.answers.extend(reply.body);
+        }
+    }
+}
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
+
+impl Life {
+    /// Lives a whole life with logs of this format.
+    async fn live(format: &str) -> Self {
+        let relay = Relay::start().await;
+        let wechat = format!(
+            "api_base = \"http://{}\"\ntimeout = \"300ms\"",
+            relay.address
+        );
+        let builder = TestGateway::builder()
+            .section("log", &format!("level = \"trace\"\nformat = \"{format}\""))
+            .section("server", "client_timeout = \"500ms\"")
+            .section("wechat", &wechat)
+            .section("headers", "assertion = true");
+        let simulator = builder.simulator().await;
+        relay.lead_to(simulator);
+        let site = builder.site(Upstream::start().await.address, simulator);
+        let program = Program::start(site.command(MENSHEN, &["serve"]));
+        let mut living = Living {
+            address: address_in(&program.logs("listening").await),
+            simulator,
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            secrets: Secrets::default(),
+            answers: Vec::new(),
+        };
+        living.logins().await;
+        living.sessions().await;
+        living.bad_tokens().await;
+        living.odd_bodies().await;
+        living.garbage().await;
+        living.get("/_auth/jwks.json", "").await;
+        program.signal("TERM").await;
+        let ended = program.ended().await;
+        assert_eq!(ended.code, Some(0), "{}", ended.said());
+
+        let mut secrets = living.secrets;
+        secrets.add("the AppSecret", "app5ecret");
+        secrets.add("a body", BODY);
+        secrets.add("an answer", NO_HTTP);
+        add_session_keys(&mut secrets, &relay.answers());
+        add_keys(&mut secrets, site.folder.path());
+        Self {
+            secrets,
+            log: ended.said(),
+            answers: living.answers,
+            site,
+        }
+    }
+}
+
+fn add_session_keys(secrets: &mut Secrets, answers: &[String]) {
+    let marker = "\"session_key\":\"";
+    let mut found = 0;
+    for answer in answers {
+        for rest in answer.split(marker).skip(1) {
+            let written = rest.split('"').next().unwrap();
+            let key = written.replace("\\/", "/");
+            secrets.add("a session_key", written);
+            // A truncated one is no base64.
+            if let Ok(bytes) = STANDARD.decode(&key) {
+                secrets.add_bytes("a session_key", &bytes);
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 3, "WeChat should have given session_keys");
+}
+
+fn add_keys(secrets: &mut Secrets, folder: &Path) {
+    let seal = fs::read_to_string(folder.join("data/seal.key")).unwrap();
+    secrets.add_bytes("the seal key", &STANDARD.decode(seal.trim()).unwrap());
+    let mut keys = fs::read_dir(folder.join("keys")).unwrap();
+    let pem = fs::read_to_string(keys.next().unwrap().unwrap().path()).unwrap();
+    let lines = pem.lines().filter(|line| !line.starts_with('-'));
+    let text: String = lines.collect();
+    let der = STANDARD.decode(&text).unwrap();
+    // RFC 5915: the private key is the octet string behind the version.
+    let version = [2, 1, 1, 4, 32];
+    let at = der
+        .windows(version.len())
+        .position(|window| window == version);
+    let private = der.get(at.unwrap() + version.len()..).unwrap();
+    secrets.add_bytes("the signing key", private.get(..32).unwrap());
+    secrets.add("the signing key", text.get(48..96).unwrap());
+}
+
+async fn log_tells_nothing(format: &str) {
+    let life = Life::live(format).await;
+    assert!(life.log.contains("DEBUG"), "the finest level should be on");
+    let told = life.secrets.told_in(life.log.as_bytes(), |_| true);
+    assert!(told.is_empty(), "{}", told.join("\n\n"));
+}
+
+#[tokio::test]
+async fn a_log_of_text_tells_nothing() {
+    log_tells_nothing("text").await;
+}
+
+#[tokio::test]
+async fn a_log_of_json_tells_nothing() {
+    log_tells_nothing("json").await;
+}
+
+#[tokio::test]
+async fn an_answer_tells_nothing_but_the_token_it_brings() {
+    let life = Life::live("text").await;
+    let told = life.secrets.told_in(&life.answers, |_| true);
+    assert!(told.is_empty(), "{}", told.join("\n\n"));
+}
+
+#[tokio::test]
+async fn the_store_holds_nothing_with_which_somebody_could_get_in() {
+    let life = Life::live("text").await;
+    let store = fs::read(life.site.folder.path().join("data/sessions.redb")).unwrap();
+    // Whose a session is must stand there.
+    let told = life.secrets.told_in(&store, |what| what != "an openid");
+    assert!(told.is_empty(), "{}", told.join("\n\n"));
+    let known = life.secrets.told_in(&store, |what| what == "an openid");
+    assert!(!known.is_empty(), "it should be readable at all");
+}
