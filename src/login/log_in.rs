@@ -62,7 +62,7 @@ impl Logins {
         let index = choose(&self.apps, allowed, app, referer)?;
         let app = self.apps.get(index).ok_or(Denial::AppUnknown)?;
         let outcome = self.redeem_and_open(app, &code).await;
-        let elapsed_ms = started.elapsed().as_millis();
+        let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &outcome {
             Ok(_) => tracing::info!(app = app.name, elapsed_ms, "login granted"),
             Err(denial) => tracing::warn!(

@@ -1,0 +1,51 @@
+//! A log is one line for each exchange and each login, which a machine can read.
+
+use menshen_test_support::{Program, TestGateway, Upstream, address_in, raw};
+use serde_json::Value;
+
+const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
+
+/// Runs the program through one login that fails, and returns its log.
+async fn log_of_a_failed_login(format: &str) -> String {
+    let log = format!("level = \"trace\"\nformat = \"{format}\"");
+    let builder = TestGateway::builder().section("log", &log);
+    let upstream = Upstream::start().await.address;
+    let site = builder.site(upstream, builder.simulator().await);
+    let program = Program::start(site.command(MENSHEN, &["serve"]));
+    let address = address_in(&program.logs("listening").await);
+    let login = b"POST /_auth/login HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\
+                  Content-Length: 15\r\n\r\n{\"code\":\"0abc\"}";
+    raw(address, login).await;
+    program.signal("TERM").await;
+    program.ended().await.stderr
+}
+
+#[tokio::test]
+async fn every_line_of_json_says_when_where_how_bad_and_what() {
+    for line in log_of_a_failed_login("json").await.lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        for name in ["timestamp", "level", "target", "message"] {
+            assert!(line[name].is_string(), "{name}: {line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn numbers_are_numbers() {
+    let log = log_of_a_failed_login("json").await;
+    let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+    let mut timed = 0;
+    for line in lines.filter(|line: &Value| line.get("elapsed_ms").is_some()) {
+        assert!(line["elapsed_ms"].is_u64(), "{line}");
+        timed += 1;
+    }
+    // The login's line and the exchange's.
+    assert_eq!(timed, 2);
+}
+
+#[tokio::test]
+async fn lines_of_text_have_no_colours() {
+    let log = log_of_a_failed_login("text").await;
+    assert!(log.contains("login refused"), "{log}");
+    assert!(!log.contains('\u{1b}'), "{log}");
+}
