@@ -92,7 +92,6 @@ impl Parts {
         folder: &std::path::Path,
         secret: &str,
     ) -> Result<Config, String> {
-        let folder = folder.display();
         let (simulator, upstream) = (self.simulator.1, &self.upstream);
         let text = format!(
             r#"
@@ -106,10 +105,6 @@ name = "demo"
 kind = "mini_program"
 appid = "{APPID}"
 secret_env = "{SECRET_ENV}"
-[token]
-keys_dir = '{folder}/keys'
-[session]
-path = '{folder}/data'
 [[upstream]]
 name = "backend"
 servers = ["{upstream}"]
@@ -119,7 +114,12 @@ upstream = "backend"
 "#
         );
         let env = |name: &str| (name == SECRET_ENV).then(|| secret.to_owned());
-        parse(&text, "menshen dev", &env).map_err(|problems| problems.to_string())
+        let mut config =
+            parse(&text, "menshen dev", &env).map_err(|problems| problems.to_string())?;
+        // Not by way of the text, where a folder's name would have to be quoted.
+        config.token.keys_dir = folder.join("keys");
+        config.session.path = folder.join("data");
+        Ok(config)
     }
 }
 
