@@ -11,7 +11,7 @@ main() {
   local build=(cmake cc) tests=()
   case "${1:-}" in
     build) ;;
-    tests) tests=(node npm python3 php uwsgi) ;;
+    tests) tests=(node npm python3 php uwsgi curl) ;;
     *) echo "usage: $0 build|tests" >&2 && exit 2 ;;
   esac
 
