@@ -274,6 +274,18 @@ async fn the_probe_cannot_tell_when_wechat_is_out_of_reach() {
 }
 
 #[tokio::test]
+async fn no_proxy_of_the_environment_gets_between_menshen_and_wechat() {
+    let builder = TestGateway::builder();
+    let site = builder.site(NOBODY, builder.simulator().await);
+    let mut command = site.command(MENSHEN, &["check", "--probe"]);
+    for name in ["http_proxy", "HTTPS_PROXY", "all_proxy"] {
+        command.env(name, format!("http://{NOBODY}"));
+    }
+    let ended = Program::run(command).await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+}
+
+#[tokio::test]
 async fn keys_are_made_listed_and_retired() {
     let site = site();
     let first = run(&site, &["keys", "new"]).await;

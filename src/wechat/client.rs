@@ -46,6 +46,8 @@ impl Client {
             // A redirect would carry the secret to somebody else.
             .redirect(Policy::none())
             .referer(false)
+            // The environment decides nothing, and least of all who else sees the secret.
+            .no_proxy()
             .build()
             .map_err(|error| ClientError(error.without_url()))?;
         Ok(Self {
