@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use menshen_test_support::{Builder, ByHand, Reply, TestGateway, Upstream, Wire};
-use tokio::net::TcpListener;
 
 /// A gateway with these lines in `[server]`, which forwards everything to anybody.
 fn server(lines: &str) -> Builder {
@@ -24,8 +23,7 @@ async fn to_servers(servers: &[SocketAddr], more: &str) -> TestGateway {
 
 /// An address where nobody listens.
 async fn dead() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
+    ByHand::start().await.address
 }
 
 fn refused(status: u16, error: &str) -> (u16, String) {
