@@ -14,6 +14,7 @@ use crate::server::{self, BindError, Gate, Listening, TlsError, Upstreams};
 use crate::session::{Lifetimes, OpenError, Store};
 use crate::token::{
     Assertions, Issuer, KeyFileError, KeyRing, NoRandomness, Tokens, Verifier, load_or_make,
+    verify_files,
 };
 use crate::wechat::{Client, ClientError};
 
@@ -68,11 +69,8 @@ impl App {
             .map(server::server_config)
             .transpose()?;
         let wechat = Client::new(&config.wechat)?;
-        let keys = Arc::new(load_or_make(
-            &config.token.keys_dir,
-            config.token.algorithm,
-            clock,
-        )?);
+        // A start that fails on the store makes no keys.
+        verify_files(&config.token.keys_dir)?;
         let store = Store::open(
             &config.session.path,
             config.session.seal_key.clone(),
@@ -83,6 +81,11 @@ impl App {
             },
             clock.clone(),
         )?;
+        let keys = Arc::new(load_or_make(
+            &config.token.keys_dir,
+            config.token.algorithm,
+            clock,
+        )?);
         let gate = gate(&config, &keys, wechat, store.clone(), clock)?;
         Ok(Self {
             config,
@@ -112,6 +115,23 @@ impl App {
     }
 }
 
+/// Does the checks of a start that leave nothing behind, and returns each problem with the key that it is about.
+pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
+    let (tls, session) = (&config.server.tls, &config.session);
+    let tls = tls.as_ref().map(server::server_config).transpose();
+    let keys = verify_files(&config.token.keys_dir);
+    let store = Store::check(&session.path, session.seal_key.clone());
+    let checks = [
+        ("server.tls", tls.map(drop).map_err(StartError::from)),
+        ("token.keys_dir", keys.map_err(StartError::from)),
+        ("session.path", store.map_err(StartError::from)),
+    ];
+    checks
+        .into_iter()
+        .filter_map(|(key, checked)| checked.err().map(|problem| (key, problem)))
+        .collect()
+}
+
 /// Chooses the crypto provider for every TLS connection, in and out.
 pub fn install_crypto() {
     // It fails only when one is installed already, which then is this one.
@@ -126,13 +146,7 @@ fn gate(
     clock: &Clock,
 ) -> Result<Gate, StartError> {
     let token = &config.token;
-    let verifier = Verifier::new(
-        keys,
-        &token.issuer,
-        &config.apps,
-        token.ttl,
-        clock.clone(),
-    );
+    let verifier = Verifier::new(keys, &token.issuer, &config.apps, token.ttl, clock.clone());
     let tokens = Arc::new(Tokens::new(
         verifier,
         config.cache.max_tokens,

@@ -202,6 +202,19 @@ async fn a_secret_of_two_lines_in_a_file_is_not_shown() {
 }
 
 #[tokio::test]
+async fn check_opens_the_seal_key() {
+    let site = site();
+    let data = site.folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("seal.key"), "rubbish").unwrap();
+    fs::set_permissions(data.join("seal.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    let ended = run(&site, &["check"]).await;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.starts_with("session.path: "), "{ended:?}");
+    assert!(!ended.stderr.contains("rubbish"), "{ended:?}");
+}
+
+#[tokio::test]
 async fn check_opens_the_signing_keys() {
     let site = site();
     run(&site, &["keys", "new"]).await;

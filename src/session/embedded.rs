@@ -1,6 +1,7 @@
 //! The store that needs nothing but a folder.
 
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -81,6 +82,27 @@ impl Store {
                 clock,
             }),
         })
+    }
+
+    /// Looks at what [`Self::open`] would use, without making, locking or changing anything.
+    ///
+    /// It does not read the sessions, so that it can be asked while a process serves them.
+    pub fn check(dir: &Path, seal_key: Option<Secret>) -> Result<(), OpenError> {
+        if !dir
+            .try_exists()
+            .map_err(|source| OpenError::unreadable(dir, source))?
+        {
+            return Ok(());
+        }
+        fs::read_dir(dir).map_err(|source| OpenError::unreadable(dir, source))?;
+        let path = dir.join(FILE);
+        let file = OpenOptions::new().read(true).write(true).open(&path);
+        let exists = match file {
+            Ok(_) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(OpenError::unreadable(&path, error)),
+        };
+        seal_key_in(dir, seal_key, exists).map(drop)
     }
 
     /// Opens a session and keeps the user's newest session_key; both are on the disk when this returns `Ok`.
@@ -226,14 +248,26 @@ fn seal_key_for(
     configured: Option<Secret>,
     store_exists: bool,
 ) -> Result<SealKey, OpenError> {
+    match seal_key_in(dir, configured, store_exists)? {
+        Some(key) => Ok(key),
+        None => SealKey::create(dir, &dir.join(SEAL_KEY_FILE)),
+    }
+}
+
+/// Returns the seal key that there is; `None` when the first start has yet to make one.
+fn seal_key_in(
+    dir: &Path,
+    configured: Option<Secret>,
+    store_exists: bool,
+) -> Result<Option<SealKey>, OpenError> {
     if let Some(text) = configured {
-        return SealKey::parse(&text).ok_or(OpenError::ConfiguredSealKeyMalformed);
+        let key = SealKey::parse(&text).ok_or(OpenError::ConfiguredSealKeyMalformed)?;
+        return Ok(Some(key));
     }
     let path = dir.join(SEAL_KEY_FILE);
     match SealKey::read(&path)? {
-        Some(key) => Ok(key),
         None if store_exists => Err(OpenError::SealKeyMissing(path)),
-        None => SealKey::create(dir, &path),
+        found => Ok(found),
     }
 }
 

@@ -164,7 +164,7 @@ pub enum OpenError {
         source: Arc<dyn error::Error + Send + Sync>,
     },
     /// The operating system refused for another reason.
-    #[error("{path} cannot be read or written")]
+    #[error("{path} cannot be read or written: {source}")]
     Unreadable {
         /// The folder or file.
         path: PathBuf,
