@@ -135,7 +135,9 @@ async fn a_folder_where_no_key_may_be_made_is_named() {
     fs::create_dir(&keys).unwrap();
     set_mode(&keys, 0o555);
     // The store comes first, and can be made.
-    set_mode(site.folder.path(), 0o777);
+    let data = site.folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    set_mode(&data, 0o777);
     refused(&serve_as_nobody(&site).await, keys.to_str().unwrap());
     assert_eq!(fs::read_dir(&keys).unwrap().count(), 0);
 }
