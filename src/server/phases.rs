@@ -14,7 +14,7 @@ use pingora::{BError, Error, ErrorType, Result};
 use super::exchange::Exchange;
 use super::gate::Gate;
 use super::inbound::{authority, message};
-use super::{access_log, body, connection, failure, inbound, own, reply};
+use super::{access_log, body, connection, cookies, failure, inbound, own, reply};
 use crate::request::{Decision, Denial, FirstLogin, Pass, RequestId, client};
 
 /// The proxy as pingora runs it.
@@ -88,6 +88,7 @@ impl Proxy {
             // HTTP/1.1 asks for one, though the client's HTTP/1.0 does not.
             upstream.insert_header(HOST, "")?;
         }
+        cookies::join(upstream)?;
         let identities = &self.gate.identities;
         let edits = identities.edits(&upstream.headers, pass, client, &exchange.request_id);
         for name in &edits.remove {
