@@ -260,10 +260,10 @@ async fn an_end_that_is_gone_takes_the_other_with_it() {
 #[tokio::test]
 async fn a_socket_on_which_only_the_backend_speaks_stays_open() {
     let backend = ByHand::start().await;
-    let t = before(&backend, "client_timeout = \"300ms\"").await;
+    let t = before(&backend, "client_timeout = \"600ms\"").await;
     let (opened, (mut server, _)) = tokio::join!(open(&t, "/", &[]), accept(&backend, ""));
     let (mut socket, _) = opened.unwrap();
-    for _ in 0..8 {
+    for _ in 0..10 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         server.send(b"\x81\x04tick").await;
         let tick = socket.next().await.unwrap();
