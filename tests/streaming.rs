@@ -183,7 +183,7 @@ async fn a_client_that_leaves_frees_the_connection_to_the_backend() {
             server
                 .send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
                 .await;
-            client.read_to("abc").await;
+            client.read_to("\r\n\r\nabc").await;
         }
         drop(client);
         assert_eq!(server.rest().await, "");
@@ -202,6 +202,7 @@ async fn a_client_that_leaves_in_the_middle_of_its_body_makes_no_request() {
         client.send(request("POST /x", header)).await;
         client.send(part).await;
         let mut server = backend.accept().await;
+        server.read_to("\r\n\r\n").await;
         server.read_to("abc").await;
         drop(client);
         let rest = server.rest().await;
