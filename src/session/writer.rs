@@ -472,8 +472,8 @@ mod tests {
         assert_eq!(bench.syncs_of(0..0), 0);
     }
 
-    #[test]
-    fn a_queue_that_is_full_refuses_instead_of_growing() {
+    #[tokio::test]
+    async fn a_queue_that_is_full_refuses_instead_of_growing() {
         let bench = bench(|_| {});
         let disk = Arc::clone(&bench.disk);
         let writer = Writer::start(disk, RevokedSessions::default(), bench.clock.clone());
@@ -491,6 +491,18 @@ mod tests {
         }
         let refused = writer.submit(|_| Ok(())).now_or_never();
         assert!(matches!(refused, Some(Err(StoreError::Busy))));
+        drop(go_on);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_holds_nobody_for_ever() {
+        let bench = bench(|_| {});
+        let disk = Arc::clone(&bench.disk);
+        let writer = Writer::start(disk, RevokedSessions::default(), bench.clock.clone());
+        let writer = writer.unwrap();
+        let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+        let answer = writer.submit(move |_| Ok(may_go_on.recv().is_err())).await;
+        assert!(matches!(answer, Err(StoreError::Unavailable)));
         drop(go_on);
     }
 
