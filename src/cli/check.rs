@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Outcome, complain, config, runtime};
+use super::{Outcome, complain, config, runtime, say};
 use crate::app;
 use crate::config::Config;
 use crate::wechat::{Client, Verdict};
@@ -19,7 +19,7 @@ pub(super) fn run(file: &Path, probe: bool) -> Outcome {
         outcome = complain(&format_args!("{key}: {problem}"));
     }
     if outcome == Outcome::Done {
-        println!("{}: no problems", file.display());
+        say(&format_args!("{}: no problems", file.display()));
     }
     if probe && ask(&config) == Outcome::Misconfigured {
         outcome = Outcome::Misconfigured;
@@ -36,7 +36,10 @@ fn ask(config: &Config) -> Outcome {
     let mut outcome = Outcome::Done;
     for app in &config.apps {
         match runtime.block_on(client.probe(app)) {
-            Verdict::Right => println!("app {}: appid and secret are right", app.name),
+            Verdict::Right => say(&format_args!(
+                "app {}: appid and secret are right",
+                app.name
+            )),
             Verdict::Wrong { errcode, advice } => {
                 outcome = complain(&format_args!(
                     "app {}: WeChat answered errcode {errcode}: {advice}",

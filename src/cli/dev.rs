@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use http::Uri;
 use tokio::sync::watch;
 
-use super::{Outcome, complain, runtime, signals};
+use super::{Outcome, complain, runtime, say, signals, warn};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{Config, parse};
@@ -27,7 +27,7 @@ pub(super) fn run(upstream: Option<&str>, listen: SocketAddr) -> Outcome {
     let (runtime, folder) = match (runtime(0), tempfile::tempdir()) {
         (Ok(runtime), Ok(folder)) => (runtime, folder),
         (Err(error), _) | (_, Err(error)) => {
-            eprintln!("{error}");
+            warn(&error);
             return Outcome::Failed;
         }
     };
@@ -48,7 +48,7 @@ pub(super) fn run(upstream: Option<&str>, listen: SocketAddr) -> Outcome {
         };
         let stop = signals::stop();
         let proxy = app.addresses().first().copied().unwrap_or(listen);
-        println!("{}", what_to_try(proxy, parts.simulator.1));
+        say(&what_to_try(proxy, parts.simulator.1));
         serve(app, parts, secret, stop).await;
         Outcome::Done
     })

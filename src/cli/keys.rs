@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Subcommand;
 
-use super::{Outcome, complain, config};
+use super::{Outcome, complain, config, say, warn};
 use crate::clock::Clock;
 use crate::token::{KeyFileError, list, make, retire};
 
@@ -29,11 +29,11 @@ pub(super) fn run(file: &Path, action: &Action) -> Outcome {
     };
     let done = match action {
         Action::New => {
-            make(&token.keys_dir, token.algorithm, &Clock::system()).map(|kid| println!("{kid}"))
+            make(&token.keys_dir, token.algorithm, &Clock::system()).map(|kid| say(&kid))
         }
         Action::List => list(&token.keys_dir).map(|keys| {
             for key in keys {
-                println!("{} {}", key.kid, key.algorithm.name());
+                say(&format_args!("{} {}", key.kid, key.algorithm.name()));
             }
         }),
         Action::Retire { kid } => retire(&token.keys_dir, kid),
@@ -42,7 +42,7 @@ pub(super) fn run(file: &Path, action: &Action) -> Outcome {
         Ok(()) => Outcome::Done,
         Err(error @ (KeyFileError::Unknown(_) | KeyFileError::Last(_))) => complain(&error),
         Err(error) => {
-            eprintln!("{error}");
+            warn(&error);
             Outcome::Failed
         }
     }

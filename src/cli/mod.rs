@@ -7,6 +7,8 @@ mod serve;
 mod signals;
 mod simulate;
 
+use std::fmt::Display;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -103,9 +105,19 @@ fn config(file: &std::path::Path) -> Result<Config, Problems> {
     load(file, &|name| std::env::var(name).ok())
 }
 
+/// Prints a line. Whoever stopped reading it does not stop the program.
+fn say(line: &dyn Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Prints a line to stderr.
+fn warn(line: &dyn Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Prints a problem the way all of them are printed.
-fn complain(problem: &dyn std::fmt::Display) -> Outcome {
-    eprintln!("{problem}");
+fn complain(problem: &dyn Display) -> Outcome {
+    warn(problem);
     Outcome::Misconfigured
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Outcome, complain, config, runtime, signals};
+use super::{Outcome, complain, config, runtime, signals, warn};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::log;
@@ -17,7 +17,7 @@ pub(super) fn run(file: &Path) -> Outcome {
     let runtime = match runtime(config.server.threads) {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("the runtime cannot be started: {error}");
+            warn(&format_args!("the runtime cannot be started: {error}"));
             return Outcome::Failed;
         }
     };

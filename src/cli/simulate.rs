@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Outcome, complain, runtime, signals};
+use super::{Outcome, complain, runtime, say, signals, warn};
 use crate::clock::Clock;
 use crate::server::Listening;
 use crate::simulator::{SimulatedApp, Simulator};
@@ -24,7 +24,7 @@ pub(super) fn run(listen: SocketAddr, apps: &[String]) -> Outcome {
     let runtime = match runtime(0) {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("the runtime cannot be started: {error}");
+            warn(&format_args!("the runtime cannot be started: {error}"));
             return Outcome::Failed;
         }
     };
@@ -35,14 +35,16 @@ pub(super) fn run(listen: SocketAddr, apps: &[String]) -> Outcome {
         };
         let stop = signals::stop();
         match listener.local_addr() {
-            Ok(address) => println!("the WeChat simulator listens on http://{address}"),
+            Ok(address) => say(&format_args!(
+                "the WeChat simulator listens on http://{address}"
+            )),
             Err(error) => tracing::warn!(%error, "the address is not known"),
         }
         let simulator = Simulator::new(apps, Clock::system());
         match simulator.serve(listener, stop).await {
             Ok(()) => Outcome::Done,
             Err(error) => {
-                eprintln!("{error}");
+                warn(&error);
                 Outcome::Failed
             }
         }
