@@ -26,7 +26,7 @@ impl<'a> NormalPath<'a> {
         };
         let look = Look::at(&text);
         // What Tomcat and others cut off at a semicolon must not hide a dot segment either.
-        let is_dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+        let is_dots = |segment: &str| matches!(without_parameters(segment), "." | "..");
         if look.dot_begins_segment && text.split('/').any(is_dots) {
             return Err(Denial::PathAmbiguous);
         }
@@ -49,7 +49,7 @@ impl<'a> NormalPath<'a> {
         let mut other = String::with_capacity(self.text.len());
         for segment in self.text.split('/') {
             // Cut first: what is empty only then is merged as well, as Tomcat does with "/;x/admin".
-            let segment = segment.split(';').next().unwrap_or("");
+            let segment = without_parameters(segment);
             if !segment.is_empty() {
                 other.push('/');
                 other.push_str(segment);
@@ -60,6 +60,12 @@ impl<'a> NormalPath<'a> {
         }
         Some(other)
     }
+}
+
+/// Cuts what some backends take for parameters of a path segment.
+fn without_parameters(segment: &str) -> &str {
+    let plain = segment.split(';').next().unwrap_or("");
+    plain.split("%3B").next().unwrap_or("")
 }
 
 /// What one look at a path tells, which for most paths is that there is nothing more to see.
@@ -75,7 +81,8 @@ impl Look {
         let mut before = 0;
         for byte in path.bytes() {
             match byte {
-                b';' => look.two_readings = true,
+                // Some backends undo the escape of a semicolon before they cut.
+                b';' | b'%' => look.two_readings = true,
                 b'/' => look.two_readings |= before == b'/',
                 b'.' => look.dot_begins_segment |= before == b'/',
                 _ => {}
@@ -182,6 +189,7 @@ mod tests {
             "/a%c0%af",
             "/a%ff",
             "/..;x/b",
+            "/..%3bx/b",
             "/a\u{7f}",
             "/a\u{1}",
             "/é",
@@ -194,6 +202,7 @@ mod tests {
     fn other_readings_merge_slashes_and_cut_parameters() {
         let other = |raw: &str| NormalPath::parse(raw.as_bytes()).unwrap().other_reading();
         assert_eq!(other("/admin;x/a"), Some("/admin/a".into()));
+        assert_eq!(other("/admin%3bx/a"), Some("/admin/a".into()));
         assert_eq!(other("//admin//"), Some("/admin/".into()));
         assert_eq!(other("/;x/admin"), Some("/admin".into()));
         assert_eq!(other("/;"), Some("/".into()));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
@@ -31,26 +31,6 @@ pub(super) async fn read(wire: &mut Session, limit: Duration) -> Result<BytesMut
 pub(super) fn declared(wire: &Session) -> Option<u64> {
     let length = wire.req_header().headers.get(CONTENT_LENGTH)?;
     length.to_str().ok()?.parse().ok()
-}
-
-/// Refuses a Content-Length beside a Transfer-Encoding, which pingora takes out before `admit` could see it.
-pub(super) fn check_one_length(wire: &Session) -> Result<(), Denial> {
-    const NAME: &[u8] = b"content-length:";
-    let is_length = |line: &[u8]| {
-        let name = line.get(..NAME.len());
-        name.is_some_and(|name| name.eq_ignore_ascii_case(NAME))
-    };
-    let Some(http1) = wire.as_downstream().as_http1() else {
-        return Ok(());
-    };
-    let chunked = http1.req_header().headers.contains_key(TRANSFER_ENCODING);
-    let head = http1.get_headers_raw_bytes();
-    if chunked && head.split(|&b| b == b'\n').any(is_length) {
-        return Err(Denial::BadRequest(
-            "Content-Length and Transfer-Encoding exclude each other.",
-        ));
-    }
-    Ok(())
 }
 
 /// pingora limits each read to what the whole body has, so either limit may be the first to notice.

@@ -15,7 +15,7 @@ use super::exchange::Exchange;
 use super::gate::Gate;
 use super::inbound::{authority, message};
 use super::{access_log, body, connection, cookies, failure, inbound, own, reply};
-use crate::request::{Decision, Denial, FirstLogin, Pass, RequestId, client};
+use crate::request::{Decision, Denial, FirstLogin, Pass, RequestId, check_head, client};
 
 /// The proxy as pingora runs it.
 #[derive(Clone)]
@@ -34,7 +34,9 @@ impl Proxy {
         wire: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Option<Pass>, Denial> {
-        body::check_one_length(wire)?;
+        if let Some(http1) = wire.as_downstream().as_http1() {
+            check_head(&http1.get_headers_raw_bytes())?;
+        }
         match self.gate.requests.decide(&message(wire.req_header()))? {
             Decision::Own(endpoint) => {
                 if let Err(error) = own::answer(&self.gate, wire, exchange, endpoint).await {
