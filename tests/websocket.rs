@@ -270,3 +270,54 @@ async fn a_socket_on_which_only_the_backend_speaks_stays_open() {
         assert_eq!(tick.unwrap(), Message::text("tick"));
     }
 }
+
+#[tokio::test]
+async fn a_token_in_the_sub_protocols_opens_a_socket_and_goes_no_further() {
+    let t = TestGateway::start().await;
+    let grant = t.log_in("alice").await;
+    let ours = format!("menshen.bearer.{}", grant.token);
+    for (asked, passed) in [
+        (format!("chat, {ours}, v2"), Some("chat, v2")),
+        (ours.clone(), None),
+    ] {
+        let request = format!(
+            "GET /ws HTTP/1.1\r\nHost: h\r\n{UPGRADE}Sec-WebSocket-Protocol: {asked}\r\n\r\n"
+        );
+        let mut wire = Wire::connect(t.address).await;
+        wire.send(request).await;
+        let head = wire.read_to("\r\n\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        assert!(!head.contains("menshen.bearer"), "{head}");
+        let received = t.upstream.last();
+        assert_eq!(received.only("sec-websocket-protocol"), passed);
+        assert!(!received.head.contains(&grant.token));
+        assert!(received.only("x-wx-openid").is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_token_in_the_sub_protocols_counts_on_a_handshake_only_and_beside_no_other() {
+    let t = TestGateway::start().await;
+    let grant = t.log_in("alice").await;
+    let ours = format!("Sec-WebSocket-Protocol: menshen.bearer.{}\r\n", grant.token);
+    let bearer = format!("Authorization: Bearer {}\r\n", grant.token);
+    for (lines, refusal) in [
+        (ours.clone(), "401"),
+        (format!("{UPGRADE}{ours}{bearer}"), "400"),
+        (format!("{UPGRADE}{ours}{ours}"), "400"),
+        (
+            format!("{UPGRADE}Sec-WebSocket-Protocol: menshen.bearer.x\r\n"),
+            "401",
+        ),
+    ] {
+        let request = format!("GET /ws HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+        let mut wire = Wire::connect(t.address).await;
+        wire.send(request).await;
+        let head = wire.read_to("\r\n\r\n").await;
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {refusal} ")),
+            "{lines}: {head}"
+        );
+    }
+    assert_eq!(t.upstream.requests(), 0);
+}

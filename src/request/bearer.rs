@@ -1,5 +1,7 @@
 //! Finds the one credential of a request.
 
+use http::HeaderValue;
+
 use super::{Denial, Field, Survey};
 
 /// What a client identifies itself with.
@@ -33,8 +35,17 @@ pub fn credential<'a>(survey: &Survey<'a>) -> Result<Credential<'a>, Denial> {
     }
 }
 
-/// Returns the token of `Authorization: Bearer`; other schemes are the backend's business.
+/// Returns the token of `Authorization: Bearer` or of the sub-protocols; two are an error.
 pub fn bearer<'a>(survey: &Survey<'a>) -> Result<Option<&'a str>, Denial> {
+    match (authorization(survey)?, survey.subprotocol_token) {
+        (Some(_), Field::Once(_)) | (_, Field::Repeated) => Err(Denial::TokenAmbiguous),
+        (None, Field::Once(token)) => Ok(Some(token)),
+        (token, Field::Absent) => Ok(token),
+    }
+}
+
+/// Returns the token of `Authorization: Bearer`; other schemes are the backend's business.
+fn authorization<'a>(survey: &Survey<'a>) -> Result<Option<&'a str>, Denial> {
     let value = match survey.authorization {
         Field::Absent => return Ok(None),
         Field::Once(value) => value.as_bytes(),
@@ -52,7 +63,7 @@ pub fn bearer<'a>(survey: &Survey<'a>) -> Result<Option<&'a str>, Denial> {
         .map_err(|_| Denial::TokenInvalid("not text"))
 }
 
-fn text(field: Field<'_>) -> Result<Option<&str>, Denial> {
+fn text(field: Field<&HeaderValue>) -> Result<Option<&str>, Denial> {
     match field {
         Field::Absent => Ok(None),
         Field::Once(value) => value

@@ -12,6 +12,7 @@ mod names;
 mod path;
 mod request_id;
 mod route;
+mod subprotocol;
 mod survey;
 
 pub use admit::{Admitted, Message, admit};
@@ -26,4 +27,5 @@ pub use names::OwnedNames;
 pub use path::NormalPath;
 pub use request_id::RequestId;
 pub use route::RouteTable;
+pub use subprotocol::{Subprotocols, without_tokens};
 pub use survey::{Field, Survey};

@@ -1,20 +1,32 @@
 //! Reads a header section once, and notes what the checks and the decision need of it.
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderValue};
 
 use super::names::{APP, CODE, is_alias};
+use super::subprotocol;
 
 /// A header that must not be there more than once.
 #[derive(Clone, Copy, Debug, Default)]
-pub enum Field<'a> {
+pub enum Field<T> {
     /// It is not there.
     #[default]
     Absent,
     /// It is there once.
-    Once(&'a HeaderValue),
+    Once(T),
     /// It is there more than once.
     Repeated,
+}
+
+impl<T> Field<T> {
+    fn add(&mut self, value: T) {
+        *self = match self {
+            Self::Absent => Self::Once(value),
+            Self::Once(_) | Self::Repeated => Self::Repeated,
+        };
+    }
 }
 
 /// What a header section holds of the headers that decide something.
@@ -23,25 +35,28 @@ pub struct Survey<'a> {
     /// The size of the section in bytes.
     pub bytes: usize,
     /// `Authorization`
-    pub authorization: Field<'a>,
+    pub authorization: Field<&'a HeaderValue>,
     /// `Host`
-    pub host: Field<'a>,
+    pub host: Field<&'a HeaderValue>,
     /// `Content-Length`
-    pub content_length: Field<'a>,
+    pub content_length: Field<&'a HeaderValue>,
     /// `Transfer-Encoding`
-    pub transfer_encoding: Field<'a>,
+    pub transfer_encoding: Field<&'a HeaderValue>,
     /// Whether a backend that folds names would find another `Content-Length` or `Transfer-Encoding`.
     pub poses_as_framing: bool,
+    /// The token among the sub-protocols of a WebSocket handshake.
+    pub subprotocol_token: Field<&'a str>,
     /// The code of a login on the first request.
-    pub code: Field<'a>,
+    pub code: Field<&'a HeaderValue>,
     /// The app of a login on the first request.
-    pub app: Field<'a>,
+    pub app: Field<&'a HeaderValue>,
 }
 
 impl<'a> Survey<'a> {
     /// Goes through the headers once.
     pub fn of(headers: &'a HeaderMap) -> Self {
         let mut survey = Self::default();
+        let mut websocket = false;
         for (name, value) in headers {
             // Four bytes a line for the colon, the space and the line's end.
             survey.bytes += name.as_str().len() + value.len() + 4;
@@ -57,15 +72,23 @@ impl<'a> Survey<'a> {
                 &mut survey.code
             } else if *name == APP {
                 &mut survey.app
+            } else if *name == UPGRADE {
+                websocket |= value.as_bytes().eq_ignore_ascii_case(b"websocket");
+                continue;
+            } else if *name == SEC_WEBSOCKET_PROTOCOL {
+                for token in subprotocol::tokens(value) {
+                    survey.subprotocol_token.add(token);
+                }
+                continue;
             } else {
                 survey.poses_as_framing |=
                     is_alias(name, &CONTENT_LENGTH) || is_alias(name, &TRANSFER_ENCODING);
                 continue;
             };
-            *field = match field {
-                Field::Absent => Field::Once(value),
-                Field::Once(_) | Field::Repeated => Field::Repeated,
-            };
+            field.add(value);
+        }
+        if !websocket {
+            survey.subprotocol_token = Field::Absent;
         }
         survey
     }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::Upstreams;
 use crate::login::Logins;
-use crate::request::{Identities, Requests};
+use crate::request::{Identities, Pass, Requests};
 use crate::token::Assertions;
 
 /// The parts behind the listener.
@@ -30,4 +30,12 @@ pub struct Gate {
     pub client_timeout: Duration,
     /// How long an idle connection of a client is kept.
     pub keepalive: Duration,
+}
+
+impl Gate {
+    /// Returns the index of the upstream that a request goes to.
+    pub(super) fn upstream_of(&self, pass: &Pass) -> Option<usize> {
+        let route = self.requests.route(pass.route);
+        route.map(|route| route.upstream)
+    }
 }

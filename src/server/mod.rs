@@ -9,6 +9,7 @@ mod failure;
 mod gate;
 mod inbound;
 mod listen;
+mod outbound;
 mod own;
 mod phases;
 mod reply;

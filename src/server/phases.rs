@@ -5,16 +5,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Version;
-use http::header::{AUTHORIZATION, HOST, TRANSFER_ENCODING};
+use http::header::TRANSFER_ENCODING;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{BError, Error, ErrorType, Result};
+use pingora::{BError, Error, Result};
 
 use super::exchange::Exchange;
 use super::gate::Gate;
 use super::inbound::{authority, message};
-use super::{access_log, body, connection, cookies, failure, inbound, own, reply};
+use super::{access_log, body, connection, failure, inbound, outbound, own, reply};
 use crate::request::{Decision, Denial, FirstLogin, Pass, RequestId, check_head, client};
 
 /// The proxy as pingora runs it.
@@ -79,46 +79,8 @@ impl Proxy {
         Ok(pass)
     }
 
-    fn edit(&self, upstream: &mut RequestHeader, exchange: &Exchange) -> Result<()> {
-        let (Some(pass), Some(client)) = (&exchange.pass, &exchange.client) else {
-            return Err(failure::refused());
-        };
-        if let Some(target) = &pass.target {
-            upstream.set_raw_path(target.as_bytes())?;
-        }
-        if !upstream.headers.contains_key(HOST) {
-            // HTTP/1.1 asks for one, though the client's HTTP/1.0 does not.
-            upstream.insert_header(HOST, "")?;
-        }
-        cookies::join(upstream)?;
-        let identities = &self.gate.identities;
-        let edits = identities.edits(&upstream.headers, pass, client, &exchange.request_id);
-        for name in &edits.remove {
-            upstream.remove_header(name);
-        }
-        if edits.hide_authorization {
-            upstream.remove_header(&AUTHORIZATION);
-        }
-        for (name, value) in edits.set {
-            upstream.insert_header(name.clone(), value.clone())?;
-        }
-        let index = self.upstream_of(pass)?;
-        if let (Some(assertions), Some(who), Some(name)) = (
-            &self.gate.assertions,
-            &pass.who,
-            self.gate.upstreams.name(index),
-        ) {
-            let assertion = assertions
-                .assert(who, index, name)
-                .map_err(|error| Error::because(ErrorType::InternalError, "assertion", error))?;
-            upstream.insert_header(identities.assertion_name().clone(), assertion)?;
-        }
-        Ok(())
-    }
-
     fn upstream_of(&self, pass: &Pass) -> Result<usize> {
-        let route = self.gate.requests.route(pass.route);
-        route.map_or_else(|| Err(failure::refused()), |route| Ok(route.upstream))
+        self.gate.upstream_of(pass).ok_or_else(failure::refused)
     }
 }
 
@@ -207,7 +169,7 @@ impl ProxyHttp for Proxy {
         upstream: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        self.edit(upstream, exchange)
+        outbound::edit(&self.gate, upstream, exchange)
     }
 
     async fn request_body_filter(
