@@ -1,7 +1,7 @@
 //! Who sent the request: the client's address, and what a trusted proxy in front says about it.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
 use http::header::HOST;
@@ -117,9 +117,18 @@ fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
         .flat_map(|line| line.as_bytes().split(|&b| b == b','))
         .map(|hop| {
             let text = std::str::from_utf8(hop).ok()?.trim();
-            text.parse::<IpAddr>().ok().map(|hop| hop.to_canonical())
+            hop_address(text).map(|hop| hop.to_canonical())
         })
         .collect()
+}
+
+/// Reads a hop, to which some proxies add the port.
+fn hop_address(text: &str) -> Option<IpAddr> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let with_port = || text.parse::<SocketAddr>().ok().map(|hop| hop.ip());
+    bare.unwrap_or(text).parse().ok().or_else(with_port)
 }
 
 fn last<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -181,6 +190,18 @@ mod tests {
         );
         assert_eq!(client.proto, "https");
         assert_eq!(client.host.unwrap(), "shop.example");
+    }
+
+    #[test]
+    fn a_hop_may_have_a_port() {
+        for (hop, address) in [
+            ("203.0.113.9:4711", "203.0.113.9"),
+            ("[2001:db8::1]:4711", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+        ] {
+            let client = seen("10.0.0.2", &["10.0.0.0/8"], &[("x-forwarded-for", hop)]);
+            assert_eq!(client.address, Some(address.parse().unwrap()), "{hop}");
+        }
     }
 
     #[test]
