@@ -36,6 +36,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "config",
             "demo",
             "log",
+            "request",
             "secret",
             "server",
             "simulator",

@@ -105,6 +105,16 @@ fn the_configuration_of_the_readme_is_checked_and_served() {
 }
 
 #[test]
+fn the_explained_request_is_explained_so() {
+    let (command, explanation) = blocks("console")[0].split_once('\n').unwrap();
+    let arguments: Vec<&str> = command.split(' ').skip(2).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut check = Running::start(&arguments, root);
+    let said = std::io::read_to_string(check.0.stdout.take().unwrap()).unwrap();
+    assert_eq!(said, explanation);
+}
+
+#[test]
 fn the_simulator_starts_with_the_readmes_line() {
     let line = blocks("sh")
         .iter()

@@ -2,6 +2,7 @@
 
 mod check;
 mod dev;
+mod explain;
 mod keys;
 mod serve;
 mod signals;
@@ -41,6 +42,9 @@ enum Command {
         /// Also ask WeChat, with a made-up code, whether each appid and secret is right.
         #[arg(long)]
         probe: bool,
+        /// Only print which route would take a request and why, or why it would be refused.
+        #[arg(long, num_args = 2, value_names = ["METHOD", "URL"], conflicts_with = "probe")]
+        explain: Option<Vec<String>>,
     },
     /// Try it: simulator, store, a small backend and the proxy in one process, without a configuration.
     Dev {
@@ -89,7 +93,14 @@ pub fn run() -> ExitCode {
     // clap prints its own errors and leaves with 2.
     let outcome = match Arguments::parse().command {
         Command::Serve { file } => serve::run(&file.config),
-        Command::Check { file, probe } => check::run(&file.config, probe),
+        Command::Check {
+            file,
+            probe,
+            explain,
+        } => match explain.as_deref() {
+            Some([method, url]) => explain::run(&file.config, method, url),
+            _ => check::run(&file.config, probe),
+        },
         Command::Dev { upstream, listen } => dev::run(upstream.as_deref(), listen),
         Command::Simulate { listen, apps } => simulate::run(listen, &apps),
         Command::Keys { file, action } => keys::run(&file.config, &action),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::{
-    Admitted, Credential, Denial, Endpoint, Field, Message, RouteTable, Survey, admit, bearer,
-    credential,
+    Credential, Denial, Destination, Destinations, Endpoint, Field, Message, Survey, Taken,
+    admit_stranger, bearer, credential,
 };
 use crate::config::{Auth, Config, Route};
 use crate::session::RevokedSessions;
@@ -50,10 +50,7 @@ pub struct FirstLogin {
 /// Everything a decision needs.
 #[derive(Debug)]
 pub struct Requests {
-    routes: Vec<Route>,
-    table: RouteTable,
-    auth_path: String,
-    max_header_bytes: usize,
+    destinations: Destinations,
     tokens: Arc<Tokens>,
     revoked: RevokedSessions,
 }
@@ -62,10 +59,7 @@ impl Requests {
     /// Prepares the decisions that `config` asks for.
     pub fn new(config: &Config, tokens: Arc<Tokens>, revoked: RevokedSessions) -> Self {
         Self {
-            table: RouteTable::new(&config.routes),
-            routes: config.routes.clone(),
-            auth_path: config.server.auth_path.clone(),
-            max_header_bytes: config.server.max_header_bytes,
+            destinations: Destinations::new(config),
             tokens,
             revoked,
         }
@@ -73,21 +67,24 @@ impl Requests {
 
     /// Returns the route with this index.
     pub fn route(&self, index: usize) -> Option<&Route> {
-        self.routes.get(index)
+        self.destinations.route(index)
     }
 
     /// Decides what happens to a request.
     pub fn decide(&self, message: &Message<'_>) -> Result<Decision, Denial> {
-        let request = admit(message, self.max_header_bytes)?;
-        if let Some(own) = self.own(&request) {
-            return own.map(Decision::Own);
-        }
-        let index = self.table.find(&request)?;
-        let route = self.routes.get(index).ok_or(Denial::RouteUnknown)?;
+        let Taken {
+            index,
+            route,
+            request,
+            target,
+        } = match self.destinations.find(message)? {
+            Destination::Own(endpoint) => return Ok(Decision::Own(endpoint)),
+            Destination::Route(taken) => taken,
+        };
         let mut pass = Pass {
             route: index,
             who: None,
-            target: target(&request, message.target, route),
+            target,
             hide_authorization: false,
         };
         if route.auth == Auth::Public {
@@ -110,12 +107,12 @@ impl Requests {
                 app: app.map(str::to_owned),
                 pass,
             })),
-            Credential::None if route.auth == Auth::Optional => {
+            Credential::None => {
+                admit_stranger(route)?;
                 pass.hide_authorization =
                     !route.forward_token && self.carries_ours(&request.survey)?;
                 Ok(Decision::Forward(pass))
             }
-            Credential::None => Err(Denial::TokenMissing),
         }
     }
 
@@ -133,15 +130,6 @@ impl Requests {
         Ok(who)
     }
 
-    fn own(&self, request: &Admitted<'_>) -> Option<Result<Endpoint, Denial>> {
-        let find = |path: &str| Endpoint::find(&self.auth_path, path, request.method);
-        match request.path.other_reading() {
-            // Neither a backend nor we may be reached by a spelling that the other reads differently.
-            Some(other) if find(&other).is_some() => Some(Err(Denial::PathAmbiguous)),
-            _ => find(request.path.as_str()),
-        }
-    }
-
     /// Says whether a token of ours, valid or not and however it is spelled, is in `Authorization`.
     fn carries_ours(&self, survey: &Survey<'_>) -> Result<bool, Denial> {
         let value = match survey.authorization {
@@ -153,28 +141,4 @@ impl Requests {
         let mut words = value.split(|b| !in_token(b));
         Ok(words.any(|word| std::str::from_utf8(word).is_ok_and(|word| self.tokens.is_ours(word))))
     }
-}
-
-/// Returns the target to forward, unless it is the one that was sent.
-fn target(request: &Admitted<'_>, sent: &[u8], route: &Route) -> Option<String> {
-    let path = request.path.as_str();
-    let path = if route.strip_prefix && route.path != "/" {
-        path.strip_prefix(route.path.as_str()).unwrap_or(path)
-    } else {
-        path
-    };
-    let query = request.query.map_or(0, |query| query.len() + 1);
-    if sent.len() == path.len() + query && sent.starts_with(path.as_bytes()) {
-        return None;
-    }
-    let mut target = String::with_capacity(path.len() + query + 1);
-    if !path.starts_with('/') {
-        target.push('/');
-    }
-    target.push_str(path);
-    if let Some(query) = request.query {
-        target.push('?');
-        target.push_str(query);
-    }
-    Some(target)
 }

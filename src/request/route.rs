@@ -86,7 +86,8 @@ impl RouteTable {
         }
     }
 
-    fn look_up(&self, host: &str, path: &str, method: &Method) -> Result<usize, Denial> {
+    /// Looks a path up under the one reading that it is given in.
+    pub(super) fn look_up(&self, host: &str, path: &str, method: &Method) -> Result<usize, Denial> {
         let folded;
         let host = if host.bytes().any(|b| b.is_ascii_uppercase()) {
             folded = host.to_ascii_lowercase();

@@ -1,0 +1,130 @@
+//! Finds where a request goes before anybody asks who sent it: an endpoint of ours or a route, and the path forwarded.
+
+use super::{Admitted, Denial, Endpoint, Message, RouteTable, admit};
+use crate::config::{Auth, Config, Route};
+
+/// Where a request goes, if its sender may.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every request takes a route, and a box would cost each an allocation"
+)]
+pub enum Destination<'a> {
+    /// Menshen answers it itself.
+    Own(Endpoint),
+    /// A route takes it.
+    Route(Taken<'a>),
+}
+
+/// A request that a route takes.
+#[derive(Clone, Debug)]
+pub struct Taken<'a> {
+    /// The route's index in the configuration.
+    pub index: usize,
+    /// The route.
+    pub route: &'a Route,
+    /// What the request says.
+    pub request: Admitted<'a>,
+    /// The path and query to ask the upstream for; `None` when they are what the client sent.
+    pub target: Option<String>,
+}
+
+/// Where one reading of a path leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Below `auth_path`.
+    Own(Result<Endpoint, Denial>),
+    /// To a route, by its index.
+    Route(Result<usize, Denial>),
+}
+
+/// Every place where a request can go.
+#[derive(Debug)]
+pub struct Destinations {
+    routes: Vec<Route>,
+    table: RouteTable,
+    auth_path: String,
+    max_header_bytes: usize,
+}
+
+impl Destinations {
+    /// Prepares the places that `config` names.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            table: RouteTable::new(&config.routes),
+            routes: config.routes.clone(),
+            auth_path: config.server.auth_path.clone(),
+            max_header_bytes: config.server.max_header_bytes,
+        }
+    }
+
+    /// Returns the route with this index.
+    pub fn route(&self, index: usize) -> Option<&Route> {
+        self.routes.get(index)
+    }
+
+    /// Finds where a request goes, or refuses it.
+    pub fn find<'a>(&'a self, message: &Message<'a>) -> Result<Destination<'a>, Denial> {
+        let request = admit(message, self.max_header_bytes)?;
+        if let Some(own) = self.own(&request) {
+            return own.map(Destination::Own);
+        }
+        let index = self.table.find(&request)?;
+        let route = self.routes.get(index).ok_or(Denial::RouteUnknown)?;
+        Ok(Destination::Route(Taken {
+            index,
+            route,
+            target: target(&request, message.target, route),
+            request,
+        }))
+    }
+
+    /// Says where a request leads whose path is read as `path`.
+    pub fn reading(&self, request: &Admitted<'_>, path: &str) -> Reading {
+        match Endpoint::find(&self.auth_path, path, request.method) {
+            Some(own) => Reading::Own(own),
+            None => Reading::Route(self.table.look_up(request.host, path, request.method)),
+        }
+    }
+
+    fn own(&self, request: &Admitted<'_>) -> Option<Result<Endpoint, Denial>> {
+        let find = |path: &str| Endpoint::find(&self.auth_path, path, request.method);
+        match request.path.other_reading() {
+            // Neither a backend nor we may be reached by a spelling that the other reads differently.
+            Some(other) if find(&other).is_some() => Some(Err(Denial::PathAmbiguous)),
+            _ => find(request.path.as_str()),
+        }
+    }
+}
+
+/// Says whether a route lets somebody in who sends no credential.
+pub fn admit_stranger(route: &Route) -> Result<(), Denial> {
+    match route.auth {
+        Auth::Optional | Auth::Public => Ok(()),
+        Auth::Required => Err(Denial::TokenMissing),
+    }
+}
+
+/// Returns the target to forward, unless it is the one that was sent.
+fn target(request: &Admitted<'_>, sent: &[u8], route: &Route) -> Option<String> {
+    let path = request.path.as_str();
+    let path = if route.strip_prefix && route.path != "/" {
+        path.strip_prefix(route.path.as_str()).unwrap_or(path)
+    } else {
+        path
+    };
+    let query = request.query.map_or(0, |query| query.len() + 1);
+    if sent.len() == path.len() + query && sent.starts_with(path.as_bytes()) {
+        return None;
+    }
+    let mut target = String::with_capacity(path.len() + query + 1);
+    if !path.starts_with('/') {
+        target.push('/');
+    }
+    target.push_str(path);
+    if let Some(query) = request.query {
+        target.push('?');
+        target.push_str(query);
+    }
+    Some(target)
+}
