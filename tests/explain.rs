@@ -105,7 +105,7 @@ async fn a_refusal_is_named_with_its_reason() {
             "400 path_ambiguous",
             "dot segment",
         ),
-        ("GET", "http://h/a#b", "400 path_ambiguous", "a fragment"),
+        ("GET", "http://h/a#b", "400 bad_request", "A fragment"),
         (
             "GET",
             "http://h/public;/../x//public",
@@ -170,6 +170,7 @@ async fn the_proxy_does_what_is_explained() {
         ("GET", "shop.example", "/blog"),
         ("GET", "h", "/public/..%2fitems"),
         ("GET", "h", "//public"),
+        ("GET", "h", "/public#x"),
         ("GET", "h:x", "/public"),
         ("GET", "h", "/_auth/session"),
         ("GET", "h", "/_auth/other"),

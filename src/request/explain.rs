@@ -57,6 +57,16 @@ impl Question {
         })
     }
 
+    /// Returns what a client of HTTP/1.1 would send.
+    fn head(&self) -> String {
+        let host = self.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let (method, target) = (&self.method, &self.target);
+        format!(
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\n\r\n",
+            host.unwrap_or_default()
+        )
+    }
+
     fn message(&self) -> Message<'_> {
         Message {
             method: &self.method,
@@ -72,7 +82,9 @@ impl Explanation {
     /// Answers a question for a configuration.
     pub fn of(question: &Question, config: &Config) -> Self {
         let destinations = Destinations::new(config);
-        match destinations.find(&question.message()) {
+        let found = check_head(question.head().as_bytes())
+            .and_then(|()| destinations.find(&question.message()));
+        match found {
             Ok(Destination::Route(taken)) => Self::taken(question, config, &taken),
             Ok(Destination::Own(_)) => Self {
                 verdict: "Menshen answers it itself".to_owned(),
@@ -179,7 +191,7 @@ fn reasons(
     match (denial, admitted) {
         (Denial::PathAmbiguous, Ok(request)) => readings(&request, config, destinations),
         (Denial::PathAmbiguous, Err(_)) => {
-            let held = "it holds a dot segment, an encoded slash or backslash, a control character, a fragment or \
+            let held = "it holds a dot segment, an encoded slash or backslash, a control character or \
                         a broken escape";
             vec![("path", held.to_owned())]
         }
