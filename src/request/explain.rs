@@ -5,7 +5,10 @@ use std::fmt;
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
-use super::{Admitted, Denial, Destination, Destinations, Message, Reading, Taken, admit_stranger};
+use super::{
+    Admitted, Denial, Destination, Destinations, Message, Reading, Taken, admit_stranger,
+    check_head,
+};
 use crate::config::{Auth, Config};
 
 /// A request that somebody asks about: a method and a URL, both as a client would send them.
