@@ -40,13 +40,20 @@ pub fn admit<'a>(message: &Message<'a>, max_header_bytes: usize) -> Result<Admit
     if survey.bytes + message.target.len() > max_header_bytes {
         return Err(Denial::HeadersTooLarge);
     }
-    if matches!(*message.method, Method::CONNECT | Method::TRACE) {
-        // TRACE would show a client the headers that are meant for the backend.
-        return Err(Denial::MethodNotAllowed(Vec::new()));
-    }
+    check_method(message.method)?;
     check_framing(&survey)?;
     let (target_authority, target) = split_target(message.target)?;
     let authority = one_authority(message, &survey, target_authority)?;
+    admit_line(message.method, authority, target, survey)
+}
+
+/// Checks authority and origin-form target, as one message says them itself or another about it.
+pub(super) fn admit_line<'a>(
+    method: &'a Method,
+    authority: &'a str,
+    target: &'a [u8],
+    survey: Survey<'a>,
+) -> Result<Admitted<'a>, Denial> {
     let (path, query) = match target.iter().position(|&b| b == b'?') {
         Some(at) => {
             let (path, query) = target.split_at(at);
@@ -55,12 +62,21 @@ pub fn admit<'a>(message: &Message<'a>, max_header_bytes: usize) -> Result<Admit
         None => (target, None),
     };
     Ok(Admitted {
-        method: message.method,
+        method,
         host: host_of(authority)?,
         path: NormalPath::parse(path)?,
         query: query.map(checked_query).transpose()?,
         survey,
     })
+}
+
+/// Refuses methods that are never forwarded.
+pub(super) fn check_method(method: &Method) -> Result<(), Denial> {
+    if matches!(*method, Method::CONNECT | Method::TRACE) {
+        // TRACE would show a client the headers that are meant for the backend.
+        return Err(Denial::MethodNotAllowed(Vec::new()));
+    }
+    Ok(())
 }
 
 fn check_framing(survey: &Survey<'_>) -> Result<(), Denial> {

@@ -50,7 +50,7 @@ pub struct FirstLogin {
 /// Everything a decision needs.
 #[derive(Debug)]
 pub struct Requests {
-    destinations: Destinations,
+    pub(super) destinations: Destinations,
     tokens: Arc<Tokens>,
     revoked: RevokedSessions,
 }
@@ -72,12 +72,17 @@ impl Requests {
 
     /// Decides what happens to a request.
     pub fn decide(&self, message: &Message<'_>) -> Result<Decision, Denial> {
+        self.decide_at(self.destinations.find(message)?)
+    }
+
+    /// Decides what happens to a request that goes to a destination.
+    pub(super) fn decide_at(&self, destination: Destination<'_>) -> Result<Decision, Denial> {
         let Taken {
             index,
             route,
             request,
             target,
-        } = match self.destinations.find(message)? {
+        } = match destination {
             Destination::Own(endpoint) => return Ok(Decision::Own(endpoint)),
             Destination::Route(taken) => taken,
         };

@@ -65,7 +65,20 @@ impl Destinations {
 
     /// Finds where a request goes, or refuses it.
     pub fn find<'a>(&'a self, message: &Message<'a>) -> Result<Destination<'a>, Denial> {
-        let request = admit(message, self.max_header_bytes)?;
+        self.find_admitted(self.admit(message)?, message.target)
+    }
+
+    /// Checks a message's framing, host and target.
+    pub(super) fn admit<'a>(&self, message: &Message<'a>) -> Result<Admitted<'a>, Denial> {
+        admit(message, self.max_header_bytes)
+    }
+
+    /// Finds where an admitted request goes, whose target was sent as `sent`.
+    pub(super) fn find_admitted<'a>(
+        &'a self,
+        request: Admitted<'a>,
+        sent: &[u8],
+    ) -> Result<Destination<'a>, Denial> {
         if let Some(own) = self.own(&request) {
             return own.map(Destination::Own);
         }
@@ -74,7 +87,7 @@ impl Destinations {
         Ok(Destination::Route(Taken {
             index,
             route,
-            target: target(&request, message.target, route),
+            target: target(&request, sent, route),
             request,
         }))
     }
@@ -87,11 +100,20 @@ impl Destinations {
         }
     }
 
+    /// Returns what follows the endpoint that gateways ask; `None` when the path is another.
+    pub(super) fn asked_about<'a>(&self, path: &'a str) -> Option<&'a str> {
+        Endpoint::asked_about(&self.auth_path, path)
+    }
+
     fn own(&self, request: &Admitted<'_>) -> Option<Result<Endpoint, Denial>> {
         let find = |path: &str| Endpoint::find(&self.auth_path, path, request.method);
         match request.path.other_reading() {
-            // Neither a backend nor we may be reached by a spelling that the other reads differently.
-            Some(other) if find(&other).is_some() => Some(Err(Denial::PathAmbiguous)),
+            Some(other) if find(&other).is_some() => match find(request.path.as_str()) {
+                // Two readings of what is asked about are looked at when that is decided on.
+                Some(Ok(Endpoint::Verify)) => Some(Ok(Endpoint::Verify)),
+                // Neither a backend nor we may be reached by a spelling that the other reads differently.
+                Some(_) | None => Some(Err(Denial::PathAmbiguous)),
+            },
             _ => find(request.path.as_str()),
         }
     }

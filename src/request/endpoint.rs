@@ -17,7 +17,11 @@ pub enum Endpoint {
     Logout,
     /// `GET jwks.json`
     Jwks,
+    /// `GET verify`, and any method below it: another gateway asks before it forwards.
+    Verify,
 }
+
+const VERIFY: &str = "/verify";
 
 impl Endpoint {
     /// Finds the endpoint for a path below `auth_path`; `None` when the path is not below it.
@@ -32,6 +36,8 @@ impl Endpoint {
             "/session" => (Self::Session, Method::GET),
             "/logout" => (Self::Logout, Method::POST),
             "/jwks.json" => (Self::Jwks, Method::GET),
+            VERIFY => (Self::Verify, Method::GET),
+            _ if Self::asked_about(auth_path, path).is_some() => return Some(Ok(Self::Verify)),
             _ => return Some(Err(Denial::RouteUnknown)),
         };
         let fits = *method == allowed || (*method == Method::HEAD && allowed == Method::GET);
@@ -40,6 +46,12 @@ impl Endpoint {
         } else {
             Err(Denial::MethodNotAllowed(vec![allowed]))
         })
+    }
+
+    /// Returns what follows `verify` in its path, which is a path of its own or nothing.
+    pub fn asked_about<'a>(auth_path: &str, path: &'a str) -> Option<&'a str> {
+        let rest = path.strip_prefix(auth_path)?.strip_prefix(VERIFY)?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(rest)
     }
 }
 
@@ -72,6 +84,21 @@ mod tests {
         assert_eq!(find("/_auth", Method::GET), Some(Err("route_unknown")));
         assert_eq!(
             find("/_auth/login/", Method::POST),
+            Some(Err("route_unknown"))
+        );
+        for (path, method) in [
+            ("/_auth/verify", Method::GET),
+            ("/_auth/verify/", Method::POST),
+            ("/_auth/verify/a/b", Method::DELETE),
+        ] {
+            assert_eq!(find(path, method), Some(Ok(Endpoint::Verify)), "{path}");
+        }
+        assert_eq!(
+            find("/_auth/verify", Method::POST),
+            Some(Err("method_not_allowed"))
+        );
+        assert_eq!(
+            find("/_auth/verifying", Method::GET),
             Some(Err("route_unknown"))
         );
         assert_eq!(find("/_authors", Method::GET), None);

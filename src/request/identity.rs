@@ -94,11 +94,8 @@ impl Identities {
             set: Vec::with_capacity(MOST_SET),
         };
         let set = &mut edits.set;
-        if let Some(who) = &pass.who {
-            self.identify(who, set);
-        }
+        self.introduce(pass.who.as_deref(), set);
         let (names, always) = (&self.names, &self.always);
-        set.extend(self.env.iter().map(|env| (&names.env, env)));
         let address = client.address_text.iter();
         set.extend(address.map(|address| (&names.client_address, address)));
         let chain = client.forwarded_for().into_iter();
@@ -110,9 +107,27 @@ impl Identities {
         edits
     }
 
+    /// Returns what another gateway is told about a request that it may forward.
+    pub fn told<'a>(&'a self, who: Option<&'a Verified>) -> Vec<(&'a HeaderName, &'a HeaderValue)> {
+        let mut told = Vec::with_capacity(MOST_SET);
+        self.introduce(who, &mut told);
+        told
+    }
+
     /// Returns the header that carries an assertion.
     pub fn assertion_name(&self) -> &HeaderName {
         &self.names.assertion
+    }
+
+    fn introduce<'a>(
+        &'a self,
+        who: Option<&'a Verified>,
+        set: &mut Vec<(&'a HeaderName, &'a HeaderValue)>,
+    ) {
+        if let Some(who) = who {
+            self.identify(who, set);
+        }
+        set.extend(self.env.iter().map(|env| (&self.names.env, env)));
     }
 
     fn identify<'a>(&'a self, who: &'a Verified, set: &mut Vec<(&'a HeaderName, &'a HeaderValue)>) {

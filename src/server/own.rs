@@ -1,17 +1,18 @@
 //! Answers Menshen's own endpoints.
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::REFERER;
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::Result;
 use pingora::proxy::Session;
 use serde_json::json;
 
 use super::exchange::Exchange;
 use super::gate::Gate;
+use super::inbound::message;
 use super::{body, reply};
 use crate::login::{LoginBody, LogoutBody, RefreshBody};
-use crate::request::{Denial, Endpoint};
+use crate::request::{Allowed, Denial, Endpoint};
 use crate::token::Verified;
 
 /// What is answered when nothing went wrong.
@@ -19,6 +20,8 @@ enum Answer {
     Json(Vec<u8>),
     PublicKeys,
     Nothing,
+    /// What another gateway needs to forward a request itself.
+    Allowed(Vec<(HeaderName, HeaderValue)>),
 }
 
 /// Answers a request to one of our own endpoints.
@@ -34,6 +37,7 @@ pub(super) async fn answer(
         Endpoint::Session => session(gate, wire),
         Endpoint::Logout => log_out(gate, wire).await,
         Endpoint::Jwks => Ok(Answer::PublicKeys),
+        Endpoint::Verify => verify(gate, wire, exchange),
     };
     match answered {
         Ok(Answer::Json(body)) => {
@@ -41,6 +45,7 @@ pub(super) async fn answer(
         }
         Ok(Answer::PublicKeys) => reply::public_json(wire, exchange, gate.jwks.clone()).await,
         Ok(Answer::Nothing) => reply::no_content(wire, exchange).await,
+        Ok(Answer::Allowed(told)) => reply::allowed(wire, exchange, told).await,
         Err(denial) => reply::refuse(wire, exchange, denial).await,
     }
 }
@@ -71,6 +76,25 @@ async fn log_out(gate: &Gate, wire: &mut Session) -> Result<Answer, Denial> {
     let body = LogoutBody::parse(&body::read(wire, gate.client_timeout).await?)?;
     gate.logins.log_out(&who, &body).await?;
     Ok(Answer::Nothing)
+}
+
+fn verify(gate: &Gate, wire: &Session, exchange: &Exchange) -> Result<Answer, Denial> {
+    let trusted = exchange.client.as_ref().is_some_and(|peer| peer.trusted);
+    let Allowed { who, route } = gate.requests.verify(&message(wire.req_header()), trusted)?;
+    let told = gate.identities.told(who.as_deref()).into_iter();
+    let mut told: Vec<_> = told.map(|(n, v)| (n.clone(), v.clone())).collect();
+    let upstream = route.and_then(|index| gate.requests.route(index));
+    let upstream = upstream.map(|route| route.upstream);
+    if let (Some(assertions), Some(who), Some(index)) = (&gate.assertions, &who, upstream)
+        && let Some(name) = gate.upstreams.name(index)
+    {
+        let assertion = assertions.assert(who, index, name).map_err(|error| {
+            tracing::error!(%error, "an assertion could not be signed");
+            Denial::Internal
+        })?;
+        told.push((gate.identities.assertion_name().clone(), assertion));
+    }
+    Ok(Answer::Allowed(told))
 }
 
 /// Returns the page that a mini-program's requests come from.

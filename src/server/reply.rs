@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use http::{Method, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -50,6 +50,21 @@ pub(super) async fn public_json(
 pub(super) async fn no_content(wire: &mut Session, exchange: &Exchange) -> Result<()> {
     let mut header = start(StatusCode::NO_CONTENT, exchange)?;
     header.insert_header(CACHE_CONTROL, "no-store")?;
+    finish(wire, header, None).await
+}
+
+/// Answers another gateway that it may forward a request, with these headers.
+pub(super) async fn allowed(
+    wire: &mut Session,
+    exchange: &Exchange,
+    told: Vec<(HeaderName, HeaderValue)>,
+) -> Result<()> {
+    let mut header = start(StatusCode::OK, exchange)?;
+    header.insert_header(CACHE_CONTROL, "no-store")?;
+    header.insert_header(CONTENT_LENGTH, 0)?;
+    for (name, value) in told {
+        header.insert_header(name, value)?;
+    }
     finish(wire, header, None).await
 }
 

@@ -1,0 +1,121 @@
+//! Decides about a request that another gateway asks about before it forwards it itself.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method};
+
+use super::admit::{admit_line, check_method};
+use super::{Admitted, Credential, Decision, Denial, Message, Requests, credential};
+use crate::token::Verified;
+
+/// A request that another gateway may forward.
+#[derive(Clone, Debug)]
+pub struct Allowed {
+    /// Who sent it; `None` on routes that let strangers in.
+    pub who: Option<Arc<Verified>>,
+    /// The index of the route whose rule applied; `None` when it was not known which request is meant.
+    pub route: Option<usize>,
+}
+
+impl Requests {
+    /// Decides about the request that `asking` is about, by the same rules as if it had come here.
+    ///
+    /// It is named by the path below the endpoint, as Envoy does, or by `X-Forwarded-Method`, `-Uri` and `-Host`,
+    /// which count only from a `trusted` peer. Where neither is there, a valid token is required.
+    pub fn verify(&self, asking: &Message<'_>, trusted: bool) -> Result<Allowed, Denial> {
+        let asked = self.destinations.admit(asking)?;
+        let below = self
+            .destinations
+            .asked_about(asked.path.as_str())
+            .unwrap_or("");
+        if !below.is_empty() {
+            let target = match asked.query {
+                Some(query) => format!("{below}?{query}"),
+                None => below.to_owned(),
+            };
+            let line = admit_line(asked.method, asked.host, target.as_bytes(), asked.survey)?;
+            return self.allow(line, &target);
+        }
+        match Original::told(asking.headers, trusted)? {
+            Some(Original {
+                method,
+                target,
+                host,
+            }) => {
+                check_method(&method)?;
+                let line = admit_line(&method, host, target.as_bytes(), asked.survey)?;
+                self.allow(line, target)
+            }
+            None => match credential(&asked.survey)? {
+                Credential::Token(token) => Ok(Allowed {
+                    who: Some(self.admit_token(token)?),
+                    route: None,
+                }),
+                Credential::Code { .. } | Credential::None => Err(Denial::TokenMissing),
+            },
+        }
+    }
+
+    fn allow(&self, original: Admitted<'_>, target: &str) -> Result<Allowed, Denial> {
+        let destination = self
+            .destinations
+            .find_admitted(original, target.as_bytes())?;
+        match self.decide_at(destination)? {
+            Decision::Forward(pass) => Ok(Allowed {
+                who: pass.who,
+                route: Some(pass.route),
+            }),
+            // It will come here and be decided on then.
+            Decision::Own(_) => Ok(Allowed {
+                who: None,
+                route: None,
+            }),
+            // What a login brings would not reach the client, and the code would be spent.
+            Decision::LogIn(_) => Err(Denial::TokenMissing),
+        }
+    }
+}
+
+/// A request as a gateway describes it.
+struct Original<'a> {
+    method: Method,
+    target: &'a str,
+    host: &'a str,
+}
+
+impl<'a> Original<'a> {
+    /// Reads the description; `None` when there is none that counts.
+    fn told(headers: &'a HeaderMap, trusted: bool) -> Result<Option<Self>, Denial> {
+        if !trusted {
+            return Ok(None);
+        }
+        let method = only(headers, "x-forwarded-method")?;
+        let target = only(headers, "x-forwarded-uri")?;
+        let host = only(headers, "x-forwarded-host")?;
+        match (method, target, host) {
+            // Proxies that describe nothing add a host all the same.
+            (None, None, _) => Ok(None),
+            (Some(method), Some(target), Some(host)) => Ok(Some(Self {
+                method: Method::from_bytes(method.as_bytes())
+                    .map_err(|_| Denial::BadRequest("X-Forwarded-Method is not a method."))?,
+                target,
+                host,
+            })),
+            _ => Err(Denial::BadRequest(
+                "X-Forwarded-Method, X-Forwarded-Uri and X-Forwarded-Host come together.",
+            )),
+        }
+    }
+}
+
+/// Returns a header's value; two would let the client's own stand beside the gateway's.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Denial> {
+    const WRONG: Denial =
+        Denial::BadRequest("A description of the request is there twice or is no text.");
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => HeaderValue::to_str(value).map(Some).map_err(|_| WRONG),
+        (Some(_), Some(_)) => Err(WRONG),
+    }
+}
