@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::login::Logins;
-use crate::request::{Identities, Requests};
+use crate::request::{Identities, Rates, Requests};
 use crate::server::{self, BindError, Gate, Listening, TlsError, Upstreams};
 use crate::session::{Lifetimes, OpenError, Store};
 use crate::token::{
@@ -175,6 +175,7 @@ fn gate(
         upstreams: Upstreams::new(&config.upstreams),
         jwks: Bytes::from(serde_json::to_vec(&keys.jwks())?),
         trusted_proxies: config.server.trusted_proxies.clone(),
+        rates: Rates::new(&config.server.limits),
         client_timeout: config.server.client_timeout,
         keepalive: config.server.keepalive,
     })

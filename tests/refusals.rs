@@ -64,6 +64,17 @@ async fn two_credentials_are_refused() {
 }
 
 #[tokio::test]
+async fn an_address_that_sends_too_much_is_refused() {
+    let limited = TestGateway::builder().section("server", "requests_per_minute = 1");
+    let t = limited.start().await;
+    let first = Reply::of(t.get("/orders")).await;
+    first.refused(401, "token_missing");
+    let second = Reply::of(t.get("/orders")).await;
+    second.refused(429, "too_many_requests");
+    untouched(&t);
+}
+
+#[tokio::test]
 async fn a_login_that_could_mean_two_apps_is_refused() {
     let t = TestGateway::builder().apps(&["shop", "cafe"]).start().await;
     let reply = t.post("/_auth/login", json!({"code": "0a"})).await;

@@ -11,6 +11,7 @@ mod cache;
 mod contents;
 mod headers;
 mod kind;
+mod limits;
 mod load;
 mod log;
 mod model;
@@ -31,6 +32,7 @@ mod unknown;
 mod upstream;
 mod wechat;
 
+pub use limits::Limits;
 pub use load::{known_keys, load, parse};
 pub use model::{
     Algorithm, App, Auth, Cache, Config, Headers, InjectedNames, Log, LogFormat, Route, Server,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
+use super::limits::Limits;
 use crate::secret::Secret;
 
 /// Everything an operator can set, with defaults filled in and every reference resolved.
@@ -53,6 +54,8 @@ pub struct Server {
     pub max_body_bytes: u64,
     /// How long a client may take between two reads or two writes.
     pub client_timeout: Duration,
+    /// How much one client may ask of us.
+    pub limits: Limits,
     /// How long an idle keep-alive connection is kept.
     pub keepalive: Duration,
     /// How long exchanges in flight may go on after SIGTERM.

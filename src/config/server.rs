@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::address::{LISTEN, NETWORK};
 use super::kind::{Kind, TEXT, number};
+use super::limits;
 use super::model::{Server, Tls};
 use super::pem::{check_certificates, check_private_key};
 use super::reader::Table;
@@ -54,6 +55,7 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
     let max_header = table.or("max_header", r#""64KiB""#, &HEADER_SIZE);
     let max_body = table.or("max_body", r#""100MiB""#, &SIZE);
     let client_timeout = table.or("client_timeout", r#""60s""#, &TIMEOUT);
+    let limits = limits::read(table);
     let keepalive = table.or("keepalive", r#""60s""#, &PERIOD);
     let drain = table.or("drain", r#""30s""#, &PERIOD);
     Some(Server {
@@ -65,6 +67,7 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
         max_header_bytes: max_header?,
         max_body_bytes: max_body?,
         client_timeout: client_timeout?,
+        limits: limits?,
         keepalive: keepalive?,
         drain: drain?,
     })

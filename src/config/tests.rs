@@ -160,6 +160,26 @@ fn each_mistake_is_refused_with_its_key_and_a_reason() {
             "server.client_timeout (line 3): must be a duration",
         ),
         (
+            with("server", "head_timeout = \"0s\""),
+            "server.head_timeout (line 3): must be a duration",
+        ),
+        (
+            with("server", "max_connections = -1"),
+            "server.max_connections (line 3): must be a whole number from 0 to 10000000, not -1",
+        ),
+        (
+            with("server", "max_connections_per_address = \"many\""),
+            "server.max_connections_per_address (line 3): must be a whole number",
+        ),
+        (
+            with("server", "requests_per_minute = 99999999"),
+            "server.requests_per_minute (line 3): must be a whole number",
+        ),
+        (
+            with("server", "request_burst = 5"),
+            "server.request_burst (line 3): is of no use without requests_per_minute",
+        ),
+        (
             with("server", "keepalive = \"60\""),
             "server.keepalive (line 3): must be a duration",
         ),

@@ -55,6 +55,8 @@ pub enum Denial {
     HeadersTooLarge,
     /// The client did not send its request in time.
     RequestTimeout,
+    /// The client's address sent more than its share; after this time it may send again.
+    TooManyRequests(Duration),
     /// WeChat refuses our credentials or call.
     WechatMisconfigured(Errcode),
     /// WeChat's answer is not a valid one.
@@ -185,6 +187,11 @@ impl Denial {
                 "request_timeout",
                 "The request did not arrive in time.",
             ),
+            Self::TooManyRequests(_) => (
+                S::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                "This address sends too many requests; try again later.",
+            ),
             Self::WechatMisconfigured(_) => (
                 S::BAD_GATEWAY,
                 "wechat_misconfigured",
@@ -240,8 +247,10 @@ impl Denial {
 
     /// Returns the whole seconds after which trying again makes sense.
     pub fn retry_after_secs(&self) -> Option<u64> {
-        if let Self::WechatBusy(_, after) = self {
-            return Some(after.as_secs().max(1));
+        if let Self::WechatBusy(_, after) | Self::TooManyRequests(after) = self {
+            // Rounded up: who comes a fraction too early is refused again.
+            let begun = u64::from(after.subsec_nanos() > 0);
+            return Some(after.as_secs().saturating_add(begun).max(1));
         }
         (*self == Self::StoreUnavailable).then_some(STORE_RETRY.as_secs())
     }

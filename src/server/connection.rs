@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::H2Options;
 use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::protocols::{ALPN, UniqueID};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
+use tokio::sync::Notify;
 
 use super::phases::Proxy;
+use super::seats::Seats;
 
 /// The first bytes of HTTP/2 without TLS; no method of HTTP/1.1 starts with them.
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -21,7 +24,11 @@ const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) struct Connections {
     pub(super) app: Arc<HttpProxy<Proxy>>,
     pub(super) acceptor: Option<Acceptor>,
+    pub(super) http2: H2Options,
     pub(super) client_timeout: Duration,
+    pub(super) head_timeout: Duration,
+    pub(super) keepalive: Duration,
+    pub(super) seats: Arc<Seats>,
     pub(super) shutdown: ShutdownWatch,
 }
 
@@ -43,7 +50,7 @@ impl Connections {
         };
         match greeted {
             Some((stream, Speaks::Http2)) => {
-                self.app.process_new(stream, &self.shutdown).await;
+                self.serve_http2(stream).await;
             }
             Some((stream, Speaks::Http1)) => self.serve_http1(stream).await,
             None => {}
@@ -99,14 +106,47 @@ impl Connections {
         // A new connection is not kept, it is about to be used: the first head has as long as any other read.
         session.set_keepalive(None);
         session.set_read_timeout(Some(self.client_timeout));
-        let mut next = self.app.process_new_http(session, &self.shutdown).await;
+        let mut next = self.exchange(session, self.head_timeout).await;
+        // An idle connection costs as little as one on which a head trickles in, so the two share their time.
+        let limit = self.keepalive.saturating_add(self.head_timeout);
         while let Some((stream, settings)) = next.map(ReusedHttpStream::consume) {
             let mut session = ServerSession::new_http1(stream);
             if let Some(settings) = settings {
                 HttpPersistentSettings::apply_to_session(settings, &mut session);
             }
-            next = self.app.process_new_http(session, &self.shutdown).await;
+            next = self.exchange(session, limit).await;
         }
+    }
+
+    /// Serves one exchange, whose head must arrive within `limit`.
+    ///
+    /// pingora limits each read of a head, so that a byte at a time could take for ever.
+    async fn exchange(
+        &self,
+        mut session: ServerSession,
+        limit: Duration,
+    ) -> Option<ReusedHttpStream> {
+        let read = Arc::new(Notify::new());
+        session.set_connection_user_context(Some(Box::new(HeadRead(Arc::clone(&read)))));
+        let late = async {
+            if tokio::time::timeout(limit, read.notified()).await.is_ok() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            next = self.app.process_new_http(session, &self.shutdown) => next,
+            () = late => None,
+        }
+    }
+}
+
+/// Is told when the head of a request has been read.
+pub(super) struct HeadRead(Arc<Notify>);
+
+impl HeadRead {
+    pub(super) fn tell(&self) {
+        self.0.notify_one();
     }
 }
 

@@ -1,11 +1,13 @@
 //! Turns pingora's errors into the refusals that clients know.
 
+use http::Version;
 use pingora::ErrorSource;
 use pingora::ErrorType::{
     ConnectError, ConnectNoRoute, ConnectProxyFailure, ConnectRefused, ConnectTimedout, Custom,
     InvalidHTTPHeader, ReadTimedout, SocketError, TLSHandshakeFailure, TLSHandshakeTimedout,
     WriteTimedout,
 };
+use pingora::proxy::Session;
 use pingora::{BError, Error};
 
 use crate::request::Denial;
@@ -15,7 +17,12 @@ use crate::request::Denial;
     clippy::wildcard_enum_match_arm,
     reason = "pingora has many kinds of error, and a new one is not the client's doing"
 )]
-pub(super) fn denial(error: &Error) -> Option<Denial> {
+pub(super) fn denial(wire: &mut Session, error: &Error) -> Option<Denial> {
+    let http2 = wire.req_header().version == Version::HTTP_2;
+    if http2 && timed_out(error) && !wire.as_downstream_mut().is_body_done() {
+        // pingora does not limit reads from a stream. The backend only waited for what the client did not send.
+        return Some(Denial::RequestTimeout);
+    }
     match error.esource() {
         ErrorSource::Upstream => Some(match error.etype() {
             ConnectTimedout | ConnectRefused | ConnectNoRoute | ConnectError | SocketError
@@ -34,6 +41,10 @@ pub(super) fn denial(error: &Error) -> Option<Denial> {
         },
         ErrorSource::Internal | ErrorSource::Unset => Some(Denial::Internal),
     }
+}
+
+fn timed_out(error: &Error) -> bool {
+    *error.esource() == ErrorSource::Upstream && *error.etype() == ReadTimedout
 }
 
 /// Says what failed, for the log.

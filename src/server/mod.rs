@@ -7,6 +7,7 @@ mod cookies;
 mod exchange;
 mod failure;
 mod gate;
+mod http2;
 mod inbound;
 mod listen;
 mod outbound;
@@ -14,6 +15,7 @@ mod own;
 mod phases;
 mod reply;
 mod run;
+mod seats;
 mod tls;
 mod upstreams;
 

@@ -1,6 +1,8 @@
 //! pingora's phases, in the order in which an exchange goes through them.
 
+use std::any::Any;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,12 +11,13 @@ use http::header::TRANSFER_ENCODING;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{BError, Error, Result};
+use pingora::{BError, Error, ErrorSource, Result};
 
+use super::connection::HeadRead;
 use super::exchange::Exchange;
 use super::gate::Gate;
 use super::inbound::{authority, message};
-use super::{access_log, body, connection, failure, inbound, outbound, own, reply};
+use super::{access_log, body, connection, failure, http2, inbound, outbound, own, reply};
 use crate::request::{Decision, Denial, FirstLogin, Pass, RequestId, check_head, client};
 
 /// The proxy as pingora runs it.
@@ -92,6 +95,18 @@ impl ProxyHttp for Proxy {
         Exchange::new()
     }
 
+    fn on_connection_reuse(
+        &self,
+        _wire: &mut Session,
+        _exchange: &mut Exchange,
+        connection: Box<dyn Any + Send + Sync>,
+    ) {
+        // pingora calls this for whatever the connection was given, once a head has been read.
+        if let Ok(head) = connection.downcast::<HeadRead>() {
+            head.tell();
+        }
+    }
+
     async fn request_filter(&self, wire: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         wire.set_read_timeout(Some(self.gate.client_timeout));
         wire.set_write_timeout(Some(self.gate.client_timeout));
@@ -112,7 +127,13 @@ impl ProxyHttp for Proxy {
                 exchange.request_id = id;
             }
         }
+        let rates = self.gate.rates.as_ref();
+        let counted = rates.map_or(Ok(()), |rates| rates.admit(&seen, Instant::now()));
         exchange.client = Some(seen);
+        if let Err(denial) = counted {
+            reply::refuse(wire, exchange, denial).await?;
+            return Ok(true);
+        }
         let pass = match self.receive(wire, exchange).await {
             Ok(Some(pass)) => pass,
             Ok(None) => return Ok(true),
@@ -215,7 +236,10 @@ impl ProxyHttp for Proxy {
         error: &Error,
         exchange: &mut Exchange,
     ) -> FailToProxy {
-        let denial = exchange.denial.take().or_else(|| failure::denial(error));
+        let denial = exchange
+            .denial
+            .take()
+            .or_else(|| failure::denial(wire, error));
         if let Some(denial) = denial {
             tracing::debug!(
                 request_id = %exchange.request_id,
@@ -240,6 +264,10 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, wire: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+        let by_client = error.is_some_and(|error| *error.esource() == ErrorSource::Downstream);
+        if by_client && wire.response_written().is_none() {
+            http2::give_up();
+        }
         access_log::write(wire, exchange, error.is_some(), &self.gate);
     }
 

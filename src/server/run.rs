@@ -1,11 +1,13 @@
 //! Serves until told to stop, then lets the exchanges in flight finish.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::apps::{HttpServerOptions, ServerApp};
+use pingora::apps::ServerApp;
 use pingora::listeners::tls::Acceptor;
+use pingora::protocols::GetSocketDigest as _;
 use pingora::protocols::l4::listener::Listener;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
@@ -16,7 +18,8 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::Connections;
 use super::phases::Proxy;
-use super::{Gate, Listening};
+use super::seats::Seats;
+use super::{Gate, Listening, http2};
 use crate::config::Server;
 
 /// How long accepting rests when the system has no file descriptors left.
@@ -34,19 +37,20 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) {
     let (shutdown, watch) = watch::channel(false);
-    let mut app = http_proxy(&Arc::new(ServerConf::default()), Proxy::new(gate));
-    let mut options = HttpServerOptions::default();
-    options.h2c = true;
-    options.h2_idle_timeout = Some(config.keepalive);
-    app.server_options = Some(options);
+    let app = http_proxy(&Arc::new(ServerConf::default()), Proxy::new(gate));
     let app = Arc::new(app);
+    let seats = Arc::new(Seats::new(&config.limits, &config.trusted_proxies));
     let connections = TaskTracker::new();
     let accepting = TaskTracker::new();
     for listener in listening.listeners {
         let serving = Arc::new(Connections {
             app: Arc::clone(&app),
             acceptor: tls.clone().map(Acceptor::from_server_config),
+            http2: http2::options(config.max_header_bytes),
             client_timeout: config.client_timeout,
+            head_timeout: config.limits.head_timeout,
+            keepalive: config.keepalive,
+            seats: Arc::clone(&seats),
             shutdown: watch.clone(),
         });
         accepting.spawn(accept(listener, serving, connections.clone()));
@@ -78,8 +82,17 @@ async fn accept(listener: TcpListener, serving: Arc<Connections>, connections: T
         };
         match accepted {
             Ok(stream) => {
+                let peer = stream.get_socket_digest();
+                let peer =
+                    peer.and_then(|digest| digest.peer_addr()?.as_inet().map(SocketAddr::ip));
+                let Some(seat) = serving.seats.take(peer) else {
+                    continue;
+                };
                 let serving = Arc::clone(&serving);
-                connections.spawn(async move { serving.serve(stream).await });
+                connections.spawn(async move {
+                    serving.serve(stream).await;
+                    drop(seat);
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");

@@ -1,0 +1,51 @@
+//! Reads from `[server]` how much one client may ask, so that nobody takes what is meant for all.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::kind::{Kind, number};
+use super::reader::Table;
+use super::unit::TIMEOUT;
+
+/// What one client, or all together, may take; `None` is no limit.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How long the head of a request may take to arrive.
+    pub head_timeout: Duration,
+    /// The most connections open at a time.
+    pub max_connections: Option<NonZeroU32>,
+    /// The most connections of one address open at a time.
+    pub max_connections_per_address: Option<NonZeroU32>,
+    /// The most requests of one address in a minute, in the long run.
+    pub requests_per_minute: Option<NonZeroU32>,
+    /// How many of them may come at once; as many as in a minute without it.
+    pub request_burst: Option<NonZeroU32>,
+}
+
+const COUNT: Kind<u32> = Kind {
+    expected: "a whole number from 0 to 10000000",
+    read: |value| {
+        let count = u32::try_from(number(value)?).ok();
+        count.filter(|count| *count <= 10_000_000)
+    },
+};
+
+/// Reads the keys.
+pub(super) fn read(table: &mut Table<'_, '_>) -> Option<Limits> {
+    let head_timeout = table.or("head_timeout", r#""30s""#, &TIMEOUT);
+    let max_connections = table.or("max_connections", "0", &COUNT);
+    let max_connections_per_address = table.or("max_connections_per_address", "0", &COUNT);
+    let requests_per_minute = table.or("requests_per_minute", "0", &COUNT);
+    let request_burst = table.or("request_burst", "0", &COUNT);
+    if request_burst? > 0 && requests_per_minute? == 0 {
+        let message = "is of no use without requests_per_minute";
+        table.refuse("request_burst", message.to_owned());
+    }
+    Some(Limits {
+        head_timeout: head_timeout?,
+        max_connections: NonZeroU32::new(max_connections?),
+        max_connections_per_address: NonZeroU32::new(max_connections_per_address?),
+        requests_per_minute: NonZeroU32::new(requests_per_minute?),
+        request_burst: NonZeroU32::new(request_burst?),
+    })
+}

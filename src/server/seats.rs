@@ -1,0 +1,100 @@
+//! How many connections there may be, all together and of one address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ipnet::IpNet;
+
+use crate::config::Limits;
+use crate::request::network;
+
+/// The places for connections.
+#[derive(Debug)]
+pub(super) struct Seats {
+    total: Option<NonZeroU32>,
+    per_address: Option<NonZeroU32>,
+    /// Behind these are many clients, which only the total limits.
+    trusted: Vec<IpNet>,
+    taken: Mutex<Taken>,
+}
+
+/// Holds nothing of an address without connections, and so no more entries than there are connections.
+#[derive(Debug, Default)]
+struct Taken {
+    total: u32,
+    by_address: HashMap<IpAddr, u32>,
+    /// Whether somebody was turned away since there was last room, so that one line is logged and not thousands.
+    full: bool,
+}
+
+/// A connection's place, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    seats: Arc<Seats>,
+    address: Option<IpAddr>,
+}
+
+impl Seats {
+    pub(super) fn new(limits: &Limits, trusted: &[IpNet]) -> Self {
+        Self {
+            total: limits.max_connections,
+            per_address: limits.max_connections_per_address,
+            trusted: trusted.to_vec(),
+            taken: Mutex::default(),
+        }
+    }
+
+    /// Takes a place for a connection from `peer`; `None` when there is none left.
+    pub(super) fn take(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Seat> {
+        let mut taken = self.taken();
+        if self.total.is_some_and(|most| taken.total >= most.get()) {
+            if !taken.full {
+                tracing::warn!(taken.total, "no more connections are accepted");
+            }
+            taken.full = true;
+            return None;
+        }
+        let address = peer.and_then(|peer| self.counted(peer));
+        if let (Some(address), Some(most)) = (address, self.per_address) {
+            let count = taken.by_address.entry(address).or_default();
+            if *count >= most.get() {
+                tracing::debug!(%address, "no more connections of this address are accepted");
+                return None;
+            }
+            *count += 1;
+        }
+        taken.total = taken.total.saturating_add(1);
+        Some(Seat {
+            seats: Arc::clone(self),
+            address,
+        })
+    }
+
+    fn counted(&self, peer: IpAddr) -> Option<IpAddr> {
+        let peer = peer.to_canonical();
+        let trusted = self.trusted.iter().any(|net| net.contains(&peer));
+        (self.per_address.is_some() && !trusted).then(|| network(peer))
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.seats.taken();
+        taken.total = taken.total.saturating_sub(1);
+        taken.full = false;
+        let Some(address) = self.address else { return };
+        let left = taken.by_address.get_mut(&address).map(|count| {
+            *count = count.saturating_sub(1);
+            *count
+        });
+        if left == Some(0) {
+            taken.by_address.remove(&address);
+        }
+    }
+}

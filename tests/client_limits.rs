@@ -1,0 +1,163 @@
+//! Nobody takes what is meant for all: requests and connections are limited for each address.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use menshen_test_support::{Builder, Reply, TestGateway, Wire};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+
+const LIMIT: Duration = Duration::from_secs(10);
+const GET: &str = "GET /public HTTP/1.1\r\nHost: h\r\n\r\n";
+
+/// A gateway with these lines in `[server]`.
+fn server(lines: &str) -> Builder {
+    TestGateway::builder().section("server", lines)
+}
+
+/// Connects from one of this machine's own addresses.
+async fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+/// Tells whether a request on this connection is answered, rather than the connection closed.
+async fn answered(stream: &mut TcpStream) -> bool {
+    // What is closed already may refuse the bytes.
+    let _ = stream.write_all(GET.as_bytes()).await;
+    let mut answer = Vec::new();
+    let reading = async {
+        while !answer.ends_with(b"\r\n\r\nok") {
+            match stream.read_u8().await {
+                Ok(byte) => answer.push(byte),
+                Err(_) => return false,
+            }
+        }
+        answer.starts_with(b"HTTP/1.1 200 ")
+    };
+    tokio::time::timeout(LIMIT, reading).await.unwrap()
+}
+
+#[tokio::test]
+async fn more_requests_than_allowed_are_refused_with_the_time_to_wait() {
+    let t = server("requests_per_minute = 6\nrequest_burst = 3")
+        .start()
+        .await;
+    for _ in 0..3 {
+        assert_eq!(Reply::of(t.get("/public")).await.status, 200);
+    }
+    for path in ["/public", "/private", "/nowhere", "/_auth/jwks.json"] {
+        let response = t.get(path).send().await.unwrap();
+        let wait: u64 = response.headers()["retry-after"]
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert!((1..=10).contains(&wait), "{wait}");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        assert_eq!(response.status(), 429);
+        let text = response.text().await.unwrap();
+        assert!(text.contains("\"error\":\"too_many_requests\""), "{text}");
+    }
+    assert_eq!(t.upstream.requests(), 3);
+}
+
+#[tokio::test]
+async fn the_address_that_is_counted_is_the_one_a_trusted_proxy_names() {
+    let lines = "trusted_proxies = [\"127.0.0.1\"]\nrequests_per_minute = 1";
+    let t = server(lines).start().await;
+    for (hops, status) in [
+        ("203.0.113.1", 200),
+        ("203.0.113.1", 429),
+        ("203.0.113.2", 200),
+        ("6.6.6.6, 203.0.113.2", 429),
+        ("2001:db8::1", 200),
+        ("2001:db8::ffff", 429),
+        ("2001:db8:0:1::1", 200),
+    ] {
+        let reply = Reply::of(t.get("/public").header("x-forwarded-for", hops)).await;
+        assert_eq!(reply.status, status, "{hops}");
+    }
+}
+
+#[tokio::test]
+async fn the_address_that_is_counted_is_not_one_that_a_client_makes_up() {
+    let t = server("requests_per_minute = 1").start().await;
+    for (hops, status) in [("203.0.113.1", 200), ("203.0.113.2", 429)] {
+        let reply = Reply::of(t.get("/public").header("x-forwarded-for", hops)).await;
+        assert_eq!(reply.status, status, "{hops}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_limited_by_default() {
+    let t = TestGateway::start().await;
+    let mut open = Vec::new();
+    for _ in 0..300 {
+        let mut wire = Wire::connect(t.address).await;
+        wire.send(GET).await;
+        open.push(wire);
+    }
+    for mut wire in open {
+        assert!(wire.message().await.starts_with("HTTP/1.1 200 "));
+    }
+}
+
+#[tokio::test]
+async fn one_connection_too_many_of_an_address_is_closed() {
+    let t = server("max_connections_per_address = 2").start().await;
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut stream = connect_from("127.0.0.2", t.address).await;
+        assert!(answered(&mut stream).await);
+        open.push(stream);
+    }
+    assert!(!answered(&mut connect_from("127.0.0.2", t.address).await).await);
+    assert!(answered(&mut connect_from("127.0.0.3", t.address).await).await);
+    // Those that were there stay.
+    for stream in &mut open {
+        assert!(answered(stream).await);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_makes_room_for_another() {
+    for lines in ["max_connections_per_address = 1", "max_connections = 1"] {
+        let t = server(lines).start().await;
+        for _ in 0..5 {
+            let mut stream = connect_from("127.0.0.2", t.address).await;
+            assert!(answered(&mut stream).await, "{lines}");
+            let closing = "GET /public HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+            stream.write_all(closing.as_bytes()).await.unwrap();
+            let mut rest = Vec::new();
+            let reading = stream.read_to_end(&mut rest);
+            tokio::time::timeout(LIMIT, reading).await.unwrap().unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_connection_too_many_of_all_is_closed() {
+    let t = server("max_connections = 2").start().await;
+    let mut open = Vec::new();
+    for from in ["127.0.0.2", "127.0.0.3"] {
+        let mut stream = connect_from(from, t.address).await;
+        assert!(answered(&mut stream).await);
+        open.push(stream);
+    }
+    assert!(!answered(&mut connect_from("127.0.0.4", t.address).await).await);
+}
+
+#[tokio::test]
+async fn the_connections_of_a_trusted_proxy_are_many_clients() {
+    let lines = "trusted_proxies = [\"127.0.0.2\"]\nmax_connections_per_address = 1";
+    let t = server(lines).start().await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let mut stream = connect_from("127.0.0.2", t.address).await;
+        assert!(answered(&mut stream).await);
+        open.push(stream);
+    }
+}
