@@ -11,7 +11,7 @@ main() {
   local build=(cmake cc) tests=()
   case "${1:-}" in
     build) ;;
-    tests) tests=(node npm python3 php uwsgi curl) ;;
+    tests) tests=(node npm python3 php uwsgi curl systemd-analyze) ;;
     *) echo "usage: $0 build|tests" >&2 && exit 2 ;;
   esac
 
@@ -38,6 +38,10 @@ main() {
     echo "setup: examples/flask: pip could not install its packages" >&2
     complete=no
   fi
+  if has python3 && ! deploy; then
+    echo "setup: examples/deploy: pip could not install the tools that check its files" >&2
+    complete=no
+  fi
   # By hand one may go on without a tool, and see the tests that want it fail; CI must not.
   [ $complete = yes ] || [ "${CI:-}" != true ]
 }
@@ -62,6 +66,7 @@ packages_of() {
       node) packages+=(nodejs) ;;
       php) packages+=(php-cli) ;;
       python3) packages+=(python3 python3-venv) ;;
+      systemd-analyze) packages+=(systemd) ;;
       uwsgi) packages+=(uwsgi-core uwsgi-plugin-python3) ;;
       *) packages+=("$tool") ;;
     esac
@@ -117,6 +122,15 @@ flask() {
   rm -rf $dir && "$(python)" -m venv $dir &&
     $dir/bin/pip install --quiet --requirement $list >&2 &&
     cp $list $dir/installed
+}
+
+deploy() {
+  local dir=$backends/deploy lists=(tests/deploy.txt tests/deploy-binaries.txt)
+  cat "${lists[@]}" | cmp -s - $dir/installed && $dir/bin/check-jsonschema --version > /dev/null 2>&1 && return
+  rm -rf $dir && "$(python)" -m venv $dir &&
+    $dir/bin/pip install --quiet --requirement ${lists[0]} >&2 &&
+    $dir/bin/pip install --quiet --require-hashes --requirement ${lists[1]} >&2 &&
+    cat "${lists[@]}" > $dir/installed
 }
 
 join() {

@@ -1,0 +1,303 @@
+//! The files of `examples/deploy` are what their own tools accept, and run Menshen as they say.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use menshen_test_support::{Backend, Program, address_in};
+use serde_json::{Value, json};
+
+const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
+const PROGRAM: &str = "/usr/local/bin/menshen";
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn file(name: &str) -> PathBuf {
+    root().join("examples/deploy").join(name)
+}
+
+fn text(name: &str) -> String {
+    fs::read_to_string(file(name)).unwrap()
+}
+
+/// Describes a tool that `tests/setup.sh` installs from PyPI.
+fn tool(name: &str) -> Command {
+    let path = root().join("target/test-backends/deploy/bin").join(name);
+    assert!(path.exists(), "{name} is not installed: run `make test`");
+    Command::new(path)
+}
+
+fn accepts(mut command: Command) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .output()
+        .unwrap_or_else(|error| unreachable!("{command:?} is not installed: {error}"));
+    let said = [stdout, stderr].map(|said| String::from_utf8(said).unwrap());
+    assert!(status.success(), "{command:?}: {}", said.concat());
+}
+
+/// Reads every document of a YAML file.
+fn documents(name: &str) -> Vec<Value> {
+    let program =
+        "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))";
+    let read = tool("python")
+        .args(["-c", program])
+        .arg(file(name))
+        .output();
+    serde_json::from_slice(&read.unwrap().stdout).unwrap()
+}
+
+fn document(name: &str, kind: &str) -> Value {
+    let mut documents = documents(name).into_iter();
+    documents.find(|document| document["kind"] == kind).unwrap()
+}
+
+fn words(value: &Value) -> Vec<String> {
+    let words = value.as_array().unwrap().iter();
+    words
+        .map(|word| word.as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Replaces what only Docker would fill in.
+fn interpolated(word: &str) -> String {
+    word.replace(&format!("${{SHOP_APP_SECRET:-{SECRET}}}"), SECRET)
+}
+
+/// Returns a copy of the unit that starts the program under test.
+fn unit(folder: &Path) -> PathBuf {
+    let unit = folder.join("menshen.service");
+    fs::write(&unit, text("menshen.service").replace(PROGRAM, MENSHEN)).unwrap();
+    unit
+}
+
+#[test]
+fn hadolint_accepts_the_dockerfile() {
+    let mut hadolint = tool("hadolint");
+    hadolint.arg(file("Dockerfile"));
+    accepts(hadolint);
+}
+
+#[test]
+fn the_compose_file_is_of_its_schema() {
+    let mut check = tool("check-jsonschema");
+    check.args(["--builtin-schema", "vendor.compose-spec"]);
+    check.arg(file("compose.yaml"));
+    accepts(check);
+}
+
+#[test]
+fn the_manifests_are_of_the_schema_of_kubernetes() {
+    let mut validate = tool("kubernetes-validate");
+    validate.arg("--strict").arg(file("kubernetes.yaml"));
+    accepts(validate);
+}
+
+#[test]
+fn systemd_accepts_the_unit_and_finds_it_hardened() {
+    let folder = tempfile::tempdir().unwrap();
+    let unit = unit(folder.path());
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", "--man=no"]).arg(&unit);
+    accepts(verify);
+    let mut security = Command::new("systemd-analyze");
+    // Of 100; a unit that says nothing has 96.
+    security.args(["security", "--offline=true", "--threshold=15", "--no-pager"]);
+    security.arg(&unit);
+    accepts(security);
+}
+
+#[tokio::test]
+async fn the_unit_runs_the_full_configuration_as_it_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let unit = text("menshen.service");
+    let commands: Vec<&str> = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("ExecStart"))
+        .filter_map(|line| line.split_once('=').map(|(_, command)| command))
+        .collect();
+    assert_eq!(commands.len(), 2);
+    let conf = fs::read_to_string(root().join("conf/menshen.toml")).unwrap();
+    let conf = conf.replace("0.0.0.0:8080", "127.0.0.1:0");
+    fs::write(folder.path().join("menshen.toml"), conf).unwrap();
+    let start = |command: &str| {
+        let command = command.replace("/etc/menshen/", "");
+        let words: Vec<&str> = command.split(' ').collect();
+        assert_eq!(words[0], PROGRAM);
+        let mut command = Program::command(MENSHEN, &words[1..]);
+        command.current_dir(&folder).env("SHOP_APP_SECRET", SECRET);
+        Program::start(command)
+    };
+    let check = start(commands[0]).ended().await;
+    assert_eq!(check.code, Some(0), "{}", check.said());
+    let serve = start(commands[1]);
+    serve.logs("listening").await;
+    serve.signal("TERM").await;
+    assert_eq!(serve.ended().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn the_configurations_in_the_files_have_no_problems() {
+    let manifests = document("kubernetes.yaml", "ConfigMap");
+    let configurations = [
+        text("compose.toml"),
+        manifests["data"]["menshen.toml"]
+            .as_str()
+            .unwrap()
+            .to_owned(),
+    ];
+    for configuration in configurations {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("menshen.toml"), configuration).unwrap();
+        let mut command = Program::command(MENSHEN, &["check", "-c", "menshen.toml"]);
+        command.current_dir(&folder).env("SHOP_APP_SECRET", SECRET);
+        let ended = Program::run(command).await;
+        assert_eq!(ended.code, Some(0), "{}", ended.said());
+    }
+}
+
+#[test]
+fn the_manifests_fit_each_other() {
+    let pod = document("kubernetes.yaml", "Deployment");
+    let labels = &pod["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(&pod["spec"]["selector"]["matchLabels"], labels);
+    let service = document("kubernetes.yaml", "Service");
+    assert_eq!(&service["spec"]["selector"], labels);
+    let spec = &pod["spec"]["template"]["spec"];
+    let container = &spec["containers"][0];
+    let port = &container["ports"][0];
+    assert_eq!(service["spec"]["ports"][0]["targetPort"], port["name"]);
+    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+        assert_eq!(
+            container[probe]["tcpSocket"]["port"], port["name"],
+            "{probe}"
+        );
+    }
+    let secret = &container["env"][0]["valueFrom"]["secretKeyRef"];
+    let secrets = document("kubernetes.yaml", "Secret");
+    assert_eq!(secret["name"], secrets["metadata"]["name"]);
+    let key = secret["key"].as_str().unwrap();
+    assert_eq!(secrets["stringData"][key], "replace-me");
+    let config = document("kubernetes.yaml", "ConfigMap");
+    let claim = document("kubernetes.yaml", "PersistentVolumeClaim");
+    let volumes = &spec["volumes"];
+    assert_eq!(volumes[0]["configMap"]["name"], config["metadata"]["name"]);
+    let claimed = &volumes[1]["persistentVolumeClaim"]["claimName"];
+    assert_eq!(claimed, &claim["metadata"]["name"]);
+    let toml = config["data"]["menshen.toml"].as_str().unwrap();
+    let listens = format!(":{}\"]", port["containerPort"]);
+    assert!(toml.contains(&listens), "{listens}");
+    assert!(toml.contains(container["env"][0]["name"].as_str().unwrap()));
+}
+
+#[test]
+fn nothing_in_the_cluster_runs_as_root_or_writes_outside_its_volume() {
+    let pod = document("kubernetes.yaml", "Deployment");
+    let spec = &pod["spec"]["template"]["spec"];
+    let dockerfile = text("Dockerfile");
+    let user = spec["securityContext"]["runAsUser"].to_string();
+    assert!(dockerfile.contains(&format!("USER {user}:{user}\n")));
+    assert_eq!(spec["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(spec["automountServiceAccountToken"], false);
+    let context = &spec["containers"][0]["securityContext"];
+    assert_eq!(context["allowPrivilegeEscalation"], false);
+    assert_eq!(context["readOnlyRootFilesystem"], true);
+    assert_eq!(context["capabilities"]["drop"], json!(["ALL"]));
+    let compose = &documents("compose.yaml")[0];
+    for (name, service) in compose["services"].as_object().unwrap() {
+        assert_eq!(service["read_only"], true, "{name}");
+        assert_eq!(service["cap_drop"], json!(["ALL"]), "{name}");
+    }
+    let folder = "/var/lib/menshen";
+    assert!(dockerfile.contains(&format!("WORKDIR {folder}\n")));
+    let state = spec["containers"][0]["volumeMounts"][1]["mountPath"].clone();
+    assert_eq!(state, folder);
+    let volumes = words(&compose["services"]["menshen"]["volumes"]);
+    assert!(volumes.contains(&format!("state:{folder}")), "{volumes:?}");
+}
+
+#[test]
+fn the_build_gets_all_it_needs() {
+    let context = tempfile::tempdir().unwrap();
+    for line in text("Dockerfile.dockerignore").lines() {
+        let Some(kept) = line.strip_prefix('!') else {
+            continue;
+        };
+        let mut copy = Command::new("cp");
+        copy.arg("-r").arg(root().join(kept)).arg(context.path());
+        accepts(copy);
+    }
+    // Looks at every target without building any.
+    let mut tree = Command::new(env!("CARGO"));
+    tree.args(["metadata", "--locked", "--offline", "--no-deps"]);
+    tree.args(["--format-version", "1"]);
+    tree.current_dir(&context);
+    accepts(tree);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_program_needs_no_library_that_the_image_lacks() {
+    let needed = Command::new("ldd").arg(MENSHEN).output().unwrap();
+    let needed = String::from_utf8(needed.stdout).unwrap();
+    // What distroless/cc has over an empty image.
+    let there = ["linux-vdso", "ld-linux", "libc.so", "libm.so", "libgcc_s"];
+    for line in needed.lines() {
+        assert!(there.iter().any(|name| line.contains(name)), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_services_of_the_compose_file_work_together() {
+    let compose = &documents("compose.yaml")[0];
+    let service = |name: &str| &compose["services"][name];
+    let folder = tempfile::tempdir().unwrap();
+
+    let commanded = words(&service("wechat")["command"]);
+    let simulate: Vec<String> = commanded
+        .iter()
+        .map(|word| interpolated(word).replace("0.0.0.0:8600", "127.0.0.1:0"))
+        .collect();
+    let wechat = Program::start(Program::command(MENSHEN, &simulate));
+    let wechat_address = address_in(&wechat.prints("listens on").await);
+
+    let php = words(&service("backend")["command"]);
+    assert_eq!(php, ["php", "-S", "0.0.0.0:3000", "index.php"]);
+    let backend = Backend::php().await;
+
+    let toml = text("compose.toml")
+        .replace("0.0.0.0:8080", "127.0.0.1:0")
+        .replace("wechat:8600", &wechat_address.to_string())
+        .replace("backend:3000", &backend.addr.to_string());
+    let config = folder.path().join("menshen.toml");
+    fs::write(&config, toml).unwrap();
+    // The image's own CMD.
+    let mut serve = Program::command(MENSHEN, &["serve", "-c", "menshen.toml"]);
+    assert!(text("Dockerfile").contains(r#"CMD ["serve", "-c", "/etc/menshen/menshen.toml"]"#));
+    let given = &service("menshen")["environment"]["SHOP_APP_SECRET"];
+    serve.current_dir(&folder);
+    serve.env("SHOP_APP_SECRET", interpolated(given.as_str().unwrap()));
+    let menshen = Program::start(serve);
+    let address = address_in(&menshen.logs("listening").await);
+
+    let readme = text("README.md");
+    let (_, as_a_client) = readme.split_once("wx.login` would:\n\n```sh\n").unwrap();
+    let (lines, _) = as_a_client.split_once("```").unwrap();
+    let lines = lines
+        .replace("127.0.0.1:8600", &wechat_address.to_string())
+        .replace("127.0.0.1:8080", &address.to_string());
+    let pasted = tokio::task::spawn_blocking(move || {
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &lines]).env("no_proxy", "*").output()
+    });
+    let answer: Value = serde_json::from_slice(&pasted.await.unwrap().unwrap().stdout).unwrap();
+    assert_eq!(answer["app"], "shop");
+    assert!(answer["user"].is_string(), "{answer}");
+}
