@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::login::Logins;
 use crate::request::{Identities, Rates, Requests};
-use crate::server::{self, BindError, Gate, Listening, TlsError, Upstreams};
+use crate::server::{self, BindError, Encryption, Gate, Listening, TlsError, Upstreams};
 use crate::session::{Lifetimes, OpenError, Store};
 use crate::token::{
     Assertions, Issuer, KeyFileError, KeyRing, NoRandomness, Tokens, Verifier, load_or_make,
@@ -51,7 +51,7 @@ pub enum StartError {
 pub struct App {
     config: Config,
     listening: Listening,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Encryption>,
     gate: Arc<Gate>,
     store: Store,
 }
@@ -62,12 +62,7 @@ impl App {
         install_crypto();
         // What can fail without leaving anything behind goes first.
         let listening = Listening::bind(&config.server.listen)?;
-        let tls = config
-            .server
-            .tls
-            .as_ref()
-            .map(server::server_config)
-            .transpose()?;
+        let tls = Encryption::load(&config.server.tls)?;
         let wechat = Client::new(&config.wechat)?;
         // A start that fails on the store makes no keys.
         verify_files(&config.token.keys_dir)?;
@@ -118,7 +113,7 @@ impl App {
 /// Does the checks of a start that leave nothing behind, and returns each problem with the key that it is about.
 pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
     let (tls, session) = (&config.server.tls, &config.session);
-    let tls = tls.as_ref().map(server::server_config).transpose();
+    let tls = Encryption::load(tls);
     let keys = verify_files(&config.token.keys_dir);
     let store = Store::check(&session.path, session.seal_key.clone());
     let checks = [

@@ -40,8 +40,8 @@ pub struct Config {
 pub struct Server {
     /// Addresses to listen on, at least one.
     pub listen: Vec<SocketAddr>,
-    /// Certificate and key in PEM; `None` means plain HTTP.
-    pub tls: Option<Tls>,
+    /// Certificates, the first also for names that none is for; empty means plain HTTP.
+    pub tls: Vec<Tls>,
     /// Peers whose `X-Forwarded-*` and `X-Request-Id` count; empty means none.
     pub trusted_proxies: Vec<IpNet>,
     /// Where Menshen's own endpoints live, such as `/_auth`; starts with `/` and does not end with one.

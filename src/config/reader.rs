@@ -105,6 +105,20 @@ impl<'d> Table<'_, 'd> {
         Table::visit(self.notes, place, Some(entries), read)
     }
 
+    /// Reads a list of tables that may be left out.
+    pub(super) fn optional_sections<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnMut(&mut Table<'_, '_>) -> Option<T>,
+    ) -> Vec<Option<T>> {
+        if self.has(key) {
+            return self.sections(key, read);
+        }
+        self.asked.push(key);
+        self.imagine(key, read);
+        Vec::new()
+    }
+
     /// Reads a list of tables, of which there must be one; an entry is `None` where a problem was noted.
     pub(super) fn sections<T>(
         &mut self,

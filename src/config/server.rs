@@ -49,7 +49,13 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Draft {
 
 fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server> {
     let listen = table.required_list("listen", &LISTEN);
-    let tls = table.section("tls", tls);
+    let first = table.section("tls", certificate);
+    let more = table.optional_sections("certificate", |table| {
+        if !table.has("cert_file") && !table.has("key_file") {
+            table.refuse("cert_file", "is required, with key_file".to_owned());
+        }
+        certificate(table)
+    });
     let trusted_proxies = table.list("trusted_proxies", &NETWORK);
     let threads = table.or("threads", "0", &THREADS);
     let max_header = table.or("max_header", r#""64KiB""#, &HEADER_SIZE);
@@ -60,7 +66,11 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
     let drain = table.or("drain", r#""30s""#, &PERIOD);
     Some(Server {
         listen: listen?,
-        tls,
+        tls: first
+            .map(Some)
+            .into_iter()
+            .chain(more)
+            .collect::<Option<_>>()?,
         trusted_proxies: trusted_proxies?,
         auth_path: auth_path?,
         threads: threads?,
@@ -73,7 +83,7 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
     })
 }
 
-fn tls(table: &mut Table<'_, '_>) -> Option<Tls> {
+fn certificate(table: &mut Table<'_, '_>) -> Option<Tls> {
     let cert_file = table.optional("cert_file", &TEXT);
     let key_file = table.optional("key_file", &TEXT);
     for (key, other) in [("cert_file", "key_file"), ("key_file", "cert_file")] {

@@ -200,6 +200,18 @@ fn each_mistake_is_refused_with_its_key_and_a_reason() {
             "server.tls.key_file (line 3): cannot be read: no such file",
         ),
         (
+            with("server", "certificate = [{}]"),
+            "server.certificate[1].cert_file (line 3): is required, with key_file",
+        ),
+        (
+            with("server", "certificate = [{ cert_file = \"/none/c.pem\" }]"),
+            "server.certificate[1].key_file (line 3): is required where cert_file is given",
+        ),
+        (
+            with("server", "certificate = 1"),
+            "server.certificate (line 3): must be a list of sections",
+        ),
+        (
             with("server", "tls.key = \"k.pem\""),
             "server.tls.key (line 3): is not a known key",
         ),
@@ -636,7 +648,7 @@ fn tls_files_are_looked_into() {
             &format!("tls.cert_file = {cert:?}\ntls.key_file = {key:?}"),
         )
     };
-    assert!(read(&tls(&cert, &key)).unwrap().server.tls.is_some());
+    assert!(read(&tls(&cert, &key)).unwrap().server.tls.len() == 1);
     assert_eq!(
         problems(&tls(&key, &cert)),
         [

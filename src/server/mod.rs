@@ -2,6 +2,7 @@
 
 mod access_log;
 mod body;
+mod certificates;
 mod connection;
 mod cookies;
 mod exchange;
@@ -19,8 +20,9 @@ mod seats;
 mod tls;
 mod upstreams;
 
+pub use certificates::TlsError;
 pub use gate::Gate;
 pub use listen::{BindError, Listening};
 pub use run::run;
-pub use tls::{TlsError, server_config};
+pub use tls::Encryption;
 pub use upstreams::Upstreams;

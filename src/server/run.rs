@@ -6,12 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::apps::ServerApp;
-use pingora::listeners::tls::Acceptor;
 use pingora::protocols::GetSocketDigest as _;
 use pingora::protocols::l4::listener::Listener;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
-use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -19,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::connection::Connections;
 use super::phases::Proxy;
 use super::seats::Seats;
-use super::{Gate, Listening, http2};
+use super::{Encryption, Gate, Listening, http2};
 use crate::config::Server;
 
 /// How long accepting rests when the system has no file descriptors left.
@@ -31,7 +29,7 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 /// is still running, it ends the process when a port is in use, and it keeps a runtime for each service.
 pub async fn run(
     listening: Listening,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Encryption>,
     gate: Arc<Gate>,
     config: &Server,
     stop: impl Future<Output = ()>,
@@ -45,7 +43,7 @@ pub async fn run(
     for listener in listening.listeners {
         let serving = Arc::new(Connections {
             app: Arc::clone(&app),
-            acceptor: tls.clone().map(Acceptor::from_server_config),
+            acceptor: tls.as_ref().map(Encryption::acceptor),
             http2: http2::options(config.max_header_bytes),
             client_timeout: config.client_timeout,
             head_timeout: config.limits.head_timeout,
@@ -55,9 +53,13 @@ pub async fn run(
         });
         accepting.spawn(accept(listener, serving, connections.clone()));
     }
+    let renewal = tls.map(|tls| tokio::spawn(tls.renew()));
     stop.await;
     tracing::info!("stopping: exchanges in flight may finish");
     let _ = shutdown.send(true);
+    if let Some(renewal) = renewal {
+        renewal.abort();
+    }
     accepting.close();
     accepting.wait().await;
     // Wakes the idle keep-alive connections, which then close.
