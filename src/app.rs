@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -39,6 +40,20 @@ pub enum StartError {
     /// An app's name or appid cannot be a header's value.
     #[error("an app's name or appid cannot be a header's value")]
     Header(#[from] http::header::InvalidHeaderValue),
+    /// Assertions would be signed with a key that nobody else may have.
+    #[error(
+        "headers.assertion: the signing key {0} is shared, so no backend can verify with it; make another (menshen keys new)"
+    )]
+    SharedKey(String),
+    /// A folder is not there and cannot be made.
+    #[error("{}: cannot be made: {cause}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
     /// The cache's key cannot be drawn.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -81,6 +96,9 @@ impl App {
             config.token.algorithm,
             clock,
         )?);
+        if config.headers.assertion && !keys.signing().is_public() {
+            return Err(StartError::SharedKey(keys.signing().kid().to_owned()));
+        }
         let gate = gate(&config, &keys, wechat, store.clone(), clock)?;
         Ok(Self {
             config,
@@ -116,7 +134,11 @@ pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
     let tls = Encryption::load(tls);
     let keys = verify_files(&config.token.keys_dir);
     let store = Store::check(&session.path, session.seal_key.clone());
+    let listen = Listening::can_bind(&config.server.listen);
     let checks = [
+        ("server.listen", listen.map_err(StartError::from)),
+        ("token.keys_dir", may_make(&config.token.keys_dir)),
+        ("session.path", may_make(&session.path)),
         ("server.tls", tls.map(drop).map_err(StartError::from)),
         ("token.keys_dir", keys.map_err(StartError::from)),
         ("session.path", store.map_err(StartError::from)),
@@ -125,6 +147,21 @@ pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
         .into_iter()
         .filter_map(|(key, checked)| checked.err().map(|problem| (key, problem)))
         .collect()
+}
+
+/// Says whether a folder that is not there yet can be made, by making a file where it would be and taking it away.
+fn may_make(folder: &Path) -> Result<(), StartError> {
+    if folder.exists() {
+        return Ok(());
+    }
+    let above = folder.ancestors().find(|above| above.exists());
+    let above = above.unwrap_or(Path::new("."));
+    tempfile::tempfile_in(above)
+        .map(drop)
+        .map_err(|cause| StartError::Folder {
+            folder: folder.to_owned(),
+            cause,
+        })
 }
 
 /// Chooses the crypto provider for every TLS connection, in and out.

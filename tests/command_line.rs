@@ -202,6 +202,37 @@ async fn a_secret_of_two_lines_in_a_file_is_not_shown() {
 }
 
 #[tokio::test]
+async fn check_finds_folders_that_cannot_be_made_and_addresses_of_other_machines() {
+    for (section, line, key) in [
+        ("session", "path = '/proc/menshen/data'", "session.path: "),
+        (
+            "token",
+            "keys_dir = '/proc/menshen/keys'",
+            "token.keys_dir: ",
+        ),
+        ("server", "listen = [\"192.0.2.1:1\"]", "server.listen: "),
+    ] {
+        let site = site();
+        let text = fs::read_to_string(&site.config).unwrap();
+        let start = line.split_inclusive(['\'', '[']).next().unwrap();
+        let other = text
+            .lines()
+            .filter(|written| !written.starts_with(start))
+            .map(|written| format!("{written}\n"))
+            .collect::<String>();
+        let changed = other.replacen(
+            &format!("[{section}]\n"),
+            &format!("[{section}]\n{line}\n"),
+            1,
+        );
+        fs::write(&site.config, changed).unwrap();
+        let ended = run(&site, &["check"]).await;
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.starts_with(key), "{ended:?}");
+    }
+}
+
+#[tokio::test]
 async fn check_opens_the_seal_key() {
     let site = site();
     let data = site.folder.path().join("data");

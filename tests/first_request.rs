@@ -158,6 +158,13 @@ async fn another_scheme_of_authorization_is_the_backends_business() {
     let reply = with_code(&t, t.get("/orders").basic_auth("u", Some("p")), "alice").await;
     assert_eq!(reply.status, 200);
     assert_eq!(t.upstream.last().only("authorization"), Some("Basic dTpw"));
+    // But not when it holds a token of ours.
+    let grant = t.log_in("bob").await;
+    let misspelled = format!("Token {}", grant.token);
+    let request = t.get("/orders").header("Authorization", misspelled);
+    let reply = with_code(&t, request, "alice").await;
+    assert_eq!(reply.status, 200);
+    assert!(!t.upstream.last().head.contains(&grant.token));
 }
 
 #[tokio::test]

@@ -150,7 +150,9 @@ async fn serve(app: App, parts: Parts, secret: String, stop: impl Future<Output 
 fn server_of(url: &str) -> Result<String, String> {
     let wrong = || format!("--upstream: must be a URL such as http://127.0.0.1:3000, not {url:?}");
     let uri: Uri = url.parse().map_err(|_| wrong())?;
-    let plain = uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/");
+    let plain = uri.scheme_str() == Some("http")
+        && matches!(uri.path(), "" | "/")
+        && uri.authority().is_some_and(|a| !a.as_str().contains('@'));
     let host = uri.host().filter(|_| plain).ok_or_else(wrong)?;
     Ok(format!("{host}:{}", uri.port_u16().unwrap_or(80)))
 }

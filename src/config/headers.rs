@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue};
 
 use super::kind::{Kind, SWITCH, text};
-use super::model::{Headers, InjectedNames};
+use super::model::{Algorithm, Headers, InjectedNames, Token};
 use super::reader::Table;
 
 const VALUE: Kind<HeaderValue> = Kind {
@@ -23,9 +23,14 @@ const NAME: Kind<HeaderName> = Kind {
 };
 
 /// Reads the section.
-pub(super) fn read(table: &mut Table<'_, '_>) -> Option<Headers> {
+pub(super) fn read(table: &mut Table<'_, '_>, token: Option<&Token>) -> Option<Headers> {
     let env = table.optional("env", &VALUE);
     let assertion = table.or("assertion", "false", &SWITCH);
+    let shared = token.is_some_and(|token| token.algorithm == Algorithm::Hs256);
+    if shared && assertion == Some(true) {
+        let message = "must be false with HS256, whose key nobody else may have to verify it with";
+        table.refuse("assertion", message.to_owned());
+    }
     let names = table.section("rename", names);
     Some(Headers {
         env,

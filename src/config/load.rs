@@ -73,7 +73,7 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
     let token = table.section("token", token::read);
     let session = table.section("session", |table| session::read(table, env));
     let cache = table.section("cache", cache::read);
-    let headers = table.section("headers", headers::read);
+    let headers = table.section("headers", |table| headers::read(table, token.as_ref()));
     let upstream = table.sections("upstream", |table| upstream::read(table, &mut upstreams));
     let mut routes = Routes {
         server: &server,

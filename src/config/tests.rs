@@ -144,6 +144,13 @@ fn each_mistake_is_refused_with_its_key_and_a_reason() {
             "server.threads (line 3): must be a whole number from 0 to 1024, not -1",
         ),
         (
+            with(
+                "[headers]",
+                "assertion = true\n[token]\nalgorithm = \"HS256\"",
+            ),
+            "headers.assertion (line 14): must be false with HS256",
+        ),
+        (
             with("server", "max_header = 65536"),
             "server.max_header (line 3): must be a size with a unit, such as \"64KiB\", from 1KiB, not 65536",
         ),

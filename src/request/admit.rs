@@ -187,7 +187,8 @@ fn host_of(authority: &str) -> Result<&str, Denial> {
         Some(digits) => digits.bytes().all(|b| b.is_ascii_digit()),
         None => port.is_empty(),
     };
-    if host.is_empty() || !(named || literal) || !port_ok {
+    let empty_label = host.starts_with('.') || host.contains("..");
+    if host.is_empty() || empty_label || !(named || literal) || !port_ok {
         return Err(WRONG);
     }
     Ok(host.strip_suffix('.').unwrap_or(host))

@@ -107,11 +107,15 @@ impl Requests {
                 pass.hide_authorization = !route.forward_token;
                 Ok(Decision::Forward(pass))
             }
-            Credential::Code { code, app } => Ok(Decision::LogIn(FirstLogin {
-                code: code.to_owned(),
-                app: app.map(str::to_owned),
-                pass,
-            })),
+            Credential::Code { code, app } => {
+                pass.hide_authorization =
+                    !route.forward_token && self.carries_ours(&request.survey)?;
+                Ok(Decision::LogIn(FirstLogin {
+                    code: code.to_owned(),
+                    app: app.map(str::to_owned),
+                    pass,
+                }))
+            }
             Credential::None => {
                 admit_stranger(route)?;
                 pass.hide_authorization =

@@ -131,7 +131,9 @@ pub fn admit_stranger(route: &Route) -> Result<(), Denial> {
 fn target(request: &Admitted<'_>, sent: &[u8], route: &Route) -> Option<String> {
     let path = request.path.as_str();
     let path = if route.strip_prefix && route.path != "/" {
-        path.strip_prefix(route.path.as_str()).unwrap_or(path)
+        // "/shop//evil.example" must not become "//evil.example", which is another host's.
+        let rest = path.strip_prefix(route.path.as_str()).unwrap_or(path);
+        rest.trim_start_matches('/')
     } else {
         path
     };

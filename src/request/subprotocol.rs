@@ -18,7 +18,7 @@ pub enum Subprotocols {
 
 /// Returns the tokens of one line of sub-protocols.
 pub(super) fn tokens(line: &HeaderValue) -> impl Iterator<Item = &str> {
-    names(line).filter_map(|name| name.strip_prefix(PREFIX))
+    names(line).filter_map(after_prefix)
 }
 
 /// Takes the tokens out, which neither the upstream nor the reply may see.
@@ -29,12 +29,17 @@ pub fn without_tokens(headers: &HeaderMap) -> Subprotocols {
     }
     let left: Vec<&str> = lines()
         .flat_map(names)
-        .filter(|name| !name.starts_with(PREFIX))
+        .filter(|name| after_prefix(name).is_none())
         .collect();
     match HeaderValue::from_str(&left.join(", ")) {
         Ok(value) if !left.is_empty() => Subprotocols::Left(value),
         Ok(_) | Err(_) => Subprotocols::None,
     }
+}
+
+fn after_prefix(name: &str) -> Option<&str> {
+    let (prefix, token) = name.split_at_checked(PREFIX.len())?;
+    prefix.eq_ignore_ascii_case(PREFIX).then_some(token)
 }
 
 fn names(line: &HeaderValue) -> impl Iterator<Item = &str> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use http::Version;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
@@ -17,7 +18,7 @@ pub(super) async fn read(wire: &mut Session, limit: Duration) -> Result<BytesMut
     if declared(wire).is_some_and(|length| length > MAX_BYTES as u64) {
         return Err(Denial::BodyTooLarge);
     }
-    if wire.req_header().headers.contains_key(EXPECT) {
+    if expects_continue(wire) {
         wire.write_continue_response()
             .await
             .map_err(|_| Denial::RequestTimeout)?;
@@ -25,6 +26,14 @@ pub(super) async fn read(wire: &mut Session, limit: Duration) -> Result<BytesMut
     tokio::time::timeout(limit, collect(wire))
         .await
         .unwrap_or(Err(Denial::RequestTimeout))
+}
+
+/// Says whether the client waits for a word before it sends the body.
+fn expects_continue(wire: &Session) -> bool {
+    let request = wire.req_header();
+    let expected = request.headers.get(EXPECT);
+    request.version != Version::HTTP_10
+        && expected.is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Returns the length that the client declared.

@@ -30,6 +30,19 @@ impl Listening {
         Ok(Self { listeners })
     }
 
+    /// Says whether the addresses are this machine's; one in use is, by the process that runs.
+    pub fn can_bind(addresses: &[SocketAddr]) -> Result<(), BindError> {
+        for &address in addresses {
+            match std::net::TcpListener::bind(address) {
+                Err(cause) if cause.kind() != std::io::ErrorKind::AddrInUse => {
+                    return Err(BindError { address, cause });
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Binds one address, for a listener that is not the proxy's.
     pub fn bind_one(address: SocketAddr) -> Result<TcpListener, BindError> {
         bind(address).map_err(|cause| BindError { address, cause })

@@ -52,6 +52,11 @@ impl SigningKey {
         })
     }
 
+    /// Says whether others can verify what it signs without being able to sign themselves.
+    pub fn is_public(&self) -> bool {
+        self.public.is_some()
+    }
+
     /// Returns the key's id, which tokens carry as `kid`.
     pub fn kid(&self) -> &str {
         &self.kid
