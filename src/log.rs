@@ -1,7 +1,7 @@
 //! Sets up the log lines, which go to stderr.
 
 use tracing::Level;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
@@ -13,8 +13,6 @@ pub fn start(log: &Log) {
     // Libraries print whole requests, tokens included, at their finer levels.
     let shown = Targets::new()
         .with_default(Level::WARN.min(log.level))
-        // What ends badly is in the access line; a client that leaves early is nobody's concern.
-        .with_target("pingora_proxy", LevelFilter::OFF)
         .with_target("menshen", log.level);
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match log.format {
