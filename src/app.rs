@@ -11,7 +11,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::login::Logins;
 use crate::request::{Identities, Rates, Requests};
-use crate::server::{self, BindError, Encryption, Gate, Listening, TlsError, Upstreams};
+use crate::server::{
+    self, BindError, Encryption, Gate, Listening, TlsError, UpstreamError, Upstreams,
+};
 use crate::session::{Lifetimes, OpenError, Store};
 use crate::token::{
     Assertions, Issuer, KeyFileError, KeyRing, NoRandomness, Tokens, Verifier, load_or_make,
@@ -28,6 +30,9 @@ pub enum StartError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// An upstream's certificates cannot be used.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
     /// The signing keys cannot be read or made.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
@@ -79,6 +84,7 @@ impl App {
         let listening = Listening::bind(&config.server.listen)?;
         let tls = Encryption::load(&config.server.tls)?;
         let wechat = Client::new(&config.wechat)?;
+        let upstreams = Upstreams::new(&config.upstreams)?;
         // A start that fails on the store makes no keys.
         verify_files(&config.token.keys_dir)?;
         let store = Store::open(
@@ -99,7 +105,7 @@ impl App {
         if config.headers.assertion && !keys.signing().is_public() {
             return Err(StartError::SharedKey(keys.signing().kid().to_owned()));
         }
-        let gate = gate(&config, &keys, wechat, store.clone(), clock)?;
+        let gate = gate(&config, &keys, wechat, upstreams, store.clone(), clock)?;
         Ok(Self {
             config,
             listening,
@@ -132,6 +138,7 @@ impl App {
 pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
     let (tls, session) = (&config.server.tls, &config.session);
     let tls = Encryption::load(tls);
+    let upstreams = Upstreams::new(&config.upstreams);
     let keys = verify_files(&config.token.keys_dir);
     let store = Store::check(&session.path, session.seal_key.clone());
     let listen = Listening::can_bind(&config.server.listen);
@@ -140,6 +147,7 @@ pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
         ("token.keys_dir", may_make(&config.token.keys_dir)),
         ("session.path", may_make(&session.path)),
         ("server.tls", tls.map(drop).map_err(StartError::from)),
+        ("upstream", upstreams.map(drop).map_err(StartError::from)),
         ("token.keys_dir", keys.map_err(StartError::from)),
         ("session.path", store.map_err(StartError::from)),
     ];
@@ -174,6 +182,7 @@ fn gate(
     config: &Config,
     keys: &Arc<KeyRing>,
     wechat: Client,
+    upstreams: Upstreams,
     store: Store,
     clock: &Clock,
 ) -> Result<Gate, StartError> {
@@ -204,7 +213,7 @@ fn gate(
         logins: Logins::new(config.apps.clone(), wechat, store, issuer, clock.clone()),
         identities: Identities::new(&config.headers, &config.apps)?,
         assertions,
-        upstreams: Upstreams::new(&config.upstreams),
+        upstreams,
         jwks: Bytes::from(serde_json::to_vec(&keys.jwks())?),
         trusted_proxies: config.server.trusted_proxies.clone(),
         rates: Rates::new(&config.server.limits),

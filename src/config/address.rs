@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::backend::ServerAddress;
 use super::kind::{self, Kind};
 
 /// Where to listen.
@@ -25,12 +26,17 @@ pub(super) const NETWORK: Kind<IpNet> = Kind {
 };
 
 /// Where a backend listens; a name is looked up later.
-pub(super) const SERVER: Kind<String> = Kind {
-    expected: "a list of servers such as [\"127.0.0.1:3000\", \"api.internal:3000\"]",
+pub(super) const SERVER: Kind<ServerAddress> = Kind {
+    expected: "a list of servers such as [\"127.0.0.1:3000\", \"api.internal:3000\", \"unix:/run/api.sock\"]",
     read: |value| {
         let text = kind::text(value)?;
+        if let Some(path) = text.strip_prefix("unix:") {
+            // What the system has room for, with the NUL behind it.
+            let fits = path.starts_with('/') && path.len() < 108;
+            return fits.then(|| ServerAddress::of(text));
+        }
         let (host, port) = host_and_port(text)?;
-        (port? != 0 && !host.is_empty()).then(|| text.to_owned())
+        (port? != 0 && !host.is_empty()).then(|| ServerAddress::of(text))
     },
 };
 
@@ -118,8 +124,10 @@ mod tests {
             "[::1]:3000",
             "api.internal:80",
             "my_api:65535",
+            "unix:/run/api.sock",
         ] {
-            assert_eq!(read(&SERVER, good).as_deref(), Some(good));
+            let server = read(&SERVER, good).map(|server| server.to_string());
+            assert_eq!(server.as_deref(), Some(good));
         }
         for bad in [
             "127.0.0.1",
@@ -137,6 +145,9 @@ mod tests {
             "a..b:80",
             "300.0.0.1:80",
             "me:pw@api:80",
+            "unix:",
+            "unix:api.sock",
+            &format!("unix:/{}", "x".repeat(107)),
         ] {
             assert_eq!(read(&SERVER, bad), None, "{bad}");
         }

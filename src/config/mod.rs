@@ -7,6 +7,7 @@
 
 mod address;
 mod app;
+mod backend;
 mod cache;
 mod contents;
 mod headers;
@@ -32,10 +33,11 @@ mod unknown;
 mod upstream;
 mod wechat;
 
+pub use backend::{Balance, Health, Patience, Protocol, ServerAddress, Upstream, UpstreamTls};
 pub use limits::Limits;
 pub use load::{known_keys, load, parse};
 pub use model::{
     Algorithm, App, Auth, Cache, Config, Headers, InjectedNames, Log, LogFormat, Route, Server,
-    Session, Tls, Token, Upstream, WeChat,
+    Session, Tls, Token, WeChat,
 };
 pub use problem::{Problem, Problems};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
+use super::backend::{Patience, Upstream};
 use super::limits::Limits;
 use crate::secret::Secret;
 
@@ -58,6 +59,8 @@ pub struct Server {
     pub limits: Limits,
     /// How long an idle keep-alive connection is kept.
     pub keepalive: Duration,
+    /// The most idle connections to servers that are kept.
+    pub upstream_pool: usize,
     /// How long exchanges in flight may go on after SIGTERM.
     pub drain: Duration,
 }
@@ -173,23 +176,6 @@ pub struct InjectedNames {
     pub assertion: HeaderName,
 }
 
-/// A group of servers that run the same backend.
-#[derive(Clone, Debug)]
-pub struct Upstream {
-    /// The name used in routes and as the audience of assertions.
-    pub name: String,
-    /// `host:port` of each server, at least one; hosts may be names.
-    pub servers: Vec<String>,
-    /// Limit for connecting.
-    pub connect_timeout: Duration,
-    /// Limit between two reads.
-    pub read_timeout: Duration,
-    /// Limit between two writes.
-    pub write_timeout: Duration,
-    /// How long an idle connection is kept.
-    pub keepalive: Duration,
-}
-
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
@@ -222,6 +208,8 @@ pub struct Route {
     pub max_body_bytes: u64,
     /// Whether the upstream sees the client's token.
     pub forward_token: bool,
+    /// Its own limits on waiting for a server; `None` means the upstream's.
+    pub patience: Patience<Option<Duration>>,
 }
 
 /// How log lines look.

@@ -10,6 +10,7 @@ use super::name::Names;
 use super::reader::Table;
 use super::server::Draft;
 use super::unit::SIZE;
+use super::upstream::own_patience;
 
 const HOST: Kind<String> = Kind {
     expected: "a host without port, such as \"api.example.com\" or \"*.example.com\"",
@@ -76,6 +77,7 @@ impl Routes<'_> {
         let strip_prefix = table.or("strip_prefix", "false", &SWITCH);
         let max_body = table.optional("max_body", &SIZE);
         let forward_token = table.or("forward_token", "false", &SWITCH);
+        let patience = own_patience(table);
         // A host that is wrong is not "any host".
         let host_is_known = host.is_some() || !table.has("host");
         if let (true, Some(path), Some(methods)) = (host_is_known, &path, &methods) {
@@ -95,6 +97,7 @@ impl Routes<'_> {
                 .as_ref()
                 .map(|server| server.max_body_bytes))?,
             forward_token: forward_token?,
+            patience,
         })
     }
 

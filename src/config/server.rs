@@ -24,6 +24,14 @@ const THREADS: Kind<usize> = Kind {
     },
 };
 
+const POOL: Kind<usize> = Kind {
+    expected: "a whole number from 1 to 1000000",
+    read: |value| {
+        let size = usize::try_from(number(value)?).ok();
+        size.filter(|size| (1..=1_000_000).contains(size))
+    },
+};
+
 const HEADER_SIZE: Kind<usize> = Kind {
     expected: "a size with a unit, such as \"64KiB\", from 1KiB",
     read: |value| {
@@ -63,6 +71,7 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
     let client_timeout = table.or("client_timeout", r#""60s""#, &TIMEOUT);
     let limits = limits::read(table);
     let keepalive = table.or("keepalive", r#""60s""#, &PERIOD);
+    let upstream_pool = table.or("upstream_pool", "1024", &POOL);
     let drain = table.or("drain", r#""30s""#, &PERIOD);
     Some(Server {
         listen: listen?,
@@ -79,6 +88,7 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
         client_timeout: client_timeout?,
         limits: limits?,
         keepalive: keepalive?,
+        upstream_pool: upstream_pool?,
         drain: drain?,
     })
 }

@@ -477,6 +477,103 @@ fn each_mistake_is_refused_with_its_key_and_a_reason() {
             "route[1].forward_token (line 13): must be true or false",
         ),
         (
+            with("server", "upstream_pool = 0"),
+            "server.upstream_pool (line 3): must be a whole number from 1 to 1000000, not 0",
+        ),
+        (
+            with("route", "connect_timeout = \"0s\""),
+            "route[1].connect_timeout (line 13): must be a duration",
+        ),
+        (
+            with("route", "read_timeout = \"0s\""),
+            "route[1].read_timeout (line 13): must be a duration",
+        ),
+        (
+            with("route", "write_timeout = \"0s\""),
+            "route[1].write_timeout (line 13): must be a duration",
+        ),
+        (
+            with("upstream", "balance = \"random\""),
+            "upstream[1].balance (line 11): must be \"round_robin\", \"least_connections\" or \"hash\", not \"random\"",
+        ),
+        (
+            with("upstream", "protocol = \"h2c\""),
+            "upstream[1].protocol (line 11): must be \"http1\", \"http2\" or \"auto\", not \"h2c\"",
+        ),
+        (
+            with("upstream", "max_fails = -1"),
+            "upstream[1].max_fails (line 11): must be a whole number from 0 to 1000, not -1",
+        ),
+        (
+            with("upstream", "fail_timeout = \"0s\""),
+            "upstream[1].fail_timeout (line 11): must be a duration",
+        ),
+        (
+            with("upstream", "tls.enabled = \"yes\""),
+            "upstream[1].tls.enabled (line 11): must be true or false, not \"yes\"",
+        ),
+        (
+            with("upstream", "tls.enabled = true\ntls.server_name = \"a:1\""),
+            "upstream[1].tls.server_name (line 12): must be a host name without port",
+        ),
+        (
+            with("upstream", "tls.server_name = \"a\""),
+            "upstream[1].tls.server_name (line 11): needs tls.enabled = true",
+        ),
+        (
+            with("upstream", "tls.enabled = true\ntls.ca_file = \"/nowhere\""),
+            "upstream[1].tls.ca_file (line 12): cannot be read: no such file",
+        ),
+        (
+            with(
+                "upstream",
+                "tls.enabled = true\ntls.cert_file = \"/nowhere\"",
+            ),
+            "upstream[1].tls.key_file (line 11): is required where cert_file is given",
+        ),
+        (
+            with(
+                "upstream",
+                "tls.enabled = true\ntls.key_file = \"/nowhere\"",
+            ),
+            "upstream[1].tls.key_file (line 12): cannot be read: no such file",
+        ),
+        (
+            with("upstream", "tls.danger_skip_verify = 1"),
+            "upstream[1].tls.danger_skip_verify (line 11): must be true or false, not 1",
+        ),
+        (
+            with("upstream", "tls.skip_verify = true"),
+            "upstream[1].tls.skip_verify (line 11): is not a known key",
+        ),
+        (
+            with("upstream", "health.path = \"healthz\""),
+            "upstream[1].health.path (line 11): must be a path",
+        ),
+        (
+            with("upstream", "health.interval = \"0s\""),
+            "upstream[1].health.interval (line 11): must be a duration",
+        ),
+        (
+            with("upstream", "health.timeout = 2"),
+            "upstream[1].health.timeout (line 11): must be a duration",
+        ),
+        (
+            with("upstream", "health.healthy_after = 0"),
+            "upstream[1].health.healthy_after (line 11): must be a whole number from 1 to 1000, not 0",
+        ),
+        (
+            with("upstream", "health.unhealthy_after = 0"),
+            "upstream[1].health.unhealthy_after (line 11): must be a whole number from 1 to 1000, not 0",
+        ),
+        (
+            instead(
+                "[\"127.0.0.1:3000\"]",
+                "[\"unix:/run/api.sock\"]\ntls.enabled = true",
+            ),
+            "upstream[1].tls.server_name (line 11): is required where a server is a Unix socket",
+        ),
+        (
             with("route", "on_missing = \"redirect\""),
             "route[1].on_missing (line 13): is not a known key",
         ),

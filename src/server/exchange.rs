@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::upstreams::Attempts;
 use crate::login::Grant;
 use crate::request::{Client, Denial, Pass, RequestId};
 
@@ -20,8 +21,8 @@ pub(super) struct Exchange {
     /// The most body bytes that the route lets through.
     pub(super) max_body_bytes: u64,
     pub(super) body_bytes: u64,
-    /// How often a server was chosen.
-    pub(super) tries: usize,
+    /// The servers that were asked.
+    pub(super) attempts: Attempts,
 }
 
 impl Exchange {
@@ -35,7 +36,7 @@ impl Exchange {
             denial: None,
             max_body_bytes: 0,
             body_bytes: 0,
-            tries: 0,
+            attempts: Attempts::default(),
         }
     }
 }

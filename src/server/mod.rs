@@ -25,4 +25,4 @@ pub use gate::Gate;
 pub use listen::{BindError, Listening};
 pub use run::run;
 pub use tls::Encryption;
-pub use upstreams::Upstreams;
+pub use upstreams::{UpstreamError, Upstreams};

@@ -1,5 +1,6 @@
 //! Turns the client's request into the one that the upstream gets.
 
+use http::Version;
 use http::header::{AUTHORIZATION, HOST, SEC_WEBSOCKET_PROTOCOL};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
@@ -9,8 +10,13 @@ use super::gate::Gate;
 use super::{cookies, failure};
 use crate::request::{Pass, Subprotocols, without_tokens};
 
-/// Rewrites the head; called again when another server is tried.
-pub(super) fn edit(gate: &Gate, upstream: &mut RequestHeader, exchange: &Exchange) -> Result<()> {
+/// Rewrites the head; called again when another server is tried. `authority` is what a client of HTTP/2 sent.
+pub(super) fn edit(
+    gate: &Gate,
+    upstream: &mut RequestHeader,
+    exchange: &Exchange,
+    authority: Option<&str>,
+) -> Result<()> {
     let (Some(pass), Some(client)) = (&exchange.pass, &exchange.client) else {
         return Err(failure::refused());
     };
@@ -18,8 +24,12 @@ pub(super) fn edit(gate: &Gate, upstream: &mut RequestHeader, exchange: &Exchang
         upstream.set_raw_path(target.as_bytes())?;
     }
     if !upstream.headers.contains_key(HOST) {
-        // HTTP/1.1 asks for one, though the client's HTTP/1.0 does not.
-        upstream.insert_header(HOST, "")?;
+        // HTTP/1.1 asks for one, though the client's HTTP/1.0 does not; HTTP/2 asks for one that is not empty.
+        let name = gate
+            .upstream_of(pass)
+            .and_then(|at| gate.upstreams.name(at));
+        let host = (upstream.version == Version::HTTP_2).then(|| authority.or(name));
+        upstream.insert_header(HOST, host.flatten().unwrap_or_default())?;
     }
     cookies::join(upstream)?;
     let edits = gate

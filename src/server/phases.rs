@@ -17,6 +17,7 @@ use super::connection::HeadRead;
 use super::exchange::Exchange;
 use super::gate::Gate;
 use super::inbound::{authority, message};
+use super::upstreams::Wanted;
 use super::{access_log, body, connection, failure, http2, inbound, outbound, own, reply};
 use crate::request::{Decision, Denial, FirstLogin, Pass, RequestId, check_head, client};
 
@@ -82,8 +83,12 @@ impl Proxy {
         Ok(pass)
     }
 
-    fn upstream_of(&self, pass: &Pass) -> Result<usize> {
-        self.gate.upstream_of(pass).ok_or_else(failure::refused)
+    /// Notes that the server of an exchange failed.
+    fn blame(&self, exchange: &Exchange) {
+        let pass = exchange.pass.as_ref();
+        if let Some(index) = pass.and_then(|pass| self.gate.upstream_of(pass)) {
+            self.gate.upstreams.failed(index, &exchange.attempts);
+        }
     }
 }
 
@@ -154,13 +159,23 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_peer(
         &self,
-        _wire: &mut Session,
+        wire: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
-        exchange.tries += 1;
         let pass = exchange.pass.as_ref().ok_or_else(failure::refused)?;
-        let index = self.upstream_of(pass)?;
-        let Some(peer) = self.gate.upstreams.pick(index).await else {
+        let route = self.gate.requests.route(pass.route);
+        let route = route.ok_or_else(failure::refused)?;
+        let wanted = Wanted {
+            openid: pass.who.as_ref().map(|who| who.openid().as_bytes()),
+            upgrade: wire.is_upgrade_req(),
+            patience: route.patience,
+        };
+        let attempts = &mut exchange.attempts;
+        let chosen = self
+            .gate
+            .upstreams
+            .choose(route.upstream, &wanted, attempts);
+        let Some(peer) = chosen.await else {
             exchange.denial = Some(Denial::UpstreamUnreachable);
             return Err(failure::refused());
         };
@@ -174,23 +189,46 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
         mut error: BError,
     ) -> BError {
-        // Nothing was sent, so another server may be asked, each one once.
-        let servers = exchange
-            .pass
-            .as_ref()
-            .and_then(|pass| self.upstream_of(pass).ok())
-            .map_or(0, |index| self.gate.upstreams.servers(index));
-        error.set_retry(exchange.tries < servers);
+        tracing::debug!(
+            request_id = %exchange.request_id,
+            error = failure::described(&error),
+            "a server could not be reached"
+        );
+        self.blame(exchange);
+        // Nothing was sent, so whatever is left may be asked; when nothing is, `upstream_peer` says so.
+        error.set_retry(true);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        wire: &mut Session,
+        mut error: BError,
+        exchange: &mut Exchange,
+        reused: bool,
+    ) -> BError {
+        let upstream = *error.esource() == ErrorSource::Upstream;
+        if upstream && !reused && wire.response_written().is_none() {
+            self.blame(exchange);
+        }
+        let repeatable = wire.req_header().method.is_idempotent()
+            && !wire.as_downstream().retry_buffer_truncated();
+        // Only what a kept connection did is worth another try: it was probably closed before the request came.
+        error.retry.decide_reuse(reused);
+        let again = error.retry() && repeatable && exchange.attempts.forgive();
+        error.set_retry(again);
         error
     }
 
     async fn upstream_request_filter(
         &self,
-        _wire: &mut Session,
+        wire: &mut Session,
         upstream: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        outbound::edit(&self.gate, upstream, exchange)
+        let authority = authority(wire.req_header());
+        outbound::edit(&self.gate, upstream, exchange, authority)
     }
 
     async fn request_body_filter(
@@ -215,6 +253,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        exchange.attempts.answered();
         if wire.req_header().version < Version::HTTP_11 {
             // The end of the connection ends the body: HTTP/1.0 knows no chunks.
             response.remove_header(&TRANSFER_ENCODING);

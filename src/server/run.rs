@@ -35,7 +35,13 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) {
     let (shutdown, watch) = watch::channel(false);
-    let app = http_proxy(&Arc::new(ServerConf::default()), Proxy::new(gate));
+    let conf = ServerConf {
+        upstream_keepalive_pool_size: config.upstream_pool,
+        ..ServerConf::default()
+    };
+    // Ends with this function.
+    let _health = gate.upstreams.watch();
+    let app = http_proxy(&Arc::new(conf), Proxy::new(gate));
     let app = Arc::new(app);
     let seats = Arc::new(Seats::new(&config.limits, &config.trusted_proxies));
     let connections = TaskTracker::new();

@@ -1,7 +1,7 @@
 //! A backend that remembers every request to the byte, and answers as the path says.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ impl Received {
 ///
 /// `/status/NNN` answers so; `/hold` answers after [`Upstream::release`]; `/hang` never answers; `/close` closes;
 /// `/garbage` is no HTTP; `/stream` sends `one`, and after [`Upstream::release`] `two`, in chunks; `/grants` sends
-/// `Menshen-Token` of its own; a WebSocket handshake gets an echo; anything else is answered 200 with `ok`.
+/// `Menshen-Token` of its own; `/healthz` answers as [`Upstream::set_health`] says; a WebSocket handshake gets an echo; anything else is answered 200 with `ok`.
 #[derive(Clone, Debug)]
 pub struct Upstream {
     /// Where it listens.
@@ -63,6 +63,7 @@ pub struct Upstream {
 struct Shared {
     received: Mutex<Vec<Received>>,
     connections: AtomicUsize,
+    health: AtomicU16,
     release: Notify,
     arrived: Notify,
 }
@@ -109,6 +110,11 @@ impl Upstream {
     /// Returns the number of connections so far.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// Says what `/healthz` answers from now on; 200 before.
+    pub fn set_health(&self, status: u16) {
+        self.shared.health.store(status, Ordering::SeqCst);
     }
 
     /// Lets one exchange that waits on `/hold` or `/stream` go on.
@@ -192,9 +198,12 @@ impl Upstream {
         if path.contains("/hold") {
             self.shared.release.notified().await;
         }
-        let status = path
-            .split_once("/status/")
-            .map_or("200", |(_, status)| status);
+        let health = self.shared.health.load(Ordering::SeqCst).to_string();
+        let status = match path.split_once("/status/") {
+            Some((_, status)) => status,
+            None if path.contains("/healthz") && health != "0" => &health,
+            None => "200",
+        };
         let more = if path.contains("/grants") {
             "Menshen-Token: the-backends-own\r\nMenshen-Refresh-Token: the-backends-own\r\n"
         } else {

@@ -1,0 +1,153 @@
+//! The backends: which server is asked, over what connection, and what happens when it does not answer.
+//!
+//! # Layout
+//!
+//! [`Upstreams::choose`] is the way in. `balance` picks among the servers that `standing` says are up, `names` gives
+//! them addresses, `peer` and `tls` say how to connect. `attempts` remembers what one exchange has tried, and `health`
+//! asks the servers in the background.
+
+mod attempts;
+mod balance;
+mod health;
+mod names;
+mod peer;
+mod server;
+mod standing;
+mod tls;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use pingora::upstreams::peer::HttpPeer;
+use tokio::task::JoinSet;
+
+pub(super) use self::attempts::Attempts;
+use self::names::Names;
+use self::peer::Template;
+use self::server::Server;
+pub use self::tls::UpstreamError;
+use crate::config::{Patience, Upstream};
+
+/// Every upstream, by its index in the configuration.
+#[derive(Debug)]
+pub struct Upstreams {
+    groups: Vec<Arc<Group>>,
+    names: Arc<Names>,
+}
+
+/// The servers of one upstream.
+#[derive(Debug)]
+struct Group {
+    config: Upstream,
+    template: Template,
+    servers: Vec<Arc<Server>>,
+    turn: AtomicUsize,
+}
+
+/// What an exchange asks of its upstream.
+#[derive(Debug)]
+pub(super) struct Wanted<'a> {
+    /// Who is asking, to be sent to the same server again.
+    pub(super) openid: Option<&'a [u8]>,
+    /// Whether it is about to leave HTTP, which only HTTP/1.1 can.
+    pub(super) upgrade: bool,
+    /// The route's own limits.
+    pub(super) patience: Patience<Option<Duration>>,
+}
+
+impl Upstreams {
+    /// Prepares the upstreams; certificates and keys are read here.
+    pub fn new(upstreams: &[Upstream]) -> Result<Self, UpstreamError> {
+        let groups = upstreams.iter().enumerate().map(|(index, config)| {
+            let servers = config.servers.iter().map(Server::new).map(Arc::new);
+            Ok(Arc::new(Group {
+                template: Template::new(config, index)?,
+                servers: servers.collect(),
+                config: config.clone(),
+                turn: AtomicUsize::new(0),
+            }))
+        });
+        Ok(Self {
+            groups: groups.collect::<Result<_, _>>()?,
+            names: Arc::default(),
+        })
+    }
+
+    /// Returns the name of an upstream.
+    pub fn name(&self, index: usize) -> Option<&str> {
+        self.groups
+            .get(index)
+            .map(|group| group.config.name.as_str())
+    }
+
+    /// Asks servers how they are, where that is configured, until what is returned is dropped.
+    pub(super) fn watch(&self) -> JoinSet<()> {
+        health::watch(&self.groups, &self.names)
+    }
+
+    /// Chooses the next server for an exchange; `None` when each address of each server was tried.
+    ///
+    /// Servers that are down are asked only when no other is left: trying costs less than refusing everybody because
+    /// a health check is wrong.
+    pub(super) async fn choose(
+        &self,
+        index: usize,
+        wanted: &Wanted<'_>,
+        attempts: &mut Attempts,
+    ) -> Option<HttpPeer> {
+        let group = self.groups.get(index)?;
+        let turn = group.turn.fetch_add(1, Ordering::Relaxed);
+        let key = wanted.openid.map(balance::key);
+        let now = Instant::now();
+        let mut exhausted = Vec::new();
+        loop {
+            let pick = |allowed: &dyn Fn(usize, &Server) -> bool| {
+                let candidates = group.servers.iter().enumerate();
+                let candidates = candidates
+                    .filter(|(at, server)| !exhausted.contains(at) && allowed(*at, server));
+                balance::choose(
+                    group.config.balance,
+                    group.servers.len(),
+                    turn,
+                    key,
+                    candidates,
+                )
+            };
+            let (at, server) =
+                pick(&|at, server| !attempts.has_tried(at) && server.standing.is_up(now))
+                    .or_else(|| pick(&|at, _| !attempts.has_tried(at)))
+                    .or_else(|| pick(&|_, _| true))?;
+            let places = self.names.places(&server.address).await;
+            let Some(place) = attempts.untried(at, &places) else {
+                exhausted.push(at);
+                continue;
+            };
+            attempts.begin(at, server, place.clone());
+            let fresh = attempts.is_second_chance();
+            return Some(group.template.peer(server, place, wanted, fresh));
+        }
+    }
+
+    /// Notes that the server of an exchange could not be reached, or broke off before it answered.
+    pub(super) fn failed(&self, index: usize, attempts: &Attempts) {
+        let (Some(group), Some((server, place))) = (self.groups.get(index), attempts.current())
+        else {
+            return;
+        };
+        self.names.shun(place);
+        let Upstream {
+            name,
+            max_fails,
+            fail_timeout,
+            ..
+        } = &group.config;
+        if server
+            .standing
+            .failed(*max_fails, *fail_timeout, Instant::now())
+        {
+            let server = &server.address;
+            tracing::warn!(upstream = name, %server, "a server is left out for a while: it failed too often");
+        }
+    }
+}

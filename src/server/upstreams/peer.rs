@@ -1,0 +1,107 @@
+//! How to connect to a server, in pingora's words.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::protocols::ALPN;
+use pingora::protocols::l4::socket::SocketAddr;
+use pingora::upstreams::peer::{HttpPeer, PeerOptions, Scheme};
+
+use super::Wanted;
+use super::server::Server;
+use super::tls::{Trust, UpstreamError};
+use crate::config::{Patience, Protocol, Upstream, UpstreamTls};
+
+/// The most exchanges on one connection of HTTP/2.
+const MOST_STREAMS: usize = 100;
+
+/// Set in the keys of connections that take nothing out of the pool.
+const FRESH: u64 = 1 << 63;
+
+/// What all connections of an upstream have in common.
+#[derive(Debug)]
+pub(super) struct Template {
+    options: PeerOptions,
+    protocol: Protocol,
+    patience: Patience<Duration>,
+    tls: Option<(UpstreamTls, Trust)>,
+    /// Keeps connections of different upstreams apart: pingora does not tell them apart by what they trust.
+    group_key: u64,
+}
+
+impl Template {
+    pub(super) fn new(config: &Upstream, index: usize) -> Result<Self, UpstreamError> {
+        let tls = match &config.tls {
+            Some(tls) => Some((tls.clone(), Trust::read(config, tls)?)),
+            None => None,
+        };
+        if tls.as_ref().is_some_and(|(tls, _)| tls.danger_skip_verify) {
+            let upstream = config.name.as_str();
+            tracing::warn!(
+                upstream,
+                "DANGER: tls.danger_skip_verify takes anybody for this upstream"
+            );
+        }
+        let mut options = PeerOptions::new();
+        options.idle_timeout = Some(config.keepalive);
+        options.max_h2_streams = MOST_STREAMS;
+        if let Some((tls, trust)) = &tls {
+            options.verify_cert = !tls.danger_skip_verify;
+            options.verify_hostname = !tls.danger_skip_verify;
+            options.ca.clone_from(&trust.authorities);
+        }
+        Ok(Self {
+            options,
+            protocol: config.protocol,
+            patience: config.patience,
+            tls,
+            group_key: index as u64 + 1,
+        })
+    }
+
+    /// Describes the connection to a server at one of its addresses.
+    pub(super) fn peer(
+        &self,
+        server: &Server,
+        place: &SocketAddr,
+        wanted: &Wanted<'_>,
+        fresh: bool,
+    ) -> HttpPeer {
+        let mut options = self.options.clone();
+        let patience = self.patience.under(wanted.patience);
+        options.connection_timeout = Some(patience.connect);
+        options.total_connection_timeout = Some(patience.connect);
+        options.read_timeout = Some(patience.read);
+        options.write_timeout = Some(patience.write);
+        options.alpn = match self.protocol {
+            Protocol::Http2 => ALPN::H2,
+            Protocol::Auto if self.tls.is_some() && !wanted.upgrade => ALPN::H2H1,
+            Protocol::Auto | Protocol::Http1 => ALPN::H1,
+        };
+        let mut group_key = self.group_key;
+        if fresh {
+            // A key that nobody had before finds no kept connection, and nobody would find this one later.
+            group_key |= FRESH | (fastrand::u64(..) << 32);
+            options.idle_timeout = Some(Duration::ZERO);
+        }
+        let trust = self.tls.as_ref().map(|(_, trust)| trust);
+        HttpPeer {
+            _address: place.clone(),
+            scheme: Scheme::from_tls_bool(trust.is_some()),
+            sni: self.server_name(server),
+            proxy: None,
+            client_cert_key: trust.and_then(|trust| trust.client.as_ref().map(Arc::clone)),
+            group_key,
+            options,
+        }
+    }
+
+    /// Returns the name expected; never an empty one with TLS, for which pingora would verify nothing.
+    fn server_name(&self, server: &Server) -> String {
+        let Some((tls, _)) = &self.tls else {
+            return String::new();
+        };
+        let host = tls.server_name.as_deref().or(server.address.host());
+        host.unwrap_or("invalid").to_owned()
+    }
+}

@@ -1,0 +1,111 @@
+//! Whether a server is thought to be up: by what it answered to exchanges, and to those who ask it.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// What is known about a server.
+#[derive(Debug)]
+pub(super) struct Standing {
+    start: Instant,
+    /// What the latest health checks say.
+    unwell: AtomicBool,
+    /// Failures since the last answer.
+    fails: AtomicU32,
+    /// Milliseconds after `start` until which it is left out.
+    out_until: AtomicU64,
+}
+
+impl Standing {
+    pub(super) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            unwell: AtomicBool::new(false),
+            fails: AtomicU32::new(0),
+            out_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Tells whether it may be asked.
+    pub(super) fn is_up(&self, now: Instant) -> bool {
+        let out = self.out_until.load(Ordering::Relaxed);
+        !self.unwell.load(Ordering::Relaxed) && (out == 0 || self.millis(now) >= out)
+    }
+
+    /// Notes that it did not answer, and says whether that takes it out.
+    ///
+    /// When its time is over and it fails again, it is out again at once.
+    pub(super) fn failed(&self, max_fails: u32, fail_timeout: Duration, now: Instant) -> bool {
+        let fails = self.fails.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if max_fails == 0 || fails < max_fails {
+            return false;
+        }
+        let was_up = self.is_up(now);
+        let until = self.millis(now + fail_timeout).max(1);
+        self.out_until.store(until, Ordering::Relaxed);
+        was_up
+    }
+
+    /// Notes that it answered.
+    pub(super) fn answered(&self) {
+        // Nearly always there is nothing to write, and a line of cache that nobody writes is shared for nothing.
+        if self.fails.load(Ordering::Relaxed) > 0 {
+            self.fails.store(0, Ordering::Relaxed);
+            self.out_until.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes what health checks say.
+    pub(super) fn checked(&self, well: bool) {
+        self.unwell.store(!well, Ordering::Relaxed);
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.start).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUT: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn failures_in_a_row_take_a_server_out_for_a_while() {
+        let (standing, now) = (Standing::new(), Instant::now());
+        assert!(!standing.failed(2, OUT, now));
+        assert!(standing.is_up(now));
+        assert!(standing.failed(2, OUT, now));
+        assert!(!standing.failed(2, OUT, now), "it is out already");
+        assert!(!standing.is_up(now));
+        let later = now + OUT + Duration::from_millis(1);
+        assert!(standing.is_up(later));
+        assert!(standing.failed(2, OUT, later), "one more failure is enough");
+        assert!(!standing.is_up(later));
+    }
+
+    #[test]
+    fn an_answer_wipes_the_failures_off() {
+        let (standing, now) = (Standing::new(), Instant::now());
+        standing.failed(2, OUT, now);
+        standing.answered();
+        assert!(!standing.failed(2, OUT, now));
+        standing.failed(2, OUT, now);
+        standing.answered();
+        assert!(standing.is_up(now));
+    }
+
+    #[test]
+    fn with_no_limit_nothing_takes_a_server_out_but_its_health() {
+        let (standing, now) = (Standing::new(), Instant::now());
+        for _ in 0..100 {
+            assert!(!standing.failed(0, OUT, now));
+        }
+        assert!(standing.is_up(now));
+        standing.checked(false);
+        assert!(!standing.is_up(now));
+        standing.checked(true);
+        assert!(standing.is_up(now));
+    }
+}

@@ -1,0 +1,117 @@
+//! The TLS side of the connections to servers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pingora::protocols::tls::CaType;
+use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::config::{Upstream, UpstreamTls};
+
+/// Why an upstream's certificates cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// A file cannot be read or holds no PEM of the right kind.
+    #[error("upstream {upstream}: {}: {cause}", path.display())]
+    File {
+        /// The upstream's name.
+        upstream: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: pem::Error,
+    },
+    /// A certificate is malformed, or does not go with its key.
+    #[error("upstream {upstream}: {}: {cause}", path.display())]
+    Certificate {
+        /// The upstream's name.
+        upstream: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: rustls::Error,
+    },
+}
+
+/// What a handshake needs, read once.
+#[derive(Clone, Debug)]
+pub(super) struct Trust {
+    /// `None` means the system's authorities.
+    pub(super) authorities: Option<Arc<CaType>>,
+    pub(super) client: Option<Arc<CertKey>>,
+}
+
+impl Trust {
+    /// Reads the files and checks that they go together, since pingora would find out in a handshake, or panic.
+    pub(super) fn read(upstream: &Upstream, tls: &UpstreamTls) -> Result<Self, UpstreamError> {
+        let files = Files { upstream };
+        let authorities = match &tls.ca_file {
+            Some(path) => Some(files.certificates(path)?),
+            None => None,
+        };
+        let client = match &tls.client {
+            Some((cert, key)) => Some(Arc::new(files.pair(cert, key)?)),
+            None => None,
+        };
+        let wrapped = |chain: Vec<CertificateDer<'_>>| -> Arc<CaType> {
+            let der = chain.into_iter().map(|certificate| certificate.to_vec());
+            der.map(|der| WrappedX509::new(der, parse_x509)).collect()
+        };
+        Ok(Self {
+            authorities: authorities.map(wrapped),
+            client,
+        })
+    }
+}
+
+/// Reads the files of one upstream.
+struct Files<'u> {
+    upstream: &'u Upstream,
+}
+
+impl Files<'_> {
+    /// Reads certificates, each of which is well formed.
+    fn certificates(&self, path: &Path) -> Result<Vec<CertificateDer<'static>>, UpstreamError> {
+        let chain = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|cause| self.file(path, cause))?;
+        let mut parsed = RootCertStore::empty();
+        for certificate in &chain {
+            parsed
+                .add(certificate.clone())
+                .map_err(|cause| self.certificate(path, cause))?;
+        }
+        Ok(chain)
+    }
+
+    fn pair(&self, cert: &Path, key: &Path) -> Result<CertKey, UpstreamError> {
+        let chain = self.certificates(cert)?;
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|cause| self.file(key, cause))?;
+        let der = chain.iter().map(|certificate| certificate.to_vec());
+        let pair = CertKey::new(der.collect(), private.secret_der().to_vec());
+        ClientConfig::builder()
+            .with_root_certificates(RootCertStore::empty())
+            .with_client_auth_cert(chain, private)
+            .map_err(|cause| self.certificate(cert, cause))?;
+        Ok(pair)
+    }
+
+    fn file(&self, path: &Path, cause: pem::Error) -> UpstreamError {
+        UpstreamError::File {
+            upstream: self.upstream.name.clone(),
+            path: path.to_path_buf(),
+            cause,
+        }
+    }
+
+    fn certificate(&self, path: &Path, cause: rustls::Error) -> UpstreamError {
+        UpstreamError::Certificate {
+            upstream: self.upstream.name.clone(),
+            path: path.to_path_buf(),
+            cause,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A request is repeated only where that is safe: kept connections that turn out to be closed.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use menshen_test_support::{ByHand, Reply, TestGateway, Wire};
+use tokio::task::JoinHandle;
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+async fn before(backend: &ByHand, lines: &str) -> TestGateway {
+    let address = backend.address;
+    let upstream = format!("[[upstream]]\nname = \"hand\"\nservers = [\"{address}\"]\n{lines}\n");
+    let routes = "[[route]]\nupstream = \"hand\"\nauth = \"public\"\n";
+    let builder = TestGateway::builder().upstreams(&upstream);
+    builder.routes(routes).start().await
+}
+
+/// Has a first exchange on a connection, which the gateway then keeps.
+async fn kept(backend: &ByHand, t: &TestGateway) -> Wire {
+    let first = tokio::spawn(Reply::of(t.get("/first")));
+    let mut wire = backend.accept().await;
+    wire.message().await;
+    wire.send(OK).await;
+    assert_eq!(first.await.unwrap().status, 200);
+    wire
+}
+
+/// Sends a request that arrives on the kept connection, which is closed without an answer.
+async fn lost(
+    t: &TestGateway,
+    mut wire: Wire,
+    method: &str,
+    body: &'static str,
+) -> JoinHandle<Reply> {
+    let sending = tokio::spawn(Reply::of(t.request(method, "/again").body(body)));
+    let message = wire.message().await;
+    assert!(
+        message.starts_with(&format!("{method} /again ")),
+        "{message}"
+    );
+    assert!(message.ends_with(body));
+    drop(wire);
+    sending
+}
+
+#[tokio::test]
+async fn an_idempotent_request_on_a_connection_that_was_closed_is_sent_once_more() {
+    let backend = ByHand::start().await;
+    let t = before(&backend, "").await;
+    for (method, body) in [("GET", ""), ("PUT", "the whole order"), ("DELETE", "")] {
+        let wire = kept(&backend, &t).await;
+        let sending = lost(&t, wire, method, body).await;
+        let mut wire = backend.accept().await;
+        let message = wire.message().await;
+        assert!(
+            message.starts_with(&format!("{method} /again ")),
+            "{message}"
+        );
+        assert!(message.ends_with(body), "{message}");
+        wire.send(OK.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"))
+            .await;
+        assert_eq!(sending.await.unwrap().status, 200);
+    }
+}
+
+#[tokio::test]
+async fn an_order_is_never_sent_twice() {
+    let backend = ByHand::start().await;
+    let t = before(&backend, "").await;
+    for method in ["POST", "PATCH"] {
+        let wire = kept(&backend, &t).await;
+        let reply = lost(&t, wire, method, "one order").await.await.unwrap();
+        assert_eq!(reply.status, 502);
+        assert_eq!(reply.json()["error"], "upstream_error");
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_repeated_once_and_on_a_new_connection() {
+    let backend = ByHand::start().await;
+    let t = before(&backend, "").await;
+    let wire = kept(&backend, &t).await;
+    let sending = lost(&t, wire, "GET", "").await;
+    let mut wire = backend.accept().await;
+    wire.message().await;
+    drop(wire);
+    let reply = sending.await.unwrap();
+    assert_eq!(reply.status, 502, "{}", reply.text());
+}
+
+#[tokio::test]
+async fn what_a_new_connection_loses_is_not_repeated() {
+    let backend = ByHand::start().await;
+    let t = before(&backend, "").await;
+    let sending = tokio::spawn(Reply::of(t.get("/x")));
+    let mut wire = backend.accept().await;
+    wire.message().await;
+    drop(wire);
+    let reply = sending.await.unwrap();
+    assert_eq!(reply.json()["error"], "upstream_error");
+}
+
+#[tokio::test]
+async fn a_body_too_large_to_be_kept_is_not_repeated() {
+    let backend = ByHand::start().await;
+    let t = before(&backend, "").await;
+    let mut wire = kept(&backend, &t).await;
+    let body = vec![b'x'; 1 << 20];
+    let sending = tokio::spawn(Reply::of(t.request("PUT", "/again").body(body)));
+    wire.message().await;
+    drop(wire);
+    assert_eq!(sending.await.unwrap().status, 502);
+}
+
+#[tokio::test]
+async fn connections_are_kept_and_used_again() {
+    let backend = ByHand::start().await;
+    let t = before(&backend, "").await;
+    let mut wire = kept(&backend, &t).await;
+    for _ in 0..3 {
+        let sending = tokio::spawn(Reply::of(t.get("/x")));
+        wire.message().await;
+        wire.send(OK).await;
+        assert_eq!(sending.await.unwrap().status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_not_kept_where_the_configuration_says_so() {
+    let backend = ByHand::start().await;
+    let t = before(&backend, "keepalive = \"0s\"").await;
+    let mut wire = kept(&backend, &t).await;
+    assert_eq!(wire.rest().await, "");
+}
+
+#[tokio::test]
+async fn no_more_connections_are_kept_than_the_pool_holds() {
+    let backend = ByHand::start().await;
+    let address = backend.address;
+    let upstream = format!("[[upstream]]\nname = \"hand\"\nservers = [\"{address}\"]\n");
+    let routes = "[[route]]\nupstream = \"hand\"\nauth = \"public\"\n";
+    let builder = TestGateway::builder().upstreams(&upstream).routes(routes);
+    let t = builder.section("server", "upstream_pool = 1").start().await;
+    let both = [(); 2].map(|()| tokio::spawn(Reply::of(t.get("/x"))));
+    let mut wires = [backend.accept().await, backend.accept().await];
+    for wire in &mut wires {
+        wire.message().await;
+    }
+    for wire in &mut wires {
+        wire.send(OK).await;
+    }
+    for reply in both {
+        assert_eq!(reply.await.unwrap().status, 200);
+    }
+    let [mut one, mut other] = wires;
+    // One of the two is closed; the other stays.
+    tokio::select! {
+        rest = one.rest() => assert_eq!(rest, ""),
+        rest = other.rest() => assert_eq!(rest, ""),
+    }
+}
