@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use menshen::{app, config};
-use menshen_test_support::{Reply, TestGateway, Upstream};
+use menshen_test_support::{ByHand, Reply, TestGateway, Upstream, Wire};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -260,6 +260,32 @@ async fn what_is_spoken_is_agreed_on_where_both_sides_choose() {
         let said = front.shakes().pop().unwrap().protocol;
         assert_eq!(said.as_deref(), agreed);
     }
+}
+
+#[tokio::test]
+async fn http_2_is_preferred_but_not_for_a_websocket() {
+    let (authority, backend) = (Authority::new(), ByHand::start().await);
+    let both = ["h2", "http/1.1"];
+    let front = Front::start(&authority, false, &both, backend.address).await;
+    let lines = format!("{}protocol = \"auto\"", trusting(&authority));
+    let t = gateway(&upstream("api2", front.address, &lines), &[("/", "api2")]).await;
+    let request = tokio::spawn(t.get("/x").send());
+    let mut wire = backend.accept().await;
+    wire.read_to("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    request.abort();
+    let mut client = Wire::connect(t.address).await;
+    let handshake = "GET /x HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    client.send(handshake).await;
+    let mut wire = backend.accept().await;
+    assert!(wire.message().await.starts_with("GET /x HTTP/1.1"));
+    let switched = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\n\r\n";
+    wire.send(switched).await;
+    assert!(client.message().await.starts_with("HTTP/1.1 101"));
+    let protocols: Vec<_> = front.shakes().into_iter().map(|s| s.protocol).collect();
+    let expected = [Some("h2".to_owned()), Some("http/1.1".to_owned())];
+    assert_eq!(protocols, expected);
 }
 
 #[tokio::test]

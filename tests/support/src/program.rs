@@ -135,6 +135,15 @@ impl Program {
         assert!(sent.expect("sh should start").success(), "{kill}");
     }
 
+    /// Returns the most memory that it has had so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let id = self.child.id().expect("it should still run");
+        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("a process");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1));
+        kib.expect("a size").parse::<u64>().expect("a number") * 1024
+    }
+
     /// Waits for the end.
     pub async fn ended(mut self) -> Ended {
         let Ok(status) = timeout(PATIENCE, self.child.wait()).await else {

@@ -101,6 +101,11 @@ impl Wire {
         self.so_far()
     }
 
+    /// Gives the connection away, and what was read from it but not returned.
+    pub fn into_parts(self) -> (Vec<u8>, TcpStream) {
+        (self.read, self.stream)
+    }
+
     fn so_far(&self) -> String {
         String::from_utf8_lossy(&self.read).into_owned()
     }
