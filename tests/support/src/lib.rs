@@ -2,6 +2,7 @@
 //! everything it received, the spellings of forged headers, and the examples' backends.
 
 mod backends;
+mod front;
 mod gateway;
 mod identity;
 mod program;
@@ -13,6 +14,7 @@ mod upstream;
 mod wire;
 
 pub use backends::Backend;
+pub use front::{Front, Kind};
 pub use gateway::{APP_SECRET, Builder, Grant, TestGateway};
 pub use identity::{IDENTITY, SEPARATORS, folded, forged, spellings};
 pub use program::{Ended, Program, Site, address_in};

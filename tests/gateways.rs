@@ -1,0 +1,349 @@
+//! Each gateway of `examples/gateways`, started with the very snippet, keeps what Menshen promises about who a user is.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use menshen_test_support::{
+    Front, Grant, IDENTITY, Kind, Received, TestGateway, Wire, folded, forged, raw, raw_request,
+    spellings, status,
+};
+
+/// A gateway in front of a backend, and ours beside it.
+struct Site {
+    front: Front,
+    t: TestGateway,
+}
+
+impl Site {
+    async fn of(kind: Kind) -> Self {
+        let believed = "trusted_proxies = [\"127.0.0.1/32\"]";
+        let t = TestGateway::builder().section("server", believed);
+        let t = t.without_unionids().start().await;
+        let front = Front::start(kind, &t).await;
+        Self { front, t }
+    }
+
+    async fn ask(&self, request: &str, lines: &[(String, String)]) -> String {
+        raw_request(self.front.address, request, lines).await
+    }
+
+    /// Asks as a user, and returns what the backend got.
+    async fn ask_as(&self, grant: &Grant, request: &str, more: &[(String, String)]) -> Received {
+        let mut lines = vec![bearer(grant)];
+        lines.extend_from_slice(more);
+        let before = self.t.upstream.requests();
+        let answer = self.ask(request, &lines).await;
+        assert_eq!(status(&answer), 200, "{more:?}: {answer}");
+        assert_eq!(self.t.upstream.requests(), before + 1);
+        self.t.upstream.last()
+    }
+
+    /// Asserts that the backend is told about this user, and about nobody else.
+    async fn is_told(&self, received: &Received, grant: Option<&Grant>) {
+        let mut own = match grant {
+            Some(grant) => self.t.identity(grant).await,
+            None => TestGateway::nobody(),
+        };
+        let mut seen = received.identity();
+        // Traefik cannot set it to the client's address; a client's own never arrives either.
+        let address = |(name, _): &(String, String)| folded(name) == "x-original-forwarded-for";
+        if !seen.iter().any(address) {
+            own.retain(|line| !address(line));
+        }
+        seen.sort();
+        assert_eq!(seen, own, "{}", received.head);
+        assert!(!received.head.contains("victim"), "{}", received.head);
+    }
+}
+
+fn line(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+fn bearer(grant: &Grant) -> (String, String) {
+    line("Authorization", &format!("Bearer {}", grant.token))
+}
+
+async fn a_user_is_told_once_and_the_token_stays_behind(kind: Kind) {
+    let site = Site::of(kind).await;
+    let alice = site.t.log_in("alice").await;
+    let received = site.ask_as(&alice, "GET /orders?page=1", &[]).await;
+    site.is_told(&received, Some(&alice)).await;
+    assert_eq!(received.target, "/orders?page=1");
+    assert!(received.aliases("authorization").is_empty());
+    assert!(received.aliases("x-wx-unionid").is_empty());
+}
+
+async fn a_body_arrives_with_its_user(kind: Kind) {
+    let site = Site::of(kind).await;
+    let alice = site.t.log_in("alice").await;
+    let body = "x".repeat(100_000);
+    let url = format!("http://{}/orders", site.front.address);
+    let request = site.t.http.post(url).bearer_auth(&alice.token);
+    let reply = request.body(body.clone()).send().await.unwrap();
+    assert_eq!(reply.status(), 200);
+    let received = site.t.upstream.last();
+    assert_eq!(
+        (received.method.as_str(), received.body),
+        ("POST", body.into_bytes())
+    );
+    site.is_told(&site.t.upstream.last(), Some(&alice)).await;
+}
+
+// Stories 1, 3, 4, 7 and 8: CVE-2025-64484, GHSA-f59h-q822-g45g, the first fix of CVE-2026-54763.
+async fn no_spelling_of_a_forged_header_arrives(kind: Kind) {
+    let site = Site::of(kind).await;
+    let alice = site.t.log_in("alice").await;
+    for name in IDENTITY {
+        for some in spellings(name).chunks(60) {
+            let lines: Vec<_> = some.iter().map(|name| line(name, "victim")).collect();
+            let received = site.ask_as(&alice, "GET /orders", &lines).await;
+            site.is_told(&received, Some(&alice)).await;
+        }
+        let twice = [
+            line(name, "victim"),
+            line(&name.to_lowercase(), "victim"),
+            line(&name.to_uppercase(), ""),
+        ];
+        let received = site.ask_as(&alice, "GET /orders", &twice).await;
+        site.is_told(&received, Some(&alice)).await;
+    }
+    for name in ["X_WX_OPENID", "x-WX_openid", "X.WX.OPENID", "x|wx|openid"] {
+        let received = site
+            .ask_as(&alice, "GET /orders", &[line(name, "victim")])
+            .await;
+        site.is_told(&received, Some(&alice)).await;
+    }
+}
+
+// Story 2, Caddy's GHSA-7r4p-vjf4-gxv4: alice has no unionid that could replace the forged one.
+async fn what_menshen_does_not_say_is_removed(kind: Kind) {
+    let site = Site::of(kind).await;
+    let alice = site.t.log_in("alice").await;
+    for name in [
+        "X-WX-UNIONID",
+        "X-WX-ENV",
+        "X-Menshen-Assertion",
+        "X-WX-FROM-OPENID",
+    ] {
+        let received = site
+            .ask_as(&alice, "GET /orders", &[line(name, "victim")])
+            .await;
+        assert!(
+            received.aliases(&name.to_lowercase()).is_empty(),
+            "{}",
+            received.head
+        );
+    }
+}
+
+// Story 5: nothing is removed less thoroughly because nothing is set.
+async fn strangers_on_open_routes_are_nobody(kind: Kind) {
+    let site = Site::of(kind).await;
+    let alice = site.t.log_in("alice").await;
+    for path in ["/public", "/optional", "/public/status/404"] {
+        for method in ["GET", "OPTIONS", "HEAD"] {
+            for forged in forged("victim").chunks(60) {
+                site.ask(&format!("{method} {path}"), forged).await;
+                site.is_told(&site.t.upstream.last(), None).await;
+            }
+        }
+    }
+    let mut lines = forged("victim");
+    lines.truncate(60);
+    let received = site.ask_as(&alice, "GET /public", &lines).await;
+    site.is_told(&received, None).await;
+}
+
+async fn a_stranger_is_refused_and_never_reaches_the_backend(kind: Kind) {
+    let site = Site::of(kind).await;
+    let mut few = forged("victim");
+    few.truncate(60);
+    let upgrade = [
+        line("Connection", "Upgrade, close"),
+        line("Upgrade", "websocket"),
+        line("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        line("Sec-WebSocket-Version", "13"),
+    ];
+    let not_a_token = [line("Authorization", "Bearer not-a-token")];
+    for (request, lines, error) in [
+        ("GET /orders", &[][..], "token_missing"),
+        ("GET /orders", &few, "token_missing"),
+        ("POST /orders", &[], "token_missing"),
+        ("OPTIONS /orders", &few, "token_missing"),
+        ("GET /orders", &upgrade, "token_missing"),
+        ("GET /private?path=/public", &[], "token_missing"),
+        ("GET /orders", &not_a_token, "token_invalid"),
+    ] {
+        let answer = site.ask(request, lines).await;
+        assert_eq!(status(&answer), 401, "{request}: {answer}");
+        assert!(
+            answer.contains(&format!("\"{error}\"")),
+            "{request}: {answer}"
+        );
+        assert!(
+            answer
+                .to_lowercase()
+                .contains("\r\nwww-authenticate: bearer"),
+            "{answer}"
+        );
+    }
+    let alice = site.t.log_in("alice").await;
+    let twice = [bearer(&alice), line("Authorization", "Bearer another")];
+    let answer = site.ask("GET /orders", &twice).await;
+    assert!(status(&answer) >= 400, "{answer}");
+    assert_eq!(site.t.upstream.requests(), 0);
+}
+
+// Story 6, CVE-2024-45410: the next hop takes away what `Connection` names.
+async fn connection_takes_nothing_away_and_names_nothing(kind: Kind) {
+    let site = Site::of(kind).await;
+    let alice = site.t.log_in("alice").await;
+    for value in [
+        "close, X-WX-OPENID, X-WX-SOURCE",
+        "close, x_wx_openid, X-Menshen-App",
+        "close, X-Forwarded-Method, X-Forwarded-Uri, Authorization",
+    ] {
+        let before = site.t.upstream.requests();
+        let lines = [bearer(&alice), line("Connection", value)];
+        let answer = site.ask("GET /orders", &lines).await;
+        if status(&answer) != 200 {
+            // Without the token that `Connection` takes away, alice is a stranger.
+            assert!(value.contains("Authorization"), "{value}: {answer}");
+            assert_eq!(site.t.upstream.requests(), before, "{value}");
+            continue;
+        }
+        let received = site.t.upstream.last();
+        site.is_told(&received, Some(&alice)).await;
+        for named in received.all("connection") {
+            assert!(!folded(named).contains("x-"), "{}", received.head);
+        }
+    }
+}
+
+async fn a_users_web_socket_is_told_about_too(kind: Kind) {
+    let site = Site::of(kind).await;
+    let alice = site.t.log_in("alice").await;
+    let mut client = Wire::connect(site.front.address).await;
+    let handshake = format!(
+        "GET /chat HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade, X-WX-OPENID\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+         X_WX_OPENID: victim\r\nAuthorization: Bearer {}\r\n\r\n",
+        site.front.address, alice.token
+    );
+    client.send(handshake).await;
+    let answer = client.read_to("\r\n\r\n").await;
+    assert_eq!(status(&answer), 101, "{answer}");
+    let received = site.t.upstream.last();
+    site.is_told(&received, Some(&alice)).await;
+    for named in received.all("connection") {
+        assert_eq!(folded(named), "upgrade", "{}", received.head);
+    }
+}
+
+// Story 12, CVE-2026-40575: only the gateway says which request is meant.
+async fn a_client_cannot_describe_another_request(kind: Kind) {
+    let site = Site::of(kind).await;
+    let lines = [
+        line("X-Forwarded-Method", "GET"),
+        line("X-Forwarded-Uri", "/public"),
+        line("X-Forwarded-Host", "localhost"),
+        line("X_Forwarded_Uri", "/public"),
+        line("X-Original-URL", "/public"),
+        line("X-Original-Uri", "/public"),
+    ];
+    for lines in [&lines[..], &lines[1..2], &lines[..3]] {
+        let answer = site.ask("GET /orders", lines).await;
+        assert_eq!(status(&answer), 401, "{answer}");
+    }
+    assert_eq!(site.t.upstream.requests(), 0);
+}
+
+// Story 15: what is decided on is what is forwarded.
+async fn no_odd_path_leads_a_stranger_past_the_rule(kind: Kind) {
+    let site = Site::of(kind).await;
+    for path in [
+        "/public/../orders",
+        "/public/%2e%2e/orders",
+        "/public/%2e%2E%2forders",
+        "/public%2f..%2forders",
+        "/public/..%5corders",
+        "/public/..;/orders",
+        "/public;x/../orders",
+        "//public/../orders",
+        "/./orders",
+        "/_auth/../orders",
+        "/_auth/%2e%2e/orders",
+        "/_auth/verify/../../orders",
+        "/orders%00/public",
+        "/_auth/verify",
+        "/_auth/verify/orders",
+    ] {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            site.front.address
+        );
+        let answer = raw(site.front.address, request.as_bytes()).await;
+        assert!(status(&answer) >= 400, "{path}: {answer}");
+        assert_eq!(site.t.upstream.requests(), 0, "{path}");
+    }
+}
+
+async fn a_user_logs_in_through_it(kind: Kind) {
+    let site = Site::of(kind).await;
+    let code = site.t.code("alice").await;
+    let url = format!("http://{}/_auth/login", site.front.address);
+    let body = serde_json::json!({"code": code, "app": "shop"});
+    let reply = site.t.http.post(url).json(&body).send().await.unwrap();
+    assert_eq!(reply.status(), 200);
+    let alice = Grant::of(reply.json().await.unwrap());
+    let received = site.ask_as(&alice, "GET /orders", &[]).await;
+    site.is_told(&received, Some(&alice)).await;
+}
+
+// Whoever cannot ask must not let anybody through.
+async fn without_menshen_nobody_gets_through(kind: Kind) {
+    let mut site = Site::of(kind).await;
+    let alice = site.t.log_in("alice").await;
+    site.t.stop().await;
+    for path in ["/orders", "/public"] {
+        let answer = site.ask(&format!("GET {path}"), &[bearer(&alice)]).await;
+        assert!(status(&answer) >= 400, "{path}: {answer}");
+    }
+    assert_eq!(site.t.upstream.requests(), 0);
+}
+
+macro_rules! stories {
+    ($($story:ident)*) => {
+        stories!(@ nginx Nginx $($story)*);
+        stories!(@ caddy Caddy $($story)*);
+        stories!(@ haproxy Haproxy $($story)*);
+        stories!(@ traefik Traefik $($story)*);
+        stories!(@ envoy Envoy $($story)*);
+    };
+    (@ $gateway:ident $kind:ident $($story:ident)*) => {
+        mod $gateway {
+            use super::Kind;
+
+            $(
+                #[tokio::test]
+                async fn $story() {
+                    super::$story(Kind::$kind).await;
+                }
+            )*
+        }
+    };
+}
+
+stories! {
+    a_user_is_told_once_and_the_token_stays_behind
+    a_body_arrives_with_its_user
+    no_spelling_of_a_forged_header_arrives
+    what_menshen_does_not_say_is_removed
+    strangers_on_open_routes_are_nobody
+    a_stranger_is_refused_and_never_reaches_the_backend
+    connection_takes_nothing_away_and_names_nothing
+    a_users_web_socket_is_told_about_too
+    a_client_cannot_describe_another_request
+    no_odd_path_leads_a_stranger_past_the_rule
+    a_user_logs_in_through_it
+    without_menshen_nobody_gets_through
+}
