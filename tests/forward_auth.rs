@@ -1,7 +1,9 @@
 //! Another gateway that asks first gets the same decision as a client that comes directly, and the same headers.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use menshen_test_support::{Builder, Grant, Reply, TestGateway, folded, raw};
+use menshen_test_support::{Builder, Grant, Reply, TestGateway, folded, raw, raw_request, status};
+
+const NOTHING: [(&str, &str); 0] = [];
 
 const ROUTES: &str = "[[route]]\npath = \"/\"\nupstream = \"api\"\n\
      [[route]]\npath = \"/public\"\nupstream = \"api\"\nauth = \"public\"\n\
@@ -232,6 +234,55 @@ async fn the_original_requests_route_decides() {
             answer.contains(&format!("\"{expected}\""))
         };
         assert!(found, "{below}{answer}");
+    }
+}
+
+/// Returns the status of an answer and the code of its refusal.
+fn refusal(answer: &str) -> (u16, &str) {
+    let code = answer.split_once("{\"error\":\"");
+    let code = code.and_then(|(_, rest)| rest.split_once('"'));
+    (status(answer), code.map_or("", |(code, _)| code))
+}
+
+#[tokio::test]
+async fn every_path_is_decided_on_as_if_it_had_come_directly() {
+    const PIECES: [&str; 14] = [
+        "/",
+        "/public",
+        "/orders",
+        "/open-to-read",
+        "/admin",
+        "/..",
+        "/.",
+        "/%2e%2e",
+        "%2f",
+        "%70",
+        ";x",
+        "?/../a",
+        "%00",
+        "\\",
+    ];
+    let t = trusting().await;
+    let triples = PIECES.iter().flat_map(|one| {
+        let pairs = PIECES
+            .iter()
+            .flat_map(|two| PIECES.map(|three| (*two, three)));
+        pairs.map(move |(two, three)| format!("/{one}{two}{three}"))
+    });
+    // Every piece stands in every place, with every other before or behind it.
+    for path in triples.step_by(5) {
+        let path = path.replacen("//", "/", 1);
+        let directly = raw_request(t.address, &format!("GET {path}"), &NOTHING).await;
+        let below = format!("GET /_auth/verify{path}");
+        let below = raw_request(t.address, &below, &NOTHING).await;
+        let lines = [
+            ("X-Forwarded-Method", "GET"),
+            ("X-Forwarded-Uri", &path),
+            ("X-Forwarded-Host", "shop.example"),
+        ];
+        let described = raw_request(t.address, "GET /_auth/verify", &lines).await;
+        assert_eq!(refusal(&below), refusal(&directly), "{path}");
+        assert_eq!(refusal(&described), refusal(&directly), "{path}");
     }
 }
 

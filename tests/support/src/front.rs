@@ -1,5 +1,6 @@
 //! Other gateways that ask ours, each a process of its own with its snippet from `examples/gateways`.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ pub enum Kind {
     Envoy,
 }
 
-/// A running gateway in front; it is killed when dropped.
+/// A running gateway in front, or behind; it is killed when dropped.
 #[derive(Debug)]
 pub struct Front {
     /// Where it listens.
@@ -46,9 +47,21 @@ pub struct Front {
 impl Front {
     /// Starts a gateway that asks `t` about each request and forwards to its upstream.
     pub async fn start(kind: Kind, t: &TestGateway) -> Self {
+        let write = |folder: &Path, address| kind.write_snippet(folder, address, t);
+        // A stranger is refused only by a gateway that asks.
+        Self::launch(kind, write, "401").await
+    }
+
+    /// Starts a gateway that asks nobody and forwards everything to `upstream`; nginx or Caddy.
+    pub async fn plain(kind: Kind, upstream: SocketAddr) -> Self {
+        let write = |folder: &Path, address| kind.write_plain(folder, address, upstream);
+        Self::launch(kind, write, "200").await
+    }
+
+    async fn launch(kind: Kind, write: impl Fn(&Path, SocketAddr), ready: &str) -> Self {
         let mut said = String::new();
         for _ in 0..TRIES {
-            match Self::attempt(kind, t).await {
+            match Self::attempt(kind, &write, ready).await {
                 Ok(front) => return front,
                 Err(output) => said = output,
             }
@@ -56,15 +69,19 @@ impl Front {
         panic!("{} does not start; it said:\n{said}", kind.name());
     }
 
-    async fn attempt(kind: Kind, t: &TestGateway) -> Result<Self, String> {
+    async fn attempt(
+        kind: Kind,
+        write: impl Fn(&Path, SocketAddr),
+        ready: &str,
+    ) -> Result<Self, String> {
         let address = free_address();
         let folder = tempfile::tempdir().expect("a folder");
-        kind.write_snippet(folder.path(), address, t);
+        write(folder.path(), address);
         let output = folder.path().join("output");
         let mut process = kind.spawn(folder.path(), &output);
         let limit = Instant::now() + START_LIMIT;
         let said = || fs::read_to_string(&output).unwrap_or_default();
-        while !asks(address).await {
+        while !answers(address, ready).await {
             let ended = process.try_wait().expect("the state of a child").is_some();
             if ended || Instant::now() > limit {
                 return Err(said());
@@ -108,18 +125,36 @@ impl Kind {
                         &format!("port_value: {}", now.port()),
                     );
             }
-            if self == Self::Nginx {
-                // Debian's own places are root's.
-                let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-                    .map(|name| format!("{name}_temp_path {}/{name};\n", folder.display()));
-                text = text.replace(
-                    "http {",
-                    &format!("http {{\naccess_log off;\n{}", places.concat()),
-                );
-            }
-            let name = path.file_name().expect("a name");
-            fs::write(folder.join(name), text).expect("is written");
+            self.write(folder, path.file_name().expect("a name"), text);
         }
+    }
+
+    fn write_plain(self, folder: &Path, address: SocketAddr, upstream: SocketAddr) {
+        let (name, text) = if self == Self::Caddy {
+            let text =
+                format!("{{\nadmin off\n}}\nhttp://{address} {{\nreverse_proxy {upstream}\n}}\n");
+            ("Caddyfile", text)
+        } else {
+            let server = format!(
+                "server {{ listen {address}; location / {{ proxy_pass http://{upstream}; }} }}"
+            );
+            (
+                "nginx.conf",
+                format!("events {{}}\nhttp {{\n{server}\n}}\n"),
+            )
+        };
+        self.write(folder, name.as_ref(), text);
+    }
+
+    fn write(self, folder: &Path, name: &OsStr, mut text: String) {
+        if self == Self::Nginx {
+            // Debian's own places are root's.
+            let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+                .map(|name| format!("{name}_temp_path {}/{name};\n", folder.display()));
+            let inside = format!("http {{\naccess_log off;\n{}", places.concat());
+            text = text.replace("http {", &inside);
+        }
+        fs::write(folder.join(name), text).expect("is written");
     }
 
     fn spawn(self, folder: &Path, output: &Path) -> Child {
@@ -179,8 +214,8 @@ impl Kind {
     }
 }
 
-/// Says whether a stranger is refused there, as only a gateway that asks does.
-async fn asks(address: SocketAddr) -> bool {
+/// Says whether a stranger is answered there with this status.
+async fn answers(address: SocketAddr, status: &str) -> bool {
     let asked = async {
         let mut stream = TcpStream::connect(address).await?;
         let request =
@@ -188,7 +223,7 @@ async fn asks(address: SocketAddr) -> bool {
         stream.write_all(request.as_bytes()).await?;
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer == *b"HTTP/1.1 401")
+        Ok::<_, std::io::Error>(answer.ends_with(status.as_bytes()))
     };
     tokio::time::timeout(Duration::from_secs(5), asked)
         .await
