@@ -30,6 +30,7 @@ async fn all_refused(t: &TestGateway, requests: &[Vec<u8>]) {
         let answer = raw(t.address, request).await;
         let shown = String::from_utf8_lossy(request.get(..200).unwrap_or(request));
         assert!((400..500).contains(&status(&answer)), "{shown} {answer}");
+        assert!(answer.contains("{\"error\":\""), "{shown} {answer}");
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{shown} {answer}");
     }
     assert_eq!(t.upstream.requests(), 0);

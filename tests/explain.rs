@@ -130,7 +130,12 @@ async fn a_refusal_is_named_with_its_reason() {
             "400 path_ambiguous",
             "or read   \"/_auth/login\" is below auth_path \"/_auth\"",
         ),
-        ("GET", "http://h/?a%20b c", "400 bad_request", "escaped"),
+        (
+            "GET",
+            "http://h/?a%20b c",
+            "400 bad_request",
+            "The first line",
+        ),
         ("GET", "http://user@h/", "400 bad_request", "host name"),
         (
             "GET",

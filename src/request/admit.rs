@@ -109,7 +109,7 @@ fn check_framing(survey: &Survey<'_>) -> Result<(), Denial> {
 }
 
 /// Takes the absolute form of a target apart.
-fn split_target(target: &[u8]) -> Result<(Option<&str>, &[u8]), Denial> {
+pub(super) fn split_target(target: &[u8]) -> Result<(Option<&str>, &[u8]), Denial> {
     const WRONG: Denial = Denial::BadRequest("The request target is not a path.");
     if target.starts_with(b"/") {
         return Ok((None, target));
@@ -165,7 +165,7 @@ fn one_authority<'a>(
     }
 }
 
-fn host_of(authority: &str) -> Result<&str, Denial> {
+pub(super) fn host_of(authority: &str) -> Result<&str, Denial> {
     const WRONG: Denial = Denial::BadRequest("The Host is not a host name.");
     if authority.is_empty() {
         return Ok("");

@@ -1,39 +1,118 @@
-//! Checks the bytes of an HTTP/1 head for what is no longer to be seen once it is parsed.
+//! Checks the bytes of an HTTP/1 head, before a parser that mends or drops what it should refuse sees them.
+
+use http::Method;
+use httparse::{EMPTY_HEADER, Error, Header, Status};
 
 use super::Denial;
+use super::admit::{host_of, split_target};
 
-/// Refuses a head whose lines two parsers could split differently, and what the parser here has taken out of it.
+/// The most header lines, which is also the most that pingora takes.
+const MOST_LINES: usize = 256;
+
+const MALFORMED: Denial = Denial::BadRequest("The request is malformed.");
+
+/// Refuses a head that two parsers could read differently, or that is none.
+///
+/// `head` ends with the empty line.
 pub fn check_head(head: &[u8]) -> Result<(), Denial> {
-    let mut lines = head.split(|&b| b == b'\n').peekable();
-    let (mut first, mut length, mut coding) = (true, false, false);
-    while let Some(line) = lines.next() {
-        if lines.peek().is_none() {
-            // What follows the last line's end.
-            break;
-        }
-        let Some(line) = line
-            .strip_suffix(b"\r")
-            .filter(|line| !line.contains(&b'\r'))
-        else {
-            return Err(Denial::BadRequest("A line does not end with CR and LF."));
-        };
-        if first {
-            // Empty lines may come before a request.
-            first = line.is_empty();
-            if line.contains(&b'#') {
-                return Err(Denial::BadRequest("A fragment is not for the server."));
-            }
-            continue;
-        }
-        if matches!(line.first(), Some(b' ' | b'\t')) {
-            return Err(Denial::BadRequest(
-                "A header is continued on a second line.",
-            ));
-        }
-        length |= is_field(line, b"content-length:");
-        coding |= is_field(line, b"transfer-encoding:");
+    let (first, lines) = first_line(head).ok_or(MALFORMED)?;
+    let request = check_request_line(first)?;
+    check_line_ends(head)?;
+    let mut fields = [EMPTY_HEADER; MOST_LINES];
+    match httparse::parse_headers(lines, &mut fields) {
+        Ok(Status::Complete((_, fields))) => check_fields(fields, &request),
+        Err(Error::TooManyHeaders) => Err(Denial::HeadersTooLarge),
+        Ok(Status::Partial) | Err(_) => Err(MALFORMED),
     }
-    if length && coding {
+}
+
+/// Refuses the beginning of a head whose first line is there and is none, so that nobody waits for its end.
+pub fn check_start(head: &[u8]) -> Result<(), Denial> {
+    match first_line(head) {
+        Some((first, _)) => check_request_line(first).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Returns the first line without its end, and what follows it.
+fn first_line(head: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = head.iter().position(|&b| b == b'\n')?;
+    let (first, rest) = head.split_at(end);
+    Some((first.strip_suffix(b"\r").unwrap_or(first), rest.get(1..)?))
+}
+
+fn check_line_ends(head: &[u8]) -> Result<(), Denial> {
+    let mut before = 0;
+    for &byte in head {
+        if (byte == b'\n') != (before == b'\r') {
+            return Err(Denial::BadRequest("A line does not end with CR and LF."));
+        }
+        before = byte;
+    }
+    Ok(())
+}
+
+/// What the first line says of how the rest is read.
+struct RequestLine<'a> {
+    http10: bool,
+    /// The authority of a target in absolute form.
+    authority: Option<&'a str>,
+}
+
+fn check_request_line(line: &[u8]) -> Result<RequestLine<'_>, Denial> {
+    let mut words = line.split(|&b| b == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err(Denial::BadRequest(
+            "The first line is not a method, a target and a version.",
+        ));
+    };
+    let method = Method::from_bytes(method).map_err(|_| MALFORMED)?;
+    if method == Method::CONNECT {
+        return Err(Denial::MethodNotAllowed(Vec::new()));
+    }
+    if target.contains(&b'#') {
+        return Err(Denial::BadRequest("A fragment is not for the server."));
+    }
+    let control = target.iter().any(|&b| b < 0x20 || b == 0x7f);
+    if target.is_empty() || control || std::str::from_utf8(target).is_err() {
+        return Err(Denial::PathAmbiguous);
+    }
+    let http10 = match version {
+        b"HTTP/1.1" => false,
+        b"HTTP/1.0" => true,
+        _ => return Err(Denial::BadRequest("The version is not one of HTTP/1.")),
+    };
+    let (authority, _) = split_target(target)?;
+    Ok(RequestLine { http10, authority })
+}
+
+fn check_fields(fields: &[Header<'_>], request: &RequestLine<'_>) -> Result<(), Denial> {
+    let (mut hosts, mut lengths, mut codings) = (0, 0, 0);
+    for Header { name, value } in fields {
+        if name.eq_ignore_ascii_case("host") {
+            hosts += 1;
+            check_host(value, request.authority)?;
+        } else if name.eq_ignore_ascii_case("content-length") {
+            lengths += 1;
+            check_length(value)?;
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            codings += 1;
+            if request.http10 || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Denial::BadRequest(
+                    "The only Transfer-Encoding understood is chunked.",
+                ));
+            }
+        }
+    }
+    if hosts > 1 {
+        return Err(Denial::BadRequest("There is more than one Host."));
+    }
+    if lengths > 1 || codings > 1 {
+        return Err(Denial::BadRequest("The body's length is said twice."));
+    }
+    if lengths + codings > 1 {
         return Err(Denial::BadRequest(
             "Content-Length and Transfer-Encoding exclude each other.",
         ));
@@ -41,20 +120,36 @@ pub fn check_head(head: &[u8]) -> Result<(), Denial> {
     Ok(())
 }
 
-fn is_field(line: &[u8], name: &[u8]) -> bool {
-    line.get(..name.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(name))
+fn check_host(value: &[u8], authority: Option<&str>) -> Result<(), Denial> {
+    let host = std::str::from_utf8(value).map_err(|_| MALFORMED)?;
+    if authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(host)) {
+        return Err(Denial::BadRequest("The target and the Host disagree."));
+    }
+    host_of(host).map(drop)
+}
+
+fn check_length(value: &[u8]) -> Result<(), Denial> {
+    let number = std::str::from_utf8(value).ok().map(str::parse::<usize>);
+    // A parser of numbers also takes a sign.
+    match number {
+        Some(Ok(_)) if value.iter().all(u8::is_ascii_digit) => Ok(()),
+        Some(_) | None => Err(Denial::BadRequest("The Content-Length is not one number.")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn a_head_with_one_reading_passes() {
         for head in [
             "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
-            "\r\nPOST /a?b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n",
+            "GET /你好 HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET / HTTP/1.0\r\n\r\n",
+            "POST /a?b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nX-Content-Length: 3\r\n\r\n",
             "GET / HTTP/1.1\r\nX: #not-a-fragment\r\n\r\n",
         ] {
@@ -69,11 +164,40 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: h\n\n",
             "GET / HTTP/1.1\r\nX: a\rb\r\n\r\n",
             "GET / HTTP/1.1\r\nX: a\r\n b\r\n\r\n",
+            "GET / HTTP/1.1\r\nX : a\r\n\r\n",
+            "GET / HTTP/1.1\r\nX: a\0b\r\n\r\n",
+            "GET / HTTP/1.1\r\nno colon\r\n\r\n",
             "GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /a b HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET  / HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /\tb HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET / HTTP/1.2\r\nHost: h\r\n\r\n",
+            "GET / HTTP/2.0\r\nHost: h\r\n\r\n",
+            "GET /\r\n\r\n",
+            "G(T / HTTP/1.1\r\n\r\n",
+            "CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: h\r\nhost: h\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: +3\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
             "POST / HTTP/1.1\r\nTRANSFER-ENCODING: chunked\r\nCONTENT-LENGTH: 3\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
         ] {
             assert!(check_head(head.as_bytes()).is_err(), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn too_many_lines_are_too_large() {
+        let head = format!("GET / HTTP/1.1\r\n{}\r\n", "X: a\r\n".repeat(257));
+        assert_eq!(check_head(head.as_bytes()), Err(Denial::HeadersTooLarge));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(head in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = check_head(&head);
         }
     }
 }

@@ -28,7 +28,7 @@ pub use destination::{Destination, Destinations, Reading, Taken, admit_stranger}
 pub use endpoint::Endpoint;
 pub use explain::{Explanation, Question, QuestionError};
 pub use forward_auth::Allowed;
-pub use head::check_head;
+pub use head::{check_head, check_start};
 pub use identity::{Edits, Identities};
 pub use names::OwnedNames;
 pub use path::NormalPath;

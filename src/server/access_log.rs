@@ -1,10 +1,12 @@
 //! Writes one line for each exchange, without anything that could be used again.
 
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
 use super::exchange::Exchange;
 use super::gate::Gate;
 use crate::config::Auth;
+use crate::request::{Denial, RequestId};
 
 /// Writes the line.
 pub(super) fn write(wire: &Session, exchange: &Exchange, failed: bool, gate: &Gate) {
@@ -39,6 +41,20 @@ pub(super) fn write(wire: &Session, exchange: &Exchange, failed: bool, gate: &Ga
         client = client.map(tracing::field::display),
         elapsed_ms = u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         failed,
+        "exchange"
+    );
+}
+
+/// Writes the line for a head that was refused before it was parsed.
+pub(super) fn write_unread(session: &ServerSession, request_id: &RequestId, denial: &Denial) {
+    let client = session.client_addr().and_then(|peer| peer.as_inet());
+    tracing::info!(
+        target: "menshen::access",
+        request_id = %request_id,
+        status = denial.told().0.as_u16(),
+        decision = "refused",
+        reason = denial.code(),
+        client = client.map(|peer| tracing::field::display(peer.ip())),
         "exchange"
     );
 }

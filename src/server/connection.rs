@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::Stream;
@@ -12,8 +13,8 @@ use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::protocols::{ALPN, UniqueID};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
-use tokio::sync::Notify;
 
+use super::head::{self, Head, Patience};
 use super::phases::Proxy;
 use super::seats::Seats;
 
@@ -102,51 +103,47 @@ impl Connections {
     }
 
     async fn serve_http1(&self, stream: Stream) {
-        let mut session = ServerSession::new_http1(stream);
-        // A new connection is not kept, it is about to be used: the first head has as long as any other read.
-        session.set_keepalive(None);
-        session.set_read_timeout(Some(self.client_timeout));
-        let mut next = self.exchange(session, self.head_timeout).await;
-        // An idle connection costs as little as one on which a head trickles in, so the two share their time.
-        let limit = self.keepalive.saturating_add(self.head_timeout);
-        while let Some((stream, settings)) = next.map(ReusedHttpStream::consume) {
-            let mut session = ServerSession::new_http1(stream);
-            if let Some(settings) = settings {
-                HttpPersistentSettings::apply_to_session(settings, &mut session);
-            }
-            next = self.exchange(session, limit).await;
+        let mut patience = Patience {
+            // A new connection is not kept, it is about to be used.
+            idle: self.client_timeout,
+            read: self.client_timeout,
+            whole: self.head_timeout,
+        };
+        let mut next = Some(ReusedHttpStream::new(stream, None));
+        while let Some((mut stream, settings)) = next.map(ReusedHttpStream::consume) {
+            let mut shutdown = self.shutdown.clone();
+            let head = tokio::select! {
+                biased;
+                head = head::read(&mut stream, patience) => head,
+                // What has not been asked for whole by now is asked for elsewhere.
+                _ = shutdown.wait_for(|&stop| stop) => Head::Gone,
+            };
+            patience.idle = self.keepalive;
+            next = match head {
+                Head::Read(head) => self.exchange(stream, settings, head).await,
+                Head::Refused(denial) => {
+                    head::refuse(stream, denial).await;
+                    None
+                }
+                Head::Gone => None,
+            };
         }
     }
 
-    /// Serves one exchange, whose head must arrive within `limit`.
-    ///
-    /// pingora limits each read of a head, so that a byte at a time could take for ever.
+    /// Serves one exchange whose head has been read.
     async fn exchange(
         &self,
-        mut session: ServerSession,
-        limit: Duration,
+        stream: Stream,
+        settings: Option<HttpPersistentSettings>,
+        head: BytesMut,
     ) -> Option<ReusedHttpStream> {
-        let read = Arc::new(Notify::new());
-        session.set_connection_user_context(Some(Box::new(HeadRead(Arc::clone(&read)))));
-        let late = async {
-            if tokio::time::timeout(limit, read.notified()).await.is_ok() {
-                std::future::pending::<()>().await;
-            }
-        };
-        tokio::select! {
-            biased;
-            next = self.app.process_new_http(session, &self.shutdown) => next,
-            () = late => None,
+        let mut session = ServerSession::new_http1(stream);
+        if let Some(settings) = settings {
+            settings.apply_to_session(&mut session);
         }
-    }
-}
-
-/// Is told when the head of a request has been read.
-pub(super) struct HeadRead(Arc<Notify>);
-
-impl HeadRead {
-    pub(super) fn tell(&self) {
-        self.0.notify_one();
+        // pingora takes it as read on from the exchange before, and parses it without reading again.
+        session.set_pipelined_prefix(head);
+        self.app.process_new_http(session, &self.shutdown).await
     }
 }
 

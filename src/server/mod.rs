@@ -8,6 +8,7 @@ mod cookies;
 mod exchange;
 mod failure;
 mod gate;
+mod head;
 mod http2;
 mod inbound;
 mod listen;

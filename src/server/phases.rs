@@ -1,6 +1,5 @@
 //! pingora's phases, in the order in which an exchange goes through them.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,13 +12,12 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{BError, Error, ErrorSource, Result};
 
-use super::connection::HeadRead;
 use super::exchange::Exchange;
 use super::gate::Gate;
 use super::inbound::{authority, message};
 use super::upstreams::Wanted;
 use super::{access_log, body, connection, failure, http2, inbound, outbound, own, reply};
-use crate::request::{Decision, Denial, FirstLogin, Pass, RequestId, check_head, client};
+use crate::request::{Decision, Denial, FirstLogin, Pass, RequestId, client};
 
 /// The proxy as pingora runs it.
 #[derive(Clone)]
@@ -38,9 +36,6 @@ impl Proxy {
         wire: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Option<Pass>, Denial> {
-        if let Some(http1) = wire.as_downstream().as_http1() {
-            check_head(&http1.get_headers_raw_bytes())?;
-        }
         match self.gate.requests.decide(&message(wire.req_header()))? {
             Decision::Own(endpoint) => {
                 if let Err(error) = own::answer(&self.gate, wire, exchange, endpoint).await {
@@ -98,18 +93,6 @@ impl ProxyHttp for Proxy {
 
     fn new_ctx(&self) -> Exchange {
         Exchange::new()
-    }
-
-    fn on_connection_reuse(
-        &self,
-        _wire: &mut Session,
-        _exchange: &mut Exchange,
-        connection: Box<dyn Any + Send + Sync>,
-    ) {
-        // pingora calls this for whatever the connection was given, once a head has been read.
-        if let Ok(head) = connection.downcast::<HeadRead>() {
-            head.tell();
-        }
     }
 
     async fn request_filter(&self, wire: &mut Session, exchange: &mut Exchange) -> Result<bool> {

@@ -13,7 +13,7 @@ use pingora::proxy::Session;
 
 use super::exchange::Exchange;
 use crate::login::Grant;
-use crate::request::Denial;
+use crate::request::{Denial, RequestId};
 
 /// Carry the result of a login on the first request.
 pub(super) const TOKEN: &str = "Menshen-Token";
@@ -30,7 +30,7 @@ pub(super) async fn json(
     status: StatusCode,
     body: Bytes,
 ) -> Result<()> {
-    let mut header = start(status, exchange)?;
+    let mut header = start(status, &exchange.request_id)?;
     header.insert_header(CACHE_CONTROL, "no-store")?;
     finish(wire, header, Some(body)).await
 }
@@ -41,14 +41,14 @@ pub(super) async fn public_json(
     exchange: &Exchange,
     body: Bytes,
 ) -> Result<()> {
-    let mut header = start(StatusCode::OK, exchange)?;
+    let mut header = start(StatusCode::OK, &exchange.request_id)?;
     header.insert_header(CACHE_CONTROL, "public, max-age=300")?;
     finish(wire, header, Some(body)).await
 }
 
 /// Answers that it is done, without a body.
 pub(super) async fn no_content(wire: &mut Session, exchange: &Exchange) -> Result<()> {
-    let mut header = start(StatusCode::NO_CONTENT, exchange)?;
+    let mut header = start(StatusCode::NO_CONTENT, &exchange.request_id)?;
     header.insert_header(CACHE_CONTROL, "no-store")?;
     finish(wire, header, None).await
 }
@@ -59,7 +59,7 @@ pub(super) async fn allowed(
     exchange: &Exchange,
     told: Vec<(HeaderName, HeaderValue)>,
 ) -> Result<()> {
-    let mut header = start(StatusCode::OK, exchange)?;
+    let mut header = start(StatusCode::OK, &exchange.request_id)?;
     header.insert_header(CACHE_CONTROL, "no-store")?;
     header.insert_header(CONTENT_LENGTH, 0)?;
     for (name, value) in told {
@@ -74,18 +74,7 @@ pub(super) async fn refuse(
     exchange: &mut Exchange,
     denial: Denial,
 ) -> Result<()> {
-    let mut header = start(denial.told().0, exchange)?;
-    header.insert_header(CACHE_CONTROL, "no-store")?;
-    if let Some(secs) = denial.retry_after_secs() {
-        header.insert_header(RETRY_AFTER, secs.to_string())?;
-    }
-    if denial.told().0 == StatusCode::UNAUTHORIZED {
-        header.insert_header(WWW_AUTHENTICATE, "Bearer realm=\"menshen\"")?;
-    }
-    if let Denial::MethodNotAllowed(methods) = &denial {
-        let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
-        header.insert_header(ALLOW, methods.join(", "))?;
-    }
+    let mut header = refusal(&denial, &exchange.request_id)?;
     if let Some(grant) = &exchange.grant {
         // The code is spent: losing the token now would cost the user another login.
         add_grant(&mut header, grant)?;
@@ -122,9 +111,29 @@ pub(super) fn add_grant(header: &mut ResponseHeader, grant: &Grant) -> Result<()
     header.insert_header(CACHE_CONTROL, "no-store")
 }
 
-fn start(status: StatusCode, exchange: &Exchange) -> Result<ResponseHeader> {
+/// Returns the head of a refusal.
+pub(super) fn refusal(denial: &Denial, request_id: &RequestId) -> Result<ResponseHeader> {
+    let (status, ..) = denial.told();
+    let mut header = start(status, request_id)?;
+    header.insert_header(CACHE_CONTROL, "no-store")?;
+    header.insert_header(CONTENT_TYPE, "application/json")?;
+    header.insert_header(CONTENT_LENGTH, denial.body(request_id.as_str()).len())?;
+    if let Some(secs) = denial.retry_after_secs() {
+        header.insert_header(RETRY_AFTER, secs.to_string())?;
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        header.insert_header(WWW_AUTHENTICATE, "Bearer realm=\"menshen\"")?;
+    }
+    if let Denial::MethodNotAllowed(methods) = denial {
+        let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
+        header.insert_header(ALLOW, methods.join(", "))?;
+    }
+    Ok(header)
+}
+
+fn start(status: StatusCode, request_id: &RequestId) -> Result<ResponseHeader> {
     let mut header = ResponseHeader::build(status, Some(8))?;
-    header.insert_header("X-Request-Id", exchange.request_id.value().clone())?;
+    header.insert_header("X-Request-Id", request_id.value().clone())?;
     Ok(header)
 }
 

@@ -1,0 +1,125 @@
+//! Reads the head of an HTTP/1 request, so that what is refused is refused in our words and within one time.
+
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use tokio::io::AsyncReadExt as _;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{access_log, reply};
+use crate::request::{Denial, RequestId, check_head, check_start};
+
+/// Where pingora stops as well.
+const MAX_BYTES: usize = 1024 * 1024;
+const FIRST_BYTES: usize = 2048;
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Until the first byte.
+    pub(super) idle: Duration,
+    /// Between two reads.
+    pub(super) read: Duration,
+    /// From the first byte to the last.
+    pub(super) whole: Duration,
+}
+
+/// What came.
+pub(super) enum Head {
+    /// A head that was checked, and what was read behind it.
+    Read(BytesMut),
+    /// A head that is refused.
+    Refused(Denial),
+    /// Nothing that could be answered: the client is gone, late, or never came.
+    Gone,
+}
+
+/// Reads one head.
+pub(super) async fn read(stream: &mut Stream, patience: Patience) -> Head {
+    let mut head = BytesMut::with_capacity(FIRST_BYTES);
+    match timeout(patience.idle, stream.read_buf(&mut head)).await {
+        Ok(Ok(1..)) => {}
+        Ok(Ok(_) | Err(_)) | Err(_) => return Head::Gone,
+    }
+    let deadline = Instant::now() + patience.whole;
+    let mut seen = 0;
+    loop {
+        // A client may send empty lines between two requests.
+        while head.starts_with(b"\r\n") {
+            head.advance(2);
+        }
+        if let Some(end) = end_of(&head, seen) {
+            let (head_only, _) = head.split_at_checked(end).unwrap_or((&head, &[]));
+            return match check_head(head_only) {
+                Ok(()) => Head::Read(head),
+                Err(denial) => Head::Refused(denial),
+            };
+        }
+        if let Err(denial) = check_start(&head) {
+            return Head::Refused(denial);
+        }
+        if head.len() > MAX_BYTES {
+            return Head::Refused(Denial::HeadersTooLarge);
+        }
+        seen = head.len();
+        let late = deadline.min(Instant::now() + patience.read);
+        match timeout_at(late, stream.read_buf(&mut head)).await {
+            Ok(Ok(1..)) => {}
+            Ok(Ok(_) | Err(_)) | Err(_) => return Head::Gone,
+        }
+    }
+}
+
+/// Answers a head that was refused, and ends the connection.
+pub(super) async fn refuse(stream: Stream, denial: Denial) {
+    let id = RequestId::random();
+    let mut session = ServerSession::new_http1(stream);
+    if let Ok(header) = reply::refusal(&denial, &id) {
+        let body = Bytes::from(denial.body(id.as_str()));
+        if let Err(error) = session.write_error_response(header, body).await {
+            tracing::debug!(%error, "a refusal could not be written");
+        }
+    }
+    access_log::write_unread(&session, &id, &denial);
+    session.shutdown().await;
+}
+
+/// Returns where the head ends, looking only at what came after the first `seen` bytes.
+///
+/// A line feed that lacks its carriage return ends a head as well, so that it is found and refused.
+fn end_of(head: &[u8], seen: usize) -> Option<usize> {
+    let from = seen.saturating_sub(3);
+    let tail = head.get(from..)?;
+    let mut feeds = tail.iter().enumerate().filter(|(_, b)| **b == b'\n');
+    feeds
+        .find(|(at, _)| {
+            let rest = tail.get(at + 1..).unwrap_or(&[]);
+            rest.starts_with(b"\r\n") || rest.starts_with(b"\n")
+        })
+        .map(|(at, _)| {
+            let rest = tail.get(at + 1..).unwrap_or(&[]);
+            from + at + 1 + if rest.starts_with(b"\n") { 1 } else { 2 }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::end_of;
+
+    #[test]
+    fn the_end_is_found_wherever_the_reads_were_cut() {
+        let head = b"GET / HTTP/1.1\r\nHost: h\r\n\r\nbody";
+        let end = head.len() - 4;
+        for cut in 0..head.len() {
+            let early = end_of(&head[..cut], 0);
+            assert_eq!(early, (cut >= end).then_some(end), "{cut}");
+            if early.is_none() {
+                assert_eq!(end_of(head, cut), Some(end), "{cut}");
+            }
+        }
+        assert_eq!(end_of(b"GET / HTTP/1.1\n\nx", 0), Some(16));
+        assert_eq!(end_of(b"GET / HTTP/1.1\r\n", 0), None);
+    }
+}
