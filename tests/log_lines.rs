@@ -44,6 +44,20 @@ async fn numbers_are_numbers() {
 }
 
 #[tokio::test]
+async fn an_exchange_names_the_server_that_was_asked() {
+    let builder = TestGateway::builder().section("log", "format = \"json\"");
+    let upstream = Upstream::start().await.address;
+    let site = builder.site(upstream, builder.simulator().await);
+    let program = Program::start(site.command(MENSHEN, &["serve"]));
+    let address = address_in(&program.logs("listening").await);
+    let request = b"GET /public HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
+    raw(address, request).await;
+    let line = program.logs("menshen::access").await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["server"], upstream.to_string(), "{line}");
+}
+
+#[tokio::test]
 async fn lines_of_text_have_no_colours() {
     let log = log_of_a_failed_login("text").await;
     assert!(log.contains("login refused"), "{log}");

@@ -10,7 +10,7 @@ use h2::client::SendRequest;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Request, Response};
-use menshen_test_support::{Reply, TestGateway};
+use menshen_test_support::{Reply, TestGateway, Wire};
 use tokio::net::{TcpListener, TcpStream};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -268,6 +268,43 @@ async fn clients_of_http_1_are_served_as_well() {
         "{old}"
     );
     assert_eq!(backend.last().authority.as_deref(), Some("grpc"));
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_leave_to_send_its_body_gets_it() {
+    let backend = Backend::start().await;
+    let t = before(&backend, "").await;
+    let mut wire = Wire::connect(t.address).await;
+    let head =
+        "POST /unary HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+    wire.send(head).await;
+    assert!(wire.message().await.starts_with("HTTP/1.1 100"));
+    wire.send("hi").await;
+    assert!(wire.message().await.starts_with("HTTP/1.1 200"));
+    assert!(backend.last().headers.get("expect").is_none());
+    let mut wire = Wire::connect(t.address).await;
+    wire.send(head.replace("/unary", "/reset")).await;
+    assert!(wire.message().await.starts_with("HTTP/1.1 100"));
+    assert!(wire.message().await.starts_with("HTTP/1.1 502"));
+}
+
+#[tokio::test]
+async fn what_http_2_forbids_is_taken_out() {
+    let backend = Backend::start().await;
+    let t = before(&backend, "").await;
+    for line in [
+        "TE: gzip",
+        "Keep-Alive: 1",
+        "Proxy-Connection: close",
+        "Connection: x\r\nX: 1",
+    ] {
+        let mut wire = Wire::connect(t.address).await;
+        wire.send(format!("GET /x HTTP/1.1\r\nHost: h\r\n{line}\r\n\r\n"))
+            .await;
+        assert!(wire.message().await.starts_with("HTTP/1.1 200"), "{line}");
+        let name = line.split(':').next().unwrap();
+        assert!(backend.last().headers.get(name).is_none(), "{line}");
+    }
 }
 
 #[tokio::test]

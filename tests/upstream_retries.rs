@@ -158,3 +158,20 @@ async fn no_more_connections_are_kept_than_the_pool_holds() {
         rest = other.rest() => assert_eq!(rest, ""),
     }
 }
+
+#[tokio::test]
+async fn a_backend_that_breaks_off_after_its_100_is_an_error() {
+    let backend = ByHand::start().await;
+    let t = before(&backend, "").await;
+    let mut client = Wire::connect(t.address).await;
+    let head = "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+    client.send(head).await;
+    let mut wire = backend.accept().await;
+    wire.read_to("\r\n\r\n").await;
+    wire.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+    assert!(client.message().await.starts_with("HTTP/1.1 100"));
+    client.send("hi").await;
+    wire.read_to("hi").await;
+    drop(wire);
+    assert!(client.message().await.starts_with("HTTP/1.1 502"));
+}

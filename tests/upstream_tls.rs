@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use menshen::{app, config};
-use menshen_test_support::{ByHand, Reply, TestGateway, Upstream, Wire};
+use menshen_test_support::{ByHand, Program, Reply, TestGateway, Upstream, Wire};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -297,6 +297,17 @@ async fn checks_of_health_are_encrypted_as_well() {
     backend.arrived(1).await;
     assert_eq!(backend.last().only("host"), Some(NAME));
     assert_eq!(front.shakes().len(), 1);
+}
+
+#[tokio::test]
+async fn whoever_verifies_nobody_is_warned_at_the_start() {
+    let backend = Upstream::start().await;
+    let lines = "tls.enabled = true\ntls.danger_skip_verify = true";
+    let builder = TestGateway::builder().section("upstream", lines);
+    let site = builder.site(backend.address, builder.simulator().await);
+    let program = Program::start(site.command(env!("CARGO_BIN_EXE_menshen"), &["serve"]));
+    let line = program.logs("danger_skip_verify").await;
+    assert!(line.contains("WARN") && line.contains("api"), "{line}");
 }
 
 #[test]

@@ -38,6 +38,7 @@ pub(super) fn write(wire: &Session, exchange: &Exchange, failed: bool, gate: &Ga
         decision,
         reason = exchange.denial.as_ref().map(|denial| denial.code()),
         route = route.map(|route| route.path.as_str()),
+        server = exchange.attempts.server().map(tracing::field::display),
         client = client.map(tracing::field::display),
         elapsed_ms = u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         failed,

@@ -16,6 +16,7 @@ mod outbound;
 mod own;
 mod phases;
 mod reply;
+mod retries;
 mod run;
 mod seats;
 mod tls;

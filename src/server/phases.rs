@@ -6,7 +6,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Version;
-use http::header::TRANSFER_ENCODING;
+use http::header::{EXPECT, TRANSFER_ENCODING};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -16,7 +16,7 @@ use super::exchange::Exchange;
 use super::gate::Gate;
 use super::inbound::{authority, message};
 use super::upstreams::Wanted;
-use super::{access_log, body, connection, failure, http2, inbound, outbound, own, reply};
+use super::{access_log, body, connection, failure, http2, inbound, outbound, own, reply, retries};
 use crate::request::{Decision, Denial, FirstLogin, Pass, RequestId, client};
 
 /// The proxy as pingora runs it.
@@ -76,14 +76,6 @@ impl Proxy {
         exchange.grant = Some(grant);
         pass.who = Some(requests.admit_token(&token)?);
         Ok(pass)
-    }
-
-    /// Notes that the server of an exchange failed.
-    fn blame(&self, exchange: &Exchange) {
-        let pass = exchange.pass.as_ref();
-        if let Some(index) = pass.and_then(|pass| self.gate.upstream_of(pass)) {
-            self.gate.upstreams.failed(index, &exchange.attempts);
-        }
     }
 }
 
@@ -172,14 +164,7 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
         mut error: BError,
     ) -> BError {
-        tracing::debug!(
-            request_id = %exchange.request_id,
-            error = failure::described(&error),
-            "a server could not be reached"
-        );
-        self.blame(exchange);
-        // Nothing was sent, so whatever is left may be asked; when nothing is, `upstream_peer` says so.
-        error.set_retry(true);
+        retries::unconnected(&self.gate, exchange, &mut error);
         error
     }
 
@@ -191,16 +176,7 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
         reused: bool,
     ) -> BError {
-        let upstream = *error.esource() == ErrorSource::Upstream;
-        if upstream && !reused && wire.response_written().is_none() {
-            self.blame(exchange);
-        }
-        let repeatable = wire.req_header().method.is_idempotent()
-            && !wire.as_downstream().retry_buffer_truncated();
-        // Only what a kept connection did is worth another try: it was probably closed before the request came.
-        error.retry.decide_reuse(reused);
-        let again = error.retry() && repeatable && exchange.attempts.forgive();
-        error.set_retry(again);
+        retries::broken_off(&self.gate, wire, exchange, &mut error, reused);
         error
     }
 
@@ -210,6 +186,13 @@ impl ProxyHttp for Proxy {
         upstream: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        let may_wait = wire.req_header().version == Version::HTTP_11;
+        if may_wait && upstream.version == Version::HTTP_2 {
+            // pingora passes no 100 on from HTTP/2.
+            if upstream.remove_header(&EXPECT).is_some() {
+                wire.write_continue_response().await?;
+            }
+        }
         let authority = authority(wire.req_header());
         outbound::edit(&self.gate, upstream, exchange, authority)
     }
@@ -269,7 +252,7 @@ impl ProxyHttp for Proxy {
                 "exchange failed"
             );
             let status = denial.told().0.as_u16();
-            if wire.response_written().is_some() {
+            if reply::is_under_way(wire) {
                 exchange.denial = Some(denial);
             } else if let Err(error) = reply::refuse(wire, exchange, denial).await {
                 tracing::debug!(%error, "a refusal could not be written");

@@ -103,6 +103,14 @@ async fn linger(wire: &mut Session) {
     let _ = tokio::time::timeout(LINGER, downstream.drain_request_body()).await;
 }
 
+/// Tells whether the final head was written; a 100 before it is written as a response as well.
+pub(super) fn is_under_way(wire: &Session) -> bool {
+    let written = wire.response_written();
+    written.is_some_and(|head| {
+        !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
+    })
+}
+
 /// Adds what a login on the first request brought.
 pub(super) fn add_grant(header: &mut ResponseHeader, grant: &Grant) -> Result<()> {
     header.insert_header(TOKEN, grant.token.expose())?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pingora::protocols::l4::socket::SocketAddr;
 
 use super::server::{Busy, Server};
+use crate::config::ServerAddress;
 
 /// The servers and addresses that were asked.
 #[derive(Debug, Default)]
@@ -54,6 +55,11 @@ impl Attempts {
     pub(in crate::server) fn forgive(&mut self) -> bool {
         self.tried.pop();
         !std::mem::replace(&mut self.second_chance, true)
+    }
+
+    /// Returns the server that was asked last.
+    pub(in crate::server) fn server(&self) -> Option<&ServerAddress> {
+        self.current().map(|(server, _)| &server.address)
     }
 
     /// Notes that the server answered.
