@@ -7,15 +7,20 @@ const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
 /// Runs the program through one login that fails, and returns its log.
 async fn log_of_a_failed_login(format: &str) -> String {
+    let login = "POST /_auth/login HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\
+                 Content-Length: 15\r\n\r\n{\"code\":\"0abc\"}";
+    log_of(login, format).await
+}
+
+/// Runs the program through one request, and returns its log.
+async fn log_of(request: &str, format: &str) -> String {
     let log = format!("level = \"trace\"\nformat = \"{format}\"");
     let builder = TestGateway::builder().section("log", &log);
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
     let address = address_in(&program.logs("listening").await);
-    let login = b"POST /_auth/login HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\
-                  Content-Length: 15\r\n\r\n{\"code\":\"0abc\"}";
-    raw(address, login).await;
+    raw(address, request.as_bytes()).await;
     program.signal("TERM").await;
     program.ended().await.stderr
 }
@@ -62,4 +67,14 @@ async fn lines_of_text_have_no_colours() {
     let log = log_of_a_failed_login("text").await;
     assert!(log.contains("login refused"), "{log}");
     assert!(!log.contains('\u{1b}'), "{log}");
+}
+
+#[tokio::test]
+async fn what_a_gateway_asked_about_is_said_by_its_route() {
+    let ask = "GET /_auth/verify/public/a HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
+    let log = log_of(ask, "json").await;
+    let exchange = log.lines().find(|line| line.contains("/_auth/verify"));
+    let exchange: Value = serde_json::from_str(exchange.unwrap()).unwrap();
+    assert_eq!(exchange["route"], "/public", "{log}");
+    assert_eq!(exchange["decision"], "own", "{log}");
 }

@@ -24,6 +24,7 @@ pub(super) fn write(wire: &Session, exchange: &Exchange, failed: bool, gate: &Ga
         },
         (None, None) => "own",
     };
+    let asked = exchange.asked.and_then(|index| gate.requests.route(index));
     let status = wire
         .response_written()
         .map_or(0, |head| head.status.as_u16());
@@ -37,7 +38,7 @@ pub(super) fn write(wire: &Session, exchange: &Exchange, failed: bool, gate: &Ga
         status,
         decision,
         reason = exchange.denial.as_ref().map(|denial| denial.code()),
-        route = route.map(|route| route.path.as_str()),
+        route = route.or(asked).map(|route| route.path.as_str()),
         server = exchange.attempts.server().map(tracing::field::display),
         client = client.map(tracing::field::display),
         elapsed_ms = u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),

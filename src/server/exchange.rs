@@ -14,6 +14,8 @@ pub(super) struct Exchange {
     pub(super) client: Option<Client>,
     /// Set when the request may be forwarded.
     pub(super) pass: Option<Pass>,
+    /// The route of the request that another gateway asked about, where one was found.
+    pub(super) asked: Option<usize>,
     /// Set when the user was logged in by this request.
     pub(super) grant: Option<Grant>,
     /// Set when the exchange was refused.
@@ -32,6 +34,7 @@ impl Exchange {
             request_id: RequestId::random(),
             client: None,
             pass: None,
+            asked: None,
             grant: None,
             denial: None,
             max_body_bytes: 0,

@@ -78,9 +78,10 @@ async fn log_out(gate: &Gate, wire: &mut Session) -> Result<Answer, Denial> {
     Ok(Answer::Nothing)
 }
 
-fn verify(gate: &Gate, wire: &Session, exchange: &Exchange) -> Result<Answer, Denial> {
+fn verify(gate: &Gate, wire: &Session, exchange: &mut Exchange) -> Result<Answer, Denial> {
     let trusted = exchange.client.as_ref().is_some_and(|peer| peer.trusted);
     let Allowed { who, route } = gate.requests.verify(&message(wire.req_header()), trusted)?;
+    exchange.asked = route;
     let told = gate.identities.told(who.as_deref()).into_iter();
     let mut told: Vec<_> = told.map(|(n, v)| (n.clone(), v.clone())).collect();
     let upstream = route.and_then(|index| gate.requests.route(index));
