@@ -14,6 +14,10 @@ use crate::request::{Denial, RequestId, check_head, check_start};
 /// Where pingora stops as well.
 const MAX_BYTES: usize = 1024 * 1024;
 const FIRST_BYTES: usize = 2048;
+/// How long a client that is refused may go on sending: closing on it would destroy the answer before it is read.
+const LINGER: Duration = Duration::from_secs(5);
+/// A client that has paused for so long waits for the answer.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +65,7 @@ pub(super) async fn read(stream: &mut Stream, patience: Patience) -> Head {
             return Head::Refused(denial);
         }
         if head.len() > MAX_BYTES {
+            let _ = timeout(LINGER, discard(stream)).await;
             return Head::Refused(Denial::HeadersTooLarge);
         }
         seen = head.len();
@@ -70,6 +75,12 @@ pub(super) async fn read(stream: &mut Stream, patience: Patience) -> Head {
             Ok(Ok(_) | Err(_)) | Err(_) => return Head::Gone,
         }
     }
+}
+
+/// Reads on, without keeping anything, until the client pauses.
+async fn discard(stream: &mut Stream) {
+    let mut part = [0; 16 * 1024];
+    while let Ok(Ok(1..)) = timeout(PAUSE, stream.read(&mut part)).await {}
 }
 
 /// Answers a head that was refused, and ends the connection.
