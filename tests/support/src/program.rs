@@ -126,9 +126,14 @@ impl Program {
         self.stdout.text()
     }
 
+    /// Returns the process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it should still run")
+    }
+
     /// Sends a signal, such as `TERM`.
     pub async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it should still run");
+        let id = self.id();
         // The standard library sends no signal but KILL.
         let kill = format!("kill -s {name} {id}");
         let sent = Command::new("sh").args(["-c", &kill]).status().await;
