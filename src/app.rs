@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::login::Logins;
-use crate::request::{Identities, Rates, Requests};
+use crate::request::{Cors, Identities, Rates, Requests};
 use crate::server::{
     self, BindError, Encryption, Gate, Listening, TlsError, UpstreamError, Upstreams,
 };
@@ -81,7 +81,7 @@ impl App {
     pub fn build(config: Config, clock: &Clock) -> Result<Self, StartError> {
         install_crypto();
         // What can fail without leaving anything behind goes first.
-        let listening = Listening::bind(&config.server.listen)?;
+        let listening = Listening::bind(&config.server.listen, &config.server.redirect_http)?;
         let tls = Encryption::load(&config.server.tls)?;
         let wechat = Client::new(&config.wechat)?;
         let upstreams = Upstreams::new(&config.upstreams)?;
@@ -118,6 +118,11 @@ impl App {
     /// Returns the addresses it listens on.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listening.addresses()
+    }
+
+    /// Returns the addresses from which it sends on to HTTPS.
+    pub fn redirect_addresses(&self) -> Vec<SocketAddr> {
+        self.listening.redirect_addresses()
     }
 
     /// Serves until `stop` resolves and what is in flight has finished.
@@ -216,6 +221,7 @@ fn gate(
         upstreams,
         jwks: Bytes::from(serde_json::to_vec(&keys.jwks())?),
         trusted_proxies: config.server.trusted_proxies.clone(),
+        cors: Cors::new(&config.cors),
         rates: Rates::new(&config.server.limits),
         client_timeout: config.server.client_timeout,
         keepalive: config.server.keepalive,

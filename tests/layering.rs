@@ -48,7 +48,8 @@ const MAY_USE: [(&str, &[&str]); 15] = [
 ];
 
 /// Where alone each of these crates is known.
-const HOMES: [(&str, &[&str]); 5] = [
+const HOMES: [(&str, &[&str]); 6] = [
+    ("ppp", &["server"]),
     ("pingora", &["server"]),
     ("jsonwebtoken", &["token"]),
     ("reqwest", &["wechat"]),

@@ -12,7 +12,7 @@ use super::problem::{Problem, Problems};
 use super::reader::{self, Table};
 use super::route::Routes;
 use super::secret::Environment;
-use super::{app, cache, headers, log, server, session, token, upstream, wechat};
+use super::{app, cache, cors, headers, log, server, session, token, upstream, wechat};
 
 /// Reads and checks a configuration file; `env` looks up the environment variables that secrets come from.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
@@ -74,6 +74,7 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
     let session = table.section("session", |table| session::read(table, env));
     let cache = table.section("cache", cache::read);
     let headers = table.section("headers", |table| headers::read(table, token.as_ref()));
+    let cors = table.section("cors", cors::read);
     let upstream = table.sections("upstream", |table| upstream::read(table, &mut upstreams));
     let mut routes = Routes {
         server: &server,
@@ -89,6 +90,7 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
         session: session?,
         cache: cache?,
         headers: headers?,
+        cors: cors?,
         upstreams: upstream.into_iter().collect::<Option<_>>()?,
         routes: route.into_iter().collect::<Option<_>>()?,
         server: server.server?,

@@ -10,6 +10,7 @@ mod app;
 mod backend;
 mod cache;
 mod contents;
+mod cors;
 mod headers;
 mod kind;
 mod limits;
@@ -34,6 +35,7 @@ mod upstream;
 mod wechat;
 
 pub use backend::{Balance, Health, Patience, Protocol, ServerAddress, Upstream, UpstreamTls};
+pub use cors::Cors;
 pub use limits::Limits;
 pub use load::{known_keys, load, parse};
 pub use model::{

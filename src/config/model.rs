@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
 use super::backend::{Patience, Upstream};
+use super::cors::Cors;
 use super::limits::Limits;
 use crate::secret::Secret;
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub cache: Cache,
     /// `[headers]`
     pub headers: Headers,
+    /// `[cors]`
+    pub cors: Cors,
     /// `[[upstream]]`; names are unique.
     pub upstreams: Vec<Upstream>,
     /// `[[route]]`, in the order written.
@@ -41,10 +44,16 @@ pub struct Config {
 pub struct Server {
     /// Addresses to listen on, at least one.
     pub listen: Vec<SocketAddr>,
+    /// Addresses where every request is sent on to HTTPS.
+    pub redirect_http: Vec<SocketAddr>,
+    /// The origin that browsers use, without a trailing slash; `None` means what each request says.
+    pub public_url: Option<String>,
     /// Certificates, the first also for names that none is for; empty means plain HTTP.
     pub tls: Vec<Tls>,
     /// Peers whose `X-Forwarded-*` and `X-Request-Id` count; empty means none.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether these peers say whose connection it is, in the PROXY protocol, and nobody else may connect.
+    pub proxy_protocol: bool,
     /// Where Menshen's own endpoints live, such as `/_auth`; starts with `/` and does not end with one.
     pub auth_path: String,
     /// Worker threads; 0 means one for each core.

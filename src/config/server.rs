@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::address::{LISTEN, NETWORK};
-use super::kind::{Kind, TEXT, number};
+use super::address::{LISTEN, NETWORK, ORIGIN};
+use super::kind::{Kind, SWITCH, TEXT, number};
 use super::limits;
 use super::model::{Server, Tls};
 use super::pem::{check_certificates, check_private_key};
@@ -57,6 +57,8 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Draft {
 
 fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server> {
     let listen = table.required_list("listen", &LISTEN);
+    let redirect_http = table.list("redirect_http", &LISTEN);
+    let public_url = table.optional("public_url", &ORIGIN);
     let first = table.section("tls", certificate);
     let more = table.optional_sections("certificate", |table| {
         if !table.has("cert_file") && !table.has("key_file") {
@@ -64,7 +66,20 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
         }
         certificate(table)
     });
+    let redirects = redirect_http.as_ref().is_some_and(|list| !list.is_empty());
+    let plain = public_url
+        .as_ref()
+        .map(|origin| !origin.starts_with("https://"));
+    if redirects && plain.unwrap_or(!table.has("tls") && !table.has("certificate")) {
+        let message = "is of no use without a certificate or a public_url with https";
+        table.refuse("redirect_http", message.to_owned());
+    }
     let trusted_proxies = table.list("trusted_proxies", &NETWORK);
+    let proxy_protocol = table.or("proxy_protocol", "false", &SWITCH);
+    if proxy_protocol == Some(true) && trusted_proxies.as_ref().is_some_and(Vec::is_empty) {
+        let message = "lets nobody connect without trusted_proxies";
+        table.refuse("proxy_protocol", message.to_owned());
+    }
     let threads = table.or("threads", "0", &THREADS);
     let max_header = table.or("max_header", r#""64KiB""#, &HEADER_SIZE);
     let max_body = table.or("max_body", r#""100MiB""#, &SIZE);
@@ -75,12 +90,15 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
     let drain = table.or("drain", r#""30s""#, &PERIOD);
     Some(Server {
         listen: listen?,
+        redirect_http: redirect_http?,
+        public_url,
         tls: first
             .map(Some)
             .into_iter()
             .chain(more)
             .collect::<Option<_>>()?,
         trusted_proxies: trusted_proxies?,
+        proxy_protocol: proxy_protocol?,
         auth_path: auth_path?,
         threads: threads?,
         max_header_bytes: max_header?,

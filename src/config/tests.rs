@@ -106,6 +106,30 @@ fn each_mistake_is_refused_with_its_key_and_a_reason() {
             instead("[[app]]", "[app]"),
             "app (line 3): must be a list of sections, each under [[app]], not a table",
         ),
+        // CORS.
+        (
+            with("[cors]", "allow_origins = [\"shop.example\"]"),
+            "cors.allow_origins (line 14): must be a list of origins",
+        ),
+        (
+            with("[cors]", "allow_origins = [\"*\", \"https://a.example\"]"),
+            "cors.allow_origins (line 14): must be \"*\" alone",
+        ),
+        (
+            with(
+                "[cors]",
+                "allow_origins = [\"*\"]\nallow_credentials = true",
+            ),
+            "cors.allow_credentials (line 15): must be false where allow_origins is \"*\"",
+        ),
+        (
+            with("[cors]", "allow_headers = [\"a b\"]"),
+            "cors.allow_headers (line 14): must be a list of names of headers",
+        ),
+        (
+            with("[cors]", "max_age = 600"),
+            "cors.max_age (line 14): must be a duration",
+        ),
         // Server.
         (
             instead("[\"127.0.0.1:0\"]", "[\"nowhere\"]"),
@@ -124,8 +148,23 @@ fn each_mistake_is_refused_with_its_key_and_a_reason() {
             "server.lisen (line 2): is not a known key; did you mean listen?",
         ),
         (
-            with("server", "public_url = \"https://a.example\""),
-            "server.public_url (line 3): is not a known key",
+            with("server", "public_url = \"https://a.example/shop\""),
+            "server.public_url (line 3): must be an origin",
+        ),
+        (
+            with("server", "redirect_http = [\"127.0.0.1\"]"),
+            "server.redirect_http (line 3): must be a list of addresses",
+        ),
+        (
+            with("server", "redirect_http = [\"127.0.0.1:0\"]"),
+            "server.redirect_http (line 3): is of no use without a certificate",
+        ),
+        (
+            with(
+                "server",
+                "redirect_http = [\"127.0.0.1:0\"]\npublic_url = \"http://a.example\"",
+            ),
+            "server.redirect_http (line 3): is of no use without a certificate",
         ),
         (
             with("server", "trusted_proxies = [\"10.0.0.0/99\"]"),
@@ -169,6 +208,14 @@ fn each_mistake_is_refused_with_its_key_and_a_reason() {
         (
             with("server", "head_timeout = \"0s\""),
             "server.head_timeout (line 3): must be a duration",
+        ),
+        (
+            with("server", "proxy_protocol = \"v2\""),
+            "server.proxy_protocol (line 3): must be true or false",
+        ),
+        (
+            with("server", "proxy_protocol = true"),
+            "server.proxy_protocol (line 3): lets nobody connect without trusted_proxies",
         ),
         (
             with("server", "max_connections = -1"),

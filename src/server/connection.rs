@@ -1,22 +1,25 @@
 //! Serves one connection: TLS, then HTTP/1.1 or HTTP/2 as the client speaks.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use ipnet::IpNet;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
 use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::{ALPN, UniqueID};
+use pingora::protocols::{ALPN, GetSocketDigest, UniqueID};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 
 use super::head::{self, Head, Patience};
 use super::phases::Proxy;
-use super::seats::Seats;
+use super::proxy_protocol;
+use super::seats::{Seat, Seats};
 
 /// The first bytes of HTTP/2 without TLS; no method of HTTP/1.1 starts with them.
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -30,6 +33,8 @@ pub(super) struct Connections {
     pub(super) head_timeout: Duration,
     pub(super) keepalive: Duration,
     pub(super) seats: Arc<Seats>,
+    /// The proxies that must say whose connection it is; `None` where each is its peer's own.
+    pub(super) proxies: Option<Vec<IpNet>>,
     pub(super) shutdown: ShutdownWatch,
 }
 
@@ -41,11 +46,15 @@ enum Speaks {
 
 impl Connections {
     /// Serves a connection until one side ends it.
-    pub(super) async fn serve(&self, tcp: L4Stream) {
+    pub(super) async fn serve(&self, mut tcp: L4Stream, mut seat: Seat) {
         let mut shutdown = self.shutdown.clone();
         let greeted = tokio::select! {
             biased;
-            greeted = self.greet(tcp) => greeted,
+            greeted = async {
+                let client = self.client(&mut tcp).await?;
+                seat.claim(client).then_some(())?;
+                self.greet(tcp).await
+            } => greeted,
             // Nothing has been asked for, so there is nothing to finish.
             _ = shutdown.wait_for(|&stop| stop) => None,
         };
@@ -56,6 +65,25 @@ impl Connections {
             Some((stream, Speaks::Http1)) => self.serve_http1(stream).await,
             None => {}
         }
+    }
+
+    /// Returns the address by which a connection counts, which a proxy may have to say first.
+    async fn client(&self, tcp: &mut L4Stream) -> Option<IpAddr> {
+        let peer = tcp.get_socket_digest()?.peer_addr()?.as_inet()?.ip();
+        let Some(proxies) = &self.proxies else {
+            return Some(peer);
+        };
+        let known = peer.to_canonical();
+        if !proxies.iter().any(|net| net.contains(&known)) {
+            tracing::debug!(%peer, "a connection does not come from a trusted proxy");
+            return None;
+        }
+        let told = proxy_protocol::accept(tcp, peer);
+        let client = tokio::time::timeout(self.client_timeout, told).await.ok()?;
+        if client.is_none() {
+            tracing::debug!(%peer, "a trusted proxy sent no PROXY header");
+        }
+        client
     }
 
     /// Does what comes before the first request: TLS, and finding out what the client speaks.

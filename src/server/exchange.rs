@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::upstreams::Attempts;
 use crate::login::Grant;
-use crate::request::{Client, Denial, Pass, RequestId};
+use crate::request::{Client, Denial, Line, Pass, RequestId};
 
 /// One request and its response.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(super) struct Exchange {
     pub(super) asked: Option<usize>,
     /// Set when the user was logged in by this request.
     pub(super) grant: Option<Grant>,
+    /// What browsers are told about pages of other origins, whatever else the answer says.
+    pub(super) cors: Vec<Line>,
     /// Set when the exchange was refused.
     pub(super) denial: Option<Denial>,
     /// The most body bytes that the route lets through.
@@ -36,6 +38,7 @@ impl Exchange {
             pass: None,
             asked: None,
             grant: None,
+            cors: Vec::new(),
             denial: None,
             max_body_bytes: 0,
             body_bytes: 0,

@@ -18,16 +18,21 @@ pub struct BindError {
 #[derive(Debug)]
 pub struct Listening {
     pub(super) listeners: Vec<TcpListener>,
+    /// Those that only send on to HTTPS.
+    pub(super) redirects: Vec<TcpListener>,
 }
 
 impl Listening {
     /// Binds every address, or none.
-    pub fn bind(addresses: &[SocketAddr]) -> Result<Self, BindError> {
-        let listeners = addresses
-            .iter()
-            .map(|&address| Self::bind_one(address))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { listeners })
+    pub fn bind(addresses: &[SocketAddr], redirects: &[SocketAddr]) -> Result<Self, BindError> {
+        let bind = |addresses: &[SocketAddr]| -> Result<Vec<_>, _> {
+            let addresses = addresses.iter();
+            addresses.map(|&address| Self::bind_one(address)).collect()
+        };
+        Ok(Self {
+            listeners: bind(addresses)?,
+            redirects: bind(redirects)?,
+        })
     }
 
     /// Says whether the addresses are this machine's; one in use is, by the process that runs.
@@ -50,11 +55,18 @@ impl Listening {
 
     /// Returns the addresses with the ports that the system chose.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners
-            .iter()
-            .filter_map(|listener| listener.local_addr().ok())
-            .collect()
+        local(&self.listeners)
     }
+
+    /// Returns the same of those that only send on to HTTPS.
+    pub fn redirect_addresses(&self) -> Vec<SocketAddr> {
+        local(&self.redirects)
+    }
+}
+
+fn local(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    let addresses = listeners.iter().map(TcpListener::local_addr);
+    addresses.filter_map(Result::ok).collect()
 }
 
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {

@@ -15,6 +15,8 @@ mod listen;
 mod outbound;
 mod own;
 mod phases;
+mod proxy_protocol;
+mod receive;
 mod reply;
 mod retries;
 mod run;

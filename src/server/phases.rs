@@ -6,7 +6,9 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Version;
-use http::header::{EXPECT, TRANSFER_ENCODING};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, EXPECT, TRANSFER_ENCODING,
+};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -14,68 +16,27 @@ use pingora::{BError, Error, ErrorSource, Result};
 
 use super::exchange::Exchange;
 use super::gate::Gate;
-use super::inbound::{authority, message};
+use super::inbound::authority;
 use super::upstreams::Wanted;
-use super::{access_log, body, connection, failure, http2, inbound, outbound, own, reply, retries};
-use crate::request::{Decision, Denial, FirstLogin, Pass, RequestId, client};
+use super::{access_log, body, connection, failure, http2, inbound, outbound, reply, retries};
+use crate::request::{Denial, RequestId, Secure, client};
 
 /// The proxy as pingora runs it.
 #[derive(Clone)]
 pub(super) struct Proxy {
-    gate: Arc<Gate>,
+    pub(super) gate: Arc<Gate>,
+    /// Set on listeners that only send on to HTTPS.
+    pub(super) secure: Option<Secure>,
 }
 
 impl Proxy {
     pub(super) fn new(gate: Arc<Gate>) -> Self {
-        Self { gate }
+        Self { gate, secure: None }
     }
 
-    /// Decides, answers what is ours, and lets the rest through.
-    async fn receive(
-        &self,
-        wire: &mut Session,
-        exchange: &mut Exchange,
-    ) -> Result<Option<Pass>, Denial> {
-        match self.gate.requests.decide(&message(wire.req_header()))? {
-            Decision::Own(endpoint) => {
-                if let Err(error) = own::answer(&self.gate, wire, exchange, endpoint).await {
-                    tracing::debug!(%error, "an answer could not be written");
-                    wire.set_keepalive(None);
-                }
-                Ok(None)
-            }
-            Decision::Forward(pass) => Ok(Some(pass)),
-            Decision::LogIn(first) => self.log_in(wire, exchange, first).await.map(Some),
-        }
-    }
-
-    /// Logs in on the first request, which then goes on as that user's.
-    async fn log_in(
-        &self,
-        wire: &Session,
-        exchange: &mut Exchange,
-        first: FirstLogin,
-    ) -> Result<Pass, Denial> {
-        let FirstLogin {
-            code,
-            app,
-            mut pass,
-        } = first;
-        let requests = &self.gate.requests;
-        let route = requests.route(pass.route).ok_or(Denial::RouteUnknown)?;
-        // A body that will be refused must not cost the user's code.
-        if body::declared(wire).is_some_and(|length| length > route.max_body_bytes) {
-            return Err(Denial::BodyTooLarge);
-        }
-        let grant = self
-            .gate
-            .logins
-            .log_in_with(&code, app.as_deref(), Some(&route.apps), own::referer(wire))
-            .await?;
-        let token = grant.token.expose().to_owned();
-        exchange.grant = Some(grant);
-        pass.who = Some(requests.admit_token(&token)?);
-        Ok(pass)
+    pub(super) fn redirecting(gate: Arc<Gate>, secure: Secure) -> Self {
+        let secure = Some(secure);
+        Self { gate, secure }
     }
 }
 
@@ -106,6 +67,9 @@ impl ProxyHttp for Proxy {
             if let Some(id) = given.and_then(RequestId::adopt) {
                 exchange.request_id = id;
             }
+        }
+        if let Some(cors) = &self.gate.cors {
+            exchange.cors = cors.actual(&wire.req_header().headers);
         }
         let rates = self.gate.rates.as_ref();
         let counted = rates.map_or(Ok(()), |rates| rates.admit(&seen, Instant::now()));
@@ -231,6 +195,14 @@ impl ProxyHttp for Proxy {
         let final_one = !response.status.is_informational() || response.status.as_u16() == 101;
         if let Some(grant) = exchange.grant.as_ref().filter(|_| final_one) {
             reply::add_grant(response, grant)?;
+        }
+        if self.gate.cors.is_some() {
+            // A backend's own would be a second answer to the same question.
+            response.remove_header(&ACCESS_CONTROL_ALLOW_ORIGIN);
+            response.remove_header(&ACCESS_CONTROL_ALLOW_CREDENTIALS);
+        }
+        for (name, value) in &exchange.cors {
+            response.append_header(name, value)?;
         }
         response.insert_header("X-Request-Id", exchange.request_id.value().clone())
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::Result;
@@ -32,7 +32,7 @@ pub(super) async fn json(
 ) -> Result<()> {
     let mut header = start(status, &exchange.request_id)?;
     header.insert_header(CACHE_CONTROL, "no-store")?;
-    finish(wire, header, Some(body)).await
+    finish(wire, exchange, header, Some(body)).await
 }
 
 /// Answers with JSON that may be cached for five minutes.
@@ -43,14 +43,14 @@ pub(super) async fn public_json(
 ) -> Result<()> {
     let mut header = start(StatusCode::OK, &exchange.request_id)?;
     header.insert_header(CACHE_CONTROL, "public, max-age=300")?;
-    finish(wire, header, Some(body)).await
+    finish(wire, exchange, header, Some(body)).await
 }
 
 /// Answers that it is done, without a body.
 pub(super) async fn no_content(wire: &mut Session, exchange: &Exchange) -> Result<()> {
     let mut header = start(StatusCode::NO_CONTENT, &exchange.request_id)?;
     header.insert_header(CACHE_CONTROL, "no-store")?;
-    finish(wire, header, None).await
+    finish(wire, exchange, header, None).await
 }
 
 /// Answers another gateway that it may forward a request, with these headers.
@@ -65,7 +65,19 @@ pub(super) async fn allowed(
     for (name, value) in told {
         header.insert_header(name, value)?;
     }
-    finish(wire, header, None).await
+    finish(wire, exchange, header, None).await
+}
+
+/// Answers that the same is found at another URL, for good.
+pub(super) async fn moved(wire: &mut Session, exchange: &Exchange, location: &str) -> Result<()> {
+    let mut header = start(StatusCode::PERMANENT_REDIRECT, &exchange.request_id)?;
+    // A cached redirect would outlive the operator's change of mind.
+    header.insert_header(CACHE_CONTROL, "no-store")?;
+    header.insert_header(LOCATION, location)?;
+    header.insert_header(CONTENT_LENGTH, 0)?;
+    finish(wire, exchange, header, None).await?;
+    linger(wire).await;
+    Ok(())
 }
 
 /// Refuses the exchange, and remembers why for the log.
@@ -86,7 +98,7 @@ pub(super) async fn refuse(
     }
     let late = denial == Denial::RequestTimeout;
     exchange.denial = Some(denial);
-    finish(wire, header, Some(body)).await?;
+    finish(wire, exchange, header, Some(body)).await?;
     if !late {
         linger(wire).await;
     }
@@ -145,7 +157,15 @@ fn start(status: StatusCode, request_id: &RequestId) -> Result<ResponseHeader> {
     Ok(header)
 }
 
-async fn finish(wire: &mut Session, mut header: ResponseHeader, body: Option<Bytes>) -> Result<()> {
+async fn finish(
+    wire: &mut Session,
+    exchange: &Exchange,
+    mut header: ResponseHeader,
+    body: Option<Bytes>,
+) -> Result<()> {
+    for (name, value) in &exchange.cors {
+        header.append_header(name, value)?;
+    }
     if let Some(body) = &body {
         header.insert_header(CONTENT_TYPE, "application/json")?;
         header.insert_header(CONTENT_LENGTH, body.len())?;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::apps::ServerApp;
-use pingora::protocols::GetSocketDigest as _;
 use pingora::protocols::l4::listener::Listener;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
@@ -19,6 +18,7 @@ use super::phases::Proxy;
 use super::seats::Seats;
 use super::{Encryption, Gate, Listening, http2};
 use crate::config::Server;
+use crate::request::Secure;
 
 /// How long accepting rests when the system has no file descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -35,26 +35,35 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) {
     let (shutdown, watch) = watch::channel(false);
-    let conf = ServerConf {
+    let port = listening.addresses().first().map_or(443, SocketAddr::port);
+    let secure = Secure::new(config, port);
+    let conf = Arc::new(ServerConf {
         upstream_keepalive_pool_size: config.upstream_pool,
         ..ServerConf::default()
-    };
+    });
     // Ends with this function.
     let _health = gate.upstreams.watch();
-    let app = http_proxy(&Arc::new(conf), Proxy::new(gate));
-    let app = Arc::new(app);
+    let app = Arc::new(http_proxy(&conf, Proxy::new(Arc::clone(&gate))));
+    let redirector = Arc::new(http_proxy(&conf, Proxy::redirecting(gate, secure)));
     let seats = Arc::new(Seats::new(&config.limits, &config.trusted_proxies));
     let connections = TaskTracker::new();
     let accepting = TaskTracker::new();
-    for listener in listening.listeners {
+    let served = listening.listeners.into_iter();
+    let served = served.map(|listener| (listener, &app, tls.as_ref()));
+    let redirected = listening.redirects.into_iter();
+    let redirected = redirected.map(|listener| (listener, &redirector, None));
+    for (listener, app, tls) in served.chain(redirected) {
         let serving = Arc::new(Connections {
-            app: Arc::clone(&app),
-            acceptor: tls.as_ref().map(Encryption::acceptor),
+            app: Arc::clone(app),
+            acceptor: tls.map(Encryption::acceptor),
             http2: http2::options(config.max_header_bytes),
             client_timeout: config.client_timeout,
             head_timeout: config.limits.head_timeout,
             keepalive: config.keepalive,
             seats: Arc::clone(&seats),
+            proxies: config
+                .proxy_protocol
+                .then(|| config.trusted_proxies.clone()),
             shutdown: watch.clone(),
         });
         accepting.spawn(accept(listener, serving, connections.clone()));
@@ -70,6 +79,7 @@ pub async fn run(
     accepting.wait().await;
     // Wakes the idle keep-alive connections, which then close.
     app.cleanup().await;
+    redirector.cleanup().await;
     connections.close();
     if tokio::time::timeout(config.drain, connections.wait())
         .await
@@ -90,17 +100,11 @@ async fn accept(listener: TcpListener, serving: Arc<Connections>, connections: T
         };
         match accepted {
             Ok(stream) => {
-                let peer = stream.get_socket_digest();
-                let peer =
-                    peer.and_then(|digest| digest.peer_addr()?.as_inet().map(SocketAddr::ip));
-                let Some(seat) = serving.seats.take(peer) else {
+                let Some(seat) = serving.seats.take() else {
                     continue;
                 };
                 let serving = Arc::clone(&serving);
-                connections.spawn(async move {
-                    serving.serve(stream).await;
-                    drop(seat);
-                });
+                connections.spawn(async move { serving.serve(stream, seat).await });
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");

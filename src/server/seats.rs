@@ -46,8 +46,8 @@ impl Seats {
         }
     }
 
-    /// Takes a place for a connection from `peer`; `None` when there is none left.
-    pub(super) fn take(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Seat> {
+    /// Takes a place for a connection; `None` when there is none left.
+    pub(super) fn take(self: &Arc<Self>) -> Option<Seat> {
         let mut taken = self.taken();
         if self.total.is_some_and(|most| taken.total >= most.get()) {
             if !taken.full {
@@ -56,19 +56,10 @@ impl Seats {
             taken.full = true;
             return None;
         }
-        let address = peer.and_then(|peer| self.counted(peer));
-        if let (Some(address), Some(most)) = (address, self.per_address) {
-            let count = taken.by_address.entry(address).or_default();
-            if *count >= most.get() {
-                tracing::debug!(%address, "no more connections of this address are accepted");
-                return None;
-            }
-            *count += 1;
-        }
         taken.total = taken.total.saturating_add(1);
         Some(Seat {
             seats: Arc::clone(self),
-            address,
+            address: None,
         })
     }
 
@@ -80,6 +71,27 @@ impl Seats {
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// Counts the place as one of `client`'s, and tells whether it may have another.
+    #[must_use]
+    pub(super) fn claim(&mut self, client: IpAddr) -> bool {
+        let (Some(address), Some(most)) = (self.seats.counted(client), self.seats.per_address)
+        else {
+            return true;
+        };
+        let mut taken = self.seats.taken();
+        let count = taken.by_address.entry(address).or_default();
+        if *count >= most.get() {
+            tracing::debug!(%address, "no more connections of this address are accepted");
+            return false;
+        }
+        *count += 1;
+        drop(taken);
+        self.address = Some(address);
+        true
     }
 }
 

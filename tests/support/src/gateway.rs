@@ -46,6 +46,8 @@ pub struct Builder {
 pub struct TestGateway {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it only sends on to HTTPS.
+    pub redirects: Vec<SocketAddr>,
     /// Where WeChat is simulated.
     pub simulator: SocketAddr,
     /// The backend behind the routes of the default configuration.
@@ -129,6 +131,7 @@ impl Builder {
             .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         let app = App::build(config, &self.clock).unwrap_or_else(|error| panic!("{error}"));
         let address = *app.addresses().first().expect("it listens");
+        let redirects = app.redirect_addresses();
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(app.serve(async {
             let _ = stopped.await;
@@ -140,6 +143,7 @@ impl Builder {
             .expect("a client");
         TestGateway {
             address,
+            redirects,
             simulator: simulator_address,
             upstream,
             clock: self.clock,
@@ -188,7 +192,7 @@ impl Builder {
              [wechat]\n{api_base}\n{}\n\
              [token]\nkeys_dir = '{folder}/keys'\n{}\n\
              [session]\npath = '{folder}/data'\n{}\n\
-             [cache]\n{}\n[headers]\n{}\n[log]\n{}\n\
+             [cache]\n{}\n[headers]\n{}\n[cors]\n{}\n[log]\n{}\n\
              [[upstream]]\nname = \"api\"\nservers = [\"{upstream}\"]\n{}\n{}\n{}\n",
             more("server"),
             more("wechat"),
@@ -196,6 +200,7 @@ impl Builder {
             more("session"),
             more("cache"),
             more("headers"),
+            more("cors"),
             more("log"),
             more("upstream"),
             self.upstreams,

@@ -1,0 +1,79 @@
+//! Receives a request: decides, answers what is ours, and lets the rest through.
+
+use pingora::proxy::Session;
+
+use super::exchange::Exchange;
+use super::inbound::message;
+use super::phases::Proxy;
+use super::{body, own, reply};
+use crate::request::{Decision, Denial, FirstLogin, Pass};
+
+impl Proxy {
+    /// Decides, answers what is ours, and lets the rest through.
+    pub(super) async fn receive(
+        &self,
+        wire: &mut Session,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Pass>, Denial> {
+        if let Some(secure) = &self.secure {
+            let location = secure.location(&message(wire.req_header()))?;
+            let written = reply::moved(wire, exchange, &location).await;
+            return Ok(answered(wire, written));
+        }
+        let request = wire.req_header();
+        if let Some(cors) = &self.gate.cors
+            && cors.is_preflight(&request.method, &request.headers)
+            && self.gate.requests.takes_preflight(&message(request))?
+        {
+            exchange.cors = cors.preflight(&request.headers);
+            let written = reply::no_content(wire, exchange).await;
+            return Ok(answered(wire, written));
+        }
+        match self.gate.requests.decide(&message(wire.req_header()))? {
+            Decision::Own(endpoint) => {
+                let written = own::answer(&self.gate, wire, exchange, endpoint).await;
+                Ok(answered(wire, written))
+            }
+            Decision::Forward(pass) => Ok(Some(pass)),
+            Decision::LogIn(first) => self.log_in(wire, exchange, first).await.map(Some),
+        }
+    }
+
+    /// Logs in on the first request, which then goes on as that user's.
+    async fn log_in(
+        &self,
+        wire: &Session,
+        exchange: &mut Exchange,
+        first: FirstLogin,
+    ) -> Result<Pass, Denial> {
+        let FirstLogin {
+            code,
+            app,
+            mut pass,
+        } = first;
+        let requests = &self.gate.requests;
+        let route = requests.route(pass.route).ok_or(Denial::RouteUnknown)?;
+        // A body that will be refused must not cost the user's code.
+        if body::declared(wire).is_some_and(|length| length > route.max_body_bytes) {
+            return Err(Denial::BodyTooLarge);
+        }
+        let grant = self
+            .gate
+            .logins
+            .log_in_with(&code, app.as_deref(), Some(&route.apps), own::referer(wire))
+            .await?;
+        let token = grant.token.expose().to_owned();
+        exchange.grant = Some(grant);
+        pass.who = Some(requests.admit_token(&token)?);
+        Ok(pass)
+    }
+}
+
+/// Ends an exchange that we answered ourselves; nothing is left to pass on.
+fn answered(wire: &mut Session, written: pingora::Result<()>) -> Option<Pass> {
+    if let Err(error) = written {
+        tracing::debug!(%error, "an answer could not be written");
+        wire.set_keepalive(None);
+    }
+    None
+}
