@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 use menshen::clock::Clock;
 use menshen::config::{self, Algorithm, Config};
 use menshen::request::{
-    Client, Connection, Decision, Edits, Identities, Message, Pass, RequestId, Requests, client,
+    Client, Connection, Decision, Edits, Identities, Message, Pass, Peer, RequestId, Requests,
+    client,
 };
 use menshen::session::{Identity, RevokedSessions, Session, Source};
 use menshen::token::{Issuer, Tokens, Verifier, load_or_make};
@@ -21,6 +22,7 @@ struct Parts {
     identities: Identities,
     verifier: Verifier,
     headers: HeaderMap,
+    peer: Peer,
     token: String,
 }
 
@@ -68,6 +70,7 @@ fn parts(algorithm: Algorithm, routes: usize) -> Parts {
         identities: Identities::new(&config.headers, &config.apps).unwrap(),
         verifier: verifier(),
         headers: headers(&token),
+        peer: Peer::new([203, 0, 113, 9].into()),
         token,
     }
 }
@@ -113,7 +116,7 @@ impl Parts {
 
     fn client(&self) -> Client {
         let connection = Connection {
-            peer: Some([203, 0, 113, 9].into()),
+            peer: Some(self.peer.clone()),
             tls: true,
         };
         client(&connection, &self.headers, None, &[])

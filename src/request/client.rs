@@ -8,11 +8,29 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
+/// The other end of a connection, with its address as text: a connection serves many requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    address: IpAddr,
+    text: Option<HeaderValue>,
+}
+
+impl Peer {
+    /// Writes an address down once.
+    pub fn new(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self {
+            address,
+            text: text(address),
+        }
+    }
+}
+
 /// The connection a request came on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// The other end's address; `None` when the system could not tell.
-    pub peer: Option<IpAddr>,
+    /// The other end; `None` when the system could not tell.
+    pub peer: Option<Peer>,
     /// Whether it is encrypted.
     pub tls: bool,
 }
@@ -47,12 +65,12 @@ pub fn client(
         None => headers.get(HOST).cloned(),
     };
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
-    let peer = connection.peer.map(|address| address.to_canonical());
     let own_proto = if connection.tls { "https" } else { "http" };
-    let Some(peer) = peer.filter(is_trusted) else {
+    let peer = connection.peer.as_ref();
+    let Some(peer) = peer.filter(|peer| is_trusted(&peer.address)) else {
         return Client {
-            address: peer,
-            address_text: peer.and_then(text),
+            address: peer.map(|peer| peer.address),
+            address_text: peer.and_then(|peer| peer.text.clone()),
             chain: None,
             proto: HeaderValue::from_static(own_proto),
             host: own_host(),
@@ -60,7 +78,7 @@ pub fn client(
         };
     };
     let hops = hops(headers);
-    let mut address = peer;
+    let mut address = peer.address;
     let mut believed = hops.len();
     for (at, hop) in hops.iter().enumerate().rev() {
         // What stands left of something unreadable is anybody's word.
@@ -76,7 +94,7 @@ pub fn client(
         forwarded_for.push_str(&hop.to_string());
         forwarded_for.push_str(", ");
     }
-    forwarded_for.push_str(&peer.to_string());
+    forwarded_for.push_str(&peer.address.to_string());
     let proto = match last(headers, "x-forwarded-proto") {
         Some("https") => "https",
         Some("http") => "http",
@@ -149,7 +167,7 @@ mod tests {
         }
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
         let connection = Connection {
-            peer: Some(peer.parse().unwrap()),
+            peer: Some(Peer::new(peer.parse().unwrap())),
             tls: false,
         };
         client(&connection, &map, None, &trusted)

@@ -23,7 +23,7 @@ mod survey;
 
 pub use admit::{Admitted, Message, admit};
 pub use bearer::{Credential, bearer, credential};
-pub use client::{Client, Connection, client};
+pub use client::{Client, Connection, Peer, client};
 pub use cors::{Cors, Line};
 pub use decide::{Decision, FirstLogin, Pass, Requests};
 pub use denial::{Denial, Errcode};

@@ -111,7 +111,7 @@ mod tests {
 
     fn from_address(address: IpAddr) -> Client {
         let connection = Connection {
-            peer: Some(address),
+            peer: Some(crate::request::Peer::new(address)),
             tls: false,
         };
         client(&connection, &HeaderMap::new(), None, &[])

@@ -20,6 +20,7 @@ use super::head::{self, Head, Patience};
 use super::phases::Proxy;
 use super::proxy_protocol;
 use super::seats::{Seat, Seats};
+use crate::request::Peer;
 
 /// The first bytes of HTTP/2 without TLS; no method of HTTP/1.1 starts with them.
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -137,6 +138,7 @@ impl Connections {
             read: self.client_timeout,
             whole: self.head_timeout,
         };
+        let peer = peer_of(&stream);
         let mut next = Some(ReusedHttpStream::new(stream, None));
         while let Some((mut stream, settings)) = next.map(ReusedHttpStream::consume) {
             let mut shutdown = self.shutdown.clone();
@@ -148,7 +150,7 @@ impl Connections {
             };
             patience.idle = self.keepalive;
             next = match head {
-                Head::Read(head) => self.exchange(stream, settings, head).await,
+                Head::Read(head) => self.exchange(stream, settings, peer.clone(), head).await,
                 Head::Refused(denial) => {
                     head::refuse(stream, denial).await;
                     None
@@ -163,16 +165,26 @@ impl Connections {
         &self,
         stream: Stream,
         settings: Option<HttpPersistentSettings>,
+        peer: Option<Peer>,
         head: BytesMut,
     ) -> Option<ReusedHttpStream> {
         let mut session = ServerSession::new_http1(stream);
         if let Some(settings) = settings {
             settings.apply_to_session(&mut session);
         }
+        if let Some(peer) = peer {
+            session.set_connection_user_context(Some(Box::new(peer)));
+        }
         // pingora takes it as read on from the exchange before, and parses it without reading again.
         session.set_pipelined_prefix(head);
         self.app.process_new_http(session, &self.shutdown).await
     }
+}
+
+fn peer_of(stream: &Stream) -> Option<Peer> {
+    let digest = stream.get_socket_digest()?;
+    let address = digest.peer_addr()?.as_inet()?;
+    Some(Peer::new(address.ip()))
 }
 
 /// Returns how long an idle connection is kept as pingora takes it: in whole seconds, where 0 would be for ever.

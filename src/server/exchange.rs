@@ -4,13 +4,15 @@ use std::time::Instant;
 
 use super::upstreams::Attempts;
 use crate::login::Grant;
-use crate::request::{Client, Denial, Line, Pass, RequestId};
+use crate::request::{Client, Denial, Line, Pass, Peer, RequestId};
 
 /// One request and its response.
 #[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) started: Instant,
     pub(super) request_id: RequestId,
+    /// The other end of a connection of HTTP/1.
+    pub(super) peer: Option<Peer>,
     pub(super) client: Option<Client>,
     /// Set when the request may be forwarded.
     pub(super) pass: Option<Pass>,
@@ -34,6 +36,7 @@ impl Exchange {
         Self {
             started: Instant::now(),
             request_id: RequestId::random(),
+            peer: None,
             client: None,
             pass: None,
             asked: None,

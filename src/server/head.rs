@@ -13,7 +13,10 @@ use crate::request::{Denial, RequestId, check_head, check_start};
 
 /// Where pingora stops as well.
 const MAX_BYTES: usize = 1024 * 1024;
-const FIRST_BYTES: usize = 2048;
+/// An idle connection holds so much, since it may wait for long.
+const FIRST_BYTES: usize = 64;
+/// What a head that has begun is read in.
+const MORE_BYTES: usize = 4096;
 /// How long a client that is refused may go on sending: closing on it would destroy the answer before it is read.
 const LINGER: Duration = Duration::from_secs(5);
 /// A client that has paused for so long waits for the answer.
@@ -69,6 +72,7 @@ pub(super) async fn read(stream: &mut Stream, patience: Patience) -> Head {
             return Head::Refused(Denial::HeadersTooLarge);
         }
         seen = head.len();
+        head.reserve(MORE_BYTES);
         let late = deadline.min(Instant::now() + patience.read);
         match timeout_at(late, stream.read_buf(&mut head)).await {
             Ok(Ok(1..)) => {}

@@ -1,12 +1,10 @@
 //! Reads off the wire what the decision needs.
 
-use std::net::IpAddr;
-
 use http::Version;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use crate::request::{Connection, Message};
+use crate::request::{Connection, Message, Peer};
 
 /// Returns what a request says.
 pub(super) fn message(request: &RequestHeader) -> Message<'_> {
@@ -27,12 +25,12 @@ pub(super) fn authority(request: &RequestHeader) -> Option<&str> {
         .map(|authority| authority.as_str())
 }
 
-/// Returns the connection that a request came on.
-pub(super) fn connection(wire: &Session) -> Connection {
-    let peer = wire
-        .client_addr()
-        .and_then(|address| address.as_inet())
-        .map(|address| -> IpAddr { address.ip() });
+/// Returns the connection that a request came on, whose other end is known when it was used before.
+pub(super) fn connection(wire: &Session, peer: Option<Peer>) -> Connection {
+    let peer = peer.or_else(|| {
+        let address = wire.client_addr()?.as_inet()?;
+        Some(Peer::new(address.ip()))
+    });
     let tls = wire
         .digest()
         .is_some_and(|digest| digest.ssl_digest.is_some());

@@ -1,5 +1,6 @@
 //! pingora's phases, in the order in which an exchange goes through them.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,7 +20,7 @@ use super::gate::Gate;
 use super::inbound::authority;
 use super::upstreams::Wanted;
 use super::{access_log, body, connection, failure, http2, inbound, outbound, reply, retries};
-use crate::request::{Denial, RequestId, Secure, client};
+use crate::request::{Denial, Peer, RequestId, Secure, client};
 
 /// The proxy as pingora runs it.
 #[derive(Clone)]
@@ -48,6 +49,16 @@ impl ProxyHttp for Proxy {
         Exchange::new()
     }
 
+    fn on_connection_reuse(
+        &self,
+        _wire: &mut Session,
+        exchange: &mut Exchange,
+        connection: Box<dyn Any + Send + Sync>,
+    ) {
+        // pingora hands over whatever the connection was given, before it was used as well.
+        exchange.peer = connection.downcast::<Peer>().ok().map(|peer| *peer);
+    }
+
     async fn request_filter(&self, wire: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         wire.set_read_timeout(Some(self.gate.client_timeout));
         wire.set_write_timeout(Some(self.gate.client_timeout));
@@ -57,7 +68,7 @@ impl ProxyHttp for Proxy {
         }
         let request = wire.req_header();
         let seen = client(
-            &inbound::connection(wire),
+            &inbound::connection(wire, exchange.peer.take()),
             &request.headers,
             authority(request),
             &self.gate.trusted_proxies,
