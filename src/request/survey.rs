@@ -1,8 +1,6 @@
 //! Reads a header section once, and notes what the checks and the decision need of it.
 
-use http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue};
 
 use super::names::{APP, CODE, is_alias};
@@ -60,30 +58,28 @@ impl<'a> Survey<'a> {
         for (name, value) in headers {
             // Four bytes a line for the colon, the space and the line's end.
             survey.bytes += name.as_str().len() + value.len() + 4;
-            let field = if *name == AUTHORIZATION {
-                &mut survey.authorization
-            } else if *name == HOST {
-                &mut survey.host
-            } else if *name == CONTENT_LENGTH {
-                &mut survey.content_length
-            } else if *name == TRANSFER_ENCODING {
-                &mut survey.transfer_encoding
-            } else if *name == CODE {
-                &mut survey.code
-            } else if *name == APP {
-                &mut survey.app
-            } else if *name == UPGRADE {
-                websocket |= value.as_bytes().eq_ignore_ascii_case(b"websocket");
-                continue;
-            } else if *name == SEC_WEBSOCKET_PROTOCOL {
-                for token in subprotocol::tokens(value) {
-                    survey.subprotocol_token.add(token);
+            let field = match name.as_str() {
+                "authorization" => &mut survey.authorization,
+                "host" => &mut survey.host,
+                "content-length" => &mut survey.content_length,
+                "transfer-encoding" => &mut survey.transfer_encoding,
+                CODE => &mut survey.code,
+                APP => &mut survey.app,
+                "upgrade" => {
+                    websocket |= value.as_bytes().eq_ignore_ascii_case(b"websocket");
+                    continue;
                 }
-                continue;
-            } else {
-                survey.poses_as_framing |=
-                    is_alias(name, &CONTENT_LENGTH) || is_alias(name, &TRANSFER_ENCODING);
-                continue;
+                "sec-websocket-protocol" => {
+                    for token in subprotocol::tokens(value) {
+                        survey.subprotocol_token.add(token);
+                    }
+                    continue;
+                }
+                _ => {
+                    survey.poses_as_framing |=
+                        is_alias(name, &CONTENT_LENGTH) || is_alias(name, &TRANSFER_ENCODING);
+                    continue;
+                }
             };
             field.add(value);
         }
