@@ -68,7 +68,7 @@ pub(super) async fn read(stream: &mut Stream, patience: Patience) -> Head {
             return Head::Refused(denial);
         }
         if head.len() > MAX_BYTES {
-            let _ = timeout(LINGER, discard(stream)).await;
+            let _ = timeout(LINGER, discard(stream, &mut head)).await;
             return Head::Refused(Denial::HeadersTooLarge);
         }
         seen = head.len();
@@ -82,9 +82,15 @@ pub(super) async fn read(stream: &mut Stream, patience: Patience) -> Head {
 }
 
 /// Reads on, without keeping anything, until the client pauses.
-async fn discard(stream: &mut Stream) {
-    let mut part = [0; 16 * 1024];
-    while let Ok(Ok(1..)) = timeout(PAUSE, stream.read(&mut part)).await {}
+async fn discard(stream: &mut Stream, buffer: &mut BytesMut) {
+    // No array: every idle connection would hold it, as part of what it may yet have to do.
+    loop {
+        buffer.clear();
+        match timeout(PAUSE, stream.read_buf(buffer)).await {
+            Ok(Ok(1..)) => {}
+            Ok(Ok(_) | Err(_)) | Err(_) => return,
+        }
+    }
 }
 
 /// Answers a head that was refused, and ends the connection.
