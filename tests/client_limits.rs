@@ -23,8 +23,8 @@ async fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
     socket.connect(to).await.unwrap()
 }
 
-/// Tells whether a request on this connection is answered, rather than the connection closed.
-async fn answered(stream: &mut TcpStream) -> bool {
+/// Tells whether a request on this connection is served.
+async fn served(stream: &mut TcpStream) -> bool {
     // What is closed already may refuse the bytes.
     let _ = stream.write_all(GET.as_bytes()).await;
     let mut answer = Vec::new();
@@ -106,19 +106,19 @@ async fn nobody_is_limited_by_default() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_of_an_address_is_closed() {
+async fn one_connection_too_many_of_an_address_is_not_served() {
     let t = server("max_connections_per_address = 2").start().await;
     let mut open = Vec::new();
     for _ in 0..2 {
         let mut stream = connect_from("127.0.0.2", t.address).await;
-        assert!(answered(&mut stream).await);
+        assert!(served(&mut stream).await);
         open.push(stream);
     }
-    assert!(!answered(&mut connect_from("127.0.0.2", t.address).await).await);
-    assert!(answered(&mut connect_from("127.0.0.3", t.address).await).await);
+    assert!(!served(&mut connect_from("127.0.0.2", t.address).await).await);
+    assert!(served(&mut connect_from("127.0.0.3", t.address).await).await);
     // Those that were there stay.
     for stream in &mut open {
-        assert!(answered(stream).await);
+        assert!(served(stream).await);
     }
 }
 
@@ -128,7 +128,7 @@ async fn a_connection_that_ends_makes_room_for_another() {
         let t = server(lines).start().await;
         for _ in 0..5 {
             let mut stream = connect_from("127.0.0.2", t.address).await;
-            assert!(answered(&mut stream).await, "{lines}");
+            assert!(served(&mut stream).await, "{lines}");
             let closing = "GET /public HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
             stream.write_all(closing.as_bytes()).await.unwrap();
             let mut rest = Vec::new();
@@ -139,15 +139,15 @@ async fn a_connection_that_ends_makes_room_for_another() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_of_all_is_closed() {
+async fn one_connection_too_many_of_all_is_not_served() {
     let t = server("max_connections = 2").start().await;
     let mut open = Vec::new();
     for from in ["127.0.0.2", "127.0.0.3"] {
         let mut stream = connect_from(from, t.address).await;
-        assert!(answered(&mut stream).await);
+        assert!(served(&mut stream).await);
         open.push(stream);
     }
-    assert!(!answered(&mut connect_from("127.0.0.4", t.address).await).await);
+    assert!(!served(&mut connect_from("127.0.0.4", t.address).await).await);
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn the_connections_of_a_trusted_proxy_are_many_clients() {
     let mut open = Vec::new();
     for _ in 0..3 {
         let mut stream = connect_from("127.0.0.2", t.address).await;
-        assert!(answered(&mut stream).await);
+        assert!(served(&mut stream).await);
         open.push(stream);
     }
 }

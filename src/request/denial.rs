@@ -57,6 +57,8 @@ pub enum Denial {
     RequestTimeout,
     /// The client's address sent more than its share; after this time it may send again.
     TooManyRequests(Duration),
+    /// There is no place left for the client's connection.
+    TooManyConnections,
     /// WeChat refuses our credentials or call.
     WechatMisconfigured(Errcode),
     /// WeChat's answer is not a valid one.
@@ -79,6 +81,9 @@ pub enum Denial {
 
 /// How long a client should wait before it asks an unavailable store again.
 const STORE_RETRY: Duration = Duration::from_secs(5);
+
+/// How long a client should wait before it connects again: nobody knows when a connection ends.
+const PLACE_RETRY: Duration = Duration::from_secs(5);
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -192,6 +197,11 @@ impl Denial {
                 "too_many_requests",
                 "This address sends too many requests; try again later.",
             ),
+            Self::TooManyConnections => (
+                S::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                "There are too many connections; try again later.",
+            ),
             Self::WechatMisconfigured(_) => (
                 S::BAD_GATEWAY,
                 "wechat_misconfigured",
@@ -251,6 +261,9 @@ impl Denial {
             // Rounded up: who comes a fraction too early is refused again.
             let begun = u64::from(after.subsec_nanos() > 0);
             return Some(after.as_secs().saturating_add(begun).max(1));
+        }
+        if *self == Self::TooManyConnections {
+            return Some(PLACE_RETRY.as_secs());
         }
         (*self == Self::StoreUnavailable).then_some(STORE_RETRY.as_secs())
     }

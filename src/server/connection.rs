@@ -19,15 +19,20 @@ use pingora::server::ShutdownWatch;
 use super::head::{self, Head, Patience};
 use super::phases::Proxy;
 use super::proxy_protocol;
-use super::seats::{Seat, Seats};
+use super::seats::{Place, Seats};
 use crate::request::Peer;
 
 /// The first bytes of HTTP/2 without TLS; no method of HTTP/1.1 starts with them.
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// The most that a connection over the limit is waited for.
+const REFUSAL: Duration = Duration::from_secs(3);
+
 /// What all connections of a listener share.
 pub(super) struct Connections {
     pub(super) app: Arc<HttpProxy<Proxy>>,
+    /// Answers those over the limit.
+    pub(super) refuser: Arc<HttpProxy<Proxy>>,
     pub(super) acceptor: Option<Acceptor>,
     pub(super) http2: H2Options,
     pub(super) client_timeout: Duration,
@@ -46,30 +51,56 @@ enum Speaks {
 }
 
 impl Connections {
-    /// Serves a connection until one side ends it.
-    pub(super) async fn serve(&self, mut tcp: L4Stream, mut seat: Seat) {
-        let mut shutdown = self.shutdown.clone();
-        let greeted = tokio::select! {
-            biased;
-            greeted = async {
-                let client = self.client(&mut tcp).await?;
-                seat.claim(client).then_some(())?;
-                self.greet(tcp).await
-            } => greeted,
-            // Nothing has been asked for, so there is nothing to finish.
-            _ = shutdown.wait_for(|&stop| stop) => None,
+    /// Serves a connection until one side ends it, or tells it that there is no place for it.
+    pub(super) async fn serve(&self, mut tcp: L4Stream, place: Place) {
+        let patience = match place {
+            Place::Seat(_) => self.client_timeout,
+            Place::Refusal(_) => self.refusal(),
         };
-        match greeted {
-            Some((stream, Speaks::Http2)) => {
-                self.serve_http2(stream).await;
+        let placed = async { place.claim(self.client(&mut tcp, patience).await?) };
+        match self.unless_stopping(placed).await {
+            Some(Place::Seat(_seat)) => match self.unless_stopping(self.greet(tcp)).await {
+                Some((stream, Speaks::Http2)) => {
+                    self.serve_http2(stream, &self.app, false).await;
+                }
+                Some((stream, Speaks::Http1)) => self.serve_http1(stream, &self.app).await,
+                None => {}
+            },
+            Some(Place::Refusal(_held)) => {
+                // Boxed: every connection would be as large as this rare one.
+                let refusing = Box::pin(self.refuse(tcp));
+                let _ = tokio::time::timeout(self.refusal(), refusing).await;
             }
-            Some((stream, Speaks::Http1)) => self.serve_http1(stream).await,
             None => {}
         }
     }
 
+    /// Returns the most that a connection over the limit is waited for.
+    fn refusal(&self) -> Duration {
+        REFUSAL.min(self.head_timeout)
+    }
+
+    /// Answers the first request of a connection over the limit.
+    async fn refuse(&self, tcp: L4Stream) {
+        match self.unless_stopping(self.greet(tcp)).await {
+            Some((stream, Speaks::Http2)) => self.serve_http2(stream, &self.refuser, true).await,
+            Some((stream, Speaks::Http1)) => self.serve_http1(stream, &self.refuser).await,
+            None => {}
+        }
+    }
+
+    /// Does what comes before a request; when nothing has been asked for, there is nothing to finish.
+    async fn unless_stopping<T>(&self, begun: impl Future<Output = Option<T>>) -> Option<T> {
+        let mut shutdown = self.shutdown.clone();
+        tokio::select! {
+            biased;
+            done = begun => done,
+            _ = shutdown.wait_for(|&stop| stop) => None,
+        }
+    }
+
     /// Returns the address by which a connection counts, which a proxy may have to say first.
-    async fn client(&self, tcp: &mut L4Stream) -> Option<IpAddr> {
+    async fn client(&self, tcp: &mut L4Stream, patience: Duration) -> Option<IpAddr> {
         let peer = tcp.get_socket_digest()?.peer_addr()?.as_inet()?.ip();
         let Some(proxies) = &self.proxies else {
             return Some(peer);
@@ -80,7 +111,7 @@ impl Connections {
             return None;
         }
         let told = proxy_protocol::accept(tcp, peer);
-        let client = tokio::time::timeout(self.client_timeout, told).await.ok()?;
+        let client = tokio::time::timeout(patience, told).await.ok()?;
         if client.is_none() {
             tracing::debug!(%peer, "a trusted proxy sent no PROXY header");
         }
@@ -131,7 +162,7 @@ impl Connections {
             .ok()
     }
 
-    async fn serve_http1(&self, stream: Stream) {
+    async fn serve_http1(&self, stream: Stream, app: &Arc<HttpProxy<Proxy>>) {
         let mut patience = Patience {
             // A new connection is not kept, it is about to be used.
             idle: self.client_timeout,
@@ -150,7 +181,10 @@ impl Connections {
             };
             patience.idle = self.keepalive;
             next = match head {
-                Head::Read(head) => self.exchange(stream, settings, peer.clone(), head).await,
+                Head::Read(head) => {
+                    self.exchange(app, stream, settings, peer.clone(), head)
+                        .await
+                }
                 Head::Refused(denial) => {
                     head::refuse(stream, denial).await;
                     None
@@ -163,6 +197,7 @@ impl Connections {
     /// Serves one exchange whose head has been read.
     async fn exchange(
         &self,
+        app: &Arc<HttpProxy<Proxy>>,
         stream: Stream,
         settings: Option<HttpPersistentSettings>,
         peer: Option<Peer>,
@@ -177,7 +212,7 @@ impl Connections {
         }
         // pingora takes it as read on from the exchange before, and parses it without reading again.
         session.set_pipelined_prefix(head);
-        self.app.process_new_http(session, &self.shutdown).await
+        app.process_new_http(session, &self.shutdown).await
     }
 }
 

@@ -9,9 +9,11 @@ use pingora::protocols::http::v2::server::{
     H2Accept, H2Options, HttpSession, default_h2_options, handshake,
 };
 use pingora::protocols::{Digest, Stream};
+use pingora::proxy::HttpProxy;
 use tokio::task::{JoinError, JoinSet};
 
 use super::connection::Connections;
+use super::phases::Proxy;
 
 /// The most streams of a connection that are open at a time.
 const MAX_STREAMS: u32 = 100;
@@ -67,10 +69,15 @@ impl Conduct {
 }
 
 impl Connections {
-    /// Serves the streams of a connection until one side ends it.
+    /// Serves the streams of a connection until one side ends it, or only the first where it is to be the last.
     ///
     /// pingora's own loop waits for the preface for ever, and does not mind requests that are sent to be given up.
-    pub(super) async fn serve_http2(&self, stream: Stream) {
+    pub(super) async fn serve_http2(
+        &self,
+        stream: Stream,
+        app: &Arc<HttpProxy<Proxy>>,
+        only_first: bool,
+    ) {
         let digest = Arc::new(Digest {
             ssl_digest: stream.get_ssl_digest(),
             timing_digest: stream.get_timing_digest(),
@@ -103,7 +110,11 @@ impl Connections {
             };
             match accepted {
                 Ok(Some(H2Accept::Session(session))) => {
-                    streams.spawn(self.serve_stream(session));
+                    streams.spawn(self.serve_stream(app, session));
+                    if only_first && !stopping {
+                        connection.graceful_shutdown();
+                        stopping = true;
+                    }
                 }
                 Ok(Some(H2Accept::Rejected)) => conduct.given_up += 1,
                 Ok(None) | Err(_) => break,
@@ -123,8 +134,12 @@ impl Connections {
     }
 
     /// Returns what serves a stream and then says whether the client gave it up.
-    fn serve_stream(&self, session: HttpSession) -> impl Future<Output = bool> + Send + use<> {
-        let (app, shutdown) = (Arc::clone(&self.app), self.shutdown.clone());
+    fn serve_stream(
+        &self,
+        app: &Arc<HttpProxy<Proxy>>,
+        session: HttpSession,
+    ) -> impl Future<Output = bool> + Send + use<> {
+        let (app, shutdown) = (Arc::clone(app), self.shutdown.clone());
         let serving = async move {
             app.process_new_http(ServerSession::new_http2(session), &shutdown)
                 .await;

@@ -20,24 +20,39 @@ use super::gate::Gate;
 use super::inbound::authority;
 use super::upstreams::Wanted;
 use super::{access_log, body, connection, failure, http2, inbound, outbound, reply, retries};
-use crate::request::{Denial, Peer, RequestId, Secure, client};
+use crate::request::{Client, Denial, Peer, RequestId, Secure, client};
 
 /// The proxy as pingora runs it.
 #[derive(Clone)]
 pub(super) struct Proxy {
     pub(super) gate: Arc<Gate>,
-    /// Set on listeners that only send on to HTTPS.
-    pub(super) secure: Option<Secure>,
+    pub(super) duty: Duty,
+}
+
+/// What is done with requests.
+#[derive(Clone)]
+pub(super) enum Duty {
+    /// They are answered or forwarded.
+    Serve,
+    /// They are sent on to HTTPS.
+    Redirect(Secure),
+    /// They came on a connection over the limit, which is all that they are told.
+    Refuse,
 }
 
 impl Proxy {
-    pub(super) fn new(gate: Arc<Gate>) -> Self {
-        Self { gate, secure: None }
+    pub(super) fn new(gate: &Arc<Gate>, duty: Duty) -> Self {
+        let gate = Arc::clone(gate);
+        Self { gate, duty }
     }
 
-    pub(super) fn redirecting(gate: Arc<Gate>, secure: Secure) -> Self {
-        let secure = Some(secure);
-        Self { gate, secure }
+    /// Says whether a client has asked too often, or from too many connections.
+    fn count(&self, seen: &Client) -> std::result::Result<(), Denial> {
+        if matches!(self.duty, Duty::Refuse) {
+            return Err(Denial::TooManyConnections);
+        }
+        let rates = self.gate.rates.as_ref();
+        rates.map_or(Ok(()), |rates| rates.admit(seen, Instant::now()))
     }
 }
 
@@ -82,8 +97,7 @@ impl ProxyHttp for Proxy {
         if let Some(cors) = &self.gate.cors {
             exchange.cors = cors.actual(&wire.req_header().headers);
         }
-        let rates = self.gate.rates.as_ref();
-        let counted = rates.map_or(Ok(()), |rates| rates.admit(&seen, Instant::now()));
+        let counted = self.count(&seen);
         exchange.client = Some(seen);
         if let Err(denial) = counted {
             reply::refuse(wire, exchange, denial).await?;

@@ -4,7 +4,7 @@ use pingora::proxy::Session;
 
 use super::exchange::Exchange;
 use super::inbound::message;
-use super::phases::Proxy;
+use super::phases::{Duty, Proxy};
 use super::{body, own, reply};
 use crate::request::{Decision, Denial, FirstLogin, Pass};
 
@@ -15,7 +15,7 @@ impl Proxy {
         wire: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Option<Pass>, Denial> {
-        if let Some(secure) = &self.secure {
+        if let Duty::Redirect(secure) = &self.duty {
             let location = secure.location(&message(wire.req_header()))?;
             let written = reply::moved(wire, exchange, &location).await;
             return Ok(answered(wire, written));

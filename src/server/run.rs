@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Connections;
-use super::phases::Proxy;
+use super::phases::{Duty, Proxy};
 use super::seats::Seats;
 use super::{Encryption, Gate, Listening, http2};
 use crate::config::Server;
@@ -43,8 +43,10 @@ pub async fn run(
     });
     // Ends with this function.
     let _health = gate.upstreams.watch();
-    let app = Arc::new(http_proxy(&conf, Proxy::new(Arc::clone(&gate))));
-    let redirector = Arc::new(http_proxy(&conf, Proxy::redirecting(gate, secure)));
+    let proxy = |duty| Arc::new(http_proxy(&conf, Proxy::new(&gate, duty)));
+    let app = proxy(Duty::Serve);
+    let redirector = proxy(Duty::Redirect(secure));
+    let refuser = proxy(Duty::Refuse);
     let seats = Arc::new(Seats::new(&config.limits, &config.trusted_proxies));
     let connections = TaskTracker::new();
     let accepting = TaskTracker::new();
@@ -55,6 +57,7 @@ pub async fn run(
     for (listener, app, tls) in served.chain(redirected) {
         let serving = Arc::new(Connections {
             app: Arc::clone(app),
+            refuser: Arc::clone(&refuser),
             acceptor: tls.map(Encryption::acceptor),
             http2: http2::options(config.max_header_bytes),
             client_timeout: config.client_timeout,
@@ -80,6 +83,7 @@ pub async fn run(
     // Wakes the idle keep-alive connections, which then close.
     app.cleanup().await;
     redirector.cleanup().await;
+    refuser.cleanup().await;
     connections.close();
     if tokio::time::timeout(config.drain, connections.wait())
         .await
@@ -100,11 +104,11 @@ async fn accept(listener: TcpListener, serving: Arc<Connections>, connections: T
         };
         match accepted {
             Ok(stream) => {
-                let Some(seat) = serving.seats.take() else {
+                let Some(place) = serving.seats.take() else {
                     continue;
                 };
                 let serving = Arc::clone(&serving);
-                connections.spawn(async move { serving.serve(stream, seat).await });
+                connections.spawn(async move { serving.serve(stream, place).await });
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");

@@ -6,9 +6,14 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Limits;
 use crate::request::network;
+
+/// How many connections are told at a time that there is no place for them: what an answer costs, with TLS above all,
+/// is what the limits are there to save, so whoever comes with a flood of connections sees the most of them just closed.
+const REFUSALS: usize = 64;
 
 /// The places for connections.
 #[derive(Debug)]
@@ -18,6 +23,16 @@ pub(super) struct Seats {
     /// Behind these are many clients, which only the total limits.
     trusted: Vec<IpNet>,
     taken: Mutex<Taken>,
+    refusals: Arc<Semaphore>,
+}
+
+/// What a connection gets.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// It is served.
+    Seat(Seat),
+    /// There is no seat left for it, which it is told.
+    Refusal(OwnedSemaphorePermit),
 }
 
 /// Holds nothing of an address without connections, and so no more entries than there are connections.
@@ -43,11 +58,21 @@ impl Seats {
             per_address: limits.max_connections_per_address,
             trusted: trusted.to_vec(),
             taken: Mutex::default(),
+            refusals: Arc::new(Semaphore::new(REFUSALS)),
         }
     }
 
-    /// Takes a place for a connection; `None` when there is none left.
-    pub(super) fn take(self: &Arc<Self>) -> Option<Seat> {
+    /// Takes a place for a connection; `None` when there is none left, not even to be told so.
+    pub(super) fn take(self: &Arc<Self>) -> Option<Place> {
+        self.seat().map(Place::Seat).or_else(|| self.refusal())
+    }
+
+    fn refusal(&self) -> Option<Place> {
+        let permit = Arc::clone(&self.refusals).try_acquire_owned();
+        permit.ok().map(Place::Refusal)
+    }
+
+    fn seat(self: &Arc<Self>) -> Option<Seat> {
         let mut taken = self.taken();
         if self.total.is_some_and(|most| taken.total >= most.get()) {
             if !taken.full {
@@ -74,10 +99,22 @@ impl Seats {
     }
 }
 
+impl Place {
+    /// Counts a seat as one of `client`'s, and takes it back when there is no other for that client.
+    pub(super) fn claim(self, client: IpAddr) -> Option<Self> {
+        let Self::Seat(mut seat) = self else {
+            return Some(self);
+        };
+        if seat.claim(client) {
+            return Some(Self::Seat(seat));
+        }
+        seat.seats.refusal()
+    }
+}
+
 impl Seat {
-    /// Counts the place as one of `client`'s, and tells whether it may have another.
-    #[must_use]
-    pub(super) fn claim(&mut self, client: IpAddr) -> bool {
+    /// Counts the seat as one of `client`'s, and tells whether there is one.
+    fn claim(&mut self, client: IpAddr) -> bool {
         let (Some(address), Some(most)) = (self.seats.counted(client), self.seats.per_address)
         else {
             return true;
