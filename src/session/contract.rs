@@ -26,6 +26,7 @@ macro_rules! contract_tests {
             a_refresh_gives_another_token_and_more_time
             a_session_that_is_refreshed_outlives_its_first_end
             forty_refreshes_at_once_give_one_successor
+            the_end_of_a_session_moves_with_a_refresh_and_is_none_once_it_is_over
             a_replaced_token_gives_the_same_successor_within_grace
             a_replaced_token_does_not_lengthen_the_session
             a_replaced_token_ends_the_session_after_grace
@@ -161,6 +162,24 @@ pub(super) async fn a_session_that_is_refreshed_outlives_its_first_end(
         opened = s.refresh(&opened.refresh).await;
     }
     assert_eq!(s.count("alice").await, 1);
+}
+
+pub(super) async fn the_end_of_a_session_moves_with_a_refresh_and_is_none_once_it_is_over(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let opened = s.log_in("alice").await;
+    let id = opened.session.id;
+    let end = s.store.end_of(id).await.unwrap();
+    assert_eq!(end, Some(opened.session.expires));
+    s.pass(SECOND).await;
+    let refreshed = s.refresh(&opened.refresh).await;
+    let end = s.store.end_of(id).await.unwrap();
+    assert_eq!(end, Some(refreshed.session.expires));
+    let ended = s.log_in("alice").await.session.id;
+    s.store.end(ended).await.unwrap();
+    assert_eq!(s.store.end_of(ended).await.unwrap(), None);
+    s.pass(s.lifetimes.session_ttl).await;
+    assert_eq!(s.store.end_of(id).await.unwrap(), None);
 }
 
 pub(super) async fn forty_refreshes_at_once_give_one_successor(s: Subject<impl AsyncFn(Duration)>) {

@@ -15,7 +15,7 @@ use super::record::Record;
 use super::refresh_token::RefreshToken;
 use super::revoked::RevokedSessions;
 use super::seal::{Keys, SealKey};
-use super::tables::{Fault, User, live_sessions, user_name};
+use super::tables::{Fault, User, live_sessions, session as session_record, user_name};
 use super::writer::Writer;
 use super::{
     Identity, LONGEST_TEXT, Lifetimes, OpenError, Opened, RefreshError, Session, StoreError,
@@ -185,6 +185,14 @@ impl Store {
             self.read(move |tables| live_sessions(&tables.users, &tables.sessions, user, now));
         let found = found.await?.into_iter();
         Ok(found.map(|(id, record)| session(id, record)).collect())
+    }
+
+    /// Returns when a session ends unless it is refreshed before; `None` when it has ended.
+    pub async fn end_of(&self, id: SessionId) -> Result<Option<u64>, StoreError> {
+        let now = self.shared.clock.unix_secs();
+        let found = self.read(move |tables| session_record(&tables.sessions, id));
+        let record = found.await?.filter(|record| now < record.expires);
+        Ok(record.map(|record| record.expires))
     }
 
     /// Returns the session_key of a user's latest login; `None` when no session of theirs is left.

@@ -4,7 +4,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use tokio::sync::broadcast;
+
 use super::id::SessionId;
+
+/// How many additions a listener may be behind; one that is further behind learns that it missed some.
+const BEHIND: usize = 1024;
 
 /// The revoked sessions; clones share one set.
 #[derive(Clone, Debug, Default)]
@@ -12,11 +17,22 @@ pub struct RevokedSessions {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     /// The size of `until`; most of the time 0, and then nobody takes the lock.
     length: AtomicUsize,
     until: RwLock<HashMap<SessionId, u64>>,
+    added: broadcast::Sender<SessionId>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            length: AtomicUsize::default(),
+            until: RwLock::default(),
+            added: broadcast::Sender::new(BEHIND),
+        }
+    }
 }
 
 impl RevokedSessions {
@@ -41,14 +57,25 @@ impl RevokedSessions {
         self.len() == 0
     }
 
+    /// Returns what tells of each session that is added from now on, after it is in the set.
+    pub fn additions(&self) -> broadcast::Receiver<SessionId> {
+        self.shared.added.subscribe()
+    }
+
     /// Adds sessions, each until the last of the times given for it.
     pub(super) fn add(&self, revocations: impl IntoIterator<Item = (SessionId, u64)>) {
+        let mut added = Vec::new();
         self.change(|set| {
             for (id, until) in revocations {
                 let kept = set.entry(id).or_default();
                 *kept = until.max(*kept);
+                added.push(id);
             }
         });
+        for id in added {
+            // It fails when nobody listens.
+            let _ = self.shared.added.send(id);
+        }
     }
 
     /// Removes those of the given sessions whose time is over.
@@ -86,6 +113,15 @@ mod tests {
         set.add([(ID, 10)]);
         assert!(clone.contains(&ID));
         assert!(!clone.contains(&SessionId::from_bytes([2; 16])));
+    }
+
+    #[test]
+    fn a_listener_hears_of_what_is_already_in_the_set() {
+        let set = RevokedSessions::default();
+        let mut additions = set.clone().additions();
+        set.add([(ID, 10)]);
+        assert_eq!(additions.try_recv().unwrap(), ID);
+        assert!(set.contains(&ID));
     }
 
     #[test]
