@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::login::Logins;
-use crate::request::{Cors, Identities, Rates, Requests};
+use crate::request::{Identities, Origins, Rates, Requests};
 use crate::server::{
     self, BindError, Encryption, Gate, Listening, TlsError, UpstreamError, Upstreams,
 };
@@ -221,7 +221,7 @@ fn gate(
         upstreams,
         jwks: Bytes::from(serde_json::to_vec(&keys.jwks())?),
         trusted_proxies: config.server.trusted_proxies.clone(),
-        cors: Cors::new(&config.cors),
+        origins: Origins::new(config),
         rates: Rates::new(&config.server.limits),
         client_timeout: config.server.client_timeout,
         keepalive: config.server.keepalive,

@@ -1,4 +1,4 @@
-//! Reads `[cors]`: which web pages of other origins may read answers.
+//! Reads `[cors]`, and a route's own word about it: which web pages of other origins may read answers.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::reader::Table;
 use super::unit::PERIOD;
 
 /// Which web pages of other origins may read answers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Cors {
     /// The origins as browsers send them, or `*` alone for all; none means that no page may.
     pub allow_origins: Vec<String>,
@@ -51,23 +51,46 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Option<Cors> {
     let allow_headers = table.or("allow_headers", headers, &HEADERS);
     let max_age = table.or("max_age", r#""10m""#, &PERIOD);
     let allow_credentials = table.or("allow_credentials", "false", &SWITCH);
-    let origins = allow_origins?;
-    if origins.iter().any(|origin| origin == "*") {
-        if origins.len() > 1 {
-            table.refuse(
-                "allow_origins",
-                "must be \"*\" alone, or without it".to_owned(),
-            );
-        }
-        if allow_credentials == Some(true) {
-            let message = "must be false where allow_origins is \"*\"";
-            table.refuse("allow_credentials", message.to_owned());
-        }
-    }
-    Some(Cors {
-        allow_origins: origins,
+    let cors = Cors {
+        allow_origins: allow_origins?,
         allow_headers: allow_headers?,
         max_age: max_age?,
         allow_credentials: allow_credentials?,
-    })
+    };
+    refuse_contradictions(table, &cors);
+    Some(cors)
+}
+
+/// Reads a route's own section; what it leaves out is as it is for `all`.
+pub(super) fn read_own(table: &mut Table<'_, '_>, all: Option<&Cors>) -> Option<Cors> {
+    let allow_origins = table.optional_list("allow_origins", &ORIGINS);
+    let allow_headers = table.optional("allow_headers", &HEADERS);
+    let max_age = table.optional("max_age", &PERIOD);
+    let allow_credentials = table.optional("allow_credentials", &SWITCH);
+    let all = all?;
+    let cors = Cors {
+        allow_origins: allow_origins.unwrap_or_else(|| all.allow_origins.clone()),
+        allow_headers: allow_headers.unwrap_or_else(|| all.allow_headers.clone()),
+        max_age: max_age.unwrap_or(all.max_age),
+        allow_credentials: allow_credentials.unwrap_or(all.allow_credentials),
+    };
+    if table.has("allow_origins") || table.has("allow_credentials") {
+        refuse_contradictions(table, &cors);
+    }
+    Some(cors)
+}
+
+fn refuse_contradictions(table: &mut Table<'_, '_>, cors: &Cors) {
+    let origins = &cors.allow_origins;
+    if !origins.iter().any(|origin| origin == "*") {
+        return;
+    }
+    if origins.len() > 1 {
+        let message = "must be \"*\" alone, or without it";
+        table.refuse("allow_origins", message.to_owned());
+    }
+    if cors.allow_credentials {
+        let message = "must be false where allow_origins is \"*\"";
+        table.refuse("allow_credentials", message.to_owned());
+    }
 }

@@ -80,6 +80,7 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
         server: &server,
         apps: &apps,
         upstreams: &upstreams,
+        cors: cors.as_ref(),
         earlier: Vec::new(),
     };
     let route = table.sections("route", |table| routes.read(table));

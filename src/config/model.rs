@@ -217,6 +217,8 @@ pub struct Route {
     pub max_body_bytes: u64,
     /// Whether the upstream sees the client's token.
     pub forward_token: bool,
+    /// Which web pages may read its answers.
+    pub cors: Cors,
     /// Its own limits on waiting for a server; `None` means the upstream's.
     pub patience: Patience<Option<Duration>>,
 }

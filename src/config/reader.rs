@@ -84,6 +84,12 @@ impl<'d> Table<'_, 'd> {
         }
     }
 
+    /// Reads a list that may be left out; `None` means that it was, or that a problem was noted.
+    pub(super) fn optional_list<T>(&mut self, key: &'static str, item: &Kind<T>) -> Option<Vec<T>> {
+        self.ask(key, None);
+        self.items(key, item)
+    }
+
     /// Reads a table below this one.
     pub(super) fn section<T>(
         &mut self,

@@ -4,6 +4,7 @@ use http::Method;
 use toml::de::DeValue;
 
 use super::address::is_host_name;
+use super::cors::{self, Cors};
 use super::kind::{Kind, SWITCH, TEXT, text};
 use super::model::{Auth, Route};
 use super::name::Names;
@@ -54,6 +55,7 @@ pub(super) struct Routes<'c> {
     pub(super) server: &'c Draft,
     pub(super) apps: &'c Names,
     pub(super) upstreams: &'c Names,
+    pub(super) cors: Option<&'c Cors>,
     pub(super) earlier: Vec<Match>,
 }
 
@@ -77,6 +79,7 @@ impl Routes<'_> {
         let strip_prefix = table.or("strip_prefix", "false", &SWITCH);
         let max_body = table.optional("max_body", &SIZE);
         let forward_token = table.or("forward_token", "false", &SWITCH);
+        let cors = table.section("cors", |table| cors::read_own(table, self.cors));
         let patience = own_patience(table);
         // A host that is wrong is not "any host".
         let host_is_known = host.is_some() || !table.has("host");
@@ -97,6 +100,7 @@ impl Routes<'_> {
                 .as_ref()
                 .map(|server| server.max_body_bytes))?,
             forward_token: forward_token?,
+            cors: cors?,
             patience,
         })
     }

@@ -130,6 +130,30 @@ fn each_mistake_is_refused_with_its_key_and_a_reason() {
             with("[cors]", "max_age = 600"),
             "cors.max_age (line 14): must be a duration",
         ),
+        (
+            with("route", "cors.allow_origins = [\"shop.example\"]"),
+            "route[1].cors.allow_origins (line 13): must be a list of origins",
+        ),
+        (
+            with("route", "cors = false"),
+            "route[1].cors (line 13): must be a section, not false",
+        ),
+        (
+            with(
+                "route",
+                "cors.allow_origins = [\"*\"]\ncors.allow_credentials = true",
+            ),
+            "route[1].cors.allow_credentials (line 14): must be false where allow_origins is \"*\"",
+        ),
+        (
+            [
+                with("route", "cors.allow_origins = [\"*\"]"),
+                "[cors]\nallow_origins = [\"https://a.example\"]\n".to_owned(),
+                "allow_credentials = true\n".to_owned(),
+            ]
+            .concat(),
+            "route[1].cors.allow_credentials (line 13): must be false where allow_origins is \"*\"",
+        ),
         // Server.
         (
             instead("[\"127.0.0.1:0\"]", "[\"nowhere\"]"),

@@ -70,21 +70,18 @@ impl Requests {
         self.destinations.route(index)
     }
 
-    /// Checks what looks like a browser's preflight, and tells whether it is for us to answer.
-    pub fn takes_preflight(&self, message: &Message<'_>) -> Result<bool, Denial> {
-        let request = self.destinations.admit(message)?;
-        // A gateway that asks about one would take the answer for a permission.
-        let asked = self.destinations.asked_about(request.path.as_str());
-        Ok(asked.is_none())
+    /// Finds where a request goes, if its sender may.
+    pub fn find<'a>(&'a self, message: &Message<'a>) -> Result<Destination<'a>, Denial> {
+        self.destinations.find(message)
     }
 
     /// Decides what happens to a request.
     pub fn decide(&self, message: &Message<'_>) -> Result<Decision, Denial> {
-        self.decide_at(self.destinations.find(message)?)
+        self.decide_at(self.find(message)?)
     }
 
     /// Decides what happens to a request that goes to a destination.
-    pub(super) fn decide_at(&self, destination: Destination<'_>) -> Result<Decision, Denial> {
+    pub fn decide_at(&self, destination: Destination<'_>) -> Result<Decision, Denial> {
         let Taken {
             index,
             route,

@@ -182,6 +182,7 @@ mod tests {
             strip_prefix: false,
             max_body_bytes: 0,
             forward_token: false,
+            cors: crate::config::Cors::default(),
             patience: crate::config::Patience::default(),
         }
     }

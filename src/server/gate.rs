@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::Upstreams;
 use crate::login::Logins;
-use crate::request::{Cors, Identities, Pass, Rates, Requests};
+use crate::request::{Identities, Origins, Pass, Rates, Requests};
 use crate::token::Assertions;
 
 /// The parts behind the listener.
@@ -26,8 +26,8 @@ pub struct Gate {
     pub jwks: Bytes,
     /// Peers whose `X-Forwarded-*` count.
     pub trusted_proxies: Vec<IpNet>,
-    /// Which web pages may read answers; `None` where none of another origin may.
-    pub cors: Option<Cors>,
+    /// Which web pages may read answers.
+    pub origins: Origins,
     /// Counts the requests of each address; `None` where there is no limit.
     pub rates: Option<Rates>,
     /// Limit between two reads from or two writes to a client.

@@ -19,7 +19,9 @@ use super::exchange::Exchange;
 use super::gate::Gate;
 use super::inbound::authority;
 use super::upstreams::Wanted;
-use super::{access_log, body, connection, failure, http2, inbound, outbound, reply, retries};
+use super::{
+    access_log, body, connection, failure, http2, inbound, outbound, receive, reply, retries,
+};
 use crate::request::{Client, Denial, Peer, RequestId, Secure, client};
 
 /// The proxy as pingora runs it.
@@ -94,9 +96,8 @@ impl ProxyHttp for Proxy {
                 exchange.request_id = id;
             }
         }
-        if let Some(cors) = &self.gate.cors {
-            exchange.cors = cors.actual(&wire.req_header().headers);
-        }
+        // Until it is known where the request goes.
+        exchange.cors = receive::told(self.gate.origins.all(), wire.req_header());
         let counted = self.count(&seen);
         exchange.client = Some(seen);
         if let Err(denial) = counted {
@@ -221,7 +222,8 @@ impl ProxyHttp for Proxy {
         if let Some(grant) = exchange.grant.as_ref().filter(|_| final_one) {
             reply::add_grant(response, grant)?;
         }
-        if self.gate.cors.is_some() {
+        let route = exchange.pass.as_ref().map(|pass| pass.route);
+        if route.is_some_and(|route| self.gate.origins.route(route).is_some()) {
             // A backend's own would be a second answer to the same question.
             response.remove_header(&ACCESS_CONTROL_ALLOW_ORIGIN);
             response.remove_header(&ACCESS_CONTROL_ALLOW_CREDENTIALS);

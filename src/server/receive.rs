@@ -1,12 +1,14 @@
 //! Receives a request: decides, answers what is ours, and lets the rest through.
 
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::exchange::Exchange;
+use super::gate::Gate;
 use super::inbound::message;
 use super::phases::{Duty, Proxy};
 use super::{body, own, reply};
-use crate::request::{Decision, Denial, FirstLogin, Pass};
+use crate::request::{Cors, Decision, Denial, FirstLogin, Line, Pass};
 
 impl Proxy {
     /// Decides, answers what is ours, and lets the rest through.
@@ -20,16 +22,18 @@ impl Proxy {
             let written = reply::moved(wire, exchange, &location).await;
             return Ok(answered(wire, written));
         }
+        let Gate {
+            requests, origins, ..
+        } = &*self.gate;
         let request = wire.req_header();
-        if let Some(cors) = &self.gate.cors
-            && cors.is_preflight(&request.method, &request.headers)
-            && self.gate.requests.takes_preflight(&message(request))?
-        {
+        if let Some(cors) = origins.preflight(requests, &message(request))? {
             exchange.cors = cors.preflight(&request.headers);
             let written = reply::no_content(wire, exchange).await;
             return Ok(answered(wire, written));
         }
-        match self.gate.requests.decide(&message(wire.req_header()))? {
+        let destination = requests.find(&message(request))?;
+        exchange.cors = told(origins.at(&destination), request);
+        match requests.decide_at(destination)? {
             Decision::Own(endpoint) => {
                 let written = own::answer(&self.gate, wire, exchange, endpoint).await;
                 Ok(answered(wire, written))
@@ -67,6 +71,11 @@ impl Proxy {
         pass.who = Some(requests.admit_token(&token)?);
         Ok(pass)
     }
+}
+
+/// Returns what an answer says about web pages of other origins.
+pub(super) fn told(cors: Option<&Cors>, request: &RequestHeader) -> Vec<Line> {
+    cors.map_or_else(Vec::new, |cors| cors.actual(&request.headers))
 }
 
 /// Ends an exchange that we answered ourselves; nothing is left to pass on.
