@@ -431,3 +431,35 @@ async fn http_1_0_is_understood() {
     );
     assert!(answer.ends_with("\r\n\r\n"), "{answer}");
 }
+
+#[tokio::test]
+async fn the_answer_has_the_sub_protocols_without_the_token() {
+    let t = trusting().await;
+    let alice = t.log_in_to("shop", "alice").await;
+    let ours = format!("menshen.bearer.{}", alice.token);
+    for (lines, left, removed) in [
+        (vec![format!("chat, {ours}")], "chat", ""),
+        (
+            vec!["chat".to_owned(), format!("{ours},v2")],
+            "chat, v2",
+            "",
+        ),
+        (vec![ours.clone()], "", "sec-websocket-protocol"),
+    ] {
+        let mut request = t.get("/_auth/verify/orders");
+        for line in &lines {
+            request = request.header("Sec-WebSocket-Protocol", line);
+        }
+        let reply = Reply::of(request).await;
+        assert_eq!(reply.status, 200, "{lines:?}");
+        assert_eq!(told(&reply), about(&t, &alice).await);
+        assert_eq!(reply.header("sec-websocket-protocol"), left);
+        assert_eq!(reply.header("x-envoy-auth-headers-to-remove"), removed);
+    }
+    let twice = t.get("/_auth/verify/orders").bearer_auth(&alice.token);
+    let twice = twice.header("Sec-WebSocket-Protocol", &ours);
+    Reply::of(twice).await.refused(400, "token_ambiguous");
+    let none = Reply::of(t.get("/_auth/verify/orders").bearer_auth(&alice.token)).await;
+    assert_eq!(none.header("sec-websocket-protocol"), "");
+    assert_eq!(none.header("x-envoy-auth-headers-to-remove"), "");
+}

@@ -239,6 +239,95 @@ async fn a_users_web_socket_is_told_about_too(kind: Kind) {
     }
 }
 
+fn handshake(site: &Site, more: &[(&str, &str)]) -> String {
+    let more: String = more.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+    format!(
+        "GET /chat HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n",
+        site.front.address
+    )
+}
+
+async fn a_token_among_the_sub_protocols_is_seen_and_stays_behind(kind: Kind) {
+    let site = Site::of(kind).await;
+    let alice = site.t.log_in("alice").await;
+    let ours = format!("menshen.bearer.{}", alice.token);
+    for (sent, left) in [
+        (format!("chat, {ours}"), &["chat"][..]),
+        (format!("{ours},chat ,  v2"), &["chat", "v2"]),
+        (ours.clone(), &[]),
+    ] {
+        let mut client = Wire::connect(site.front.address).await;
+        client
+            .send(handshake(&site, &[("Sec-WebSocket-Protocol", &sent)]))
+            .await;
+        let answer = client.read_to("\r\n\r\n").await;
+        assert_eq!(status(&answer), 101, "{sent}: {answer}");
+        assert!(!answer.contains("menshen"), "{answer}");
+        let received = site.t.upstream.last();
+        site.is_told(&received, Some(&alice)).await;
+        let lines = received.all("sec-websocket-protocol");
+        let names = lines.iter().flat_map(|line| line.split(','));
+        let names: Vec<_> = names.map(str::trim).collect();
+        assert_eq!(names, left, "{sent}: {}", received.head);
+        assert!(!received.head.contains(&alice.token), "{}", received.head);
+    }
+}
+
+async fn sub_protocols_without_a_token_arrive(kind: Kind) {
+    let site = Site::of(kind).await;
+    let alice = site.t.log_in("alice").await;
+    let bearer = format!("Bearer {}", alice.token);
+    for sent in [Some("chat, v2"), None] {
+        let mut lines = vec![("Authorization", bearer.as_str())];
+        lines.extend(sent.map(|sent| ("Sec-WebSocket-Protocol", sent)));
+        let mut client = Wire::connect(site.front.address).await;
+        client.send(handshake(&site, &lines)).await;
+        let answer = client.read_to("\r\n\r\n").await;
+        assert_eq!(status(&answer), 101, "{sent:?}: {answer}");
+        let received = site.t.upstream.last();
+        site.is_told(&received, Some(&alice)).await;
+        assert_eq!(received.only("sec-websocket-protocol"), sent);
+    }
+}
+
+async fn no_token_among_the_sub_protocols_arrives_anywhere(kind: Kind) {
+    let site = Site::of(kind).await;
+    let alice = site.t.log_in("alice").await;
+    let ours = format!("menshen.bearer.{}", alice.token);
+    let bearer = format!("Bearer {}", alice.token);
+    for (path, lines) in [
+        ("/public", vec![line("Sec-WebSocket-Protocol", &ours)]),
+        ("/optional", vec![line("Sec-WebSocket-Protocol", &ours)]),
+        ("/optional", vec![line("Sec_WebSocket_Protocol", &ours)]),
+        ("/public", vec![line("Sec-WebSocket_Protocol", &ours)]),
+        (
+            "/orders",
+            vec![
+                line("Authorization", &bearer),
+                line("SEC.WEBSOCKET.PROTOCOL", &ours),
+            ],
+        ),
+        (
+            "/orders",
+            vec![
+                line("Authorization", &bearer),
+                line("Sec-WebSocket-Protocol", &ours),
+            ],
+        ),
+    ] {
+        // Whether it is refused or goes on without it, the backend sees none.
+        site.ask(&format!("GET {path}"), &lines).await;
+        for received in site.t.upstream.received() {
+            assert!(!received.head.contains(&alice.token), "{}", received.head);
+        }
+    }
+    let mut client = Wire::connect(site.front.address).await;
+    let lines = [("Sec-WebSocket-Protocol", "menshen.bearer.not-a-token")];
+    client.send(handshake(&site, &lines)).await;
+    assert_eq!(status(&client.message().await), 401);
+}
+
 // Story 12, CVE-2026-40575: only the gateway says which request is meant.
 async fn a_client_cannot_describe_another_request(kind: Kind) {
     let site = Site::of(kind).await;
@@ -342,6 +431,9 @@ stories! {
     a_stranger_is_refused_and_never_reaches_the_backend
     connection_takes_nothing_away_and_names_nothing
     a_users_web_socket_is_told_about_too
+    a_token_among_the_sub_protocols_is_seen_and_stays_behind
+    sub_protocols_without_a_token_arrive
+    no_token_among_the_sub_protocols_arrives_anywhere
     a_client_cannot_describe_another_request
     no_odd_path_leads_a_stranger_past_the_rule
     a_user_logs_in_through_it

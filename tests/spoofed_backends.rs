@@ -104,6 +104,30 @@ async fn sees_nobody_without_a_token(backend: Backend) {
     assert_eq!(orders.json(), json!({"user": null, "app": null}));
 }
 
+async fn never_sees_a_token_under_another_name(backend: Backend) {
+    let t = in_front_of(&backend).await;
+    let alice = t.log_in("alice").await;
+    let ours = format!("chat, menshen.bearer.{}", alice.token);
+    for name in [
+        "Sec_WebSocket_Protocol",
+        "Sec-WebSocket_Protocol",
+        "sec_websocket-protocol",
+        "SEC.WEBSOCKET.PROTOCOL",
+    ] {
+        let request = t.get("/optional/headers").header(name, &ours);
+        let reply = Reply::of(request).await;
+        assert!(!reply.text().contains(&alice.token), "{}", reply.text());
+        reply.refused(400, "bad_request");
+    }
+    // Under its own name it is taken out, and the others are left.
+    let request = t.get("/optional/headers");
+    let request = request.header("Sec-WebSocket-Protocol", &ours);
+    let reply = Reply::of(request).await;
+    assert_eq!(reply.status, 200);
+    assert!(!reply.text().contains(&alice.token), "{}", reply.text());
+    assert!(reply.text().contains("\"chat\""), "{}", reply.text());
+}
+
 async fn openid(t: &TestGateway, grant: &Grant) -> String {
     let session = t.get_as("/_auth/session", &grant.token).await.json();
     session["openid"].as_str().unwrap().to_owned()
@@ -167,4 +191,24 @@ async fn flask_under_uwsgi_sees_nobody_without_a_token() {
 #[tokio::test]
 async fn php_sees_nobody_without_a_token() {
     sees_nobody_without_a_token(Backend::php().await).await;
+}
+
+#[tokio::test]
+async fn express_never_sees_a_token_under_another_name() {
+    never_sees_a_token_under_another_name(Backend::express().await).await;
+}
+
+#[tokio::test]
+async fn flask_under_gunicorn_never_sees_a_token_under_another_name() {
+    never_sees_a_token_under_another_name(Backend::gunicorn().await).await;
+}
+
+#[tokio::test]
+async fn flask_under_uwsgi_never_sees_a_token_under_another_name() {
+    never_sees_a_token_under_another_name(Backend::uwsgi().await).await;
+}
+
+#[tokio::test]
+async fn php_never_sees_a_token_under_another_name() {
+    never_sees_a_token_under_another_name(Backend::php().await).await;
 }

@@ -42,6 +42,11 @@ pub fn admit<'a>(message: &Message<'a>, max_header_bytes: usize) -> Result<Admit
     }
     check_method(message.method)?;
     check_framing(&survey)?;
+    if survey.poses_as_subprotocol {
+        return Err(Denial::BadRequest(
+            "A header poses as Sec-WebSocket-Protocol.",
+        ));
+    }
     let (target_authority, target) = split_target(message.target)?;
     let authority = one_authority(message, &survey, target_authority)?;
     admit_line(message.method, authority, target, survey)
@@ -258,6 +263,11 @@ mod tests {
             (
                 "/",
                 vec![host, ("transfer.encoding", "chunked")],
+                "bad_request",
+            ),
+            (
+                "/",
+                vec![host, ("sec_websocket_protocol", "chat")],
                 "bad_request",
             ),
             ("http://h", vec![host], "bad_request"),

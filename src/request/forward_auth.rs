@@ -23,7 +23,9 @@ impl Requests {
     /// It is named by the path below the endpoint, as Envoy does, or by `X-Forwarded-Method`, `-Uri` and `-Host`,
     /// which count only from a `trusted` peer. Where neither is there, a valid token is required.
     pub fn verify(&self, asking: &Message<'_>, trusted: bool) -> Result<Allowed, Denial> {
-        let asked = self.destinations.admit(asking)?;
+        let mut asked = self.destinations.admit(asking)?;
+        // A gateway keeps `Upgrade` to itself, and takes the sub-protocols from the answer.
+        asked.survey.subprotocol_token = asked.survey.offered_token;
         let below = self
             .destinations
             .asked_about(asked.path.as_str())

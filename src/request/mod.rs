@@ -41,5 +41,5 @@ pub use rates::{Rates, network};
 pub use request_id::RequestId;
 pub use route::RouteTable;
 pub use secure::Secure;
-pub use subprotocol::{Subprotocols, without_tokens};
+pub use subprotocol::{Subprotocols, left, without_tokens};
 pub use survey::{Field, Survey};

@@ -3,7 +3,7 @@
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderMap, HeaderValue};
 
-const PREFIX: &str = "menshen.bearer.";
+const PREFIX: &[u8] = b"menshen.bearer.";
 
 /// What becomes of the sub-protocols on their way to the upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,34 +18,41 @@ pub enum Subprotocols {
 
 /// Returns the tokens of one line of sub-protocols.
 pub(super) fn tokens(line: &HeaderValue) -> impl Iterator<Item = &str> {
-    names(line).filter_map(after_prefix)
+    // What is no text is no token either, and fails as one.
+    names(line)
+        .filter_map(after_prefix)
+        .map(|token| std::str::from_utf8(token).unwrap_or_default())
 }
 
 /// Takes the tokens out, which neither the upstream nor the reply may see.
 pub fn without_tokens(headers: &HeaderMap) -> Subprotocols {
-    let lines = || headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
-    if lines().all(|line| tokens(line).next().is_none()) {
+    let mut lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    if lines.all(|line| tokens(line).next().is_none()) {
         return Subprotocols::Unchanged;
     }
-    let left: Vec<&str> = lines()
+    left(headers).map_or(Subprotocols::None, Subprotocols::Left)
+}
+
+/// Returns the sub-protocols that are left without the tokens, all in one line; `None` when none are.
+pub fn left(headers: &HeaderMap) -> Option<HeaderValue> {
+    let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let left: Vec<&[u8]> = lines
         .flat_map(names)
         .filter(|name| after_prefix(name).is_none())
         .collect();
-    match HeaderValue::from_str(&left.join(", ")) {
-        Ok(value) if !left.is_empty() => Subprotocols::Left(value),
-        Ok(_) | Err(_) => Subprotocols::None,
-    }
+    let joined = HeaderValue::from_bytes(&left.join(&b", "[..])).ok();
+    joined.filter(|joined| !joined.is_empty())
 }
 
-fn after_prefix(name: &str) -> Option<&str> {
+fn after_prefix(name: &[u8]) -> Option<&[u8]> {
     let (prefix, token) = name.split_at_checked(PREFIX.len())?;
     prefix.eq_ignore_ascii_case(PREFIX).then_some(token)
 }
 
-fn names(line: &HeaderValue) -> impl Iterator<Item = &str> {
-    let text = line.to_str().unwrap_or("");
-    text.split(',')
-        .map(str::trim)
+fn names(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    line.as_bytes()
+        .split(|&b| b == b',')
+        .map(<[u8]>::trim_ascii)
         .filter(|name| !name.is_empty())
 }
 
@@ -56,7 +63,8 @@ mod tests {
     fn left(lines: &[&str]) -> Subprotocols {
         let mut headers = HeaderMap::new();
         for line in lines {
-            headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(line).unwrap());
+            let line = HeaderValue::from_bytes(line.as_bytes()).unwrap();
+            headers.append(SEC_WEBSOCKET_PROTOCOL, line);
         }
         without_tokens(&headers)
     }
@@ -69,5 +77,7 @@ mod tests {
         assert_eq!(left(&["menshen.bearer.a.b.c"]), Subprotocols::None);
         assert_eq!(left(&["chat, v2"]), Subprotocols::Unchanged);
         assert_eq!(left(&[]), Subprotocols::Unchanged);
+        let odd = Subprotocols::Left(HeaderValue::from_bytes("é".as_bytes()).unwrap());
+        assert_eq!(left(&["é, menshen.bearer.a.b.c"]), odd);
     }
 }

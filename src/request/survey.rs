@@ -1,6 +1,6 @@
 //! Reads a header section once, and notes what the checks and the decision need of it.
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue};
 
 use super::names::{APP, CODE, is_alias};
@@ -42,8 +42,12 @@ pub struct Survey<'a> {
     pub transfer_encoding: Field<&'a HeaderValue>,
     /// Whether a backend that folds names would find another `Content-Length` or `Transfer-Encoding`.
     pub poses_as_framing: bool,
+    /// Whether it would find another `Sec-WebSocket-Protocol`, with a token that nobody took out.
+    pub poses_as_subprotocol: bool,
     /// The token among the sub-protocols of a WebSocket handshake.
     pub subprotocol_token: Field<&'a str>,
+    /// The token among the sub-protocols, whether or not this is a handshake.
+    pub offered_token: Field<&'a str>,
     /// The code of a login on the first request.
     pub code: Field<&'a HeaderValue>,
     /// The app of a login on the first request.
@@ -71,20 +75,21 @@ impl<'a> Survey<'a> {
                 }
                 "sec-websocket-protocol" => {
                     for token in subprotocol::tokens(value) {
-                        survey.subprotocol_token.add(token);
+                        survey.offered_token.add(token);
                     }
                     continue;
                 }
                 _ => {
                     survey.poses_as_framing |=
                         is_alias(name, &CONTENT_LENGTH) || is_alias(name, &TRANSFER_ENCODING);
+                    survey.poses_as_subprotocol |= is_alias(name, &SEC_WEBSOCKET_PROTOCOL);
                     continue;
                 }
             };
             field.add(value);
         }
-        if !websocket {
-            survey.subprotocol_token = Field::Absent;
+        if websocket {
+            survey.subprotocol_token = survey.offered_token;
         }
         survey
     }

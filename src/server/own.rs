@@ -1,8 +1,8 @@
 //! Answers Menshen's own endpoints.
 
 use bytes::Bytes;
-use http::header::REFERER;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::header::{REFERER, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora::Result;
 use pingora::proxy::Session;
 use serde_json::json;
@@ -12,8 +12,11 @@ use super::gate::Gate;
 use super::inbound::message;
 use super::{body, reply};
 use crate::login::{LoginBody, LogoutBody, RefreshBody};
-use crate::request::{Allowed, Denial, Endpoint};
+use crate::request::{Allowed, Denial, Endpoint, left};
 use crate::token::Verified;
+
+/// Names what Envoy takes out of a request that it may forward.
+const ENVOY_REMOVES: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
 
 /// What is answered when nothing went wrong.
 enum Answer {
@@ -95,7 +98,19 @@ fn verify(gate: &Gate, wire: &Session, exchange: &mut Exchange) -> Result<Answer
         })?;
         told.push((gate.identities.assertion_name().clone(), assertion));
     }
+    told.extend(subprotocols(&wire.req_header().headers));
     Ok(Answer::Allowed(told))
+}
+
+/// Returns what a gateway is to make of the sub-protocols, which it forwards as they are in the answer.
+fn subprotocols(asked: &HeaderMap) -> Option<(HeaderName, HeaderValue)> {
+    if let Some(left) = left(asked) {
+        return Some((SEC_WEBSOCKET_PROTOCOL, left));
+    }
+    // Where a header stays that the answer does not set, Envoy is told to remove it.
+    let named = HeaderValue::from_static("sec-websocket-protocol");
+    let there = asked.contains_key(SEC_WEBSOCKET_PROTOCOL);
+    there.then_some((ENVOY_REMOVES, named))
 }
 
 /// Returns the page that a mini-program's requests come from.

@@ -2,7 +2,7 @@
 local menshen = "127.0.0.1:8080"
 
 -- What Menshen needs of the client's own headers.
-local passed_on = { "authorization", "cookie" }
+local passed_on = { "authorization", "cookie", "sec-websocket-protocol" }
 -- What a client needs of a refusal.
 local passed_back = { "content-type", "www-authenticate", "cache-control", "retry-after", "allow", "x-request-id" }
 
@@ -53,9 +53,11 @@ core.register_action("menshen", { "http-req" }, function(txn)
     refuse(txn, answer)
     return
   end
+  -- The token may be among the sub-protocols of a WebSocket; the answer has the others.
+  txn.http:req_del_header("sec-websocket-protocol")
   for name, values in pairs(answer.headers) do
     name = name:lower()
-    if name:find("^x%-wx%-") or name:find("^x%-menshen%-") then
+    if name:find("^x%-wx%-") or name:find("^x%-menshen%-") or name == "sec-websocket-protocol" then
       txn.http:req_set_header(name, values[0])
     end
   end
