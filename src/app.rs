@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::login::Logins;
 use crate::request::{Identities, Origins, Rates, Requests};
 use crate::server::{
-    self, BindError, Encryption, Gate, Listening, TlsError, UpstreamError, Upstreams,
+    self, BindError, Encryption, Gate, Listening, Sockets, TlsError, UpstreamError, Upstreams,
 };
 use crate::session::{Lifetimes, OpenError, Store};
 use crate::token::{
@@ -125,6 +125,11 @@ impl App {
         self.listening.redirect_addresses()
     }
 
+    /// Returns the WebSockets that are open while it serves.
+    pub fn sockets(&self) -> Arc<Sockets> {
+        Arc::clone(&self.gate.sockets)
+    }
+
     /// Serves until `stop` resolves and what is in flight has finished.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
         server::run(
@@ -215,6 +220,7 @@ fn gate(
     });
     Ok(Gate {
         requests: Requests::new(config, tokens, store.revoked().clone()),
+        sockets: Sockets::new(store.clone(), clock.clone()),
         logins: Logins::new(config.apps.clone(), wechat, store, issuer, clock.clone()),
         identities: Identities::new(&config.headers, &config.apps)?,
         assertions,

@@ -21,7 +21,10 @@ const MAY_USE: [(&str, &[&str]); 15] = [
         "login",
         &["clock", "config", "request", "session", "token", "wechat"],
     ),
-    ("server", &["config", "login", "request", "token"]),
+    (
+        "server",
+        &["clock", "config", "login", "request", "session", "token"],
+    ),
     (
         "app",
         &[

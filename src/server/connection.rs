@@ -20,6 +20,7 @@ use super::head::{self, Head, Patience};
 use super::phases::Proxy;
 use super::proxy_protocol;
 use super::seats::{Place, Seats};
+use super::sockets::{Closable, Socket};
 use crate::request::Peer;
 
 /// The first bytes of HTTP/2 without TLS; no method of HTTP/1.1 starts with them.
@@ -170,6 +171,8 @@ impl Connections {
             whole: self.head_timeout,
         };
         let peer = peer_of(&stream);
+        let socket = Arc::<Socket>::default();
+        let stream = Box::new(Closable::new(stream, Arc::clone(&socket)));
         let mut next = Some(ReusedHttpStream::new(stream, None));
         while let Some((mut stream, settings)) = next.map(ReusedHttpStream::consume) {
             let mut shutdown = self.shutdown.clone();
@@ -181,10 +184,14 @@ impl Connections {
             };
             patience.idle = self.keepalive;
             next = match head {
-                Head::Read(head) => {
-                    self.exchange(app, stream, settings, peer.clone(), head)
-                        .await
-                }
+                Head::Read(head) => tokio::select! {
+                    biased;
+                    next = self.exchange(app, stream, settings, peer.clone(), head) => next,
+                    () = socket.overdue() => {
+                        tracing::info!("a WebSocket was cut: its backend does not read");
+                        None
+                    }
+                },
                 Head::Refused(denial) => {
                     head::refuse(stream, denial).await;
                     None

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::sockets::Entry;
 use super::upstreams::Attempts;
 use crate::login::Grant;
 use crate::request::{Client, Denial, Line, Pass, Peer, RequestId};
@@ -29,6 +30,8 @@ pub(super) struct Exchange {
     pub(super) body_bytes: u64,
     /// The servers that were asked.
     pub(super) attempts: Attempts,
+    /// Set when the exchange became a WebSocket.
+    pub(super) socket: Option<Entry>,
 }
 
 impl Exchange {
@@ -46,6 +49,7 @@ impl Exchange {
             max_body_bytes: 0,
             body_bytes: 0,
             attempts: Attempts::default(),
+            socket: None,
         }
     }
 }

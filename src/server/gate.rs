@@ -1,11 +1,12 @@
 //! Everything that an exchange needs and that does not change while it lasts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ipnet::IpNet;
 
-use super::Upstreams;
+use super::{Sockets, Upstreams};
 use crate::login::Logins;
 use crate::request::{Identities, Origins, Pass, Rates, Requests};
 use crate::token::Assertions;
@@ -22,6 +23,8 @@ pub struct Gate {
     pub assertions: Option<Assertions>,
     /// The backends.
     pub upstreams: Upstreams,
+    /// The open WebSockets.
+    pub sockets: Arc<Sockets>,
     /// The public keys, as JSON.
     pub jwks: Bytes,
     /// Peers whose `X-Forwarded-*` count.

@@ -21,6 +21,7 @@ mod reply;
 mod retries;
 mod run;
 mod seats;
+mod sockets;
 mod tls;
 mod upstreams;
 
@@ -28,5 +29,6 @@ pub use certificates::TlsError;
 pub use gate::Gate;
 pub use listen::{BindError, Listening};
 pub use run::run;
+pub use sockets::Sockets;
 pub use tls::Encryption;
 pub use upstreams::{UpstreamError, Upstreams};

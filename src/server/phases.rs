@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::Version;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, EXPECT, TRANSFER_ENCODING,
 };
+use http::{StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -210,6 +210,9 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
     ) -> Result<()> {
         exchange.attempts.answered();
+        if response.status == StatusCode::SWITCHING_PROTOCOLS && wire.is_upgrade_req() {
+            self.gate.sockets.admit(wire, exchange)?;
+        }
         if wire.req_header().version < Version::HTTP_11 {
             // The end of the connection ends the body: HTTP/1.0 knows no chunks.
             response.remove_header(&TRANSFER_ENCODING);

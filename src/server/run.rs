@@ -11,6 +11,7 @@ use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Connections;
@@ -22,6 +23,9 @@ use crate::request::Secure;
 
 /// How long accepting rests when the system has no file descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// How long WebSockets that are told to end may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves `listening` until `stop` resolves, then waits for exchanges in flight, at most `config.drain`.
 ///
@@ -41,8 +45,9 @@ pub async fn run(
         upstream_keepalive_pool_size: config.upstream_pool,
         ..ServerConf::default()
     });
-    // Ends with this function.
+    // They end with this function.
     let _health = gate.upstreams.watch();
+    let _keepers = gate.sockets.keep();
     let proxy = |duty| Arc::new(http_proxy(&conf, Proxy::new(&gate, duty)));
     let app = proxy(Duty::Serve);
     let redirector = proxy(Duty::Redirect(secure));
@@ -85,10 +90,11 @@ pub async fn run(
     redirector.cleanup().await;
     refuser.cleanup().await;
     connections.close();
-    if tokio::time::timeout(config.drain, connections.wait())
-        .await
-        .is_err()
-    {
+    if timeout(config.drain, connections.wait()).await.is_ok() {
+        return;
+    }
+    gate.sockets.go_away();
+    if timeout(FAREWELL, connections.wait()).await.is_err() {
         let left = connections.len();
         tracing::warn!(left, "stopped with exchanges still in flight");
     }

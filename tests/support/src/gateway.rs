@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use menshen::app::App;
 use menshen::clock::Clock;
 use menshen::config;
 use menshen::secret::Secret;
+use menshen::server::Sockets;
 use menshen::simulator::{SimulatedApp, Simulator};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -54,6 +56,8 @@ pub struct TestGateway {
     pub upstream: Upstream,
     /// The time of gateway and simulator.
     pub clock: Clock,
+    /// The WebSockets that are open.
+    pub sockets: Arc<Sockets>,
     /// A client without redirects, proxies or cookies.
     pub http: reqwest::Client,
     /// The AppSecret of every app.
@@ -132,6 +136,7 @@ impl Builder {
         let app = App::build(config, &self.clock).unwrap_or_else(|error| panic!("{error}"));
         let address = *app.addresses().first().expect("it listens");
         let redirects = app.redirect_addresses();
+        let sockets = app.sockets();
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(app.serve(async {
             let _ = stopped.await;
@@ -147,6 +152,7 @@ impl Builder {
             simulator: simulator_address,
             upstream,
             clock: self.clock,
+            sockets,
             http,
             secret,
             folder,

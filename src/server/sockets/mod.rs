@@ -1,0 +1,389 @@
+//! The open WebSockets, each of which ends with the session that opened it.
+//!
+//! # Layout
+//! [`Sockets`] knows every open one and ends those of a session. `closable` is the client's stream that can be ended,
+//! `socket` what holds both together, and `frames` finds the places where a close frame fits.
+
+mod closable;
+mod frames;
+mod socket;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use pingora::Result;
+use pingora::proxy::Session;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+pub(super) use self::closable::Closable;
+use self::socket::Ending;
+pub(super) use self::socket::Socket;
+use super::exchange::Exchange;
+use super::failure;
+use crate::clock::Clock;
+use crate::session::{SessionId, Store};
+
+/// How often somebody looks whose time may be over.
+const TICK: Duration = Duration::from_millis(500);
+/// How long the store may take to say when a session ends.
+const ANSWER: Duration = Duration::from_secs(5);
+/// When it is asked again after it could not say.
+const AGAIN_SECS: u64 = 5;
+/// How many sessions it is asked about at once.
+const AT_ONCE: usize = 16;
+
+/// Every open WebSocket; there are at most as many as connections.
+pub struct Sockets {
+    open: Mutex<Open>,
+    store: Store,
+    clock: Clock,
+}
+
+/// Whose socket it is, where anybody is known, and a number that no other has.
+type Key = (Option<SessionId>, u64);
+
+#[derive(Default)]
+struct Open {
+    sockets: BTreeMap<Key, Arc<Socket>>,
+    /// When it must be found out about each session of these whether it has ended.
+    due: HashMap<SessionId, u64>,
+    /// The same in the order of time.
+    by_time: BTreeSet<(u64, SessionId)>,
+    opened: u64,
+    going_away: bool,
+}
+
+/// What is known of an open WebSocket, until it is dropped.
+pub(super) struct Entry {
+    sockets: Arc<Sockets>,
+    key: Key,
+}
+
+impl Sockets {
+    /// Prepares for sockets whose sessions are in `store`.
+    pub fn new(store: Store, clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            open: Mutex::default(),
+            store,
+            clock,
+        })
+    }
+
+    /// Returns how many WebSockets are open.
+    pub fn len(&self) -> usize {
+        self.open().sockets.len()
+    }
+
+    /// Tells whether no WebSocket is open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Notes that an exchange becomes a WebSocket with the answer that is about to be written.
+    pub(super) fn admit(self: &Arc<Self>, wire: &Session, exchange: &mut Exchange) -> Result<()> {
+        let stream = wire.as_downstream().as_http1().map(|http| http.stream());
+        let socket = stream.and_then(Closable::socket);
+        // Without it nobody could end the socket, so it is not opened.
+        let socket = socket.ok_or_else(failure::refused)?;
+        let who = exchange.pass.as_ref().and_then(|pass| pass.who.as_ref());
+        // A session does not end before its tokens do, unless it is revoked.
+        let session = who.map(|who| (*who.session(), who.expires()));
+        exchange.socket = Some(self.enter(session, socket));
+        Ok(())
+    }
+
+    /// Adds a socket of a session that stands until the given time at least.
+    fn enter(self: &Arc<Self>, session: Option<(SessionId, u64)>, socket: &Arc<Socket>) -> Entry {
+        socket.open();
+        let mut open = self.open();
+        open.opened += 1;
+        let key = (session.map(|(id, _)| id), open.opened);
+        open.sockets.insert(key, Arc::clone(socket));
+        if let Some((id, until)) = session
+            && !open.due.contains_key(&id)
+        {
+            open.postpone(id, until);
+        }
+        let going_away = open.going_away;
+        drop(open);
+        // It may have been revoked since the request was admitted; later revocations find the socket.
+        let revoked = session.is_some_and(|(id, _)| self.store.revoked().contains(&id));
+        if revoked {
+            socket.end(Ending::SessionOver);
+        } else if going_away {
+            socket.end(Ending::GoingAway);
+        }
+        Entry {
+            sockets: Arc::clone(self),
+            key,
+        }
+    }
+
+    /// Ends sockets when their sessions do, until what is returned is dropped.
+    pub(super) fn keep(self: &Arc<Self>) -> JoinSet<()> {
+        let mut keepers = JoinSet::new();
+        let additions = self.store.revoked().additions();
+        keepers.spawn(Arc::clone(self).follow_revocations(additions));
+        keepers.spawn(Arc::clone(self).follow_time());
+        keepers
+    }
+
+    /// Ends every socket because the process does.
+    pub(super) fn go_away(&self) {
+        let mut open = self.open();
+        open.going_away = true;
+        for socket in open.sockets.values() {
+            socket.end(Ending::GoingAway);
+        }
+    }
+
+    async fn follow_revocations(self: Arc<Self>, mut additions: Receiver<SessionId>) {
+        loop {
+            match additions.recv().await {
+                Ok(id) => self.open().end(id),
+                // There were more at once than are kept for us.
+                Err(RecvError::Lagged(_)) => self.end_revoked(),
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    fn end_revoked(&self) {
+        let open = self.open();
+        let revoked = self.store.revoked();
+        for id in open.due.keys().filter(|id| revoked.contains(id)) {
+            open.end(*id);
+        }
+    }
+
+    async fn follow_time(self: Arc<Self>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let due = self.open().due(self.clock.unix_secs());
+            let asked = futures::stream::iter(due);
+            asked
+                .for_each_concurrent(AT_ONCE, |id| self.ask_about(id))
+                .await;
+        }
+    }
+
+    /// Ends the sockets of a session that has ended; a refresh may have moved its end.
+    async fn ask_about(&self, id: SessionId) {
+        let answer = timeout(ANSWER, self.store.end_of(id)).await;
+        let now = self.clock.unix_secs();
+        let mut open = self.open();
+        match answer {
+            Ok(Ok(Some(end))) => open.postpone(id, end.max(now.saturating_add(1))),
+            Ok(Ok(None)) => open.end(id),
+            // Nobody is sent away because the store is.
+            Ok(Err(_)) | Err(_) => open.postpone(id, now.saturating_add(AGAIN_SECS)),
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// Ends the sockets of a session.
+    fn end(&self, id: SessionId) {
+        for socket in self.of(id) {
+            socket.end(Ending::SessionOver);
+        }
+    }
+
+    fn of(&self, id: SessionId) -> impl Iterator<Item = &Arc<Socket>> {
+        let all = (Some(id), 0)..=(Some(id), u64::MAX);
+        self.sockets.range(all).map(|(_, socket)| socket)
+    }
+
+    /// Has a session looked at again at a time, as long as it has sockets.
+    fn postpone(&mut self, id: SessionId, until: u64) {
+        self.forget(id);
+        if self.of(id).next().is_some() {
+            self.due.insert(id, until);
+            self.by_time.insert((until, id));
+        }
+    }
+
+    fn forget(&mut self, id: SessionId) {
+        if let Some(until) = self.due.remove(&id) {
+            self.by_time.remove(&(until, id));
+        }
+    }
+
+    /// Returns the sessions whose time may be over.
+    fn due(&self, now: u64) -> Vec<SessionId> {
+        let due = self.by_time.iter().take_while(|(until, _)| *until <= now);
+        due.map(|(_, id)| *id).collect()
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut open = self.sockets.open();
+        open.sockets.remove(&self.key);
+        if let (Some(id), _) = self.key
+            && open.of(id).next().is_none()
+        {
+            open.forget(id);
+        }
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Entry").field(&self.key).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::secret::Secret;
+    use crate::session::{Identity, Lifetimes, Source};
+
+    struct Subject {
+        store: Store,
+        sockets: Arc<Sockets>,
+        clock: Clock,
+        _folder: TempDir,
+    }
+
+    impl Subject {
+        fn new() -> Self {
+            let (folder, clock) = (TempDir::new().unwrap(), Clock::system());
+            let lifetimes = Lifetimes {
+                session_ttl: Duration::from_secs(3600),
+                refresh_grace: Duration::from_secs(30),
+                token_ttl: Duration::from_secs(600),
+            };
+            let store = Store::open(folder.path(), None, lifetimes, clock.clone()).unwrap();
+            Self {
+                sockets: Sockets::new(store.clone(), clock.clone()),
+                store,
+                clock,
+                _folder: folder,
+            }
+        }
+
+        async fn session(&self) -> SessionId {
+            let identity = Identity {
+                app: "shop".to_owned(),
+                appid: "wx1".to_owned(),
+                openid: "alice".to_owned(),
+                unionid: None,
+                source: Source::MiniProgram,
+            };
+            let key = Secret::new("AAAAAAAAAAAAAAAAAAAAAA==");
+            self.store
+                .open_session(identity, &key)
+                .await
+                .unwrap()
+                .session
+                .id
+        }
+
+        /// Opens a socket of a session whose token has just expired.
+        fn socket(&self, id: SessionId) -> (Arc<Socket>, Entry) {
+            let socket = Arc::default();
+            let session = Some((id, self.clock.unix_secs()));
+            let entry = self.sockets.enter(session, &socket);
+            (socket, entry)
+        }
+
+        fn due(&self) -> Vec<SessionId> {
+            self.sockets.open().due(self.clock.unix_secs())
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_sent_away_because_the_store_is() {
+        let s = Subject::new();
+        let id = s.session().await;
+        let (socket, _entry) = s.socket(id);
+        assert_eq!(s.due(), [id]);
+        s.store.clone().close().await;
+        s.sockets.ask_about(id).await;
+        assert_eq!(socket.ending(), None);
+        assert_eq!(s.due(), []);
+        s.clock.advance(Duration::from_secs(AGAIN_SECS));
+        assert_eq!(s.due(), [id]);
+    }
+
+    #[tokio::test]
+    async fn a_session_is_asked_about_again_when_it_would_end() {
+        let s = Subject::new();
+        let id = s.session().await;
+        let (socket, _entry) = s.socket(id);
+        s.sockets.ask_about(id).await;
+        s.clock.advance(Duration::from_secs(3590));
+        assert_eq!((socket.ending(), s.due()), (None, vec![]));
+        s.clock.advance(Duration::from_secs(10));
+        assert_eq!(s.due(), [id]);
+        s.sockets.ask_about(id).await;
+        assert_eq!(socket.ending(), Some(Ending::SessionOver));
+    }
+
+    #[tokio::test]
+    async fn revocations_that_came_too_fast_are_found_in_the_set() {
+        let s = Subject::new();
+        let (id, other) = (s.session().await, s.session().await);
+        let ((ended, _first), (open, _second)) = (s.socket(id), s.socket(other));
+        let additions = s.store.revoked().additions();
+        s.store.end(id).await.unwrap();
+        // Strangers' sessions, and more of them than are kept for a listener.
+        let others = (0..2000).map(|n| format!("{n:04}AAAAAAAAAAAAAAAAAA").parse().unwrap());
+        join_all(others.map(|id| s.store.end(id))).await;
+        assert_eq!(ended.ending(), None);
+        let following = tokio::spawn(Arc::clone(&s.sockets).follow_revocations(additions));
+        let wait = async {
+            while ended.ending().is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(10), wait).await.unwrap();
+        following.abort();
+        assert_eq!(open.ending(), None);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_sockets_that_are_closed() {
+        let s = Subject::new();
+        let id = s.session().await;
+        let entries = [s.socket(id), s.socket(id), s.socket(s.session().await)];
+        let stranger = s.sockets.enter(None, &Arc::default());
+        assert_eq!(s.sockets.len(), 4);
+        s.sockets.ask_about(id).await;
+        drop(entries);
+        assert_eq!(s.sockets.len(), 1);
+        // An answer that comes after the last of them has gone.
+        s.sockets.ask_about(id).await;
+        drop(stranger);
+        let open = s.sockets.open();
+        assert!(open.sockets.is_empty() && open.due.is_empty() && open.by_time.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_comes_too_late_ends_at_once() {
+        let s = Subject::new();
+        let (ended, live) = (s.session().await, s.session().await);
+        s.store.end(ended).await.unwrap();
+        let (socket, _entry) = s.socket(ended);
+        assert_eq!(socket.ending(), Some(Ending::SessionOver));
+        s.sockets.go_away();
+        let (socket, _entry) = s.socket(live);
+        assert_eq!(socket.ending(), Some(Ending::GoingAway));
+    }
+}

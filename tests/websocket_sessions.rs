@@ -1,0 +1,226 @@
+//! A WebSocket ends with the session that opened it: at its revocation, and at its end, but not at a refresh.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use futures::{SinkExt as _, StreamExt as _};
+use menshen_test_support::{Grant, Reply, TestGateway};
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+type Socket = WebSocketStream<TcpStream>;
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+/// How long a socket may outlive its session.
+const SOON: Duration = Duration::from_secs(1);
+/// Enough for everybody to have been looked at twice.
+const A_WHILE: Duration = Duration::from_millis(1200);
+
+async fn try_open(t: &TestGateway, path: &str, token: Option<&str>) -> Result<Socket, Error> {
+    let mut request = format!("ws://{}{path}", t.address).into_client_request()?;
+    if let Some(token) = token {
+        let bearer = format!("Bearer {token}").parse()?;
+        request.headers_mut().insert("authorization", bearer);
+    }
+    let opened = client_async(request, TcpStream::connect(t.address).await?).await?;
+    Ok(opened.0)
+}
+
+async fn open(t: &TestGateway, grant: &Grant) -> Socket {
+    try_open(t, "/chat", Some(&grant.token)).await.unwrap()
+}
+
+async fn open_as_nobody(t: &TestGateway, path: &str) -> Socket {
+    try_open(t, path, None).await.unwrap()
+}
+
+async fn log_out(t: &TestGateway, grant: &Grant, everywhere: bool) {
+    let request = t.request("POST", "/_auth/logout").bearer_auth(&grant.token);
+    let reply = Reply::of(request.json(&json!({"everywhere": everywhere}))).await;
+    assert_eq!(reply.status, 204, "{}", reply.text());
+}
+
+async fn refresh(t: &TestGateway, grant: &Grant) -> Reply {
+    let token = json!({"refresh_token": grant.refresh_token});
+    t.post("/_auth/refresh", token).await
+}
+
+/// Says that both ends hear each other.
+async fn lives(socket: &mut Socket) {
+    socket.send(Message::text("still here?")).await.unwrap();
+    let answer = tokio::time::timeout(10 * SOON, socket.next()).await;
+    let answer = answer.unwrap().unwrap().unwrap();
+    assert_eq!(answer, Message::text("still here?"));
+}
+
+/// Says so over and over, for long enough to be sure.
+async fn stays(sockets: &mut [&mut Socket]) {
+    let started = Instant::now();
+    while started.elapsed() < A_WHILE {
+        for socket in sockets.iter_mut() {
+            lives(socket).await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits for the close frame and the end, neither of which may take long after `since`.
+async fn is_closed(socket: &mut Socket, since: Instant) {
+    let closed = async {
+        let Message::Close(Some(close)) = socket.next().await.unwrap().unwrap() else {
+            panic!("there should be a close frame with a reason");
+        };
+        let told = (close.code, close.reason.as_str());
+        assert_eq!(told, (CloseCode::Library(4401), "session ended"));
+        // It answers with a close frame of its own, and then reads the end.
+        let end = socket.next().await;
+        assert!(!matches!(end, Some(Ok(_))), "{end:?}");
+    };
+    tokio::time::timeout(10 * SOON, closed).await.unwrap();
+    let took = since.elapsed();
+    assert!(took < SOON, "{took:?}");
+}
+
+/// Waits until nothing of closed sockets is kept.
+async fn are_left(t: &TestGateway, count: usize) {
+    let wait = async {
+        while t.sockets.len() != count {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(10 * SOON, wait).await;
+    assert!(waited.is_ok(), "{} sockets are left", t.sockets.len());
+}
+
+#[tokio::test]
+async fn a_logout_closes_the_sockets_of_that_session_and_of_no_other() {
+    let t = TestGateway::start().await;
+    let phone = t.log_in("alice").await;
+    let mut closed = [open(&t, &phone).await, open(&t, &phone).await];
+    let mut other_device = open(&t, &t.log_in("alice").await).await;
+    let mut other_user = open(&t, &t.log_in("bob").await).await;
+    for socket in &mut closed {
+        lives(socket).await;
+    }
+    are_left(&t, 4).await;
+    let since = Instant::now();
+    log_out(&t, &phone, false).await;
+    join_all(closed.iter_mut().map(|socket| is_closed(socket, since))).await;
+    stays(&mut [&mut other_device, &mut other_user]).await;
+    are_left(&t, 2).await;
+    drop((other_device, other_user));
+    are_left(&t, 0).await;
+}
+
+#[tokio::test]
+async fn a_logout_everywhere_closes_the_sockets_of_every_session_of_the_user() {
+    let t = TestGateway::start().await;
+    let phone = t.log_in("alice").await;
+    let mut closed = Vec::new();
+    for grant in [&phone, &t.log_in("alice").await, &t.log_in("alice").await] {
+        closed.push(open(&t, grant).await);
+    }
+    let mut other_user = open(&t, &t.log_in("bob").await).await;
+    let since = Instant::now();
+    log_out(&t, &phone, true).await;
+    join_all(closed.iter_mut().map(|socket| is_closed(socket, since))).await;
+    lives(&mut other_user).await;
+}
+
+#[tokio::test]
+async fn the_reuse_of_a_refresh_token_closes_the_sockets_of_its_session() {
+    let builder = TestGateway::builder().section("session", "refresh_grace = \"0s\"");
+    let t = builder.start().await;
+    let grant = t.log_in("alice").await;
+    let mut closed = open(&t, &grant).await;
+    let mut other = open(&t, &t.log_in("alice").await).await;
+    assert_eq!(refresh(&t, &grant).await.status, 200);
+    lives(&mut closed).await;
+    t.clock.advance(Duration::from_secs(1));
+    let since = Instant::now();
+    let reused = refresh(&t, &grant).await;
+    assert_eq!(reused.refusal(), (401, "refresh_reused".to_owned()));
+    is_closed(&mut closed, since).await;
+    lives(&mut other).await;
+}
+
+#[tokio::test]
+async fn a_refresh_closes_nothing() {
+    let t = TestGateway::start().await;
+    let grant = t.log_in("alice").await;
+    let mut socket = open(&t, &grant).await;
+    let refreshed = Grant::of(refresh(&t, &grant).await.json());
+    let mut newer = open(&t, &refreshed).await;
+    stays(&mut [&mut socket, &mut newer]).await;
+}
+
+#[tokio::test]
+async fn a_socket_outlives_its_token_and_ends_when_its_session_does() {
+    let builder = TestGateway::builder().section("session", "ttl = \"6h\"");
+    let t = builder.section("token", "ttl = \"1h\"").start().await;
+    let grant = t.log_in("alice").await;
+    let mut socket = open(&t, &grant).await;
+    t.clock.advance(2 * HOUR);
+    stays(&mut [&mut socket]).await;
+    assert_eq!(refresh(&t, &grant).await.status, 200);
+    // The session would have ended but for the refresh, which moved its end to the eighth hour.
+    t.clock.advance(5 * HOUR);
+    stays(&mut [&mut socket]).await;
+    t.clock.advance(HOUR);
+    is_closed(&mut socket, Instant::now()).await;
+    are_left(&t, 0).await;
+}
+
+#[tokio::test]
+async fn a_socket_of_nobody_belongs_to_no_session() {
+    let builder = TestGateway::builder().section("session", "ttl = \"1h\"");
+    let t = builder.start().await;
+    let grant = t.log_in("alice").await;
+    let mut strangers = [
+        open_as_nobody(&t, "/public").await,
+        open_as_nobody(&t, "/optional").await,
+        try_open(&t, "/public", Some(&grant.token)).await.unwrap(),
+    ];
+    let optional = try_open(&t, "/optional", Some(&grant.token)).await;
+    let since = Instant::now();
+    log_out(&t, &grant, false).await;
+    is_closed(&mut optional.unwrap(), since).await;
+    t.clock.advance(2 * HOUR);
+    let [one, two, three] = &mut strangers;
+    stays(&mut [one, two, three]).await;
+}
+
+#[tokio::test]
+async fn a_socket_that_is_opened_during_the_logout_is_closed_or_refused() {
+    let t = TestGateway::start().await;
+    for _ in 0..20 {
+        let grant = t.log_in("alice").await;
+        let opened = join_all((0..8).map(|_| try_open(&t, "/chat", Some(&grant.token))));
+        let (opened, ()) = tokio::join!(opened, log_out(&t, &grant, false));
+        for opened in opened {
+            match opened {
+                Ok(mut socket) => is_closed(&mut socket, Instant::now()).await,
+                Err(Error::Http(refusal)) => assert_eq!(refusal.status(), 401),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    are_left(&t, 0).await;
+}
+
+#[tokio::test]
+async fn sixty_sessions_that_end_at_once_close_sixty_sockets() {
+    const SESSIONS: usize = 60;
+    let t = TestGateway::start().await;
+    let grants = join_all((0..SESSIONS).map(|_| t.log_in("alice"))).await;
+    let mut sockets = join_all(grants.iter().map(|grant| open(&t, grant))).await;
+    let since = Instant::now();
+    log_out(&t, grants.last().unwrap(), true).await;
+    join_all(sockets.iter_mut().map(|socket| is_closed(socket, since))).await;
+    are_left(&t, 0).await;
+}
