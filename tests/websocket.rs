@@ -1,6 +1,6 @@
 //! WebSockets: the handshake needs a token like any request, and what follows passes untouched.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{SinkExt as _, StreamExt as _};
 use menshen_test_support::{ByHand, TestGateway, Wire, raw, status};
@@ -269,6 +269,19 @@ async fn a_socket_on_which_only_the_backend_speaks_stays_open() {
         let tick = socket.next().await.unwrap();
         assert_eq!(tick.unwrap(), Message::text("tick"));
     }
+}
+
+#[tokio::test]
+async fn a_quiet_socket_stays_open_for_as_long_as_its_route_says() {
+    let t = TestGateway::builder().section("server", "client_timeout = \"200ms\"");
+    let route = "[[route]]\npath = \"/\"\nupstream = \"api\"\nauth = \"public\"\n";
+    let t = t.routes(&format!("{route}read_timeout = \"1500ms\"\n"));
+    let t = t.start().await;
+    let (mut socket, _) = open(&t, "/", &[]).await.unwrap();
+    let since = Instant::now();
+    let end = tokio::time::timeout(Duration::from_secs(10), socket.next()).await;
+    assert!(!matches!(end, Ok(Some(Ok(_))) | Err(_)), "{end:?}");
+    assert!(since.elapsed() > Duration::from_secs(1));
 }
 
 #[tokio::test]

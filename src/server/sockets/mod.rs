@@ -85,7 +85,11 @@ impl Sockets {
     }
 
     /// Notes that an exchange becomes a WebSocket with the answer that is about to be written.
-    pub(super) fn admit(self: &Arc<Self>, wire: &Session, exchange: &mut Exchange) -> Result<()> {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        wire: &mut Session,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
         let stream = wire.as_downstream().as_http1().map(|http| http.stream());
         let socket = stream.and_then(Closable::socket);
         // Without it nobody could end the socket, so it is not opened.
@@ -94,6 +98,8 @@ impl Sockets {
         // A session does not end before its tokens do, unless it is revoked.
         let session = who.map(|who| (*who.session(), who.expires()));
         exchange.socket = Some(self.enter(session, socket));
+        // What is said in either direction counts for the backend's limit, which says alone how long nothing may be.
+        wire.set_read_timeout(None);
         Ok(())
     }
 
