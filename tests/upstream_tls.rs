@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use menshen::{app, config};
 use menshen_test_support::{ByHand, Program, Reply, TestGateway, Upstream, Wire};
@@ -16,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 const NAME: &str = "api.internal";
+const LIMIT: Duration = Duration::from_secs(15);
 
 /// An authority with what it signs, as files in a folder.
 struct Authority {
@@ -335,4 +337,91 @@ fn a_key_that_is_not_the_certificates_is_found_before_the_start() {
         problem.starts_with(&format!("upstream api: {folder}/one.pem: ")),
         "{problem}"
     );
+}
+
+/// Waits until the answer has this status.
+async fn becomes(t: &TestGateway, path: &str, expected: u16) {
+    let began = Instant::now();
+    // With TLS 1.3 a server's refusal comes after the handshake.
+    while Reply::of(t.get(path)).await.status != expected {
+        assert!(began.elapsed() < LIMIT, "{path} should become {expected}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn authorities_that_change_are_trusted_from_the_next_request_even_where_a_connection_was_kept()
+ {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let backend = Upstream::start().await;
+    let front = Front::start(&authority, false, &[], backend.address).await;
+    let trusted = tempfile::tempdir().unwrap();
+    let ca = trusted.path().join("ca.pem");
+    std::fs::copy(authority.file("ca.pem"), &ca).unwrap();
+    let lines = format!(
+        "tls.server_name = \"{NAME}\"\ntls.ca_file = '{}'",
+        ca.display()
+    );
+    let t = gateway(&upstream("api2", front.address, &lines), &[("/", "api2")]).await;
+    assert_eq!((status(&t, "/x").await, status(&t, "/x").await), (200, 200));
+    assert_eq!(front.shakes().len(), 1, "one connection is used twice");
+    std::fs::copy(other.file("ca.pem"), &ca).unwrap();
+    becomes(&t, "/x", 502).await;
+    std::fs::copy(authority.file("ca.pem"), &ca).unwrap();
+    becomes(&t, "/x", 200).await;
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_renewed_is_shown_to_servers() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let backend = Upstream::start().await;
+    let front = Front::start(&authority, true, &[], backend.address).await;
+    other.sign("menshen", "client");
+    let lines = format!(
+        "{}tls.cert_file = '{cert}'\ntls.key_file = '{key}'",
+        trusting(&authority),
+        cert = other.file("client.pem").display(),
+        key = other.file("client-key.pem").display(),
+    );
+    let t = gateway(&upstream("api2", front.address, &lines), &[("/", "api2")]).await;
+    assert_eq!(Reply::of(t.get("/x")).await.status, 502);
+    authority.sign("menshen", "client");
+    std::fs::copy(
+        authority.file("client-key.pem"),
+        other.file("client-key.pem"),
+    )
+    .unwrap();
+    std::fs::copy(authority.file("client.pem"), other.file("client.pem")).unwrap();
+    becomes(&t, "/x", 200).await;
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_change_nothing() {
+    let authority = Authority::new();
+    let backend = Upstream::start().await;
+    let front = Front::start(&authority, false, &[], backend.address).await;
+    for broken in [
+        "",
+        "nonsense",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    ] {
+        let files = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let ca = |at: usize| files[at].path().join("ca.pem");
+        let of = |at: usize| {
+            std::fs::copy(authority.file("ca.pem"), ca(at)).unwrap();
+            let path = ca(at).display().to_string();
+            format!("tls.server_name = \"{NAME}\"\ntls.ca_file = '{path}'")
+        };
+        let upstreams = [
+            upstream("broken", front.address, &of(0)),
+            upstream("changed", front.address, &of(1)),
+        ];
+        let routes = [("/broken", "broken"), ("/changed", "changed")];
+        let t = gateway(&upstreams.concat(), &routes).await;
+        std::fs::write(ca(0), broken).unwrap();
+        std::fs::copy(Authority::new().file("ca.pem"), ca(1)).unwrap();
+        // The files are looked at in the order of the upstreams.
+        becomes(&t, "/changed", 502).await;
+        assert_eq!(status(&t, "/broken").await, 200);
+    }
 }

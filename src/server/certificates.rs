@@ -1,11 +1,8 @@
 //! The certificates, chosen by the name that a client asks for, and read again when their files change.
 
 use std::collections::HashMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
@@ -15,6 +12,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
 
+use super::looks::Looks;
 use crate::config::Tls;
 
 /// Why a certificate cannot be used.
@@ -60,11 +58,8 @@ struct Watched {
     files: Tls,
     key: Arc<CertifiedKey>,
     /// How the files looked when they were last read, whether that went well or not.
-    seen: [Option<Look>; 2],
+    seen: Looks,
 }
-
-/// How a file looks from outside.
-type Look = (SystemTime, u64, u64);
 
 impl Certificates {
     /// Reads the files; `None` where there are none.
@@ -138,7 +133,6 @@ impl Choice {
 
 impl Watched {
     fn load(files: &Tls) -> Result<Self, TlsError> {
-        // Looked at before they are read, so that a change in between is seen.
         let seen = files.looks();
         Ok(Self {
             files: files.clone(),
@@ -149,12 +143,8 @@ impl Watched {
 }
 
 impl Tls {
-    fn looks(&self) -> [Option<Look>; 2] {
-        let look = |path: &Path| {
-            let file = fs::metadata(path).ok()?;
-            Some((file.modified().ok()?, file.len(), file.ino()))
-        };
-        [look(&self.cert_file), look(&self.key_file)]
+    fn looks(&self) -> Looks {
+        Looks::of([&*self.cert_file, &*self.key_file])
     }
 }
 

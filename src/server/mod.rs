@@ -12,6 +12,7 @@ mod head;
 mod http2;
 mod inbound;
 mod listen;
+mod looks;
 mod outbound;
 mod own;
 mod phases;

@@ -1,16 +1,13 @@
 //! The TLS side of the listener.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pingora::listeners::tls::Acceptor;
 use rustls::ServerConfig;
 
 use super::certificates::{Certificates, TlsError};
+use super::looks;
 use crate::config::Tls;
-
-/// How often the files are looked at.
-const RENEWAL: Duration = Duration::from_secs(2);
 
 /// What encrypts the connections of clients.
 #[derive(Clone, Debug)]
@@ -43,7 +40,7 @@ impl Encryption {
 
     /// Reads files that change, for ever.
     pub(super) async fn renew(self) {
-        let mut ticks = tokio::time::interval(RENEWAL);
+        let mut ticks = tokio::time::interval(looks::PAUSE);
         loop {
             ticks.tick().await;
             let certificates = Arc::clone(&self.certificates);

@@ -27,6 +27,7 @@ use self::names::Names;
 use self::peer::Template;
 use self::server::Server;
 pub use self::tls::UpstreamError;
+use super::looks;
 use crate::config::{Patience, Upstream};
 
 /// Every upstream, by its index in the configuration.
@@ -81,9 +82,16 @@ impl Upstreams {
             .map(|group| group.config.name.as_str())
     }
 
-    /// Asks servers how they are, where that is configured, until what is returned is dropped.
+    /// Asks servers how they are and reads certificates that change, where there are any, until what is returned is
+    /// dropped.
     pub(super) fn watch(&self) -> JoinSet<()> {
-        health::watch(&self.groups, &self.names)
+        let mut watching = health::watch(&self.groups, &self.names);
+        let renewable = |group: &&Arc<Group>| group.template.renewable().is_some();
+        let groups: Vec<_> = self.groups.iter().filter(renewable).cloned().collect();
+        if !groups.is_empty() {
+            watching.spawn(renew(groups));
+        }
+        watching
     }
 
     /// Chooses the next server for an exchange; `None` when each address of each server was tried.
@@ -148,6 +156,24 @@ impl Upstreams {
         {
             let server = &server.address;
             tracing::warn!(upstream = name, %server, "a server is left out for a while: it failed too often");
+        }
+    }
+}
+
+/// Reads files that change, for ever.
+async fn renew(groups: Vec<Arc<Group>>) {
+    let mut ticks = tokio::time::interval(looks::PAUSE);
+    loop {
+        ticks.tick().await;
+        for group in &groups {
+            let group = Arc::clone(group);
+            // A disk may hang, and then only this waits for it.
+            let reading = tokio::task::spawn_blocking(move || {
+                if let Some(tls) = group.template.renewable() {
+                    tls.renew(&group.config);
+                }
+            });
+            let _ = reading.await;
         }
     }
 }

@@ -9,8 +9,8 @@ use pingora::upstreams::peer::{HttpPeer, PeerOptions, Scheme};
 
 use super::Wanted;
 use super::server::Server;
-use super::tls::{Trust, UpstreamError};
-use crate::config::{Patience, Protocol, Upstream, UpstreamTls};
+use super::tls::{Encryption, UpstreamError};
+use crate::config::{Patience, Protocol, Upstream};
 
 /// The most exchanges on one connection of HTTP/2.
 const MOST_STREAMS: usize = 100;
@@ -24,18 +24,21 @@ pub(super) struct Template {
     options: PeerOptions,
     protocol: Protocol,
     patience: Patience<Duration>,
-    tls: Option<(UpstreamTls, Trust)>,
+    tls: Option<Encryption>,
     /// Keeps connections of different upstreams apart: pingora does not tell them apart by what they trust.
-    group_key: u64,
+    group_key: u32,
 }
 
 impl Template {
     pub(super) fn new(config: &Upstream, index: usize) -> Result<Self, UpstreamError> {
         let tls = match &config.tls {
-            Some(tls) => Some((tls.clone(), Trust::read(config, tls)?)),
+            Some(tls) => Some(Encryption::read(config, tls)?),
             None => None,
         };
-        if tls.as_ref().is_some_and(|(tls, _)| tls.danger_skip_verify) {
+        let skips = tls
+            .as_ref()
+            .is_some_and(|tls| tls.config.danger_skip_verify);
+        if skips {
             let upstream = config.name.as_str();
             tracing::warn!(
                 upstream,
@@ -45,18 +48,20 @@ impl Template {
         let mut options = PeerOptions::new();
         options.idle_timeout = Some(config.keepalive);
         options.max_h2_streams = MOST_STREAMS;
-        if let Some((tls, trust)) = &tls {
-            options.verify_cert = !tls.danger_skip_verify;
-            options.verify_hostname = !tls.danger_skip_verify;
-            options.ca.clone_from(&trust.authorities);
-        }
+        options.verify_cert = !skips;
+        options.verify_hostname = !skips;
         Ok(Self {
             options,
             protocol: config.protocol,
             patience: config.patience,
             tls,
-            group_key: index as u64 + 1,
+            group_key: u32::try_from(index).unwrap_or(u32::MAX - 1) + 1,
         })
+    }
+
+    /// Returns what encrypts the connections, where there are files that may change.
+    pub(super) fn renewable(&self) -> Option<&Encryption> {
+        self.tls.as_ref().filter(|tls| tls.has_files())
     }
 
     /// Describes the connection to a server at one of its addresses.
@@ -78,13 +83,19 @@ impl Template {
             Protocol::Auto if self.tls.is_some() && !wanted.upgrade => ALPN::H2H1,
             Protocol::Auto | Protocol::Http1 => ALPN::H1,
         };
-        let mut group_key = self.group_key;
+        let trust = self.tls.as_ref().map(Encryption::current);
+        let trust = trust.as_deref();
+        // Nor are connections used again that were made before the files changed.
+        let times = trust.map_or(0, |(times, _)| *times);
+        let mut apart = u64::from(times) << 32 & !FRESH;
         if fresh {
             // A key that nobody had before finds no kept connection, and nobody would find this one later.
-            group_key |= FRESH | (fastrand::u64(..) << 32);
+            apart = FRESH | (fastrand::u64(..) << 32);
             options.idle_timeout = Some(Duration::ZERO);
         }
-        let trust = self.tls.as_ref().map(|(_, trust)| trust);
+        let group_key = u64::from(self.group_key) | apart;
+        let trust = trust.map(|(_, trust)| trust);
+        options.ca = trust.and_then(|trust| trust.authorities.clone());
         HttpPeer {
             _address: place.clone(),
             scheme: Scheme::from_tls_bool(trust.is_some()),
@@ -98,10 +109,10 @@ impl Template {
 
     /// Returns the name expected; never an empty one with TLS, for which pingora would verify nothing.
     fn server_name(&self, server: &Server) -> String {
-        let Some((tls, _)) = &self.tls else {
+        let Some(tls) = &self.tls else {
             return String::new();
         };
-        let host = tls.server_name.as_deref().or(server.address.host());
+        let host = tls.config.server_name.as_deref().or(server.address.host());
         host.unwrap_or("invalid").to_owned()
     }
 }

@@ -1,8 +1,9 @@
 //! The TLS side of the connections to servers.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use pingora::protocols::tls::CaType;
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 use rustls::pki_types::pem::PemObject as _;
@@ -10,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::{Upstream, UpstreamTls};
+use crate::server::looks::Looks;
 
 /// Why an upstream's certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -36,12 +38,71 @@ pub enum UpstreamError {
     },
 }
 
-/// What a handshake needs, read once.
+/// What a handshake needs.
 #[derive(Clone, Debug)]
 pub(super) struct Trust {
     /// `None` means the system's authorities.
     pub(super) authorities: Option<Arc<CaType>>,
     pub(super) client: Option<Arc<CertKey>>,
+}
+
+/// What the handshakes of an upstream need, read again when its files change.
+#[derive(Debug)]
+pub(super) struct Encryption {
+    pub(super) config: UpstreamTls,
+    current: ArcSwap<(u32, Trust)>,
+    seen: Mutex<Looks>,
+}
+
+impl Encryption {
+    pub(super) fn read(upstream: &Upstream, tls: &UpstreamTls) -> Result<Self, UpstreamError> {
+        let seen = looks(tls);
+        Ok(Self {
+            current: ArcSwap::from_pointee((0, Trust::read(upstream, tls)?)),
+            seen: Mutex::new(seen),
+            config: tls.clone(),
+        })
+    }
+
+    /// Returns what new connections need, and how often that has changed.
+    pub(super) fn current(&self) -> Arc<(u32, Trust)> {
+        self.current.load_full()
+    }
+
+    /// Tells whether there is anything to read again.
+    pub(super) fn has_files(&self) -> bool {
+        files(&self.config).next().is_some()
+    }
+
+    /// Reads files that changed. What cannot be used is reported once, and what was read before stays.
+    pub(super) fn renew(&self, upstream: &Upstream) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let looks = looks(&self.config);
+        if *seen == looks {
+            return;
+        }
+        *seen = looks;
+        match Trust::read(upstream, &self.config) {
+            Ok(trust) => {
+                let upstream = upstream.name.as_str();
+                tracing::info!(upstream, "an upstream's certificates were read again");
+                let times = self.current.load().0.wrapping_add(1);
+                self.current.store(Arc::new((times, trust)));
+            }
+            Err(error) => {
+                tracing::error!(%error, "certificates changed and cannot be used; those before stay");
+            }
+        }
+    }
+}
+
+fn looks(tls: &UpstreamTls) -> Looks {
+    Looks::of(files(tls))
+}
+
+fn files(tls: &UpstreamTls) -> impl Iterator<Item = &Path> {
+    let client = tls.client.iter().flat_map(|(cert, key)| [cert, key]);
+    tls.ca_file.iter().chain(client).map(PathBuf::as_path)
 }
 
 impl Trust {
@@ -78,6 +139,10 @@ impl Files<'_> {
         let chain = CertificateDer::pem_file_iter(path)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(|cause| self.file(path, cause))?;
+        if chain.is_empty() {
+            // It may still have to be written.
+            return Err(self.certificate(path, rustls::Error::NoCertificatesPresented));
+        }
         let mut parsed = RootCertStore::empty();
         for certificate in &chain {
             parsed

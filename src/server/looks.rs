@@ -1,0 +1,24 @@
+//! How files look from outside, which tells whether one changed without reading it.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// How often files are looked at.
+pub(super) const PAUSE: Duration = Duration::from_secs(2);
+
+/// How some files look: when they were written, how long they are, and whether they are still the same ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Looks(Vec<Option<(SystemTime, u64, u64)>>);
+
+impl Looks {
+    /// Looks at files; do it before reading them, so that a change in between is seen.
+    pub(super) fn of<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Self {
+        let look = |path: &Path| {
+            let file = fs::metadata(path).ok()?;
+            Some((file.modified().ok()?, file.len(), file.ino()))
+        };
+        Self(paths.into_iter().map(look).collect())
+    }
+}
