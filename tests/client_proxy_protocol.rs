@@ -199,3 +199,34 @@ async fn the_header_comes_before_tls() {
     assert_eq!(received.only("x-forwarded-for"), Some("203.0.113.7"));
     assert_eq!(received.only("x-forwarded-proto"), Some("https"));
 }
+
+#[tokio::test]
+async fn only_listeners_that_are_named_ask_for_a_header() {
+    let lines = "listen = [\"127.0.0.1:0\", \"127.0.0.2:0\"]\nproxy_protocol = [\"127.0.0.2:0\"]\n\
+                 trusted_proxies = [\"127.0.0.0/8\"]";
+    let t = TestGateway::builder().section("server", lines);
+    let t = t.start().await;
+    let [plain, behind] = t.addresses[..] else {
+        panic!("there should be two: {:?}", t.addresses);
+    };
+    for (address, bytes, status, client) in [
+        (plain, GET.to_owned(), "200", "127.0.0.1"),
+        (plain, format!("{V1}{GET}"), "400", ""),
+        (behind, format!("{V1}{GET}"), "200", "203.0.113.7"),
+    ] {
+        let mut wire = Wire::connect(address).await;
+        wire.send(bytes).await;
+        let answer = wire.message().await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        if status == "200" {
+            let told = t.upstream.last();
+            assert_eq!(told.only("x-original-forwarded-for"), Some(client));
+        }
+    }
+    let mut wire = Wire::connect(behind).await;
+    wire.send(GET).await;
+    assert_eq!(wire.rest().await, "");
+}

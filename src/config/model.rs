@@ -52,8 +52,8 @@ pub struct Server {
     pub tls: Vec<Tls>,
     /// Peers whose `X-Forwarded-*` and `X-Request-Id` count; empty means none.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether these peers say whose connection it is, in the PROXY protocol, and nobody else may connect.
-    pub proxy_protocol: bool,
+    /// Where these peers say whose connection it is, in the PROXY protocol, and nobody else may connect.
+    pub proxy_protocol: Vec<SocketAddr>,
     /// Where Menshen's own endpoints live, such as `/_auth`; starts with `/` and does not end with one.
     pub auth_path: String,
     /// Worker threads; 0 means one for each core.

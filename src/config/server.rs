@@ -1,9 +1,10 @@
 //! Reads `[server]`, the public listener.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::address::{LISTEN, NETWORK, ORIGIN};
-use super::kind::{Kind, SWITCH, TEXT, number};
+use super::kind::{Kind, TEXT, number};
 use super::limits;
 use super::model::{Server, Tls};
 use super::pem::{check_certificates, check_private_key};
@@ -37,6 +38,24 @@ const HEADER_SIZE: Kind<usize> = Kind {
     read: |value| {
         let bytes = usize::try_from((SIZE.read)(value)?).ok();
         bytes.filter(|bytes| *bytes >= 1024)
+    },
+};
+
+/// Which listeners something goes for, as it is written.
+enum Where {
+    Everywhere(bool),
+    Here(Vec<SocketAddr>),
+}
+
+const PROXY_PROTOCOL: Kind<Where> = Kind {
+    expected: "true or false, or a list of addresses of listen or redirect_http",
+    read: |value| {
+        if let Some(everywhere) = value.as_bool() {
+            return Some(Where::Everywhere(everywhere));
+        }
+        let addresses = value.as_array()?.iter();
+        let addresses = addresses.map(|address| (LISTEN.read)(address.get_ref()));
+        addresses.collect::<Option<_>>().map(Where::Here)
     },
 };
 
@@ -75,8 +94,15 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
         table.refuse("redirect_http", message.to_owned());
     }
     let trusted_proxies = table.list("trusted_proxies", &NETWORK);
-    let proxy_protocol = table.or("proxy_protocol", "false", &SWITCH);
-    if proxy_protocol == Some(true) && trusted_proxies.as_ref().is_some_and(Vec::is_empty) {
+    let all: Vec<_> = [&listen, &redirect_http]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .copied()
+        .collect();
+    let proxy_protocol = proxy_protocol(table, all);
+    let asked_for = proxy_protocol.as_ref().is_some_and(|list| !list.is_empty());
+    if asked_for && trusted_proxies.as_ref().is_some_and(Vec::is_empty) {
         let message = "lets nobody connect without trusted_proxies";
         table.refuse("proxy_protocol", message.to_owned());
     }
@@ -109,6 +135,20 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
         upstream_pool: upstream_pool?,
         drain: drain?,
     })
+}
+
+/// Reads on which of `all` listeners the PROXY protocol is spoken.
+fn proxy_protocol(table: &mut Table<'_, '_>, all: Vec<SocketAddr>) -> Option<Vec<SocketAddr>> {
+    let named = match table.or("proxy_protocol", "false", &PROXY_PROTOCOL)? {
+        Where::Everywhere(true) => return Some(all),
+        Where::Everywhere(false) => return Some(Vec::new()),
+        Where::Here(named) => named,
+    };
+    for address in named.iter().filter(|address| !all.contains(address)) {
+        let message = format!("names {address}, which is not in listen or redirect_http");
+        table.refuse("proxy_protocol", message);
+    }
+    Some(named)
 }
 
 fn certificate(table: &mut Table<'_, '_>) -> Option<Tls> {

@@ -238,6 +238,21 @@ fn each_mistake_is_refused_with_its_key_and_a_reason() {
             "server.proxy_protocol (line 3): must be true or false",
         ),
         (
+            with("server", "proxy_protocol = [\"nowhere\"]"),
+            "server.proxy_protocol (line 3): must be true or false, or a list of addresses",
+        ),
+        (
+            with(
+                "server",
+                "trusted_proxies = [\"10.0.0.0/8\"]\nproxy_protocol = [\"127.0.0.1:1\"]",
+            ),
+            "server.proxy_protocol (line 4): names 127.0.0.1:1, which is not in listen",
+        ),
+        (
+            with("server", "proxy_protocol = [\"127.0.0.1:0\"]"),
+            "server.proxy_protocol (line 3): lets nobody connect without trusted_proxies",
+        ),
+        (
             with("server", "proxy_protocol = true"),
             "server.proxy_protocol (line 3): lets nobody connect without trusted_proxies",
         ),

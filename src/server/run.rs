@@ -55,11 +55,11 @@ pub async fn run(
     let seats = Arc::new(Seats::new(&config.limits, &config.trusted_proxies));
     let connections = TaskTracker::new();
     let accepting = TaskTracker::new();
-    let served = listening.listeners.into_iter();
-    let served = served.map(|listener| (listener, &app, tls.as_ref()));
-    let redirected = listening.redirects.into_iter();
-    let redirected = redirected.map(|listener| (listener, &redirector, None));
-    for (listener, app, tls) in served.chain(redirected) {
+    let served = listening.listeners.into_iter().zip(&config.listen);
+    let served = served.map(|(listener, address)| (listener, address, &app, tls.as_ref()));
+    let redirected = listening.redirects.into_iter().zip(&config.redirect_http);
+    let redirected = redirected.map(|(listener, address)| (listener, address, &redirector, None));
+    for (listener, address, app, tls) in served.chain(redirected) {
         let serving = Arc::new(Connections {
             app: Arc::clone(app),
             refuser: Arc::clone(&refuser),
@@ -71,6 +71,7 @@ pub async fn run(
             seats: Arc::clone(&seats),
             proxies: config
                 .proxy_protocol
+                .contains(address)
                 .then(|| config.trusted_proxies.clone()),
             shutdown: watch.clone(),
         });

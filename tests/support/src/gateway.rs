@@ -48,6 +48,8 @@ pub struct Builder {
 pub struct TestGateway {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Everywhere it listens; `address` is the first.
+    pub addresses: Vec<SocketAddr>,
     /// Where it only sends on to HTTPS.
     pub redirects: Vec<SocketAddr>,
     /// Where WeChat is simulated.
@@ -134,7 +136,8 @@ impl Builder {
         let config = config::parse(&text, "test.toml", &env)
             .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         let app = App::build(config, &self.clock).unwrap_or_else(|error| panic!("{error}"));
-        let address = *app.addresses().first().expect("it listens");
+        let addresses = app.addresses();
+        let address = *addresses.first().expect("it listens");
         let redirects = app.redirect_addresses();
         let sockets = app.sockets();
         let (stop, stopped) = oneshot::channel();
@@ -148,6 +151,7 @@ impl Builder {
             .expect("a client");
         TestGateway {
             address,
+            addresses,
             redirects,
             simulator: simulator_address,
             upstream,
