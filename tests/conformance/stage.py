@@ -73,7 +73,7 @@ class Stage:
     def __init__(self, folder, binary):
         self.folder, self.binary, self.processes = folder, binary, []
 
-    def start(self, server_lines="", keys=()):
+    def start(self, server_lines="", keys=(), backend=None):
         # With these there, Menshen makes none of its own.
         for name, key in dict(keys).items():
             (self.folder / "keys").mkdir(mode=0o700, exist_ok=True)
@@ -96,7 +96,7 @@ appid = "{APPID}"
 secret_env = "SHOP_APP_SECRET"
 [[upstream]]
 name = "api"
-servers = ["127.0.0.1:{self.backend.server_port}"]
+servers = ["127.0.0.1:{backend or self.backend.server_port}"]
 [[route]]
 path = "/"
 upstream = "api"
@@ -140,11 +140,11 @@ upstream = "api"
 
 
 @contextlib.contextmanager
-def stage(binary, server_lines="", keys=()):
+def stage(binary, server_lines="", keys=(), backend=None):
     with tempfile.TemporaryDirectory() as folder:
         running = Stage(pathlib.Path(folder), str(pathlib.Path(binary).resolve()))
         try:
-            running.start(server_lines, keys)
+            running.start(server_lines, keys, backend)
             yield running
         finally:
             for process in running.processes:
