@@ -72,7 +72,7 @@ def factory(fuzzing, base, spec):
             super().setSessionParameters(*more, **({"headers": spec["headers"]} | named if named else {}))
 
         def createReports(self):
-            keys = ["behavior", "behaviorClose", "remoteCloseCode", "result"]
+            keys = ["behavior", "behaviorClose", "remoteCloseCode"]
             outcomes = {
                 agent: {name: {key: result[key] for key in keys} for name, result in results.items()}
                 for agent, results in self.agents.items()

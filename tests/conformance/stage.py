@@ -70,8 +70,8 @@ class Server(http.server.ThreadingHTTPServer):
 class Stage:
     """Everything that runs: its addresses, the token, and what the backend received."""
 
-    def __init__(self, folder, binary):
-        self.folder, self.binary, self.processes = folder, binary, []
+    def __init__(self, folder, binary, tls=None):
+        self.folder, self.binary, self.tls, self.port, self.processes = folder, binary, tls, None, []
 
     def start(self, server_lines="", keys=(), backend=None):
         # With these there, Menshen makes none of its own.
@@ -131,6 +131,8 @@ upstream = "api"
 
     def ask(self, port, method, path, body=None, headers=None):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        if self.tls and port == self.port:
+            connection = http.client.HTTPSConnection("localhost", port, timeout=10, context=self.tls)
         connection.request(method, path, body, headers or {})
         reply = connection.getresponse()
         return reply.status, reply.read()
@@ -140,9 +142,9 @@ upstream = "api"
 
 
 @contextlib.contextmanager
-def stage(binary, server_lines="", keys=(), backend=None):
+def stage(binary, server_lines="", keys=(), backend=None, tls=None):
     with tempfile.TemporaryDirectory() as folder:
-        running = Stage(pathlib.Path(folder), str(pathlib.Path(binary).resolve()))
+        running = Stage(pathlib.Path(folder), str(pathlib.Path(binary).resolve()), tls)
         try:
             running.start(server_lines, keys, backend)
             yield running
