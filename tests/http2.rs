@@ -214,6 +214,48 @@ async fn a_path_that_two_parties_could_read_differently_is_refused() {
 }
 
 #[tokio::test]
+async fn a_value_that_begins_or_ends_with_a_space_is_refused() {
+    let t = TestGateway::start().await;
+    let connection = Connection::open(&t).await;
+    for value in [" a", "a ", "\ta", "a\t", " "] {
+        let (status, _) = connection
+            .get("/public", &[("x-value", value)])
+            .await
+            .unwrap();
+        assert_eq!(status, 400, "{value:?}");
+    }
+    assert_eq!(t.upstream.requests(), 0);
+    let (status, _) = connection
+        .get("/public", &[("x-value", "a b")])
+        .await
+        .unwrap();
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn a_declared_body_that_never_comes_is_refused_before_the_backend_sees_it() {
+    let backend = ByHand::start().await;
+    let t = before(&backend).await;
+    let connection = Connection::open(&t).await;
+    let withheld = request("POST", "/withheld", &[("content-length", "5")]);
+    let mut requests = connection.requests.clone().ready().await.unwrap();
+    let (response, _) = requests.send_request(withheld, true).unwrap();
+    // The refusal is an answer, or the stream's reset.
+    if let Ok(response) = response.await {
+        assert_eq!(response.status(), 400);
+    }
+    let (answer, ()) = tokio::join!(connection.get("/next", &[]), async {
+        let mut server = backend.accept().await;
+        let head = server.read_to("\r\n\r\n").await;
+        assert!(head.starts_with("GET /next "), "{head}");
+        server
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .await;
+    });
+    assert_eq!(answer.unwrap().0, 200);
+}
+
+#[tokio::test]
 async fn trace_and_connect_are_refused() {
     let t = TestGateway::start().await;
     let connection = Connection::open(&t).await;

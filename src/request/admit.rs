@@ -47,6 +47,11 @@ pub fn admit<'a>(message: &Message<'a>, max_header_bytes: usize) -> Result<Admit
             "A header poses as Sec-WebSocket-Protocol.",
         ));
     }
+    if survey.padded {
+        return Err(Denial::BadRequest(
+            "A header's value begins or ends with a space.",
+        ));
+    }
     let (target_authority, target) = split_target(message.target)?;
     let authority = one_authority(message, &survey, target_authority)?;
     admit_line(message.method, authority, target, survey)

@@ -44,6 +44,8 @@ pub struct Survey<'a> {
     pub poses_as_framing: bool,
     /// Whether it would find another `Sec-WebSocket-Protocol`, with a token that nobody took out.
     pub poses_as_subprotocol: bool,
+    /// Whether a value begins or ends with a space or a tab, which HTTP/1.1 cannot say.
+    pub padded: bool,
     /// The token among the sub-protocols of a WebSocket handshake.
     pub subprotocol_token: Field<&'a str>,
     /// The token among the sub-protocols, whether or not this is a handshake.
@@ -62,6 +64,7 @@ impl<'a> Survey<'a> {
         for (name, value) in headers {
             // Four bytes a line for the colon, the space and the line's end.
             survey.bytes += name.as_str().len() + value.len() + 4;
+            survey.padded |= is_padded(value.as_bytes());
             let field = match name.as_str() {
                 "authorization" => &mut survey.authorization,
                 "host" => &mut survey.host,
@@ -93,4 +96,9 @@ impl<'a> Survey<'a> {
         }
         survey
     }
+}
+
+fn is_padded(value: &[u8]) -> bool {
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    blank(value.first()) || blank(value.last())
 }

@@ -18,10 +18,11 @@ CODES = (
 class Client:
     """One connection; `seen` has what came for each stream."""
 
-    def __init__(self, port, token, tls=None, preface=True, settings=()):
+    def __init__(self, port, token, tls=None, preface=True, settings=(), mark=""):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=3)
         if tls:
             self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
+        self.mark = mark
         self.token, self.encoder, self.decoder = token, Encoder(), Decoder()
         self.buffer, self.status, self.bodies, self.block = b"", {}, {}, b""
         self.settings, self.acks, self.pongs = {}, 0, []
@@ -41,8 +42,9 @@ class Client:
     def send(self, kind, flags, stream, payload=b""):
         self.send_raw(struct.pack("!I", len(payload))[1:] + struct.pack("!BBI", kind, flags, stream) + payload)
 
-    def fields(self, *more, leave=(), path="/page", method="GET"):
+    def fields(self, *more, leave=(), path=None, method="GET"):
         """Returns the fields of a good request with the token, without those to be left out."""
+        path = f"/page?{self.mark}" if path is None else path
         first = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "localhost")]
         return [one for one in first if one[0] not in leave] + [("authorization", f"Bearer {self.token}"), *more]
 
@@ -54,7 +56,7 @@ class Client:
 
     def post(self, stream=1, *more):
         """Starts a request whose body is still to come."""
-        self.request(stream, self.fields(*more, method="POST", path="/orders"), END_HEADERS)
+        self.request(stream, self.fields(*more, method="POST"), END_HEADERS)
 
     def read(self):
         """Reads one frame, and notes what it says; None is the end of the connection."""

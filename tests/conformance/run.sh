@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs outside suites against Menshen and prints what README.md keeps: run.sh [desync|tokens|slow|answers]…
+# Runs outside suites against Menshen and prints what README.md keeps: run.sh [desync|tokens|slow|answers|http2|sockets]…
 # Suites and tools are installed below target/conformance; slowhttptest is a package of Debian.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -7,6 +7,7 @@ cd "$(dirname "$0")/../.."
 here=tests/conformance
 tools=$PWD/target/conformance
 pyjwt=2.15.1 http_desync_guardian=0.1.3
+autobahn=25.10.1 autobahn_sha256=b083d6e15330fc16f3e5f0975cce2b15f21bfa0c6db09547316b1852c6dbd6df
 
 main() {
   install
@@ -14,7 +15,7 @@ main() {
   local binary failed=0 suite
   binary=$(cargo metadata --locked --no-deps --format-version 1 |
     "$tools/venv/bin/python" -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/debug/menshen
-  [ $# -gt 0 ] || set -- desync tokens slow answers
+  [ $# -gt 0 ] || set -- desync tokens slow answers http2 sockets
   for suite; do
     echo "## $suite"
     case $suite in
@@ -22,7 +23,9 @@ main() {
       tokens) play tokens.py "$binary" "$tools/pyjwt-$pyjwt" || failed=1 ;;
       slow) play slow.py "$binary" || failed=1 ;;
       answers) play answers.py "$binary" || failed=1 ;;
-      *) echo "usage: $0 [desync|tokens|slow|answers]…" >&2 && exit 2 ;;
+      http2) play http2.py "$binary" || failed=1 ;;
+      sockets) play sockets.py "$binary" "$(autobahn)" || failed=1 ;;
+      *) echo "usage: $0 [desync|tokens|slow|answers|http2|sockets]…" >&2 && exit 2 ;;
     esac
   done
   return $failed
@@ -72,6 +75,20 @@ import json, os, sys
 packages = json.load(sys.stdin)["packages"]
 found = next(p for p in packages if p["name"] == "http_desync_guardian")
 print(os.path.join(os.path.dirname(found["manifest_path"]), "tests"))'
+}
+
+# Autobahn's test suite is written in Python 2: what its archive holds is copied in Python 3, and not installed.
+autobahn() {
+  local archive=$tools/autobahntestsuite-$autobahn.tar.gz copy=$tools/autobahn
+  if ! cmp -s $here/python2.py "$copy/by"; then
+    "$tools/venv/bin/pip" download --quiet --no-deps --no-build-isolation --no-binary :all: --dest "$tools" \
+      "autobahntestsuite==$autobahn" >&2
+    echo "$autobahn_sha256  $archive" | sha256sum --check --quiet >&2
+    rm -rf "$copy" "${archive%.tar.gz}" && mkdir "$copy" && tar -xzf "$archive" -C "$tools"
+    play python2.py "${archive%.tar.gz}/autobahntestsuite" "$copy/autobahntestsuite" >&2
+    cp $here/python2.py "$copy/by"
+  fi
+  echo "$copy"
 }
 
 main "$@"
