@@ -1,18 +1,13 @@
 //! A client's stream that can be ended from outside: a WebSocket with a close frame where one fits, else at once.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::tls::{SslDigest, TlsRef};
-use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    Stream, TimingDigest, UniqueID, UniqueIDType,
-};
+use pingora::protocols::{Shutdown, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep, timeout};
 
@@ -27,7 +22,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// The stream; as long as it speaks HTTP it only passes on.
 #[derive(Debug)]
 pub(in crate::server) struct Closable {
-    stream: Stream,
+    pub(super) stream: Stream,
     socket: Arc<Socket>,
     /// Where the server's frames stand that the client got.
     frames: Frames,
@@ -94,6 +89,29 @@ impl Closable {
             };
         }
         Poll::Ready(())
+    }
+
+    /// Writes to the client of a WebSocket, and follows what it got.
+    fn poll_write_frames(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+        write: impl FnOnce(Pin<&mut Stream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        self.socket.writer.register(cx.waker());
+        if let Some(why) = self.ending() {
+            // Nothing more goes to the client, and reading tells that it is over.
+            let all = parts.iter().map(|part| part.len()).sum();
+            return self.poll_farewell(why, cx).map(|()| Ok(all));
+        }
+        let written = ready!(write(Pin::new(&mut self.stream), cx))?;
+        let mut left = written;
+        for part in parts {
+            let here = part.get(..left).unwrap_or(part);
+            self.frames.advance(here);
+            left -= here.len();
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn stage(&self) -> Option<Stage> {
@@ -163,14 +181,26 @@ impl AsyncWrite for Closable {
         if this.socket.is_http() {
             return Pin::new(&mut this.stream).poll_write(cx, buf);
         }
-        this.socket.writer.register(cx.waker());
-        if let Some(why) = this.ending() {
-            // Nothing more goes to the client, and reading tells that it is over.
-            return this.poll_farewell(why, cx).map(|()| Ok(buf.len()));
+        let parts = [IoSlice::new(buf)];
+        this.poll_write_frames(cx, &parts, |stream, cx| stream.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.socket.is_http() {
+            return Pin::new(&mut this.stream).poll_write_vectored(cx, parts);
         }
-        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
-        this.frames.advance(buf.get(..written).unwrap_or(buf));
-        Poll::Ready(Ok(written))
+        this.poll_write_frames(cx, parts, |stream, cx| {
+            stream.poll_write_vectored(cx, parts)
+        })
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -211,63 +241,34 @@ impl Shutdown for Closable {
     }
 }
 
-#[async_trait]
-impl Peek for Closable {
-    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        self.stream.try_peek(buf).await
-    }
-}
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
 
-impl UniqueID for Closable {
-    fn id(&self) -> UniqueIDType {
-        self.stream.id()
-    }
-}
+    use super::*;
 
-impl Ssl for Closable {
-    fn get_ssl(&self) -> Option<&TlsRef> {
-        self.stream.get_ssl()
-    }
-
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.stream.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.stream.selected_alpn_proto()
-    }
-}
-
-impl GetTimingDigest for Closable {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.stream.get_timing_digest()
-    }
-
-    fn get_read_pending_time(&self) -> Duration {
-        self.stream.get_read_pending_time()
-    }
-
-    fn get_write_pending_time(&self) -> Duration {
-        self.stream.get_write_pending_time()
-    }
-}
-
-impl GetProxyDigest for Closable {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.stream.get_proxy_digest()
-    }
-
-    fn set_proxy_digest(&mut self, digest: ProxyDigest) {
-        self.stream.set_proxy_digest(digest);
-    }
-}
-
-impl GetSocketDigest for Closable {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.stream.get_socket_digest()
-    }
-
-    fn set_socket_digest(&mut self, digest: SocketDigest) {
-        self.stream.set_socket_digest(digest);
+    #[tokio::test]
+    async fn frames_that_are_written_in_parts_are_followed() {
+        let (ours, mut client) = tokio::io::duplex(4096);
+        let socket = Arc::<Socket>::default();
+        let mut stream = Closable::new(Box::new(ours), Arc::clone(&socket));
+        // Else pingora would write the three parts of a chunk one by one.
+        assert!(stream.is_write_vectored());
+        let chunk = [b"2\r\n", &b"hi"[..], b"\r\n"].map(IoSlice::new);
+        assert_eq!(stream.write_vectored(&chunk).await.unwrap(), 7);
+        socket.open();
+        let head = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+        let parts = [&head[..], b"\x82", b"", b"\x02h", b"i"].map(IoSlice::new);
+        let length = head.len() + 4;
+        assert_eq!(stream.write_vectored(&parts).await.unwrap(), length);
+        socket.end(Ending::SessionOver);
+        let rest = [b"\x82\x02", &b"no"[..]].map(IoSlice::new);
+        assert_eq!(stream.write_vectored(&rest).await.unwrap(), 4);
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+        drop(stream);
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).await.unwrap();
+        let expected = Ending::SessionOver.frame();
+        assert!(got.ends_with(&expected) && got.len() == 7 + length + expected.len());
     }
 }
