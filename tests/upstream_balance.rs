@@ -140,11 +140,18 @@ async fn a_server_that_refuses_everybody_is_left_out_after_a_few_failures() {
         }
     });
     let lines = "max_fails = 2\nfail_timeout = \"1h\"";
-    let t = before(&servers, lines).start().await;
+    let t = before(&servers, lines)
+        .section("server", "trusted_proxies = [\"127.0.0.0/8\"]")
+        .start()
+        .await;
     let mut failed = 0;
-    for _ in 0..20 {
+    for client in 0..20 {
         // A connection that breaks off after the request was sent is not repeated, not even for GET.
-        match Reply::of(t.get("/x")).await.status {
+        let address = format!("192.0.2.{client}");
+        match Reply::of(t.get("/x").header("X-Forwarded-For", address))
+            .await
+            .status
+        {
             200 => {}
             status => {
                 assert_eq!(status, 502);

@@ -13,8 +13,18 @@ use crate::request::Denial;
 /// A code, a refresh token and some names fit many times over.
 const MAX_BYTES: usize = 16 * 1024;
 
-/// Reads the whole body, or refuses one that is too large or too slow.
+/// Reads the whole body, or refuses one that is malformed, too large or too slow.
 pub(super) async fn read(wire: &mut Session, limit: Duration) -> Result<BytesMut, Denial> {
+    let kept = wire.get_keepalive();
+    // Until the end of the body is found, what comes next on the connection may be the rest of it. pingora takes a
+    // body that failed for one that is done.
+    wire.set_keepalive(None);
+    let body = read_to_end(wire, limit).await?;
+    wire.set_keepalive(kept);
+    Ok(body)
+}
+
+async fn read_to_end(wire: &mut Session, limit: Duration) -> Result<BytesMut, Denial> {
     if declared(wire).is_some_and(|length| length > MAX_BYTES as u64) {
         return Err(Denial::BodyTooLarge);
     }

@@ -1,6 +1,5 @@
 //! Turns pingora's errors into the refusals that clients know.
 
-use http::Version;
 use pingora::ErrorSource;
 use pingora::ErrorType::{
     ConnectError, ConnectNoRoute, ConnectProxyFailure, ConnectRefused, ConnectTimedout, Custom,
@@ -18,12 +17,11 @@ use crate::request::Denial;
     reason = "pingora has many kinds of error, and a new one is not the client's doing"
 )]
 pub(super) fn denial(wire: &mut Session, error: &Error) -> Option<Denial> {
-    let http2 = wire.req_header().version == Version::HTTP_2;
-    if http2 && timed_out(error) && !wire.as_downstream_mut().is_body_done() {
-        // pingora does not limit reads from a stream. The backend only waited for what the client did not send.
-        return Some(Denial::RequestTimeout);
-    }
     match error.esource() {
+        // The backend only waited for what the client did not send.
+        ErrorSource::Upstream if *error.etype() == ReadTimedout && !has_whole_body(wire) => {
+            Some(Denial::RequestTimeout)
+        }
         ErrorSource::Upstream => Some(match error.etype() {
             ConnectTimedout | ConnectRefused | ConnectNoRoute | ConnectError | SocketError
             | ConnectProxyFailure | TLSHandshakeFailure | TLSHandshakeTimedout => {
@@ -43,8 +41,15 @@ pub(super) fn denial(wire: &mut Session, error: &Error) -> Option<Denial> {
     }
 }
 
-fn timed_out(error: &Error) -> bool {
-    *error.esource() == ErrorSource::Upstream && *error.etype() == ReadTimedout
+/// Says whether a failure is the server's alone, so that no client can make a server look as if it were down.
+///
+/// As long as the body is not whole, the server may be waiting for it, or may have refused it by hanging up.
+pub(super) fn is_by_server(wire: &mut Session, error: &Error) -> bool {
+    *error.esource() == ErrorSource::Upstream && has_whole_body(wire)
+}
+
+fn has_whole_body(wire: &mut Session) -> bool {
+    wire.as_downstream_mut().is_body_done()
 }
 
 /// Says what failed, for the log.

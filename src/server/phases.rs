@@ -254,6 +254,8 @@ impl ProxyHttp for Proxy {
                 "exchange failed"
             );
             let status = denial.told().0.as_u16();
+            // What is left of the body, or of the answer, would stand before the next one.
+            wire.set_keepalive(None);
             if reply::is_under_way(wire) {
                 exchange.denial = Some(denial);
             } else if let Err(error) = reply::refuse(wire, exchange, denial).await {

@@ -92,11 +92,7 @@ pub(super) async fn refuse(
         add_grant(&mut header, grant)?;
     }
     let body = Bytes::from(denial.body(exchange.request_id.as_str()));
-    if matches!(
-        denial,
-        Denial::BodyTooLarge | Denial::RequestTimeout | Denial::TooManyConnections
-    ) {
-        // The rest of the body is still on its way and nobody wants it, or not even the connection.
+    if denial == Denial::TooManyConnections {
         wire.set_keepalive(None);
     }
     let late = denial == Denial::RequestTimeout;

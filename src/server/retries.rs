@@ -1,7 +1,7 @@
 //! Says after a failure whether another server is asked, or the same one again.
 
+use pingora::Error;
 use pingora::proxy::Session;
-use pingora::{Error, ErrorSource};
 
 use super::exchange::Exchange;
 use super::gate::Gate;
@@ -16,7 +16,9 @@ pub(super) fn unconnected(gate: &Gate, exchange: &Exchange, error: &mut Error) {
         error = failure::described(error),
         "a server could not be reached"
     );
-    blame(gate, exchange);
+    if let Some(index) = upstream(gate, exchange) {
+        gate.upstreams.unreachable(index, &exchange.attempts);
+    }
     error.set_retry(true);
 }
 
@@ -24,14 +26,15 @@ pub(super) fn unconnected(gate: &Gate, exchange: &Exchange, error: &mut Error) {
 /// the request came, and only where the request may be repeated and can be.
 pub(super) fn broken_off(
     gate: &Gate,
-    wire: &Session,
+    wire: &mut Session,
     exchange: &mut Exchange,
     error: &mut Error,
     reused: bool,
 ) {
-    let by_server = *error.esource() == ErrorSource::Upstream;
-    if by_server && !reused && !reply::is_under_way(wire) {
-        blame(gate, exchange);
+    let blamed = !reused && !reply::is_under_way(wire) && failure::is_by_server(wire, error);
+    if let Some(index) = upstream(gate, exchange).filter(|_| blamed) {
+        let client = exchange.client.as_ref().and_then(|client| client.address);
+        gate.upstreams.broke_off(index, &exchange.attempts, client);
     }
     let repeatable =
         wire.req_header().method.is_idempotent() && !wire.as_downstream().retry_buffer_truncated();
@@ -40,10 +43,7 @@ pub(super) fn broken_off(
     error.set_retry(again);
 }
 
-/// Notes that the server of an exchange failed.
-fn blame(gate: &Gate, exchange: &Exchange) {
+fn upstream(gate: &Gate, exchange: &Exchange) -> Option<usize> {
     let pass = exchange.pass.as_ref();
-    if let Some(index) = pass.and_then(|pass| gate.upstream_of(pass)) {
-        gate.upstreams.failed(index, &exchange.attempts);
-    }
+    pass.and_then(|pass| gate.upstream_of(pass))
 }

@@ -15,6 +15,7 @@ mod server;
 mod standing;
 mod tls;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ use self::server::Server;
 pub use self::tls::UpstreamError;
 use super::looks;
 use crate::config::{Patience, Upstream};
+use crate::request::network;
 
 /// Every upstream, by its index in the configuration.
 #[derive(Debug)]
@@ -137,8 +139,19 @@ impl Upstreams {
         }
     }
 
-    /// Notes that the server of an exchange could not be reached, or broke off before it answered.
-    pub(super) fn failed(&self, index: usize, attempts: &Attempts) {
+    /// Notes that the server of an exchange could not be reached.
+    pub(super) fn unreachable(&self, index: usize, attempts: &Attempts) {
+        self.failed(index, attempts, None);
+    }
+
+    /// Notes that it broke off, or said nothing, over a request of `client`.
+    pub(super) fn broke_off(&self, index: usize, attempts: &Attempts, client: Option<IpAddr>) {
+        // Not to know the client is to know nobody else.
+        let client = client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        self.failed(index, attempts, Some(network(client)));
+    }
+
+    fn failed(&self, index: usize, attempts: &Attempts, over: Option<IpAddr>) {
         let (Some(group), Some((server, place))) = (self.groups.get(index), attempts.current())
         else {
             return;
@@ -152,7 +165,7 @@ impl Upstreams {
         } = &group.config;
         if server
             .standing
-            .failed(*max_fails, *fail_timeout, Instant::now())
+            .failed(over, *max_fails, *fail_timeout, Instant::now())
         {
             let server = &server.address;
             tracing::warn!(upstream = name, %server, "a server is left out for a while: it failed too often");

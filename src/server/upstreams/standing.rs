@@ -1,7 +1,12 @@
 //! Whether a server is thought to be up: by what it answered to exchanges, and to those who ask it.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How many clients are told apart of those over whose requests a server failed.
+const WITNESSES: usize = 64;
 
 /// What is known about a server.
 #[derive(Debug)]
@@ -11,6 +16,8 @@ pub(super) struct Standing {
     unwell: AtomicBool,
     /// Failures since the last answer.
     fails: AtomicU32,
+    /// The clients over whose requests it failed since then.
+    witnesses: Mutex<Vec<IpAddr>>,
     /// Milliseconds after `start` until which it is left out.
     out_until: AtomicU64,
 }
@@ -21,6 +28,7 @@ impl Standing {
             start: Instant::now(),
             unwell: AtomicBool::new(false),
             fails: AtomicU32::new(0),
+            witnesses: Mutex::default(),
             out_until: AtomicU64::new(0),
         }
     }
@@ -33,8 +41,18 @@ impl Standing {
 
     /// Notes that it did not answer, and says whether that takes it out.
     ///
-    /// When its time is over and it fails again, it is out again at once.
-    pub(super) fn failed(&self, max_fails: u32, fail_timeout: Duration, now: Instant) -> bool {
+    /// What a client asked for may be why: of the failures `over` one client's requests only the first counts. When
+    /// its time is over and it fails again, it is out again at once.
+    pub(super) fn failed(
+        &self,
+        over: Option<IpAddr>,
+        max_fails: u32,
+        fail_timeout: Duration,
+        now: Instant,
+    ) -> bool {
+        if over.is_some_and(|client| !self.is_new(client)) {
+            return false;
+        }
         let fails = self.fails.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if max_fails == 0 || fails < max_fails {
             return false;
@@ -51,7 +69,23 @@ impl Standing {
         if self.fails.load(Ordering::Relaxed) > 0 {
             self.fails.store(0, Ordering::Relaxed);
             self.out_until.store(0, Ordering::Relaxed);
+            let witnesses = self.witnesses.lock();
+            witnesses.unwrap_or_else(PoisonError::into_inner).clear();
         }
+    }
+
+    /// Says whether nothing failed over a client's requests before.
+    fn is_new(&self, client: IpAddr) -> bool {
+        let witnesses = self.witnesses.lock();
+        let mut witnesses = witnesses.unwrap_or_else(PoisonError::into_inner);
+        if witnesses.contains(&client) {
+            return false;
+        }
+        if witnesses.len() == WITNESSES {
+            witnesses.remove(0);
+        }
+        witnesses.push(client);
+        true
     }
 
     /// Notes what health checks say.
@@ -74,24 +108,52 @@ mod tests {
     #[test]
     fn failures_in_a_row_take_a_server_out_for_a_while() {
         let (standing, now) = (Standing::new(), Instant::now());
-        assert!(!standing.failed(2, OUT, now));
+        assert!(!standing.failed(None, 2, OUT, now));
         assert!(standing.is_up(now));
-        assert!(standing.failed(2, OUT, now));
-        assert!(!standing.failed(2, OUT, now), "it is out already");
+        assert!(standing.failed(None, 2, OUT, now));
+        assert!(!standing.failed(None, 2, OUT, now), "it is out already");
         assert!(!standing.is_up(now));
         let later = now + OUT + Duration::from_millis(1);
         assert!(standing.is_up(later));
-        assert!(standing.failed(2, OUT, later), "one more failure is enough");
+        assert!(
+            standing.failed(None, 2, OUT, later),
+            "one more failure is enough"
+        );
         assert!(!standing.is_up(later));
+    }
+
+    #[test]
+    fn one_client_alone_takes_no_server_out() {
+        let (standing, now) = (Standing::new(), Instant::now());
+        let client = |n: u8| Some(IpAddr::from([192, 0, 2, n]));
+        for _ in 0..100 {
+            assert!(!standing.failed(client(1), 3, OUT, now));
+        }
+        assert!(!standing.failed(client(2), 3, OUT, now));
+        standing.answered();
+        for n in 1..3 {
+            assert!(!standing.failed(client(n), 3, OUT, now));
+            assert!(!standing.failed(client(n), 3, OUT, now));
+        }
+        assert!(standing.failed(client(3), 3, OUT, now));
+        let later = now + OUT + Duration::from_millis(1);
+        assert!(!standing.failed(client(1), 3, OUT, later));
+        assert!(standing.is_up(later));
+        assert!(standing.failed(client(4), 3, OUT, later));
+        standing.answered();
+        for n in 0..=255 {
+            standing.failed(client(n), 0, OUT, now);
+        }
+        assert_eq!(standing.witnesses.lock().unwrap().len(), WITNESSES);
     }
 
     #[test]
     fn an_answer_wipes_the_failures_off() {
         let (standing, now) = (Standing::new(), Instant::now());
-        standing.failed(2, OUT, now);
+        standing.failed(None, 2, OUT, now);
         standing.answered();
-        assert!(!standing.failed(2, OUT, now));
-        standing.failed(2, OUT, now);
+        assert!(!standing.failed(None, 2, OUT, now));
+        standing.failed(None, 2, OUT, now);
         standing.answered();
         assert!(standing.is_up(now));
     }
@@ -100,7 +162,7 @@ mod tests {
     fn with_no_limit_nothing_takes_a_server_out_but_its_health() {
         let (standing, now) = (Standing::new(), Instant::now());
         for _ in 0..100 {
-            assert!(!standing.failed(0, OUT, now));
+            assert!(!standing.failed(None, 0, OUT, now));
         }
         assert!(standing.is_up(now));
         standing.checked(false);
