@@ -70,10 +70,15 @@ async fn the_longest_prefix_of_whole_segments_wins() {
         ("/a/bc", "other"),
         ("/a/b", "api"),
         ("/a/b/c/d", "api"),
-        ("/A", "api"),
+        ("/B", "api"),
     ] {
         let taken = taken_by(&t, &other, "shop.example", path).await;
         assert_eq!(taken, upstream, "{path}");
+    }
+    // A backend that passes over case would take these for another route's.
+    for path in ["/A", "/a/B", "/A/x"] {
+        let request = t.get(path).header("host", "shop.example");
+        Reply::of(request).await.refused(400, "path_ambiguous");
     }
 }
 

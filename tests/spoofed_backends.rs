@@ -128,6 +128,33 @@ async fn never_sees_a_token_under_another_name(backend: Backend) {
     assert!(reply.text().contains("\"chat\""), "{}", reply.text());
 }
 
+// Express routes without regard to case unless it is told otherwise.
+#[tokio::test]
+async fn express_serves_no_stranger_who_asks_in_capitals() {
+    let backend = Backend::express().await;
+    let t = TestGateway::builder()
+        .upstreams(&format!(
+            "[[upstream]]\nname = \"backend\"\nservers = [\"{}\"]\n",
+            backend.addr
+        ))
+        .routes(
+            "[[route]]\npath = \"/\"\nupstream = \"backend\"\nauth = \"public\"\n\
+             [[route]]\npath = \"/orders\"\nupstream = \"backend\"\n",
+        )
+        .start()
+        .await;
+    let directly = t.http.get(format!("http://{}/ORDERS", backend.addr));
+    assert_eq!(Reply::of(directly).await.status, 200);
+    for path in ["/ORDERS", "/Orders", "/order%53", "/ORDERS/;x", "//ORDERS"] {
+        Reply::of(t.get(path)).await.refused(400, "path_ambiguous");
+    }
+    Reply::of(t.get("/orders"))
+        .await
+        .refused(401, "token_missing");
+    assert_eq!(Reply::of(t.get("/Nowhere")).await.status, 404);
+    assert_eq!(Reply::of(t.get("/HEADERS")).await.status, 200);
+}
+
 async fn openid(t: &TestGateway, grant: &Grant) -> String {
     let session = t.get_as("/_auth/session", &grant.token).await.json();
     session["openid"].as_str().unwrap().to_owned()

@@ -80,7 +80,12 @@ impl Destinations {
         sent: &[u8],
     ) -> Result<Destination<'a>, Denial> {
         if let Some(own) = self.own(&request) {
-            return own.map(Destination::Own);
+            let endpoint = own?;
+            // A gateway in front that compares without undoing escapes took the path for another.
+            if !request.path.is_as_sent() && !self.is_plainly(endpoint, sent) {
+                return Err(Denial::PathAmbiguous);
+            }
+            return Ok(Destination::Own(endpoint));
         }
         let index = self.table.find(&request)?;
         let route = self.routes.get(index).ok_or(Denial::RouteUnknown)?;
@@ -105,6 +110,12 @@ impl Destinations {
         Endpoint::asked_about(&self.auth_path, path)
     }
 
+    /// Tells whether an endpoint's own part of the path is free of escapes; below `verify` they are another path's.
+    fn is_plainly(&self, endpoint: Endpoint, sent: &[u8]) -> bool {
+        let sent = std::str::from_utf8(sent).unwrap_or("");
+        endpoint == Endpoint::Verify && Endpoint::asked_about(&self.auth_path, sent).is_some()
+    }
+
     fn own(&self, request: &Admitted<'_>) -> Option<Result<Endpoint, Denial>> {
         let find = |path: &str| Endpoint::find(&self.auth_path, path, request.method);
         match request.path.other_reading() {
@@ -114,7 +125,15 @@ impl Destinations {
                 // Neither a backend nor we may be reached by a spelling that the other reads differently.
                 Some(_) | None => Some(Err(Denial::PathAmbiguous)),
             },
-            _ => find(request.path.as_str()),
+            _ => find(request.path.as_str()).or_else(|| {
+                // Some gateways pass over case when they choose what is ours.
+                let is_near = request.path.has_capitals() && {
+                    let path = request.path.as_str().to_ascii_lowercase();
+                    Endpoint::find(&self.auth_path.to_ascii_lowercase(), &path, request.method)
+                        .is_some()
+                };
+                is_near.then_some(Err(Denial::PathAmbiguous))
+            }),
         }
     }
 }

@@ -229,6 +229,10 @@ fn readings(
     let other = request.path.other_reading();
     let mut readings = vec![("sent", lead(request.path.as_str()))];
     readings.extend(other.map(|other| ("or read", lead(&other))));
+    if readings.len() == 1 {
+        let why = "read without regard to case, the path takes another route";
+        readings.push(("or read", why.to_owned()));
+    }
     readings
 }
 

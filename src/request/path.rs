@@ -10,6 +10,7 @@ pub struct NormalPath<'a> {
     text: Cow<'a, str>,
     /// Whether a backend might read it differently.
     two_readings: bool,
+    has_capitals: bool,
 }
 
 impl<'a> NormalPath<'a> {
@@ -33,12 +34,23 @@ impl<'a> NormalPath<'a> {
         Ok(Self {
             text,
             two_readings: look.two_readings,
+            has_capitals: look.has_capitals,
         })
     }
 
     /// Returns the path.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Tells whether it was sent as it is, without escapes that hide nothing.
+    pub fn is_as_sent(&self) -> bool {
+        matches!(self.text, Cow::Borrowed(_))
+    }
+
+    /// Tells whether a backend that passes over case reads anything else than what is there.
+    pub fn has_capitals(&self) -> bool {
+        self.has_capitals
     }
 
     /// Returns how a backend that merges slashes and cuts path parameters would read it, if differently.
@@ -73,6 +85,7 @@ fn without_parameters(segment: &str) -> &str {
 struct Look {
     dot_begins_segment: bool,
     two_readings: bool,
+    has_capitals: bool,
 }
 
 impl Look {
@@ -83,6 +96,7 @@ impl Look {
             match byte {
                 // Some backends undo the escape of a semicolon before they cut.
                 b';' | b'%' => look.two_readings = true,
+                b'A'..=b'Z' => look.has_capitals = true,
                 b'/' => look.two_readings |= before == b'/',
                 b'.' => look.dot_begins_segment |= before == b'/',
                 _ => {}

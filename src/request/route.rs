@@ -1,6 +1,6 @@
 //! Finds the route of a request: the more specific host first, then the longest prefix.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 use http::Method;
@@ -17,12 +17,16 @@ pub struct RouteTable {
     below: Vec<(String, Prefixes)>,
     /// Routes for any host.
     any: Prefixes,
+    /// Whether a prefix has capitals, so that a path without them may still be read as one with them.
+    has_capitals: bool,
 }
 
 #[derive(Debug, Default)]
 struct Prefixes {
     /// Only the configuration puts keys in, so a fast hash is a safe one.
     routes: HashMap<String, Vec<Entry>, RandomState>,
+    /// The prefixes as a backend that passes over case knows them.
+    folded: HashSet<String, RandomState>,
     /// The most segments a prefix has: what is deeper in a path cannot matter.
     deepest: usize,
 }
@@ -42,6 +46,7 @@ impl RouteTable {
                 route: index,
                 methods: route.methods.clone(),
             };
+            table.has_capitals |= has_capitals(&route.path);
             table
                 .prefixes_of(route.host.as_deref())
                 .insert(&route.path, entry);
@@ -54,15 +59,40 @@ impl RouteTable {
 
     /// Returns the index of the route that a request takes.
     pub fn find(&self, request: &Admitted<'_>) -> Result<usize, Denial> {
-        let found = self.look_up(request.host, request.path.as_str(), request.method);
-        if let Some(other) = request.path.other_reading() {
+        let path = request.path.as_str();
+        let found = self.look_up(request.host, path, request.method);
+        let other = request.path.other_reading();
+        if let Some(other) = &other {
             // A backend that reads the path that way must not get it under another route's rules.
-            let otherwise = self.look_up(request.host, &other, request.method);
+            let otherwise = self.look_up(request.host, other, request.method);
             if found != otherwise {
                 return Err(Denial::PathAmbiguous);
             }
         }
+        let case_matters = request.path.has_capitals() || self.has_capitals;
+        let other = other.as_deref().unwrap_or(path);
+        if case_matters
+            && !(self.ignores_case(request.host, path) && self.ignores_case(request.host, other))
+        {
+            return Err(Denial::PathAmbiguous);
+        }
         found
+    }
+
+    /// Tells whether a path leads to the same prefix for those that pass over case, as Express and Windows do.
+    ///
+    /// Of prefixes that differ in nothing but case the one that is spelled as the path counts.
+    pub(super) fn ignores_case(&self, host: &str, path: &str) -> bool {
+        let found = self.first(host, |prefixes| {
+            let (length, _) = prefixes.longest(path, |prefix| prefixes.routes.get(prefix))?;
+            Some((std::ptr::from_ref(prefixes), length))
+        });
+        let path = path.to_ascii_lowercase();
+        let otherwise = self.first(host, |prefixes| {
+            let (length, _) = prefixes.longest(&path, |prefix| prefixes.folded.get(prefix))?;
+            Some((std::ptr::from_ref(prefixes), length))
+        });
+        found == otherwise
     }
 
     fn prefixes_of(&mut self, host: Option<&str>) -> &mut Prefixes {
@@ -88,8 +118,17 @@ impl RouteTable {
 
     /// Looks a path up under the one reading that it is given in.
     pub(super) fn look_up(&self, host: &str, path: &str, method: &Method) -> Result<usize, Denial> {
+        let entries = self.first(host, |prefixes| {
+            let found = prefixes.longest(path, |prefix| prefixes.routes.get(prefix));
+            found.map(|(_, entries)| entries)
+        });
+        entries.map_or(Err(Denial::RouteUnknown), |entries| choose(entries, method))
+    }
+
+    /// Returns what `find` finds first, the more specific hosts' prefixes before the others.
+    fn first<'t, T>(&'t self, host: &str, find: impl Fn(&'t Prefixes) -> Option<T>) -> Option<T> {
         let folded;
-        let host = if host.bytes().any(|b| b.is_ascii_uppercase()) {
+        let host = if has_capitals(host) {
             folded = host.to_ascii_lowercase();
             &folded
         } else {
@@ -105,35 +144,40 @@ impl RouteTable {
             .into_iter()
             .chain(below)
             .chain(std::iter::once(&self.any))
-            .find_map(|prefixes| prefixes.longest(path))
-            .map_or(Err(Denial::RouteUnknown), |entries| choose(entries, method))
+            .find_map(find)
     }
 }
 
 impl Prefixes {
     fn insert(&mut self, prefix: &str, entry: Entry) {
         self.deepest = self.deepest.max(segments(prefix));
+        self.folded.insert(prefix.to_ascii_lowercase());
         self.routes
             .entry(prefix.to_owned())
             .or_default()
             .push(entry);
     }
 
-    fn longest(&self, path: &str) -> Option<&[Entry]> {
+    /// Returns the length of a path's longest prefix that `find` finds, and what it finds.
+    fn longest<T>(&self, path: &str, find: impl Fn(&str) -> Option<T>) -> Option<(usize, T)> {
         if self.routes.is_empty() {
             return None;
         }
         let mut candidate = first_segments(path, self.deepest);
         loop {
-            if let Some(entries) = self.routes.get(candidate) {
-                return Some(entries);
+            if let Some(found) = find(candidate) {
+                return Some((candidate.len(), found));
             }
             match candidate.bytes().rposition(|b| b == b'/') {
-                Some(0) | None => return self.routes.get("/").map(Vec::as_slice),
+                Some(0) | None => return find("/").map(|found| (1, found)),
                 Some(at) => candidate = candidate.get(..at).unwrap_or("/"),
             }
         }
     }
+}
+
+fn has_capitals(text: &str) -> bool {
+    text.bytes().any(|b| b.is_ascii_uppercase())
 }
 
 fn choose(entries: &[Entry], method: &Method) -> Result<usize, Denial> {
@@ -258,6 +302,44 @@ mod tests {
         }
         assert_eq!(find(&table, Method::GET, "h", "/x;y=1/z"), Ok(0));
         assert_eq!(find(&table, Method::GET, "h", "/api/v1;y//z"), Ok(1));
+    }
+
+    #[test]
+    fn a_path_that_takes_another_route_in_another_case_is_refused() {
+        let table = RouteTable::new(&[
+            route(None, "/", &[]),
+            route(None, "/admin", &[]),
+            route(None, "/Reports", &[]),
+            route(None, "/api/v1", &[]),
+            route(None, "/API/V1", &[]),
+            route(Some("shop.example"), "/only", &[]),
+        ]);
+        let find = |host: &str, path: &str| find(&table, Method::GET, host, path);
+        for (host, path) in [
+            ("h", "/ADMIN/users"),
+            ("h", "/Admin"),
+            ("h", "/adm%49n"),
+            ("h", "/ADMIN;x/users"),
+            ("h", "//ADMIN"),
+            ("h", "/reports/all"),
+            ("h", "/REPORTS"),
+            ("h", "/Api/V1"),
+            ("shop.example", "/ONLY"),
+        ] {
+            assert_eq!(find(host, path), Err(Denial::PathAmbiguous), "{path}");
+        }
+        for (path, expected) in [
+            ("/Things/ABC", 0),
+            ("/admin/Users/X", 1),
+            ("/admins", 0),
+            ("/Reports/Q1", 2),
+            ("/api/v1/X", 3),
+            ("/API/V1/x", 4),
+            ("/ONLY", 0),
+        ] {
+            assert_eq!(find("h", path), Ok(expected), "{path}");
+        }
+        assert_eq!(find("shop.example", "/only/A"), Ok(5));
     }
 
     #[test]
