@@ -211,7 +211,28 @@ async fn the_original_requests_route_decides() {
             None,
             "method_not_allowed",
         ),
-        ("POST", "/_auth/login", "shop.example", None, ""),
+        // Own endpoints are not asked about: a gateway that does would forward them to the backend.
+        (
+            "POST",
+            "/_auth/login",
+            "shop.example",
+            None,
+            "route_unknown",
+        ),
+        (
+            "GET",
+            "/_auth/session",
+            "shop.example",
+            Some(&alice),
+            "route_unknown",
+        ),
+        (
+            "GET",
+            "/_auth/verify/orders",
+            "shop.example",
+            Some(&alice),
+            "route_unknown",
+        ),
     ] {
         let reply = ask(&t, method, uri, host, by).await;
         assert_eq!(reply.error(), expected, "{method} {uri} {host}");
@@ -296,17 +317,27 @@ async fn a_public_route_tells_nothing_about_a_user() {
     assert_eq!((reply.status, told(&reply)), (200, about(&t, &alice).await));
 }
 
-// oauth2-proxy's CVE-2026-40575: whoever could reach it chose the path that was decided on.
+// oauth2-proxy's CVE-2026-40575: whoever could reach it chose the path that was decided on. And a gateway whose address
+// was forgotten must not be told that a token of any app will do.
 #[tokio::test]
 async fn nobody_describes_a_request_by_default() {
     let t = builder().start().await;
     let alice = t.log_in("alice").await;
-    for uri in ["/public", "/optional", "/_auth/jwks.json"] {
-        let reply = ask(&t, "GET", uri, "docs.example", None).await;
-        reply.refused(401, "token_missing");
+    for uri in ["/public", "/optional", "/_auth/jwks.json", "/admin"] {
+        for by in [None, Some(&alice)] {
+            let reply = ask(&t, "GET", uri, "docs.example", by).await;
+            reply.refused(400, "bad_request");
+            assert!(told(&reply).is_empty());
+        }
     }
-    // With a token the default rule applies, whatever the description says.
-    let reply = ask(&t, "TRACE", "/../x", "a b", Some(&alice)).await;
+    for name in ["X-Forwarded-Method", "X-Forwarded-Uri"] {
+        let request = t.get("/_auth/verify").bearer_auth(&alice.token);
+        let reply = Reply::of(request.header(name, "/orders")).await;
+        reply.refused(400, "bad_request");
+    }
+    // Any proxy between says a host, which describes nothing.
+    let request = t.get("/_auth/verify").bearer_auth(&alice.token);
+    let reply = Reply::of(request.header("X-Forwarded-Host", "h")).await;
     assert_eq!(reply.status, 200);
 }
 
@@ -314,8 +345,61 @@ async fn nobody_describes_a_request_by_default() {
 async fn a_peer_outside_the_trusted_networks_describes_nothing() {
     let trusted = "trusted_proxies = [\"10.0.0.0/8\"]";
     let t = builder().section("server", trusted).start().await;
-    let reply = ask(&t, "GET", "/public", "docs.example", None).await;
+    let alice = t.log_in("alice").await;
+    for by in [None, Some(&alice)] {
+        let reply = ask(&t, "GET", "/admin", "docs.example", by).await;
+        reply.refused(400, "bad_request");
+    }
+}
+
+// With it a client could go to the backend by itself; its openid, /_auth/session tells it as well.
+#[tokio::test]
+async fn only_trusted_proxies_get_the_backends_assertion() {
+    let assertions = ("headers", "assertion = true");
+    let trusted = ("server", "trusted_proxies = [\"127.0.0.1/32\"]");
+    let t = builder().section(assertions.0, assertions.1).start().await;
+    let alice = t.log_in("alice").await;
+    let reply = t.get_as("/_auth/verify/orders", &alice.token).await;
+    assert_eq!((reply.status, told(&reply)), (200, about(&t, &alice).await));
+    let t = builder().section(assertions.0, assertions.1);
+    let t = t.section(trusted.0, trusted.1).start().await;
+    let alice = t.log_in("alice").await;
+    let reply = t.get_as("/_auth/verify/orders", &alice.token).await;
+    assert_ne!(reply.header("x-menshen-assertion"), "");
+}
+
+#[tokio::test]
+async fn an_endpoint_is_found_only_as_it_is_written() {
+    let t = trusting().await;
+    let alice = t.log_in("alice").await;
+    for path in [
+        "/_auth/%76erify",
+        "/_auth/%76erify/orders",
+        "/%5fauth/verify/orders",
+        "/_auth/sessio%6e",
+        "/%5Fauth/session",
+    ] {
+        let line = ("Authorization", format!("Bearer {}", alice.token));
+        let answer = raw_request(t.address, &format!("GET {path}"), &[line]).await;
+        assert_eq!(refusal(&answer), (400, "path_ambiguous"), "{path}");
+    }
+    let line = ("Authorization", format!("Bearer {}", alice.token));
+    let reply = ask(&t, "GET", "/%5fauth/verify/orders", "h", Some(&alice)).await;
+    reply.refused(400, "path_ambiguous");
+    let below = "GET /_auth/verify/%6frders";
+    assert_eq!(status(&raw_request(t.address, below, &[line]).await), 200);
+}
+
+// nginx's auth_request drops bodies.
+#[tokio::test]
+async fn a_refusal_is_repeated_in_the_header_for_whom_it_is_asked() {
+    let t = trusting().await;
+    let asked = t.get("/_auth/verify").header("X-Menshen-Refusal", "header");
+    let reply = Reply::of(asked).await;
     reply.refused(401, "token_missing");
+    assert_eq!(reply.header("menshen-refusal"), reply.text());
+    let reply = Reply::of(t.get("/_auth/verify")).await;
+    assert_eq!(reply.header("menshen-refusal"), "");
 }
 
 #[tokio::test]
@@ -398,6 +482,7 @@ async fn renamed_headers_environment_and_assertion_are_told_too() {
             "headers",
             "env = \"prod\"\nassertion = true\n[headers.rename]\nopenid = \"X-User-Id\"",
         )
+        .section("server", "trusted_proxies = [\"127.0.0.1/32\"]")
         .start()
         .await;
     let alice = t.log_in("alice").await;

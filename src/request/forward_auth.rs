@@ -8,6 +8,10 @@ use super::admit::{admit_line, check_method};
 use super::{Admitted, Credential, Decision, Denial, Message, Requests, credential};
 use crate::token::Verified;
 
+/// Answers somebody who describes a request and is no trusted proxy.
+pub const DESCRIBER_UNTRUSTED: Denial =
+    Denial::BadRequest("X-Forwarded-Method and X-Forwarded-Uri count only from trusted_proxies.");
+
 /// A request that another gateway may forward.
 #[derive(Clone, Debug)]
 pub struct Allowed {
@@ -21,7 +25,7 @@ impl Requests {
     /// Decides about the request that `asking` is about, by the same rules as if it had come here.
     ///
     /// It is named by the path below the endpoint, as Envoy does, or by `X-Forwarded-Method`, `-Uri` and `-Host`,
-    /// which count only from a `trusted` peer. Where neither is there, a valid token is required.
+    /// which are refused unless a `trusted` peer sends them. Where neither is there, a valid token is required.
     pub fn verify(&self, asking: &Message<'_>, trusted: bool) -> Result<Allowed, Denial> {
         let mut asked = self.destinations.admit(asking)?;
         // A gateway keeps `Upgrade` to itself, and takes the sub-protocols from the answer.
@@ -67,11 +71,8 @@ impl Requests {
                 who: pass.who,
                 route: Some(pass.route),
             }),
-            // It will come here and be decided on then.
-            Decision::Own(_) => Ok(Allowed {
-                who: None,
-                route: None,
-            }),
+            // They come here unasked. A gateway that asks took the path for a backend's.
+            Decision::Own(_) => Err(Denial::RouteUnknown),
             // What a login brings would not reach the client, and the code would be spent.
             Decision::LogIn(_) => Err(Denial::TokenMissing),
         }
@@ -88,11 +89,15 @@ struct Original<'a> {
 impl<'a> Original<'a> {
     /// Reads the description; `None` when there is none that counts.
     fn told(headers: &'a HeaderMap, trusted: bool) -> Result<Option<Self>, Denial> {
-        if !trusted {
-            return Ok(None);
-        }
         let method = only(headers, "x-forwarded-method")?;
         let target = only(headers, "x-forwarded-uri")?;
+        if !trusted {
+            // To pass it over would decide on another request than the one that is meant.
+            return match (method, target) {
+                (None, None) => Ok(None),
+                _ => Err(DESCRIBER_UNTRUSTED),
+            };
+        }
         let host = only(headers, "x-forwarded-host")?;
         match (method, target, host) {
             // Proxies that describe nothing add a host all the same.

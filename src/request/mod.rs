@@ -31,7 +31,7 @@ pub use denial::{Denial, Errcode};
 pub use destination::{Destination, Destinations, Reading, Taken, admit_stranger};
 pub use endpoint::Endpoint;
 pub use explain::{Explanation, Question, QuestionError};
-pub use forward_auth::Allowed;
+pub use forward_auth::{Allowed, DESCRIBER_UNTRUSTED};
 pub use head::{check_head, check_start};
 pub use identity::{Edits, Identities};
 pub use names::OwnedNames;

@@ -32,6 +32,11 @@ pub struct OwnedNames {
 }
 
 impl OwnedNames {
+    /// Returns what every name that a client never sets starts with or, where it does not end with `-`, is.
+    pub fn fixed() -> impl Iterator<Item = &'static str> {
+        FAMILIES.into_iter().chain(SINGLE)
+    }
+
     /// Collects the fixed names and the configured ones.
     pub fn new(names: &InjectedNames) -> Self {
         let configured = [

@@ -1,5 +1,7 @@
 //! Answers Menshen's own endpoints.
 
+use std::sync::Once;
+
 use bytes::Bytes;
 use http::header::{REFERER, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -12,11 +14,14 @@ use super::gate::Gate;
 use super::inbound::message;
 use super::{body, reply};
 use crate::login::{LoginBody, LogoutBody, RefreshBody};
-use crate::request::{Allowed, Denial, Endpoint, left};
+use crate::request::{Allowed, DESCRIBER_UNTRUSTED, Denial, Endpoint, left};
 use crate::token::Verified;
 
 /// Names what Envoy takes out of a request that it may forward.
 const ENVOY_REMOVES: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
+
+/// Whether the log was told of a description that does not count; once is enough for an operator.
+static DESCRIBED: Once = Once::new();
 
 /// What is answered when nothing went wrong.
 enum Answer {
@@ -83,13 +88,23 @@ async fn log_out(gate: &Gate, wire: &mut Session) -> Result<Answer, Denial> {
 
 fn verify(gate: &Gate, wire: &Session, exchange: &mut Exchange) -> Result<Answer, Denial> {
     let trusted = exchange.client.as_ref().is_some_and(|peer| peer.trusted);
-    let Allowed { who, route } = gate.requests.verify(&message(wire.req_header()), trusted)?;
+    let allowed = gate.requests.verify(&message(wire.req_header()), trusted);
+    let Allowed { who, route } = allowed.inspect_err(|denial| {
+        if *denial == DESCRIBER_UNTRUSTED {
+            DESCRIBED.call_once(|| tracing::warn!(
+                "somebody outside server.trusted_proxies describes a request at verify, which is refused: \
+                 is a gateway's address missing there?"
+            ));
+        }
+    })?;
     exchange.asked = route;
     let told = gate.identities.told(who.as_deref()).into_iter();
     let mut told: Vec<_> = told.map(|(n, v)| (n.clone(), v.clone())).collect();
     let upstream = route.and_then(|index| gate.requests.route(index));
     let upstream = upstream.map(|route| route.upstream);
-    if let (Some(assertions), Some(who), Some(index)) = (&gate.assertions, &who, upstream)
+    // A client could show its assertion to the backend itself; who it is, it may know.
+    let assertions = gate.assertions.as_ref().filter(|_| trusted);
+    if let (Some(assertions), Some(who), Some(index)) = (assertions, &who, upstream)
         && let Some(name) = gate.upstreams.name(index)
     {
         let assertion = assertions.assert(who, index, name).map_err(|error| {

@@ -20,6 +20,10 @@ pub(super) const TOKEN: &str = "Menshen-Token";
 pub(super) const TOKEN_EXPIRES_IN: &str = "Menshen-Token-Expires-In";
 pub(super) const REFRESH_TOKEN: &str = "Menshen-Refresh-Token";
 
+/// Sent by a gateway that reads no bodies, as nginx when it asks, to find a refusal's in the header.
+const ASKS_FOR_REFUSAL: &str = "x-menshen-refusal";
+const REFUSAL: &str = "Menshen-Refusal";
+
 /// How long a client that was refused may go on sending its body.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -94,6 +98,11 @@ pub(super) async fn refuse(
     let body = Bytes::from(denial.body(exchange.request_id.as_str()));
     if denial == Denial::TooManyConnections {
         wire.set_keepalive(None);
+    }
+    if wire.req_header().headers.contains_key(ASKS_FOR_REFUSAL)
+        && let Ok(told) = HeaderValue::from_bytes(&body)
+    {
+        header.insert_header(REFUSAL, told)?;
     }
     let late = denial == Denial::RequestTimeout;
     exchange.denial = Some(denial);
