@@ -44,54 +44,83 @@ struct Check {
     connector: Arc<Connector>,
 }
 
+/// What is thought of one address.
+struct Opinion {
+    is_well: bool,
+    /// How many answers in a row contradict that.
+    against: u32,
+}
+
 impl Check {
     async fn run(self, health: Health) {
         let mut ticks = interval(health.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut well = true;
-        // How many answers in a row contradict what is thought of it.
-        let mut against = 0;
+        // By address; a server whose name has none has one opinion all the same.
+        let mut opinions: Vec<(Option<SocketAddr>, Opinion)> = Vec::new();
         loop {
             ticks.tick().await;
-            let answer = self.ask(&health).await;
-            if answer.is_ok() == well {
-                against = 0;
-                continue;
+            let answers = self.ask(&health).await;
+            opinions.retain(|(place, _)| answers.iter().any(|(asked, _)| asked == place));
+            for (place, answer) in answers {
+                let known = opinions.iter().position(|(known, _)| *known == place);
+                let at = known.unwrap_or_else(|| {
+                    let is_well = true;
+                    opinions.push((
+                        place,
+                        Opinion {
+                            is_well,
+                            against: 0,
+                        },
+                    ));
+                    opinions.len() - 1
+                });
+                if let Some((place, opinion)) = opinions.get_mut(at)
+                    && opinion.heard(answer.is_ok(), &health)
+                {
+                    self.tell(place.as_ref(), answer);
+                }
             }
-            against += 1;
-            let needed = if well {
-                health.unhealthy_after
-            } else {
-                health.healthy_after
-            };
-            if against < needed {
-                continue;
-            }
-            (well, against) = (!well, 0);
-            self.server.standing.checked(well);
-            let (upstream, server) = (self.group.config.name.as_str(), &self.server.address);
-            match answer {
-                Ok(()) => tracing::info!(upstream, %server, "a server is healthy again"),
-                Err(reason) => tracing::warn!(upstream, %server, reason, "a server is unhealthy"),
+            let ill = opinions.iter().filter(|(_, opinion)| !opinion.is_well);
+            let ill: Vec<_> = ill.map(|(place, _)| place.clone()).collect();
+            self.server.standing.checked(ill.len() < opinions.len());
+            self.server.unwell(ill.into_iter().flatten().collect());
+        }
+    }
+
+    fn tell(&self, place: Option<&SocketAddr>, answer: Result<(), String>) {
+        let (upstream, server) = (self.group.config.name.as_str(), &self.server.address);
+        let address = place.map(ToString::to_string).unwrap_or_default();
+        match answer {
+            Ok(()) => tracing::info!(upstream, %server, address, "a server is healthy again"),
+            Err(reason) => {
+                tracing::warn!(upstream, %server, address, reason, "a server is unhealthy");
             }
         }
     }
 
-    /// Asks once; the error says what was wrong.
-    async fn ask(&self, health: &Health) -> Result<(), String> {
-        let exchange = async {
-            let places = self.names.places(&self.server.address).await;
-            let place = places.first().ok_or("its name has no address")?;
-            let status = self.status(place, &health.path).await;
-            let status = status.map_err(|error| error.etype().as_str().to_owned())?;
-            if (200..400).contains(&status) {
-                Ok(())
-            } else {
-                Err(format!("answered {status}"))
-            }
-        };
-        let answer = timeout(health.timeout, exchange).await;
-        answer.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+    /// Asks each address of the server once; the error says what was wrong.
+    async fn ask(&self, health: &Health) -> Vec<(Option<SocketAddr>, Result<(), String>)> {
+        let places = self.names.places(&self.server.address, health.timeout);
+        let places = places.await;
+        if places.is_empty() {
+            return vec![(None, Err("its name has no address".to_owned()))];
+        }
+        let asking = places.into_iter().map(|place| async move {
+            let answer = timeout(health.timeout, self.ask_at(&place, health)).await;
+            let answer = answer.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+            (Some(place), answer)
+        });
+        futures::future::join_all(asking).await
+    }
+
+    async fn ask_at(&self, place: &SocketAddr, health: &Health) -> Result<(), String> {
+        let status = self.status(place, &health.path).await;
+        let status = status.map_err(|error| error.etype().as_str().to_owned())?;
+        if (200..400).contains(&status) {
+            Ok(())
+        } else {
+            Err(format!("answered {status}"))
+        }
     }
 
     async fn status(&self, place: &SocketAddr, path: &str) -> Result<u16> {
@@ -131,5 +160,169 @@ impl Check {
             .map_or(0, |head| head.status.as_u16());
         session.shutdown().await;
         Ok(status)
+    }
+}
+
+impl Opinion {
+    /// Notes an answer, and says whether it changed the opinion.
+    fn heard(&mut self, well: bool, health: &Health) -> bool {
+        if well == self.is_well {
+            self.against = 0;
+            return false;
+        }
+        self.against += 1;
+        let needed = if self.is_well {
+            health.unhealthy_after
+        } else {
+            health.healthy_after
+        };
+        if self.against < needed {
+            return false;
+        }
+        (self.is_well, self.against) = (well, 0);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::super::names::tests::{Resolver, names};
+    use super::super::{Attempts, Upstreams};
+    use super::*;
+    use crate::config::{Balance, Protocol, ServerAddress, Upstream};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Answers 200 to everything, or closes at once.
+    async fn server(address: &str, lives: bool) -> std::net::SocketAddr {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                if lives {
+                    tokio::spawn(async move {
+                        let _ = stream.read(&mut [0; 4096]).await;
+                        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                        let _ = stream.write_all(answer).await;
+                    });
+                }
+            }
+        });
+        address
+    }
+
+    fn upstreams(names: Names) -> Upstreams {
+        let config = Upstream {
+            name: "api".to_owned(),
+            servers: vec![ServerAddress::Tcp("api.test:80".to_owned())],
+            balance: Balance::RoundRobin,
+            protocol: Protocol::Http1,
+            tls: None,
+            health: Some(Health {
+                path: "/healthz".to_owned(),
+                interval: Duration::from_millis(5),
+                timeout: SECOND,
+                healthy_after: 2,
+                unhealthy_after: 3,
+            }),
+            max_fails: 0,
+            fail_timeout: SECOND,
+            patience: Patience {
+                connect: SECOND,
+                read: SECOND,
+                write: SECOND,
+            },
+            keepalive: SECOND,
+        };
+        let mut upstreams = Upstreams::new(&[config]).unwrap();
+        upstreams.names = Arc::new(names);
+        upstreams
+    }
+
+    /// Returns where ten exchanges in a row would go first.
+    async fn choices(upstreams: &Upstreams) -> Vec<String> {
+        let wanted = Wanted {
+            openid: None,
+            upgrade: false,
+            patience: Patience::default(),
+        };
+        let mut chosen = Vec::new();
+        for _ in 0..10 {
+            let mut attempts = Attempts::default();
+            let peer = upstreams.choose(0, &wanted, &mut attempts).await.unwrap();
+            chosen.push(peer._address.to_string());
+        }
+        chosen.sort();
+        chosen.dedup();
+        chosen
+    }
+
+    async fn settles(upstreams: &Upstreams, expected: &[String]) {
+        let settling = async {
+            while choices(upstreams).await != expected {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(10 * SECOND, settling).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_dead_address_of_a_name_is_left_out_while_another_lives() {
+        let (live, dead) = (
+            server("127.0.0.1:0", true).await,
+            server("127.0.0.1:0", false).await,
+        );
+        let (names, _) = names(Resolver::Says(vec![live, dead]));
+        let upstreams = upstreams(names);
+        let mut both = [live.to_string(), dead.to_string()];
+        both.sort();
+        assert_eq!(choices(&upstreams).await, both);
+        let watching = upstreams.watch();
+        settles(&upstreams, &[live.to_string()]).await;
+        let group = upstreams.groups.first().unwrap();
+        let standing = &group.servers.first().unwrap().standing;
+        assert!(standing.is_up(std::time::Instant::now()));
+        drop(watching);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_moves_takes_its_exchanges_along() {
+        let at = |address: &str| Resolver::Says(vec![address.parse().unwrap()]);
+        let (names, resolver) = names(at("10.0.0.1:80"));
+        let upstreams = upstreams(names);
+        assert_eq!(choices(&upstreams).await, ["10.0.0.1:80"]);
+        resolver.lock().unwrap().0 = at("10.0.0.2:80");
+        tokio::time::advance(10 * SECOND).await;
+        assert_eq!(choices(&upstreams).await, ["10.0.0.2:80"]);
+        resolver.lock().unwrap().0 = Resolver::IsSilent;
+        tokio::time::advance(10 * SECOND).await;
+        let begun = tokio::time::Instant::now();
+        assert_eq!(choices(&upstreams).await, ["10.0.0.2:80"]);
+        // connect_timeout, once, and what the clock rounds up.
+        assert!(begun.elapsed() < SECOND + Duration::from_millis(5));
+    }
+
+    #[tokio::test]
+    async fn a_server_without_a_living_address_is_down() {
+        let (one, two) = (
+            server("127.0.0.1:0", false).await,
+            server("127.0.0.1:0", false).await,
+        );
+        let (names, _) = names(Resolver::Says(vec![one, two]));
+        let upstreams = upstreams(names);
+        let _watching = upstreams.watch();
+        let group = upstreams.groups.first().unwrap();
+        let standing = &group.servers.first().unwrap().standing;
+        let settling = async {
+            while standing.is_up(std::time::Instant::now()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(10 * SECOND, settling).await.unwrap();
     }
 }

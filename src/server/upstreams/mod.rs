@@ -128,7 +128,9 @@ impl Upstreams {
                 pick(&|at, server| !attempts.has_tried(at) && server.standing.is_up(now))
                     .or_else(|| pick(&|at, _| !attempts.has_tried(at)))
                     .or_else(|| pick(&|_, _| true))?;
-            let places = self.names.places(&server.address).await;
+            let limit = group.template.connect_limit(wanted);
+            let mut places = self.names.places(&server.address, limit).await;
+            server.put_well_first(&mut places);
             let Some(place) = attempts.untried(at, &places) else {
                 exhausted.push(at);
                 continue;

@@ -64,6 +64,11 @@ impl Template {
         self.tls.as_ref().filter(|tls| tls.has_files())
     }
 
+    /// Returns how long it may take to connect, and before that to find out where.
+    pub(super) fn connect_limit(&self, wanted: &Wanted<'_>) -> Duration {
+        self.patience.under(wanted.patience).connect
+    }
+
     /// Describes the connection to a server at one of its addresses.
     pub(super) fn peer(
         &self,

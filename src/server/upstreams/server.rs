@@ -1,7 +1,9 @@
 //! One server of an upstream.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pingora::protocols::l4::socket::SocketAddr;
 
 use super::balance;
 use super::standing::Standing;
@@ -14,6 +16,8 @@ pub(super) struct Server {
     /// What consistent hashing knows it by; the same on every node.
     pub(super) key: u64,
     pub(super) standing: Standing,
+    /// Those of its addresses that health checks found unwell.
+    unwell: Mutex<Arc<[SocketAddr]>>,
     busy: AtomicUsize,
 }
 
@@ -27,7 +31,22 @@ impl Server {
             address: address.clone(),
             key: balance::key(address.to_string().as_bytes()),
             standing: Standing::new(),
+            unwell: Mutex::default(),
             busy: AtomicUsize::new(0),
+        }
+    }
+
+    /// Notes which of its addresses are unwell.
+    pub(super) fn unwell(&self, places: Arc<[SocketAddr]>) {
+        *self.unwell.lock().unwrap_or_else(PoisonError::into_inner) = places;
+    }
+
+    /// Puts the addresses that are unwell behind the others.
+    pub(super) fn put_well_first(&self, places: &mut [SocketAddr]) {
+        if places.len() > 1 {
+            let unwell = self.unwell.lock().unwrap_or_else(PoisonError::into_inner);
+            let unwell = Arc::clone(&unwell);
+            places.sort_by_key(|place| unwell.contains(place));
         }
     }
 
