@@ -8,13 +8,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Store};
 use crate::login::Logins;
 use crate::request::{Identities, Origins, Rates, Requests};
 use crate::server::{
     self, BindError, Encryption, Gate, Listening, Sockets, TlsError, UpstreamError, Upstreams,
 };
-use crate::session::{Lifetimes, OpenError, Store};
+use crate::session::{Lifetimes, OpenError, Sessions};
 use crate::token::{
     Assertions, Issuer, KeyFileError, KeyRing, NoRandomness, Tokens, Verifier, load_or_make,
     verify_files,
@@ -73,12 +73,12 @@ pub struct App {
     listening: Listening,
     tls: Option<Encryption>,
     gate: Arc<Gate>,
-    store: Store,
+    sessions: Sessions,
 }
 
 impl App {
     /// Builds everything that `config` asks for. Call it inside the runtime that will serve.
-    pub fn build(config: Config, clock: &Clock) -> Result<Self, StartError> {
+    pub async fn build(config: Config, clock: &Clock) -> Result<Self, StartError> {
         install_crypto();
         // What can fail without leaving anything behind goes first.
         let listening = Listening::bind(&config.server.listen, &config.server.redirect_http)?;
@@ -87,16 +87,7 @@ impl App {
         let upstreams = Upstreams::new(&config.upstreams)?;
         // A start that fails on the store makes no keys.
         verify_files(&config.token.keys_dir)?;
-        let store = Store::open(
-            &config.session.path,
-            config.session.seal_key.clone(),
-            Lifetimes {
-                session_ttl: config.session.ttl,
-                refresh_grace: config.session.refresh_grace,
-                token_ttl: config.token.ttl,
-            },
-            clock.clone(),
-        )?;
+        let sessions = open_sessions(&config, clock).await?;
         let keys = Arc::new(load_or_make(
             &config.token.keys_dir,
             config.token.algorithm,
@@ -105,13 +96,13 @@ impl App {
         if config.headers.assertion && !keys.signing().is_public() {
             return Err(StartError::SharedKey(keys.signing().kid().to_owned()));
         }
-        let gate = gate(&config, &keys, wechat, upstreams, store.clone(), clock)?;
+        let gate = gate(&config, &keys, wechat, upstreams, sessions.clone(), clock)?;
         Ok(Self {
             config,
             listening,
             tls,
             gate: Arc::new(gate),
-            store,
+            sessions,
         })
     }
 
@@ -140,7 +131,7 @@ impl App {
             stop,
         )
         .await;
-        self.store.close().await;
+        self.sessions.close().await;
     }
 }
 
@@ -150,21 +141,45 @@ pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
     let tls = Encryption::load(tls);
     let upstreams = Upstreams::new(&config.upstreams);
     let keys = verify_files(&config.token.keys_dir);
-    let store = Store::check(&session.path, session.seal_key.clone());
+    // Whether Redis can be reached is not asked: a check changes nothing and needs no network.
+    let store = match &session.store {
+        Store::Embedded(path) => {
+            let checked = Sessions::check_embedded(path, session.seal_key.clone());
+            may_make(path).and_then(|()| checked.map_err(StartError::from))
+        }
+        Store::Redis(_) => Ok(()),
+    };
     let listen = Listening::can_bind(&config.server.listen);
     let checks = [
         ("server.listen", listen.map_err(StartError::from)),
         ("token.keys_dir", may_make(&config.token.keys_dir)),
-        ("session.path", may_make(&session.path)),
         ("server.tls", tls.map(drop).map_err(StartError::from)),
         ("upstream", upstreams.map(drop).map_err(StartError::from)),
         ("token.keys_dir", keys.map_err(StartError::from)),
-        ("session.path", store.map_err(StartError::from)),
+        ("session.path", store),
     ];
     checks
         .into_iter()
         .filter_map(|(key, checked)| checked.err().map(|problem| (key, problem)))
         .collect()
+}
+
+async fn open_sessions(config: &Config, clock: &Clock) -> Result<Sessions, StartError> {
+    let session = &config.session;
+    let lifetimes = Lifetimes {
+        session_ttl: session.ttl,
+        refresh_grace: session.refresh_grace,
+        token_ttl: config.token.ttl,
+    };
+    let (key, clock) = (session.seal_key.clone(), clock.clone());
+    let opened = match &session.store {
+        Store::Embedded(path) => Sessions::embedded(path, key, lifetimes, clock),
+        Store::Redis(server) => {
+            let key = key.ok_or(OpenError::ConfiguredSealKeyMalformed)?;
+            Sessions::redis(server, &key, lifetimes, clock).await
+        }
+    };
+    Ok(opened?)
 }
 
 /// Says whether a folder that is not there yet can be made, by making a file where it would be and taking it away.
@@ -193,7 +208,7 @@ fn gate(
     keys: &Arc<KeyRing>,
     wechat: Client,
     upstreams: Upstreams,
-    store: Store,
+    sessions: Sessions,
     clock: &Clock,
 ) -> Result<Gate, StartError> {
     let token = &config.token;
@@ -219,9 +234,9 @@ fn gate(
         )
     });
     Ok(Gate {
-        requests: Requests::new(config, tokens, store.revoked().clone()),
-        sockets: Sockets::new(store.clone(), clock.clone()),
-        logins: Logins::new(config.apps.clone(), wechat, store, issuer, clock.clone()),
+        requests: Requests::new(config, tokens, sessions.revoked().clone()),
+        sockets: Sockets::new(sessions.clone(), clock.clone()),
+        logins: Logins::new(config.apps.clone(), wechat, sessions, issuer, clock.clone()),
         identities: Identities::new(&config.headers, &config.apps)?,
         assertions,
         upstreams,

@@ -13,7 +13,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("config", &["secret"]),
     ("log", &["config"]),
     ("simulator", &["clock", "secret"]),
-    ("session", &["clock", "secret"]),
+    ("session", &["clock", "config", "secret"]),
     ("token", &["clock", "config", "secret", "session"]),
     ("wechat", &["config", "secret", "session"]),
     ("request", &["config", "session", "token"]),
@@ -51,12 +51,13 @@ const MAY_USE: [(&str, &[&str]); 15] = [
 ];
 
 /// Where alone each of these crates is known.
-const HOMES: [(&str, &[&str]); 6] = [
+const HOMES: [(&str, &[&str]); 7] = [
     ("ppp", &["server"]),
     ("pingora", &["server"]),
     ("jsonwebtoken", &["token"]),
     ("reqwest", &["wechat"]),
     ("redb", &["session"]),
+    ("redis", &["session"]),
     ("axum", &["demo", "simulator"]),
 ];
 

@@ -8,21 +8,21 @@ use std::time::Duration;
 
 use menshen::clock::Clock;
 use menshen::secret::Secret;
-use menshen::session::{Identity, Lifetimes, RefreshToken, Source, Store};
+use menshen::session::{Identity, Lifetimes, RefreshToken, Sessions, Source};
 
 const FOLDER: &str = "SESSION_SURVIVES_KILL_FOLDER";
 const ANSWERED: &str = "answered: ";
 
-fn store(folder: &Path) -> Store {
+fn store(folder: &Path) -> Sessions {
     let lifetimes = Lifetimes {
         session_ttl: Duration::from_secs(3600),
         refresh_grace: Duration::from_secs(30),
         token_ttl: Duration::from_secs(600),
     };
-    Store::open(folder, None, lifetimes, Clock::system()).unwrap()
+    Sessions::embedded(folder, None, lifetimes, Clock::system()).unwrap()
 }
 
-async fn log_in(store: &Store, openid: String) -> RefreshToken {
+async fn log_in(store: &Sessions, openid: String) -> RefreshToken {
     let identity = Identity {
         app: "shop".to_owned(),
         appid: "wx1".to_owned(),

@@ -11,7 +11,7 @@ main() {
   local build=(cmake cc) tests=()
   case "${1:-}" in
     build) ;;
-    tests) tests=(node npm python3 php uwsgi curl systemd-analyze nginx headers-more haproxy caddy) ;;
+    tests) tests=(node npm python3 php uwsgi curl systemd-analyze nginx headers-more haproxy caddy redis-server redis-sentinel) ;;
     *) echo "usage: $0 build|tests" >&2 && exit 2 ;;
   esac
 
@@ -57,7 +57,7 @@ has() {
     node) node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2> /dev/null ;;
     python3) python > /dev/null ;;
     # Servers are where not everybody looks for programs.
-    nginx | haproxy) PATH=$PATH:/usr/sbin command -v "$1" > /dev/null ;;
+    nginx | haproxy | redis-server | redis-sentinel) PATH=$PATH:/usr/sbin command -v "$1" > /dev/null ;;
     headers-more) [ -e /usr/lib/nginx/modules/ngx_http_headers_more_filter_module.so ] ;;
     uwsgi) uwsgi --plugin python3 --python-version > /dev/null 2>&1 ;;
     *) command -v "$1" > /dev/null ;;

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use menshen::clock::Clock;
-use menshen::session::{Lifetimes, Store};
+use menshen::session::{Lifetimes, Sessions};
 use menshen_test_support::{Builder, Grant, Relay, Reply, TestGateway};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -89,7 +89,7 @@ impl Scene {
             token_ttl: Duration::from_secs(600),
         };
         let data = self.t.folder.path().join("data");
-        let store = Store::open(&data, None, lifetimes, Clock::system()).unwrap();
+        let store = Sessions::embedded(&data, None, lifetimes, Clock::system()).unwrap();
         let appid = TestGateway::appid("shop");
         let sessions = store.sessions_of(&appid, &openid).await.unwrap();
         assert_eq!(sessions.len(), 1, "{sessions:?}");

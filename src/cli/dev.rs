@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::{Outcome, complain, runtime, say, signals, warn};
 use crate::app::App;
 use crate::clock::Clock;
-use crate::config::{Config, parse};
+use crate::config::{Config, Store, parse};
 use crate::secret::Secret;
 use crate::server::{BindError, Listening};
 use crate::simulator::{SimulatedApp, Simulator};
@@ -42,7 +42,7 @@ pub(super) fn run(upstream: Option<&str>, listen: SocketAddr) -> Outcome {
             Err(problem) => return complain(&problem),
         };
         log::start(&config.log);
-        let app = match App::build(config, &Clock::system()) {
+        let app = match App::build(config, &Clock::system()).await {
             Ok(app) => app,
             Err(error) => return complain(&error),
         };
@@ -118,7 +118,7 @@ upstream = "backend"
             parse(&text, "menshen dev", &env).map_err(|problems| problems.to_string())?;
         // Not by way of the text, where a folder's name would have to be quoted.
         config.token.keys_dir = folder.join("keys");
-        config.session.path = folder.join("data");
+        config.session.store = Store::Embedded(folder.join("data"));
         Ok(config)
     }
 }

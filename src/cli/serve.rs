@@ -22,7 +22,7 @@ pub(super) fn run(file: &Path) -> Outcome {
         }
     };
     runtime.block_on(async {
-        match App::build(config, &Clock::system()) {
+        match App::build(config, &Clock::system()).await {
             Ok(app) => {
                 let stop = signals::stop();
                 for address in app.addresses() {

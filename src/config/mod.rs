@@ -22,6 +22,7 @@ mod notes;
 mod pem;
 mod problem;
 mod reader;
+mod redis_server;
 mod route;
 mod secret;
 mod server;
@@ -40,6 +41,7 @@ pub use limits::Limits;
 pub use load::{known_keys, load, parse};
 pub use model::{
     Algorithm, App, Auth, Cache, Config, Headers, InjectedNames, Log, LogFormat, Route, Server,
-    Session, Tls, Token, WeChat,
+    Session, Store, Tls, Token, WeChat,
 };
 pub use problem::{Problem, Problems};
+pub use redis_server::{RedisMode, RedisServer};

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::backend::{Patience, Upstream};
 use super::cors::Cors;
 use super::limits::Limits;
+use super::redis_server::RedisServer;
 use crate::secret::Secret;
 
 /// Everything an operator can set, with defaults filled in and every reference resolved.
@@ -134,14 +135,23 @@ pub struct Token {
 /// Where sessions are kept and for how long.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// Folder of the embedded store.
-    pub path: PathBuf,
+    /// Where they are kept.
+    pub store: Store,
     /// Lifetime of a session after its last refresh.
     pub ttl: Duration,
     /// How long a rotated refresh token still gives its successor.
     pub refresh_grace: Duration,
-    /// The key that seals session_keys, 32 bytes in base64; `None` means the store keeps its own.
+    /// The key that seals session_keys, 32 bytes in base64; `None` means the embedded store keeps its own.
     pub seal_key: Option<Secret>,
+}
+
+/// Where sessions are kept.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// In a folder, by one process.
+    Embedded(PathBuf),
+    /// In Redis or Valkey, by any number of processes.
+    Redis(Box<RedisServer>),
 }
 
 /// The cache of verified tokens.

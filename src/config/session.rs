@@ -8,14 +8,25 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::kind::{Kind, TEXT};
-use super::model::Session;
+use super::model::{Session, Store};
 use super::reader::Table;
+use super::redis_server;
 use super::secret::{self, Environment, Keys};
 use super::unit::{LIFETIME, duration};
 
-const EMBEDDED: Kind<()> = Kind {
-    expected: "\"embedded\"",
-    read: |value| (value.as_str() == Some("embedded")).then_some(()),
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Chosen {
+    Embedded,
+    Redis,
+}
+
+const STORE: Kind<Chosen> = Kind {
+    expected: "\"embedded\" or \"redis\"",
+    read: |value| match value.as_str()? {
+        "embedded" => Some(Chosen::Embedded),
+        "redis" => Some(Chosen::Redis),
+        _ => None,
+    },
 };
 
 const GRACE: Kind<Duration> = Kind {
@@ -30,7 +41,8 @@ const SEAL_KEY: Keys = Keys {
 
 /// Reads the section.
 pub(super) fn read(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Session> {
-    let store = table.or("store", r#""embedded""#, &EMBEDDED);
+    let store = table.or("store", r#""embedded""#, &STORE);
+    let redis = redis_server::read(table, store == Some(Chosen::Redis), env);
     let path = table.or("path", r#""data""#, &TEXT);
     let ttl = table.or("ttl", r#""30d""#, &LIFETIME);
     let refresh_grace = table.or("refresh_grace", r#""30s""#, &GRACE);
@@ -44,9 +56,15 @@ pub(super) fn read(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Se
         let message = "must lead to 32 bytes in base64, as `openssl rand -base64 32` prints them";
         table.refuse(key.unwrap_or(SEAL_KEY.file), message.to_owned());
     }
-    store?;
+    if store == Some(Chosen::Redis) && !table.has(SEAL_KEY.file) && !table.has(SEAL_KEY.env) {
+        let message = "is required with store = \"redis\", and the same for every node";
+        table.refuse(SEAL_KEY.file, message.to_owned());
+    }
     Some(Session {
-        path: PathBuf::from(path?),
+        store: match store? {
+            Chosen::Embedded => Store::Embedded(PathBuf::from(path?)),
+            Chosen::Redis => Store::Redis(Box::new(redis?)),
+        },
         ttl: ttl?,
         refresh_grace: refresh_grace?,
         seal_key,

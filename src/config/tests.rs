@@ -416,8 +416,32 @@ fn each_mistake_is_refused_with_its_key_and_a_reason() {
             "token.keys_dir (line 14): must be a string that is not empty, not a list",
         ),
         (
-            with("[session]", "store = \"redis\""),
-            "session.store (line 14): must be \"embedded\", not \"redis\"",
+            with("[session]", "store = \"memory\""),
+            "session.store (line 14): must be \"embedded\" or \"redis\", not \"memory\"",
+        ),
+        (
+            with("[session]", "redis_mode = \"ring\""),
+            "session.redis_mode (line 14): must be \"single\", \"sentinel\" or \"cluster\", not \"ring\"",
+        ),
+        (
+            with("[session]", "redis_mode = \"sentinel\""),
+            "session.redis_master (line 13): is required with redis_mode = \"sentinel\"",
+        ),
+        (
+            with("[session]", "redis_master = \"mymaster\""),
+            "session.redis_master (line 14): is for redis_mode = \"sentinel\" only",
+        ),
+        (
+            with("[session]", "redis_prefix = \"{x}\""),
+            "session.redis_prefix (line 14): must be up to 64 letters, digits and \":._-\", such as \"menshen:\", not \"{x}\"",
+        ),
+        (
+            with("[session]", "redis_timeout = \"1ms\""),
+            "session.redis_timeout (line 14): must be a duration with a unit, such as \"2s\", from 100ms to 1m, not \"1ms\"",
+        ),
+        (
+            with("[session]", "redis_ca_file = \"/nowhere/ca.pem\""),
+            "session.redis_ca_file (line 14): cannot be read: no such file",
         ),
         (
             with("[session]", "path = 7"),

@@ -7,7 +7,7 @@ use super::{Grant, LoginBody};
 use crate::clock::Clock;
 use crate::config::App;
 use crate::request::Denial;
-use crate::session::{Opened, Store, StoreError};
+use crate::session::{Opened, Sessions, StoreError};
 use crate::token::{Issuer, Verified};
 use crate::wechat::{AnswerError, CallError, Client, Code, CodeError, RedeemError, Refusal, class};
 
@@ -19,7 +19,7 @@ const RETRY_QUOTA: Duration = Duration::from_secs(60);
 pub struct Logins {
     pub(super) apps: Vec<App>,
     pub(super) wechat: Client,
-    pub(super) sessions: Store,
+    pub(super) sessions: Sessions,
     pub(super) issuer: Issuer,
     pub(super) clock: Clock,
 }
@@ -29,7 +29,7 @@ impl Logins {
     pub fn new(
         apps: Vec<App>,
         wechat: Client,
-        sessions: Store,
+        sessions: Sessions,
         issuer: Issuer,
         clock: Clock,
     ) -> Self {

@@ -1,27 +1,29 @@
-//! What every session store must do, as tests that run against any of them.
+//! What every session store must do, as tests that run against each of them.
 
 use std::time::Duration;
 
 use futures::future::join_all;
 
 use super::{Identity, LONGEST_TEXT, Lifetimes, Opened, RefreshError, RefreshToken, Source};
-use super::{Store, StoreError};
+use super::{Sessions, StoreError};
 use crate::secret::Secret;
 
 /// A store that was opened for one test, and how time passes for it.
 pub(super) struct Subject<P> {
-    pub(super) store: Store,
+    pub(super) store: Sessions,
     pub(super) lifetimes: Lifetimes,
     pub(super) pass_time: P,
 }
 
-/// Makes a test of each clause; `$subject` is a closure that returns a fresh [`Subject`].
+/// Makes a test of each clause; `$subject` is an async closure that returns a fresh [`Subject`].
 macro_rules! contract_tests {
     ($subject:expr) => {
         contract_tests! { @clauses $subject;
             a_login_is_listed_as_it_was_made
             a_second_login_leaves_the_first_alone
             the_session_key_of_the_latest_login_wins
+            the_session_key_before_is_kept_for_a_while
+            a_session_is_found_by_its_id
             one_openid_in_two_apps_is_two_users
             a_refresh_gives_another_token_and_more_time
             a_session_that_is_refreshed_outlives_its_first_end
@@ -30,7 +32,8 @@ macro_rules! contract_tests {
             a_replaced_token_gives_the_same_successor_within_grace
             a_replaced_token_does_not_lengthen_the_session
             a_replaced_token_ends_the_session_after_grace
-            a_token_two_generations_old_ends_the_session_within_grace
+            each_replaced_token_gives_its_successor_within_its_own_grace
+            a_token_that_was_replaced_often_ends_the_session
             reuse_revokes_that_session_and_no_other
             an_expired_session_cannot_be_refreshed
             an_expired_session_is_listed_no_more
@@ -41,13 +44,14 @@ macro_rules! contract_tests {
             a_text_that_is_no_refresh_token_is_invalid
             a_text_that_cannot_be_stored_is_refused
             logins_of_one_user_at_once_are_all_good
+            a_user_may_be_named_anything
         }
     };
     (@clauses $subject:expr; $($clause:ident)+) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $clause() {
-                crate::session::contract::$clause($subject()).await;
+                crate::session::contract::$clause($subject().await).await;
             }
         )+
     };
@@ -91,8 +95,8 @@ impl<P: AsyncFn(Duration)> Subject<P> {
     }
 
     async fn key(&self, openid: &str) -> Option<String> {
-        let key = self.store.session_key(APPID, openid).await.unwrap();
-        key.map(|key| key.expose().to_owned())
+        let keys = self.store.session_keys(APPID, openid).await.unwrap();
+        keys.map(|keys| keys.latest.expose().to_owned())
     }
 
     async fn pass(&self, time: Duration) {
@@ -126,6 +130,32 @@ pub(super) async fn the_session_key_of_the_latest_login_wins(s: Subject<impl Asy
     }
     let latest = session_key("second").expose().to_owned();
     assert_eq!(s.key("alice").await, Some(latest));
+}
+
+pub(super) async fn the_session_key_before_is_kept_for_a_while(s: Subject<impl AsyncFn(Duration)>) {
+    for seed in ["first", "second", "third"] {
+        let key = session_key(seed);
+        let opened = s.store.open_session(identity("alice"), &key).await;
+        opened.unwrap();
+    }
+    let previous = async || {
+        let keys = s.store.session_keys(APPID, "alice").await.unwrap().unwrap();
+        keys.previous.map(|key| key.expose().to_owned())
+    };
+    let second = session_key("second").expose().to_owned();
+    assert_eq!(previous().await, Some(second));
+    s.pass(SECOND * 601).await;
+    assert_eq!(previous().await, None);
+}
+
+pub(super) async fn a_session_is_found_by_its_id(s: Subject<impl AsyncFn(Duration)>) {
+    let opened = s.log_in("alice").await;
+    let id = opened.session.id;
+    assert_eq!(s.store.session(id).await.unwrap(), Some(opened.session));
+    let refreshed = s.refresh(&opened.refresh).await.session;
+    assert_eq!(s.store.session(id).await.unwrap(), Some(refreshed));
+    s.store.end(id).await.unwrap();
+    assert_eq!(s.store.session(id).await.unwrap(), None);
 }
 
 pub(super) async fn one_openid_in_two_apps_is_two_users(s: Subject<impl AsyncFn(Duration)>) {
@@ -230,12 +260,30 @@ pub(super) async fn a_replaced_token_ends_the_session_after_grace(
     assert!(matches!(ended, Err(RefreshError::Ended)));
 }
 
-pub(super) async fn a_token_two_generations_old_ends_the_session_within_grace(
+pub(super) async fn each_replaced_token_gives_its_successor_within_its_own_grace(
     s: Subject<impl AsyncFn(Duration)>,
 ) {
     let first = s.log_in("alice").await;
     let second = s.refresh(&first.refresh).await;
-    s.refresh(&second.refresh).await;
+    s.pass(SECOND * 2).await;
+    let third = s.refresh(&second.refresh).await;
+    let again = s.refresh(&first.refresh).await;
+    assert_eq!(again.refresh.expose(), second.refresh.expose());
+    s.pass(s.lifetimes.refresh_grace - SECOND).await;
+    let again = s.refresh(&second.refresh).await;
+    assert_eq!(again.refresh.expose(), third.refresh.expose());
+    let reused = s.store.refresh(&first.refresh).await;
+    assert!(matches!(reused, Err(RefreshError::Reused)));
+}
+
+pub(super) async fn a_token_that_was_replaced_often_ends_the_session(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let first = s.log_in("alice").await;
+    let mut last = first.clone();
+    for _ in 0..=super::rotation::REMEMBERED {
+        last = s.refresh(&last.refresh).await;
+    }
     let reused = s.store.refresh(&first.refresh).await;
     assert!(matches!(reused, Err(RefreshError::Reused)));
     assert_eq!(s.count("alice").await, 0);
@@ -314,7 +362,7 @@ pub(super) async fn a_text_that_is_no_refresh_token_is_invalid(s: Subject<impl A
     let genuine = s.log_in("alice").await.refresh;
     let mut texts = vec![
         String::new(),
-        "x".repeat(91),
+        "x".repeat(112),
         format!("{}A", genuine.expose()),
     ];
     texts.push(genuine.expose().chars().skip(1).collect());
@@ -343,5 +391,15 @@ pub(super) async fn logins_of_one_user_at_once_are_all_good(s: Subject<impl Asyn
     assert_eq!(s.count("alice").await, 3);
     for opened in opened {
         s.refresh(&opened.refresh).await;
+    }
+}
+
+pub(super) async fn a_user_may_be_named_anything(s: Subject<impl AsyncFn(Duration)>) {
+    for openid in ["*", "a b", "{x}", "\r\nDEL x", "\u{1F600}", "'; --"] {
+        let opened = s.log_in(openid).await;
+        assert_eq!(s.count(openid).await, 1, "{openid}");
+        s.refresh(&opened.refresh).await;
+        s.store.end_all(APPID, openid).await.unwrap();
+        assert_eq!(s.count(openid).await, 0, "{openid}");
     }
 }

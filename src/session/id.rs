@@ -1,4 +1,4 @@
-//! The id of a session: 16 random bytes, written as 22 characters of base64url.
+//! The id of a session: 2 bytes of its user and 14 random ones, written as 22 characters of base64url.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,6 +7,8 @@ use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::user::User;
 
 const BYTES: usize = 16;
 
@@ -20,9 +22,14 @@ pub struct SessionId([u8; BYTES]);
 pub struct NoSessionId;
 
 impl SessionId {
-    pub(super) fn random() -> Result<Self, Unspecified> {
+    /// Draws the id of a new session of a user.
+    pub(super) fn random(user: User) -> Result<Self, Unspecified> {
         let mut bytes = [0; BYTES];
         rand::fill(&mut bytes)?;
+        // What a cluster keeps together is found by these two.
+        for (to, from) in bytes.iter_mut().zip(user.as_bytes()).take(2) {
+            *to = *from;
+        }
         Ok(Self(bytes))
     }
 
@@ -88,6 +95,9 @@ mod tests {
 
     #[test]
     fn two_random_ids_differ() {
-        assert_ne!(SessionId::random().unwrap(), SessionId::random().unwrap());
+        let user = User::new("wx1", "alice");
+        let [one, other] = [(); 2].map(|()| SessionId::random(user).unwrap());
+        assert_ne!(one, other);
+        assert_eq!(one.0[..2], other.0[..2]);
     }
 }

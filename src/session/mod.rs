@@ -1,34 +1,42 @@
 //! Stored logins: who logged in, their refresh tokens, their session_keys and which sessions were revoked.
 //!
 //! # Layout
-//! [`Store`] is in `embedded`; it turns tokens and keys into digests and sealed bytes, which are all that the rest
-//! sees. `writer` gathers changes into batches, `disk` makes one transaction of each, `operations` is what can
-//! happen inside it, `tables` what it works on and `record` the bytes of one session.
+//! [`Sessions`] turns tokens and keys into digests (`refresh_token`) and sealed bytes (`seal`), which are all that a
+//! store sees. `store` says what a store must do, `contract` proves it of each: `embedded`, one file for one process,
+//! and `redis`, for many. `rotation` is the rule by which refresh tokens follow each other, `record` the bytes of a
+//! session, `revoked` what every node keeps in memory.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{error, io};
 
+use crate::secret::Secret;
+
 #[cfg(test)]
 #[macro_use]
 mod contract;
 
-mod disk;
 mod embedded;
+mod encoding;
 mod id;
-mod operations;
 mod record;
+mod redis;
 mod refresh_token;
 mod revoked;
+mod rotation;
 mod seal;
-mod tables;
-mod writer;
+mod sessions;
+mod store;
+mod user;
 
-pub use embedded::Store;
 pub use id::{NoSessionId, SessionId};
 pub use refresh_token::RefreshToken;
 pub use revoked::RevokedSessions;
+pub use sessions::Sessions;
+
+/// A token may be signed a moment after its session ended, so revocations outlive tokens by this.
+const REVOKED_SLACK_SECS: u64 = 60;
 
 /// The longest app name, appid, openid, unionid or session_key, in bytes.
 pub const LONGEST_TEXT: usize = 512;
@@ -103,6 +111,23 @@ pub struct Lifetimes {
     pub refresh_grace: Duration,
     /// Of a token, and therefore of a revocation.
     pub token_ttl: Duration,
+}
+
+impl Lifetimes {
+    /// Returns until when a session that is revoked now must be remembered.
+    fn revoked_until(&self, now: u64) -> u64 {
+        now.saturating_add(self.token_ttl.as_secs())
+            .saturating_add(REVOKED_SLACK_SECS)
+    }
+}
+
+/// The session_keys of a user.
+#[derive(Clone, Debug)]
+pub struct SessionKeys {
+    /// That of the latest login.
+    pub latest: Secret,
+    /// The one before it, for a short time.
+    pub previous: Option<Secret>,
 }
 
 /// Why a store cannot answer; says nothing about whether a session exists.
@@ -186,7 +211,15 @@ pub enum OpenError {
     SealKeyMissing(PathBuf),
     /// The sessions were sealed with a different key.
     #[error("{0} was written with a different seal key")]
-    SealKeyDiffers(PathBuf),
+    SealKeyDiffers(String),
+    /// Redis does not answer, or not as it should.
+    #[error("{server} cannot be used: {reason}")]
+    Redis {
+        /// Its addresses.
+        server: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// Keys could not be derived.
     #[error("a cryptographic operation failed")]
     Cryptography,

@@ -1,7 +1,8 @@
 //! The bytes in which a session is stored.
 
-use super::refresh_token::Fingerprint;
-use super::{Identity, LONGEST_TEXT, Source};
+use super::encoding::{Damaged, Rest, put_number, put_text};
+use super::rotation::{REMEMBERED, Rotation};
+use super::{Identity, Source};
 
 const VERSION: u8 = 1;
 
@@ -11,33 +12,23 @@ pub(super) struct Record {
     pub(super) identity: Identity,
     pub(super) created: u64,
     pub(super) expires: u64,
-    /// When the current refresh token replaced the one before it.
-    pub(super) rotated: u64,
-    /// The current refresh token. The one before it needs no place here: it is known by its
-    /// successor, which is the current one.
-    pub(super) current: Fingerprint,
+    pub(super) rotation: Rotation,
 }
-
-/// Says that stored bytes are not what [`Record::to_bytes`] writes.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Damaged;
 
 impl Record {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(192);
         out.push(VERSION);
-        out.push(match self.identity.source {
-            Source::MiniProgram => 1,
-        });
-        put_text(&mut out, &self.identity.app);
-        put_text(&mut out, &self.identity.appid);
-        put_text(&mut out, &self.identity.openid);
-        // No identity has an empty unionid, so the empty text is free to mean none.
-        put_text(&mut out, self.identity.unionid.as_deref().unwrap_or(""));
+        put_identity(&mut out, &self.identity);
         put_number(&mut out, self.created);
         put_number(&mut out, self.expires);
-        put_number(&mut out, self.rotated);
-        out.extend_from_slice(&self.current);
+        put_number(&mut out, self.rotation.generation.into());
+        out.extend_from_slice(&self.rotation.current);
+        put_number(&mut out, self.rotation.replaced.len() as u64);
+        for time in &self.rotation.replaced {
+            // They lie after the login, unless a clock was set back.
+            put_number(&mut out, time.wrapping_sub(self.created));
+        }
         out
     }
 
@@ -46,85 +37,71 @@ impl Record {
         if rest.byte()? != VERSION {
             return Err(Damaged);
         }
-        let source = match rest.byte()? {
-            1 => Source::MiniProgram,
-            _ => return Err(Damaged),
-        };
-        let identity = Identity {
-            app: rest.text()?,
-            appid: rest.text()?,
-            openid: rest.text()?,
-            unionid: Some(rest.text()?).filter(|text| !text.is_empty()),
-            source,
-        };
-        let record = Self {
-            identity,
-            created: rest.number()?,
-            expires: rest.number()?,
-            rotated: rest.number()?,
-            current: *rest.take()?,
-        };
-        if rest.0.is_empty() {
-            Ok(record)
-        } else {
-            Err(Damaged)
-        }
-    }
-}
-
-/// Appends seven bits a byte, lowest first; the high bit says that more follow.
-fn put_number(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_number(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
-}
-
-struct Rest<'a>(&'a [u8]);
-
-impl<'a> Rest<'a> {
-    fn take<const N: usize>(&mut self) -> Result<&'a [u8; N], Damaged> {
-        let (taken, rest) = self.0.split_first_chunk().ok_or(Damaged)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn byte(&mut self) -> Result<u8, Damaged> {
-        let [byte] = self.take()?;
-        Ok(*byte)
-    }
-
-    fn number(&mut self) -> Result<u64, Damaged> {
-        let mut number = 0;
-        for shift in (0..u64::BITS).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if (bits << shift) >> shift != bits {
-                return Err(Damaged);
-            }
-            number |= bits << shift;
-            if byte < 0x80 {
-                return Ok(number);
-            }
-        }
-        Err(Damaged)
-    }
-
-    fn text(&mut self) -> Result<String, Damaged> {
-        let length = usize::try_from(self.number()?).map_err(|_| Damaged)?;
-        if length > LONGEST_TEXT {
+        let (identity, created, expires) =
+            (take_identity(&mut rest)?, rest.number()?, rest.number()?);
+        let generation = u32::try_from(rest.number()?).map_err(|_| Damaged)?;
+        let current = *rest.take()?;
+        let remembered = rest.number()?;
+        if remembered > REMEMBERED as u64 {
             return Err(Damaged);
         }
-        let (text, rest) = self.0.split_at_checked(length).ok_or(Damaged)?;
-        self.0 = rest;
-        String::from_utf8(text.to_vec()).map_err(|_| Damaged)
+        let replaced = (0..remembered).map(|_| Ok(created.wrapping_add(rest.number()?)));
+        let rotation = Rotation {
+            generation,
+            current,
+            replaced: replaced.collect::<Result<_, _>>()?,
+        };
+        rest.end()?;
+        Ok(Self {
+            identity,
+            created,
+            expires,
+            rotation,
+        })
     }
+}
+
+/// Writes an identity alone.
+pub(super) fn identity_bytes(identity: &Identity) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    put_identity(&mut out, identity);
+    out
+}
+
+/// Reads what [`identity_bytes`] wrote.
+pub(super) fn identity_from(bytes: &[u8]) -> Result<Identity, Damaged> {
+    let mut rest = Rest(bytes);
+    if rest.byte()? != VERSION {
+        return Err(Damaged);
+    }
+    let identity = take_identity(&mut rest)?;
+    rest.end()?;
+    Ok(identity)
+}
+
+fn put_identity(out: &mut Vec<u8>, identity: &Identity) {
+    out.push(match identity.source {
+        Source::MiniProgram => 1,
+    });
+    put_text(out, &identity.app);
+    put_text(out, &identity.appid);
+    put_text(out, &identity.openid);
+    // No identity has an empty unionid, so the empty text is free to mean none.
+    put_text(out, identity.unionid.as_deref().unwrap_or(""));
+}
+
+fn take_identity(rest: &mut Rest<'_>) -> Result<Identity, Damaged> {
+    let source = match rest.byte()? {
+        1 => Source::MiniProgram,
+        _ => return Err(Damaged),
+    };
+    Ok(Identity {
+        source,
+        app: rest.text()?,
+        appid: rest.text()?,
+        openid: rest.text()?,
+        unionid: Some(rest.text()?).filter(|text| !text.is_empty()),
+    })
 }
 
 #[cfg(test)]
@@ -137,10 +114,10 @@ mod tests {
         let text = "\\PC{1,40}";
         (
             (text, text, text, proptest::option::of(text)),
-            (any::<u64>(), any::<u64>(), any::<u64>(), any::<[u8; 32]>()),
+            (any::<u64>(), any::<u64>(), rotations()),
         )
             .prop_map(
-                |((app, appid, openid, unionid), (created, expires, rotated, current))| Record {
+                |((app, appid, openid, unionid), (created, expires, rotation))| Record {
                     identity: Identity {
                         app,
                         appid,
@@ -150,16 +127,32 @@ mod tests {
                     },
                     created,
                     expires,
-                    rotated,
-                    current,
+                    rotation,
                 },
             )
+    }
+
+    fn rotations() -> impl Strategy<Value = Rotation> {
+        let replaced = proptest::collection::vec(any::<u64>(), 0..=REMEMBERED);
+        (any::<u32>(), any::<[u8; 16]>(), replaced).prop_map(|(generation, current, replaced)| {
+            Rotation {
+                generation,
+                current,
+                replaced,
+            }
+        })
     }
 
     proptest! {
         #[test]
         fn a_record_survives_its_bytes(record in records()) {
             prop_assert_eq!(Record::from_bytes(&record.to_bytes()), Ok(record));
+        }
+
+        #[test]
+        fn an_identity_survives_its_bytes(record in records()) {
+            let bytes = identity_bytes(&record.identity);
+            prop_assert_eq!(identity_from(&bytes), Ok(record.identity));
         }
 
         #[test]
@@ -179,6 +172,7 @@ mod tests {
         #[test]
         fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>, version in 0_u8..3, source in 0_u8..3) {
             let _ = Record::from_bytes(&bytes);
+            let _ = identity_from(&bytes);
             let mut headed = vec![version, source];
             headed.extend(bytes);
             let _ = Record::from_bytes(&headed);

@@ -9,12 +9,13 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::id::SessionId;
+use super::user::User;
 use crate::secret::Secret;
 
 const SECRET_BYTES: usize = 32;
 const TAG_BYTES: usize = 16;
-const BODY_BYTES: usize = 16 + 4 + SECRET_BYTES;
-const TEXT_CHARS: usize = 91;
+const BODY_BYTES: usize = 16 + 16 + 4 + SECRET_BYTES;
+const TEXT_CHARS: usize = 112;
 
 /// A refresh token as a client sees it: opaque, and redacted in `Debug`.
 #[derive(Clone, Debug)]
@@ -32,12 +33,14 @@ impl RefreshToken {
     }
 }
 
-/// SHA-256 of a refresh token; all that is stored of one.
-pub(super) type Fingerprint = [u8; 32];
+/// The first half of SHA-256 of a refresh token; all that is stored of one.
+pub(super) type Fingerprint = [u8; 16];
 
 /// A refresh token whose tag was checked, or which was made here.
 pub(super) struct Genuine {
     sid: SessionId,
+    /// Whose session it is, so that a store finds everything of theirs without asking first.
+    user: User,
     generation: u32,
     secret: Zeroizing<[u8; SECRET_BYTES]>,
 }
@@ -47,16 +50,27 @@ impl Genuine {
         self.sid
     }
 
+    pub(super) fn user(&self) -> User {
+        self.user
+    }
+
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
     pub(super) fn fingerprint(&self) -> Fingerprint {
-        let mut out = [0; 32];
+        let mut out = [0; 16];
         let hash = digest(&SHA256, self.body().as_ref());
-        out.copy_from_slice(hash.as_ref());
+        for (to, from) in out.iter_mut().zip(hash.as_ref()) {
+            *to = *from;
+        }
         out
     }
 
     fn body(&self) -> Zeroizing<Vec<u8>> {
         let mut body = Zeroizing::new(Vec::with_capacity(BODY_BYTES + TAG_BYTES));
         body.extend_from_slice(self.sid.as_bytes());
+        body.extend_from_slice(self.user.as_bytes());
         body.extend_from_slice(&self.generation.to_be_bytes());
         body.extend_from_slice(self.secret.as_ref());
         body
@@ -72,11 +86,12 @@ impl RefreshKey {
     }
 
     /// Makes the first token of a session.
-    pub(super) fn first(&self, sid: SessionId) -> Result<Genuine, Unspecified> {
+    pub(super) fn first(&self, sid: SessionId, user: User) -> Result<Genuine, Unspecified> {
         let mut secret = Zeroizing::new([0; SECRET_BYTES]);
         rand::fill(secret.as_mut())?;
         Ok(Genuine {
             sid,
+            user,
             generation: 0,
             secret,
         })
@@ -89,6 +104,7 @@ impl RefreshKey {
         secret.copy_from_slice(derived.as_ref());
         Genuine {
             sid: token.sid,
+            user: token.user,
             generation: token.generation.wrapping_add(1),
             secret,
         }
@@ -116,9 +132,11 @@ impl RefreshKey {
             return None;
         }
         let (sid, rest) = body.split_first_chunk()?;
+        let (user, rest) = rest.split_first_chunk()?;
         let (generation, secret) = rest.split_first_chunk()?;
         Some(Genuine {
             sid: SessionId::from_bytes(*sid),
+            user: User::from_bytes(*user),
             generation: u32::from_be_bytes(*generation),
             secret: Zeroizing::new(*secret.first_chunk()?),
         })
@@ -143,7 +161,8 @@ mod tests {
     }
 
     fn first() -> Genuine {
-        key(1).first(SessionId::from_bytes([7; 16])).unwrap()
+        let user = User::new("wx1", "alice");
+        key(1).first(SessionId::from_bytes([7; 16]), user).unwrap()
     }
 
     #[test]
@@ -151,6 +170,8 @@ mod tests {
         let token = first();
         let known = key(1).recognise(&key(1).text(&token)).unwrap();
         assert_eq!(known.sid(), token.sid());
+        assert_eq!(known.user(), token.user());
+        assert_eq!(known.generation(), token.generation());
         assert_eq!(known.fingerprint(), token.fingerprint());
     }
 
@@ -188,7 +209,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_is_a_token_by_chance(text in "\\PC{0,200}|[A-Za-z0-9_-]{88,94}") {
+        fn no_text_is_a_token_by_chance(text in "\\PC{0,200}|[A-Za-z0-9_-]{110,114}") {
             prop_assert!(key(1).recognise(&RefreshToken::from_client(text)).is_none());
         }
     }

@@ -1,6 +1,6 @@
 //! The sessions that ended while tokens of theirs were still good, kept in memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -19,9 +19,9 @@ pub struct RevokedSessions {
 
 #[derive(Debug)]
 struct Shared {
-    /// The size of `until`; most of the time 0, and then nobody takes the lock.
+    /// The size of the set; most of the time 0, and then nobody takes the lock.
     length: AtomicUsize,
-    until: RwLock<HashMap<SessionId, u64>>,
+    set: RwLock<Set>,
     added: broadcast::Sender<SessionId>,
 }
 
@@ -29,10 +29,17 @@ impl Default for Shared {
     fn default() -> Self {
         Self {
             length: AtomicUsize::default(),
-            until: RwLock::default(),
+            set: RwLock::default(),
             added: broadcast::Sender::new(BEHIND),
         }
     }
+}
+
+#[derive(Debug, Default)]
+struct Set {
+    until: HashMap<SessionId, u64>,
+    /// The same, soonest first.
+    order: BTreeSet<(u64, SessionId)>,
 }
 
 impl RevokedSessions {
@@ -41,9 +48,10 @@ impl RevokedSessions {
         self.shared.length.load(Ordering::Acquire) != 0
             && self
                 .shared
-                .until
+                .set
                 .read()
                 .unwrap_or_else(PoisonError::into_inner)
+                .until
                 .contains_key(id)
     }
 
@@ -67,9 +75,13 @@ impl RevokedSessions {
         let mut added = Vec::new();
         self.change(|set| {
             for (id, until) in revocations {
-                let kept = set.entry(id).or_default();
-                *kept = until.max(*kept);
-                added.push(id);
+                let known = set.until.get(&id).copied();
+                if known.is_none_or(|known| known < until) {
+                    known.map(|known| set.order.remove(&(known, id)));
+                    set.until.insert(id, until);
+                    set.order.insert((until, id));
+                    added.push(id);
+                }
             }
         });
         for id in added {
@@ -78,25 +90,28 @@ impl RevokedSessions {
         }
     }
 
-    /// Removes those of the given sessions whose time is over.
-    pub(super) fn forget(&self, ids: impl IntoIterator<Item = SessionId>, now: u64) {
+    /// Removes the sessions whose time is over.
+    pub(super) fn forget(&self, now: u64) {
+        if self.is_empty() {
+            return;
+        }
         self.change(|set| {
-            for id in ids {
-                if set.get(&id).is_some_and(|until| *until < now) {
-                    set.remove(&id);
+            while let Some((until, id)) = set.order.first().copied() {
+                if until >= now {
+                    break;
                 }
+                set.order.pop_first();
+                set.until.remove(&id);
             }
         });
     }
 
-    fn change(&self, change: impl FnOnce(&mut HashMap<SessionId, u64>)) {
-        let mut set = self
-            .shared
-            .until
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+    fn change(&self, change: impl FnOnce(&mut Set)) {
+        let set = self.shared.set.write();
+        let mut set = set.unwrap_or_else(PoisonError::into_inner);
         change(&mut set);
-        self.shared.length.store(set.len(), Ordering::Release);
+        let length = set.until.len();
+        self.shared.length.store(length, Ordering::Release);
     }
 }
 
@@ -129,9 +144,9 @@ mod tests {
         let set = RevokedSessions::default();
         set.add([(ID, 10)]);
         set.add([(ID, 5)]);
-        set.forget([ID], 10);
+        set.forget(10);
         assert!(set.contains(&ID));
-        set.forget([ID], 11);
+        set.forget(11);
         assert!(set.is_empty());
     }
 }

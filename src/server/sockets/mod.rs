@@ -27,7 +27,7 @@ pub(super) use self::socket::Socket;
 use super::exchange::Exchange;
 use super::failure;
 use crate::clock::Clock;
-use crate::session::{SessionId, Store};
+use crate::session::{SessionId, Sessions};
 
 /// How often somebody looks whose time may be over.
 const TICK: Duration = Duration::from_millis(500);
@@ -41,7 +41,7 @@ const AT_ONCE: usize = 16;
 /// Every open WebSocket; there are at most as many as connections.
 pub struct Sockets {
     open: Mutex<Open>,
-    store: Store,
+    store: Sessions,
     clock: Clock,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Entry {
 
 impl Sockets {
     /// Prepares for sockets whose sessions are in `store`.
-    pub fn new(store: Store, clock: Clock) -> Arc<Self> {
+    pub fn new(store: Sessions, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             open: Mutex::default(),
             store,
@@ -262,7 +262,7 @@ mod tests {
     use crate::session::{Identity, Lifetimes, Source};
 
     struct Subject {
-        store: Store,
+        store: Sessions,
         sockets: Arc<Sockets>,
         clock: Clock,
         _folder: TempDir,
@@ -276,7 +276,7 @@ mod tests {
                 refresh_grace: Duration::from_secs(30),
                 token_ttl: Duration::from_secs(600),
             };
-            let store = Store::open(folder.path(), None, lifetimes, clock.clone()).unwrap();
+            let store = Sessions::embedded(folder.path(), None, lifetimes, clock.clone()).unwrap();
             Self {
                 sockets: Sockets::new(store.clone(), clock.clone()),
                 store,

@@ -135,7 +135,9 @@ impl Builder {
         let env = |name: &str| (name == "APP_SECRET").then(|| secret.clone());
         let config = config::parse(&text, "test.toml", &env)
             .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
-        let app = App::build(config, &self.clock).unwrap_or_else(|error| panic!("{error}"));
+        let app = App::build(config, &self.clock)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
         let addresses = app.addresses();
         let address = *addresses.first().expect("it listens");
         let redirects = app.redirect_addresses();

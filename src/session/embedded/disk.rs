@@ -12,13 +12,12 @@ use redb::{
 };
 use tempfile::NamedTempFile;
 
-use super::id::SessionId;
 use super::operations::{Effects, Tables};
 use super::tables::{
     Bytes, Fault, META, REVOKED, SEAL_CHECK, SESSION_KEYS, SESSIONS, Sid, USERS, UserAndSid,
     UserId, create_all, time_of,
 };
-use super::{Lifetimes, OpenError, StoreError};
+use crate::session::{Lifetimes, OpenError, SessionId, StoreError};
 
 /// Pages kept in memory; the working set of a batch is a few hundred of them.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;

@@ -1,7 +1,7 @@
 //! The one thread that changes the store: it takes all that is waiting, commits it at once and then answers.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 use redb::StorageError;
 use tokio::sync::oneshot;
 
-use super::StoreError;
 use super::disk::Disk;
 use super::operations::Tables;
-use super::revoked::RevokedSessions;
 use super::tables::Fault;
 use crate::clock::Clock;
+use crate::session::{RevokedSessions, StoreError};
 
 /// Orders that may wait; more are refused, since by then the disk has stalled.
 const QUEUE: usize = 8192;
@@ -42,6 +41,7 @@ pub(super) struct Writer {
     messages: SyncSender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
     accepted: AtomicU64,
+    available: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -52,6 +52,7 @@ impl Writer {
     ) -> io::Result<Self> {
         let (messages, inbox) = sync_channel(QUEUE);
         let batches = Batches::new(disk, revoked, clock, MEND_PAUSE);
+        let available = Arc::clone(&batches.available);
         let thread = thread::Builder::new()
             .name("session-writer".to_owned())
             .spawn(move || batches.run(&inbox))?;
@@ -59,6 +60,7 @@ impl Writer {
             messages,
             thread: Mutex::new(Some(thread)),
             accepted: AtomicU64::new(0),
+            available,
         })
     }
 
@@ -86,6 +88,11 @@ impl Writer {
     /// Returns how many operations were accepted so far.
     pub(super) fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Tells whether the last batch could be written.
+    pub(super) fn is_available(&self) -> bool {
+        self.available.load(Ordering::Relaxed)
     }
 
     /// Finishes what was accepted, closes the file and ends the thread.
@@ -136,6 +143,7 @@ struct Batches {
     mend_pause: Duration,
     /// Set while the file is unusable: when to open it again.
     mend_at: Option<Instant>,
+    available: Arc<AtomicBool>,
 }
 
 impl Batches {
@@ -146,6 +154,7 @@ impl Batches {
             clock,
             mend_pause,
             mend_at: None,
+            available: Arc::new(AtomicBool::new(true)),
         }
     }
 
@@ -164,6 +173,7 @@ impl Batches {
             };
         }
         self.disk.close();
+        self.available.store(false, Ordering::Relaxed);
     }
 
     /// Makes one transaction of the orders and answers them; tells whether there is more to purge.
@@ -188,15 +198,14 @@ impl Batches {
                 if !effects.revoked.is_empty() {
                     self.revoked.add(effects.revoked);
                 }
-                if !effects.forgotten.is_empty() {
-                    self.revoked.forget(effects.forgotten, now);
-                }
+                self.revoked.forget(now);
                 answers.into_iter().for_each(|answer| answer(Ok(())));
                 effects.more_to_purge
             }
             Err(error) => {
                 tracing::error!(%error, "sessions could not be written");
                 self.mend_at = Some(Instant::now() + self.mend_pause);
+                self.available.store(false, Ordering::Relaxed);
                 let error = StoreError::Storage(Arc::new(error));
                 answers
                     .into_iter()
@@ -218,6 +227,7 @@ impl Batches {
             Ok(()) => {
                 tracing::info!("sessions can be written again");
                 self.mend_at = None;
+                self.available.store(true, Ordering::Relaxed);
                 true
             }
             Err(error) => {
@@ -262,7 +272,6 @@ fn gather(inbox: &Receiver<Message>, pause: Duration) -> (Vec<Order>, bool) {
 mod tests {
     use std::fs::OpenOptions;
     use std::path::{Path, PathBuf};
-    use std::sync::atomic::AtomicBool;
 
     use futures::FutureExt;
     use redb::backends::FileBackend;
@@ -270,12 +279,11 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::session::Lifetimes;
     use crate::session::contract::identity;
-    use crate::session::disk::{self, Opener};
-    use crate::session::id::SessionId;
-    use crate::session::record::Record;
-    use crate::session::tables::{SESSIONS, User};
+    use crate::session::embedded::disk::{self, Opener};
+    use crate::session::embedded::tables::SESSIONS;
+    use crate::session::store::Login;
+    use crate::session::{Lifetimes, SessionId};
 
     const LIFETIMES: Lifetimes = Lifetimes {
         session_ttl: Duration::from_secs(3600),
@@ -378,14 +386,14 @@ mod tests {
 
     fn login(n: usize) -> (Order, oneshot::Receiver<Result<(), StoreError>>) {
         order(move |tables| {
-            let record = Record {
+            let login = Login {
+                sid: sid(n),
+                user: identity("alice").user(),
                 identity: identity("alice"),
-                created: tables.now(),
-                expires: tables.expiry(),
-                rotated: tables.now(),
-                current: [0; 32],
+                first: [0; 16],
+                sealed_key: b"sealed".to_vec(),
             };
-            tables.add(sid(n), &record, b"sealed")
+            tables.add(login).map(drop)
         })
     }
 
@@ -405,9 +413,9 @@ mod tests {
         }
 
         fn stored(&self) -> usize {
-            let user = User::new("wx1", "alice");
+            let user = identity("alice").user();
             let all = self.disk.read(|tables| {
-                crate::session::tables::sids(&tables.users, user)
+                crate::session::embedded::tables::sids(&tables.users, user)
                     .map(Iterator::count)
                     .map_err(Fault::from)
             });

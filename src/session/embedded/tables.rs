@@ -1,10 +1,11 @@
 //! The tables of the embedded store, their keys, and the look-ups that reading and writing share.
 
-use aws_lc_rs::digest::{SHA256, digest};
 use redb::{ReadableTable, StorageError, TableDefinition, TableError, WriteTransaction};
 
-use super::id::SessionId;
-use super::record::{Damaged, Record};
+use crate::session::SessionId;
+use crate::session::encoding::Damaged;
+use crate::session::record::Record;
+use crate::session::user::User;
 
 pub(super) type Sid = &'static [u8; 16];
 pub(super) type UserId = &'static [u8; 16];
@@ -34,28 +35,8 @@ pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), TableErro
     Ok(())
 }
 
-/// A digest of appid and openid: all that the tables need to know of a user, in few bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct User(pub(super) [u8; 16]);
-
-impl User {
-    pub(super) fn new(appid: &str, openid: &str) -> Self {
-        let hash = digest(&SHA256, &user_name(appid, openid));
-        let mut out = [0; 16];
-        for (to, from) in out.iter_mut().zip(hash.as_ref()) {
-            *to = *from;
-        }
-        Self(out)
-    }
-}
-
-/// Joins appid and openid; unambiguous, as neither may hold a NUL.
-pub(super) fn user_name(appid: &str, openid: &str) -> Vec<u8> {
-    [appid.as_bytes(), openid.as_bytes()].join(&0)
-}
-
 pub(super) fn user_and_sid(user: User, sid: SessionId) -> [u8; 32] {
-    joined(&user.0, sid.as_bytes())
+    joined(user.as_bytes(), sid.as_bytes())
 }
 
 pub(super) fn time_and_sid(time: u64, sid: SessionId) -> [u8; 24] {
@@ -153,11 +134,5 @@ mod tests {
         let second = time_and_sid(256, SessionId::from_bytes([0; 16]));
         assert!(first < second);
         assert_eq!(time_of(&first), Some((255, SessionId::from_bytes([9; 16]))));
-    }
-
-    #[test]
-    fn the_same_openid_in_two_apps_is_two_users() {
-        assert_ne!(User::new("wx1", "alice"), User::new("wx2", "alice"));
-        assert_ne!(User::new("wx1", "alice"), User::new("wx", "1alice"));
     }
 }

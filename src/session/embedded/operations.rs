@@ -2,42 +2,24 @@
 
 use redb::{ReadableTable, StorageError, Table, TableError, WriteTransaction};
 
-use super::Lifetimes;
-use super::id::SessionId;
-use super::record::Record;
-use super::refresh_token::Fingerprint;
+use super::sealed_keys;
 use super::tables::{
-    Bytes, EXPIRIES, Fault, REVOKED, SESSION_KEYS, SESSIONS, Sid, TimeAndSid, USERS, User,
-    UserAndSid, UserId, live_sessions, session, sids, time_and_sid, time_of, user_and_sid,
+    Bytes, EXPIRIES, Fault, REVOKED, SESSION_KEYS, SESSIONS, Sid, TimeAndSid, USERS, UserAndSid,
+    UserId, live_sessions, session, sids, time_and_sid, time_of, user_and_sid,
 };
+use crate::session::record::Record;
+use crate::session::rotation::{Presented, Rotation};
+use crate::session::store::{Login, Refresh, Renewal, SealedKeys};
+use crate::session::user::User;
+use crate::session::{Lifetimes, SessionId};
 
 /// How many entries of a kind one batch purges, so that a crowd of them never holds up a login.
 const PURGE_STEP: usize = 64;
-/// A token may be signed a moment after its session ended, so revocations outlive tokens by this.
-const REVOKED_SLACK_SECS: u64 = 60;
-
-/// The two ends of a refresh: the token that came, and the one that follows it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Refresh {
-    pub(super) sid: SessionId,
-    pub(super) presented: Fingerprint,
-    pub(super) successor: Fingerprint,
-}
-
-/// What became of a refresh.
-#[derive(Debug)]
-pub(super) enum Renewal {
-    Renewed(Record),
-    Reused,
-    Ended,
-}
-
 /// What a transaction did that matters outside it, once it is committed.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
     pub(super) changed: bool,
     pub(super) revoked: Vec<(SessionId, u64)>,
-    pub(super) forgotten: Vec<SessionId>,
     pub(super) more_to_purge: bool,
 }
 
@@ -75,22 +57,28 @@ impl<'txn> Tables<'txn> {
         self.effects
     }
 
-    pub(super) fn now(&self) -> u64 {
-        self.now
-    }
-
     /// Stores a new session, and its user's session_key in place of an older one.
-    pub(super) fn add(
-        &mut self,
-        sid: SessionId,
-        record: &Record,
-        sealed_key: &[u8],
-    ) -> Result<(), Fault> {
-        let user = owner(record);
-        self.put(sid, record)?;
+    pub(super) fn add(&mut self, login: Login) -> Result<Record, Fault> {
+        let record = Record {
+            identity: login.identity,
+            created: self.now,
+            expires: self.expiry(),
+            rotation: Rotation::first(login.first),
+        };
+        let (sid, user) = (login.sid, login.user);
+        self.put(sid, &record)?;
         self.users.insert(&user_and_sid(user, sid), ())?;
-        self.session_keys.insert(&user.0, sealed_key)?;
-        Ok(())
+        let older = match self.session_keys.get(user.as_bytes())? {
+            Some(bytes) => Some(sealed_keys::from_bytes(bytes.value())?),
+            None => None,
+        };
+        let keys = SealedKeys {
+            latest: login.sealed_key,
+            previous: older.map(|older| (older.latest, self.now)),
+        };
+        let keys = sealed_keys::to_bytes(&keys);
+        self.session_keys.insert(user.as_bytes(), keys.as_slice())?;
+        Ok(record)
     }
 
     /// Replaces the refresh token, says again by what it was replaced, or ends the session.
@@ -98,25 +86,33 @@ impl<'txn> Tables<'txn> {
         let Some(old) = self.live(refresh.sid)? else {
             return Ok(Renewal::Ended);
         };
-        if old.current == refresh.presented {
-            self.expiries
-                .remove(&time_and_sid(old.expires, refresh.sid))?;
-            let new = Record {
-                expires: self.expiry(),
-                rotated: self.now,
-                current: refresh.successor,
-                ..old
-            };
-            self.put(refresh.sid, &new)?;
-            return Ok(Renewal::Renewed(new));
+        let grace_secs = self.lifetimes.refresh_grace.as_secs();
+        let Refresh {
+            sid,
+            generation,
+            presented,
+            successor,
+            user: _,
+        } = refresh;
+        let rotation = &old.rotation;
+        match rotation.present(generation, presented, successor, self.now, grace_secs) {
+            Presented::Current(rotation) => {
+                self.expiries.remove(&time_and_sid(old.expires, sid))?;
+                let new = Record {
+                    expires: self.expiry(),
+                    rotation,
+                    ..old
+                };
+                self.put(sid, &new)?;
+                Ok(Renewal::Renewed(new))
+            }
+            Presented::WithinGrace => Ok(Renewal::Renewed(old)),
+            Presented::Reused => {
+                self.remove(sid, &old)?;
+                self.revoke(sid)?;
+                Ok(Renewal::Reused)
+            }
         }
-        let age = self.now.saturating_sub(old.rotated);
-        if old.current == refresh.successor && age <= self.lifetimes.refresh_grace.as_secs() {
-            return Ok(Renewal::Renewed(old));
-        }
-        self.remove(refresh.sid, &old)?;
-        self.revoke(refresh.sid)?;
-        Ok(Renewal::Reused)
     }
 
     /// Ends a session; its tokens are revoked even when it expired before them.
@@ -155,7 +151,6 @@ impl<'txn> Tables<'txn> {
         let over = before(&self.revoked, self.now)?;
         for (time, sid) in &over {
             self.revoked.remove(&time_and_sid(*time, *sid))?;
-            self.effects.forgotten.push(*sid);
         }
         self.effects.changed |= !expired.is_empty() || !over.is_empty();
         self.effects.more_to_purge = expired.len() == PURGE_STEP || over.len() == PURGE_STEP;
@@ -163,7 +158,7 @@ impl<'txn> Tables<'txn> {
     }
 
     /// Returns when a session that is opened or refreshed now expires.
-    pub(super) fn expiry(&self) -> u64 {
+    fn expiry(&self) -> u64 {
         self.now
             .saturating_add(self.lifetimes.session_ttl.as_secs())
     }
@@ -189,17 +184,14 @@ impl<'txn> Tables<'txn> {
         self.users.remove(&user_and_sid(user, sid))?;
         let was_last = sids(&self.users, user)?.next().transpose()?.is_none();
         if was_last {
-            self.session_keys.remove(&user.0)?;
+            self.session_keys.remove(user.as_bytes())?;
         }
         Ok(())
     }
 
     fn revoke(&mut self, sid: SessionId) -> Result<(), StorageError> {
         self.effects.changed = true;
-        let until = self
-            .now
-            .saturating_add(self.lifetimes.token_ttl.as_secs())
-            .saturating_add(REVOKED_SLACK_SECS);
+        let until = self.lifetimes.revoked_until(self.now);
         self.revoked.insert(&time_and_sid(until, sid), ())?;
         self.effects.revoked.push((sid, until));
         Ok(())
@@ -207,7 +199,7 @@ impl<'txn> Tables<'txn> {
 }
 
 fn owner(record: &Record) -> User {
-    User::new(&record.identity.appid, &record.identity.openid)
+    record.identity.user()
 }
 
 /// Reads the first entries of a table that is ordered by time, as far as they lie before one.

@@ -1,0 +1,212 @@
+//! The store that needs nothing but a folder: one file, one process.
+//!
+//! # Layout
+//! `writer` gathers changes into batches, `disk` makes one transaction of each, `operations` is what can happen inside
+//! it, `tables` what it works on.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_lc_rs::error::Unspecified;
+
+use self::disk::{Disk, Snapshot};
+use self::tables::{Fault, live_sessions, session};
+use self::writer::Writer;
+use super::record::Record;
+use super::seal::{Keys, SealKey};
+use super::store::{Login, Refresh, Renewal, SealedKeys, Store};
+use super::user::User;
+use super::{Lifetimes, OpenError, RevokedSessions, SessionId, StoreError};
+use crate::clock::Clock;
+use crate::secret::Secret;
+
+mod disk;
+mod operations;
+mod sealed_keys;
+mod tables;
+mod writer;
+
+const FILE: &str = "sessions.redb";
+const SEAL_KEY_FILE: &str = "seal.key";
+
+/// Sessions in one file.
+pub(super) struct Embedded {
+    // First, so that the thread has ended before the rest is dropped.
+    writer: Arc<Writer>,
+    disk: Arc<Disk>,
+    revoked: RevokedSessions,
+    clock: Clock,
+}
+
+impl Embedded {
+    /// Opens the store in a folder, which is made when it is missing, as are the files in it.
+    ///
+    /// Without a `seal_key` the store uses the one in its folder, and makes it the first time.
+    pub(super) fn open(
+        dir: &Path,
+        seal_key: Option<Secret>,
+        lifetimes: Lifetimes,
+        clock: Clock,
+    ) -> Result<(Self, Keys), OpenError> {
+        let unreadable = |source| OpenError::unreadable(dir, source);
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(dir).map_err(unreadable)?;
+        let path = dir.join(FILE);
+        let exists = path.try_exists().map_err(unreadable)?;
+        let keys = seal_key_for(dir, seal_key, exists)?
+            .derive()
+            .map_err(|Unspecified| OpenError::Cryptography)?;
+        if !exists {
+            disk::create(dir, &path, &keys.check)?;
+        }
+        let disk = Disk::open(disk::opener(path.clone()), lifetimes)
+            .map_err(|error| disk::open_error(&path, error))?;
+        let damaged = |error| disk::damaged(&path, error);
+        if !disk.was_sealed_with(&keys.check).map_err(damaged)? {
+            return Err(OpenError::SealKeyDiffers(path.display().to_string()));
+        }
+        let revoked = RevokedSessions::default();
+        revoked.add(disk.revocations().map_err(damaged)?);
+        let disk = Arc::new(disk);
+        let writer = Writer::start(Arc::clone(&disk), revoked.clone(), clock.clone());
+        let store = Self {
+            writer: Arc::new(writer.map_err(unreadable)?),
+            disk,
+            revoked,
+            clock,
+        };
+        Ok((store, keys))
+    }
+
+    /// Looks at what [`Self::open`] would use, without making, locking or changing anything.
+    ///
+    /// It does not read the sessions, so that it can be asked while a process serves them.
+    pub(super) fn check(dir: &Path, seal_key: Option<Secret>) -> Result<(), OpenError> {
+        if !dir
+            .try_exists()
+            .map_err(|source| OpenError::unreadable(dir, source))?
+        {
+            return Ok(());
+        }
+        fs::read_dir(dir).map_err(|source| OpenError::unreadable(dir, source))?;
+        let path = dir.join(FILE);
+        let file = OpenOptions::new().read(true).write(true).open(&path);
+        let exists = match file {
+            Ok(_) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(OpenError::unreadable(&path, error)),
+        };
+        seal_key_in(dir, seal_key, exists).map(drop)
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Snapshot) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let disk = Arc::clone(&self.disk);
+        tokio::task::spawn_blocking(move || disk.read(work))
+            .await
+            .unwrap_or(Err(StoreError::Unavailable))
+    }
+}
+
+#[async_trait]
+impl Store for Embedded {
+    async fn add(&self, login: Login) -> Result<Record, StoreError> {
+        self.writer.submit(move |tables| tables.add(login)).await
+    }
+
+    async fn refresh(&self, refresh: Refresh) -> Result<Renewal, StoreError> {
+        self.writer
+            .submit(move |tables| tables.refresh(refresh))
+            .await
+    }
+
+    async fn end(&self, id: SessionId) -> Result<bool, StoreError> {
+        self.writer.submit(move |tables| tables.end(id)).await
+    }
+
+    async fn end_all(&self, user: User) -> Result<Vec<SessionId>, StoreError> {
+        self.writer.submit(move |tables| tables.end_all(user)).await
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
+        let now = self.clock.unix_secs();
+        let found = self.read(move |tables| session(&tables.sessions, id));
+        Ok(found.await?.filter(|record| now < record.expires))
+    }
+
+    async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError> {
+        let now = self.clock.unix_secs();
+        self.read(move |tables| live_sessions(&tables.users, &tables.sessions, user, now))
+            .await
+    }
+
+    async fn session_keys(&self, user: User) -> Result<Option<SealedKeys>, StoreError> {
+        let now = self.clock.unix_secs();
+        self.read(move |tables| {
+            if live_sessions(&tables.users, &tables.sessions, user, now)?.is_empty() {
+                return Ok(None);
+            }
+            match tables.session_keys.get(user.as_bytes())? {
+                Some(bytes) => Ok(Some(sealed_keys::from_bytes(bytes.value())?)),
+                None => Ok(None),
+            }
+        })
+        .await
+    }
+
+    fn revoked(&self) -> &RevokedSessions {
+        &self.revoked
+    }
+
+    fn is_available(&self) -> bool {
+        self.writer.is_available()
+    }
+
+    fn operations(&self) -> u64 {
+        self.writer.accepted()
+    }
+
+    async fn close(&self) {
+        let writer = Arc::clone(&self.writer);
+        // It can only fail by a panic of the writing thread, which has been reported by then.
+        let _ = tokio::task::spawn_blocking(move || writer.stop()).await;
+    }
+}
+
+fn seal_key_for(
+    dir: &Path,
+    configured: Option<Secret>,
+    store_exists: bool,
+) -> Result<SealKey, OpenError> {
+    match seal_key_in(dir, configured, store_exists)? {
+        Some(key) => Ok(key),
+        None => SealKey::create(dir, &dir.join(SEAL_KEY_FILE)),
+    }
+}
+
+/// Returns the seal key that there is; `None` when the first start has yet to make one.
+fn seal_key_in(
+    dir: &Path,
+    configured: Option<Secret>,
+    store_exists: bool,
+) -> Result<Option<SealKey>, OpenError> {
+    if let Some(text) = configured {
+        let key = SealKey::parse(&text).ok_or(OpenError::ConfiguredSealKeyMalformed)?;
+        return Ok(Some(key));
+    }
+    let path = dir.join(SEAL_KEY_FILE);
+    match SealKey::read(&path)? {
+        None if store_exists => Err(OpenError::SealKeyMissing(path)),
+        found => Ok(found),
+    }
+}
+
+#[cfg(test)]
+mod tests;

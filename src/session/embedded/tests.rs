@@ -1,0 +1,338 @@
+//! Tests of the embedded store, and of the contract over it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+use std::{error, fs, iter};
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use redb::{ReadableDatabase, ReadableTableMetadata};
+use tempfile::TempDir;
+
+use super::*;
+use crate::session::contract::{Subject, identity, session_key};
+use crate::session::embedded::tables::{EXPIRIES, SESSION_KEYS, SESSIONS, USERS};
+use crate::session::{RefreshError, RefreshToken, Sessions};
+
+const LIFETIMES: Lifetimes = Lifetimes {
+    session_ttl: Duration::from_secs(30 * 24 * 3600),
+    refresh_grace: Duration::from_secs(30),
+    token_ttl: Duration::from_secs(2 * 3600),
+};
+
+contract_tests!(async || {
+    let folder = TempDir::new().unwrap();
+    let clock = Clock::system();
+    Subject {
+        store: Sessions::embedded(folder.path(), None, LIFETIMES, clock.clone()).unwrap(),
+        lifetimes: LIFETIMES,
+        pass_time: async move |time| {
+            // Kept until the last use of the store.
+            let _ = &folder;
+            clock.advance(time);
+        },
+    }
+});
+
+/// A folder and a clock that outlive the stores opened with them.
+struct Place {
+    folder: TempDir,
+    clock: Clock,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self {
+            folder: TempDir::new().unwrap(),
+            clock: Clock::system(),
+        }
+    }
+
+    fn open(&self) -> Result<Sessions, OpenError> {
+        self.open_with(None)
+    }
+
+    fn open_with(&self, seal_key: Option<Secret>) -> Result<Sessions, OpenError> {
+        let clock = self.clock.clone();
+        Sessions::embedded(self.folder.path(), seal_key, LIFETIMES, clock)
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join(FILE)
+    }
+
+    fn assert_empty_tables(&self) {
+        let database = redb::Database::open(self.file()).unwrap();
+        let transaction = database.begin_read().unwrap();
+        assert!(
+            transaction
+                .open_table(SESSIONS)
+                .unwrap()
+                .is_empty()
+                .unwrap()
+        );
+        assert!(transaction.open_table(USERS).unwrap().is_empty().unwrap());
+        assert!(
+            transaction
+                .open_table(EXPIRIES)
+                .unwrap()
+                .is_empty()
+                .unwrap()
+        );
+        assert!(
+            transaction
+                .open_table(SESSION_KEYS)
+                .unwrap()
+                .is_empty()
+                .unwrap()
+        );
+    }
+
+    fn all_bytes(&self) -> Vec<u8> {
+        let files = fs::read_dir(self.folder.path()).unwrap();
+        files
+            .flat_map(|file| fs::read(file.unwrap().path()).unwrap())
+            .collect()
+    }
+}
+
+fn sealing(seed: u8) -> Option<Secret> {
+    Some(Secret::new(STANDARD.encode([seed; 32])))
+}
+
+fn refusal(opened: Result<Sessions, OpenError>) -> OpenError {
+    match opened {
+        Ok(_) => panic!("the store was opened"),
+        Err(error) => error,
+    }
+}
+
+fn has(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack
+        .windows(needle.len())
+        .any(|window| window == needle)
+}
+
+#[tokio::test]
+async fn a_reopened_store_has_its_sessions_tokens_and_session_keys() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    let opened = store.open_session(identity("a"), &session_key("k")).await;
+    let opened = opened.unwrap();
+    store.close().await;
+    let store = place.open().unwrap();
+    let listed = store.sessions_of("wx1", "a").await.unwrap();
+    assert_eq!(listed, [opened.session]);
+    let key = store.session_keys("wx1", "a").await.unwrap().unwrap();
+    assert_eq!(key.latest.expose(), session_key("k").expose());
+    store.refresh(&opened.refresh).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reopened_store_has_its_revocations() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    let opened = store.open_session(identity("a"), &session_key("k")).await;
+    let id = opened.unwrap().session.id;
+    store.end(id).await.unwrap();
+    drop(store);
+    assert!(place.open().unwrap().revoked().contains(&id));
+}
+
+#[tokio::test]
+async fn a_revocation_is_forgotten_once_every_token_has_expired() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    let opened = store.open_session(identity("a"), &session_key("k")).await;
+    let id = opened.unwrap().session.id;
+    store.end(id).await.unwrap();
+    place.clock.advance(LIFETIMES.token_ttl);
+    store.end_all("wx1", "nobody").await.unwrap();
+    assert!(store.revoked().contains(&id));
+    place.clock.advance(Duration::from_secs(62));
+    store.end_all("wx1", "nobody").await.unwrap();
+    assert!(store.revoked().is_empty());
+    drop(store);
+    assert!(place.open().unwrap().revoked().is_empty());
+}
+
+#[tokio::test]
+async fn forged_tokens_never_reach_the_writer() {
+    let store = Place::new().open().unwrap();
+    let stranger = Place::new().open().unwrap();
+    let opened = stranger
+        .open_session(identity("a"), &session_key("k"))
+        .await;
+    let foreign = opened.unwrap().refresh;
+    let chance = RefreshToken::from_client(URL_SAFE_NO_PAD.encode([7; 84]));
+    for _ in 0..1000 {
+        for token in [&foreign, &chance] {
+            let refused = store.refresh(token).await;
+            assert!(matches!(refused, Err(RefreshError::Invalid)));
+        }
+    }
+    assert_eq!(store.operations(), 0);
+}
+
+#[tokio::test]
+async fn neither_session_keys_nor_refresh_tokens_are_on_the_disk() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    let key = session_key("wanted");
+    let first = store.open_session(identity("a"), &key).await.unwrap();
+    let second = store.refresh(&first.refresh).await.unwrap();
+    store.close().await;
+    let bytes = place.all_bytes();
+    assert!(has(&bytes, b"wx1"), "the search finds what is there");
+    assert!(!has(&bytes, key.expose().as_bytes()));
+    assert!(!has(&bytes, &STANDARD.decode(key.expose()).unwrap()));
+    for token in [first.refresh, second.refresh] {
+        assert!(!has(&bytes, token.expose().as_bytes()));
+        let raw = URL_SAFE_NO_PAD.decode(token.expose()).unwrap();
+        assert!(!has(&bytes, &raw[36..68]));
+    }
+}
+
+#[tokio::test]
+async fn expired_sessions_leave_nothing_in_the_tables() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    for n in 0..200 {
+        let who = identity(&format!("user-{n}"));
+        store.open_session(who, &session_key("k")).await.unwrap();
+    }
+    place.clock.advance(LIFETIMES.session_ttl);
+    // Each change purges a few.
+    for _ in 0..4 {
+        store.end_all("wx1", "nobody").await.unwrap();
+    }
+    store.close().await;
+    place.assert_empty_tables();
+}
+
+#[tokio::test]
+async fn ended_sessions_leave_nothing_in_the_tables() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    for _ in 0..2 {
+        let opened = store.open_session(identity("a"), &session_key("k")).await;
+        store.refresh(&opened.unwrap().refresh).await.unwrap();
+    }
+    store.end_all("wx1", "a").await.unwrap();
+    store.close().await;
+    place.assert_empty_tables();
+}
+
+#[tokio::test]
+async fn a_closed_store_is_unavailable_to_its_clones() {
+    let store = Place::new().open().unwrap();
+    let clone = store.clone();
+    store.close().await;
+    let refused = clone.open_session(identity("a"), &session_key("k")).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable)));
+    let refused = clone.sessions_of("wx1", "a").await;
+    assert!(matches!(refused, Err(StoreError::Unavailable)));
+}
+
+#[test]
+fn the_files_are_for_their_owner_alone() {
+    let place = Place::new();
+    let folder = place.folder.path().join("made/here");
+    let _store = Sessions::embedded(&folder, None, LIFETIMES, Clock::system()).unwrap();
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    assert_eq!(mode(&folder.join(FILE)), 0o600);
+    assert_eq!(mode(&folder.join(SEAL_KEY_FILE)), 0o600);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
+}
+
+#[test]
+fn a_store_that_is_open_cannot_be_opened_again() {
+    let place = Place::new();
+    let _store = place.open().unwrap();
+    assert!(matches!(refusal(place.open()), OpenError::InUse(_)));
+}
+
+#[test]
+fn a_configured_seal_key_makes_no_file() {
+    let place = Place::new();
+    drop(place.open_with(sealing(1)).unwrap());
+    assert!(!place.folder.path().join(SEAL_KEY_FILE).exists());
+    drop(place.open_with(sealing(1)).unwrap());
+}
+
+#[test]
+fn a_different_seal_key_is_refused() {
+    let place = Place::new();
+    drop(place.open_with(sealing(1)).unwrap());
+    let error = refusal(place.open_with(sealing(2)));
+    assert!(matches!(error, OpenError::SealKeyDiffers(_)), "{error}");
+}
+
+#[test]
+fn a_lost_seal_key_is_not_replaced() {
+    let place = Place::new();
+    drop(place.open().unwrap());
+    fs::remove_file(place.folder.path().join(SEAL_KEY_FILE)).unwrap();
+    let error = refusal(place.open());
+    assert!(matches!(error, OpenError::SealKeyMissing(_)), "{error}");
+}
+
+#[test]
+fn a_seal_key_that_is_none_is_refused_without_being_shown() {
+    let error = refusal(Place::new().open_with(Some(Secret::new("hunter2"))));
+    assert!(matches!(error, OpenError::ConfiguredSealKeyMalformed));
+    assert!(!format!("{error} {error:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_file_that_is_no_store_is_called_damaged() {
+    for content in [&b""[..], b"text", &[0; 8192], &[0xA5; 1 << 20]] {
+        let place = Place::new();
+        drop(place.open().unwrap());
+        fs::write(place.file(), content).unwrap();
+        let error = refusal(place.open());
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_with_overwritten_parts_is_called_damaged() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    for n in 0..50 {
+        let who = identity(&format!("user-{n}"));
+        store.open_session(who, &session_key("k")).await.unwrap();
+    }
+    store.close().await;
+    let whole = fs::read(place.file()).unwrap();
+    let mut broken = whole.clone();
+    // In every copy of the page: which one counts is not ours to know.
+    for at in (0..whole.len() - 6).filter(|at| whole[*at..].starts_with(b"user-7")) {
+        broken[at..at + 6].fill(0xff);
+    }
+    fs::write(place.file(), broken).unwrap();
+    let error = refusal(place.open());
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+}
+
+#[test]
+fn a_truncated_store_is_called_damaged() {
+    let place = Place::new();
+    drop(place.open().unwrap());
+    let whole = fs::read(place.file()).unwrap();
+    fs::write(place.file(), &whole[..whole.len() / 2]).unwrap();
+    let error = refusal(place.open());
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+}
+
+#[test]
+fn a_folder_that_is_a_file_is_named_in_the_error() {
+    let place = Place::new();
+    let path = place.folder.path().join("file");
+    fs::write(&path, "").unwrap();
+    let error = refusal(Sessions::embedded(&path, None, LIFETIMES, Clock::system()));
+    assert!(error.to_string().contains(path.to_str().unwrap()));
+    let causes = iter::successors(error::Error::source(&error), |error| error.source());
+    assert_eq!(causes.count(), 1);
+}

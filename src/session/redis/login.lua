@@ -1,0 +1,16 @@
+-- Opens a session. Asked twice for the same one, it leaves the same behind.
+local session, user, keys = KEYS[1], KEYS[2], KEYS[3]
+local now, expires, sid, identity, current, sealed = unpack(ARGV)
+
+redis.call('HSET', session, 'identity', identity, 'created', now, 'expires', expires,
+  'generation', 0, 'current', current, 'replaced', '')
+redis.call('ZREMRANGEBYSCORE', user, '-inf', now)
+redis.call('ZADD', user, expires, sid)
+
+local latest = redis.call('HGET', keys, 'latest')
+if latest and latest ~= sealed then
+  redis.call('HSET', keys, 'previous', latest, 'replaced', now)
+end
+redis.call('HSET', keys, 'latest', sealed)
+last_until(session, user, keys, expires)
+return redis.status_reply('OK')

@@ -1,0 +1,347 @@
+//! The store for many nodes: Redis or Valkey, one server, a Sentinel group or a Cluster.
+//!
+//! # Layout
+//! `connect` makes a connection in each of the three ways, `link` keeps one and repeats what was lost with it,
+//! `scripts` are the changes, each one round trip, `keys` their names, `revocations` the stream by which nodes tell
+//! each other which sessions ended.
+//!
+//! What a change touches is in one slot of a Cluster: a session, its user's other sessions and their session_key. Only the
+//! stream of revocations is elsewhere. It is written first: a session that is revoked but still stored cannot be used, and
+//! whoever meets it removes it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use aws_lc_rs::error::Unspecified;
+use redis::RedisError;
+
+use self::connect::Connector;
+use self::keys::Names;
+use self::link::Link;
+use self::revocations::Revocations;
+use self::scripts::{END, END_ALL, LOGIN, REFRESH};
+use super::encoding::Damaged;
+use super::record::{Record, identity_bytes, identity_from};
+use super::rotation::Rotation;
+use super::seal::{Keys, SealKey};
+use super::store::{Login, Refresh, Renewal, SealedKeys, Store};
+use super::user::User;
+use super::{Lifetimes, OpenError, RevokedSessions, SessionId, StoreError};
+use crate::clock::Clock;
+use crate::config::RedisServer;
+use crate::secret::Secret;
+
+mod connect;
+mod keys;
+mod link;
+mod revocations;
+mod scripts;
+
+#[cfg(test)]
+mod tests;
+
+/// Sessions in Redis.
+pub(super) struct Redis {
+    link: Arc<Link>,
+    names: Names,
+    revocations: Revocations,
+    lifetimes: Lifetimes,
+    clock: Clock,
+    closed: AtomicBool,
+}
+
+impl Redis {
+    /// Connects, and returns when all revocations are known.
+    pub(super) async fn connect(
+        server: &RedisServer,
+        seal_key: &Secret,
+        lifetimes: Lifetimes,
+        clock: Clock,
+    ) -> Result<(Self, Keys), OpenError> {
+        let keys = SealKey::parse(seal_key)
+            .ok_or(OpenError::ConfiguredSealKeyMalformed)?
+            .derive()
+            .map_err(|Unspecified| OpenError::Cryptography)?;
+        let unusable = |error: RedisError| OpenError::Redis {
+            server: server.to_string(),
+            reason: error.to_string(),
+        };
+        let connector = Arc::new(Connector::new(server).map_err(unusable)?);
+        let names = Names::new(&server.prefix);
+        let link = Arc::new(Link::new(Arc::clone(&connector), server.timeout));
+        if !was_sealed_with(&link, &names, &keys.check)
+            .await
+            .map_err(unusable)?
+        {
+            return Err(OpenError::SealKeyDiffers(server.to_string()));
+        }
+        let revocations =
+            Revocations::follow(connector, &link, &names, clock.clone(), server.timeout);
+        let store = Self {
+            revocations: revocations.await.map_err(unusable)?,
+            link,
+            names,
+            lifetimes,
+            clock,
+            closed: AtomicBool::new(false),
+        };
+        Ok((store, keys))
+    }
+
+    async fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable);
+        }
+        Ok(self.link.ask(command).await?)
+    }
+
+    async fn ask_all<T: redis::FromRedisValue>(
+        &self,
+        commands: &redis::Pipeline,
+    ) -> Result<T, StoreError> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable);
+        }
+        Ok(self.link.ask_all(commands).await?)
+    }
+
+    async fn change<T: redis::FromRedisValue>(
+        &self,
+        change: scripts::Change<'_>,
+    ) -> Result<T, StoreError> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable);
+        }
+        Ok(change.make(&self.link).await?)
+    }
+
+    async fn revoke(&self, ids: &[SessionId], now: u64) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable);
+        }
+        let until = self.lifetimes.revoked_until(now);
+        Ok(self.revocations.revoke(&self.link, ids, until).await?)
+    }
+
+    async fn live_ids(&self, user: User, now: u64) -> Result<Vec<SessionId>, StoreError> {
+        let mut members = redis::cmd("ZRANGEBYSCORE");
+        members.arg(self.names.user(user));
+        members.arg(format!("({now}")).arg("+inf");
+        let members: Vec<Vec<u8>> = self.ask(&members).await?;
+        members.iter().map(|bytes| sid(bytes)).collect()
+    }
+}
+
+#[async_trait]
+impl Store for Redis {
+    async fn add(&self, login: Login) -> Result<Record, StoreError> {
+        let now = self.clock.unix_secs();
+        let record = Record {
+            identity: login.identity,
+            created: now,
+            expires: now.saturating_add(self.lifetimes.session_ttl.as_secs()),
+            rotation: Rotation::first(login.first),
+        };
+        let change = LOGIN
+            .of(&self.names, login.sid, login.user)
+            .arg(now)
+            .arg(record.expires)
+            .arg(login.sid.as_bytes())
+            .arg(identity_bytes(&record.identity))
+            .arg(&record.rotation.current)
+            .arg(login.sealed_key);
+        self.change::<()>(change).await?;
+        Ok(record)
+    }
+
+    async fn refresh(&self, refresh: Refresh) -> Result<Renewal, StoreError> {
+        let now = self.clock.unix_secs();
+        let change = REFRESH
+            .of(&self.names, refresh.sid, refresh.user)
+            .arg(now)
+            .arg(now.saturating_add(self.lifetimes.session_ttl.as_secs()))
+            .arg(refresh.sid.as_bytes())
+            .arg(self.lifetimes.refresh_grace.as_secs())
+            .arg(refresh.generation)
+            .arg(&refresh.presented)
+            .arg(&refresh.successor)
+            .arg(super::rotation::REMEMBERED);
+        match self.change(change).await? {
+            scripts::Refreshed::Renewed(fields) => Ok(Renewal::Renewed(record(fields)?)),
+            scripts::Refreshed::Ended => Ok(Renewal::Ended),
+            scripts::Refreshed::Reused => {
+                self.end(refresh.sid).await?;
+                Ok(Renewal::Reused)
+            }
+        }
+    }
+
+    async fn end(&self, id: SessionId) -> Result<bool, StoreError> {
+        let now = self.clock.unix_secs();
+        let found = self.stored(id).await?;
+        self.revoke(&[id], now).await?;
+        let Some(record) = found else {
+            return Ok(false);
+        };
+        let change = END
+            .of(&self.names, id, record.identity.user())
+            .arg(now)
+            .arg(id.as_bytes());
+        let removed: bool = self.change(change).await?;
+        Ok(removed && now < record.expires)
+    }
+
+    async fn end_all(&self, user: User) -> Result<Vec<SessionId>, StoreError> {
+        let now = self.clock.unix_secs();
+        let ids = self.live_ids(user, now).await?;
+        if ids.is_empty() {
+            return Ok(ids);
+        }
+        self.revoke(&ids, now).await?;
+        let mut change = END_ALL.of_user(&self.names, user);
+        for id in &ids {
+            change = change.key(self.names.session(*id)).arg(id.as_bytes());
+        }
+        self.change::<()>(change).await?;
+        Ok(ids)
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
+        let now = self.clock.unix_secs();
+        let found = self.stored(id).await?;
+        Ok(found.filter(|record| now < record.expires))
+    }
+
+    async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError> {
+        let now = self.clock.unix_secs();
+        let ids = self.live_ids(user, now).await?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut reads = redis::pipe();
+        for id in &ids {
+            reads.add_command(scripts::read(&self.names, *id));
+        }
+        let found: Vec<scripts::Fields> = self.ask_all(&reads).await?;
+        let mut sessions = Vec::with_capacity(ids.len());
+        for (id, fields) in ids.into_iter().zip(found) {
+            if fields.is_some() {
+                sessions.push((id, record(fields)?));
+            }
+        }
+        sessions.retain(|(_, record)| now < record.expires);
+        Ok(sessions)
+    }
+
+    async fn session_keys(&self, user: User) -> Result<Option<SealedKeys>, StoreError> {
+        let now = self.clock.unix_secs();
+        let mut reads = redis::pipe();
+        reads
+            .cmd("ZCOUNT")
+            .arg(self.names.user(user))
+            .arg(format!("({now}"))
+            .arg("+inf");
+        reads
+            .cmd("HMGET")
+            .arg(self.names.session_keys(user))
+            .arg(&["latest", "previous", "replaced"]);
+        let (live, (latest, previous, replaced)): (
+            u64,
+            (Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>),
+        ) = self.ask_all(&reads).await?;
+        Ok(latest.filter(|_| live > 0).map(|latest| SealedKeys {
+            latest,
+            previous: previous.zip(replaced),
+        }))
+    }
+
+    fn revoked(&self) -> &RevokedSessions {
+        self.revocations.known()
+    }
+
+    fn is_available(&self) -> bool {
+        self.link.is_available()
+    }
+
+    fn operations(&self) -> u64 {
+        self.link.operations()
+    }
+
+    async fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.revocations.stop();
+    }
+}
+
+impl Redis {
+    /// Reads a session, which may have expired.
+    async fn stored(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
+        let fields: scripts::Fields = self.ask(&scripts::read(&self.names, id)).await?;
+        match fields.is_some() {
+            true => Ok(Some(record(fields)?)),
+            false => Ok(None),
+        }
+    }
+}
+
+/// Writes down which seal key belongs to the data, or compares it with what was written.
+async fn was_sealed_with(link: &Link, names: &Names, check: &[u8; 16]) -> Result<bool, RedisError> {
+    let mut write = redis::cmd("SET");
+    write.arg(names.seal_check()).arg(check).arg("NX");
+    let _: Option<String> = link.ask(&write).await?;
+    let mut read = redis::cmd("GET");
+    read.arg(names.seal_check());
+    let stored: Vec<u8> = link.ask(&read).await?;
+    Ok(stored == check)
+}
+
+fn record(fields: scripts::Fields) -> Result<Record, StoreError> {
+    fields.into_record().map_err(StoreError::from)
+}
+
+fn sid(bytes: &[u8]) -> Result<SessionId, StoreError> {
+    let bytes = bytes.try_into().map_err(|_| StoreError::Damaged)?;
+    Ok(SessionId::from_bytes(bytes))
+}
+
+impl From<Damaged> for StoreError {
+    fn from(_: Damaged) -> Self {
+        Self::Damaged
+    }
+}
+
+impl From<RedisError> for StoreError {
+    fn from(error: RedisError) -> Self {
+        Self::Storage(Arc::new(error))
+    }
+}
+
+impl scripts::Fields {
+    fn into_record(self) -> Result<Record, Damaged> {
+        let Self::Some {
+            identity,
+            created,
+            expires,
+            generation,
+            current,
+            replaced,
+        } = self
+        else {
+            return Err(Damaged);
+        };
+        Ok(Record {
+            identity: identity_from(&identity)?,
+            created,
+            expires,
+            rotation: Rotation {
+                generation,
+                current: current.as_slice().try_into().map_err(|_| Damaged)?,
+                replaced: replaced
+                    .split_ascii_whitespace()
+                    .map(|time| time.parse().map_err(|_| Damaged))
+                    .collect::<Result<_, _>>()?,
+            },
+        })
+    }
+}

@@ -1,0 +1,42 @@
+-- Replaces a refresh token by the rule in rotation.rs. Answers the session, 0 when it is over, 1 for a token that was
+-- replaced too long ago.
+local session, user, keys = KEYS[1], KEYS[2], KEYS[3]
+local now, expires, sid, grace, generation, presented, successor, remembered = unpack(ARGV)
+now, grace, generation, remembered = tonumber(now), tonumber(grace), tonumber(generation), tonumber(remembered)
+
+local old = redis.call('HMGET', session, 'identity', 'created', 'expires', 'generation', 'current', 'replaced')
+if not old[1] or now >= tonumber(old[3]) then
+  return 0
+end
+
+local replaced = {}
+for time in string.gmatch(old[6], '%d+') do
+  replaced[#replaced + 1] = tonumber(time)
+end
+
+local ahead = generation - tonumber(old[4])
+if (ahead == 0 and presented == old[5]) or ahead == 1 then
+  local kept = {}
+  for _, time in ipairs(replaced) do
+    if now - time <= grace or #kept > 0 then
+      kept[#kept + 1] = time
+    end
+  end
+  for _ = 0, ahead do
+    kept[#kept + 1] = now
+  end
+  while #kept > remembered do
+    table.remove(kept, 1)
+  end
+  old[3], old[4], old[5], old[6] = expires, tostring(generation + 1), successor, table.concat(kept, ' ')
+  redis.call('HSET', session, 'expires', old[3], 'generation', old[4], 'current', old[5], 'replaced', old[6])
+  redis.call('ZADD', user, expires, sid)
+  last_until(session, user, keys, expires)
+  return old
+end
+
+local time = ahead < 0 and replaced[#replaced + ahead + 1]
+if time and now - time <= grace then
+  return old
+end
+return 1

@@ -1,0 +1,190 @@
+//! The changes, each a script that Redis runs as one: it is made whole or not at all, in one round trip.
+
+use std::sync::LazyLock;
+
+use redis::{
+    Cmd, ErrorKind, FromRedisValue, ParsingError, RedisError, ServerErrorKind, ToRedisArgs, Value,
+};
+
+use super::keys::Names;
+use super::link::Link;
+use crate::session::SessionId;
+use crate::session::user::User;
+
+/// Opens a session.
+pub(super) static LOGIN: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[include_str!("lasting.lua"), include_str!("login.lua")]));
+/// Replaces a refresh token.
+pub(super) static REFRESH: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[include_str!("lasting.lua"), include_str!("refresh.lua")]));
+/// Removes a session.
+pub(super) static END: LazyLock<Script> = LazyLock::new(|| Script::new(&[include_str!("end.lua")]));
+/// Removes several sessions of a user.
+pub(super) static END_ALL: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[include_str!("end_all.lua")]));
+
+const FIELDS: [&str; 6] = [
+    "identity",
+    "created",
+    "expires",
+    "generation",
+    "current",
+    "replaced",
+];
+
+/// A script and the digest by which Redis remembers it.
+pub(super) struct Script {
+    text: String,
+    sha1: String,
+}
+
+impl Script {
+    fn new(parts: &[&str]) -> Self {
+        let script = redis::Script::new(&parts.concat());
+        Self {
+            text: parts.concat(),
+            sha1: script.get_hash().to_owned(),
+        }
+    }
+
+    /// Begins a change of one session.
+    pub(super) fn of(&'static self, names: &Names, id: SessionId, user: User) -> Change<'static> {
+        let keys = vec![
+            names.session(id),
+            names.user(user),
+            names.session_keys(user),
+        ];
+        self.with(keys)
+    }
+
+    /// Begins a change of a user's sessions, which are yet to be named.
+    pub(super) fn of_user(&'static self, names: &Names, user: User) -> Change<'static> {
+        self.with(vec![names.user(user), names.session_keys(user)])
+    }
+
+    fn with(&self, keys: Vec<String>) -> Change<'_> {
+        Change {
+            script: self,
+            keys,
+            arguments: Vec::new(),
+        }
+    }
+}
+
+/// A script with what it is to work on.
+pub(super) struct Change<'s> {
+    script: &'s Script,
+    keys: Vec<String>,
+    arguments: Vec<Vec<u8>>,
+}
+
+impl Change<'_> {
+    pub(super) fn key(mut self, key: String) -> Self {
+        self.keys.push(key);
+        self
+    }
+
+    pub(super) fn arg(mut self, argument: impl ToRedisArgs) -> Self {
+        argument.write_redis_args(&mut self.arguments);
+        self
+    }
+
+    /// Makes the change; Redis is sent the script itself only when it does not know it.
+    pub(super) async fn make<T: FromRedisValue>(&self, link: &Link) -> Result<T, RedisError> {
+        match link.ask(&self.command("EVALSHA", &self.script.sha1)).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                link.ask(&self.command("EVAL", &self.script.text)).await
+            }
+            done => done,
+        }
+    }
+
+    fn command(&self, name: &str, script: &str) -> Cmd {
+        let mut command = redis::cmd(name);
+        command.arg(script).arg(self.keys.len()).arg(&self.keys);
+        for argument in &self.arguments {
+            command.arg(argument);
+        }
+        command
+    }
+}
+
+/// Asks for the fields of a session.
+pub(super) fn read(names: &Names, id: SessionId) -> Cmd {
+    let mut read = redis::cmd("HMGET");
+    read.arg(names.session(id)).arg(&FIELDS);
+    read
+}
+
+/// The fields of a session as they are stored.
+#[derive(Debug)]
+pub(super) enum Fields {
+    None,
+    Some {
+        identity: Vec<u8>,
+        created: u64,
+        expires: u64,
+        generation: u32,
+        current: Vec<u8>,
+        replaced: String,
+    },
+}
+
+impl Fields {
+    pub(super) fn is_some(&self) -> bool {
+        matches!(self, Self::Some { .. })
+    }
+}
+
+impl FromRedisValue for Fields {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        type Six = (
+            Option<Vec<u8>>,
+            Option<u64>,
+            Option<u64>,
+            Option<u32>,
+            Option<Vec<u8>>,
+            Option<String>,
+        );
+        let fields: Six = redis::from_redis_value(value)?;
+        Ok(match fields {
+            (
+                Some(identity),
+                Some(created),
+                Some(expires),
+                Some(generation),
+                Some(current),
+                Some(replaced),
+            ) => Self::Some {
+                identity,
+                created,
+                expires,
+                generation,
+                current,
+                replaced,
+            },
+            _ => Self::None,
+        })
+    }
+}
+
+/// What the refresh script answers: the fields of the session, or in one number why not.
+#[derive(Debug)]
+pub(super) enum Refreshed {
+    Renewed(Fields),
+    Ended,
+    Reused,
+}
+
+impl FromRedisValue for Refreshed {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        if let Value::Int(refused) = value {
+            return Ok(if refused == 0 {
+                Self::Ended
+            } else {
+                Self::Reused
+            });
+        }
+        Fields::from_redis_value(value).map(Self::Renewed)
+    }
+}

@@ -1,0 +1,431 @@
+//! Tests of the Redis store over real servers, and of the contract over it.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::RedisMode;
+use crate::session::contract::{Subject, identity, session_key};
+use crate::session::{RefreshError, Sessions};
+
+const LIFETIMES: Lifetimes = Lifetimes {
+    session_ttl: Duration::from_secs(30 * 24 * 3600),
+    refresh_grace: Duration::from_secs(30),
+    token_ttl: Duration::from_secs(2 * 3600),
+};
+
+contract_tests!(async || {
+    let server = Server::start().await;
+    let clock = Clock::system();
+    Subject {
+        store: server.sessions(&clock).await,
+        lifetimes: LIFETIMES,
+        pass_time: async move |time| {
+            // Kept until the last use of the store.
+            let _ = &server;
+            clock.advance(time);
+        },
+    }
+});
+
+/// A redis-server of the test's own.
+struct Server {
+    child: Child,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Server {
+    async fn start() -> Self {
+        // Another process may take the port before Redis does; then there is another.
+        for _ in 0..20 {
+            let port = TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port();
+            let folder = TempDir::new().unwrap();
+            let child = start(port, &folder);
+            let mut server = Self {
+                child,
+                port,
+                folder,
+            };
+            if server.answers().await {
+                return server;
+            }
+        }
+        panic!("redis-server does not start");
+    }
+
+    async fn answers(&mut self) -> bool {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
+        for _ in 0..500 {
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            if client.get_multiplexed_async_connection().await.is_ok() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        false
+    }
+
+    fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    async fn restart(&mut self) {
+        self.child = start(self.port, &self.folder);
+        assert!(self.answers().await);
+    }
+
+    fn config(&self) -> RedisServer {
+        RedisServer {
+            nodes: vec![("127.0.0.1".to_owned(), self.port)],
+            tls: false,
+            user: None,
+            password: None,
+            database: 0,
+            mode: RedisMode::Single,
+            ca: None,
+            client_certificate: None,
+            prefix: "menshen:".to_owned(),
+            timeout: Duration::from_secs(4),
+        }
+    }
+
+    async fn sessions(&self, clock: &Clock) -> Sessions {
+        let (config, key) = (self.config(), seal_key(1));
+        let sessions = Sessions::redis(&config, &key, LIFETIMES, clock.clone()).await;
+        sessions.unwrap()
+    }
+
+    async fn ask<T: redis::FromRedisValue>(&self, command: &str) -> T {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut words = command.split(' ');
+        let mut asked = redis::cmd(words.next().unwrap());
+        words.for_each(|word| {
+            asked.arg(word);
+        });
+        asked.query_async(&mut connection).await.unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start(port: u16, folder: &TempDir) -> Child {
+    Command::new("redis-server")
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+        ])
+        .args(["--appendonly", "yes", "--appendfsync", "always"])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server can be run (Debian's package redis-server)")
+}
+
+fn seal_key(seed: u8) -> Secret {
+    use base64::Engine;
+    Secret::new(base64::engine::general_purpose::STANDARD.encode([seed; 32]))
+}
+
+/// Waits for what must come about soon.
+async fn soon(mut is_so: impl AsyncFnMut() -> bool) {
+    for _ in 0..1000 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it did not come about");
+}
+
+#[tokio::test]
+async fn nodes_share_sessions_and_give_one_successor() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let (one, other) = (server.sessions(&clock).await, server.sessions(&clock).await);
+    let opened = one
+        .open_session(identity("a"), &session_key("k"))
+        .await
+        .unwrap();
+    let here = one.refresh(&opened.refresh).await.unwrap();
+    let there = other.refresh(&opened.refresh).await.unwrap();
+    assert_eq!(here.refresh.expose(), there.refresh.expose());
+    other.refresh(&there.refresh).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_revocation_is_known_to_the_other_node_within_a_second() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let (one, other) = (server.sessions(&clock).await, server.sessions(&clock).await);
+    for _ in 0..5 {
+        let opened = one
+            .open_session(identity("a"), &session_key("k"))
+            .await
+            .unwrap();
+        let id = opened.session.id;
+        let ended = std::time::Instant::now();
+        one.end(id).await.unwrap();
+        assert!(one.revoked().contains(&id));
+        soon(async || other.revoked().contains(&id)).await;
+        assert!(
+            ended.elapsed() < Duration::from_secs(1),
+            "{:?}",
+            ended.elapsed()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_starts_knows_what_was_revoked_before() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let one = server.sessions(&clock).await;
+    let mut ended = Vec::new();
+    for _ in 0..3 {
+        let opened = one
+            .open_session(identity("a"), &session_key("k"))
+            .await
+            .unwrap();
+        ended.push(opened.session.id);
+    }
+    one.end_all("wx1", "a").await.unwrap();
+    let later = server.sessions(&clock).await;
+    assert!(ended.iter().all(|id| later.revoked().contains(id)));
+    assert_eq!(later.revoked().len(), 3);
+}
+
+#[tokio::test]
+async fn what_was_revoked_while_a_node_heard_nothing_is_caught_up() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let (one, other) = (server.sessions(&clock).await, server.sessions(&clock).await);
+    let opened = one
+        .open_session(identity("a"), &session_key("k"))
+        .await
+        .unwrap();
+    // Every connection is cut, again and again, while the session ends.
+    for _ in 0..3 {
+        let _: u64 = server.ask("CLIENT KILL TYPE normal SKIPME yes").await;
+    }
+    one.end(opened.session.id).await.unwrap();
+    let _: u64 = server.ask("CLIENT KILL TYPE normal SKIPME yes").await;
+    soon(async || other.revoked().contains(&opened.session.id)).await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_says_so_and_recovers_by_itself() {
+    let (mut server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    let before = store
+        .open_session(identity("a"), &session_key("k"))
+        .await
+        .unwrap();
+    server.stop();
+    let refused = store.open_session(identity("b"), &session_key("k")).await;
+    assert!(
+        matches!(refused, Err(StoreError::Storage(_))),
+        "{refused:?}"
+    );
+    let refused = store.refresh(&before.refresh).await;
+    assert!(
+        matches!(refused, Err(RefreshError::Store(_))),
+        "{refused:?}"
+    );
+    assert!(!store.is_available());
+    server.restart().await;
+    soon(async || store.is_available()).await;
+    store.refresh(&before.refresh).await.unwrap();
+    store
+        .open_session(identity("b"), &session_key("k"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_holds_nobody_for_ever() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let mut config = server.config();
+    config.timeout = Duration::from_millis(400);
+    let store = Sessions::redis(&config, &seal_key(1), LIFETIMES, clock)
+        .await
+        .unwrap();
+    let _: String = server.ask("CLIENT PAUSE 3000 ALL").await;
+    let asked = std::time::Instant::now();
+    let refused = store.open_session(identity("a"), &session_key("k")).await;
+    assert!(
+        matches!(refused, Err(StoreError::Storage(_))),
+        "{refused:?}"
+    );
+    assert!(
+        asked.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        asked.elapsed()
+    );
+    soon(async || {
+        store
+            .open_session(identity("a"), &session_key("k"))
+            .await
+            .is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refresh_and_a_login_take_one_round_trip() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    let opened = store
+        .open_session(identity("a"), &session_key("k"))
+        .await
+        .unwrap();
+    let opened = store.refresh(&opened.refresh).await.unwrap();
+    // By now Redis knows the scripts.
+    let before = store.operations();
+    store
+        .open_session(identity("a"), &session_key("k"))
+        .await
+        .unwrap();
+    assert_eq!(store.operations() - before, 1);
+    let opened = store.refresh(&opened.refresh).await.unwrap();
+    assert_eq!(store.operations() - before, 2);
+    store.refresh(&opened.refresh).await.unwrap();
+    assert_eq!(store.operations() - before, 3);
+}
+
+#[tokio::test]
+async fn a_redis_that_forgot_the_scripts_is_given_them_again() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    for _ in 0..2 {
+        let opened = store
+            .open_session(identity("a"), &session_key("k"))
+            .await
+            .unwrap();
+        store.refresh(&opened.refresh).await.unwrap();
+        let _: String = server.ask("SCRIPT FLUSH").await;
+    }
+}
+
+#[tokio::test]
+async fn redis_drops_by_itself_what_is_over() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let short = Lifetimes {
+        session_ttl: Duration::from_secs(30),
+        ..LIFETIMES
+    };
+    let store = Sessions::redis(&server.config(), &seal_key(1), short, clock)
+        .await
+        .unwrap();
+    let opened = store
+        .open_session(identity("a"), &session_key("k"))
+        .await
+        .unwrap();
+    store.refresh(&opened.refresh).await.unwrap();
+    let keys: Vec<String> = server.ask("KEYS *").await;
+    let mut lasting = Vec::new();
+    for key in keys {
+        let secs: i64 = server.ask(&format!("TTL {key}")).await;
+        if secs < 0 {
+            lasting.push(key);
+        } else {
+            assert!((30..=95).contains(&secs), "{key}: {secs}");
+        }
+    }
+    assert_eq!(lasting, ["menshen:seal-check"]);
+}
+
+#[tokio::test]
+async fn a_session_that_ended_leaves_nothing_but_its_revocation() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    let opened = store
+        .open_session(identity("a"), &session_key("k"))
+        .await
+        .unwrap();
+    store.end(opened.session.id).await.unwrap();
+    store
+        .open_session(identity("b"), &session_key("k"))
+        .await
+        .unwrap();
+    store.end_all("wx1", "b").await.unwrap();
+    let mut keys: Vec<String> = server.ask("KEYS *").await;
+    keys.sort();
+    assert_eq!(keys, ["menshen:revoked", "menshen:seal-check"]);
+}
+
+#[tokio::test]
+async fn neither_session_keys_nor_refresh_tokens_are_in_redis() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    let key = session_key("wanted");
+    let first = store.open_session(identity("a"), &key).await.unwrap();
+    let second = store.refresh(&first.refresh).await.unwrap();
+    let log = server.folder.path().join("appendonlydir");
+    let files = std::fs::read_dir(log).unwrap();
+    let bytes: Vec<u8> = files
+        .flat_map(|file| std::fs::read(file.unwrap().path()).unwrap())
+        .collect();
+    let has = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    assert!(has(b"wx1"), "the search finds what is there");
+    assert!(!has(key.expose().as_bytes()));
+    for token in [first.refresh, second.refresh] {
+        assert!(!has(token.expose().as_bytes()));
+    }
+}
+
+#[tokio::test]
+async fn a_different_seal_key_is_refused() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let _store = server.sessions(&clock).await;
+    let other = Sessions::redis(&server.config(), &seal_key(2), LIFETIMES, clock).await;
+    assert!(matches!(other, Err(OpenError::SealKeyDiffers(_))));
+}
+
+#[tokio::test]
+async fn a_redis_that_is_not_there_is_named() {
+    let mut server = Server::start().await;
+    server.stop();
+    let refused = Sessions::redis(&server.config(), &seal_key(1), LIFETIMES, Clock::system()).await;
+    let Err(error) = refused else {
+        panic!("it was opened");
+    };
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("Redis at 127.0.0.1:{}", server.port)),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn revocations_that_are_over_leave_the_memory() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    let opened = store
+        .open_session(identity("a"), &session_key("k"))
+        .await
+        .unwrap();
+    store.end(opened.session.id).await.unwrap();
+    assert_eq!(store.revoked().len(), 1);
+    clock.advance(LIFETIMES.token_ttl + Duration::from_secs(62));
+    soon(async || store.revoked().is_empty()).await;
+    let later = server.sessions(&clock).await;
+    assert!(later.revoked().is_empty());
+}

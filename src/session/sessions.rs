@@ -1,0 +1,240 @@
+//! The sessions: turns logins and refresh tokens into the digests and sealed bytes that a store keeps.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use aws_lc_rs::error::Unspecified;
+
+use super::embedded::Embedded;
+use super::record::Record;
+use super::redis::Redis;
+use super::seal::Keys;
+use super::store::{Login, Refresh, Renewal, SealedKeys, Store};
+use super::user::{User, user_name};
+use super::{
+    Identity, LONGEST_TEXT, Lifetimes, OpenError, Opened, RefreshError, RefreshToken,
+    RevokedSessions, Session, SessionId, SessionKeys, StoreError,
+};
+use crate::clock::Clock;
+use crate::config::RedisServer;
+use crate::secret::Secret;
+
+/// How long a session_key that was replaced still opens what was encrypted with it, in seconds: a client gets its data
+/// first and sends it afterwards, and a login in between changes the key.
+const PREVIOUS_KEY_SECS: u64 = 600;
+
+/// Stored logins; clones share them.
+#[derive(Clone)]
+pub struct Sessions {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Box<dyn Store>,
+    keys: Keys,
+    clock: Clock,
+}
+
+impl Sessions {
+    /// Opens the embedded store in a folder, which is made when it is missing, as are the files in it.
+    ///
+    /// Without a `seal_key` (32 bytes in base64) the store uses the one in its folder, and makes it the first time.
+    pub fn embedded(
+        dir: &Path,
+        seal_key: Option<Secret>,
+        lifetimes: Lifetimes,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
+        let (store, keys) = Embedded::open(dir, seal_key, lifetimes, clock.clone())?;
+        Ok(Self::over(Box::new(store), keys, clock))
+    }
+
+    /// Connects to Redis, and returns when all revocations are known.
+    pub async fn redis(
+        server: &RedisServer,
+        seal_key: &Secret,
+        lifetimes: Lifetimes,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
+        let (store, keys) = Redis::connect(server, seal_key, lifetimes, clock.clone()).await?;
+        Ok(Self::over(Box::new(store), keys, clock))
+    }
+
+    /// Looks at what [`Self::embedded`] would use, without making, locking or changing anything.
+    ///
+    /// It does not read the sessions, so that it can be asked while a process serves them.
+    pub fn check_embedded(dir: &Path, seal_key: Option<Secret>) -> Result<(), OpenError> {
+        Embedded::check(dir, seal_key)
+    }
+
+    fn over(store: Box<dyn Store>, keys: Keys, clock: Clock) -> Self {
+        Self {
+            shared: Arc::new(Shared { store, keys, clock }),
+        }
+    }
+
+    /// Opens a session and keeps the user's newest session_key; both are stored when this returns `Ok`.
+    pub async fn open_session(
+        &self,
+        identity: Identity,
+        session_key: &Secret,
+    ) -> Result<Opened, StoreError> {
+        acceptable(&identity, session_key)?;
+        let keys = &self.shared.keys;
+        let user = identity.user();
+        let sid = SessionId::random(user)?;
+        let token = keys.refresh.first(sid, user)?;
+        let owner = user_name(&identity.appid, &identity.openid);
+        let login = Login {
+            sid,
+            user,
+            identity,
+            first: token.fingerprint(),
+            sealed_key: keys.sealer.seal(&owner, session_key)?,
+        };
+        let record = self.shared.store.add(login).await?;
+        Ok(Opened {
+            session: session(sid, record),
+            refresh: keys.refresh.text(&token),
+        })
+    }
+
+    /// Gives the successor of a refresh token, and ends the session when the token was used up before.
+    pub async fn refresh(&self, token: &RefreshToken) -> Result<Opened, RefreshError> {
+        let key = &self.shared.keys.refresh;
+        let store = &self.shared.store;
+        let token = key.recognise(token).ok_or(RefreshError::Invalid)?;
+        if self.revoked().contains(&token.sid()) {
+            // Where the end of a session is more than one step, this takes those that may be missing.
+            store.end(token.sid()).await?;
+            return Err(RefreshError::Ended);
+        }
+        let successor = key.successor(&token);
+        let refresh = Refresh {
+            sid: token.sid(),
+            user: token.user(),
+            generation: token.generation(),
+            presented: token.fingerprint(),
+            successor: successor.fingerprint(),
+        };
+        match store.refresh(refresh).await? {
+            Renewal::Renewed(record) => Ok(Opened {
+                session: session(token.sid(), record),
+                refresh: key.text(&successor),
+            }),
+            Renewal::Reused => Err(RefreshError::Reused),
+            Renewal::Ended => Err(RefreshError::Ended),
+        }
+    }
+
+    /// Ends a session and revokes its tokens; `false` means that there was none, which revokes them too.
+    pub async fn end(&self, id: SessionId) -> Result<bool, StoreError> {
+        self.shared.store.end(id).await
+    }
+
+    /// Ends every session of a user and revokes their tokens.
+    pub async fn end_all(&self, appid: &str, openid: &str) -> Result<Vec<SessionId>, StoreError> {
+        self.shared.store.end_all(User::new(appid, openid)).await
+    }
+
+    /// Returns a session that has not ended.
+    pub async fn session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {
+        let found = self.shared.store.session(id).await?;
+        Ok(found.map(|record| session(id, record)))
+    }
+
+    /// Returns when a session ends unless it is refreshed before; `None` when it has ended.
+    pub async fn end_of(&self, id: SessionId) -> Result<Option<u64>, StoreError> {
+        Ok(self.session(id).await?.map(|session| session.expires))
+    }
+
+    /// Returns the sessions of a user that have not ended.
+    pub async fn sessions_of(&self, appid: &str, openid: &str) -> Result<Vec<Session>, StoreError> {
+        let user = User::new(appid, openid);
+        let found = self.shared.store.sessions_of(user).await?.into_iter();
+        Ok(found.map(|(id, record)| session(id, record)).collect())
+    }
+
+    /// Returns the session_key of a user's latest login, and the one that it replaced a short time ago; `None` when no
+    /// session of theirs is left.
+    pub async fn session_keys(
+        &self,
+        appid: &str,
+        openid: &str,
+    ) -> Result<Option<SessionKeys>, StoreError> {
+        let user = User::new(appid, openid);
+        let Some(SealedKeys { latest, previous }) = self.shared.store.session_keys(user).await?
+        else {
+            return Ok(None);
+        };
+        let owner = user_name(appid, openid);
+        let sealer = &self.shared.keys.sealer;
+        let open = |sealed: &[u8]| sealer.open(&owner, sealed).ok_or(StoreError::Damaged);
+        let now = self.shared.clock.unix_secs();
+        let previous =
+            previous.filter(|(_, replaced)| now.saturating_sub(*replaced) <= PREVIOUS_KEY_SECS);
+        Ok(Some(SessionKeys {
+            latest: open(&latest)?,
+            previous: previous.map(|(sealed, _)| open(&sealed)).transpose()?,
+        }))
+    }
+
+    /// Returns the sessions whose tokens must be refused although they have not expired.
+    pub fn revoked(&self) -> &RevokedSessions {
+        self.shared.store.revoked()
+    }
+
+    /// Tells whether the last thing asked of the store could be done.
+    pub fn is_available(&self) -> bool {
+        self.shared.store.is_available()
+    }
+
+    /// Returns how many operations were given to the store since the start.
+    pub fn operations(&self) -> u64 {
+        self.shared.store.operations()
+    }
+
+    /// Finishes what was begun and closes the store for all its clones, which are then unavailable.
+    pub async fn close(self) {
+        self.shared.store.close().await;
+    }
+}
+
+impl Identity {
+    pub(super) fn user(&self) -> User {
+        User::new(&self.appid, &self.openid)
+    }
+}
+
+impl From<Unspecified> for StoreError {
+    fn from(_: Unspecified) -> Self {
+        Self::Cryptography
+    }
+}
+
+fn acceptable(identity: &Identity, session_key: &Secret) -> Result<(), StoreError> {
+    let texts = [
+        ("app", Some(identity.app.as_str())),
+        ("appid", Some(identity.appid.as_str())),
+        ("openid", Some(identity.openid.as_str())),
+        ("unionid", identity.unionid.as_deref()),
+        ("session_key", Some(session_key.expose())),
+    ];
+    for (name, text) in texts {
+        if text
+            .is_some_and(|text| text.is_empty() || text.len() > LONGEST_TEXT || text.contains('\0'))
+        {
+            return Err(StoreError::Unacceptable(name));
+        }
+    }
+    Ok(())
+}
+
+fn session(id: SessionId, record: Record) -> Session {
+    Session {
+        id,
+        identity: record.identity,
+        created: record.created,
+        expires: record.expires,
+    }
+}

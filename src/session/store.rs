@@ -1,0 +1,86 @@
+//! What a store must do; it sees digests and sealed bytes only, so that no store can leak more than these.
+
+use async_trait::async_trait;
+
+use super::record::Record;
+use super::refresh_token::Fingerprint;
+use super::user::User;
+use super::{RevokedSessions, SessionId, StoreError};
+
+/// Keeps sessions. The contract that every implementation must pass is in `contract.rs`.
+///
+/// An operation that answered `Ok` is as durable as the store promises to be. One that failed or was not answered may
+/// have happened: each can be asked for again.
+#[async_trait]
+pub(super) trait Store: Send + Sync {
+    /// Stores a new session, and its user's session_key in place of the one before, which is kept beside it.
+    async fn add(&self, login: Login) -> Result<Record, StoreError>;
+
+    /// Replaces the refresh token, says again by what it was replaced, or ends the session.
+    async fn refresh(&self, refresh: Refresh) -> Result<Renewal, StoreError>;
+
+    /// Ends a session and revokes its tokens; `false` means that there was none, which revokes them too.
+    async fn end(&self, id: SessionId) -> Result<bool, StoreError>;
+
+    /// Ends every session of a user and revokes their tokens.
+    async fn end_all(&self, user: User) -> Result<Vec<SessionId>, StoreError>;
+
+    /// Returns a session that has not ended.
+    async fn session(&self, id: SessionId) -> Result<Option<Record>, StoreError>;
+
+    /// Returns the sessions of a user that have not ended.
+    async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError>;
+
+    /// Returns a user's session_keys; `None` when no session of theirs is left.
+    async fn session_keys(&self, user: User) -> Result<Option<SealedKeys>, StoreError>;
+
+    /// Returns the sessions whose tokens must be refused although they have not expired.
+    fn revoked(&self) -> &RevokedSessions;
+
+    /// Tells whether the last thing asked of it could be done.
+    fn is_available(&self) -> bool;
+
+    /// Returns how many operations it was given since the start.
+    fn operations(&self) -> u64;
+
+    /// Finishes what was begun; it is unavailable from then on.
+    async fn close(&self);
+}
+
+/// A login to be stored.
+#[derive(Clone, Debug)]
+pub(super) struct Login {
+    pub(super) sid: SessionId,
+    pub(super) user: User,
+    pub(super) identity: super::Identity,
+    /// The first refresh token.
+    pub(super) first: Fingerprint,
+    pub(super) sealed_key: Vec<u8>,
+}
+
+/// The two ends of a refresh: the token that came, and the one that follows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refresh {
+    pub(super) sid: SessionId,
+    pub(super) user: User,
+    /// How many tokens of the session came before the presented one.
+    pub(super) generation: u32,
+    pub(super) presented: Fingerprint,
+    pub(super) successor: Fingerprint,
+}
+
+/// What became of a refresh.
+#[derive(Debug)]
+pub(super) enum Renewal {
+    Renewed(Record),
+    Reused,
+    Ended,
+}
+
+/// A user's session_keys as they are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SealedKeys {
+    pub(super) latest: Vec<u8>,
+    /// The one before, and when it was replaced, in seconds since the Unix epoch.
+    pub(super) previous: Option<(Vec<u8>, u64)>,
+}
