@@ -296,7 +296,12 @@ fn tokens_are_decoded_in_one_place() {
 fn every_file_opens_with_a_sentence_that_says_what_it_is_for() {
     for source in sources() {
         let opening = source.text.lines().next().unwrap_or("");
-        let sentence = opening.strip_prefix("//! ").unwrap_or("");
+        let mark = if source.path.ends_with(".lua") {
+            "-- "
+        } else {
+            "//! "
+        };
+        let sentence = opening.strip_prefix(mark).unwrap_or("");
         assert!(sentence.len() > 10, "{}: {opening}", source.path);
     }
 }

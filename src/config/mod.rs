@@ -22,11 +22,11 @@ mod notes;
 mod pem;
 mod problem;
 mod reader;
-mod redis_server;
 mod route;
 mod secret;
 mod server;
 mod session;
+mod shared_store;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -44,4 +44,4 @@ pub use model::{
     Session, Store, Tls, Token, WeChat,
 };
 pub use problem::{Problem, Problems};
-pub use redis_server::{RedisMode, RedisServer};
+pub use shared_store::{RedisMode, RedisServer};

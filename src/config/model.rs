@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::backend::{Patience, Upstream};
 use super::cors::Cors;
 use super::limits::Limits;
-use super::redis_server::RedisServer;
+use super::shared_store::RedisServer;
 use crate::secret::Secret;
 
 /// Everything an operator can set, with defaults filled in and every reference resolved.

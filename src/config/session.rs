@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 use super::kind::{Kind, TEXT};
 use super::model::{Session, Store};
 use super::reader::Table;
-use super::redis_server;
 use super::secret::{self, Environment, Keys};
+use super::shared_store;
 use super::unit::{LIFETIME, duration};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ const SEAL_KEY: Keys = Keys {
 /// Reads the section.
 pub(super) fn read(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Session> {
     let store = table.or("store", r#""embedded""#, &STORE);
-    let redis = redis_server::read(table, store == Some(Chosen::Redis), env);
+    let redis = shared_store::read(table, store == Some(Chosen::Redis), env);
     let path = table.or("path", r#""data""#, &TEXT);
     let ttl = table.or("ttl", r#""30d""#, &LIFETIME);
     let refresh_grace = table.or("refresh_grace", r#""30s""#, &GRACE);
