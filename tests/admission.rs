@@ -1,6 +1,6 @@
 //! Requests that two parties could read in two ways: nobody gets to read them.
 
-use menshen_test_support::{Reply, TestGateway, raw, status};
+use menshen_test_support::{Reply, TestGateway, Wire, raw, status};
 
 /// A gateway that forwards everything to anybody, so that only admission can refuse.
 async fn open() -> TestGateway {
@@ -138,6 +138,20 @@ async fn another_spelling_of_a_framing_header_is_refused() {
 }
 
 #[tokio::test]
+async fn what_follows_another_spelling_of_a_framing_header_is_not_read() {
+    let t = open().await;
+    for line in ["Transfer_Encoding: chunked", "content.length: 50"] {
+        let mut wire = Wire::connect(t.address).await;
+        let refused = format!("POST /x HTTP/1.1\r\nHost: h\r\n{line}\r\n\r\n");
+        wire.send(refused).await;
+        assert_eq!(status(&wire.message().await), 400, "{line}");
+        wire.send("GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        assert_eq!(wire.rest().await, "", "{line}");
+    }
+    assert_eq!(t.upstream.requests(), 0);
+}
+
+#[tokio::test]
 async fn chunks_that_are_malformed_never_make_a_request() {
     let t = open().await;
     for body in [
@@ -149,6 +163,15 @@ async fn chunks_that_are_malformed_never_make_a_request() {
         "5\r\nhello6\r\n0\r\n\r\n",
         "fffffffffffffffff\r\nhello\r\n0\r\n\r\n",
         "hello\r\n0\r\n\r\n",
+        "\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n",
+        ";a\r\n\r\n",
+        "5 \r\nhello\r\n0\r\n\r\n",
+        "5;a\nGET /smuggled\r\nhello\r\n0\r\n\r\n",
+        "5;a\rb\r\nhello\r\n0\r\n\r\n",
+        "5;\0\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhello\r\n0\r\n \r\n\r\n",
+        "5\r\nhello\r\n0\r\nno colon\r\n\r\n",
+        "5\r\nhello\r\n0\r\nX: a\r\n b\r\n\r\n",
     ] {
         let answer = raw(t.address, &post(&[CHUNKED], body)).await;
         assert_eq!(status(&answer), 400, "{body:?} {answer}");

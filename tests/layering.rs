@@ -52,7 +52,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
 
 /// Where alone each of these crates is known.
 const HOMES: [(&str, &[&str]); 7] = [
-    ("ppp", &["server"]),
+    ("ppp", &["request"]),
     ("pingora", &["server"]),
     ("jsonwebtoken", &["token"]),
     ("reqwest", &["wechat"]),

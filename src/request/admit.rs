@@ -4,6 +4,10 @@ use http::{HeaderMap, Method, Version};
 
 use super::{Denial, Field, NormalPath, Survey};
 
+/// A header that some backends take for `Content-Length` or `Transfer-Encoding`.
+pub(super) const POSES_AS_FRAMING: Denial =
+    Denial::BadRequest("A header poses as one that frames the body.");
+
 /// What a request says, before anybody has checked it.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
@@ -94,9 +98,7 @@ fn check_framing(survey: &Survey<'_>) -> Result<(), Denial> {
     const CODING: Denial = Denial::BadRequest("The only Transfer-Encoding understood is chunked.");
     if survey.poses_as_framing {
         // uWSGI reads Content_Length as Content-Length, and so the next request from this one's body.
-        return Err(Denial::BadRequest(
-            "A header poses as one that frames the body.",
-        ));
+        return Err(POSES_AS_FRAMING);
     }
     match survey.content_length {
         Field::Absent => {}

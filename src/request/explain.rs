@@ -86,7 +86,7 @@ impl Explanation {
     pub fn of(question: &Question, config: &Config) -> Self {
         let destinations = Destinations::new(config);
         let found = check_head(question.head().as_bytes())
-            .and_then(|()| destinations.find(&question.message()));
+            .and_then(|_| destinations.find(&question.message()));
         match found {
             Ok(Destination::Route(taken)) => Self::taken(question, config, &taken),
             Ok(Destination::Own(_)) => Self {

@@ -4,17 +4,27 @@ use http::Method;
 use httparse::{EMPTY_HEADER, Error, Header, Status};
 
 use super::Denial;
-use super::admit::{host_of, split_target};
+use super::admit::{POSES_AS_FRAMING, host_of, split_target};
+use super::names::poses_as_framing;
 
 /// The most header lines, which is also the most that pingora takes.
 const MOST_LINES: usize = 256;
 
 const MALFORMED: Denial = Denial::BadRequest("The request is malformed.");
 
+/// Where a request's body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// After as many bytes as the head says, or at once.
+    Length,
+    /// Behind the last of its chunks.
+    Chunks,
+}
+
 /// Refuses a head that two parsers could read differently, or that is none.
 ///
 /// `head` ends with the empty line.
-pub fn check_head(head: &[u8]) -> Result<(), Denial> {
+pub fn check_head(head: &[u8]) -> Result<Framing, Denial> {
     let (first, lines) = first_line(head).ok_or(MALFORMED)?;
     let request = check_request_line(first)?;
     check_line_ends(head)?;
@@ -88,7 +98,7 @@ fn check_request_line(line: &[u8]) -> Result<RequestLine<'_>, Denial> {
     Ok(RequestLine { http10, authority })
 }
 
-fn check_fields(fields: &[Header<'_>], request: &RequestLine<'_>) -> Result<(), Denial> {
+fn check_fields(fields: &[Header<'_>], request: &RequestLine<'_>) -> Result<Framing, Denial> {
     let (mut hosts, mut lengths, mut codings) = (0, 0, 0);
     for Header { name, value } in fields {
         if name.eq_ignore_ascii_case("host") {
@@ -104,6 +114,9 @@ fn check_fields(fields: &[Header<'_>], request: &RequestLine<'_>) -> Result<(), 
                     "The only Transfer-Encoding understood is chunked.",
                 ));
             }
+        } else if poses_as_framing(name) {
+            // Refused here, what follows is never read: it may be what somebody else takes for the body.
+            return Err(POSES_AS_FRAMING);
         }
     }
     if hosts > 1 {
@@ -117,7 +130,10 @@ fn check_fields(fields: &[Header<'_>], request: &RequestLine<'_>) -> Result<(), 
             "Content-Length and Transfer-Encoding exclude each other.",
         ));
     }
-    Ok(())
+    Ok(match codings {
+        0 => Framing::Length,
+        _ => Framing::Chunks,
+    })
 }
 
 fn check_host(value: &[u8], authority: Option<&str>) -> Result<(), Denial> {
@@ -153,7 +169,13 @@ mod tests {
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nX-Content-Length: 3\r\n\r\n",
             "GET / HTTP/1.1\r\nX: #not-a-fragment\r\n\r\n",
         ] {
-            assert_eq!(check_head(head.as_bytes()), Ok(()), "{head:?}");
+            let chunked = head.contains("chunked");
+            let framing = if chunked {
+                Framing::Chunks
+            } else {
+                Framing::Length
+            };
+            assert_eq!(check_head(head.as_bytes()), Ok(framing), "{head:?}");
         }
     }
 
@@ -183,6 +205,8 @@ mod tests {
             "POST / HTTP/1.1\r\nTRANSFER-ENCODING: chunked\r\nCONTENT-LENGTH: 3\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
             "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer_Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nCONTENT.length: 3\r\n\r\n",
         ] {
             assert!(check_head(head.as_bytes()).is_err(), "{head:?}");
         }

@@ -2,6 +2,7 @@
 
 mod admit;
 mod bearer;
+mod chunks;
 mod client;
 mod cors;
 mod decide;
@@ -15,6 +16,7 @@ mod identity;
 mod names;
 mod origins;
 mod path;
+mod proxy_header;
 mod rates;
 mod request_id;
 mod route;
@@ -24,6 +26,7 @@ mod survey;
 
 pub use admit::{Admitted, Message, admit};
 pub use bearer::{Credential, bearer, credential};
+pub use chunks::{Chunks, MalformedChunks};
 pub use client::{Client, Connection, Peer, client};
 pub use cors::{Cors, Line};
 pub use decide::{Decision, FirstLogin, Pass, Requests};
@@ -32,11 +35,12 @@ pub use destination::{Destination, Destinations, Reading, Taken, admit_stranger}
 pub use endpoint::Endpoint;
 pub use explain::{Explanation, Question, QuestionError};
 pub use forward_auth::{Allowed, DESCRIBER_UNTRUSTED};
-pub use head::{check_head, check_start};
+pub use head::{Framing, check_head, check_start};
 pub use identity::{Edits, Identities};
 pub use names::OwnedNames;
 pub use origins::Origins;
 pub use path::NormalPath;
+pub use proxy_header::ProxyHeader;
 pub use rates::{Rates, network};
 pub use request_id::RequestId;
 pub use route::RouteTable;

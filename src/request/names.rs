@@ -9,6 +9,9 @@ pub(super) const CODE: &str = "x-wx-code";
 /// Names the app of such a login.
 pub(super) const APP: &str = "x-menshen-app";
 
+/// The headers that say where a body ends.
+const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
+
 /// Families of which every member is ours.
 const FAMILIES: [&str; 3] = ["x-wx-", "x-menshen-", "x-forwarded-"];
 
@@ -94,10 +97,20 @@ fn folds_to(name: &[u8], own: &[u8]) -> bool {
     name.iter().zip(own).all(|(&b, &o)| fold(b) == o)
 }
 
+/// Says whether a backend that folds names, as CGI does, would take this header for one that frames the body.
+pub(super) fn poses_as_framing(name: &str) -> bool {
+    FRAMING
+        .iter()
+        .any(|own| poses_as(name.as_bytes(), own.as_bytes()))
+}
+
 /// Says whether a backend that folds names, as CGI does, would take this header for `own`, which it is not.
 pub(super) fn is_alias(name: &HeaderName, own: &HeaderName) -> bool {
-    let (name, own) = (name.as_str().as_bytes(), own.as_str().as_bytes());
-    name.len() == own.len() && name != own && folds_to(name, own)
+    poses_as(name.as_str().as_bytes(), own.as_str().as_bytes())
+}
+
+fn poses_as(name: &[u8], own: &[u8]) -> bool {
+    name.len() == own.len() && !name.eq_ignore_ascii_case(own) && folds_to(name, own)
 }
 
 fn fold(byte: u8) -> u8 {

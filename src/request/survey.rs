@@ -1,9 +1,9 @@
 //! Reads a header section once, and notes what the checks and the decision need of it.
 
-use http::header::{CONTENT_LENGTH, SEC_WEBSOCKET_PROTOCOL, TRANSFER_ENCODING};
+use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderMap, HeaderValue};
 
-use super::names::{APP, CODE, is_alias};
+use super::names::{APP, CODE, is_alias, poses_as_framing};
 use super::subprotocol;
 
 /// A header that must not be there more than once.
@@ -83,8 +83,7 @@ impl<'a> Survey<'a> {
                     continue;
                 }
                 _ => {
-                    survey.poses_as_framing |=
-                        is_alias(name, &CONTENT_LENGTH) || is_alias(name, &TRANSFER_ENCODING);
+                    survey.poses_as_framing |= poses_as_framing(name.as_str());
                     survey.poses_as_subprotocol |= is_alias(name, &SEC_WEBSOCKET_PROTOCOL);
                     continue;
                 }

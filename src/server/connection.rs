@@ -21,6 +21,7 @@ use super::phases::Proxy;
 use super::proxy_protocol;
 use super::seats::{Place, Seats};
 use super::sockets::{Closable, Socket};
+use super::watched::Watched;
 use crate::request::Peer;
 
 /// The first bytes of HTTP/2 without TLS; no method of HTTP/1.1 starts with them.
@@ -171,11 +172,13 @@ impl Connections {
             whole: self.head_timeout,
         };
         let peer = peer_of(&stream);
+        let (stream, watch) = Watched::new(stream);
         let socket = Arc::<Socket>::default();
-        let stream = Box::new(Closable::new(stream, Arc::clone(&socket)));
+        let stream = Box::new(Closable::new(Box::new(stream), Arc::clone(&socket)));
         let mut next = Some(ReusedHttpStream::new(stream, None));
         while let Some((mut stream, settings)) = next.map(ReusedHttpStream::consume) {
             let mut shutdown = self.shutdown.clone();
+            watch.set(None);
             let head = tokio::select! {
                 biased;
                 head = head::read(&mut stream, patience) => head,
@@ -184,14 +187,17 @@ impl Connections {
             };
             patience.idle = self.keepalive;
             next = match head {
-                Head::Read(head) => tokio::select! {
-                    biased;
-                    next = self.exchange(app, stream, settings, peer.clone(), head) => next,
-                    () = socket.overdue() => {
-                        tracing::info!("a WebSocket was cut: its backend does not read");
-                        None
+                Head::Read(head, chunks) => {
+                    watch.set(chunks);
+                    tokio::select! {
+                        biased;
+                        next = self.exchange(app, stream, settings, peer.clone(), head) => next,
+                        () = socket.overdue() => {
+                            tracing::info!("a WebSocket was cut: its backend does not read");
+                            None
+                        }
                     }
-                },
+                }
                 Head::Refused(denial) => {
                     head::refuse(stream, denial).await;
                     None

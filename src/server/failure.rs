@@ -1,5 +1,7 @@
 //! Turns pingora's errors into the refusals that clients know.
 
+use std::io;
+
 use pingora::ErrorSource;
 use pingora::ErrorType::{
     ConnectError, ConnectNoRoute, ConnectProxyFailure, ConnectRefused, ConnectTimedout, Custom,
@@ -9,7 +11,7 @@ use pingora::ErrorType::{
 use pingora::proxy::Session;
 use pingora::{BError, Error};
 
-use crate::request::Denial;
+use crate::request::{Denial, MalformedChunks};
 
 /// Returns the refusal for an error; `None` when the client is gone and nobody would read it.
 #[expect(
@@ -35,6 +37,7 @@ pub(super) fn denial(wire: &mut Session, error: &Error) -> Option<Denial> {
                 Some(Denial::BadRequest("The request is malformed."))
             }
             ReadTimedout => Some(Denial::RequestTimeout),
+            _ if is_malformed(error) => Some(Denial::BadRequest("The request is malformed.")),
             _ => None,
         },
         ErrorSource::Internal | ErrorSource::Unset => Some(Denial::Internal),
@@ -50,6 +53,14 @@ pub(super) fn is_by_server(wire: &mut Session, error: &Error) -> bool {
 
 fn has_whole_body(wire: &mut Session) -> bool {
     wire.as_downstream_mut().is_body_done()
+}
+
+/// Tells whether reading ended at a body that may not be read.
+fn is_malformed(error: &Error) -> bool {
+    let cause = error.cause.as_deref();
+    let io = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
+    io.and_then(io::Error::get_ref)
+        .is_some_and(|inner| inner.is::<MalformedChunks>())
 }
 
 /// Says what failed, for the log.

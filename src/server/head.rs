@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{access_log, reply};
-use crate::request::{Denial, RequestId, check_head, check_start};
+use crate::request::{Chunks, Denial, Framing, RequestId, check_head, check_start};
 
 /// Where pingora stops as well.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -35,8 +35,8 @@ pub(super) struct Patience {
 
 /// What came.
 pub(super) enum Head {
-    /// A head that was checked, and what was read behind it.
-    Read(BytesMut),
+    /// A head that was checked, and what was read behind it; and where its body is if that comes in chunks.
+    Read(BytesMut, Option<Chunks>),
     /// A head that is refused.
     Refused(Denial),
     /// Nothing that could be answered: the client is gone, late, or never came.
@@ -58,9 +58,9 @@ pub(super) async fn read(stream: &mut Stream, patience: Patience) -> Head {
             head.advance(2);
         }
         if let Some(end) = end_of(&head, seen) {
-            let (head_only, _) = head.split_at_checked(end).unwrap_or((&head, &[]));
-            return match check_head(head_only) {
-                Ok(()) => Head::Read(head),
+            let (head_only, behind) = head.split_at_checked(end).unwrap_or((&head, &[]));
+            return match check(head_only, behind) {
+                Ok(chunks) => Head::Read(head, chunks),
                 Err(denial) => Head::Refused(denial),
             };
         }
@@ -79,6 +79,18 @@ pub(super) async fn read(stream: &mut Stream, patience: Patience) -> Head {
             Ok(Ok(_) | Err(_)) | Err(_) => return Head::Gone,
         }
     }
+}
+
+/// Checks a head, and what is there of a chunked body.
+fn check(head: &[u8], behind: &[u8]) -> Result<Option<Chunks>, Denial> {
+    if check_head(head)? == Framing::Length {
+        return Ok(None);
+    }
+    let mut chunks = Chunks::default();
+    chunks
+        .follow(behind)
+        .map_err(|_| Denial::BadRequest("The chunks of the body are malformed."))?;
+    Ok(Some(chunks))
 }
 
 /// Reads on, without keeping anything, until the client pauses.

@@ -25,6 +25,7 @@ mod seats;
 mod sockets;
 mod tls;
 mod upstreams;
+mod watched;
 
 pub use certificates::TlsError;
 pub use gate::Gate;

@@ -3,6 +3,7 @@
 
 mod backends;
 mod front;
+mod fuzz;
 mod gateway;
 mod identity;
 mod program;
@@ -10,11 +11,13 @@ mod raw;
 mod relay;
 mod reply;
 mod secrets;
+mod strict;
 mod upstream;
 mod wire;
 
 pub use backends::Backend;
 pub use front::{Front, Kind};
+pub use fuzz::fuzz;
 pub use gateway::{APP_SECRET, Builder, Grant, TestGateway};
 pub use identity::{IDENTITY, SEPARATORS, folded, forged, spellings};
 pub use program::{Ended, Program, Site, address_in};
@@ -22,5 +25,6 @@ pub use raw::{raw, raw_request, status};
 pub use relay::Relay;
 pub use reply::Reply;
 pub use secrets::Secrets;
+pub use strict::{Seen, Step, Strict, StrictRequest, find};
 pub use upstream::{Received, Upstream};
 pub use wire::{ByHand, Wire};
