@@ -4,6 +4,7 @@
 mod backends;
 mod front;
 mod fuzz;
+mod fuzzed;
 mod gateway;
 mod identity;
 mod program;
@@ -18,6 +19,7 @@ mod wire;
 pub use backends::Backend;
 pub use front::{Front, Kind};
 pub use fuzz::fuzz;
+pub use fuzzed::Fuzzed;
 pub use gateway::{APP_SECRET, Builder, Grant, TestGateway};
 pub use identity::{IDENTITY, SEPARATORS, folded, forged, spellings};
 pub use program::{Ended, Program, Site, address_in};

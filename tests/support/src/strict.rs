@@ -31,6 +31,8 @@ pub struct StrictRequest {
     pub headers: Vec<(String, String)>,
     /// The body, without its framing.
     pub body: Vec<u8>,
+    /// How many trailers followed it.
+    pub trailers: usize,
 }
 
 /// The backend. It answers 200 with `ok` and the number of the request in `X-Strict`.
@@ -78,14 +80,15 @@ impl StrictRequest {
             request.all("transfer-encoding").as_slice(),
             request.all("content-length").as_slice(),
         ) {
-            ([], []) => Step::Done(0, Vec::new()),
+            ([], []) => Step::Done(0, (Vec::new(), 0)),
             ([coding], []) if coding.eq_ignore_ascii_case("chunked") => chunks(rest),
             ([], [length]) => by_length(rest, length),
             framing => Step::Wrong(format!("framed by {framing:?}")),
         };
         match body {
-            Step::Done(length, body) => {
+            Step::Done(length, (body, trailers)) => {
                 request.body = body;
+                request.trailers = trailers;
                 Step::Done(end + 4 + length, request)
             }
             Step::More => Step::More,
@@ -205,6 +208,7 @@ fn head(bytes: &[u8]) -> Result<StrictRequest, String> {
         target: target.to_owned(),
         headers,
         body: Vec::new(),
+        trailers: 0,
     };
     if request.all("host").len() > 1 {
         return Err("more than one Host".to_owned());
@@ -212,20 +216,20 @@ fn head(bytes: &[u8]) -> Result<StrictRequest, String> {
     Ok(request)
 }
 
-fn by_length(bytes: &[u8], length: &str) -> Step<Vec<u8>> {
+fn by_length(bytes: &[u8], length: &str) -> Step<(Vec<u8>, usize)> {
     if length.is_empty() || !length.bytes().all(|b| b.is_ascii_digit()) {
         return Step::Wrong(format!("a length of {length:?}"));
     }
     match length.parse::<usize>() {
         Ok(length) => match bytes.get(..length) {
-            Some(body) => Step::Done(length, body.to_vec()),
+            Some(body) => Step::Done(length, (body.to_vec(), 0)),
             None => Step::More,
         },
         Err(error) => Step::Wrong(format!("a length of {length:?}: {error}")),
     }
 }
 
-fn chunks(bytes: &[u8]) -> Step<Vec<u8>> {
+fn chunks(bytes: &[u8]) -> Step<(Vec<u8>, usize)> {
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
         let rest = &bytes[at..];
@@ -247,7 +251,7 @@ fn chunks(bytes: &[u8]) -> Step<Vec<u8>> {
         at += end + 2;
         if size == 0 {
             return match trailers(rest) {
-                Step::Done(length, ()) => Step::Done(at + length, body),
+                Step::Done(length, count) => Step::Done(at + length, (body, count)),
                 Step::More => Step::More,
                 Step::Wrong(wrong) => Step::Wrong(wrong),
             };
@@ -263,8 +267,8 @@ fn chunks(bytes: &[u8]) -> Step<Vec<u8>> {
     }
 }
 
-fn trailers(bytes: &[u8]) -> Step<()> {
-    let mut at = 0;
+fn trailers(bytes: &[u8]) -> Step<usize> {
+    let (mut at, mut count) = (0, 0);
     loop {
         let Some(end) = find(&bytes[at..], b"\r\n") else {
             return Step::More;
@@ -272,12 +276,13 @@ fn trailers(bytes: &[u8]) -> Step<()> {
         let line = latin(&bytes[at..at + end]);
         at += end + 2;
         if line.is_empty() {
-            return Step::Done(at, ());
+            return Step::Done(at, count);
         }
         let clean = |c: char| c == '\t' || (c >= ' ' && c != '\x7f');
         let field = line.split_once(':');
         if !field.is_some_and(|(name, value)| is_name(name) && value.chars().all(clean)) {
             return Step::Wrong(format!("a trailer of {line:?}"));
         }
+        count += 1;
     }
 }
