@@ -1,5 +1,10 @@
 //! Generated and spoiled HTTP/1: nothing crashes or hangs, and the backend gets exactly what one strict reader reads.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may panic"
+)]
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -1,5 +1,9 @@
 //! Generated and spoiled HTTP/2: nothing crashes or hangs, and the backend gets what one strict reader reads.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
