@@ -9,7 +9,11 @@ fuzz_target!(|body: &[u8]| {
     if let Ok(login) = LoginBody::parse(body)
         && let Some(Ok(code)) = login.code.as_deref().map(Code::parse)
     {
-        assert!(code.expose().bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b)));
+        assert!(
+            code.expose()
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b))
+        );
     }
     let _ = RefreshBody::parse(body);
     let _ = LogoutBody::parse(body);

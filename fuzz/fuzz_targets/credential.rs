@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use libfuzzer_sys::fuzz_target;
-use menshen::request::{Cors, Credential, RequestId, Subprotocols, Survey, credential, without_tokens};
+use menshen::request::{
+    Cors, Credential, RequestId, Subprotocols, Survey, credential, without_tokens,
+};
 use menshen_fuzz::{Head, config};
 
 static CORS: LazyLock<Cors> = LazyLock::new(|| Cors::new(&config().cors).expect("origins"));
@@ -33,7 +35,10 @@ fuzz_target!(|lines: &[u8]| {
     for line in left.get_all(SEC_WEBSOCKET_PROTOCOL) {
         let seen = String::from_utf8_lossy(line.as_bytes()).to_ascii_lowercase();
         let mut names = seen.split(',').map(|name| name.trim_matches([' ', '\t']));
-        assert!(!names.any(|name| name.starts_with("menshen.bearer.")), "{seen}");
+        assert!(
+            !names.any(|name| name.starts_with("menshen.bearer.")),
+            "{seen}"
+        );
     }
     for value in headers.values() {
         let _ = RequestId::adopt(value);

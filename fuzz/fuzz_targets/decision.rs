@@ -39,7 +39,12 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let peer = Some(Peer::new([127, 0, 0, 1].into()));
     let connection = Connection { peer, tls: false };
-    let seen = client(&connection, &head.headers, None, &["127.0.0.0/8".parse().expect("a net")]);
+    let seen = client(
+        &connection,
+        &head.headers,
+        None,
+        &["127.0.0.0/8".parse().expect("a net")],
+    );
     assert!(seen.trusted && seen.address.is_some());
     if head.target.starts_with(b"/") {
         head.target.splice(..0, *b"/_auth/verify");

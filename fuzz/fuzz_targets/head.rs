@@ -26,7 +26,10 @@ fuzz_target!(|bytes: &[u8]| {
         let at = line.iter().position(|b| *b == b':').expect("a colon");
         let name = line[..at].to_ascii_lowercase();
         assert!(!name.is_empty());
-        assert!(name.iter().all(|b| b.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(b)));
+        assert!(
+            name.iter()
+                .all(|b| b.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(b))
+        );
         hosts += usize::from(name == b"host");
         framing += usize::from(name == b"content-length" || name == b"transfer-encoding");
     }

@@ -25,13 +25,29 @@ fuzz_target!(|raw: &[u8]| {
     };
     let text = path.as_str();
     assert!(text.starts_with('/') && text.is_ascii());
-    assert!(!text.bytes().any(|b| b <= b' ' || b == 0x7f || b == b'#' || b == b'?' || b == b'\\'));
-    assert_eq!(NormalPath::parse(text.as_bytes()).expect("a normal path is one").as_str(), text);
+    assert!(
+        !text
+            .bytes()
+            .any(|b| b <= b' ' || b == 0x7f || b == b'#' || b == b'?' || b == b'\\')
+    );
+    assert_eq!(
+        NormalPath::parse(text.as_bytes())
+            .expect("a normal path is one")
+            .as_str(),
+        text
+    );
     let plain = unescaped(text);
     let plain = String::from_utf8(plain).expect("text");
-    assert_eq!(plain.matches('/').count(), text.matches('/').count(), "no escaped slash");
+    assert_eq!(
+        plain.matches('/').count(),
+        text.matches('/').count(),
+        "no escaped slash"
+    );
     assert!(!plain.contains(['\\', '\0', '\n', '\r']));
-    let dots = |path: &str| path.split('/').any(|s| matches!(s.split(';').next(), Some("." | "..")));
+    let dots = |path: &str| {
+        path.split('/')
+            .any(|s| matches!(s.split(';').next(), Some("." | "..")))
+    };
     assert!(!dots(text) && !dots(&plain));
     if let Some(other) = path.other_reading() {
         assert!(other.starts_with('/') && !other.contains("//") && !other.contains(';'));

@@ -11,9 +11,17 @@ fuzz_target!(|bytes: &[u8]| {
     };
     assert!(0 < length && length <= bytes.len());
     let (header, _) = bytes.split_at(length);
-    assert_eq!(ProxyHeader::parse(header), parsed, "what follows it does not matter");
+    assert_eq!(
+        ProxyHeader::parse(header),
+        parsed,
+        "what follows it does not matter"
+    );
     for cut in 0..length {
         let part = ProxyHeader::parse(&header[..cut]);
-        assert_eq!(part, ProxyHeader::Incomplete, "it can come in any parts: {cut}");
+        assert_eq!(
+            part,
+            ProxyHeader::Incomplete,
+            "it can come in any parts: {cut}"
+        );
     }
 });

@@ -14,7 +14,9 @@ fuzz_target!(|head: &[u8]| {
         let at = line.iter().position(|b| *b == b':').unwrap_or(line.len());
         let (name, value) = line.split_at(at);
         let value = value.get(1..).unwrap_or_default();
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+        {
             headers.append(name, value);
         }
     }
@@ -29,7 +31,11 @@ fuzz_target!(|head: &[u8]| {
         let path = request.path.as_str();
         let again = NormalPath::parse(path.as_bytes()).expect("a normal path is one");
         assert_eq!(again.as_str(), path);
-        assert!(!path.split('/').any(|segment| segment == "." || segment == ".."));
+        assert!(
+            !path
+                .split('/')
+                .any(|segment| segment == "." || segment == "..")
+        );
         let _ = credential(&request.survey);
     }
 });

@@ -23,7 +23,11 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = String::from_utf8(presented) else {
         return;
     };
-    assert_eq!(door.tokens.check(&text).is_ok(), text == door.token, "{text}");
+    assert_eq!(
+        door.tokens.check(&text).is_ok(),
+        text == door.token,
+        "{text}"
+    );
     if text != refresh {
         let before = door.store.operations();
         let refreshed = door.store.refresh(&RefreshToken::from_client(text));

@@ -203,7 +203,8 @@ impl Door {
             unionid: None,
             source: Source::MiniProgram,
         };
-        let opened = store.open_session(identity, &Secret::new("key"));
+        let key = Secret::new("key");
+        let opened = store.open_session(identity, &key);
         let opened = futures::executor::block_on(opened).expect("a session");
         let issuer = Issuer::new(Arc::new(keys), issuer, ttl, clock);
         let token = issuer.issue(&opened.session).expect("a token").token;
