@@ -256,6 +256,39 @@ async fn a_declared_body_that_never_comes_is_refused_before_the_backend_sees_it(
 }
 
 #[tokio::test]
+async fn an_empty_last_part_ends_the_body_once() {
+    let backend = ByHand::start().await;
+    let t = before(&backend).await;
+    let connection = Connection::open(&t).await;
+    for parts in [&[""][..], &["", ""], &["part", ""]] {
+        let (response, mut body) = connection.start(request("POST", "/one", &[])).await;
+        let (last, first) = parts.split_last().unwrap();
+        for part in first {
+            body.send_data(Bytes::copy_from_slice(part.as_bytes()), false)
+                .unwrap();
+        }
+        let mut wire = backend.accept().await;
+        wire.read_to("\r\n\r\n").await;
+        body.send_data(Bytes::copy_from_slice(last.as_bytes()), true)
+            .unwrap();
+        wire.read_to("0\r\n\r\n").await;
+        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .await;
+        assert_eq!(read(response.await.unwrap()).await.unwrap().0, 200);
+        // Nothing but the next request follows on the kept connection.
+        let next = connection.get("/two", &[]);
+        let answered = async {
+            let head = wire.read_to("\r\n\r\n").await;
+            assert!(head.starts_with("GET /two HTTP/1.1\r\n"), "{head:?}");
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .await;
+        };
+        let (next, ()) = tokio::join!(next, answered);
+        assert_eq!(next.unwrap().0, 200);
+    }
+}
+
+#[tokio::test]
 async fn trace_and_connect_are_refused() {
     let t = TestGateway::start().await;
     let connection = Connection::open(&t).await;

@@ -263,7 +263,10 @@ fn each_crate_is_known_in_its_home_alone() {
             let code = source.code();
             let uses = after(&code, name).into_iter().filter(|rest| {
                 // Also a crate of the same family, such as pingora_core.
-                rest.starts_with("::") || rest.starts_with('_') || rest.starts_with(';')
+                let family = |c: char| c == '_' || c.is_ascii_lowercase();
+                let path = rest.trim_start_matches(family);
+                let is_crate = rest == &path || rest.starts_with('_');
+                is_crate && (path.starts_with("::") || path.starts_with(';'))
             });
             if uses.count() > 0 {
                 let at_home = homes.contains(&source.part());

@@ -45,7 +45,9 @@ fn lines() -> impl Strategy<Value = Lines> {
         vec(
             prop_oneof![Just(b'\t'), 0x20_u8..=0x7e, 0x80_u8..=0xff],
             0..20
-        ),
+        )
+        // Over HTTP/2 a value that begins or ends with them is refused, over HTTP/1.1 they are not its.
+        .prop_map(|value| value.trim_ascii().to_vec()),
     ];
     let line = (name(), value);
     vec((line, 0_u8..4), 1..16).prop_map(|lines| {

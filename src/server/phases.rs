@@ -191,10 +191,15 @@ impl ProxyHttp for Proxy {
         &self,
         _wire: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         exchange: &mut Exchange,
     ) -> Result<()> {
         let part = body.as_ref().map_or(0, Bytes::len);
+        if end_of_stream && part == 0 {
+            // pingora writes an empty part as a chunk of its own, which is the end of the body, and then the end: the server
+            // would read the second one as another request.
+            *body = None;
+        }
         exchange.body_bytes = exchange.body_bytes.saturating_add(part as u64);
         if exchange.body_bytes > exchange.max_body_bytes {
             exchange.denial = Some(Denial::BodyTooLarge);
