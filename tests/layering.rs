@@ -28,7 +28,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     (
         "app",
         &[
-            "clock", "config", "login", "request", "server", "session", "token", "wechat",
+            "clock", "config", "log", "login", "request", "server", "session", "token", "wechat",
         ],
     ),
     (

@@ -2,19 +2,21 @@
 
 use std::path::Path;
 
+use tokio::signal::unix::Signal;
+
 use super::{Outcome, complain, config, runtime, signals, warn};
-use crate::app::App;
+use crate::app::{App, Reloader};
 use crate::clock::Clock;
 use crate::log;
 
 /// Runs the proxy until a signal stops it.
 pub(super) fn run(file: &Path) -> Outcome {
-    let config = match config(file) {
+    let loaded = match config(file) {
         Ok(config) => config,
         Err(problems) => return complain(&problems),
     };
-    log::start(&config.log);
-    let runtime = match runtime(config.server.threads) {
+    log::start(&loaded.log);
+    let runtime = match runtime(loaded.server.threads) {
         Ok(runtime) => runtime,
         Err(error) => {
             warn(&format_args!("the runtime cannot be started: {error}"));
@@ -22,16 +24,42 @@ pub(super) fn run(file: &Path) -> Outcome {
         }
     };
     runtime.block_on(async {
-        match App::build(config, &Clock::system()).await {
+        match App::build(loaded, &Clock::system()).await {
             Ok(app) => {
                 let stop = signals::stop();
+                let file = file.to_owned();
+                let reloader = app.reloader(Box::new(move || config(&file)));
+                let reloads = tokio::spawn(reload(reloader, signals::hang_ups()));
                 for address in app.addresses() {
                     tracing::info!(%address, "listening");
                 }
                 app.serve(stop).await;
+                reloads.abort();
                 Outcome::Done
             }
             Err(error) => complain(&error),
         }
     })
+}
+
+/// Reloads at each SIGHUP, and reports every problem of a file that is not taken over.
+async fn reload(reloader: Reloader, hang_ups: Option<Signal>) {
+    let Some(mut hang_ups) = hang_ups else {
+        return;
+    };
+    while hang_ups.recv().await.is_some() {
+        match reloader.reload().await {
+            Ok(reloaded) => {
+                tracing::info!("the configuration was reloaded");
+                for key in reloaded.restart_needed {
+                    tracing::warn!(key, "this change waits for the next start");
+                }
+            }
+            Err(error) => {
+                for problem in error.lines() {
+                    tracing::error!(problem, "not reloaded, what runs goes on as it was");
+                }
+            }
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Waits for the signals that stop the program.
+//! Waits for the signals that stop the program or have it reload.
 
 use std::future::Future;
 use std::io;
@@ -23,6 +23,13 @@ pub(super) fn stop() -> impl Future<Output = ()> + Send + 'static {
             std::process::exit(1);
         });
     }
+}
+
+/// Listens for SIGHUP; `None` when that cannot be.
+pub(super) fn hang_ups() -> Option<Signal> {
+    signal(SignalKind::hangup())
+        .inspect_err(|error| tracing::error!(%error, "SIGHUP cannot be received"))
+        .ok()
 }
 
 struct Signals {

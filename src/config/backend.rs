@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// A group of servers that run the same backend.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
     /// The name used in routes and as the audience of assertions.
     pub name: String,
@@ -61,7 +61,7 @@ pub enum Protocol {
 }
 
 /// How a server proves who it is, and how Menshen does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamTls {
     /// The name asked for and expected; `None` means the host of each server.
     pub server_name: Option<String>,
@@ -74,7 +74,7 @@ pub struct UpstreamTls {
 }
 
 /// How servers are asked how they are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Health {
     /// The target of a GET.
     pub path: String,

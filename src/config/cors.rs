@@ -11,7 +11,7 @@ use super::reader::Table;
 use super::unit::PERIOD;
 
 /// Which web pages of other origins may read answers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cors {
     /// The origins as browsers send them, or `*` alone for all; none means that no page may.
     pub allow_origins: Vec<String>,

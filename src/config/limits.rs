@@ -8,7 +8,7 @@ use super::reader::Table;
 use super::unit::TIMEOUT;
 
 /// What one client, or all together, may take; `None` is no limit.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// How long the head of a request may take to arrive.
     pub head_timeout: Duration,

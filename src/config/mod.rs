@@ -12,6 +12,7 @@ mod cache;
 mod contents;
 mod cors;
 mod headers;
+mod keep;
 mod kind;
 mod limits;
 mod load;

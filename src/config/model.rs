@@ -41,7 +41,7 @@ pub struct Config {
 }
 
 /// The public listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     /// Addresses to listen on, at least one.
     pub listen: Vec<SocketAddr>,
@@ -76,7 +76,7 @@ pub struct Server {
 }
 
 /// A certificate chain and its key, as PEM files.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tls {
     /// The chain, leaf first.
     pub cert_file: PathBuf,
@@ -85,7 +85,7 @@ pub struct Tls {
 }
 
 /// How WeChat is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WeChat {
     /// The API's origin, without a trailing slash.
     pub api_base: String,
@@ -96,7 +96,7 @@ pub struct WeChat {
 }
 
 /// One WeChat application.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct App {
     /// The name used in routes, logs and requests.
     pub name: String,
@@ -120,7 +120,7 @@ pub enum Algorithm {
 }
 
 /// How tokens are signed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Token {
     /// The algorithm of keys that the first start makes.
     pub algorithm: Algorithm,
@@ -133,7 +133,7 @@ pub struct Token {
 }
 
 /// Where sessions are kept and for how long.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Session {
     /// Where they are kept.
     pub store: Store,
@@ -146,7 +146,7 @@ pub struct Session {
 }
 
 /// Where sessions are kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Store {
     /// In a folder, by one process.
     Embedded(PathBuf),
@@ -155,14 +155,14 @@ pub enum Store {
 }
 
 /// The cache of verified tokens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Cache {
     /// The most tokens it holds.
     pub max_tokens: u64,
 }
 
 /// What the injected headers are called and which optional ones are sent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Headers {
     /// The value of `X-WX-ENV`; `None` leaves the header out.
     pub env: Option<HeaderValue>,
@@ -207,7 +207,7 @@ pub enum Auth {
 }
 
 /// One `[[route]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     /// Lower-case host without port; `*.example.com` matches every name below; `None` matches any.
     pub host: Option<String>,
@@ -243,7 +243,7 @@ pub enum LogFormat {
 }
 
 /// What is logged.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     /// The form of a line.
     pub format: LogFormat,

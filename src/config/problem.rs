@@ -43,6 +43,11 @@ impl Problems {
             problems,
         }
     }
+
+    /// Returns each problem.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter()
+    }
 }
 
 impl fmt::Display for Problems {

@@ -17,7 +17,7 @@ use super::unit::duration;
 use crate::secret::Secret;
 
 /// A Redis or Valkey.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RedisServer {
     /// Where the servers are, or the Sentinels that know where.
     pub nodes: Vec<(String, u16)>,
@@ -42,7 +42,7 @@ pub struct RedisServer {
 }
 
 /// How Redis servers work together.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RedisMode {
     /// There is one.
     Single,

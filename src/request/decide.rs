@@ -65,6 +65,11 @@ impl Requests {
         }
     }
 
+    /// Gives up the memory of tokens that were verified.
+    pub fn forget_tokens(&self) {
+        self.tokens.forget();
+    }
+
     /// Returns the route with this index.
     pub fn route(&self, index: usize) -> Option<&Route> {
         self.destinations.route(index)

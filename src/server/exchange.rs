@@ -1,15 +1,18 @@
 //! What is known about one exchange while it goes through the phases.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::gate::Gate;
 use super::sockets::Entry;
 use super::upstreams::Attempts;
 use crate::login::Grant;
 use crate::request::{Client, Denial, Line, Pass, Peer, RequestId};
 
 /// One request and its response.
-#[derive(Debug)]
 pub(super) struct Exchange {
+    /// The parts that were there when it began.
+    pub(super) gate: Arc<Gate>,
     pub(super) started: Instant,
     pub(super) request_id: RequestId,
     /// The other end of a connection of HTTP/1.
@@ -35,8 +38,9 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(gate: Arc<Gate>) -> Self {
         Self {
+            gate,
             started: Instant::now(),
             request_id: RequestId::random(),
             peer: None,

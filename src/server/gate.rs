@@ -32,7 +32,7 @@ pub struct Gate {
     /// Which web pages may read answers.
     pub origins: Origins,
     /// Counts the requests of each address; `None` where there is no limit.
-    pub rates: Option<Rates>,
+    pub rates: Option<Arc<Rates>>,
     /// Limit between two reads from or two writes to a client.
     pub client_timeout: Duration,
     /// How long an idle connection of a client is kept.

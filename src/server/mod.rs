@@ -8,6 +8,7 @@ mod cookies;
 mod exchange;
 mod failure;
 mod gate;
+mod gates;
 mod head;
 mod http2;
 mod inbound;
@@ -29,6 +30,7 @@ mod watched;
 
 pub use certificates::TlsError;
 pub use gate::Gate;
+pub use gates::Gates;
 pub use listen::{BindError, Listening};
 pub use run::run;
 pub use sockets::Sockets;

@@ -17,6 +17,7 @@ use pingora::{BError, Error, ErrorSource, Result};
 
 use super::exchange::Exchange;
 use super::gate::Gate;
+use super::gates::Gates;
 use super::inbound::authority;
 use super::upstreams::Wanted;
 use super::{
@@ -27,7 +28,7 @@ use crate::request::{Client, Denial, Peer, RequestId, Secure, client};
 /// The proxy as pingora runs it.
 #[derive(Clone)]
 pub(super) struct Proxy {
-    pub(super) gate: Arc<Gate>,
+    pub(super) gates: Arc<Gates>,
     pub(super) duty: Duty,
 }
 
@@ -43,17 +44,17 @@ pub(super) enum Duty {
 }
 
 impl Proxy {
-    pub(super) fn new(gate: &Arc<Gate>, duty: Duty) -> Self {
-        let gate = Arc::clone(gate);
-        Self { gate, duty }
+    pub(super) fn new(gates: &Arc<Gates>, duty: Duty) -> Self {
+        let gates = Arc::clone(gates);
+        Self { gates, duty }
     }
 
     /// Says whether a client has asked too often, or from too many connections.
-    fn count(&self, seen: &Client) -> std::result::Result<(), Denial> {
+    fn count(&self, gate: &Gate, seen: &Client) -> std::result::Result<(), Denial> {
         if matches!(self.duty, Duty::Refuse) {
             return Err(Denial::TooManyConnections);
         }
-        let rates = self.gate.rates.as_ref();
+        let rates = gate.rates.as_ref();
         rates.map_or(Ok(()), |rates| rates.admit(seen, Instant::now()))
     }
 }
@@ -63,7 +64,7 @@ impl ProxyHttp for Proxy {
     type CTX = Exchange;
 
     fn new_ctx(&self) -> Exchange {
-        Exchange::new()
+        Exchange::new(self.gates.current())
     }
 
     fn on_connection_reuse(
@@ -77,18 +78,19 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, wire: &mut Session, exchange: &mut Exchange) -> Result<bool> {
-        wire.set_read_timeout(Some(self.gate.client_timeout));
-        wire.set_write_timeout(Some(self.gate.client_timeout));
+        let gate = Arc::clone(&exchange.gate);
+        wire.set_read_timeout(Some(gate.client_timeout));
+        wire.set_write_timeout(Some(gate.client_timeout));
         if wire.get_keepalive().is_some() {
             // pingora has just said "for ever", as it does for each request that may be followed by another.
-            wire.set_keepalive(connection::keepalive_secs(self.gate.keepalive));
+            wire.set_keepalive(connection::keepalive_secs(gate.keepalive));
         }
         let request = wire.req_header();
         let seen = client(
             &inbound::connection(wire, exchange.peer.take()),
             &request.headers,
             authority(request),
-            &self.gate.trusted_proxies,
+            &gate.trusted_proxies,
         );
         if seen.trusted {
             let given = wire.req_header().headers.get("x-request-id");
@@ -97,8 +99,8 @@ impl ProxyHttp for Proxy {
             }
         }
         // Until it is known where the request goes.
-        exchange.cors = receive::told(self.gate.origins.all(), wire.req_header());
-        let counted = self.count(&seen);
+        exchange.cors = receive::told(gate.origins.all(), wire.req_header());
+        let counted = self.count(&gate, &seen);
         exchange.client = Some(seen);
         if let Err(denial) = counted {
             reply::refuse(wire, exchange, denial).await?;
@@ -112,7 +114,7 @@ impl ProxyHttp for Proxy {
                 return Ok(true);
             }
         };
-        let route = self.gate.requests.route(pass.route);
+        let route = gate.requests.route(pass.route);
         exchange.max_body_bytes = route.map_or(0, |route| route.max_body_bytes);
         if body::declared(wire).is_some_and(|length| length > exchange.max_body_bytes) {
             reply::refuse(wire, exchange, Denial::BodyTooLarge).await?;
@@ -127,8 +129,9 @@ impl ProxyHttp for Proxy {
         wire: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
+        let gate = Arc::clone(&exchange.gate);
         let pass = exchange.pass.as_ref().ok_or_else(failure::refused)?;
-        let route = self.gate.requests.route(pass.route);
+        let route = gate.requests.route(pass.route);
         let route = route.ok_or_else(failure::refused)?;
         let wanted = Wanted {
             openid: pass.who.as_ref().map(|who| who.openid().as_bytes()),
@@ -136,10 +139,7 @@ impl ProxyHttp for Proxy {
             patience: route.patience,
         };
         let attempts = &mut exchange.attempts;
-        let chosen = self
-            .gate
-            .upstreams
-            .choose(route.upstream, &wanted, attempts);
+        let chosen = gate.upstreams.choose(route.upstream, &wanted, attempts);
         let Some(peer) = chosen.await else {
             exchange.denial = Some(Denial::UpstreamUnreachable);
             return Err(failure::refused());
@@ -154,7 +154,8 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
         mut error: BError,
     ) -> BError {
-        retries::unconnected(&self.gate, exchange, &mut error);
+        let gate = Arc::clone(&exchange.gate);
+        retries::unconnected(&gate, exchange, &mut error);
         error
     }
 
@@ -166,7 +167,8 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
         reused: bool,
     ) -> BError {
-        retries::broken_off(&self.gate, wire, exchange, &mut error, reused);
+        let gate = Arc::clone(&exchange.gate);
+        retries::broken_off(&gate, wire, exchange, &mut error, reused);
         error
     }
 
@@ -176,6 +178,7 @@ impl ProxyHttp for Proxy {
         upstream: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        let gate = Arc::clone(&exchange.gate);
         let may_wait = wire.req_header().version == Version::HTTP_11;
         if may_wait && upstream.version == Version::HTTP_2 {
             // pingora passes no 100 on from HTTP/2.
@@ -184,7 +187,7 @@ impl ProxyHttp for Proxy {
             }
         }
         let authority = authority(wire.req_header());
-        outbound::edit(&self.gate, upstream, exchange, authority)
+        outbound::edit(&gate, upstream, exchange, authority)
     }
 
     async fn request_body_filter(
@@ -214,9 +217,10 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        let gate = Arc::clone(&exchange.gate);
         exchange.attempts.answered();
         if response.status == StatusCode::SWITCHING_PROTOCOLS && wire.is_upgrade_req() {
-            self.gate.sockets.admit(wire, exchange)?;
+            gate.sockets.admit(wire, exchange)?;
         }
         if wire.req_header().version < Version::HTTP_11 {
             // The end of the connection ends the body: HTTP/1.0 knows no chunks.
@@ -231,7 +235,7 @@ impl ProxyHttp for Proxy {
             reply::add_grant(response, grant)?;
         }
         let route = exchange.pass.as_ref().map(|pass| pass.route);
-        if route.is_some_and(|route| self.gate.origins.route(route).is_some()) {
+        if route.is_some_and(|route| gate.origins.route(route).is_some()) {
             // A backend's own would be a second answer to the same question.
             response.remove_header(&ACCESS_CONTROL_ALLOW_ORIGIN);
             response.remove_header(&ACCESS_CONTROL_ALLOW_CREDENTIALS);
@@ -278,11 +282,12 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, wire: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+        let gate = Arc::clone(&exchange.gate);
         let by_client = error.is_some_and(|error| *error.esource() == ErrorSource::Downstream);
         if by_client && wire.response_written().is_none() {
             http2::give_up();
         }
-        access_log::write(wire, exchange, error.is_some(), &self.gate);
+        access_log::write(wire, exchange, error.is_some(), &gate);
     }
 
     fn suppress_error_log(&self, _wire: &Session, _exchange: &Exchange, _error: &Error) -> bool {

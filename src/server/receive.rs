@@ -1,5 +1,7 @@
 //! Receives a request: decides, answers what is ours, and lets the rest through.
 
+use std::sync::Arc;
+
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
@@ -17,6 +19,7 @@ impl Proxy {
         wire: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Option<Pass>, Denial> {
+        let gate = Arc::clone(&exchange.gate);
         if let Duty::Redirect(secure) = &self.duty {
             let location = secure.location(&message(wire.req_header()))?;
             let written = reply::moved(wire, exchange, &location).await;
@@ -24,7 +27,7 @@ impl Proxy {
         }
         let Gate {
             requests, origins, ..
-        } = &*self.gate;
+        } = &*gate;
         let request = wire.req_header();
         if let Some(cors) = origins.preflight(requests, &message(request))? {
             exchange.cors = cors.preflight(&request.headers);
@@ -35,7 +38,7 @@ impl Proxy {
         exchange.cors = told(origins.at(&destination), request);
         match requests.decide_at(destination)? {
             Decision::Own(endpoint) => {
-                let written = own::answer(&self.gate, wire, exchange, endpoint).await;
+                let written = own::answer(&gate, wire, exchange, endpoint).await;
                 Ok(answered(wire, written))
             }
             Decision::Forward(pass) => Ok(Some(pass)),
@@ -55,14 +58,14 @@ impl Proxy {
             app,
             mut pass,
         } = first;
-        let requests = &self.gate.requests;
+        let gate = Arc::clone(&exchange.gate);
+        let requests = &gate.requests;
         let route = requests.route(pass.route).ok_or(Denial::RouteUnknown)?;
         // A body that will be refused must not cost the user's code.
         if body::declared(wire).is_some_and(|length| length > route.max_body_bytes) {
             return Err(Denial::BodyTooLarge);
         }
-        let grant = self
-            .gate
+        let grant = gate
             .logins
             .log_in_with(&code, app.as_deref(), Some(&route.apps), own::referer(wire))
             .await?;

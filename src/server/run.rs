@@ -11,13 +11,14 @@ use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Connections;
 use super::phases::{Duty, Proxy};
 use super::seats::Seats;
-use super::{Encryption, Gate, Listening, http2};
+use super::{Encryption, Gates, Listening, http2};
 use crate::config::Server;
 use crate::request::Secure;
 
@@ -34,7 +35,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub async fn run(
     listening: Listening,
     tls: Option<Encryption>,
-    gate: Arc<Gate>,
+    gates: Arc<Gates>,
     config: &Server,
     stop: impl Future<Output = ()>,
 ) {
@@ -46,9 +47,11 @@ pub async fn run(
         ..ServerConf::default()
     });
     // They end with this function.
-    let _health = gate.upstreams.watch();
-    let _keepers = gate.sockets.keep();
-    let proxy = |duty| Arc::new(http_proxy(&conf, Proxy::new(&gate, duty)));
+    let sockets = Arc::clone(&gates.current().sockets);
+    let _keepers = sockets.keep();
+    let mut watching = JoinSet::new();
+    watching.spawn(Arc::clone(&gates).watch_upstreams());
+    let proxy = |duty| Arc::new(http_proxy(&conf, Proxy::new(&gates, duty)));
     let app = proxy(Duty::Serve);
     let redirector = proxy(Duty::Redirect(secure));
     let refuser = proxy(Duty::Refuse);
@@ -94,7 +97,7 @@ pub async fn run(
     if timeout(config.drain, connections.wait()).await.is_ok() {
         return;
     }
-    gate.sockets.go_away();
+    sockets.go_away();
     if timeout(FAREWELL, connections.wait()).await.is_err() {
         let left = connections.len();
         tracing::warn!(left, "stopped with exchanges still in flight");

@@ -86,6 +86,11 @@ impl Tokens {
             .map_err(|_| TokenError::Invalid("not taggable"))
     }
 
+    /// Forgets every token, so that each is verified again.
+    pub fn forget(&self) {
+        self.seen.invalidate_all();
+    }
+
     /// Says whether a token names one of our keys, whatever else is wrong with it.
     pub fn is_ours(&self, token: &str) -> bool {
         self.verifier.is_ours(token)

@@ -49,6 +49,9 @@ pub enum KeyFileError {
     /// The key generator failed.
     #[error("no {0} key could be made")]
     Generator(&'static str),
+    /// There is no key at all.
+    #[error("{} holds no key", .0.display())]
+    None(PathBuf),
     /// There is no such key.
     #[error("there is no key {0}")]
     Unknown(String),
@@ -76,8 +79,15 @@ pub fn load_or_make(
     if !dir.exists() || list(dir)?.is_empty() {
         make(dir, algorithm, clock)?;
     }
+    load(dir)
+}
+
+/// Reads the keys of a folder, of which there must be one.
+pub fn load(dir: &Path) -> Result<KeyRing, KeyFileError> {
     let mut keys = list(dir)?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let signing = keys.pop().ok_or(KeyFileError::Generator("first"))?;
+    let signing = keys
+        .pop()
+        .ok_or_else(|| KeyFileError::None(dir.to_owned()))?;
     Ok(KeyRing::new(signing, keys))
 }
 

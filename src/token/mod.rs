@@ -13,7 +13,7 @@ pub use assertion::Assertions;
 pub use cache::{NoRandomness, Tokens};
 pub use claims::Claims;
 pub use issue::{IssueError, Issued, Issuer};
-pub use key_files::{KeyFile, KeyFileError, list, load_or_make, make, retire, verify_files};
+pub use key_files::{KeyFile, KeyFileError, list, load, load_or_make, make, retire, verify_files};
 pub use keys::{KeyRing, SigningKey};
 pub use raw::RawToken;
 pub use verify::{TokenError, Verified, Verifier};

@@ -64,7 +64,10 @@ impl Check {
             for (place, answer) in answers {
                 let known = opinions.iter().position(|(known, _)| *known == place);
                 let at = known.unwrap_or_else(|| {
-                    let is_well = true;
+                    // What checks before a reload found goes on to be known.
+                    let is_well = place
+                        .as_ref()
+                        .is_none_or(|place| !self.server.is_unwell(place));
                     opinions.push((
                         place,
                         Opinion {

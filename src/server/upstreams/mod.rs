@@ -48,6 +48,18 @@ struct Group {
     turn: AtomicUsize,
 }
 
+impl Group {
+    fn new(config: &Upstream) -> Result<Self, UpstreamError> {
+        let servers = config.servers.iter().map(Server::new).map(Arc::new);
+        Ok(Self {
+            template: Template::new(config)?,
+            servers: servers.collect(),
+            config: config.clone(),
+            turn: AtomicUsize::new(0),
+        })
+    }
+}
+
 /// What an exchange asks of its upstream.
 #[derive(Debug)]
 pub(super) struct Wanted<'a> {
@@ -62,18 +74,30 @@ pub(super) struct Wanted<'a> {
 impl Upstreams {
     /// Prepares the upstreams; certificates and keys are read here.
     pub fn new(upstreams: &[Upstream]) -> Result<Self, UpstreamError> {
-        let groups = upstreams.iter().enumerate().map(|(index, config)| {
-            let servers = config.servers.iter().map(Server::new).map(Arc::new);
-            Ok(Arc::new(Group {
-                template: Template::new(config, index)?,
-                servers: servers.collect(),
-                config: config.clone(),
-                turn: AtomicUsize::new(0),
-            }))
+        Self::prepare(upstreams, |_| None, Arc::default())
+    }
+
+    /// Prepares upstreams in place of these; what is the same keeps its connections and what is known of its servers.
+    pub fn renewed(&self, upstreams: &[Upstream]) -> Result<Self, UpstreamError> {
+        let same = |config: &Upstream| {
+            let group = self.groups.iter().find(|group| group.config == *config);
+            group.cloned()
+        };
+        Self::prepare(upstreams, same, Arc::clone(&self.names))
+    }
+
+    fn prepare(
+        upstreams: &[Upstream],
+        same: impl Fn(&Upstream) -> Option<Arc<Group>>,
+        names: Arc<Names>,
+    ) -> Result<Self, UpstreamError> {
+        let groups = upstreams.iter().map(|config| match same(config) {
+            Some(group) => Ok(group),
+            None => Group::new(config).map(Arc::new),
         });
         Ok(Self {
             groups: groups.collect::<Result<_, _>>()?,
-            names: Arc::default(),
+            names,
         })
     }
 

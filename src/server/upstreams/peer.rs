@@ -1,6 +1,7 @@
 //! How to connect to a server, in pingora's words.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pingora::protocols::ALPN;
@@ -18,6 +19,9 @@ const MOST_STREAMS: usize = 100;
 /// Set in the keys of connections that take nothing out of the pool.
 const FRESH: u64 = 1 << 63;
 
+/// No two upstreams ever have the same key, and those before and after a reload are two.
+static NEXT_KEY: AtomicU32 = AtomicU32::new(1);
+
 /// What all connections of an upstream have in common.
 #[derive(Debug)]
 pub(super) struct Template {
@@ -30,7 +34,7 @@ pub(super) struct Template {
 }
 
 impl Template {
-    pub(super) fn new(config: &Upstream, index: usize) -> Result<Self, UpstreamError> {
+    pub(super) fn new(config: &Upstream) -> Result<Self, UpstreamError> {
         let tls = match &config.tls {
             Some(tls) => Some(Encryption::read(config, tls)?),
             None => None,
@@ -55,7 +59,7 @@ impl Template {
             protocol: config.protocol,
             patience: config.patience,
             tls,
-            group_key: u32::try_from(index).unwrap_or(u32::MAX - 1) + 1,
+            group_key: NEXT_KEY.fetch_add(1, Ordering::Relaxed),
         })
     }
 

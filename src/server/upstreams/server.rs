@@ -41,6 +41,12 @@ impl Server {
         *self.unwell.lock().unwrap_or_else(PoisonError::into_inner) = places;
     }
 
+    /// Tells whether health checks found one of its addresses unwell.
+    pub(super) fn is_unwell(&self, place: &SocketAddr) -> bool {
+        let unwell = self.unwell.lock().unwrap_or_else(PoisonError::into_inner);
+        unwell.contains(place)
+    }
+
     /// Puts the addresses that are unwell behind the others.
     pub(super) fn put_well_first(&self, places: &mut [SocketAddr]) {
         if places.len() > 1 {

@@ -113,12 +113,22 @@ impl Program {
 
     /// Waits for a whole line on standard output that holds a text, and returns it.
     pub async fn prints(&self, text: &str) -> String {
-        self.stdout.line(text).await
+        self.stdout.line(text, 1).await
     }
 
     /// Waits for a whole line on standard error that holds a text, and returns it.
     pub async fn logs(&self, text: &str) -> String {
-        self.stderr.line(text).await
+        self.stderr.line(text, 1).await
+    }
+
+    /// Waits until so many whole lines on standard error hold a text.
+    pub async fn logs_times(&self, text: &str, times: usize) {
+        self.stderr.line(text, times).await;
+    }
+
+    /// Returns everything on standard error so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
     }
 
     /// Returns everything on standard output so far.
@@ -206,7 +216,7 @@ impl Stream {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    async fn line(&self, text: &str) -> String {
+    async fn line(&self, text: &str, times: usize) -> String {
         let wait = async {
             loop {
                 let more = self.said.more.notified();
@@ -214,7 +224,8 @@ impl Stream {
                 let mut whole = so_far
                     .split_inclusive('\n')
                     .filter(|line| line.ends_with('\n'));
-                if let Some(line) = whole.find(|line| line.contains(text)) {
+                let mut those = whole.by_ref().filter(|line| line.contains(text));
+                if let Some(line) = those.nth(times - 1) {
                     return line.to_owned();
                 }
                 more.await;

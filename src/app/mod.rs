@@ -5,21 +5,20 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
+use self::parts::{Lasting, gate};
+pub use self::reload::{ReloadError, Reloaded, Reloader, Source};
 use crate::clock::Clock;
 use crate::config::{Config, Store};
-use crate::login::Logins;
-use crate::request::{Identities, Origins, Rates, Requests};
+use crate::request::Rates;
 use crate::server::{
-    self, BindError, Encryption, Gate, Listening, Sockets, TlsError, UpstreamError, Upstreams,
+    self, BindError, Encryption, Gates, Listening, Sockets, TlsError, UpstreamError, Upstreams,
 };
 use crate::session::{Lifetimes, OpenError, Sessions};
-use crate::token::{
-    Assertions, Issuer, KeyFileError, KeyRing, NoRandomness, Tokens, Verifier, load_or_make,
-    verify_files,
-};
-use crate::wechat::{Client, ClientError};
+use crate::token::{KeyFileError, NoRandomness, load_or_make, verify_files};
+use crate::wechat::ClientError;
+
+mod parts;
+mod reload;
 
 /// Why Menshen could not start; each is one sentence for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -72,8 +71,8 @@ pub struct App {
     config: Config,
     listening: Listening,
     tls: Option<Encryption>,
-    gate: Arc<Gate>,
-    sessions: Sessions,
+    gates: Arc<Gates>,
+    lasting: Lasting,
 }
 
 impl App {
@@ -83,7 +82,6 @@ impl App {
         // What can fail without leaving anything behind goes first.
         let listening = Listening::bind(&config.server.listen, &config.server.redirect_http)?;
         let tls = Encryption::load(&config.server.tls)?;
-        let wechat = Client::new(&config.wechat)?;
         let upstreams = Upstreams::new(&config.upstreams)?;
         // A start that fails on the store makes no keys.
         verify_files(&config.token.keys_dir)?;
@@ -93,16 +91,19 @@ impl App {
             config.token.algorithm,
             clock,
         )?);
-        if config.headers.assertion && !keys.signing().is_public() {
-            return Err(StartError::SharedKey(keys.signing().kid().to_owned()));
-        }
-        let gate = gate(&config, &keys, wechat, upstreams, sessions.clone(), clock)?;
+        let lasting = Lasting {
+            sockets: Sockets::new(sessions.clone(), clock.clone()),
+            sessions,
+            clock: clock.clone(),
+        };
+        let rates = Rates::new(&config.server.limits).map(Arc::new);
+        let gate = gate(&config, &keys, upstreams, rates, &lasting)?;
         Ok(Self {
             config,
             listening,
             tls,
-            gate: Arc::new(gate),
-            sessions,
+            gates: Gates::new(gate),
+            lasting,
         })
     }
 
@@ -118,7 +119,13 @@ impl App {
 
     /// Returns the WebSockets that are open while it serves.
     pub fn sockets(&self) -> Arc<Sockets> {
-        Arc::clone(&self.gate.sockets)
+        Arc::clone(&self.lasting.sockets)
+    }
+
+    /// Returns what replaces the configuration while it serves; `source` reads it anew.
+    pub fn reloader(&self, source: Source) -> Reloader {
+        let (gates, lasting) = (Arc::clone(&self.gates), self.lasting.clone());
+        Reloader::new(self.config.clone(), source, gates, lasting)
     }
 
     /// Serves until `stop` resolves and what is in flight has finished.
@@ -126,12 +133,12 @@ impl App {
         server::run(
             self.listening,
             self.tls,
-            self.gate,
+            self.gates,
             &self.config.server,
             stop,
         )
         .await;
-        self.sessions.close().await;
+        self.lasting.sessions.close().await;
     }
 }
 
@@ -201,50 +208,4 @@ fn may_make(folder: &Path) -> Result<(), StartError> {
 pub fn install_crypto() {
     // It fails only when one is installed already, which then is this one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-}
-
-fn gate(
-    config: &Config,
-    keys: &Arc<KeyRing>,
-    wechat: Client,
-    upstreams: Upstreams,
-    sessions: Sessions,
-    clock: &Clock,
-) -> Result<Gate, StartError> {
-    let token = &config.token;
-    let verifier = Verifier::new(keys, &token.issuer, &config.apps, token.ttl, clock.clone());
-    let tokens = Arc::new(Tokens::new(
-        verifier,
-        config.cache.max_tokens,
-        token.ttl,
-        clock.clone(),
-    )?);
-    let issuer = Issuer::new(
-        Arc::clone(keys),
-        token.issuer.clone(),
-        token.ttl,
-        clock.clone(),
-    );
-    let assertions = config.headers.assertion.then(|| {
-        Assertions::new(
-            Arc::clone(keys),
-            token.issuer.clone(),
-            &config.apps,
-            clock.clone(),
-        )
-    });
-    Ok(Gate {
-        requests: Requests::new(config, tokens, sessions.revoked().clone()),
-        sockets: Sockets::new(sessions.clone(), clock.clone()),
-        logins: Logins::new(config.apps.clone(), wechat, sessions, issuer, clock.clone()),
-        identities: Identities::new(&config.headers, &config.apps)?,
-        assertions,
-        upstreams,
-        jwks: Bytes::from(serde_json::to_vec(&keys.jwks())?),
-        trusted_proxies: config.server.trusted_proxies.clone(),
-        origins: Origins::new(config),
-        rates: Rates::new(&config.server.limits),
-        client_timeout: config.server.client_timeout,
-        keepalive: config.server.keepalive,
-    })
 }

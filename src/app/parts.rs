@@ -1,0 +1,78 @@
+//! Puts the parts behind the listeners together, at the start and again at each reload.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::StartError;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::login::Logins;
+use crate::request::{Identities, Origins, Rates, Requests};
+use crate::server::{Gate, Sockets, Upstreams};
+use crate::session::Sessions;
+use crate::token::{Assertions, Issuer, KeyRing, Tokens, Verifier};
+use crate::wechat::Client;
+
+/// The parts that no reload replaces.
+#[derive(Clone)]
+pub(super) struct Lasting {
+    pub(super) sessions: Sessions,
+    pub(super) sockets: Arc<Sockets>,
+    pub(super) clock: Clock,
+}
+
+/// Puts a gate together.
+pub(super) fn gate(
+    config: &Config,
+    keys: &Arc<KeyRing>,
+    upstreams: Upstreams,
+    rates: Option<Arc<Rates>>,
+    lasting: &Lasting,
+) -> Result<Gate, StartError> {
+    if config.headers.assertion && !keys.signing().is_public() {
+        return Err(StartError::SharedKey(keys.signing().kid().to_owned()));
+    }
+    let wechat = Client::new(&config.wechat)?;
+    let Lasting {
+        sessions,
+        sockets,
+        clock,
+    } = lasting.clone();
+    let token = &config.token;
+    let verifier = Verifier::new(keys, &token.issuer, &config.apps, token.ttl, clock.clone());
+    let tokens = Arc::new(Tokens::new(
+        verifier,
+        config.cache.max_tokens,
+        token.ttl,
+        clock.clone(),
+    )?);
+    let issuer = Issuer::new(
+        Arc::clone(keys),
+        token.issuer.clone(),
+        token.ttl,
+        clock.clone(),
+    );
+    let assertions = config.headers.assertion.then(|| {
+        Assertions::new(
+            Arc::clone(keys),
+            token.issuer.clone(),
+            &config.apps,
+            clock.clone(),
+        )
+    });
+    Ok(Gate {
+        requests: Requests::new(config, tokens, sessions.revoked().clone()),
+        sockets,
+        logins: Logins::new(config.apps.clone(), wechat, sessions, issuer, clock),
+        identities: Identities::new(&config.headers, &config.apps)?,
+        assertions,
+        upstreams,
+        jwks: Bytes::from(serde_json::to_vec(&keys.jwks())?),
+        trusted_proxies: config.server.trusted_proxies.clone(),
+        origins: Origins::new(config),
+        rates,
+        client_timeout: config.server.client_timeout,
+        keepalive: config.server.keepalive,
+    })
+}

@@ -1,0 +1,115 @@
+//! Replaces what a changed configuration changes, while exchanges in flight keep what they began with.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::parts::{Lasting, gate};
+use super::{StartError, check};
+use crate::config::{Config, Problems};
+use crate::request::Rates;
+use crate::server::{Gate, Gates};
+use crate::token::load;
+
+/// Reads the configuration anew.
+pub type Source = Box<dyn Fn() -> Result<Config, Problems> + Send + Sync>;
+
+/// Why a reload changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The file is not one to work with.
+    #[error(transparent)]
+    Config(#[from] Problems),
+    /// What it asks for cannot be had; each with the key that it is about.
+    #[error("the configuration cannot be used")]
+    Unusable(Vec<(&'static str, StartError)>),
+    /// The process has stopped.
+    #[error("the program is stopping")]
+    Stopping,
+}
+
+impl ReloadError {
+    /// Returns every problem, one line each.
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Config(problems) => problems.iter().map(ToString::to_string).collect(),
+            Self::Unusable(problems) => problems
+                .iter()
+                .map(|(key, problem)| format!("{key}: {problem}"))
+                .collect(),
+            Self::Stopping => vec![self.to_string()],
+        }
+    }
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// The keys whose new values wait for the next start.
+    pub restart_needed: Vec<&'static str>,
+}
+
+/// Reloads, one at a time.
+pub struct Reloader {
+    running: Mutex<Config>,
+    source: Arc<Source>,
+    gates: Arc<Gates>,
+    lasting: Lasting,
+}
+
+impl Reloader {
+    pub(super) fn new(
+        running: Config,
+        source: Source,
+        gates: Arc<Gates>,
+        lasting: Lasting,
+    ) -> Self {
+        Self {
+            running: Mutex::new(running),
+            source: Arc::new(source),
+            gates,
+            lasting,
+        }
+    }
+
+    /// Takes the configuration over, or changes nothing.
+    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let mut running = self.running.lock().await;
+        let (source, current) = (Arc::clone(&self.source), running.clone());
+        let (old, lasting) = (self.gates.current(), self.lasting.clone());
+        // It reads files, and checks certificates and keys.
+        let prepared =
+            tokio::task::spawn_blocking(move || prepare(&source, &current, &old, &lasting)).await;
+        let (config, gate, restart_needed) = prepared.map_err(|_| ReloadError::Stopping)??;
+        crate::log::set_level(config.log.level);
+        self.gates.replace(gate);
+        *running = config;
+        Ok(Reloaded { restart_needed })
+    }
+}
+
+fn prepare(
+    source: &Source,
+    running: &Config,
+    old: &Gate,
+    lasting: &Lasting,
+) -> Result<(Config, Gate, Vec<&'static str>), ReloadError> {
+    let mut config = source()?;
+    let restart_needed = config.keep(running);
+    let problems = check(&config);
+    if !problems.is_empty() {
+        return Err(ReloadError::Unusable(problems));
+    }
+    let about = |key| move |error: StartError| ReloadError::Unusable(vec![(key, error)]);
+    let upstreams = old.upstreams.renewed(&config.upstreams);
+    let upstreams = upstreams.map_err(|error| about("upstream")(error.into()))?;
+    let keys = load(&config.token.keys_dir);
+    let keys = Arc::new(keys.map_err(|error| about("token.keys_dir")(error.into()))?);
+    let rates = if config.server.limits == running.server.limits {
+        old.rates.clone()
+    } else {
+        Rates::new(&config.server.limits).map(Arc::new)
+    };
+    let gate = gate(&config, &keys, upstreams, rates, lasting).map_err(about("configuration"))?;
+    Ok((config, gate, restart_needed))
+}
