@@ -1,5 +1,9 @@
 //! SIGHUP takes a good configuration over without losing a request, and reports a bad one and changes nothing.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 use std::fs;
 use std::net::SocketAddr;
