@@ -68,7 +68,8 @@ fn words(value: &Value) -> Vec<String> {
 
 /// Replaces what only Docker would fill in.
 fn interpolated(word: &str) -> String {
-    word.replace(&format!("${{SHOP_APP_SECRET:-{SECRET}}}"), SECRET)
+    let named = "${SHOP_APP_SECRET:?is to be what is in the file shop_app_secret}";
+    word.replace(named, SECRET)
 }
 
 /// Returns a copy of the unit that starts the program under test.
@@ -155,7 +156,9 @@ async fn the_configurations_in_the_files_have_no_problems() {
     ];
     for configuration in configurations {
         let folder = tempfile::tempdir().unwrap();
+        let configuration = configuration.replace("/run/secrets/", "");
         fs::write(folder.path().join("menshen.toml"), configuration).unwrap();
+        fs::write(folder.path().join("shop_app_secret"), SECRET).unwrap();
         let mut command = Program::command(MENSHEN, &["check", "-c", "menshen.toml"]);
         command.current_dir(&folder).env("SHOP_APP_SECRET", SECRET);
         let ended = Program::run(command).await;
@@ -224,6 +227,20 @@ fn nothing_in_the_cluster_runs_as_root_or_writes_outside_its_volume() {
 }
 
 #[test]
+fn what_compose_publishes_is_for_this_machine_and_no_secret_is_in_it() {
+    let compose = &documents("compose.yaml")[0];
+    for (name, service) in compose["services"].as_object().unwrap() {
+        let ports = service["ports"].as_array();
+        for port in ports.into_iter().flatten() {
+            let port = port.as_str().unwrap();
+            assert!(port.starts_with("127.0.0.1:"), "{name}: {port}");
+        }
+    }
+    assert!(!text("compose.yaml").contains(SECRET));
+    assert!(!text("compose.toml").contains(SECRET));
+}
+
+#[test]
 fn the_build_gets_all_it_needs() {
     let context = tempfile::tempdir().unwrap();
     for line in text("Dockerfile.dockerignore").lines() {
@@ -275,15 +292,19 @@ async fn the_services_of_the_compose_file_work_together() {
     let toml = text("compose.toml")
         .replace("0.0.0.0:8080", "127.0.0.1:0")
         .replace("wechat:8600", &wechat_address.to_string())
-        .replace("backend:3000", &backend.addr.to_string());
+        .replace("backend:3000", &backend.addr.to_string())
+        .replace("/run/secrets/", "");
     let config = folder.path().join("menshen.toml");
     fs::write(&config, toml).unwrap();
     // The image's own CMD.
     let mut serve = Program::command(MENSHEN, &["serve", "-c", "menshen.toml"]);
     assert!(text("Dockerfile").contains(r#"CMD ["serve", "-c", "/etc/menshen/menshen.toml"]"#));
-    let given = &service("menshen")["environment"]["SHOP_APP_SECRET"];
+    let given = words(&service("menshen")["secrets"]);
+    assert_eq!(given, ["shop_app_secret"]);
+    let source = &compose["secrets"]["shop_app_secret"]["file"];
+    assert_eq!(source, "./shop_app_secret");
+    fs::write(folder.path().join("shop_app_secret"), SECRET).unwrap();
     serve.current_dir(&folder);
-    serve.env("SHOP_APP_SECRET", interpolated(given.as_str().unwrap()));
     let menshen = Program::start(serve);
     let address = address_in(&menshen.logs("listening").await);
 

@@ -78,3 +78,51 @@ async fn what_a_gateway_asked_about_is_said_by_its_route() {
     assert_eq!(exchange["route"], "/public", "{log}");
     assert_eq!(exchange["decision"], "own", "{log}");
 }
+
+/// Starts the program with these lines in `[server]`, and returns the first line of its log that holds a text.
+async fn logged_at_start(server: &str, text: &str) -> String {
+    let builder = TestGateway::builder().section("server", server);
+    let upstream = Upstream::start().await.address;
+    let site = builder.site(upstream, builder.simulator().await);
+    let program = Program::start(site.command(MENSHEN, &["serve"]));
+    let line = program.logs(text).await;
+    program.signal("TERM").await;
+    program.ended().await;
+    line
+}
+
+#[tokio::test]
+async fn where_plain_http_is_sent_on_is_told_too() {
+    let lines = "redirect_http = [\"127.0.0.1:0\"]\npublic_url = \"https://shop.example\"";
+    let line = logged_at_start(lines, "listening, to send on to HTTPS").await;
+    assert_eq!(address_in(&line).ip().to_string(), "127.0.0.1", "{line}");
+    assert_ne!(address_in(&line).port(), 0, "{line}");
+}
+
+#[tokio::test]
+async fn to_trust_everybody_is_called_a_danger() {
+    for network in ["0.0.0.0/0", "::/0"] {
+        let lines = format!("trusted_proxies = [\"10.0.0.0/8\", \"{network}\"]");
+        let line = logged_at_start(&lines, "trusted_proxies holds every address").await;
+        assert!(line.contains("DANGER") && line.contains(network), "{line}");
+    }
+}
+
+// Whoever forgot trusted_proxies learns why everything is refused.
+#[tokio::test]
+async fn a_description_that_is_refused_is_told_once() {
+    let builder = TestGateway::builder();
+    let upstream = Upstream::start().await.address;
+    let site = builder.site(upstream, builder.simulator().await);
+    let program = Program::start(site.command(MENSHEN, &["serve"]));
+    let address = address_in(&program.logs("listening").await);
+    for _ in 0..3 {
+        let asked = "GET /_auth/verify HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
+                     X-Forwarded-Method: GET\r\nX-Forwarded-Uri: /\r\nX-Forwarded-Host: h\r\n\r\n";
+        raw(address, asked.as_bytes()).await;
+    }
+    program.signal("TERM").await;
+    let log = program.ended().await.stderr;
+    let told = log.matches("outside server.trusted_proxies describes a request");
+    assert_eq!(told.count(), 1, "{log}");
+}

@@ -79,6 +79,13 @@ impl App {
     /// Builds everything that `config` asks for. Call it inside the runtime that will serve.
     pub async fn build(config: Config, clock: &Clock) -> Result<Self, StartError> {
         install_crypto();
+        let everybody = |network: &&ipnet::IpNet| network.prefix_len() == 0;
+        if let Some(network) = config.server.trusted_proxies.iter().find(everybody) {
+            tracing::warn!(
+                %network,
+                "DANGER: server.trusted_proxies holds every address: any client may say who it is and what is asked about"
+            );
+        }
         // What can fail without leaving anything behind goes first.
         let listening = Listening::bind(&config.server.listen, &config.server.redirect_http)?;
         let tls = Encryption::load(&config.server.tls)?;

@@ -33,6 +33,9 @@ pub(super) fn run(file: &Path) -> Outcome {
                 for address in app.addresses() {
                     tracing::info!(%address, "listening");
                 }
+                for address in app.redirect_addresses() {
+                    tracing::info!(%address, "listening, to send on to HTTPS");
+                }
                 app.serve(stop).await;
                 reloads.abort();
                 Outcome::Done

@@ -15,13 +15,17 @@ pub(super) const LISTEN: Kind<SocketAddr> = Kind {
 
 /// Who is trusted.
 pub(super) const NETWORK: Kind<IpNet> = Kind {
-    expected: "a list of networks or addresses such as [\"10.0.0.0/8\", \"127.0.0.1\"]",
+    expected: "a list of networks or addresses such as [\"10.0.0.0/8\", \"127.0.0.1\"], each network by its first \
+               address and IPv4 as IPv4",
     read: |value| {
         let text = kind::text(value)?;
-        let network = text.parse::<IpNet>().map(|network| network.trunc());
-        network
-            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-            .ok()
+        let Ok(network) = text.parse::<IpNet>() else {
+            let address: IpAddr = text.parse().ok()?;
+            return Some(IpNet::from(address.to_canonical()));
+        };
+        // 10.1.2.3/8 trusts more than is seen in it; peers are IPv4 or IPv6, never one in the other.
+        let is_mapped = network.addr() != network.addr().to_canonical();
+        (network == network.trunc() && !is_mapped).then_some(network)
     },
 };
 
@@ -200,8 +204,19 @@ mod tests {
 
     #[test]
     fn a_network_may_be_one_address() {
-        assert_eq!(read(&NETWORK, "10.1.2.3/8"), "10.0.0.0/8".parse().ok());
+        assert_eq!(read(&NETWORK, "10.0.0.0/8"), "10.0.0.0/8".parse().ok());
+        assert_eq!(
+            read(&NETWORK, "::ffff:10.0.0.1"),
+            "10.0.0.1/32".parse().ok()
+        );
         assert_eq!(read(&NETWORK, "::1"), "::1/128".parse().ok());
-        assert_eq!(read(&NETWORK, "10.0.0.0/33"), None);
+        for bad in [
+            "10.0.0.0/33",
+            "10.1.2.3/8",
+            "fe80::1/10",
+            "::ffff:10.0.0.0/104",
+        ] {
+            assert_eq!(read(&NETWORK, bad), None, "{bad}");
+        }
     }
 }

@@ -84,6 +84,24 @@ impl<'d> Table<'_, 'd> {
         }
     }
 
+    /// Refuses a list in which something stands twice, or that is in an `earlier` one.
+    pub(super) fn refuse_repeats<T: PartialEq + std::fmt::Display>(
+        &mut self,
+        key: &'static str,
+        earlier: &[T],
+        items: &[T],
+    ) {
+        for (at, item) in items.iter().enumerate() {
+            if earlier
+                .iter()
+                .chain(items.iter().take(at))
+                .any(|other| other == item)
+            {
+                self.refuse(key, format!("names {item} twice"));
+            }
+        }
+    }
+
     /// Reads a list that may be left out; `None` means that it was, or that a problem was noted.
     pub(super) fn optional_list<T>(&mut self, key: &'static str, item: &Kind<T>) -> Option<Vec<T>> {
         self.ask(key, None);

@@ -75,7 +75,7 @@ impl Routes<'_> {
         let methods = table.list("methods", &METHOD);
         let upstream = self.upstream(table);
         let auth = table.or("auth", r#""required""#, &AUTH);
-        let apps = self.apps(table);
+        let apps = self.apps(table, auth);
         let strip_prefix = table.or("strip_prefix", "false", &SWITCH);
         let max_body = table.optional("max_body", &SIZE);
         let forward_token = table.or("forward_token", "false", &SWITCH);
@@ -110,10 +110,15 @@ impl Routes<'_> {
         self.upstreams.resolve(table, "upstream", &name)
     }
 
-    fn apps(&self, table: &mut Table<'_, '_>) -> Option<Vec<usize>> {
+    fn apps(&self, table: &mut Table<'_, '_>, auth: Option<Auth>) -> Option<Vec<usize>> {
         let names = table.list("apps", &APP)?;
         if names.is_empty() {
             return Some(self.apps.positions());
+        }
+        if auth == Some(Auth::Public) {
+            let message =
+                "keeps nobody out where auth is \"public\"; leave it out, or ask for a token";
+            table.refuse("apps", message.to_owned());
         }
         let positions: Vec<_> = names
             .iter()

@@ -100,6 +100,7 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
         .flatten()
         .copied()
         .collect();
+    refuse_repeats(table, &listen, &redirect_http);
     let proxy_protocol = proxy_protocol(table, all);
     let asked_for = proxy_protocol.as_ref().is_some_and(|list| !list.is_empty());
     if asked_for && trusted_proxies.as_ref().is_some_and(Vec::is_empty) {
@@ -135,6 +136,20 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
         upstream_pool: upstream_pool?,
         drain: drain?,
     })
+}
+
+/// Refuses an address that is to be listened on twice; port 0 is another one each time.
+fn refuse_repeats(
+    table: &mut Table<'_, '_>,
+    listen: &Option<Vec<SocketAddr>>,
+    redirect_http: &Option<Vec<SocketAddr>>,
+) {
+    let fixed = |list: &Option<Vec<SocketAddr>>| -> Vec<SocketAddr> {
+        let addresses = list.iter().flatten().copied();
+        addresses.filter(|address| address.port() != 0).collect()
+    };
+    table.refuse_repeats("listen", &[], &fixed(listen));
+    table.refuse_repeats("redirect_http", &fixed(listen), &fixed(redirect_http));
 }
 
 /// Reads on which of `all` listeners the PROXY protocol is spoken.

@@ -156,6 +156,20 @@ fn each_mistake_is_refused_with_its_key_and_a_reason() {
         ),
         // Server.
         (
+            instead(
+                "[\"127.0.0.1:0\"]",
+                "[\"127.0.0.1:81\", \"[::1]:81\", \"127.0.0.1:81\"]",
+            ),
+            "server.listen (line 2): names 127.0.0.1:81 twice",
+        ),
+        (
+            instead(
+                "[\"127.0.0.1:3000\"]",
+                "[\"a:3000\", \"b:3000\", \"a:3000\"]",
+            ),
+            "upstream[1].servers (line 10): names a:3000 twice",
+        ),
+        (
             instead("[\"127.0.0.1:0\"]", "[\"nowhere\"]"),
             "server.listen (line 2): must be a list of addresses such as [\"127.0.0.1:8080\"], not \"nowhere\"",
         ),
@@ -189,6 +203,25 @@ fn each_mistake_is_refused_with_its_key_and_a_reason() {
                 "redirect_http = [\"127.0.0.1:0\"]\npublic_url = \"http://a.example\"",
             ),
             "server.redirect_http (line 3): is of no use without a certificate",
+        ),
+        (
+            with("server", "trusted_proxies = [\"10.1.2.3/8\"]"),
+            "server.trusted_proxies (line 3): must be a list of networks",
+        ),
+        (
+            with("server", "trusted_proxies = [\"::ffff:10.0.0.0/104\"]"),
+            "server.trusted_proxies (line 3): must be a list of networks",
+        ),
+        (
+            with(
+                "server",
+                "redirect_http = [\"127.0.0.1:81\", \"127.0.0.1:81\"]\npublic_url = \"https://a.example\"",
+            ),
+            "server.redirect_http (line 3): names 127.0.0.1:81 twice",
+        ),
+        (
+            with("route", "auth = \"public\"\napps = [\"shop\"]"),
+            "route[1].apps (line 14): keeps nobody out where auth is \"public\"",
         ),
         (
             with("server", "trusted_proxies = [\"10.0.0.0/99\"]"),

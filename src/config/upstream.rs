@@ -63,6 +63,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, names: &mut Names) -> Option<Upstr
     let name = table.required("name", &name::UPSTREAM);
     names.take(table, "name");
     let servers = table.required_list("servers", &SERVER);
+    table.refuse_repeats("servers", &[], servers.as_deref().unwrap_or_default());
     let balance = table.or("balance", r#""round_robin""#, &BALANCE);
     let protocol = table.or("protocol", r#""http1""#, &PROTOCOL);
     let has_unix = servers
