@@ -434,6 +434,25 @@ async fn no_odd_path_leads_a_stranger_past_the_rule(kind: Kind) {
     }
 }
 
+// What it tells the gateway is not for the user, who could show the backend's assertion to others.
+async fn nobody_asks_verify_through_it(kind: Kind) {
+    let site = Site::of(kind).await;
+    let alice = site.t.log_in("alice").await;
+    for path in [
+        "/_auth/verify",
+        "/_auth/verify/orders",
+        "/_auth/%76erify/orders",
+        "/_auth/verif%79",
+        "/%5fauth/verify/orders",
+    ] {
+        let answer = site.ask(&format!("GET {path}"), &[bearer(&alice)]).await;
+        assert!(status(&answer) >= 400, "{path}: {answer}");
+        let lower = answer.to_lowercase();
+        assert!(!lower.contains("\r\nx-wx-"), "{path}: {answer}");
+    }
+    assert_eq!(site.t.upstream.requests(), 0);
+}
+
 async fn a_user_logs_in_through_it(kind: Kind) {
     let site = Site::of(kind).await;
     let code = site.t.code("alice").await;
@@ -554,6 +573,7 @@ stories! {
     no_token_among_the_sub_protocols_arrives_anywhere
     a_client_cannot_describe_another_request
     no_odd_path_leads_a_stranger_past_the_rule
+    nobody_asks_verify_through_it
     a_user_logs_in_through_it
     without_menshen_nobody_gets_through
     a_limit_is_told_and_nothing_of_the_user_with_it
