@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::gate::Gate;
 use super::sockets::Entry;
-use super::upstreams::Attempts;
+use super::upstreams::{Attempts, Handshake};
 use crate::login::Grant;
 use crate::request::{Client, Denial, Line, Pass, Peer, RequestId};
 
@@ -33,6 +33,8 @@ pub(super) struct Exchange {
     pub(super) body_bytes: u64,
     /// The servers that were asked.
     pub(super) attempts: Attempts,
+    /// What the server that is asked may make a WebSocket of.
+    pub(super) handshake: Handshake,
     /// Set when the exchange became a WebSocket.
     pub(super) socket: Option<Entry>,
 }
@@ -53,6 +55,7 @@ impl Exchange {
             max_body_bytes: 0,
             body_bytes: 0,
             attempts: Attempts::default(),
+            handshake: Handshake::default(),
             socket: None,
         }
     }

@@ -19,7 +19,7 @@ use super::exchange::Exchange;
 use super::gate::Gate;
 use super::gates::Gates;
 use super::inbound::authority;
-use super::upstreams::Wanted;
+use super::upstreams::{Handshake, Wanted};
 use super::{
     access_log, body, connection, failure, http2, inbound, outbound, receive, reply, retries,
 };
@@ -133,9 +133,11 @@ impl ProxyHttp for Proxy {
         let pass = exchange.pass.as_ref().ok_or_else(failure::refused)?;
         let route = gate.requests.route(pass.route);
         let route = route.ok_or_else(failure::refused)?;
+        exchange.handshake = Handshake::of(wire);
         let wanted = Wanted {
             openid: pass.who.as_ref().map(|who| who.openid().as_bytes()),
             upgrade: wire.is_upgrade_req(),
+            handshake: &exchange.handshake,
             patience: route.patience,
         };
         let attempts = &mut exchange.attempts;
@@ -187,6 +189,7 @@ impl ProxyHttp for Proxy {
             }
         }
         let authority = authority(wire.req_header());
+        exchange.handshake.ask();
         outbound::edit(&gate, upstream, exchange, authority)
     }
 
@@ -202,6 +205,7 @@ impl ProxyHttp for Proxy {
             // pingora writes an empty part as a chunk of its own, which is the end of the body, and then the end: the server
             // would read the second one as another request.
             *body = None;
+            exchange.handshake.end();
         }
         exchange.body_bytes = exchange.body_bytes.saturating_add(part as u64);
         if exchange.body_bytes > exchange.max_body_bytes {

@@ -9,6 +9,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::handshake::Handshake;
 use super::names::Names;
 use super::server::Server;
 use super::{Group, Wanted};
@@ -130,6 +131,7 @@ impl Check {
         let wanted = Wanted {
             openid: None,
             upgrade: false,
+            handshake: &Handshake::default(),
             patience: Patience::default(),
         };
         let peer = self.group.template.peer(&self.server, place, &wanted, true);
@@ -252,6 +254,7 @@ mod tests {
         let wanted = Wanted {
             openid: None,
             upgrade: false,
+            handshake: &Handshake::default(),
             patience: Patience::default(),
         };
         let mut chosen = Vec::new();

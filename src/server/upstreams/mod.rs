@@ -3,11 +3,12 @@
 //! # Layout
 //!
 //! [`Upstreams::choose`] is the way in. `balance` picks among the servers that `standing` says are up, `names` gives
-//! them addresses, `peer` and `tls` say how to connect. `attempts` remembers what one exchange has tried, and `health`
-//! asks the servers in the background.
+//! them addresses, `peer` and `tls` say how to connect, `handshake` is the connection of a WebSocket. `attempts` remembers
+//! what one exchange has tried, and `health` asks the servers in the background.
 
 mod attempts;
 mod balance;
+mod handshake;
 mod health;
 mod names;
 mod peer;
@@ -24,6 +25,7 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::task::JoinSet;
 
 pub(super) use self::attempts::Attempts;
+pub(super) use self::handshake::Handshake;
 use self::names::Names;
 use self::peer::Template;
 use self::server::Server;
@@ -67,6 +69,8 @@ pub(super) struct Wanted<'a> {
     pub(super) openid: Option<&'a [u8]>,
     /// Whether it is about to leave HTTP, which only HTTP/1.1 can.
     pub(super) upgrade: bool,
+    /// What notes how far that has come.
+    pub(super) handshake: &'a Handshake,
     /// The route's own limits.
     pub(super) patience: Patience<Option<Duration>>,
 }

@@ -97,7 +97,12 @@ impl Template {
         // Nor are connections used again that were made before the files changed.
         let times = trust.map_or(0, |(times, _)| *times);
         let mut apart = u64::from(times) << 32 & !FRESH;
-        if fresh {
+        let connector = wanted.handshake.connector();
+        if let Some(connector) = connector.filter(|_| options.alpn == ALPN::H1) {
+            options.custom_l4 = Some(Arc::new(connector));
+        }
+        // pingora keeps connections by their file descriptors, and sees none of one that is ours.
+        if fresh || options.custom_l4.is_some() {
             // A key that nobody had before finds no kept connection, and nobody would find this one later.
             apart = FRESH | (fastrand::u64(..) << 32);
             options.idle_timeout = Some(Duration::ZERO);
