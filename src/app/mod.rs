@@ -1,8 +1,10 @@
 //! Constructs the parts and hands them to each other; nothing else does.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 
 use self::parts::{Lasting, gate};
@@ -11,7 +13,8 @@ use crate::clock::Clock;
 use crate::config::{Config, Store};
 use crate::request::Rates;
 use crate::server::{
-    self, BindError, Encryption, Gates, Listening, Sockets, TlsError, UpstreamError, Upstreams,
+    BindError, Doorway, Encryption, Gates, Listening, Predecessor, Serving, Sockets, Successor,
+    TlsError, UpstreamError, Upstreams,
 };
 use crate::session::{Lifetimes, OpenError, Sessions};
 use crate::token::{KeyFileError, NoRandomness, load_or_make, verify_files};
@@ -49,6 +52,12 @@ pub enum StartError {
         "headers.assertion: the signing key {0} is shared, so no backend can verify with it; make another (menshen keys new)"
     )]
     SharedKey(String),
+    /// The process that runs does not hand over.
+    #[error("the process that runs does not hand over: {0}")]
+    HandOver(#[source] io::Error),
+    /// There is no place to ask.
+    #[error("server.upgrade_socket is required to take the place of a process that runs")]
+    NoUpgradeSocket,
     /// A folder is not there and cannot be made.
     #[error("{}: cannot be made: {cause}", folder.display())]
     Folder {
@@ -56,7 +65,7 @@ pub enum StartError {
         folder: PathBuf,
         /// What the system said.
         #[source]
-        cause: std::io::Error,
+        cause: io::Error,
     },
     /// The cache's key cannot be drawn.
     #[error(transparent)]
@@ -73,11 +82,31 @@ pub struct App {
     tls: Option<Encryption>,
     gates: Arc<Gates>,
     lasting: Lasting,
+    predecessor: Option<Predecessor>,
 }
 
 impl App {
     /// Builds everything that `config` asks for. Call it inside the runtime that will serve.
     pub async fn build(config: Config, clock: &Clock) -> Result<Self, StartError> {
+        Self::prepare(config, clock, None).await
+    }
+
+    /// Builds everything in place of a process that runs and goes on until this one serves; without one, as at any start.
+    pub async fn succeed(config: Config, clock: &Clock) -> Result<Self, StartError> {
+        let predecessor = match &config.server.upgrade_socket {
+            Some(path) => Predecessor::find(path)
+                .await
+                .map_err(StartError::HandOver)?,
+            None => return Err(StartError::NoUpgradeSocket),
+        };
+        Self::prepare(config, clock, predecessor).await
+    }
+
+    async fn prepare(
+        config: Config,
+        clock: &Clock,
+        predecessor: Option<(Predecessor, Vec<TcpListener>)>,
+    ) -> Result<Self, StartError> {
         install_crypto();
         let everybody = |network: &&ipnet::IpNet| network.prefix_len() == 0;
         if let Some(network) = config.server.trusted_proxies.iter().find(everybody) {
@@ -86,12 +115,22 @@ impl App {
                 "DANGER: server.trusted_proxies holds every address: any client may say who it is and what is asked about"
             );
         }
+        let (predecessor, inherited) = predecessor.unzip();
         // What can fail without leaving anything behind goes first.
-        let listening = Listening::bind(&config.server.listen, &config.server.redirect_http)?;
+        let server = &config.server;
+        let listening = Listening::bind(
+            &server.listen,
+            &server.redirect_http,
+            inherited.unwrap_or_default(),
+        )?;
         let tls = Encryption::load(&config.server.tls)?;
         let upstreams = Upstreams::new(&config.upstreams)?;
         // A start that fails on the store makes no keys.
         verify_files(&config.token.keys_dir)?;
+        let predecessor = match predecessor {
+            Some(running) => Some(running.let_go().await.map_err(StartError::HandOver)?),
+            None => None,
+        };
         let sessions = open_sessions(&config, clock).await?;
         let keys = Arc::new(load_or_make(
             &config.token.keys_dir,
@@ -111,6 +150,7 @@ impl App {
             tls,
             gates: Gates::new(gate),
             lasting,
+            predecessor,
         })
     }
 
@@ -135,17 +175,72 @@ impl App {
         Reloader::new(self.config.clone(), source, gates, lasting)
     }
 
-    /// Serves until `stop` resolves and what is in flight has finished.
-    pub async fn serve(self, stop: impl Future<Output = ()>) {
-        server::run(
-            self.listening,
-            self.tls,
-            self.gates,
-            &self.config.server,
-            stop,
-        )
-        .await;
+    /// Serves until `stop` resolves, or a successor serves, and what is in flight has finished.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let server = &self.config.server;
+        let mut stop = pin!(stop);
+        let mut predecessor = self.predecessor;
+        loop {
+            let mut serving =
+                Serving::start(&self.listening, self.tls.as_ref(), &self.gates, server)?;
+            if let Some(predecessor) = predecessor.take() {
+                predecessor.dismiss()?;
+            }
+            let doorway = server.upgrade_socket.as_deref().and_then(open_door);
+            let successor = tokio::select! {
+                () = &mut stop => None,
+                successor = prepared(doorway.as_ref(), &self.listening) => Some(successor),
+            };
+            tracing::info!("stopping: exchanges in flight may finish");
+            serving.stop_accepting().await;
+            let Some(successor) = successor else {
+                drop(self.listening);
+                serving.finish().await;
+                break;
+            };
+            // Who comes now waits until somebody accepts again, here or there. The door's place is the successor's.
+            drop(doorway);
+            serving.settle().await;
+            self.lasting.sessions.release().await;
+            match successor.take_over().await {
+                Ok(()) => {
+                    tracing::info!("the successor serves");
+                    drop(self.listening);
+                    serving.finish().await;
+                    break;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the successor does not serve: going on");
+                    self.lasting.sessions.resume();
+                    tokio::spawn(serving.finish());
+                }
+            }
+        }
         self.lasting.sessions.close().await;
+        Ok(())
+    }
+}
+
+/// Opens the door for a successor; a process can serve without one.
+fn open_door(path: &Path) -> Option<Doorway> {
+    Doorway::open(path)
+        .inspect_err(|error| {
+            let path = path.display();
+            tracing::error!(%path, %error, "no successor can be let in");
+        })
+        .ok()
+}
+
+/// Waits for a successor that has prepared everything but what this process has to let go of.
+async fn prepared(doorway: Option<&Doorway>, listening: &Listening) -> Successor {
+    let Some(doorway) = doorway else {
+        return std::future::pending().await;
+    };
+    loop {
+        match doorway.asked().await.prepare(listening).await {
+            Ok(successor) => return successor,
+            Err(error) => tracing::warn!(%error, "a successor gave up: going on"),
+        }
     }
 }
 

@@ -34,6 +34,9 @@ enum Command {
     Serve {
         #[command(flatten)]
         file: File,
+        /// Take the place of the process that runs, without losing a request; it ends then.
+        #[arg(long)]
+        upgrade: bool,
     },
     /// Check the configuration and everything it names, and print every problem.
     Check {
@@ -92,7 +95,7 @@ enum Outcome {
 pub fn run() -> ExitCode {
     // clap prints its own errors and leaves with 2.
     let outcome = match Arguments::parse().command {
-        Command::Serve { file } => serve::run(&file.config),
+        Command::Serve { file, upgrade } => serve::run(&file.config, upgrade),
         Command::Check {
             file,
             probe,

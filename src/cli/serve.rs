@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::log;
 
 /// Runs the proxy until a signal stops it.
-pub(super) fn run(file: &Path) -> Outcome {
+pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
     let loaded = match config(file) {
         Ok(config) => config,
         Err(problems) => return complain(&problems),
@@ -24,7 +24,13 @@ pub(super) fn run(file: &Path) -> Outcome {
         }
     };
     runtime.block_on(async {
-        match App::build(loaded, &Clock::system()).await {
+        let clock = Clock::system();
+        let app = if upgrade {
+            App::succeed(loaded, &clock).await
+        } else {
+            App::build(loaded, &clock).await
+        };
+        match app {
             Ok(app) => {
                 let stop = signals::stop();
                 let file = file.to_owned();
@@ -36,9 +42,15 @@ pub(super) fn run(file: &Path) -> Outcome {
                 for address in app.redirect_addresses() {
                     tracing::info!(%address, "listening, to send on to HTTPS");
                 }
-                app.serve(stop).await;
+                let served = app.serve(stop).await;
                 reloads.abort();
-                Outcome::Done
+                match served {
+                    Ok(()) => Outcome::Done,
+                    Err(error) => {
+                        warn(&format_args!("what was bound cannot be served: {error}"));
+                        Outcome::Failed
+                    }
+                }
             }
             Err(error) => complain(&error),
         }

@@ -19,6 +19,8 @@ impl Config {
         let pool = (&mut new.upstream_pool, &old.upstream_pool);
         kept.take("server.upstream_pool", pool.0, pool.1);
         kept.take("server.drain", &mut new.drain, &old.drain);
+        let upgrade = (&mut new.upgrade_socket, &old.upgrade_socket);
+        kept.take("server.upgrade_socket", upgrade.0, upgrade.1);
         let (new, old) = (&mut new.limits, &old.limits);
         let head = (&mut new.head_timeout, &old.head_timeout);
         kept.take("server.head_timeout", head.0, head.1);

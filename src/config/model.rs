@@ -73,6 +73,8 @@ pub struct Server {
     pub upstream_pool: usize,
     /// How long exchanges in flight may go on after SIGTERM.
     pub drain: Duration,
+    /// Where the process that takes this one's place asks for its sockets; `None` means that none can.
+    pub upgrade_socket: Option<PathBuf>,
 }
 
 /// A certificate chain and its key, as PEM files.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::address::{LISTEN, NETWORK, ORIGIN};
-use super::kind::{Kind, TEXT, number};
+use super::kind::{self, Kind, TEXT, number};
 use super::limits;
 use super::model::{Server, Tls};
 use super::pem::{check_certificates, check_private_key};
@@ -65,6 +65,15 @@ pub(super) struct Draft {
     pub(super) server: Option<Server>,
 }
 
+/// What the system has room for, with the NUL behind it.
+const SOCKET_PATH: Kind<PathBuf> = Kind {
+    expected: "the path of a socket, such as \"/run/menshen/upgrade.sock\", of up to 107 bytes",
+    read: |value| {
+        let path = kind::text(value)?;
+        (path.len() < 108).then(|| PathBuf::from(path))
+    },
+};
+
 /// Reads the section.
 pub(super) fn read(table: &mut Table<'_, '_>) -> Draft {
     let auth_path = table.or("auth_path", r#""/_auth""#, &AUTH_PATH);
@@ -115,6 +124,7 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
     let keepalive = table.or("keepalive", r#""60s""#, &PERIOD);
     let upstream_pool = table.or("upstream_pool", "1024", &POOL);
     let drain = table.or("drain", r#""30s""#, &PERIOD);
+    let upgrade_socket = table.optional("upgrade_socket", &SOCKET_PATH);
     Some(Server {
         listen: listen?,
         redirect_http: redirect_http?,
@@ -135,6 +145,7 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
         keepalive: keepalive?,
         upstream_pool: upstream_pool?,
         drain: drain?,
+        upgrade_socket,
     })
 }
 

@@ -310,6 +310,10 @@ fn each_mistake_is_refused_with_its_key_and_a_reason() {
             "server.keepalive (line 3): must be a duration",
         ),
         (
+            with("server", "upgrade_socket = \"\""),
+            "server.upgrade_socket (line 3): must be the path of a socket",
+        ),
+        (
             with("server", "drain = \"soon\""),
             "server.drain (line 3): must be a duration",
         ),

@@ -24,6 +24,10 @@ use super::sockets::{Closable, Socket};
 use super::watched::Watched;
 use crate::request::Peer;
 
+/// How long a connection without an exchange is kept when the program stops: closed at once, it would take a request
+/// along that is on its way.
+pub(super) const LINGER: Duration = Duration::from_millis(500);
+
 /// The first bytes of HTTP/2 without TLS; no method of HTTP/1.1 starts with them.
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -93,12 +97,18 @@ impl Connections {
 
     /// Does what comes before a request; when nothing has been asked for, there is nothing to finish.
     async fn unless_stopping<T>(&self, begun: impl Future<Output = Option<T>>) -> Option<T> {
-        let mut shutdown = self.shutdown.clone();
         tokio::select! {
             biased;
             done = begun => done,
-            _ = shutdown.wait_for(|&stop| stop) => None,
+            () = self.lingered() => None,
         }
+    }
+
+    /// Resolves a moment after nobody is accepted any more: what a client sends meanwhile is still answered.
+    async fn lingered(&self) {
+        let mut shutdown = self.shutdown.clone();
+        let _ = shutdown.wait_for(|&stop| stop).await;
+        tokio::time::sleep(LINGER).await;
     }
 
     /// Returns the address by which a connection counts, which a proxy may have to say first.
@@ -177,13 +187,12 @@ impl Connections {
         let stream = Box::new(Closable::new(Box::new(stream), Arc::clone(&socket)));
         let mut next = Some(ReusedHttpStream::new(stream, None));
         while let Some((mut stream, settings)) = next.map(ReusedHttpStream::consume) {
-            let mut shutdown = self.shutdown.clone();
             watch.set(None);
             let head = tokio::select! {
                 biased;
                 head = head::read(&mut stream, patience) => head,
-                // What has not been asked for whole by now is asked for elsewhere.
-                _ = shutdown.wait_for(|&stop| stop) => Head::Gone,
+                // What has not been asked for whole by then is asked for elsewhere.
+                () = self.lingered() => Head::Gone,
             };
             patience.idle = self.keepalive;
             next = match head {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Gate;
 
@@ -11,6 +13,8 @@ use super::Gate;
 pub struct Gates {
     current: ArcSwap<Gate>,
     replaced: watch::Sender<()>,
+    /// The exchanges that may use the session store.
+    busy: TaskTracker,
 }
 
 impl Gates {
@@ -19,6 +23,7 @@ impl Gates {
         Arc::new(Self {
             current: ArcSwap::from_pointee(gate),
             replaced: watch::Sender::new(()),
+            busy: TaskTracker::new(),
         })
     }
 
@@ -33,6 +38,18 @@ impl Gates {
         // A WebSocket may hold the old gate for long.
         old.requests.forget_tokens();
         self.replaced.send_replace(());
+    }
+
+    /// Marks an exchange as one that may use the session store, until what this returns is dropped.
+    pub(super) fn busy(&self) -> TaskTrackerToken {
+        self.busy.token()
+    }
+
+    /// Waits until no exchange may use the session store.
+    pub(super) async fn are_idle(&self) {
+        self.busy.close();
+        self.busy.wait().await;
+        self.busy.reopen();
     }
 
     /// Looks after the servers of whichever gate there is, until what this returns is dropped.

@@ -17,22 +17,43 @@ pub struct BindError {
 /// Bound sockets that wait to be served.
 #[derive(Debug)]
 pub struct Listening {
-    pub(super) listeners: Vec<TcpListener>,
+    pub(super) listeners: Vec<std::net::TcpListener>,
     /// Those that only send on to HTTPS.
-    pub(super) redirects: Vec<TcpListener>,
+    pub(super) redirects: Vec<std::net::TcpListener>,
 }
 
 impl Listening {
-    /// Binds every address, or none.
-    pub fn bind(addresses: &[SocketAddr], redirects: &[SocketAddr]) -> Result<Self, BindError> {
-        let bind = |addresses: &[SocketAddr]| -> Result<Vec<_>, _> {
-            let addresses = addresses.iter();
-            addresses.map(|&address| Self::bind_one(address)).collect()
+    /// Binds every address, or none; of those that were `inherited` from another process, each is used as it is.
+    pub fn bind(
+        addresses: &[SocketAddr],
+        redirects: &[SocketAddr],
+        mut inherited: Vec<std::net::TcpListener>,
+    ) -> Result<Self, BindError> {
+        let mut listener = |&address: &SocketAddr| {
+            let here = |known: &std::net::TcpListener| {
+                known.local_addr().is_ok_and(|known| is_for(known, address))
+            };
+            if let Some(at) = inherited.iter().position(here) {
+                return Ok(inherited.swap_remove(at));
+            }
+            let listener = Self::bind_one(address)?.into_std();
+            listener.map_err(|cause| BindError { address, cause })
         };
         Ok(Self {
-            listeners: bind(addresses)?,
-            redirects: bind(redirects)?,
+            listeners: addresses
+                .iter()
+                .map(&mut listener)
+                .collect::<Result<_, _>>()?,
+            redirects: redirects
+                .iter()
+                .map(&mut listener)
+                .collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Returns every socket.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &std::net::TcpListener> {
+        self.listeners.iter().chain(&self.redirects)
     }
 
     /// Says whether the addresses are this machine's; one in use is, by the process that runs.
@@ -64,8 +85,13 @@ impl Listening {
     }
 }
 
-fn local(listeners: &[TcpListener]) -> Vec<SocketAddr> {
-    let addresses = listeners.iter().map(TcpListener::local_addr);
+/// Says whether a socket is what an address asks for; one without a port asks for any.
+fn is_for(known: SocketAddr, address: SocketAddr) -> bool {
+    known.ip() == address.ip() && (address.port() == 0 || known.port() == address.port())
+}
+
+fn local(listeners: &[std::net::TcpListener]) -> Vec<SocketAddr> {
+    let addresses = listeners.iter().map(std::net::TcpListener::local_addr);
     addresses.filter_map(Result::ok).collect()
 }
 

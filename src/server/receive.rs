@@ -38,11 +38,15 @@ impl Proxy {
         exchange.cors = told(origins.at(&destination), request);
         match requests.decide_at(destination)? {
             Decision::Own(endpoint) => {
+                let _busy = self.gates.busy();
                 let written = own::answer(&gate, wire, exchange, endpoint).await;
                 Ok(answered(wire, written))
             }
             Decision::Forward(pass) => Ok(Some(pass)),
-            Decision::LogIn(first) => self.log_in(wire, exchange, first).await.map(Some),
+            Decision::LogIn(first) => {
+                let _busy = self.gates.busy();
+                self.log_in(wire, exchange, first).await.map(Some)
+            }
         }
     }
 

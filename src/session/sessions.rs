@@ -194,6 +194,16 @@ impl Sessions {
         self.shared.store.operations()
     }
 
+    /// Finishes what was begun and lets another process have a store that only one can use.
+    pub async fn release(&self) {
+        self.shared.store.release().await;
+    }
+
+    /// Takes the store back after [`Self::release`].
+    pub fn resume(&self) {
+        self.shared.store.resume();
+    }
+
     /// Finishes what was begun and closes the store for all its clones, which are then unavailable.
     pub async fn close(self) {
         self.shared.store.close().await;

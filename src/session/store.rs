@@ -43,6 +43,12 @@ pub(super) trait Store: Send + Sync {
     /// Returns how many operations it was given since the start.
     fn operations(&self) -> u64;
 
+    /// Finishes what was begun and lets another process have what only one can; unavailable until [`Store::resume`].
+    async fn release(&self) {}
+
+    /// Goes on after [`Store::release`].
+    fn resume(&self) {}
+
     /// Finishes what was begun; it is unavailable from then on.
     async fn close(&self);
 }

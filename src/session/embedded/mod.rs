@@ -173,6 +173,14 @@ impl Store for Embedded {
         self.writer.accepted()
     }
 
+    async fn release(&self) {
+        self.writer.release().await;
+    }
+
+    fn resume(&self) {
+        self.writer.resume();
+    }
+
     async fn close(&self) {
         let writer = Arc::clone(&self.writer);
         // It can only fail by a panic of the writing thread, which has been reported by then.

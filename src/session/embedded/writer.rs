@@ -33,6 +33,18 @@ type Order = Box<dyn FnOnce(&mut Tables<'_>) -> (Answer, Result<(), StorageError
 
 enum Message {
     Order(Order),
+    /// To give the file up, and say so when that is done.
+    Release(oneshot::Sender<()>),
+    /// To take the file back.
+    Resume,
+    Stop,
+}
+
+/// What follows a batch.
+enum Next {
+    GoOn,
+    Release(oneshot::Sender<()>),
+    Resume,
     Stop,
 }
 
@@ -95,6 +107,20 @@ impl Writer {
         self.available.load(Ordering::Relaxed)
     }
 
+    /// Finishes what was accepted and gives the file up, so that another process can have it.
+    pub(super) async fn release(&self) {
+        let (done, released) = oneshot::channel();
+        if self.messages.try_send(Message::Release(done)).is_ok() {
+            // It fails when the thread has ended, which has closed the file as well.
+            let _ = released.await;
+        }
+    }
+
+    /// Takes the file back after [`Self::release`].
+    pub(super) fn resume(&self) {
+        let _ = self.messages.try_send(Message::Resume);
+    }
+
     /// Finishes what was accepted, closes the file and ends the thread.
     pub(super) fn stop(&self) {
         let thread = self
@@ -143,6 +169,8 @@ struct Batches {
     mend_pause: Duration,
     /// Set while the file is unusable: when to open it again.
     mend_at: Option<Instant>,
+    /// Set while another process has the file.
+    released: bool,
     available: Arc<AtomicBool>,
 }
 
@@ -154,6 +182,7 @@ impl Batches {
             clock,
             mend_pause,
             mend_at: None,
+            released: false,
             available: Arc::new(AtomicBool::new(true)),
         }
     }
@@ -161,10 +190,22 @@ impl Batches {
     fn run(mut self, inbox: &Receiver<Message>) {
         let mut pause = IDLE_PAUSE;
         loop {
-            let (orders, stop) = gather(inbox, pause);
+            let (orders, next) = gather(inbox, pause);
             let more_to_purge = self.carry_out(orders);
-            if stop {
-                break;
+            match next {
+                Next::GoOn => {}
+                Next::Release(done) => {
+                    self.disk.close();
+                    self.released = true;
+                    self.available.store(false, Ordering::Relaxed);
+                    // Nobody waits any more when this fails.
+                    let _ = done.send(());
+                }
+                Next::Resume => {
+                    self.released = false;
+                    self.mend_at = Some(Instant::now());
+                }
+                Next::Stop => break,
             }
             pause = if more_to_purge {
                 BACKLOG_PAUSE
@@ -217,6 +258,9 @@ impl Batches {
 
     /// Opens the file again when it is time to; the engine refuses to go on after a failed commit.
     fn is_usable(&mut self) -> bool {
+        if self.released {
+            return false;
+        }
         let Some(mend_at) = self.mend_at else {
             return true;
         };
@@ -246,18 +290,20 @@ impl Batches {
     }
 }
 
-/// Waits for the first message, then takes what else is there; tells whether to stop.
-fn gather(inbox: &Receiver<Message>, pause: Duration) -> (Vec<Order>, bool) {
+/// Waits for the first message, then takes what else is there; tells what follows.
+fn gather(inbox: &Receiver<Message>, pause: Duration) -> (Vec<Order>, Next) {
     let mut orders = Vec::new();
     let mut next = match inbox.recv_timeout(pause) {
         Ok(message) => Some(message),
         Err(RecvTimeoutError::Timeout) => None,
-        Err(RecvTimeoutError::Disconnected) => return (orders, true),
+        Err(RecvTimeoutError::Disconnected) => return (orders, Next::Stop),
     };
     while let Some(message) = next {
         match message {
             Message::Order(order) => orders.push(order),
-            Message::Stop => return (orders, true),
+            Message::Release(done) => return (orders, Next::Release(done)),
+            Message::Resume => return (orders, Next::Resume),
+            Message::Stop => return (orders, Next::Stop),
         }
         next = if orders.len() < LARGEST_BATCH {
             inbox.try_recv().ok()
@@ -265,7 +311,7 @@ fn gather(inbox: &Receiver<Message>, pause: Duration) -> (Vec<Order>, bool) {
             None
         };
     }
-    (orders, false)
+    (orders, Next::GoOn)
 }
 
 #[cfg(test)]

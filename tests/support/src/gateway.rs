@@ -143,9 +143,12 @@ impl Builder {
         let redirects = app.redirect_addresses();
         let sockets = app.sockets();
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(app.serve(async {
-            let _ = stopped.await;
-        }));
+        let serving = tokio::spawn(async {
+            let stop = async {
+                let _ = stopped.await;
+            };
+            app.serve(stop).await.expect("it serves");
+        });
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()

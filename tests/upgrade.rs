@@ -1,0 +1,231 @@
+//! A newer program takes the place of the one that runs, and no request is lost on the way.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use menshen::server::Predecessor;
+use menshen_test_support::{Grant, Program, Reply, Site, TestGateway, Upstream, address_in};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
+
+/// What programs serve one after the other.
+struct Place {
+    site: Site,
+    upstream: Upstream,
+    simulator: SocketAddr,
+    http: reqwest::Client,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let builder = TestGateway::builder();
+        let upstream = Upstream::start().await;
+        let simulator = builder.simulator().await;
+        let site = builder.site(upstream.address, simulator);
+        let text = fs::read_to_string(&site.config).unwrap();
+        let socket = site.folder.path().join("upgrade.sock");
+        let keys = format!("[server]\nupgrade_socket = '{}'", socket.display());
+        fs::write(&site.config, text.replacen("[server]", &keys, 1)).unwrap();
+        let http = reqwest::Client::new();
+        Self {
+            site,
+            upstream,
+            simulator,
+            http,
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.site.folder.path().join("upgrade.sock")
+    }
+
+    /// Starts a program and returns where it listens.
+    async fn start(&self, arguments: &[&str]) -> (Program, SocketAddr) {
+        let arguments = [&["serve"], arguments].concat();
+        let program = Program::start(self.site.command(MENSHEN, &arguments));
+        let address = address_in(&program.logs("listening").await);
+        (program, address)
+    }
+
+    async fn get(&self, address: SocketAddr, path: &str, token: &str) -> Reply {
+        let url = format!("http://{address}{path}");
+        Reply::of(self.http.get(url).bearer_auth(token)).await
+    }
+
+    async fn log_in(&self, address: SocketAddr, user: &str) -> Grant {
+        let user = json!({"appid": TestGateway::appid("shop"), "user": user});
+        let code = self
+            .http
+            .post(format!("http://{}/_sim/login", self.simulator));
+        let code = Reply::of(code.json(&user)).await.json();
+        let body = json!({"code": code["code"], "app": "shop"});
+        let url = format!("http://{address}/_auth/login");
+        let reply = Reply::of(self.http.post(url).json(&body)).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        Grant::of(reply.json())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_loses_a_request_and_everybody_stays_logged_in() {
+    let place = Arc::new(Place::new().await);
+    let (mut running, address) = place.start(&[]).await;
+    let token = place.log_in(address, "alice").await.token;
+    let (over, served) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let mut clients = Vec::new();
+    for client in 0..6 {
+        let (place, token) = (Arc::clone(&place), token.clone());
+        let (over, served) = (Arc::clone(&over), Arc::clone(&served));
+        clients.push(tokio::spawn(async move {
+            let once = reqwest::Client::builder()
+                .pool_max_idle_per_host(0)
+                .build()
+                .unwrap();
+            while !over.load(Ordering::Relaxed) {
+                match client {
+                    // Connections that are kept, new ones for each request, and logins.
+                    0 | 1 => {
+                        let reply = place.get(address, "/orders", &token).await;
+                        assert_eq!(reply.status, 200, "{}", reply.text());
+                    }
+                    2 | 3 => {
+                        let url = format!("http://{address}/orders");
+                        let reply = Reply::of(once.get(url).bearer_auth(&token)).await;
+                        assert_eq!(reply.status, 200, "{}", reply.text());
+                    }
+                    _ => {
+                        let grant = place.log_in(address, "bob").await;
+                        let reply = place.get(address, "/orders", &grant.token).await;
+                        assert_eq!(reply.status, 200, "{}", reply.text());
+                    }
+                }
+                served.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
+    }
+    for _ in 0..3 {
+        let before = served.load(Ordering::Relaxed);
+        let (next, same) = place.start(&["--upgrade"]).await;
+        assert_eq!(same, address);
+        let ended = running.ended().await;
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("the successor serves"),
+            "{}",
+            ended.stderr
+        );
+        running = next;
+        // The next one takes over from one that has served.
+        while served.load(Ordering::Relaxed) < before + 20 {
+            tokio::task::yield_now().await;
+        }
+    }
+    over.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_answer_on_its_way_is_finished_by_the_one_that_began_it() {
+    let place = Place::new().await;
+    let (running, address) = place.start(&[]).await;
+    let mut held = TcpStream::connect(address).await.unwrap();
+    held.write_all(b"GET /public/hold HTTP/1.1\r\nHost: here\r\n\r\n")
+        .await
+        .unwrap();
+    place.upstream.arrived(1).await;
+    let (_next, _) = place.start(&["--upgrade"]).await;
+    running.logs("the successor serves").await;
+    assert_eq!(place.get(address, "/public/x", "").await.status, 200);
+    place.upstream.release();
+    let mut answer = String::new();
+    held.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"),
+        "{answer}"
+    );
+    assert_eq!(running.ended().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_successor_with_a_bad_configuration_changes_nothing() {
+    let place = Place::new().await;
+    let (_running, address) = place.start(&[]).await;
+    let text = fs::read_to_string(&place.site.config).unwrap();
+    fs::write(&place.site.config, text.replace("[cache]", "[cash]")).unwrap();
+    let failed = place.site.command(MENSHEN, &["serve", "--upgrade"]);
+    assert_eq!(Program::run(failed).await.code, Some(2));
+    place.log_in(address, "alice").await;
+}
+
+#[tokio::test]
+async fn a_successor_that_dies_on_the_way_leaves_the_one_that_runs_as_it_was() {
+    let place = Place::new().await;
+    let (running, address) = place.start(&[]).await;
+    let token = place.log_in(address, "alice").await.token;
+    for times in 1..=2 {
+        let (successor, sockets) = Predecessor::find(&place.socket()).await.unwrap().unwrap();
+        assert_eq!(sockets.len(), 1);
+        let successor = successor.let_go().await.unwrap();
+        // It had everything, and dies before it serves.
+        drop((successor, sockets));
+        running.logs_times("going on", times).await;
+        assert_eq!(place.get(address, "/orders", &token).await.status, 200);
+        place.log_in(address, "alice").await;
+    }
+    let (successor, _) = Predecessor::find(&place.socket()).await.unwrap().unwrap();
+    drop(successor);
+    running.logs("gave up").await;
+    let (_next, _) = place.start(&["--upgrade"]).await;
+    assert_eq!(running.ended().await.code, Some(0));
+    assert_eq!(place.get(address, "/orders", &token).await.status, 200);
+}
+
+#[tokio::test]
+async fn where_none_runs_it_starts_as_always() {
+    let place = Place::new().await;
+    let (_running, address) = place.start(&["--upgrade"]).await;
+    place.log_in(address, "alice").await;
+}
+
+#[tokio::test]
+async fn without_a_socket_to_ask_at_it_says_what_is_missing() {
+    let builder = TestGateway::builder();
+    let simulator = builder.simulator().await;
+    let site = builder.site(Upstream::start().await.address, simulator);
+    let ended = Program::run(site.command(MENSHEN, &["serve", "--upgrade"])).await;
+    assert_eq!(ended.code, Some(2));
+    assert!(
+        ended.stderr.contains("server.upgrade_socket"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[tokio::test]
+async fn the_socket_is_gone_with_the_program_and_one_that_was_left_is_in_nobodys_way() {
+    let place = Place::new().await;
+    let (running, _) = place.start(&[]).await;
+    running.signal("TERM").await;
+    assert_eq!(running.ended().await.code, Some(0));
+    assert!(!place.socket().exists());
+    drop(std::os::unix::net::UnixListener::bind(place.socket()).unwrap());
+    let (_running, address) = place.start(&[]).await;
+    place.log_in(address, "alice").await;
+    assert!(Predecessor::find(&place.socket()).await.unwrap().is_some());
+}
