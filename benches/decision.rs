@@ -67,7 +67,7 @@ fn parts(algorithm: Algorithm, routes: usize) -> Parts {
     let token = issuer.issue(&session).unwrap().token.expose().to_owned();
     Parts {
         requests: Requests::new(&config, Arc::new(tokens), RevokedSessions::default()),
-        identities: Identities::new(&config.headers, &config.apps).unwrap(),
+        identities: Identities::new(&config.headers, &config.apps, &config.routes).unwrap(),
         verifier: verifier(),
         headers: headers(&token),
         peer: Peer::new([203, 0, 113, 9].into()),

@@ -223,7 +223,10 @@ async fn a_request_for_no_host_or_for_two_is_refused() {
     ] {
         all_refused(&t, &[head("GET /x HTTP/1.1", lines.as_bytes())]).await;
     }
-    let hosts = ["h, other", "h/x", "h:80:80", "h:x", "h\\x", "[::1", "h h"];
+    let hosts = [
+        "h, other", "h/x", "h:80:80", "h:x", "h\\x", "[::1", "h h", "[[[]", "[]", "[::1]x",
+        "h:999999", "h:-1",
+    ];
     let mut requests: Vec<_> = hosts
         .iter()
         .map(|host| head("GET /x HTTP/1.1", format!("Host: {host}\r\n").as_bytes()))
@@ -324,7 +327,10 @@ async fn a_head_of_megabytes_is_refused() {
 async fn two_credentials_are_refused_even_where_none_is_needed() {
     let t = open().await;
     let twice = b"Host: h\r\nAuthorization: Bearer a\r\nauthorization: Bearer a\r\n";
-    all_told(&t, "token_ambiguous", &[head("GET /x HTTP/1.1", twice)]).await;
+    for target in ["/x", "/_auth/jwks.json"] {
+        let first = format!("GET {target} HTTP/1.1");
+        all_told(&t, "token_ambiguous", &[head(&first, twice)]).await;
+    }
 }
 
 #[tokio::test]
@@ -349,6 +355,34 @@ async fn an_absolute_target_that_agrees_is_forwarded_as_a_path() {
         let received = t.upstream.last();
         assert_eq!(received.target, "/x?y=http://z");
         assert_eq!(received.only("host"), Some("h:81"));
+    }
+}
+
+#[tokio::test]
+async fn the_host_of_an_absolute_target_may_be_spelled_in_another_case() {
+    let t = open().await;
+    for target in ["http://H/x", "HTTP://h/x"] {
+        let first = format!("GET {target} HTTP/1.1");
+        let answer = raw(t.address, &head(&first, b"hOST: h\r\n")).await;
+        assert_eq!(status(&answer), 200, "{answer}");
+        let received = t.upstream.last();
+        assert_eq!(
+            (&*received.target, received.only("host")),
+            ("/x", Some("h"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_no_url_holds_is_refused_in_our_words_or_has_one_form() {
+    let t = open().await;
+    let get = |target: &str| head(&format!("GET {target} HTTP/1.1"), b"Host: h\r\n");
+    all_told(&t, "bad_request", &["/?\"", "/?<", "/?a=>"].map(get)).await;
+    all_told(&t, "path_ambiguous", &["/<", "/>x", "/`"].map(get)).await;
+    for target in ["/\"[]^{|}", "/%22%5b%5d%5e%7b%7c%7d"] {
+        let answer = raw(t.address, &get(target)).await;
+        assert_eq!(status(&answer), 200, "{answer}");
+        assert_eq!(t.upstream.last().target, "/%22%5B%5D%5E%7B%7C%7D");
     }
 }
 

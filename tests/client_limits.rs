@@ -65,6 +65,23 @@ async fn more_requests_than_allowed_are_refused_with_the_time_to_wait() {
 }
 
 #[tokio::test]
+async fn requests_that_are_none_are_counted_as_well() {
+    let t = server("requests_per_minute = 6\nrequest_burst = 3")
+        .start()
+        .await;
+    for at in 0..6 {
+        let mut wire = Wire::connect(t.address).await;
+        wire.send("GET /raw x HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        let answer = wire.rest().await;
+        let status = if at < 3 { "400" } else { "429" };
+        assert_eq!(answer.get(9..12), Some(status), "{at}: {answer}");
+        let told = answer.to_lowercase().contains("\r\nretry-after: ");
+        assert_eq!(told, at >= 3, "{answer}");
+    }
+    assert_eq!(Reply::of(t.get("/public")).await.status, 429);
+}
+
+#[tokio::test]
 async fn the_address_that_is_counted_is_the_one_a_trusted_proxy_names() {
     let lines = "trusted_proxies = [\"127.0.0.1\"]\nrequests_per_minute = 1";
     let t = server(lines).start().await;

@@ -103,6 +103,41 @@ async fn what_the_client_itself_says_is_not_believed() {
 }
 
 #[tokio::test]
+async fn whom_the_proxy_does_not_name_is_not_believed() {
+    let t = behind("").start().await;
+    let forged =
+        "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Host: evil\r\nX-Request-Id: forged\r\nHost";
+    let forged = GET.replace("Host", forged);
+    let unix = v2(1, 0x31, &[0; 216]);
+    for header in [
+        b"PROXY UNKNOWN\r\n".to_vec(),
+        v2(0, 0, &[]),
+        v2(1, 0, &[]),
+        unix,
+    ] {
+        let mut wire = Wire::connect(t.address).await;
+        wire.send([&header[..], forged.as_bytes()].concat()).await;
+        for _ in 0..2 {
+            assert!(wire.message().await.starts_with("HTTP/1.1 200 "));
+            let received = t.upstream.last();
+            assert_eq!(received.only("x-forwarded-for"), Some("127.0.0.1"));
+            assert_eq!(received.only("x-forwarded-host"), Some("h"));
+            assert_ne!(received.only("x-request-id"), Some("forged"));
+            wire.send(&forged).await;
+        }
+        let mut stream = TcpStream::connect(t.address).await.unwrap();
+        stream.write_all(&header).await.unwrap();
+        let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::get("http://h/public").header("x-forwarded-for", "6.6.6.6");
+        let mut ready: h2::client::SendRequest<bytes::Bytes> = requests.ready().await.unwrap();
+        let (answer, _) = ready.send_request(request.body(()).unwrap(), true).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 200);
+        assert_eq!(t.upstream.last().only("x-forwarded-for"), Some("127.0.0.1"));
+    }
+}
+
+#[tokio::test]
 async fn a_connection_without_a_header_is_closed_unheard() {
     let t = behind("client_timeout = \"500ms\"").start().await;
     for bytes in [

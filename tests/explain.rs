@@ -177,6 +177,13 @@ async fn the_proxy_does_what_is_explained() {
         ("GET", "h", "//public"),
         ("GET", "h", "/public#x"),
         ("GET", "h:x", "/public"),
+        ("GET", "[[[]", "/public"),
+        ("GET", "h", "/public?\""),
+        ("GET", "h", "/public?a=<b>"),
+        ("GET", "h", "/public/<b>"),
+        ("GET", "h", "/public/\"{|}"),
+        ("GET", "h", "/public/`"),
+        ("CONNECT", "h", "/public"),
         ("GET", "h", "/_auth/session"),
         ("GET", "h", "/_auth/other"),
     ] {

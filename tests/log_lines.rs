@@ -2,6 +2,7 @@
 
 use menshen_test_support::{Program, TestGateway, Upstream, address_in, raw};
 use serde_json::Value;
+use tokio::net::TcpStream;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
@@ -60,6 +61,48 @@ async fn an_exchange_names_the_server_that_was_asked() {
     let line = program.logs("menshen::access").await;
     let line: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(line["server"], upstream.to_string(), "{line}");
+}
+
+#[tokio::test]
+async fn what_is_refused_unread_has_its_line_too() {
+    for request in [
+        "GET /raw x HTTP/1.1\r\nHost: here\r\n\r\n",
+        "CONNECT here:443 HTTP/1.1\r\nHost: here\r\n\r\n",
+        "GET /?\" HTTP/1.1\r\nHost: here\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+    ] {
+        let log = log_of(request, "json").await;
+        let lines = log.lines().filter(|line| line.contains("menshen::access"));
+        let lines: Vec<Value> = lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 1, "{request}: {log}");
+        assert_eq!(lines[0]["decision"], "refused", "{request}: {log}");
+        assert_eq!(lines[0]["client"], "127.0.0.1", "{request}: {log}");
+        assert!(lines[0]["request_id"].is_string(), "{request}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_over_http_2_before_anybody_sees_it_has_its_line_too() {
+    let builder = TestGateway::builder().section("log", "format = \"json\"");
+    let upstream = Upstream::start().await.address;
+    let site = builder.site(upstream, builder.simulator().await);
+    let program = Program::start(site.command(MENSHEN, &["serve"]));
+    let address = address_in(&program.logs("listening").await);
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let mut ready: h2::client::SendRequest<bytes::Bytes> = requests.ready().await.unwrap();
+    let request = http::Request::get("http://h/public").header("host", "other");
+    let (answer, _) = ready.send_request(request.body(()).unwrap(), true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 400);
+    let line = program.logs("menshen::access").await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["decision"], "refused", "{line}");
+    assert_eq!(line["client"], "127.0.0.1", "{line}");
+    assert!(line["request_id"].is_string(), "{line}");
+    driver.abort();
 }
 
 #[tokio::test]

@@ -1,13 +1,14 @@
 //! What follows a body that was not read to its end is never taken for a request.
 
-use menshen_test_support::{TestGateway, Wire};
+use menshen_test_support::{ByHand, TestGateway, Wire};
 
 /// Bodies in chunks that break off where no chunk can begin or end.
-const BROKEN: [&str; 5] = [
+const BROKEN: [&str; 6] = [
     "zz\r\n",
     "zz\r\nGE",
     "5\r\nhelloX",
     "5\r\nhello\r\nzz\r\n",
+    "0\r\nX",
     "ffffffffffffffffff\r\n",
 ];
 
@@ -55,6 +56,79 @@ async fn nothing_is_read_behind_a_broken_body() {
     for received in t.upstream.received() {
         assert_eq!(received.target, "/public");
     }
+}
+
+/// Bodies that lenient parsers take for chunks.
+const LENIENT: [&str; 14] = [
+    "5;\nxx\r\nhello\r\n0\r\n\r\n",
+    "5;a\nxx\r\nhello\r\n0\r\n\r\n",
+    "5;a\0\r\nhello\r\n0\r\n\r\n",
+    "5;\r\nhello\r\n0\r\n\r\n",
+    "5 \r\nhello\r\n0\r\n\r\n",
+    "\r\nhello\r\n0\r\n\r\n",
+    "\r\n\r\n",
+    ";a\r\nhello\r\n0\r\n\r\n",
+    "5\r\nhello\r\n\r\n\r\n",
+    "5\r\nhello\r\n0\r\nGET /smug2 HTTP/1.1\r\n\r\n",
+    "5\r\nhello\r\n0\r\nX: y\r\n z\r\n\r\n",
+    "5\r\nhello\r\n0\r\nX: y\0\r\n\r\n",
+    "5\r\nhello\r\n0\r\nX : y\r\n\r\n",
+    "5\r\nhello\r\n0\r\nX: y\nZ: z\r\n\r\n",
+];
+
+#[tokio::test]
+async fn chunks_are_read_strictly_wherever_the_reads_are_cut() {
+    let t = TestGateway::start().await;
+    for path in ["/public", "/_auth/login"] {
+        for body in LENIENT {
+            // At once, behind the head, and in the middle.
+            for cut in [0, 1, body.len() / 2, body.len() - 1] {
+                let mut wire = Wire::connect(t.address).await;
+                let (start, rest) = body.split_at(cut);
+                if cut == 0 {
+                    wire.send(format!("{}{body}", head(path))).await;
+                } else {
+                    let expects = "Expect: 100-continue\r\nTransfer";
+                    wire.send(head(path).replace("Transfer", expects)).await;
+                    if path != "/public" {
+                        wire.read_to("100 Continue\r\n\r\n").await;
+                    }
+                    wire.send(start).await;
+                    wire.send(rest).await;
+                }
+                let answer = wire.rest().await;
+                let shown = format!("{path} {body:?} {cut}: {answer}");
+                assert!(answer.starts_with("HTTP/1.1 400 "), "{shown}");
+                assert!(answer.contains("{\"error\":\"bad_request\","), "{shown}");
+                assert!(answer.contains("\r\nConnection: close\r\n"), "{shown}");
+                assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{shown}");
+            }
+        }
+    }
+    assert_eq!(t.upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn chunks_are_framed_anew_for_the_backend() {
+    let backend = ByHand::start().await;
+    let upstream = format!(
+        "[[upstream]]\nname = \"hand\"\nservers = [\"{}\"]\n",
+        backend.address
+    );
+    let routes = "[[route]]\nupstream = \"hand\"\nauth = \"public\"\n";
+    let builder = TestGateway::builder().upstreams(&upstream);
+    let t = builder.routes(routes).start().await;
+    let mut client = Wire::connect(t.address).await;
+    let body = "0005;a=\"b\"\r\nhello\r\n000;c\r\nX-Trailer: y\r\n\r\n";
+    client.send(format!("{}{body}", head("/x"))).await;
+    let mut server = backend.accept().await;
+    let head = server.read_to("\r\n\r\n").await;
+    assert!(
+        head.to_lowercase()
+            .contains("\r\ntransfer-encoding: chunked\r\n"),
+        "{head}"
+    );
+    assert_eq!(server.read_to("0\r\n\r\n").await, "5\r\nhello\r\n0\r\n\r\n");
 }
 
 #[tokio::test]

@@ -115,6 +115,33 @@ async fn headers_that_backends_fall_back_to_are_removed() {
 }
 
 #[tokio::test]
+async fn headers_that_servers_take_for_the_client_its_proxy_or_the_method_are_removed() {
+    let by_method = "[[route]]\nupstream = \"api\"\nauth = \"public\"\n\
+        [[route]]\npath = \"/x\"\nmethods = [\"DELETE\"]\nupstream = \"api\"\n";
+    let by_path = "[[route]]\nupstream = \"api\"\nauth = \"public\"\n";
+    let always = ["Proxy", "True-Client-IP", "Client_IP", "X.Client.IP"];
+    let methods = [
+        "X-HTTP-Method-Override",
+        "x_http_method",
+        "X-Method-Override",
+    ];
+    for (routes, left) in [(by_method, 0), (by_path, 1)] {
+        let t = TestGateway::builder().routes(routes).start().await;
+        let mut request = t.request("POST", "/y");
+        for name in always.iter().chain(&methods) {
+            request = request.header(*name, "forged");
+        }
+        assert_eq!(Reply::of(request).await.status, 200);
+        for name in always {
+            assert!(t.upstream.last().all(name).is_empty(), "{name}");
+        }
+        for name in methods {
+            assert_eq!(t.upstream.last().all(name).len(), left, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_renamed_header_is_as_safe_as_the_one_it_replaces() {
     let t = TestGateway::builder()
         .section(

@@ -155,6 +155,51 @@ async fn an_upgrade_to_something_else_is_not_passed_on() {
 }
 
 #[tokio::test]
+async fn only_a_whole_handshake_opens_a_tunnel() {
+    let t = TestGateway::start().await;
+    let grant = t.log_in("alice").await;
+    let key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for (first, lines) in [
+        ("GET /public HTTP/1.1", "Upgrade: websocket\r\n"),
+        (
+            "GET /public HTTP/1.1",
+            "Upgrade: websocket\r\nConnection: close\r\n",
+        ),
+        (
+            "GET /public HTTP/1.1",
+            "Upgrade: websocket\r\nUpgrade: x\r\nConnection: upgrade\r\n",
+        ),
+        (
+            "POST /public HTTP/1.1",
+            "Upgrade: websocket\r\nConnection: upgrade\r\n",
+        ),
+        (
+            "GET /public HTTP/1.0",
+            "Upgrade: websocket\r\nConnection: upgrade\r\n",
+        ),
+    ] {
+        let mut client = Wire::connect(t.address).await;
+        client
+            .send(format!("{first}\r\nHost: h\r\n{lines}{key}\r\n"))
+            .await;
+        let answer = client.read_to("\r\n\r\n").await;
+        assert_eq!(answer.get(9..12), Some("200"), "{first} {lines}: {answer}");
+        let received = t.upstream.last();
+        assert!(received.all("upgrade").is_empty(), "{}", received.head);
+        assert!(received.all("connection").is_empty(), "{}", received.head);
+        // Nor is a token among the sub-protocols one there.
+        let token = format!("Sec-WebSocket-Protocol: menshen.bearer.{}\r\n", grant.token);
+        let private = first.replace("/public", "/private");
+        let mut client = Wire::connect(t.address).await;
+        client
+            .send(format!("{private}\r\nHost: h\r\n{lines}{key}{token}\r\n"))
+            .await;
+        let answer = client.read_to("\r\n\r\n").await;
+        assert_eq!(answer.get(9..12), Some("401"), "{first} {lines}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn the_chosen_sub_protocol_passes_in_both_directions() {
     let backend = ByHand::start().await;
     let t = before(&backend, "").await;
@@ -292,6 +337,7 @@ async fn a_token_in_the_sub_protocols_opens_a_socket_and_goes_no_further() {
     for (asked, passed) in [
         (format!("chat, {ours}, v2"), Some("chat, v2")),
         (ours.clone(), None),
+        (format!("\"{ours}\""), None),
     ] {
         let request = format!(
             "GET /ws HTTP/1.1\r\nHost: h\r\n{UPGRADE}Sec-WebSocket-Protocol: {asked}\r\n\r\n"

@@ -65,7 +65,7 @@ pub(super) fn gate(
         requests: Requests::new(config, tokens, sessions.revoked().clone()),
         sockets,
         logins: Logins::new(config.apps.clone(), wechat, sessions, issuer, clock),
-        identities: Identities::new(&config.headers, &config.apps)?,
+        identities: Identities::new(&config.headers, &config.apps, &config.routes)?,
         assertions,
         upstreams,
         jwks: Bytes::from(serde_json::to_vec(&keys.jwks())?),

@@ -1,5 +1,7 @@
 //! Admits a message: refuses what two parties could read in two ways before anything is decided on it.
 
+use std::net::Ipv6Addr;
+
 use http::{HeaderMap, Method, Version};
 
 use super::{Denial, Field, NormalPath, Survey};
@@ -56,6 +58,9 @@ pub fn admit<'a>(message: &Message<'a>, max_header_bytes: usize) -> Result<Admit
             "A header's value begins or ends with a space.",
         ));
     }
+    if matches!(survey.authorization, Field::Repeated) {
+        return Err(Denial::TokenAmbiguous);
+    }
     let (target_authority, target) = split_target(message.target)?;
     let authority = one_authority(message, &survey, target_authority)?;
     admit_line(message.method, authority, target, survey)
@@ -68,18 +73,12 @@ pub(super) fn admit_line<'a>(
     target: &'a [u8],
     survey: Survey<'a>,
 ) -> Result<Admitted<'a>, Denial> {
-    let (path, query) = match target.iter().position(|&b| b == b'?') {
-        Some(at) => {
-            let (path, query) = target.split_at(at);
-            (path, query.get(1..))
-        }
-        None => (target, None),
-    };
+    let (path, query) = split_query(target)?;
     Ok(Admitted {
         method,
         host: host_of(authority)?,
         path: NormalPath::parse(path)?,
-        query: query.map(checked_query).transpose()?,
+        query,
         survey,
     })
 }
@@ -103,8 +102,7 @@ fn check_framing(survey: &Survey<'_>) -> Result<(), Denial> {
     match survey.content_length {
         Field::Absent => {}
         Field::Once(length) => {
-            let digits = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
-            if !digits {
+            if !is_length(length.as_bytes()) {
                 return Err(LENGTH);
             }
         }
@@ -120,9 +118,20 @@ fn check_framing(survey: &Survey<'_>) -> Result<(), Denial> {
     }
 }
 
+/// Says whether a length is a number, and one that fits.
+pub(super) fn is_length(length: &[u8]) -> bool {
+    // A parser of numbers also takes a sign.
+    let digits = length.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(length).ok().map(str::parse::<usize>);
+    digits && matches!(number, Some(Ok(_)))
+}
+
 /// Takes the absolute form of a target apart.
 pub(super) fn split_target(target: &[u8]) -> Result<(Option<&str>, &[u8]), Denial> {
     const WRONG: Denial = Denial::BadRequest("The request target is not a path.");
+    if target.contains(&b'#') {
+        return Err(Denial::BadRequest("A fragment is not for the server."));
+    }
     if target.starts_with(b"/") {
         return Ok((None, target));
     }
@@ -136,11 +145,25 @@ pub(super) fn split_target(target: &[u8]) -> Result<(Option<&str>, &[u8]), Denia
         .unwrap_or(rest.len());
     let (authority, path) = rest.split_at(at);
     let authority = std::str::from_utf8(authority).map_err(|_| WRONG)?;
+    if authority.is_empty() {
+        return Err(WRONG);
+    }
     match path.first() {
         Some(b'/') => Ok((Some(authority), path)),
         // Somebody would have to invent the path.
         _ => Err(WRONG),
     }
+}
+
+/// Takes a path and a query apart, and refuses what the parser behind us would.
+pub(super) fn split_query(target: &[u8]) -> Result<(&[u8], Option<&str>), Denial> {
+    let at = target.iter().position(|&b| b == b'?');
+    let (path, query) = target.split_at(at.unwrap_or(target.len()));
+    if path.iter().any(|b| matches!(b, b'<' | b'>' | b'`')) {
+        return Err(Denial::PathAmbiguous);
+    }
+    let query = query.get(1..).map(checked_query).transpose()?;
+    Ok((path, query))
 }
 
 fn strip_prefix_ignoring_case<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
@@ -182,9 +205,11 @@ pub(super) fn host_of(authority: &str) -> Result<&str, Denial> {
     if authority.is_empty() {
         return Ok("");
     }
-    let (host, port) = if authority.starts_with('[') {
-        let end = authority.find(']').ok_or(WRONG)?;
-        authority.split_at_checked(end + 1).ok_or(WRONG)?
+    let (host, port) = if let Some(literal) = authority.strip_prefix('[') {
+        let end = literal.find(']').ok_or(WRONG)?;
+        let address = literal.get(..end).and_then(|text| text.parse().ok());
+        let _: Ipv6Addr = address.ok_or(WRONG)?;
+        authority.split_at_checked(end + 2).ok_or(WRONG)?
     } else {
         match authority.bytes().position(|b| b == b':') {
             Some(at) => authority.split_at_checked(at).ok_or(WRONG)?,
@@ -192,22 +217,22 @@ pub(super) fn host_of(authority: &str) -> Result<&str, Denial> {
         }
     };
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    let in_brackets = |b: u8| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'[' | b']');
-    let named = host.bytes().all(allowed);
-    let literal = host.starts_with('[') && host.bytes().all(in_brackets);
+    let named = host.starts_with('[') || host.bytes().all(allowed);
     let port_ok = match port.strip_prefix(':') {
-        Some(digits) => digits.bytes().all(|b| b.is_ascii_digit()),
+        Some("") => true,
+        Some(digits) => digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok(),
         None => port.is_empty(),
     };
     let empty_label = host.starts_with('.') || host.contains("..");
-    if host.is_empty() || empty_label || !(named || literal) || !port_ok {
+    if host.is_empty() || empty_label || !named || !port_ok {
         return Err(WRONG);
     }
     Ok(host.strip_suffix('.').unwrap_or(host))
 }
 
 fn checked_query(query: &[u8]) -> Result<&str, Denial> {
-    let clean = query.iter().all(|&b| b > 0x20 && b != 0x7f && b != b'#');
+    let clean = |&b: &u8| b > 0x20 && b != 0x7f && !b"\"#<>".contains(&b);
+    let clean = query.iter().all(clean);
     std::str::from_utf8(query)
         .ok()
         .filter(|_| clean)
@@ -264,6 +289,31 @@ mod tests {
             ("/", vec![("host", "a b")], "bad_request"),
             ("/", vec![("host", "user@h")], "bad_request"),
             ("/", vec![("host", "h:80:80")], "bad_request"),
+            ("/", vec![("host", "h:999999")], "bad_request"),
+            ("/", vec![("host", "h:+80")], "bad_request"),
+            ("/", vec![("host", "[]")], "bad_request"),
+            ("/", vec![("host", "[[[]")], "bad_request"),
+            ("/", vec![("host", "[::1]x")], "bad_request"),
+            ("/", vec![("host", "[1.2.3.4]")], "bad_request"),
+            ("http:///x", vec![("host", "")], "bad_request"),
+            ("/x#y", vec![host], "bad_request"),
+            ("/?<", vec![host], "bad_request"),
+            ("/?\"", vec![host], "bad_request"),
+            ("/`", vec![host], "path_ambiguous"),
+            (
+                "/",
+                vec![
+                    host,
+                    ("authorization", "Basic a"),
+                    ("authorization", "Basic a"),
+                ],
+                "token_ambiguous",
+            ),
+            (
+                "/",
+                vec![host, ("content-length", "99999999999999999999")],
+                "bad_request",
+            ),
             ("http://other/", vec![host], "bad_request"),
             ("http://h/", vec![], "bad_request"),
             ("/", vec![host, ("content_length", "1")], "bad_request"),

@@ -21,6 +21,8 @@ enum State {
     Size { size: u64, digits: u8 },
     /// In spaces that only an extension may follow.
     Space { size: u64 },
+    /// Before an extension, which must say something.
+    Semicolon { size: u64 },
     /// In an extension.
     Extension { size: u64 },
     /// Before the line feed of a size's line.
@@ -94,8 +96,10 @@ impl State {
                 Some(Self::SizeEnd { size })
             }
             (Self::Size { size, .. } | Self::Space { size }, b';') => {
-                Some(Self::Extension { size })
+                Some(Self::Semicolon { size })
             }
+            (Self::Semicolon { size }, b' ' | b'\t') => Some(Self::Semicolon { size }),
+            (Self::Semicolon { size }, _) if is_text(byte) => Some(Self::Extension { size }),
             (Self::Size { size, .. } | Self::Space { size }, b' ' | b'\t') => {
                 Some(Self::Space { size })
             }
@@ -175,6 +179,8 @@ mod tests {
             " 5\r\nhello\r\n0\r\n\r\n",
             "0x5\r\nhello\r\n0\r\n\r\n",
             "00000000000000000\r\n\r\n",
+            "5;\r\nhello\r\n0\r\n\r\n",
+            "5; \r\nhello\r\n0\r\n\r\n",
             "5;a\nb\r\nhello\r\n0\r\n\r\n",
             "5;a\rb\r\nhello\r\n0\r\n\r\n",
             "5;\0\r\nhello\r\n0\r\n\r\n",

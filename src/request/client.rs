@@ -13,6 +13,8 @@ use ipnet::IpNet;
 pub struct Peer {
     address: IpAddr,
     text: Option<HeaderValue>,
+    /// Whether what it sends may be a trusted proxy's words.
+    vouched_for: bool,
 }
 
 impl Peer {
@@ -22,7 +24,21 @@ impl Peer {
         Self {
             address,
             text: text(address),
+            vouched_for: true,
         }
+    }
+
+    /// Writes a proxy's address down that does not say whose words it brings.
+    pub fn unknown_behind(proxy: IpAddr) -> Self {
+        Self {
+            vouched_for: false,
+            ..Self::new(proxy)
+        }
+    }
+
+    /// Returns the address.
+    pub fn address(&self) -> IpAddr {
+        self.address
     }
 }
 
@@ -67,7 +83,7 @@ pub fn client(
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let own_proto = if connection.tls { "https" } else { "http" };
     let peer = connection.peer.as_ref();
-    let Some(peer) = peer.filter(|peer| is_trusted(&peer.address)) else {
+    let Some(peer) = peer.filter(|peer| peer.vouched_for && is_trusted(&peer.address)) else {
         return Client {
             address: peer.map(|peer| peer.address),
             address_text: peer.and_then(|peer| peer.text.clone()),
@@ -208,6 +224,20 @@ mod tests {
         );
         assert_eq!(client.proto, "https");
         assert_eq!(client.host.unwrap(), "shop.example");
+    }
+
+    #[test]
+    fn whom_a_proxy_does_not_know_is_not_believed() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let said = HeaderValue::from_static("203.0.113.9");
+        let headers = HeaderMap::from_iter([("x-forwarded-for".parse().unwrap(), said)]);
+        let connection = Connection {
+            peer: Some(Peer::unknown_behind("10.0.0.2".parse().unwrap())),
+            tls: false,
+        };
+        let client = client(&connection, &headers, None, &trusted);
+        assert!(!client.trusted);
+        assert_eq!(client.forwarded_for().unwrap(), "10.0.0.2");
     }
 
     #[test]

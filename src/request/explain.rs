@@ -194,8 +194,8 @@ fn reasons(
     match (denial, admitted) {
         (Denial::PathAmbiguous, Ok(request)) => readings(&request, config, destinations),
         (Denial::PathAmbiguous, Err(_)) => {
-            let held = "it holds a dot segment, an encoded slash or backslash, a control character or \
-                        a broken escape";
+            let held = "it holds a dot segment, an encoded slash or backslash, a control character, \
+                        a character that must be escaped or a broken escape";
             vec![("path", held.to_owned())]
         }
         (Denial::RouteUnknown, Ok(request)) => {

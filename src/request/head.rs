@@ -1,14 +1,28 @@
 //! Checks the bytes of an HTTP/1 head, before a parser that mends or drops what it should refuse sees them.
 
+use std::ops::Range;
+
 use http::Method;
 use httparse::{EMPTY_HEADER, Error, Header, Status};
 
 use super::Denial;
-use super::admit::{POSES_AS_FRAMING, host_of, split_target};
+use super::admit::{POSES_AS_FRAMING, host_of, is_length, split_query, split_target};
 use super::names::poses_as_framing;
 
 /// The most header lines, which is also the most that pingora takes.
 const MOST_LINES: usize = 256;
+
+/// The longest target that pingora takes.
+const LONGEST_TARGET: usize = 65_534;
+
+/// What must be known of a head to pass it on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Where the body ends.
+    pub framing: Framing,
+    /// Where a target in absolute form says what `Host` says again.
+    pub origin: Option<Range<usize>>,
+}
 
 const MALFORMED: Denial = Denial::BadRequest("The request is malformed.");
 
@@ -24,13 +38,16 @@ pub enum Framing {
 /// Refuses a head that two parsers could read differently, or that is none.
 ///
 /// `head` ends with the empty line.
-pub fn check_head(head: &[u8]) -> Result<Framing, Denial> {
+pub fn check_head(head: &[u8]) -> Result<Shape, Denial> {
     let (first, lines) = first_line(head).ok_or(MALFORMED)?;
     let request = check_request_line(first)?;
     check_line_ends(head)?;
     let mut fields = [EMPTY_HEADER; MOST_LINES];
     match httparse::parse_headers(lines, &mut fields) {
-        Ok(Status::Complete((_, fields))) => check_fields(fields, &request),
+        Ok(Status::Complete((_, fields))) => Ok(Shape {
+            framing: check_fields(fields, &request)?,
+            origin: request.origin,
+        }),
         Err(Error::TooManyHeaders) => Err(Denial::HeadersTooLarge),
         Ok(Status::Partial) | Err(_) => Err(MALFORMED),
     }
@@ -67,6 +84,8 @@ struct RequestLine<'a> {
     http10: bool,
     /// The authority of a target in absolute form.
     authority: Option<&'a str>,
+    /// Where that stands, with its scheme.
+    origin: Option<Range<usize>>,
 }
 
 fn check_request_line(line: &[u8]) -> Result<RequestLine<'_>, Denial> {
@@ -78,12 +97,13 @@ fn check_request_line(line: &[u8]) -> Result<RequestLine<'_>, Denial> {
             "The first line is not a method, a target and a version.",
         ));
     };
+    let start = method.len() + 1;
     let method = Method::from_bytes(method).map_err(|_| MALFORMED)?;
     if method == Method::CONNECT {
         return Err(Denial::MethodNotAllowed(Vec::new()));
     }
-    if target.contains(&b'#') {
-        return Err(Denial::BadRequest("A fragment is not for the server."));
+    if target.len() > LONGEST_TARGET {
+        return Err(Denial::HeadersTooLarge);
     }
     let control = target.iter().any(|&b| b < 0x20 || b == 0x7f);
     if target.is_empty() || control || std::str::from_utf8(target).is_err() {
@@ -94,8 +114,14 @@ fn check_request_line(line: &[u8]) -> Result<RequestLine<'_>, Denial> {
         b"HTTP/1.0" => true,
         _ => return Err(Denial::BadRequest("The version is not one of HTTP/1.")),
     };
-    let (authority, _) = split_target(target)?;
-    Ok(RequestLine { http10, authority })
+    let (authority, path_and_query) = split_target(target)?;
+    split_query(path_and_query)?;
+    let end = start + target.len() - path_and_query.len();
+    Ok(RequestLine {
+        http10,
+        authority,
+        origin: authority.map(|_| start..end),
+    })
 }
 
 fn check_fields(fields: &[Header<'_>], request: &RequestLine<'_>) -> Result<Framing, Denial> {
@@ -106,7 +132,9 @@ fn check_fields(fields: &[Header<'_>], request: &RequestLine<'_>) -> Result<Fram
             check_host(value, request.authority)?;
         } else if name.eq_ignore_ascii_case("content-length") {
             lengths += 1;
-            check_length(value)?;
+            if !is_length(value) {
+                return Err(Denial::BadRequest("The Content-Length is not one number."));
+            }
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
             codings += 1;
             if request.http10 || !value.eq_ignore_ascii_case(b"chunked") {
@@ -118,6 +146,9 @@ fn check_fields(fields: &[Header<'_>], request: &RequestLine<'_>) -> Result<Fram
             // Refused here, what follows is never read: it may be what somebody else takes for the body.
             return Err(POSES_AS_FRAMING);
         }
+    }
+    if hosts == 0 && request.authority.is_some() {
+        return Err(Denial::BadRequest("There is no Host."));
     }
     if hosts > 1 {
         return Err(Denial::BadRequest("There is more than one Host."));
@@ -144,15 +175,6 @@ fn check_host(value: &[u8], authority: Option<&str>) -> Result<(), Denial> {
     host_of(host).map(drop)
 }
 
-fn check_length(value: &[u8]) -> Result<(), Denial> {
-    let number = std::str::from_utf8(value).ok().map(str::parse::<usize>);
-    // A parser of numbers also takes a sign.
-    match number {
-        Some(Ok(_)) if value.iter().all(u8::is_ascii_digit) => Ok(()),
-        Some(_) | None => Err(Denial::BadRequest("The Content-Length is not one number.")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -168,14 +190,17 @@ mod tests {
             "POST /a?b HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nX-Content-Length: 3\r\n\r\n",
             "GET / HTTP/1.1\r\nX: #not-a-fragment\r\n\r\n",
+            "GET http://H/x HTTP/1.1\r\nHost: h\r\n\r\n",
         ] {
-            let chunked = head.contains("chunked");
-            let framing = if chunked {
-                Framing::Chunks
-            } else {
-                Framing::Length
-            };
-            assert_eq!(check_head(head.as_bytes()), Ok(framing), "{head:?}");
+            assert_eq!(
+                check_head(head.as_bytes()).map(|shape| shape.framing),
+                Ok(if head.contains("chunked") {
+                    Framing::Chunks
+                } else {
+                    Framing::Length
+                }),
+                "{head:?}"
+            );
         }
     }
 
@@ -192,6 +217,9 @@ mod tests {
             "GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET /a b HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET  / HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /<b HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /?<b HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET http://h/x HTTP/1.1\r\n\r\n",
             "GET /\tb HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET / HTTP/1.2\r\nHost: h\r\n\r\n",
             "GET / HTTP/2.0\r\nHost: h\r\n\r\n",
@@ -210,6 +238,17 @@ mod tests {
         ] {
             assert!(check_head(head.as_bytes()).is_err(), "{head:?}");
         }
+    }
+
+    #[test]
+    fn the_shape_of_a_head_is_known() {
+        let shape = |head: &str| check_head(head.as_bytes()).unwrap();
+        let plain = shape("GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!((plain.framing, plain.origin), (Framing::Length, None));
+        let chunked = shape("GET /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert_eq!(chunked.framing, Framing::Chunks);
+        let absolute = shape("GET http://h/x HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(absolute.origin, Some(4..12));
     }
 
     #[test]

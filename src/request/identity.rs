@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::names::OwnedNames;
 use super::{Client, Pass, RequestId};
-use crate::config::{App, Headers, InjectedNames};
+use crate::config::{App, Headers, InjectedNames, Route};
 use crate::session::Source;
 use crate::token::Verified;
 
@@ -52,7 +52,11 @@ const MOST_SET: usize = 13;
 
 impl Identities {
     /// Prepares the names and the values that never change.
-    pub fn new(headers: &Headers, apps: &[App]) -> Result<Self, InvalidHeaderValue> {
+    pub fn new(
+        headers: &Headers,
+        apps: &[App],
+        routes: &[Route],
+    ) -> Result<Self, InvalidHeaderValue> {
         let apps = apps
             .iter()
             .map(|app| {
@@ -63,7 +67,10 @@ impl Identities {
             })
             .collect::<Result<_, _>>()?;
         Ok(Self {
-            owned: OwnedNames::new(&headers.names),
+            owned: OwnedNames::new(
+                &headers.names,
+                routes.iter().any(|route| !route.methods.is_empty()),
+            ),
             names: headers.names.clone(),
             env: headers.env.clone(),
             sources: Source::ALL
@@ -112,6 +119,11 @@ impl Identities {
         let mut told = Vec::with_capacity(MOST_SET);
         self.introduce(who, &mut told);
         told
+    }
+
+    /// Says whether a header is ours, so that no client sets it or has it removed.
+    pub fn owns(&self, name: &HeaderName) -> bool {
+        self.owned.contains(name)
     }
 
     /// Returns the header that carries an assertion.

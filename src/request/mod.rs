@@ -12,6 +12,7 @@ mod endpoint;
 mod explain;
 mod forward_auth;
 mod head;
+mod hops;
 mod identity;
 mod names;
 mod origins;
@@ -35,7 +36,8 @@ pub use destination::{Destination, Destinations, Reading, Taken, admit_stranger}
 pub use endpoint::Endpoint;
 pub use explain::{Explanation, Question, QuestionError};
 pub use forward_auth::{Allowed, DESCRIBER_UNTRUSTED};
-pub use head::{Framing, check_head, check_start};
+pub use head::{Framing, Shape, check_head, check_start};
+pub use hops::{is_handshake, without_protected};
 pub use identity::{Edits, Identities};
 pub use names::OwnedNames;
 pub use origins::Origins;

@@ -26,6 +26,22 @@ const SINGLE: [&str; 6] = [
     "x-rewrite-url",
 ];
 
+/// Names that single servers take for the client's address, or for more than they should.
+const MORE_SINGLE: [&str; 4] = [
+    "true-client-ip",
+    "client-ip",
+    "x-client-ip",
+    // CGI makes it HTTP_PROXY, by which some clients in a backend find their proxy.
+    "proxy",
+];
+
+/// Names by which frameworks take another method than the one that was decided on.
+const METHOD_OVERRIDES: [&str; 3] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
+
 /// The names that a client never sets, folded.
 #[derive(Clone, Debug)]
 pub struct OwnedNames {
@@ -35,13 +51,14 @@ pub struct OwnedNames {
 }
 
 impl OwnedNames {
-    /// Returns what every name that a client never sets starts with or, where it does not end with `-`, is.
+    /// Returns what the names start with or, where it does not end with `-`, are, that no client sets anywhere, with another
+    /// gateway in front of the backend neither.
     pub fn fixed() -> impl Iterator<Item = &'static str> {
         FAMILIES.into_iter().chain(SINGLE)
     }
 
-    /// Collects the fixed names and the configured ones.
-    pub fn new(names: &InjectedNames) -> Self {
+    /// Collects the fixed names and the configured ones; where `methods_decide`, also those that override the method.
+    pub fn new(names: &InjectedNames, methods_decide: bool) -> Self {
         let configured = [
             &names.openid,
             &names.appid,
@@ -55,6 +72,8 @@ impl OwnedNames {
         ];
         let single: Vec<String> = SINGLE
             .iter()
+            .chain(&MORE_SINGLE)
+            .chain(METHOD_OVERRIDES.iter().filter(|_| methods_decide))
             .map(|name| (*name).to_owned())
             .chain(configured.into_iter().map(fold_all))
             .collect();
@@ -131,15 +150,16 @@ mod tests {
 
     use super::*;
 
-    fn owned() -> OwnedNames {
-        OwnedNames::new(&InjectedNames {
+    fn owned(methods_decide: bool) -> OwnedNames {
+        let names = InjectedNames {
             openid: HeaderName::from_static("remote_user"),
             ..InjectedNames::default()
-        })
+        };
+        OwnedNames::new(&names, methods_decide)
     }
 
     fn is_owned(name: &str) -> bool {
-        owned().contains(&HeaderName::from_bytes(name.as_bytes()).unwrap())
+        owned(false).contains(&HeaderName::from_bytes(name.as_bytes()).unwrap())
     }
 
     #[test]
@@ -163,8 +183,25 @@ mod tests {
             "x-wx-sources",
             "forwarded",
             "x_real_ip",
+            "Proxy",
+            "True_Client_IP",
+            "client.ip",
+            "X-Client-IP",
         ] {
             assert!(is_owned(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_method_is_overridden_only_where_no_route_looks_at_it() {
+        for name in [
+            "X-HTTP-Method-Override",
+            "x_http_method",
+            "X.Method.Override",
+        ] {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            assert!(!owned(false).contains(&name), "{name}");
+            assert!(owned(true).contains(&name), "{name}");
         }
     }
 
@@ -178,6 +215,7 @@ mod tests {
             "x-custom",
             "menshen-token",
             "remote-users",
+            "proxy-status",
         ] {
             assert!(!is_owned(name), "{name}");
         }

@@ -137,7 +137,10 @@ fn normalise(raw: &str) -> Result<String, Denial> {
             }
             b'#' if !escaped => return Err(Denial::PathAmbiguous),
             0x80.. if !escaped => return Err(Denial::PathAmbiguous),
-            _ if escaped => {
+            // A parser of ours takes them for no part of a URL; escaped they are.
+            b'<' | b'>' | b'`' if !escaped => return Err(Denial::PathAmbiguous),
+            // What is no part of a URL either, but often sent, has one form, and that is the escaped one.
+            _ if escaped || b"\"[]^{|}".contains(&value) => {
                 use std::fmt::Write as _;
                 let _ = write!(path, "%{value:02X}");
             }
@@ -174,6 +177,9 @@ mod tests {
         assert_eq!(parsed("/%61dmin/%7Euser"), Some("/admin/~user".into()));
         assert_eq!(parsed("/a%20b%e4%bd%a0"), Some("/a%20b%E4%BD%A0".into()));
         assert_eq!(parsed("/100%25"), Some("/100%25".into()));
+        let one_form = Some("/%22%5B%5D%5E%7B%7C%7D".into());
+        assert_eq!(parsed("/\"[]^{|}"), one_form);
+        assert_eq!(parsed("/%22%5b%5D%5e%7B%7c%7D"), one_form);
         assert_eq!(parsed("/plain/path.html"), Some("/plain/path.html".into()));
     }
 
@@ -200,6 +206,9 @@ mod tests {
             "/a%zz",
             "/a b",
             "/a#b",
+            "/a<b",
+            "/a>b",
+            "/a`b",
             "/a%c0%af",
             "/a%ff",
             "/..;x/b",

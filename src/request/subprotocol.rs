@@ -45,7 +45,10 @@ pub fn left(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 fn after_prefix(name: &[u8]) -> Option<&[u8]> {
+    // It is a name, never in quotes, but a lenient backend may take them off.
+    let name = name.strip_prefix(b"\"").unwrap_or(name).trim_ascii_start();
     let (prefix, token) = name.split_at_checked(PREFIX.len())?;
+    let token = token.strip_suffix(b"\"").unwrap_or(token);
     prefix.eq_ignore_ascii_case(PREFIX).then_some(token)
 }
 
@@ -75,6 +78,7 @@ mod tests {
         assert_eq!(left(&["chat, menshen.bearer.a.b.c, v2"]), chat);
         assert_eq!(left(&["chat", "menshen.bearer.a.b.c,v2"]), chat);
         assert_eq!(left(&["menshen.bearer.a.b.c"]), Subprotocols::None);
+        assert_eq!(left(&["\"menshen.bearer.a.b.c\""]), Subprotocols::None);
         assert_eq!(left(&["chat, v2"]), Subprotocols::Unchanged);
         assert_eq!(left(&[]), Subprotocols::Unchanged);
         let odd = Subprotocols::Left(HeaderValue::from_bytes("é".as_bytes()).unwrap());

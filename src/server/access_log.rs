@@ -6,7 +6,7 @@ use pingora::proxy::Session;
 use super::exchange::Exchange;
 use super::gate::Gate;
 use crate::config::Auth;
-use crate::request::{Denial, RequestId};
+use crate::request::{Denial, Peer, RequestId};
 
 /// Writes the line.
 pub(super) fn write(wire: &Session, exchange: &Exchange, failed: bool, gate: &Gate) {
@@ -57,6 +57,18 @@ pub(super) fn write_unread(session: &ServerSession, request_id: &RequestId, deni
         decision = "refused",
         reason = denial.code(),
         client = client.map(|peer| tracing::field::display(peer.ip())),
+        "exchange"
+    );
+}
+
+/// Writes the line for a request over HTTP/2 that pingora refused by itself: with 400, or by resetting its stream.
+pub(super) fn write_rejected(peer: &Peer) {
+    tracing::info!(
+        target: "menshen::access",
+        request_id = %RequestId::random(),
+        decision = "refused",
+        reason = "bad_request",
+        client = tracing::field::display(peer.address()),
         "exchange"
     );
 }

@@ -1,10 +1,10 @@
 //! Serves one connection: TLS, then HTTP/1.1 or HTTP/2 as the client speaks.
 
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use http::HeaderMap;
 use ipnet::IpNet;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora::listeners::tls::Acceptor;
@@ -16,13 +16,14 @@ use pingora::protocols::{ALPN, GetSocketDigest, UniqueID};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 
+use super::gates::Gates;
 use super::head::{self, Head, Patience};
 use super::phases::Proxy;
-use super::proxy_protocol;
+use super::proxy_protocol::{self, Spoken};
 use super::seats::{Place, Seats};
 use super::sockets::{Closable, Socket};
 use super::watched::Watched;
-use crate::request::Peer;
+use crate::request::{self, Denial, Peer, client};
 
 /// How long a connection without an exchange is kept when the program stops: closed at once, it would take a request
 /// along that is on its way.
@@ -48,6 +49,7 @@ pub(super) struct Connections {
     /// The proxies that must say whose connection it is; `None` where each is its peer's own.
     pub(super) proxies: Option<Vec<IpNet>>,
     pub(super) shutdown: ShutdownWatch,
+    pub(super) gates: Arc<Gates>,
 }
 
 /// What a client speaks.
@@ -63,18 +65,21 @@ impl Connections {
             Place::Seat(_) => self.client_timeout,
             Place::Refusal(_) => self.refusal(),
         };
-        let placed = async { place.claim(self.client(&mut tcp, patience).await?) };
+        let placed = async {
+            let peer = self.peer(&mut tcp, patience).await?;
+            Some((place.claim(peer.address())?, peer))
+        };
         match self.unless_stopping(placed).await {
-            Some(Place::Seat(_seat)) => match self.unless_stopping(self.greet(tcp)).await {
+            Some((Place::Seat(_seat), peer)) => match self.unless_stopping(self.greet(tcp)).await {
                 Some((stream, Speaks::Http2)) => {
-                    self.serve_http2(stream, &self.app, false).await;
+                    self.serve_http2(stream, &self.app, &peer, false).await;
                 }
-                Some((stream, Speaks::Http1)) => self.serve_http1(stream, &self.app).await,
+                Some((stream, Speaks::Http1)) => self.serve_http1(stream, &self.app, &peer).await,
                 None => {}
             },
-            Some(Place::Refusal(_held)) => {
+            Some((Place::Refusal(_held), peer)) => {
                 // Boxed: every connection would be as large as this rare one.
-                let refusing = Box::pin(self.refuse(tcp));
+                let refusing = Box::pin(self.refuse(tcp, &peer));
                 let _ = tokio::time::timeout(self.refusal(), refusing).await;
             }
             None => {}
@@ -87,10 +92,11 @@ impl Connections {
     }
 
     /// Answers the first request of a connection over the limit.
-    async fn refuse(&self, tcp: L4Stream) {
+    async fn refuse(&self, tcp: L4Stream, peer: &Peer) {
+        let app = &self.refuser;
         match self.unless_stopping(self.greet(tcp)).await {
-            Some((stream, Speaks::Http2)) => self.serve_http2(stream, &self.refuser, true).await,
-            Some((stream, Speaks::Http1)) => self.serve_http1(stream, &self.refuser).await,
+            Some((stream, Speaks::Http2)) => self.serve_http2(stream, app, peer, true).await,
+            Some((stream, Speaks::Http1)) => self.serve_http1(stream, app, peer).await,
             None => {}
         }
     }
@@ -111,23 +117,26 @@ impl Connections {
         tokio::time::sleep(LINGER).await;
     }
 
-    /// Returns the address by which a connection counts, which a proxy may have to say first.
-    async fn client(&self, tcp: &mut L4Stream, patience: Duration) -> Option<IpAddr> {
+    /// Returns whose a connection is, which a proxy may have to say first.
+    async fn peer(&self, tcp: &mut L4Stream, patience: Duration) -> Option<Peer> {
         let peer = tcp.get_socket_digest()?.peer_addr()?.as_inet()?.ip();
         let Some(proxies) = &self.proxies else {
-            return Some(peer);
+            return Some(Peer::new(peer));
         };
         let known = peer.to_canonical();
         if !proxies.iter().any(|net| net.contains(&known)) {
             tracing::debug!(%peer, "a connection does not come from a trusted proxy");
             return None;
         }
-        let told = proxy_protocol::accept(tcp, peer);
-        let client = tokio::time::timeout(patience, told).await.ok()?;
-        if client.is_none() {
-            tracing::debug!(%peer, "a trusted proxy sent no PROXY header");
+        let told = proxy_protocol::accept(tcp);
+        match tokio::time::timeout(patience, told).await.ok()? {
+            Some(Spoken::For(client)) => Some(Peer::new(client)),
+            Some(Spoken::ForItself) => Some(Peer::unknown_behind(peer)),
+            None => {
+                tracing::debug!(%peer, "a trusted proxy sent no PROXY header");
+                None
+            }
         }
-        client
     }
 
     /// Does what comes before the first request: TLS, and finding out what the client speaks.
@@ -174,14 +183,13 @@ impl Connections {
             .ok()
     }
 
-    async fn serve_http1(&self, stream: Stream, app: &Arc<HttpProxy<Proxy>>) {
+    async fn serve_http1(&self, stream: Stream, app: &Arc<HttpProxy<Proxy>>, peer: &Peer) {
         let mut patience = Patience {
             // A new connection is not kept, it is about to be used.
             idle: self.client_timeout,
             read: self.client_timeout,
             whole: self.head_timeout,
         };
-        let peer = peer_of(&stream);
         let (stream, watch) = Watched::new(stream);
         let socket = Arc::<Socket>::default();
         let stream = Box::new(Closable::new(Box::new(stream), Arc::clone(&socket)));
@@ -200,7 +208,7 @@ impl Connections {
                     watch.set(chunks);
                     tokio::select! {
                         biased;
-                        next = self.exchange(app, stream, settings, peer.clone(), head) => next,
+                        next = self.exchange(app, stream, settings, peer, head) => next,
                         () = socket.overdue() => {
                             tracing::info!("a WebSocket was cut: its backend does not read");
                             None
@@ -208,7 +216,8 @@ impl Connections {
                     }
                 }
                 Head::Refused(denial) => {
-                    head::refuse(stream, denial).await;
+                    let session = ServerSession::new_http1(stream);
+                    head::refuse(session, self.counted(peer, denial)).await;
                     None
                 }
                 Head::Gone => None,
@@ -222,26 +231,37 @@ impl Connections {
         app: &Arc<HttpProxy<Proxy>>,
         stream: Stream,
         settings: Option<HttpPersistentSettings>,
-        peer: Option<Peer>,
+        peer: &Peer,
         head: BytesMut,
     ) -> Option<ReusedHttpStream> {
         let mut session = ServerSession::new_http1(stream);
         if let Some(settings) = settings {
             settings.apply_to_session(&mut session);
         }
-        if let Some(peer) = peer {
-            session.set_connection_user_context(Some(Box::new(peer)));
-        }
+        session.set_connection_user_context(Some(Box::new(peer.clone())));
         // pingora takes it as read on from the exchange before, and parses it without reading again.
         session.set_pipelined_prefix(head);
         app.process_new_http(session, &self.shutdown).await
     }
-}
 
-fn peer_of(stream: &Stream) -> Option<Peer> {
-    let digest = stream.get_socket_digest()?;
-    let address = digest.peer_addr()?.as_inet()?;
-    Some(Peer::new(address.ip()))
+    /// Counts a request that is refused before anybody knows what it says, and returns what it is told.
+    pub(super) fn counted(&self, peer: &Peer, denial: Denial) -> Denial {
+        self.count(peer).err().unwrap_or(denial)
+    }
+
+    /// Counts such a request, and says whether there were too many.
+    pub(super) fn count(&self, peer: &Peer) -> Result<(), Denial> {
+        let connection = request::Connection {
+            peer: Some(peer.clone()),
+            tls: self.acceptor.is_some(),
+        };
+        let gate = self.gates.current();
+        let trusted = &gate.trusted_proxies;
+        let seen = client(&connection, &HeaderMap::new(), None, trusted);
+        // For whom a proxy sent it, nobody knows either.
+        let rates = gate.rates.as_ref().filter(|_| !seen.trusted);
+        rates.map_or(Ok(()), |rates| rates.admit(&seen, Instant::now()))
+    }
 }
 
 /// Returns how long an idle connection is kept as pingora takes it: in whole seconds, where 0 would be for ever.

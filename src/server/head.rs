@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{access_log, reply};
-use crate::request::{Chunks, Denial, Framing, RequestId, check_head, check_start};
+use crate::request::{Chunks, Denial, Framing, RequestId, Shape, check_head, check_start};
 
 /// Where pingora stops as well.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -58,11 +58,7 @@ pub(super) async fn read(stream: &mut Stream, patience: Patience) -> Head {
             head.advance(2);
         }
         if let Some(end) = end_of(&head, seen) {
-            let (head_only, behind) = head.split_at_checked(end).unwrap_or((&head, &[]));
-            return match check(head_only, behind) {
-                Ok(chunks) => Head::Read(head, chunks),
-                Err(denial) => Head::Refused(denial),
-            };
+            return passed(head, end).unwrap_or_else(Head::Refused);
         }
         if let Err(denial) = check_start(&head) {
             return Head::Refused(denial);
@@ -81,16 +77,23 @@ pub(super) async fn read(stream: &mut Stream, patience: Patience) -> Head {
     }
 }
 
-/// Checks a head, and what is there of a chunked body.
-fn check(head: &[u8], behind: &[u8]) -> Result<Option<Chunks>, Denial> {
-    if check_head(head)? == Framing::Length {
-        return Ok(None);
+/// Checks what was read, whose head ends at `end`.
+fn passed(mut head: BytesMut, end: usize) -> Result<Head, Denial> {
+    let (head_only, body) = head.split_at_checked(end).unwrap_or((&head, &[]));
+    let Shape { framing, origin } = check_head(head_only)?;
+    let mut chunks = (framing == Framing::Chunks).then(Chunks::default);
+    if let Some(chunks) = &mut chunks {
+        chunks
+            .follow(body)
+            .map_err(|_| Denial::BadRequest("The chunks of the body are malformed."))?;
     }
-    let mut chunks = Chunks::default();
-    chunks
-        .follow(behind)
-        .map_err(|_| Denial::BadRequest("The chunks of the body are malformed."))?;
-    Ok(Some(chunks))
+    if let Some(origin) = origin {
+        // `Host` says it again, and pingora compares the two by the byte.
+        let rest = head.split_off(origin.end);
+        head.truncate(origin.start);
+        head.extend_from_slice(&rest);
+    }
+    Ok(Head::Read(head, chunks))
 }
 
 /// Reads on, without keeping anything, until the client pauses.
@@ -105,10 +108,9 @@ async fn discard(stream: &mut Stream, buffer: &mut BytesMut) {
     }
 }
 
-/// Answers a head that was refused, and ends the connection.
-pub(super) async fn refuse(stream: Stream, denial: Denial) {
+/// Answers a request that pingora is not to see, and ends its stream.
+pub(super) async fn refuse(mut session: ServerSession, denial: Denial) {
     let id = RequestId::random();
-    let mut session = ServerSession::new_http1(stream);
     if let Ok(header) = reply::refusal(&denial, &id) {
         let body = Bytes::from(denial.body(id.as_str()));
         if let Err(error) = session.write_error_response(header, body).await {
@@ -139,7 +141,23 @@ fn end_of(head: &[u8], seen: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::end_of;
+    use bytes::BytesMut;
+    use pingora::http::RequestHeader;
+    use proptest::prelude::*;
+
+    use super::{Head, end_of, passed};
+
+    proptest! {
+        #[test]
+        fn pingora_refuses_no_target_that_we_pass(target in "(http://H:1)?/[ -~é]{0,12}[?/]?[ -~é]{0,12}") {
+            let head = format!("GET {target} HTTP/1.1\r\nHost: h:1\r\n\r\n");
+            if let Ok(Head::Read(head, None)) = passed(BytesMut::from(&*head), head.len()) {
+                let line = head[..].split(|&b| b == b' ').nth(1).unwrap();
+                prop_assert!(line.starts_with(b"/"), "{:?}", head);
+                prop_assert!(RequestHeader::build("GET", line, None).is_ok(), "{:?}", head);
+            }
+        }
+    }
 
     #[test]
     fn the_end_is_found_wherever_the_reads_were_cut() {

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use http::Method;
 use pingora::apps::HttpServerApp as _;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{
@@ -14,6 +15,8 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::connection::Connections;
 use super::phases::Proxy;
+use super::{access_log, head};
+use crate::request::{Denial, Peer};
 
 /// The most streams of a connection that are open at a time.
 const MAX_STREAMS: u32 = 100;
@@ -27,6 +30,13 @@ const FORGIVEN: usize = 100;
 tokio::task_local! {
     /// Whether the client gave the stream up before it was answered.
     static GIVEN_UP: Cell<bool>;
+    /// Whose connection the stream belongs to.
+    static PEER: Peer;
+}
+
+/// Returns whose connection the stream that is being served belongs to; `None` where it is not one of HTTP/2.
+pub(super) fn peer() -> Option<Peer> {
+    PEER.try_with(Peer::clone).ok()
 }
 
 /// Notes that the client gave up the stream that is being served.
@@ -76,6 +86,7 @@ impl Connections {
         &self,
         stream: Stream,
         app: &Arc<HttpProxy<Proxy>>,
+        peer: &Peer,
         only_first: bool,
     ) {
         let digest = Arc::new(Digest {
@@ -110,13 +121,18 @@ impl Connections {
             };
             match accepted {
                 Ok(Some(H2Accept::Session(session))) => {
-                    streams.spawn(self.serve_stream(app, session));
+                    streams.spawn(self.serve_stream(app, peer, session));
                     if only_first && !stopping {
                         connection.graceful_shutdown();
                         stopping = true;
                     }
                 }
-                Ok(Some(H2Accept::Rejected)) => conduct.given_up += 1,
+                Ok(Some(H2Accept::Rejected)) => {
+                    access_log::write_rejected(peer);
+                    // It was answered already; what comes next pays for it.
+                    let _ = self.count(peer);
+                    conduct.given_up += 1;
+                }
                 Ok(None) | Err(_) => break,
             }
             if conduct.is_abuse() {
@@ -137,14 +153,23 @@ impl Connections {
     fn serve_stream(
         &self,
         app: &Arc<HttpProxy<Proxy>>,
+        peer: &Peer,
         session: HttpSession,
     ) -> impl Future<Output = bool> + Send + use<> {
         let (app, shutdown) = (Arc::clone(app), self.shutdown.clone());
+        // pingora would answer it without a word.
+        let connects = session.req_header().method == Method::CONNECT;
+        let denial = Denial::MethodNotAllowed(Vec::new());
+        let denial = connects.then(|| self.counted(peer, denial));
         let serving = async move {
-            app.process_new_http(ServerSession::new_http2(session), &shutdown)
-                .await;
+            let session = ServerSession::new_http2(session);
+            if let Some(denial) = denial {
+                head::refuse(session, denial).await;
+                return false;
+            }
+            app.process_new_http(session, &shutdown).await;
             GIVEN_UP.with(Cell::get)
         };
-        GIVEN_UP.scope(Cell::new(false), serving)
+        PEER.scope(peer.clone(), GIVEN_UP.scope(Cell::new(false), serving))
     }
 }

@@ -1,10 +1,30 @@
 //! Reads off the wire what the decision needs.
 
 use http::Version;
+use http::header::{CONNECTION, UPGRADE};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use crate::request::{Connection, Message, Peer};
+use crate::request::{
+    Connection, Denial, Identities, Message, Peer, is_handshake, without_protected,
+};
+
+/// Takes out what a request says of its connection and may not, before anything is decided on it.
+pub(super) fn settle(request: &mut RequestHeader, identities: &Identities) -> Result<(), Denial> {
+    let headers = &request.headers;
+    if headers.contains_key(UPGRADE) && !is_handshake(&request.method, request.version, headers) {
+        // pingora looks at nothing but this, and would open a tunnel.
+        request.remove_header(&UPGRADE);
+    }
+    if let Some(left) = without_protected(&request.headers, |name| identities.owns(name))? {
+        request.remove_header(&CONNECTION);
+        if !left.is_empty() {
+            let inserted = request.insert_header(CONNECTION, left);
+            inserted.map_err(|_| Denial::Internal)?;
+        }
+    }
+    Ok(())
+}
 
 /// Returns what a request says.
 pub(super) fn message(request: &RequestHeader) -> Message<'_> {

@@ -1,5 +1,6 @@
 //! Turns the client's request into the one that the upstream gets.
 
+use http::HeaderValue;
 use http::Version;
 use http::header::{AUTHORIZATION, HOST, SEC_WEBSOCKET_PROTOCOL};
 use pingora::http::RequestHeader;
@@ -23,7 +24,7 @@ pub(super) fn edit(
     if let Some(target) = &pass.target {
         upstream.set_raw_path(target.as_bytes())?;
     }
-    if !upstream.headers.contains_key(HOST) {
+    if upstream.headers.get(HOST).is_none_or(HeaderValue::is_empty) {
         // HTTP/1.1 asks for one, though the client's HTTP/1.0 does not; HTTP/2 asks for one that is not empty.
         let name = gate
             .upstream_of(pass)

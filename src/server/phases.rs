@@ -87,7 +87,7 @@ impl ProxyHttp for Proxy {
         }
         let request = wire.req_header();
         let seen = client(
-            &inbound::connection(wire, exchange.peer.take()),
+            &inbound::connection(wire, exchange.peer.take().or_else(http2::peer)),
             &request.headers,
             authority(request),
             &gate.trusted_proxies,
@@ -102,7 +102,9 @@ impl ProxyHttp for Proxy {
         exchange.cors = receive::told(gate.origins.all(), wire.req_header());
         let counted = self.count(&gate, &seen);
         exchange.client = Some(seen);
-        if let Err(denial) = counted {
+        let settled =
+            counted.and_then(|()| inbound::settle(wire.req_header_mut(), &gate.identities));
+        if let Err(denial) = settled {
             reply::refuse(wire, exchange, denial).await?;
             return Ok(true);
         }

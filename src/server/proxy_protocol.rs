@@ -12,10 +12,16 @@ use crate::request::ProxyHeader;
 /// More than the addresses and what load balancers add to them.
 const MAX_BYTES: usize = 4096;
 
+/// For whom a proxy speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spoken {
+    For(IpAddr),
+    /// It checks our health, or does not know the client.
+    ForItself,
+}
+
 /// Reads the header and lets the stream say that it comes from the client; `None` when there is no header.
-///
-/// Returns the address by which the connection counts.
-pub(super) async fn accept(stream: &mut Stream, peer: IpAddr) -> Option<IpAddr> {
+pub(super) async fn accept(stream: &mut Stream) -> Option<Spoken> {
     let mut read = BytesMut::with_capacity(MAX_BYTES);
     loop {
         if stream.read_buf(&mut read).await.ok()? == 0 {
@@ -28,12 +34,12 @@ pub(super) async fn accept(stream: &mut Stream, peer: IpAddr) -> Option<IpAddr> 
                 read.advance(length);
                 stream.rewind(&read);
                 let Some(client) = client else {
-                    return Some(peer);
+                    return Some(Spoken::ForItself);
                 };
                 let digest = SocketDigest::from_raw_fd(stream.id());
                 let _ = digest.peer_addr.set(Some(client.into()));
                 stream.set_socket_digest(digest);
-                return Some(client.ip());
+                return Some(Spoken::For(client.ip()));
             }
         }
     }

@@ -97,6 +97,7 @@ impl Serving {
                     .contains(address)
                     .then(|| config.trusted_proxies.clone()),
                 shutdown: watch.clone(),
+                gates: Arc::clone(gates),
             });
             // A second handle: what waits to be accepted stays when this one is closed and the other is not.
             let listener = TcpListener::from_std(listener.try_clone()?)?;
