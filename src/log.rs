@@ -44,4 +44,6 @@ fn shown(level: Level) -> Targets {
     Targets::new()
         .with_default(Level::WARN.min(level))
         .with_target("menshen", level)
+        // What it warns of, we say ourselves where it matters.
+        .with_target("redis", Level::ERROR.min(level))
 }

@@ -16,9 +16,16 @@ pub(super) struct Subject<P> {
 }
 
 /// Makes a test of each clause; `$subject` is an async closure that returns a fresh [`Subject`].
+///
+/// With a name, it makes one test of all clauses at once, each over a subject of its own that `$subject` makes with what
+/// `$shared` brought and a name that no other clause has.
 macro_rules! contract_tests {
-    ($subject:expr) => {
-        contract_tests! { @clauses $subject;
+    ($subject:expr) => { contract_tests! { @clauses each [$subject] } };
+    ($name:ident, $shared:expr, $subject:expr) => {
+        contract_tests! { @clauses whole [$name, $shared, $subject] }
+    };
+    (@clauses $form:ident $with:tt) => {
+        contract_tests! { @$form $with
             a_login_is_listed_as_it_was_made
             a_second_login_leaves_the_first_alone
             the_session_key_of_the_latest_login_wins
@@ -47,13 +54,29 @@ macro_rules! contract_tests {
             a_user_may_be_named_anything
         }
     };
-    (@clauses $subject:expr; $($clause:ident)+) => {
+    (@each [$subject:expr] $($clause:ident)+) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $clause() {
                 crate::session::contract::$clause($subject().await).await;
             }
         )+
+    };
+    (@whole [$name:ident, $shared:expr, $subject:expr] $($clause:ident)+) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            use futures::FutureExt as _;
+            let shared = $shared;
+            let clauses = [$(async {
+                let subject = $subject(&shared, stringify!($clause)).await;
+                let held = crate::session::contract::$clause(subject);
+                let held = std::panic::AssertUnwindSafe(held).catch_unwind().await;
+                held.err().map(|_| stringify!($clause))
+            }.boxed_local()),+];
+            let broken = futures::future::join_all(clauses).await;
+            let broken: Vec<&str> = broken.into_iter().flatten().collect();
+            assert!(broken.is_empty(), "{broken:?}");
+        }
     };
 }
 

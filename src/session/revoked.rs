@@ -1,6 +1,6 @@
 //! The sessions that ended while tokens of theirs were still good, kept in memory.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -88,6 +88,14 @@ impl RevokedSessions {
             // It fails when nobody listens.
             let _ = self.shared.added.send(id);
         }
+    }
+
+    /// Returns the sessions of the set that are not among the `others`, each with its time.
+    pub(super) fn missing_in(&self, others: &HashSet<SessionId>) -> Vec<(SessionId, u64)> {
+        let set = self.shared.set.read();
+        let set = set.unwrap_or_else(PoisonError::into_inner);
+        let missing = set.until.iter().filter(|(id, _)| !others.contains(id));
+        missing.map(|(id, until)| (*id, *until)).collect()
     }
 
     /// Removes the sessions whose time is over.

@@ -18,6 +18,8 @@ pub(super) struct Link {
     timeout: Duration,
     state: Mutex<State>,
     available: AtomicBool,
+    /// Whether Redis has ever answered; until then, whoever starts is told what is wrong, and not the log.
+    answered: AtomicBool,
     operations: AtomicU64,
 }
 
@@ -32,7 +34,8 @@ struct State {
     connection: Option<Connection>,
     /// Counts the connections, so that a broken one is given up once.
     number: u64,
-    failed: Option<Instant>,
+    /// When the last try to connect failed, and why.
+    failed: Option<(Instant, RedisError)>,
 }
 
 impl Link {
@@ -42,6 +45,7 @@ impl Link {
             timeout,
             state: Mutex::default(),
             available: AtomicBool::new(true),
+            answered: AtomicBool::new(false),
             operations: AtomicU64::new(0),
         }
     }
@@ -69,6 +73,10 @@ impl Link {
 
     pub(super) fn set_available(&self, available: bool) {
         let before = self.available.swap(available, Ordering::Relaxed);
+        let answered = self.answered.fetch_or(available, Ordering::Relaxed);
+        if !answered {
+            return;
+        }
         match (before, available) {
             (true, false) => tracing::error!("Redis does not answer: nobody can log in or refresh"),
             (false, true) => tracing::info!("Redis answers again"),
@@ -120,8 +128,10 @@ impl Link {
         if let Some(connection) = &state.connection {
             return Ok((connection.clone(), state.number));
         }
-        if state.failed.is_some_and(|failed| failed.elapsed() < REST) {
-            return Err(no_answer());
+        if let Some((failed, error)) = &state.failed
+            && failed.elapsed() < REST
+        {
+            return Err(error.clone());
         }
         match self.connector.connect().await {
             Ok(connection) => {
@@ -131,7 +141,7 @@ impl Link {
                 Ok((connection, state.number))
             }
             Err(error) => {
-                state.failed = Some(Instant::now());
+                state.failed = Some((Instant::now(), error.clone()));
                 Err(error)
             }
         }

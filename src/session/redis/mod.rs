@@ -3,7 +3,8 @@
 //! # Layout
 //! `connect` makes a connection in each of the three ways, `link` keeps one and repeats what was lost with it,
 //! `scripts` are the changes, each one round trip, `keys` their names, `revocations` the stream by which nodes tell
-//! each other which sessions ended.
+//! each other which sessions ended, `rehearsal` what is tried at the start and
+//! `refusal` what is said when it does not go well.
 //!
 //! What a change touches is in one slot of a Cluster: a session, its user's other sessions and their session_key. Only the
 //! stream of revocations is elsewhere. It is written first: a session that is revoked but still stored cannot be used, and
@@ -35,6 +36,8 @@ use crate::secret::Secret;
 mod connect;
 mod keys;
 mod link;
+mod refusal;
+mod rehearsal;
 mod revocations;
 mod scripts;
 
@@ -65,7 +68,7 @@ impl Redis {
             .map_err(|Unspecified| OpenError::Cryptography)?;
         let unusable = |error: RedisError| OpenError::Redis {
             server: server.to_string(),
-            reason: error.to_string(),
+            reason: refusal::reason(&error, server.tls),
         };
         let connector = Arc::new(Connector::new(server).map_err(unusable)?);
         let names = Names::new(&server.prefix);
@@ -76,6 +79,9 @@ impl Redis {
         {
             return Err(OpenError::SealKeyDiffers(server.to_string()));
         }
+        rehearsal::rehearse(&link, &names, clock.unix_secs())
+            .await
+            .map_err(unusable)?;
         let revocations =
             Revocations::follow(connector, &link, &names, clock.clone(), server.timeout);
         let store = Self {

@@ -1,10 +1,11 @@
 //! The stream of revocations: every node adds to it, follows it, and reads all of it when it may have missed something.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::RedisResult;
 use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
+use redis::{Pipeline, RedisResult};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::connect::{Connection, Connector};
@@ -64,14 +65,10 @@ impl Revocations {
         ids: &[SessionId],
         until: u64,
     ) -> RedisResult<()> {
-        let mut adds = redis::pipe();
-        for id in ids {
-            adds.cmd("XADD").arg(&self.stream).arg("*");
-            adds.arg("s").arg(id.as_bytes()).arg("u").arg(until);
-            adds.ignore();
-        }
-        link.ask_all::<()>(&adds).await?;
-        self.known.add(ids.iter().map(|id| (*id, until)));
+        let revocations: Vec<_> = ids.iter().map(|id| (*id, until)).collect();
+        link.ask_all::<()>(&additions(&self.stream, &revocations))
+            .await?;
+        self.known.add(revocations);
         Ok(())
     }
 
@@ -119,21 +116,28 @@ impl Follower {
     }
 
     /// Makes a connection of its own, which waiting may block, and reads the whole stream: after a failover it may go on
-    /// from earlier than this node had read.
+    /// from earlier than this node had read. What the stream has lost by then is added to it again.
     async fn catch_up(&self) -> RedisResult<(Connection, String)> {
         let mut connection = self.connector.connect().await?;
         let mut last = "0-0".to_owned();
+        let mut found = HashSet::new();
         loop {
             let mut range = redis::cmd("XRANGE");
             range.arg(&self.stream).arg(format!("({last}")).arg("+");
             range.arg("COUNT").arg(PAGE);
             let page: StreamRangeReply = range.query_async(&mut connection).await?;
             let Some(end) = page.ids.last() else {
-                return Ok((connection, last));
+                break;
             };
             last = end.id.clone();
+            found.extend(page.ids.iter().filter_map(revocation).map(|(id, _)| id));
             self.add(&page.ids);
         }
+        for lost in self.known.missing_in(&found).chunks(PAGE) {
+            let additions = additions(&self.stream, lost);
+            additions.query_async::<()>(&mut connection).await?;
+        }
+        Ok((connection, last))
     }
 
     async fn read_on(
@@ -193,6 +197,16 @@ impl Follower {
             }
         }
     }
+}
+
+fn additions(stream: &str, revocations: &[(SessionId, u64)]) -> Pipeline {
+    let mut additions = redis::pipe();
+    for (id, until) in revocations {
+        additions.cmd("XADD").arg(stream).arg("*");
+        additions.arg("s").arg(id.as_bytes()).arg("u").arg(*until);
+        additions.ignore();
+    }
+    additions
 }
 
 /// Reads an entry; one that is none of ours revokes nothing.

@@ -1,15 +1,17 @@
 //! Tests of the Redis store over real servers, and of the contract over it.
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use tempfile::TempDir;
-
+use self::servers::{Cluster, Group};
 use super::*;
 use crate::config::RedisMode;
 use crate::session::contract::{Subject, identity, session_key};
 use crate::session::{RefreshError, Sessions};
+
+// That crate depends on this one, so it cannot be used here as a crate.
+#[path = "../../../tests/support/src/redis.rs"]
+#[expect(dead_code, unreachable_pub, reason = "it is the tests' crate's")]
+mod servers;
 
 const LIFETIMES: Lifetimes = Lifetimes {
     session_ttl: Duration::from_secs(30 * 24 * 3600),
@@ -31,73 +33,72 @@ contract_tests!(async || {
     }
 });
 
-/// A redis-server of the test's own.
-struct Server {
-    child: Child,
-    port: u16,
-    folder: TempDir,
+contract_tests!(
+    all_of_the_contract_holds_over_a_cluster,
+    Cluster::start(3, &[]),
+    |cluster: &Cluster, clause| over(cluster.config(), clause)
+);
+
+contract_tests!(
+    all_of_the_contract_holds_over_a_group_with_sentinels,
+    Group::start(1, 1),
+    |group: &Group, clause| over(group.config(), clause)
+);
+
+async fn over(mut config: RedisServer, clause: &'static str) -> Subject<impl AsyncFn(Duration)> {
+    config.prefix = format!("{clause}:");
+    let clock = Clock::system();
+    let store = Sessions::redis(&config, &seal_key(1), LIFETIMES, clock.clone()).await;
+    Subject {
+        store: store.unwrap(),
+        lifetimes: LIFETIMES,
+        pass_time: async move |time| clock.advance(time),
+    }
 }
+
+fn config(mode: RedisMode, servers: &[servers::Redis]) -> RedisServer {
+    let nodes = servers.iter().map(servers::Redis::port);
+    RedisServer {
+        nodes: nodes.map(|port| ("127.0.0.1".to_owned(), port)).collect(),
+        tls: false,
+        user: None,
+        password: None,
+        database: 0,
+        mode,
+        ca: None,
+        client_certificate: None,
+        prefix: "menshen:".to_owned(),
+        timeout: Duration::from_secs(4),
+    }
+}
+
+impl Cluster {
+    fn config(&self) -> RedisServer {
+        config(RedisMode::Cluster, &self.nodes)
+    }
+}
+
+impl Group {
+    fn config(&self) -> RedisServer {
+        let mode = RedisMode::Sentinel {
+            master: servers::MASTER.to_owned(),
+            user: None,
+            password: None,
+        };
+        config(mode, &self.sentinels)
+    }
+}
+
+/// A redis-server of the test's own.
+struct Server(servers::Redis);
 
 impl Server {
     async fn start() -> Self {
-        // Another process may take the port before Redis does; then there is another.
-        for _ in 0..20 {
-            let port = TcpListener::bind("127.0.0.1:0")
-                .unwrap()
-                .local_addr()
-                .unwrap()
-                .port();
-            let folder = TempDir::new().unwrap();
-            let child = start(port, &folder);
-            let mut server = Self {
-                child,
-                port,
-                folder,
-            };
-            if server.answers().await {
-                return server;
-            }
-        }
-        panic!("redis-server does not start");
-    }
-
-    async fn answers(&mut self) -> bool {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
-        for _ in 0..500 {
-            if self.child.try_wait().unwrap().is_some() {
-                return false;
-            }
-            if client.get_multiplexed_async_connection().await.is_ok() {
-                return true;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        false
-    }
-
-    fn stop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    async fn restart(&mut self) {
-        self.child = start(self.port, &self.folder);
-        assert!(self.answers().await);
+        Self(servers::Redis::durable())
     }
 
     fn config(&self) -> RedisServer {
-        RedisServer {
-            nodes: vec![("127.0.0.1".to_owned(), self.port)],
-            tls: false,
-            user: None,
-            password: None,
-            database: 0,
-            mode: RedisMode::Single,
-            ca: None,
-            client_certificate: None,
-            prefix: "menshen:".to_owned(),
-            timeout: Duration::from_secs(4),
-        }
+        config(RedisMode::Single, std::slice::from_ref(&self.0))
     }
 
     async fn sessions(&self, clock: &Clock) -> Sessions {
@@ -107,7 +108,7 @@ impl Server {
     }
 
     async fn ask<T: redis::FromRedisValue>(&self, command: &str) -> T {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
+        let client = redis::Client::open(self.0.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         let mut words = command.split(' ');
         let mut asked = redis::cmd(words.next().unwrap());
@@ -116,30 +117,6 @@ impl Server {
         });
         asked.query_async(&mut connection).await.unwrap()
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn start(port: u16, folder: &TempDir) -> Child {
-    Command::new("redis-server")
-        .args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-        ])
-        .args(["--appendonly", "yes", "--appendfsync", "always"])
-        .current_dir(folder.path())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("redis-server can be run (Debian's package redis-server)")
 }
 
 fn seal_key(seed: u8) -> Secret {
@@ -237,7 +214,7 @@ async fn a_store_that_is_away_says_so_and_recovers_by_itself() {
         .open_session(identity("a"), &session_key("k"))
         .await
         .unwrap();
-    server.stop();
+    server.0.kill();
     let refused = store.open_session(identity("b"), &session_key("k")).await;
     assert!(
         matches!(refused, Err(StoreError::Storage(_))),
@@ -249,7 +226,7 @@ async fn a_store_that_is_away_says_so_and_recovers_by_itself() {
         "{refused:?}"
     );
     assert!(!store.is_available());
-    server.restart().await;
+    server.0.restart();
     soon(async || store.is_available()).await;
     store.refresh(&before.refresh).await.unwrap();
     store
@@ -348,7 +325,8 @@ async fn redis_drops_by_itself_what_is_over() {
             assert!((30..=95).contains(&secs), "{key}: {secs}");
         }
     }
-    assert_eq!(lasting, ["menshen:seal-check"]);
+    lasting.sort();
+    assert_eq!(lasting, ["menshen:revoked", "menshen:seal-check"]);
 }
 
 #[tokio::test]
@@ -377,7 +355,7 @@ async fn neither_session_keys_nor_refresh_tokens_are_in_redis() {
     let key = session_key("wanted");
     let first = store.open_session(identity("a"), &key).await.unwrap();
     let second = store.refresh(&first.refresh).await.unwrap();
-    let log = server.folder.path().join("appendonlydir");
+    let log = server.0.folder().join("appendonlydir");
     let files = std::fs::read_dir(log).unwrap();
     let bytes: Vec<u8> = files
         .flat_map(|file| std::fs::read(file.unwrap().path()).unwrap())
@@ -401,7 +379,7 @@ async fn a_different_seal_key_is_refused() {
 #[tokio::test]
 async fn a_redis_that_is_not_there_is_named() {
     let mut server = Server::start().await;
-    server.stop();
+    server.0.kill();
     let refused = Sessions::redis(&server.config(), &seal_key(1), LIFETIMES, Clock::system()).await;
     let Err(error) = refused else {
         panic!("it was opened");
@@ -409,7 +387,7 @@ async fn a_redis_that_is_not_there_is_named() {
     assert!(
         error
             .to_string()
-            .starts_with(&format!("Redis at 127.0.0.1:{}", server.port)),
+            .starts_with(&format!("Redis at 127.0.0.1:{}", server.0.port())),
         "{error}"
     );
 }
@@ -428,4 +406,21 @@ async fn revocations_that_are_over_leave_the_memory() {
     soon(async || store.revoked().is_empty()).await;
     let later = server.sessions(&clock).await;
     assert!(later.revoked().is_empty());
+}
+
+#[tokio::test]
+async fn revocations_that_redis_lost_are_told_again_by_who_knows_them() {
+    let (mut server, clock) = (Server(servers::Redis::start(&[])), Clock::system());
+    let one = server.sessions(&clock).await;
+    let opened = one
+        .open_session(identity("a"), &session_key("k"))
+        .await
+        .unwrap();
+    one.end(opened.session.id).await.unwrap();
+    // It kept nothing on its disk.
+    server.0.kill();
+    server.0.restart();
+    soon(async || server.ask::<u64>("XLEN menshen:revoked").await > 0).await;
+    let later = server.sessions(&clock).await;
+    assert!(later.revoked().contains(&opened.session.id));
 }

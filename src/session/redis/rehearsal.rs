@@ -1,0 +1,71 @@
+//! Asks Redis once for everything that the store will need, so that a right that lacks is told at the start.
+
+use redis::{RedisResult, Value};
+
+use super::keys::Names;
+use super::link::Link;
+use super::scripts::{self, END, END_ALL, LOGIN, REFRESH};
+use crate::session::SessionId;
+use crate::session::user::User;
+
+/// What is left of a rehearsal that was cut off goes soon after this many seconds.
+const LASTS: u64 = 60;
+
+/// Goes through the life of a session of somebody who cannot exist, and leaves nothing of it behind.
+pub(super) async fn rehearse(link: &Link, names: &Names, now: u64) -> RedisResult<()> {
+    // No app has such an appid.
+    let user = User::new("rehearsal", "nobody");
+    let id = SessionId::from_bytes(*user.as_bytes());
+    let login = LOGIN
+        .of(names, id, user)
+        .arg(now)
+        .arg(now.saturating_add(LASTS))
+        .arg(id.as_bytes())
+        .arg("identity")
+        .arg("current")
+        .arg("sealed");
+    let refresh = REFRESH
+        .of(names, id, user)
+        .arg(now)
+        .arg(now.saturating_add(LASTS))
+        .arg(id.as_bytes())
+        .arg(0)
+        .arg(0)
+        .arg("current")
+        .arg("successor")
+        .arg(1);
+    let end = END.of(names, id, user).arg(now).arg(id.as_bytes());
+    let end_all = END_ALL.of_user(names, user);
+    let end_all = end_all.key(names.session(id)).arg(id.as_bytes());
+    for change in [login, refresh] {
+        change.make::<Value>(link).await?;
+    }
+    let mut reads = redis::pipe();
+    reads.add_command(scripts::read(names, id));
+    let sessions = names.user(user);
+    reads.cmd("ZRANGEBYSCORE").arg(&sessions).arg(now).arg(now);
+    reads.cmd("ZCOUNT").arg(&sessions).arg(now).arg(now);
+    link.ask_all::<Value>(&reads).await?;
+    for change in [end_all, end] {
+        change.make::<Value>(link).await?;
+    }
+    // A script that Redis knew already was not sent as such.
+    let mut script = redis::cmd("EVAL");
+    script.arg("return 1").arg(1).arg(sessions);
+    link.ask::<Value>(&script).await?;
+    revoke_nobody(link, &names.revoked()).await
+}
+
+/// Adds an entry to the stream that nobody takes for a revocation, reads it and removes it.
+async fn revoke_nobody(link: &Link, stream: &str) -> RedisResult<()> {
+    let mut add = redis::cmd("XADD");
+    add.arg(stream).arg("*").arg("u").arg(0);
+    let entry: String = link.ask(&add).await?;
+    let mut read = redis::cmd("XREAD");
+    read.arg("COUNT").arg(1).arg("STREAMS").arg(stream);
+    link.ask::<Value>(read.arg("0-0")).await?;
+    let mut delete = redis::cmd("XDEL");
+    link.ask::<Value>(delete.arg(stream).arg(entry))
+        .await
+        .map(drop)
+}
