@@ -1,0 +1,157 @@
+//! The program as one of several processes with one configuration, one upstream and one WeChat.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::{Builder, Grant, Program, Reply, Site, TestGateway, Upstream, address_in};
+
+/// A seal key; see [`Nodes::over`].
+pub const SEAL_KEY: &str = "c2VhbCBrZXkgc2VhbCBrZXkgc2VhbCBrZXkgc2VhbC4=";
+
+/// What the processes share.
+pub struct Nodes {
+    /// Their folder and configuration.
+    pub site: Site,
+    /// The backend behind the routes.
+    pub upstream: Upstream,
+    world: Arc<World>,
+    environment: Vec<(&'static str, String)>,
+}
+
+/// A running process.
+pub struct Node {
+    /// The process.
+    pub program: Program,
+    /// Where it listens.
+    pub address: SocketAddr,
+    world: Arc<World>,
+}
+
+struct World {
+    simulator: SocketAddr,
+    http: reqwest::Client,
+}
+
+impl Nodes {
+    /// Prepares them; nothing runs yet but upstream and WeChat.
+    pub async fn new(builder: Builder) -> Self {
+        let (upstream, simulator) = (Upstream::start().await, builder.simulator().await);
+        let http = reqwest::Client::builder().no_proxy();
+        // A process that was killed leaves connections behind that look alive for a moment.
+        let http = http.pool_max_idle_per_host(0).build().expect("a client");
+        Self {
+            site: builder.site(upstream.address, simulator),
+            upstream,
+            world: Arc::new(World { simulator, http }),
+            environment: Vec::new(),
+        }
+    }
+
+    /// Prepares them with their sessions in Redis, at `url`, and more lines for `[session]`.
+    pub async fn over(url: &str, session: &str) -> Self {
+        let lines = "store = \"redis\"\nredis_url_env = \"REDIS_URL\"\nseal_key_env = \"SEAL_KEY\"";
+        let builder = TestGateway::builder().section("session", &format!("{lines}\n{session}"));
+        let mut nodes = Self::new(builder).await;
+        nodes.environment = vec![
+            ("REDIS_URL", url.to_owned()),
+            ("SEAL_KEY", SEAL_KEY.to_owned()),
+        ];
+        nodes
+    }
+
+    /// Describes the program; see [`Program::start`].
+    pub fn command(&self, binary: &str) -> Command {
+        let mut command = self.site.command(binary, &["serve"]);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Starts a process and waits until it listens.
+    pub async fn serve(&self, binary: &str) -> Node {
+        self.join(Program::start(self.command(binary))).await
+    }
+
+    /// Waits until a process listens that was started in another way.
+    pub async fn join(&self, program: Program) -> Node {
+        Node {
+            address: address_in(&program.logs("listening").await),
+            program,
+            world: Arc::clone(&self.world),
+        }
+    }
+}
+
+impl Node {
+    /// Begins a request.
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        let method = method.parse().expect("a method");
+        let url = format!("http://{}{path}", self.address);
+        self.world.http.request(method, url)
+    }
+
+    /// Sends a request whose connection may break; `None` says that it did.
+    pub async fn attempt(request: RequestBuilder) -> Option<Reply> {
+        let response = request.send().await.ok()?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.ok()?.to_vec();
+        Some(Reply {
+            status,
+            headers,
+            body,
+        })
+    }
+
+    /// Begins a login in the app `shop`, with a fresh code.
+    pub async fn login(&self, user: &str) -> RequestBuilder {
+        let asked = json!({"appid": TestGateway::appid("shop"), "user": user});
+        let url = format!("http://{}/_sim/login", self.world.simulator);
+        let code = Reply::of(self.world.http.post(url).json(&asked)).await;
+        let body = json!({"code": code.json()["code"], "app": "shop"});
+        self.request("POST", "/_auth/login").json(&body)
+    }
+
+    /// Begins a refresh.
+    pub fn refreshing(&self, refresh_token: &str) -> RequestBuilder {
+        let body: Value = json!({"refresh_token": refresh_token});
+        self.request("POST", "/_auth/refresh").json(&body)
+    }
+
+    /// Begins a logout.
+    pub fn logout(&self, token: &str) -> RequestBuilder {
+        self.request("POST", "/_auth/logout").bearer_auth(token)
+    }
+
+    /// Logs a user in.
+    pub async fn log_in(&self, user: &str) -> Grant {
+        let reply = Reply::of(self.login(user).await).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        Grant::of(reply.json())
+    }
+
+    /// Refreshes.
+    pub async fn refresh(&self, refresh_token: &str) -> Reply {
+        Reply::of(self.refreshing(refresh_token)).await
+    }
+
+    /// Refreshes, which must go well.
+    pub async fn refreshed(&self, refresh_token: &str) -> Grant {
+        let reply = self.refresh(refresh_token).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        Grant::of(reply.json())
+    }
+
+    /// Sends a request of somebody who is logged in.
+    pub async fn get_as(&self, token: &str) -> Reply {
+        Reply::of(self.request("GET", "/orders").bearer_auth(token)).await
+    }
+
+    /// Logs out, which must go well.
+    pub async fn log_out(&self, token: &str) {
+        let reply = Reply::of(self.logout(token)).await;
+        assert_eq!(reply.status, 204, "{}", reply.text());
+    }
+}
