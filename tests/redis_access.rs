@@ -220,7 +220,22 @@ async fn a_user_with_few_rights_is_enough_with_sentinels_and_in_a_cluster() {
     let more = |command: &str| [rights(), vec![command.to_owned()]].concat();
     allow(&group.servers[0], &more("+role"));
     let session = format!("redis_mode = \"sentinel\"\nredis_master = \"{MASTER}\"");
-    works(&url("redis", group.sentinels[0].port()), &session).await;
+    let sentinel = &group.sentinels[0];
+    works(&url("redis", sentinel.port()), &session).await;
+    let password = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&password, PASSWORD).unwrap();
+    let secret = format!(">{PASSWORD}");
+    let watcher = ["ACL", "SETUSER", "watcher", "on", &secret, "-@all"];
+    let watcher = [&watcher[..], &["+role", "+sentinel|masters"]].concat();
+    assert_eq!(sentinel.ask(&watcher), "OK");
+    assert_eq!(sentinel.ask(&["ACL", "SETUSER", "default", "off"]), "OK");
+    let file = password.path().display();
+    let told = format!(
+        "{session}\nredis_sentinel_user = \"watcher\"\nredis_sentinel_password_file = '{file}'"
+    );
+    works(&url("redis", sentinel.port()), &told).await;
+    let ended = serve(&url("redis", sentinel.port()), &session).await;
+    refused(&ended, "authentication required");
     let cluster = Cluster::start(3, &[]);
     let mut urls = Vec::new();
     for node in &cluster.nodes {

@@ -196,6 +196,20 @@ async fn are_logged_in(nodes: &[Node; 2], lived: &[(Grant, [u32; 2])]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_master_takes_over_and_nobody_is_logged_out() {
+    fail_over(Redis::kill, Redis::restart).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_master_takes_over_from_one_that_hangs_and_comes_back() {
+    fail_over(
+        |master| master.signal("STOP"),
+        |master| master.signal("CONT"),
+    )
+    .await;
+}
+
+/// Loses the master of a group under refreshes, and has it come back later.
+async fn fail_over(lose: impl FnOnce(&mut Redis), find: impl FnOnce(&mut Redis)) {
     let mut group = Group::start(2, 3);
     let session = format!("redis_mode = \"sentinel\"\nredis_master = \"{MASTER}\"");
     let (shared, nodes) = two_over(&group.sentinels, &session).await;
@@ -214,7 +228,7 @@ async fn another_master_takes_over_and_nobody_is_logged_out() {
     let trouble = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let before = group.master();
-        tokio::task::block_in_place(|| group.servers[before].kill());
+        tokio::task::block_in_place(|| lose(&mut group.servers[before]));
         let killed = Instant::now();
         while group.master() == before {
             assert!(killed.elapsed() < PATIENCE, "there is no failover");
@@ -232,12 +246,13 @@ async fn another_master_takes_over_and_nobody_is_logged_out() {
     let (lived, before) = tokio::join!(join_all(users), trouble);
     let (good, refused) = counted(&lived);
     println!("{good} refreshes and {refused} refusals");
+    assert!(good > 0 && refused > 0);
     are_logged_in(&nodes, &lived).await;
     for node in &nodes {
         knows(node, &ended).await;
     }
     // It comes back as a replica.
-    group.servers[before].restart();
+    find(&mut group.servers[before]);
     let later = shared.serve(MENSHEN).await;
     let refused = later.get_as(&ended.token).await;
     assert_eq!(refused.refusal(), (401, "session_ended".to_owned()));
@@ -261,6 +276,46 @@ async fn a_cluster_that_lost_a_server_stops_nobody_and_comes_back() {
     let took = recovers(&nodes, &grant).await;
     println!("both nodes were back after {took:?}");
     tell_each_other(&nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_takes_over_in_a_cluster_and_nobody_is_logged_out() {
+    let mut cluster = Cluster::start(3, &[]);
+    let home = cluster.home("menshen:revoked");
+    cluster.add_replica(home);
+    let (_shared, nodes) = two_over(&cluster.nodes, "redis_mode = \"cluster\"").await;
+    let mut grants = Vec::new();
+    // Enough for some to have their sessions on the server that dies.
+    for n in 0..16 {
+        grants.push(nodes[n % 2].log_in(&format!("user-{n}")).await);
+    }
+    let quiet = nodes[0].log_in("quiet").await;
+    let ended = logged_out(&nodes[0]).await;
+    knows(&nodes[1], &ended).await;
+    let stop = AtomicBool::new(false);
+    let users = grants.into_iter().enumerate();
+    let users = users.map(|(n, grant)| keeps_refreshing(&nodes[n % 2], grant, &stop));
+    let cluster = &mut cluster;
+    let trouble = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::task::block_in_place(|| cluster.nodes[home].kill());
+        let killed = Instant::now();
+        tokio::task::block_in_place(|| cluster.took_over(home));
+        let replaced = killed.elapsed();
+        recovers(&nodes, &quiet).await;
+        let took = killed.elapsed();
+        println!("another master after {replaced:?}, logins on both nodes after {took:?}");
+        tell_each_other(&nodes).await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (lived, ()) = tokio::join!(join_all(users), trouble);
+    let (good, refused) = counted(&lived);
+    println!("{good} refreshes and {refused} refusals");
+    assert!(good > 0 && refused > 0);
+    are_logged_in(&nodes, &lived).await;
+    for node in &nodes {
+        knows(node, &ended).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -250,7 +250,7 @@ impl Group {
     }
 }
 
-/// A Cluster of masters without replicas.
+/// A Cluster of masters, and perhaps of a replica.
 #[derive(Debug)]
 pub struct Cluster {
     /// Its servers.
@@ -286,6 +286,45 @@ impl Cluster {
                     && says("cluster_slots_ok:16384")
                     && says(&format!("cluster_known_nodes:{}", self.nodes.len()))
             })
+        });
+    }
+
+    /// Adds a server that is a replica of another, and waits until it has everything.
+    pub fn add_replica(&mut self, of: usize) {
+        let own = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"];
+        let replica = Redis::start(&own);
+        let (master, port) = (
+            self.nodes[of].ask(&["CLUSTER", "MYID"]),
+            self.nodes[of].port,
+        );
+        replica.ask(&["CLUSTER", "MEET", "127.0.0.1", &port.to_string()]);
+        self.nodes.push(replica);
+        self.works();
+        let replica = &self.nodes[self.nodes.len() - 1];
+        assert_eq!(replica.ask(&["CLUSTER", "REPLICATE", &master]), "OK");
+        await_so("the replica should follow", || {
+            replica.info("replication", "master_sync_in_progress") == 0
+                && self.nodes[of].info("replication", "connected_slaves") == 1
+                && replica
+                    .ask(&["INFO", "replication"])
+                    .contains("master_link_status:up")
+        });
+        // Who does not know of it yet would not vote for it.
+        await_so("all should know the replica", || {
+            let all = self.nodes.iter();
+            all.map(|node| node.ask(&["CLUSTER", "REPLICAS", &master]))
+                .all(|replicas| replicas.contains("connected"))
+        });
+    }
+
+    /// Waits until the replica that was added is the master and every other server takes it for one.
+    pub fn took_over(&self, dead: usize) {
+        let replica = self.nodes.len() - 1;
+        await_so("the replica should take over", || {
+            self.nodes[replica].ask(&["ROLE"]).starts_with("master")
+                && self.nodes.iter().enumerate().all(|(at, node)| {
+                    at == dead || node.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
+                })
         });
     }
 
