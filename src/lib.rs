@@ -18,7 +18,7 @@
 //! # Layout
 //!
 //! [`cli`] and [`app`] start things: [`config`] is read, [`app`] constructs the parts. [`server`] is the wire and the
-//! only module that knows pingora. [`request`] decides without I/O, [`login`] is the other flow. [`wechat`],
+//! only module that knows pingora, [`control`] the private listener. [`request`] decides without I/O, [`login`] is the other flow. [`wechat`],
 //! [`session`] and [`token`] are what they share. [`simulator`] and [`demo`] stand in for WeChat and a backend during
 //! development.
 
@@ -26,6 +26,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod demo;
 pub mod log;
 pub mod login;

@@ -127,6 +127,7 @@ async fn the_unit_runs_the_full_configuration_as_it_comes() {
     assert_eq!(commands.len(), 2);
     let conf = fs::read_to_string(root().join("conf/menshen.toml")).unwrap();
     let conf = conf.replace("0.0.0.0:8080", "127.0.0.1:0");
+    let conf = conf.replace("127.0.0.1:9090", "127.0.0.1:0");
     fs::write(folder.path().join("menshen.toml"), conf).unwrap();
     let start = |command: &str| {
         let command = command.replace("/etc/menshen/", "");
@@ -140,6 +141,9 @@ async fn the_unit_runs_the_full_configuration_as_it_comes() {
     assert_eq!(check.code, Some(0), "{}", check.said());
     let serve = start(commands[1]);
     serve.logs("listening").await;
+    assert!(unit.contains("ExecReload=/bin/kill -HUP $MAINPID\n"));
+    serve.signal("HUP").await;
+    serve.logs("was reloaded").await;
     serve.signal("TERM").await;
     assert_eq!(serve.ended().await.code, Some(0));
 }
@@ -161,6 +165,7 @@ async fn the_configurations_in_the_files_have_no_problems() {
         fs::write(folder.path().join("shop_app_secret"), SECRET).unwrap();
         let mut command = Program::command(MENSHEN, &["check", "-c", "menshen.toml"]);
         command.current_dir(&folder).env("SHOP_APP_SECRET", SECRET);
+        command.env("MENSHEN_CONTROL_SECRET", SECRET);
         let ended = Program::run(command).await;
         assert_eq!(ended.code, Some(0), "{}", ended.said());
     }
@@ -177,17 +182,23 @@ fn the_manifests_fit_each_other() {
     let container = &spec["containers"][0];
     let port = &container["ports"][0];
     assert_eq!(service["spec"]["ports"][0]["targetPort"], port["name"]);
-    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
-        assert_eq!(
-            container[probe]["tcpSocket"]["port"], port["name"],
-            "{probe}"
-        );
+    let control = &container["ports"][1];
+    for (probe, path) in [
+        ("startupProbe", "/healthz"),
+        ("readinessProbe", "/readyz"),
+        ("livenessProbe", "/healthz"),
+    ] {
+        let asked = &container[probe]["httpGet"];
+        assert_eq!(asked["port"], control["name"], "{probe}");
+        assert_eq!(asked["path"], path, "{probe}");
     }
-    let secret = &container["env"][0]["valueFrom"]["secretKeyRef"];
     let secrets = document("kubernetes.yaml", "Secret");
-    assert_eq!(secret["name"], secrets["metadata"]["name"]);
-    let key = secret["key"].as_str().unwrap();
-    assert_eq!(secrets["stringData"][key], "replace-me");
+    for variable in container["env"].as_array().unwrap() {
+        let secret = &variable["valueFrom"]["secretKeyRef"];
+        assert_eq!(secret["name"], secrets["metadata"]["name"]);
+        let key = secret["key"].as_str().unwrap();
+        assert_eq!(secrets["stringData"][key], "replace-me");
+    }
     let config = document("kubernetes.yaml", "ConfigMap");
     let claim = document("kubernetes.yaml", "PersistentVolumeClaim");
     let volumes = &spec["volumes"];
@@ -197,7 +208,11 @@ fn the_manifests_fit_each_other() {
     let toml = config["data"]["menshen.toml"].as_str().unwrap();
     let listens = format!(":{}\"]", port["containerPort"]);
     assert!(toml.contains(&listens), "{listens}");
-    assert!(toml.contains(container["env"][0]["name"].as_str().unwrap()));
+    let listens = format!("\"0.0.0.0:{}\"", control["containerPort"]);
+    assert!(toml.contains(&listens), "{listens}");
+    for variable in container["env"].as_array().unwrap() {
+        assert!(toml.contains(variable["name"].as_str().unwrap()));
+    }
 }
 
 #[test]
@@ -294,6 +309,8 @@ async fn the_services_of_the_compose_file_work_together() {
         .replace("wechat:8600", &wechat_address.to_string())
         .replace("backend:3000", &backend.addr.to_string())
         .replace("/run/secrets/", "");
+    // Where it is by itself, its private listener may meet another's.
+    let toml = format!("{toml}[control]\nlisten = \"127.0.0.1:0\"\n");
     let config = folder.path().join("menshen.toml");
     fs::write(&config, toml).unwrap();
     // The image's own CMD.

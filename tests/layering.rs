@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// What each part may use: only parts above its own line, so that nothing leads back to it.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("clock", &[]),
     ("secret", &[]),
     ("demo", &[]),
@@ -25,10 +25,12 @@ const MAY_USE: [(&str, &[&str]); 15] = [
         "server",
         &["clock", "config", "login", "request", "session", "token"],
     ),
+    ("control", &["config", "request", "session"]),
     (
         "app",
         &[
-            "clock", "config", "log", "login", "request", "server", "session", "token", "wechat",
+            "clock", "config", "control", "log", "login", "request", "server", "session", "token",
+            "wechat",
         ],
     ),
     (
@@ -51,14 +53,16 @@ const MAY_USE: [(&str, &[&str]); 15] = [
 ];
 
 /// Where alone each of these crates is known.
-const HOMES: [(&str, &[&str]); 7] = [
+const HOMES: [(&str, &[&str]); 9] = [
     ("ppp", &["request"]),
     ("pingora", &["server"]),
     ("jsonwebtoken", &["token"]),
     ("reqwest", &["wechat"]),
     ("redb", &["session"]),
     ("redis", &["session"]),
-    ("axum", &["demo", "simulator"]),
+    ("axum", &["control", "demo", "simulator"]),
+    ("hyper", &["control"]),
+    ("hyper_util", &["control"]),
 ];
 
 const MOST_LINES: usize = 400;

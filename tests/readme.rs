@@ -92,8 +92,9 @@ fn the_configuration_of_the_readme_is_checked_and_served() {
     assert!(lines.contains(&"menshen serve -c conf/minimal.toml"));
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("conf")).unwrap();
-    // The port of the README may be taken here.
+    // The ports of the README and of the private listener may be taken here.
     let text = blocks("toml")[0].replace("0.0.0.0:8080", "127.0.0.1:0");
+    let text = format!("{text}[control]\nlisten = \"127.0.0.1:0\"\n");
     std::fs::write(folder.path().join("conf/minimal.toml"), text).unwrap();
     let mut check = Running::start(&["check", "-c", "conf/minimal.toml"], folder.path());
     assert!(check.0.wait().unwrap().success());

@@ -141,6 +141,23 @@ async fn nobody_loses_a_request_and_everybody_stays_logged_in() {
 }
 
 #[tokio::test]
+async fn the_private_listener_is_handed_over_too() {
+    let place = Place::new().await;
+    let (running, address) = place.start(&[]).await;
+    let control = address_in(&running.logs("open for control").await);
+    let url = format!("http://{control}/readyz");
+    assert_eq!(Reply::of(place.http.get(&url)).await.status, 200);
+    let (next, same) = place.start(&["--upgrade"]).await;
+    assert_eq!(same, address);
+    assert_eq!(address_in(&next.logs("open for control").await), control);
+    assert_eq!(running.ended().await.code, Some(0));
+    let ready = Reply::of(reqwest::Client::new().get(&url)).await;
+    assert_eq!(ready.status, 200, "{}", ready.text());
+    let session = place.log_in(address, "alice").await.json;
+    assert!(session["token"].is_string());
+}
+
+#[tokio::test]
 async fn an_answer_on_its_way_is_finished_by_the_one_that_began_it() {
     let place = Place::new().await;
     let (running, address) = place.start(&[]).await;
@@ -180,7 +197,8 @@ async fn a_successor_that_dies_on_the_way_leaves_the_one_that_runs_as_it_was() {
     let token = place.log_in(address, "alice").await.token;
     for times in 1..=2 {
         let (successor, sockets) = Predecessor::find(&place.socket()).await.unwrap().unwrap();
-        assert_eq!(sockets.len(), 1);
+        // The public one and the private one.
+        assert_eq!(sockets.len(), 2);
         let successor = successor.let_go().await.unwrap();
         // It had everything, and dies before it serves.
         drop((successor, sockets));

@@ -8,9 +8,11 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use self::parts::{Lasting, gate};
+use self::private::Private;
 pub use self::reload::{ReloadError, Reloaded, Reloader, Source};
 use crate::clock::Clock;
 use crate::config::{Config, Store};
+use crate::control::Known;
 use crate::request::Rates;
 use crate::server::{
     BindError, Doorway, Encryption, Gates, Listening, Predecessor, Serving, Sockets, Successor,
@@ -21,6 +23,7 @@ use crate::token::{KeyFileError, NoRandomness, load_or_make, verify_files};
 use crate::wechat::ClientError;
 
 mod parts;
+mod private;
 mod reload;
 
 /// Why Menshen could not start; each is one sentence for the operator.
@@ -83,6 +86,7 @@ pub struct App {
     gates: Arc<Gates>,
     lasting: Lasting,
     predecessor: Option<Predecessor>,
+    reloader: Option<Reloader>,
 }
 
 impl App {
@@ -121,6 +125,7 @@ impl App {
         let listening = Listening::bind(
             &server.listen,
             &server.redirect_http,
+            config.control.listen,
             inherited.unwrap_or_default(),
         )?;
         let tls = Encryption::load(&config.server.tls)?;
@@ -141,6 +146,7 @@ impl App {
             sockets: Sockets::new(sessions.clone(), clock.clone()),
             sessions,
             clock: clock.clone(),
+            known: Arc::new(Known::new(&config)),
         };
         let rates = Rates::new(&config.server.limits).map(Arc::new);
         let gate = gate(&config, &keys, upstreams, rates, &lasting)?;
@@ -151,6 +157,7 @@ impl App {
             gates: Gates::new(gate),
             lasting,
             predecessor,
+            reloader: None,
         })
     }
 
@@ -164,15 +171,22 @@ impl App {
         self.listening.redirect_addresses()
     }
 
+    /// Returns the address of the private listener, where there is one.
+    pub fn control_address(&self) -> Option<SocketAddr> {
+        self.listening.private_address()
+    }
+
     /// Returns the WebSockets that are open while it serves.
     pub fn sockets(&self) -> Arc<Sockets> {
         Arc::clone(&self.lasting.sockets)
     }
 
-    /// Returns what replaces the configuration while it serves; `source` reads it anew.
-    pub fn reloader(&self, source: Source) -> Reloader {
+    /// Returns what replaces the configuration while it serves, for the private listener as well; `source` reads it anew.
+    pub fn reloader(&mut self, source: Source) -> Reloader {
         let (gates, lasting) = (Arc::clone(&self.gates), self.lasting.clone());
-        Reloader::new(self.config.clone(), source, gates, lasting)
+        let reloader = Reloader::new(self.config.clone(), source, gates, lasting);
+        self.reloader = Some(reloader.clone());
+        reloader
     }
 
     /// Serves until `stop` resolves, or a successor serves, and what is in flight has finished.
@@ -186,18 +200,24 @@ impl App {
             if let Some(predecessor) = predecessor.take() {
                 predecessor.dismiss()?;
             }
+            let private = Private::start(&self.listening, &self.lasting, self.reloader.clone())?;
             let doorway = server.upgrade_socket.as_deref().and_then(open_door);
             let successor = tokio::select! {
                 () = &mut stop => None,
                 successor = prepared(doorway.as_ref(), &self.listening) => Some(successor),
             };
             tracing::info!("stopping: exchanges in flight may finish");
+            if let Some(private) = &private {
+                private.drain();
+            }
             serving.stop_accepting().await;
             let Some(successor) = successor else {
                 drop(self.listening);
                 serving.finish().await;
+                stop_answering(private).await;
                 break;
             };
+            stop_answering(private).await;
             // Who comes now waits until somebody accepts again, here or there. The door's place is the successor's.
             drop(doorway);
             serving.settle().await;
@@ -218,6 +238,12 @@ impl App {
         }
         self.lasting.sessions.close().await;
         Ok(())
+    }
+}
+
+async fn stop_answering(private: Option<Private>) {
+    if let Some(private) = private {
+        private.stop().await;
     }
 }
 
@@ -259,8 +285,10 @@ pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
         Store::Redis(_) => Ok(()),
     };
     let listen = Listening::can_bind(&config.server.listen);
+    let control = Listening::can_bind(config.control.listen.as_slice());
     let checks = [
         ("server.listen", listen.map_err(StartError::from)),
+        ("control.listen", control.map_err(StartError::from)),
         ("token.keys_dir", may_make(&config.token.keys_dir)),
         ("server.tls", tls.map(drop).map_err(StartError::from)),
         ("upstream", upstreams.map(drop).map_err(StartError::from)),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::StartError;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::control::Known;
 use crate::login::Logins;
 use crate::request::{Identities, Origins, Rates, Requests};
 use crate::server::{Gate, Sockets, Upstreams};
@@ -20,6 +21,8 @@ pub(super) struct Lasting {
     pub(super) sessions: Sessions,
     pub(super) sockets: Arc<Sockets>,
     pub(super) clock: Clock,
+    /// What the private listener knows of the configuration.
+    pub(super) known: Arc<Known>,
 }
 
 /// Puts a gate together.
@@ -38,6 +41,7 @@ pub(super) fn gate(
         sessions,
         sockets,
         clock,
+        ..
     } = lasting.clone();
     let token = &config.token;
     let verifier = Verifier::new(keys, &token.issuer, &config.apps, token.ttl, clock.clone());

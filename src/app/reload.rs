@@ -7,6 +7,7 @@ use tokio::sync::Mutex;
 use super::parts::{Lasting, gate};
 use super::{StartError, check};
 use crate::config::{Config, Problems};
+use crate::control::{Reload, ReloadRefused};
 use crate::request::Rates;
 use crate::server::{Gate, Gates};
 use crate::token::load;
@@ -49,8 +50,13 @@ pub struct Reloaded {
     pub restart_needed: Vec<&'static str>,
 }
 
-/// Reloads, one at a time.
+/// Reloads, one at a time; clones take turns.
+#[derive(Clone)]
 pub struct Reloader {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     running: Mutex<Config>,
     source: Arc<Source>,
     gates: Arc<Gates>,
@@ -64,27 +70,48 @@ impl Reloader {
         gates: Arc<Gates>,
         lasting: Lasting,
     ) -> Self {
-        Self {
+        let shared = Arc::new(Shared {
             running: Mutex::new(running),
             source: Arc::new(source),
             gates,
             lasting,
-        }
+        });
+        Self { shared }
     }
 
     /// Takes the configuration over, or changes nothing.
     pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
-        let mut running = self.running.lock().await;
-        let (source, current) = (Arc::clone(&self.source), running.clone());
-        let (old, lasting) = (self.gates.current(), self.lasting.clone());
+        let shared = &self.shared;
+        let mut running = shared.running.lock().await;
+        let (source, current) = (Arc::clone(&shared.source), running.clone());
+        let (old, lasting) = (shared.gates.current(), shared.lasting.clone());
         // It reads files, and checks certificates and keys.
         let prepared =
             tokio::task::spawn_blocking(move || prepare(&source, &current, &old, &lasting)).await;
         let (config, gate, restart_needed) = prepared.map_err(|_| ReloadError::Stopping)??;
         crate::log::set_level(config.log.level);
-        self.gates.replace(gate);
+        shared.gates.replace(gate);
+        shared.lasting.known.replace(&config);
         *running = config;
         Ok(Reloaded { restart_needed })
+    }
+
+    /// Returns the same as the private listener calls it.
+    pub(super) fn for_control(self) -> Reload {
+        Arc::new(move || {
+            let reloader = self.clone();
+            Box::pin(async move { reloader.told().await })
+        })
+    }
+
+    async fn told(&self) -> Result<Vec<&'static str>, ReloadRefused> {
+        match self.reload().await {
+            Ok(Reloaded { restart_needed }) => Ok(restart_needed),
+            Err(ReloadError::Stopping) => Err(ReloadRefused::Stopping),
+            Err(error @ (ReloadError::Config(_) | ReloadError::Unusable(_))) => {
+                Err(ReloadRefused::Problems(error.lines()))
+            }
+        }
     }
 }
 

@@ -48,6 +48,9 @@ pub(super) fn run(upstream: Option<&str>, listen: SocketAddr) -> Outcome {
         };
         let stop = signals::stop();
         let proxy = app.addresses().first().copied().unwrap_or(listen);
+        if let Some(address) = app.control_address() {
+            tracing::info!(%address, "open for control");
+        }
         say(&what_to_try(proxy, parts.simulator.1));
         serve(app, parts, secret, stop).await;
         Outcome::Done
@@ -98,6 +101,8 @@ impl Parts {
 [server]
 listen = ["{listen}"]
 drain = "2s"
+[control]
+listen = "127.0.0.1:0"
 [wechat]
 api_base = "http://{simulator}"
 [[app]]

@@ -31,7 +31,7 @@ pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
             App::build(loaded, &clock).await
         };
         match app {
-            Ok(app) => {
+            Ok(mut app) => {
                 let stop = signals::stop();
                 let file = file.to_owned();
                 let reloader = app.reloader(Box::new(move || config(&file)));
@@ -41,6 +41,9 @@ pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
                 }
                 for address in app.redirect_addresses() {
                     tracing::info!(%address, "listening, to send on to HTTPS");
+                }
+                if let Some(address) = app.control_address() {
+                    tracing::info!(%address, "open for control");
                 }
                 let served = app.serve(stop).await;
                 reloads.abort();

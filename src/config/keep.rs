@@ -31,6 +31,10 @@ impl Config {
             &old.max_connections_per_address,
         );
         kept.take("server.max_connections_per_address", each.0, each.1);
+        // A secret that is only needed at another address must not be lost at this one.
+        if self.control.listen != running.control.listen {
+            kept.take("control", &mut self.control, &running.control);
+        }
         // Tokens and sessions outlive a reload, and what is known of them was written by these.
         kept.take("token", &mut self.token, &running.token);
         kept.take("session", &mut self.session, &running.session);
@@ -67,6 +71,20 @@ mod tests {
         assert_eq!(wanted.server.listen, running.server.listen);
         assert_eq!(wanted.session, running.session);
         assert_ne!(wanted.routes, running.routes);
+    }
+
+    #[test]
+    fn the_secret_of_the_control_listener_changes_unless_its_address_does() {
+        let env = |name: &str| Some(format!("0123456789abcdef-{name}"));
+        let with = |control: &str| parse(&format!("{RUNNING}[control]\n{control}"), "x", &env);
+        let public = "listen = \"0.0.0.0:9090\"\nsecret_env = \"OLD\"";
+        let running = with(public).unwrap();
+        let mut renewed = with(&public.replace("OLD", "NEW")).unwrap();
+        assert!(renewed.keep(&running).is_empty());
+        assert_ne!(renewed.control, running.control);
+        let mut moved = with("listen = \"127.0.0.1:9090\"").unwrap();
+        assert_eq!(moved.keep(&running), ["control"]);
+        assert_eq!(moved.control, running.control);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::problem::{Problem, Problems};
 use super::reader::{self, Table};
 use super::route::Routes;
 use super::secret::Environment;
-use super::{app, cache, cors, headers, log, server, session, token, upstream, wechat};
+use super::{app, cache, control, cors, headers, log, server, session, token, upstream, wechat};
 
 /// Reads and checks a configuration file; `env` looks up the environment variables that secrets come from.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
@@ -68,6 +68,9 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
     let (mut apps, mut appids, mut upstreams) =
         (Names::default(), Names::default(), Names::default());
     let server = table.section("server", server::read);
+    let control = table.section("control", |table| {
+        control::read(table, server.server.as_ref(), env)
+    });
     let wechat = table.section("wechat", wechat::read);
     let app = table.sections("app", |table| app::read(table, &mut apps, &mut appids, env));
     let token = table.section("token", token::read);
@@ -95,6 +98,7 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
         upstreams: upstream.into_iter().collect::<Option<_>>()?,
         routes: route.into_iter().collect::<Option<_>>()?,
         server: server.server?,
+        control: control?,
         wechat: wechat?,
         log: log?,
     })

@@ -10,6 +10,7 @@ mod app;
 mod backend;
 mod cache;
 mod contents;
+mod control;
 mod cors;
 mod headers;
 mod keep;
@@ -41,8 +42,8 @@ pub use cors::Cors;
 pub use limits::Limits;
 pub use load::{known_keys, load, parse};
 pub use model::{
-    Algorithm, App, Auth, Cache, Config, Headers, InjectedNames, Log, LogFormat, Route, Server,
-    Session, Store, Tls, Token, WeChat,
+    Algorithm, App, Auth, Cache, Config, Control, Headers, InjectedNames, Log, LogFormat, Route,
+    Server, Session, Store, Tls, Token, WeChat,
 };
 pub use problem::{Problem, Problems};
 pub use shared_store::{RedisMode, RedisServer};

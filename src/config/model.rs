@@ -18,6 +18,8 @@ use crate::secret::Secret;
 pub struct Config {
     /// `[server]`
     pub server: Server,
+    /// `[control]`
+    pub control: Control,
     /// `[wechat]`
     pub wechat: WeChat,
     /// `[[app]]`, at least one; names and appids are unique.
@@ -84,6 +86,15 @@ pub struct Tls {
     pub cert_file: PathBuf,
     /// The private key.
     pub key_file: PathBuf,
+}
+
+/// The private listener.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Control {
+    /// The address to listen on; `None` means that there is no such listener.
+    pub listen: Option<SocketAddr>,
+    /// What callers must send as a bearer token; never `None` where other machines reach the address.
+    pub secret: Option<Secret>,
 }
 
 /// How WeChat is reached.

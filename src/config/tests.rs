@@ -16,6 +16,7 @@ const ROUTE: &str = "[[route]]\nupstream = \"api\"\n";
 fn env(name: &str) -> Option<String> {
     match name {
         "SECRET" => Some(format!("{SECRET}\n")),
+        "SPACED" => Some("a secret with spaces in it".to_owned()),
         "EMPTY" => Some("\n".to_owned()),
         "SEAL_KEY" => Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n".to_owned()),
         _ => None,
@@ -105,6 +106,52 @@ fn each_mistake_is_refused_with_its_key_and_a_reason() {
         (
             instead("[[app]]", "[app]"),
             "app (line 3): must be a list of sections, each under [[app]], not a table",
+        ),
+        // The private listener.
+        (
+            with("[control]", "listen = \"localhost:9090\""),
+            "control.listen (line 14): must be an address such as \"127.0.0.1:9090\", or \"\"",
+        ),
+        (
+            with("[control]", "listen = \"0.0.0.0:9090\""),
+            "control.secret_file (line 13): is required, or secret_env instead of it",
+        ),
+        (
+            with("[control]", "listen = \"[::ffff:10.0.0.1]:9090\""),
+            "control.secret_file (line 13): is required",
+        ),
+        (
+            with(
+                "[control]",
+                "listen = \"10.0.0.1:9090\"\nsecret_env = \"NONE\"",
+            ),
+            "control.secret_env (line 15): must name an environment variable that is set",
+        ),
+        (
+            with("[control]", "secret_env = \"SECRET\""),
+            "control.secret_env (line 14): must lead to at least 16 characters",
+        ),
+        (
+            with("[control]", "secret_env = \"SPACED\""),
+            "control.secret_env (line 14): must lead to at least 16 characters",
+        ),
+        (
+            with(
+                "[control]",
+                "secret_env = \"SEAL_KEY\"\nsecret_file = \"x\"",
+            ),
+            "control.secret_file (line 15): cannot be given together with secret_env",
+        ),
+        (
+            instead(":0\"", ":9090\""),
+            "control.listen: must not be a public address",
+        ),
+        (
+            with(
+                "server",
+                "redirect_http = [\"0.0.0.0:9090\"]\npublic_url = \"https://a.example\"",
+            ),
+            "control.listen: must not be a public address",
         ),
         // CORS.
         (
@@ -851,6 +898,8 @@ fn a_secret_is_in_no_problem() {
         with("[session]", &format!("seal_key = \"{SECRET}\"")),
         with("[session]", &format!("seal_key_file = \"{SECRET}\"")),
         with("[session]", "seal_key_env = \"SECRET\""),
+        with("[control]", &format!("secret = \"{SECRET}\"")),
+        with("[control]", "secret_env = \"SECRET\""),
         with(
             "[wechat]",
             &format!("api_base = \"https://me:{SECRET}@a.example\""),
@@ -959,6 +1008,14 @@ fn what_is_not_written_is_at_its_default() {
     assert_eq!(config.headers.names.openid, "x-wx-openid");
     assert_eq!(config.server.max_body_bytes, 100 << 20);
     assert_eq!(config.routes[0].auth, Auth::Required);
+    assert_eq!(config.control.listen, "127.0.0.1:9090".parse().ok());
+    assert_eq!(config.control.secret, None);
+}
+
+#[test]
+fn the_private_listener_can_be_left_out() {
+    let config = read(&with("[control]", "listen = \"\"")).unwrap();
+    assert_eq!(config.control.listen, None);
 }
 
 #[test]

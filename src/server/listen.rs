@@ -20,6 +20,8 @@ pub struct Listening {
     pub(super) listeners: Vec<std::net::TcpListener>,
     /// Those that only send on to HTTPS.
     pub(super) redirects: Vec<std::net::TcpListener>,
+    /// The one that is not the proxy's.
+    private: Option<std::net::TcpListener>,
 }
 
 impl Listening {
@@ -27,6 +29,7 @@ impl Listening {
     pub fn bind(
         addresses: &[SocketAddr],
         redirects: &[SocketAddr],
+        private: Option<SocketAddr>,
         mut inherited: Vec<std::net::TcpListener>,
     ) -> Result<Self, BindError> {
         let mut listener = |&address: &SocketAddr| {
@@ -34,7 +37,8 @@ impl Listening {
                 known.local_addr().is_ok_and(|known| is_for(known, address))
             };
             if let Some(at) = inherited.iter().position(here) {
-                return Ok(inherited.swap_remove(at));
+                // Those without a port are told apart by their order.
+                return Ok(inherited.remove(at));
             }
             let listener = Self::bind_one(address)?.into_std();
             listener.map_err(|cause| BindError { address, cause })
@@ -48,12 +52,26 @@ impl Listening {
                 .iter()
                 .map(&mut listener)
                 .collect::<Result<_, _>>()?,
+            private: private.as_ref().map(&mut listener).transpose()?,
         })
     }
 
     /// Returns every socket.
     pub(super) fn sockets(&self) -> impl Iterator<Item = &std::net::TcpListener> {
-        self.listeners.iter().chain(&self.redirects)
+        let proxied = self.listeners.iter().chain(&self.redirects);
+        proxied.chain(&self.private)
+    }
+
+    /// Returns a handle of the socket that is not the proxy's; what waits there stays when it is closed and this is not.
+    pub fn private(&self) -> std::io::Result<Option<TcpListener>> {
+        let handle = self.private.as_ref();
+        let handle = handle.map(|private| TcpListener::from_std(private.try_clone()?));
+        handle.transpose()
+    }
+
+    /// Returns its address.
+    pub fn private_address(&self) -> Option<SocketAddr> {
+        self.private.as_ref()?.local_addr().ok()
     }
 
     /// Says whether the addresses are this machine's; one in use is, by the process that runs.

@@ -87,6 +87,8 @@ class Stage:
             f"""[server]
 listen = ["127.0.0.1:0"]
 {server_lines}
+[control]
+listen = ""
 [wechat]
 api_base = "http://127.0.0.1:{self.wechat}"
 [[app]]

@@ -22,6 +22,9 @@ use crate::{Reply, Upstream};
 /// The AppSecret of every app.
 pub const APP_SECRET: &str = "00000000000000000000000app5ecret";
 
+/// The secret of the private listener, where `CONTROL_SECRET` is named for it.
+pub const CONTROL_SECRET: &str = "0000000000000000000000c0ntr0l";
+
 /// What a login brought.
 #[derive(Clone, Debug)]
 pub struct Grant {
@@ -52,6 +55,8 @@ pub struct TestGateway {
     pub addresses: Vec<SocketAddr>,
     /// Where it only sends on to HTTPS.
     pub redirects: Vec<SocketAddr>,
+    /// Where it is controlled; `None` where the configuration says so.
+    pub control: Option<SocketAddr>,
     /// Where WeChat is simulated.
     pub simulator: SocketAddr,
     /// The backend behind the routes of the default configuration.
@@ -89,7 +94,7 @@ impl Default for Builder {
 impl Builder {
     /// Adds lines to a section such as `server`, `token`, `session`, `headers` or `wechat`.
     ///
-    /// A line that starts with `listen` in `server`, or with `api_base` in `wechat`, replaces what is there.
+    /// A line that starts with `listen` in `server` or `control`, or with `api_base` in `wechat`, replaces what is there.
     pub fn section(mut self, name: &'static str, lines: &str) -> Self {
         self.sections.push((name, lines.to_owned()));
         self
@@ -132,7 +137,11 @@ impl Builder {
         let secret = APP_SECRET.to_owned();
         let simulator_address = self.simulator().await;
         let text = self.toml(&folder, upstream.address, simulator_address);
-        let env = |name: &str| (name == "APP_SECRET").then(|| secret.clone());
+        let env = |name: &str| match name {
+            "APP_SECRET" => Some(secret.clone()),
+            "CONTROL_SECRET" => Some(CONTROL_SECRET.to_owned()),
+            _ => None,
+        };
         let config = config::parse(&text, "test.toml", &env)
             .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         let app = App::build(config, &self.clock)
@@ -141,6 +150,7 @@ impl Builder {
         let addresses = app.addresses();
         let address = *addresses.first().expect("it listens");
         let redirects = app.redirect_addresses();
+        let control = app.control_address();
         let sockets = app.sockets();
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(async {
@@ -158,6 +168,7 @@ impl Builder {
             address,
             addresses,
             redirects,
+            control,
             simulator: simulator_address,
             upstream,
             clock: self.clock,
@@ -200,16 +211,19 @@ impl Builder {
             if given { String::new() } else { value }
         };
         let listen = unless_given("server", "listen", "listen = [\"127.0.0.1:0\"]".to_owned());
+        let control = unless_given("control", "listen", "listen = \"127.0.0.1:0\"".to_owned());
         let api_base = format!("api_base = \"http://{simulator}\"");
         let api_base = unless_given("wechat", "api_base", api_base);
         let mut text = format!(
             "[server]\n{listen}\n{}\n\
+             [control]\n{control}\n{}\n\
              [wechat]\n{api_base}\n{}\n\
              [token]\nkeys_dir = '{folder}/keys'\n{}\n\
              [session]\npath = '{folder}/data'\n{}\n\
              [cache]\n{}\n[headers]\n{}\n[cors]\n{}\n[log]\n{}\n\
              [[upstream]]\nname = \"api\"\nservers = [\"{upstream}\"]\n{}\n{}\n{}\n",
             more("server"),
+            more("control"),
             more("wechat"),
             more("token"),
             more("session"),
@@ -264,6 +278,13 @@ impl TestGateway {
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         self.http.request(method, self.url(path))
+    }
+
+    /// Starts a request to the private listener.
+    pub fn control(&self, method: &str, path: &str) -> RequestBuilder {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let address = self.control.expect("a private listener");
+        self.http.request(method, format!("http://{address}{path}"))
     }
 
     /// Sends JSON with POST.

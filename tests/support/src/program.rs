@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::{APP_SECRET, Builder};
+use crate::{APP_SECRET, Builder, CONTROL_SECRET};
 
 /// How long the program may take to say something, or to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -74,7 +74,8 @@ impl Site {
         command.arg("--config").arg(&self.config);
         command
             .current_dir(&self.folder)
-            .env("APP_SECRET", APP_SECRET);
+            .env("APP_SECRET", APP_SECRET)
+            .env("CONTROL_SECRET", CONTROL_SECRET);
         command
     }
 }

@@ -1,0 +1,117 @@
+//! What happens round every request: it is let in or not, a refusal gets its one shape, and a line is logged.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderName, HeaderValue, Method};
+
+use super::refusal::Refusal;
+use super::{Control, guard, health};
+use crate::request::RequestId;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// Whose connection a request came on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// Goes round a request.
+pub(super) async fn exchange(
+    State(control): State<Control>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let line = Line::begin(&request);
+    let mut response = match guard::admit(&control.known, &request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    };
+    let refusal = response.extensions_mut().remove::<Refusal>();
+    if let Some(refusal) = &refusal {
+        shape(&mut response, refusal, &line.id);
+    }
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REQUEST_ID, line.id.value().clone());
+    // A web page that gets a browser to ask must not be able to use what comes back.
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    line.write(&response, refusal.as_ref());
+    response
+}
+
+/// Lets [`exchange`] know which call it was.
+pub(super) async fn named(call: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(call) = call {
+        response.extensions_mut().insert(call);
+    }
+    response
+}
+
+/// Writes a refusal into a response, which may already say which methods there are.
+fn shape(response: &mut Response, refusal: &Refusal, id: &RequestId) {
+    *response.body_mut() = Body::from(refusal.body(id.as_str()));
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(secs) = refusal.retry_after_secs() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(secs));
+    }
+    if refusal.wants_bearer() {
+        let challenge = HeaderValue::from_static("Bearer realm=\"menshen control\"");
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+}
+
+/// What is logged of a request.
+struct Line {
+    id: RequestId,
+    started: Instant,
+    method: Method,
+    peer: Option<SocketAddr>,
+}
+
+impl Line {
+    fn begin(request: &Request) -> Self {
+        let peer = request.extensions().get::<Peer>();
+        Self {
+            id: RequestId::random(),
+            started: Instant::now(),
+            method: request.method().clone(),
+            peer: peer.map(|peer| peer.0),
+        }
+    }
+
+    fn write(&self, response: &Response, refusal: Option<&Refusal>) {
+        // As the router lists it: the path itself may hold an openid.
+        let call = response.extensions().get::<MatchedPath>();
+        let call = call.map(MatchedPath::as_str);
+        if refusal.is_none() && call.is_some_and(health::is_probe) {
+            // Somebody asks every few seconds.
+            return;
+        }
+        let took = self.started.elapsed().as_millis();
+        tracing::info!(
+            target: "menshen::access",
+            request_id = %self.id,
+            method = %self.method,
+            call,
+            status = response.status().as_u16(),
+            decision = if refusal.is_some() { "refused" } else { "control" },
+            reason = refusal.map(Refusal::code),
+            client = self.peer.map(|peer| tracing::field::display(peer.ip())),
+            elapsed_ms = u64::try_from(took).unwrap_or(u64::MAX),
+            "control"
+        );
+    }
+}

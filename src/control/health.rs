@@ -1,0 +1,88 @@
+//! Says whether the process lives, and whether requests should come to it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+use serde::Serialize;
+
+use super::Control;
+
+/// Whether the process lives.
+pub(super) const ALIVE: &str = "/healthz";
+/// Whether requests should come here.
+pub(super) const READY: &str = "/readyz";
+
+/// Says whether a path is asked by machines that have no secret, and that learn nothing there.
+pub(super) fn is_probe(path: &str) -> bool {
+    [ALIVE, READY].contains(&path)
+}
+
+/// Whether requests should come, which they should until the program is told to stop.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    draining: AtomicBool,
+}
+
+/// What is said of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Phase {
+    Ready,
+    Draining,
+}
+
+/// What somebody who asks is told.
+#[derive(Serialize)]
+pub(super) struct Report {
+    state: Phase,
+    /// What does not work at the moment, while those who are logged in notice nothing.
+    degraded: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Alive {
+    alive: bool,
+}
+
+impl Readiness {
+    /// Says that no more should come, for good.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    fn phase(&self) -> Phase {
+        if self.draining.load(Ordering::Acquire) {
+            Phase::Draining
+        } else {
+            Phase::Ready
+        }
+    }
+}
+
+/// `GET /healthz`
+pub(super) async fn alive() -> Json<Alive> {
+    Json(Alive { alive: true })
+}
+
+/// `GET /readyz`
+///
+/// Without its store a node is still ready: whoever is logged in works on, and another node has the same store.
+pub(super) async fn ready(State(control): State<Control>) -> (StatusCode, Json<Report>) {
+    let state = control.readiness.phase();
+    let store = control.sessions.is_available();
+    let report = Report {
+        state,
+        degraded: if store {
+            Vec::new()
+        } else {
+            vec!["session_store"]
+        },
+    };
+    let status = match state {
+        Phase::Ready => StatusCode::OK,
+        Phase::Draining => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, Json(report))
+}

@@ -1,0 +1,107 @@
+//! Serves the connections of the private listener, so that no client can hold one for ever.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::exchange::Peer;
+
+/// The most connections at a time; more are closed at once.
+const MAX_CONNECTIONS: usize = 512;
+/// How long a head may take, the wait for the first one included.
+const HEAD: Duration = Duration::from_secs(5);
+/// After this a connection is closed behind the answer on its way.
+const LIFETIME: Duration = Duration::from_secs(300);
+/// How long that answer may take, and how long what is in flight may when the program stops.
+const FAREWELL: Duration = Duration::from_secs(5);
+const MAX_HEADERS: usize = 64;
+/// The largest head, in bytes.
+const MAX_HEAD: usize = 16 * 1024;
+/// How long accepting rests when the system has no file descriptors left.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// Serves until `stop` resolves, then lets what is in flight be answered.
+pub(super) async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+    let mut stop = pin!(stop);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (connections, stopping) = (TaskTracker::new(), CancellationToken::new());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stop => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                    tracing::debug!("no more connections to the private listener are accepted");
+                    continue;
+                };
+                let (router, stopping) = (router.clone(), stopping.clone());
+                connections.spawn(async move {
+                    connection(stream, peer, router, stopping).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the private listener could not be accepted");
+                sleep(EXHAUSTED).await;
+            }
+        }
+    }
+    drop(listener);
+    stopping.cancel();
+    connections.close();
+    connections.wait().await;
+}
+
+/// Serves one connection.
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    stopping: CancellationToken,
+) {
+    // Only a slower answer if it fails.
+    let _ = stream.set_nodelay(true);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        router.call(request)
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD);
+    let mut served = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let over = async {
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = sleep(LIFETIME) => {}
+        }
+    };
+    tokio::select! {
+        ended = served.as_mut() => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection to the private listener failed");
+            }
+            return;
+        }
+        () = over => served.as_mut().graceful_shutdown(),
+    }
+    let _ = timeout(FAREWELL, served).await;
+}

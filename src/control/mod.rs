@@ -1,0 +1,48 @@
+//! The private listener, for those who run Menshen and for backends.
+//!
+//! # Layout
+//! `listener` serves the connections, within limits. `exchange` goes round every request: `guard` says who may ask, a
+//! `refusal` gets its one shape, and a line is logged. `router` lists the calls; `health`, `sessions` and `reload` answer
+//! them. `path` reads what a path names. `known` is what a reload changes.
+
+mod exchange;
+mod guard;
+mod health;
+mod known;
+mod listener;
+mod path;
+mod refusal;
+mod reload;
+mod router;
+mod sessions;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use crate::session::Sessions;
+
+pub use health::Readiness;
+pub use known::Known;
+pub use reload::{Reload, ReloadRefused};
+
+/// What the calls need; clones share it.
+#[derive(Clone)]
+pub struct Control {
+    /// The apps and the secret.
+    pub known: Arc<Known>,
+    /// The stored logins.
+    pub sessions: Sessions,
+    /// Whether requests should come here.
+    pub readiness: Arc<Readiness>,
+    /// Reloads the configuration; `None` where it came from no file.
+    pub reload: Option<Reload>,
+}
+
+impl Control {
+    /// Answers on this listener until `stop` resolves and what is in flight was answered, or took too long.
+    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        listener::serve(listener, router::router(self), stop).await;
+    }
+}

@@ -1,0 +1,50 @@
+//! What a path names, checked before anybody looks for it.
+
+use super::refusal::Refusal;
+use crate::session::{LONGEST_TEXT, SessionId};
+
+/// A user of an app as WeChat writes one: letters, digits, `-` and `_`.
+///
+/// Anything else is refused and not undone, so that nothing on the way here can have read it in another way.
+pub(super) struct OpenId(String);
+
+impl OpenId {
+    /// Checks a part of a path.
+    pub(super) fn parse(text: String) -> Result<Self, Refusal> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if (1..=LONGEST_TEXT).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text))
+        } else {
+            Err(Refusal::BadRequest(
+                "An openid is up to 512 letters, digits, - and _.",
+            ))
+        }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Checks a part of a path that names a session.
+pub(super) fn session_id(text: &str) -> Result<SessionId, Refusal> {
+    let wrong = |_| Refusal::BadRequest("A session id is 22 characters of base64url.");
+    text.parse().map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_openid_is_taken_as_it_is_or_not_at_all(text in "\\PC{0,8}|[a-z0-9_-]{1,600}|[ -~]{1,4}") {
+            let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+            let fits = plain && (1..=512).contains(&text.len());
+            let parsed = OpenId::parse(text.clone()).ok();
+            prop_assert_eq!(parsed.map(|openid| openid.0), fits.then_some(text));
+        }
+    }
+}

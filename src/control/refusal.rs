@@ -1,0 +1,153 @@
+//! Every refusal of the private listener, in the shape of the public ones.
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::session::StoreError;
+
+/// How long a caller should wait before it asks again.
+const RETRY_SECS: u64 = 5;
+
+/// Why a request was refused.
+#[derive(Clone, Debug)]
+pub(super) enum Refusal {
+    /// The request is malformed; the text says how.
+    BadRequest(&'static str),
+    /// It comes from a web page.
+    OriginNotAllowed,
+    /// The secret is missing.
+    TokenMissing,
+    /// What was sent is not the secret.
+    TokenInvalid,
+    /// There is no such app.
+    AppUnknown,
+    /// There is no such call.
+    RouteUnknown,
+    /// The call has other methods.
+    MethodNotAllowed,
+    /// The body is over the limit.
+    BodyTooLarge,
+    /// The changed configuration was not taken over; each problem is one line.
+    ConfigurationInvalid(Vec<String>),
+    /// The store did not answer.
+    StoreUnavailable,
+    /// The program is stopping.
+    ShuttingDown,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: &'a str,
+    message: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problems: Option<&'a [String]>,
+}
+
+impl Refusal {
+    fn told(&self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::BadRequest(how) => (S::BAD_REQUEST, "bad_request", how),
+            Self::OriginNotAllowed => (
+                S::FORBIDDEN,
+                "origin_not_allowed",
+                "Web pages may not ask this listener.",
+            ),
+            Self::TokenMissing => (
+                S::UNAUTHORIZED,
+                "token_missing",
+                "Send the secret of [control] as a bearer token.",
+            ),
+            Self::TokenInvalid => (
+                S::UNAUTHORIZED,
+                "token_invalid",
+                "This is not the secret of [control].",
+            ),
+            Self::AppUnknown => (S::NOT_FOUND, "app_unknown", "There is no app of this name."),
+            Self::RouteUnknown => (S::NOT_FOUND, "route_unknown", "There is nothing here."),
+            Self::MethodNotAllowed => (
+                S::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "This method is not allowed here.",
+            ),
+            Self::BodyTooLarge => (
+                S::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "The request body is over the limit.",
+            ),
+            Self::ConfigurationInvalid(_) => (
+                S::UNPROCESSABLE_ENTITY,
+                "configuration_invalid",
+                "The configuration has problems; what runs goes on as it was.",
+            ),
+            Self::StoreUnavailable => (
+                S::SERVICE_UNAVAILABLE,
+                "store_unavailable",
+                "The session store does not answer; try again later.",
+            ),
+            Self::ShuttingDown => (
+                S::SERVICE_UNAVAILABLE,
+                "shutting_down",
+                "This process is stopping.",
+            ),
+        }
+    }
+
+    /// Returns the stable code.
+    pub(super) fn code(&self) -> &'static str {
+        self.told().1
+    }
+
+    /// Returns the seconds after which trying again makes sense.
+    pub(super) fn retry_after_secs(&self) -> Option<u64> {
+        (self.told().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_SECS)
+    }
+
+    /// Says whether the secret would have helped.
+    pub(super) fn wants_bearer(&self) -> bool {
+        self.told().0 == StatusCode::UNAUTHORIZED
+    }
+
+    /// Returns the JSON that a caller gets.
+    pub(super) fn body(&self, request_id: &str) -> Vec<u8> {
+        let (_, error, message) = self.told();
+        let problems = match self {
+            Self::ConfigurationInvalid(problems) => Some(problems.as_slice()),
+            Self::BadRequest(_)
+            | Self::OriginNotAllowed
+            | Self::TokenMissing
+            | Self::TokenInvalid
+            | Self::AppUnknown
+            | Self::RouteUnknown
+            | Self::MethodNotAllowed
+            | Self::BodyTooLarge
+            | Self::StoreUnavailable
+            | Self::ShuttingDown => None,
+        };
+        let body = Body {
+            error,
+            message,
+            request_id,
+            problems,
+        };
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+}
+
+impl IntoResponse for Refusal {
+    /// Leaves the body to what knows the id of the request.
+    fn into_response(self) -> Response {
+        let mut response = self.told().0.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(%error, "the session store could not answer the private listener");
+        Self::StoreUnavailable
+    }
+}

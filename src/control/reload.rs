@@ -1,0 +1,48 @@
+//! Reloads the configuration for whoever asks.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use futures::future::BoxFuture;
+use serde::Serialize;
+
+use super::Control;
+use super::refusal::Refusal;
+
+/// Reloads, and returns the keys whose new values wait for the next start.
+pub type Reload =
+    Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<&'static str>, ReloadRefused>> + Send + Sync>;
+
+/// Why a reload changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadRefused {
+    /// The configuration is not one to work with; each problem is one line without a secret in it.
+    #[error("the configuration has problems")]
+    Problems(Vec<String>),
+    /// The process is about to end.
+    #[error("the program is stopping")]
+    Stopping,
+}
+
+/// What a reload did.
+#[derive(Serialize)]
+pub(super) struct Reloaded {
+    reloaded: bool,
+    restart_needed: Vec<&'static str>,
+}
+
+/// `POST /v1/reload`
+pub(super) async fn reload(State(control): State<Control>) -> Result<Json<Reloaded>, Refusal> {
+    let reload = control.reload.ok_or(Refusal::RouteUnknown)?;
+    // On a task of its own: a caller that goes away must not leave half of it done.
+    let reloaded = tokio::spawn(reload()).await;
+    match reloaded.unwrap_or(Err(ReloadRefused::Stopping)) {
+        Ok(restart_needed) => Ok(Json(Reloaded {
+            reloaded: true,
+            restart_needed,
+        })),
+        Err(ReloadRefused::Problems(problems)) => Err(Refusal::ConfigurationInvalid(problems)),
+        Err(ReloadRefused::Stopping) => Err(Refusal::ShuttingDown),
+    }
+}

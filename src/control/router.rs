@@ -1,0 +1,31 @@
+//! Every call of the private listener.
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{delete, get, post};
+
+use super::exchange::{exchange, named};
+use super::refusal::Refusal;
+use super::{Control, health, reload, sessions};
+
+/// Returns the calls; every request passes [`exchange`] first, those that match none included.
+pub(super) fn router(control: Control) -> Router {
+    let user_sessions = get(sessions::list).delete(sessions::end_all);
+    let mut router = Router::new()
+        .route(health::ALIVE, get(health::alive))
+        .route(health::READY, get(health::ready))
+        .route("/v1/apps/{app}/users/{openid}/sessions", user_sessions)
+        .route("/v1/sessions/{session}", delete(sessions::end));
+    if control.reload.is_some() {
+        router = router.route("/v1/reload", post(reload::reload));
+    }
+    let calls = router
+        .fallback(async || Refusal::RouteUnknown)
+        .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
+        .layer(from_fn(named))
+        .with_state(control.clone());
+    // Round the whole and not round each call: axum would tell everybody which methods a call has.
+    Router::new()
+        .fallback_service(calls)
+        .layer(from_fn_with_state(control, exchange))
+}

@@ -1,0 +1,90 @@
+//! Lists the sessions of a user, and ends them.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use http::StatusCode;
+use serde::Serialize;
+
+use super::Control;
+use super::path::{OpenId, session_id};
+use super::refusal::Refusal;
+use crate::session::Session;
+
+/// The sessions of a user, oldest first.
+#[derive(Serialize)]
+pub(super) struct Listing {
+    sessions: Vec<Listed>,
+}
+
+/// A session; times are in seconds since the Unix epoch.
+#[derive(Serialize)]
+struct Listed {
+    session: String,
+    created: u64,
+    expires: u64,
+    source: &'static str,
+}
+
+/// How many sessions were ended.
+#[derive(Serialize)]
+pub(super) struct Ended {
+    ended: usize,
+}
+
+/// `GET /v1/apps/{app}/users/{openid}/sessions`
+pub(super) async fn list(
+    State(control): State<Control>,
+    Path((app, openid)): Path<(String, String)>,
+) -> Result<Json<Listing>, Refusal> {
+    let (appid, openid) = user(&control, &app, openid)?;
+    let mut found = control
+        .sessions
+        .sessions_of(&appid, openid.as_str())
+        .await?;
+    found.sort_by_key(|session| (session.created, session.id));
+    let sessions = found.into_iter().map(Listed::from).collect();
+    Ok(Json(Listing { sessions }))
+}
+
+/// `DELETE /v1/apps/{app}/users/{openid}/sessions`
+pub(super) async fn end_all(
+    State(control): State<Control>,
+    Path((app, openid)): Path<(String, String)>,
+) -> Result<Json<Ended>, Refusal> {
+    let (appid, openid) = user(&control, &app, openid)?;
+    let ended = control.sessions.end_all(&appid, openid.as_str()).await?;
+    let ended = ended.len();
+    tracing::info!(app, ended, "all sessions of a user were ended");
+    Ok(Json(Ended { ended }))
+}
+
+/// `DELETE /v1/sessions/{session}`
+///
+/// One that is not stored is revoked all the same: whoever asks again, not having heard the answer, gets the same.
+pub(super) async fn end(
+    State(control): State<Control>,
+    Path(session): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let session = session_id(&session)?;
+    let stood = control.sessions.end(session).await?;
+    tracing::info!(%session, stood, "a session was ended");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Returns the appid, and the openid as one that may be looked for.
+fn user(control: &Control, app: &str, openid: String) -> Result<(String, OpenId), Refusal> {
+    let openid = OpenId::parse(openid)?;
+    let appid = control.known.appid(app).ok_or(Refusal::AppUnknown)?;
+    Ok((appid, openid))
+}
+
+impl From<Session> for Listed {
+    fn from(session: Session) -> Self {
+        Self {
+            session: session.id.to_string(),
+            created: session.created,
+            expires: session.expires,
+            source: session.identity.source.as_str(),
+        }
+    }
+}
