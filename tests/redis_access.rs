@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use menshen_test_support::redis::{Cluster, Group, MASTER, Redis};
 use menshen_test_support::{Ended, Nodes, Program};
@@ -40,10 +41,21 @@ async fn serve(url: &str, session: &str) -> Ended {
     Program::run(nodes.command(MENSHEN)).await
 }
 
-/// Checks that a start failed with one sentence that holds a text and no secret.
+/// Checks that a start failed for good with one sentence that holds a text and no secret.
 #[track_caller]
 fn refused(ended: &Ended, because: &str) {
-    assert_eq!(ended.code, Some(2), "{}", ended.said());
+    failed(ended, 2, because);
+}
+
+/// The same of a start that a supervisor should try again.
+#[track_caller]
+fn postponed(ended: &Ended, because: &str) {
+    failed(ended, 1, because);
+}
+
+#[track_caller]
+fn failed(ended: &Ended, code: i32, because: &str) {
+    assert_eq!(ended.code, Some(code), "{}", ended.said());
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     let told = ended.stderr.to_lowercase();
     assert!(told.contains("redis at 127.0.0.1:"), "{told}");
@@ -149,9 +161,9 @@ async fn a_redis_that_speaks_no_tls_or_only_that_is_told() {
     allow(&redis, &rights());
     let session = trusting(&folder, "ca", Some("client"));
     let unencrypted = serve(&url("rediss", redis.port()), &session).await;
-    refused(&unencrypted, "speaks no tls");
+    postponed(&unencrypted, "speaks no tls");
     let plain = serve(&url("redis", redis.port() + 10_000), "").await;
-    refused(&plain, "cannot be used");
+    postponed(&plain, "cannot be reached");
     println!("{}", plain.stderr);
 }
 
@@ -184,8 +196,30 @@ async fn a_wrong_password_is_told_with_sentinels_and_in_a_cluster() {
     let urls = cluster.nodes.iter().map(|node| url("redis", node.port()));
     let urls: Vec<String> = urls.collect();
     let ended = serve(&urls.join(","), "redis_mode = \"cluster\"").await;
+    // What kept it from all of them is known as a text only.
     println!("{}", ended.stderr);
-    refused(&ended, "password");
+    postponed(&ended, "password");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_without_redis_ends_soon_and_may_be_tried_again() {
+    let mut redis = Redis::start(&[]);
+    redis.signal("STOP");
+    let asked = Instant::now();
+    postponed(&serve(&redis.url(), "").await, "in time");
+    assert!(
+        asked.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        asked.elapsed()
+    );
+    redis.kill();
+    postponed(&serve(&redis.url(), "").await, "refused");
+    let group = Group::start(0, 1);
+    let session = "redis_mode = \"sentinel\"\nredis_master = \"another\"";
+    let ended = serve(&group.sentinels[0].url(), session).await;
+    postponed(&ended, "master");
+    redis.restart();
+    works(&redis.url(), "").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

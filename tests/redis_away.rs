@@ -131,6 +131,23 @@ async fn a_redis_that_hangs_stops_nobody_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_takes_no_writes_stops_nobody_and_is_used_again() {
+    let redis = Redis::durable();
+    let (_shared, nodes) = two(&redis).await;
+    let ended = logged_out(&nodes[0]).await;
+    knows(&nodes[1], &ended).await;
+    for reason in ["maxmemory", "min-replicas-to-write"] {
+        // A token that was replaced before would be answered without a write.
+        let grant = nodes[0].log_in("alice").await;
+        assert_eq!(redis.ask(&["CONFIG", "SET", reason, "1"]), "OK");
+        goes_on_without(&nodes, &grant, &ended).await;
+        assert_eq!(redis.ask(&["CONFIG", "SET", reason, "0"]), "OK");
+        recovers(&nodes, &grant).await;
+        tell_each_other(&nodes).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_half_written_while_redis_is_killed_and_restarted() {
     let mut redis = Redis::durable();
     let (_shared, nodes) = two(&redis).await;

@@ -78,6 +78,13 @@ pub enum StartError {
     Jwks(#[from] serde_json::Error),
 }
 
+impl StartError {
+    /// Tells whether another try may go better with the same configuration.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Store(OpenError::RedisAway { .. }))
+    }
+}
+
 /// A proxy that is ready to serve.
 pub struct App {
     config: Config,

@@ -55,6 +55,11 @@ pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
                     }
                 }
             }
+            // A supervisor should try again.
+            Err(error) if error.may_pass() => {
+                warn(&error);
+                Outcome::Failed
+            }
             Err(error) => complain(&error),
         }
     })

@@ -212,7 +212,15 @@ pub enum OpenError {
     /// The sessions were sealed with a different key.
     #[error("{0} was written with a different seal key")]
     SealKeyDiffers(String),
-    /// Redis does not answer, or not as it should.
+    /// Redis does not answer, which may pass.
+    #[error("{server} cannot be reached: {reason}")]
+    RedisAway {
+        /// Its addresses.
+        server: String,
+        /// What happened.
+        reason: String,
+    },
+    /// Redis answers, but not as it should.
     #[error("{server} cannot be used: {reason}")]
     Redis {
         /// Its addresses.

@@ -66,10 +66,7 @@ impl Redis {
             .ok_or(OpenError::ConfiguredSealKeyMalformed)?
             .derive()
             .map_err(|Unspecified| OpenError::Cryptography)?;
-        let unusable = |error: RedisError| OpenError::Redis {
-            server: server.to_string(),
-            reason: refusal::reason(&error, server.tls),
-        };
+        let unusable = |error: RedisError| refusal::refusal(&error, server);
         let connector = Arc::new(Connector::new(server).map_err(unusable)?);
         let names = Names::new(&server.prefix);
         let link = Arc::new(Link::new(Arc::clone(&connector), server.timeout));

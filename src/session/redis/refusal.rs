@@ -2,8 +2,35 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use super::link::is_lost;
+use crate::config::RedisServer;
+use crate::session::OpenError;
+
+/// Returns what to tell, and whether it may pass without anybody's doing.
+pub(super) fn refusal(error: &RedisError, server: &RedisServer) -> OpenError {
+    let reason = reason(error, server.tls);
+    let name = server.to_string();
+    let stays = error.kind() == ErrorKind::AuthenticationFailed || is_of_tls(error, server.tls);
+    if is_lost(error) && !stays {
+        OpenError::RedisAway {
+            server: name,
+            reason,
+        }
+    } else {
+        OpenError::Redis {
+            server: name,
+            reason,
+        }
+    }
+}
+
+/// The driver does not tell failures of TLS from others of a connection that was made.
+fn is_of_tls(error: &RedisError, tls: bool) -> bool {
+    tls && error.is_io_error() && !error.is_timeout() && !error.is_connection_refusal()
+}
+
 /// Returns the reason as a part of a sentence.
-pub(super) fn reason(error: &RedisError, tls: bool) -> String {
+fn reason(error: &RedisError, tls: bool) -> String {
     let kind = error.kind();
     // A script is refused as a whole, with an error that has no kind of its own.
     let in_script = error
@@ -17,7 +44,7 @@ pub(super) fn reason(error: &RedisError, tls: bool) -> String {
         "it does not answer in time, or speaks no TLS".to_owned()
     } else if error.is_timeout() {
         "it does not answer in time".to_owned()
-    } else if tls && error.is_io_error() && !error.is_connection_refusal() {
+    } else if is_of_tls(error, tls) {
         format!("the connection or its TLS failed: {error}")
     } else {
         error.to_string()
