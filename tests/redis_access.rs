@@ -141,6 +141,18 @@ async fn tls_with_a_client_certificate_and_a_user_with_few_rights_works() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_works_in_a_cluster() {
+    let folder = certificates();
+    let cluster = Cluster::with_tls(3, folder.path());
+    let mut rights = rights();
+    rights.push("+cluster|slots".to_owned());
+    cluster.nodes.iter().for_each(|node| allow(node, &rights));
+    let url = url("rediss", cluster.nodes[0].port() + 10_000);
+    let session = trusting(&folder, "ca", Some("client"));
+    works(&url, &format!("{session}\nredis_mode = \"cluster\"")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_authority_that_redis_does_not_have_is_told() {
     let folder = certificates();
     let redis = Redis::with_tls(folder.path());

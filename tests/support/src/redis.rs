@@ -46,7 +46,12 @@ impl Redis {
     /// Starts one that also speaks TLS, 10,000 ports above, with `server.pem`, `server.key` and `ca.pem` of a folder, and
     /// with nobody who shows no certificate of that authority.
     pub fn with_tls(folder: &Path) -> Self {
+        Self::with_tls_and(folder, |_| Vec::new())
+    }
+
+    fn with_tls_and(folder: &Path, more: impl Fn(u16) -> Vec<(&'static str, String)>) -> Self {
         Self::launch(|port, _| {
+            let more = more(port);
             let file = |name: &str| folder.join(name).display().to_string();
             let (port, tls_port) = (port.to_string(), (port + 10_000).to_string());
             let words = [
@@ -59,8 +64,9 @@ impl Redis {
                 ("--tls-ca-cert-file", file("ca.pem")),
                 ("--tls-auth-clients", "yes".to_owned()),
             ];
-            let words = words.into_iter();
             words
+                .into_iter()
+                .chain(more)
                 .flat_map(|(key, value)| [key.to_owned(), value])
                 .collect()
         })
@@ -262,14 +268,40 @@ impl Cluster {
     pub fn start(count: usize, arguments: &[&str]) -> Self {
         let own = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"];
         let arguments = [&own[..], arguments].concat();
-        let nodes: Vec<Redis> = (0..count).map(|_| Redis::start(&arguments)).collect();
+        let nodes = (0..count).map(|_| Redis::start(&arguments)).collect();
+        Self::of(nodes, |port| vec![port.to_string()])
+    }
+
+    /// Starts one that speaks TLS with everybody; see [`Redis::with_tls`].
+    pub fn with_tls(count: usize, folder: &Path) -> Self {
+        let node = |_| {
+            Redis::with_tls_and(folder, |port| {
+                vec![
+                    ("--cluster-enabled", "yes".to_owned()),
+                    ("--cluster-node-timeout", "1500".to_owned()),
+                    ("--tls-cluster", "yes".to_owned()),
+                    ("--cluster-port", (port + 20_000).to_string()),
+                ]
+            })
+        };
+        let nodes = (0..count).map(node).collect();
+        Self::of(nodes, |port| {
+            vec![(port + 10_000).to_string(), (port + 20_000).to_string()]
+        })
+    }
+
+    /// Makes a Cluster of servers that others reach at what `ports` says.
+    fn of(nodes: Vec<Redis>, ports: impl Fn(u16) -> Vec<String>) -> Self {
+        let count = nodes.len();
         for (at, node) in nodes.iter().enumerate() {
             let (first, next) = (at * 16384 / count, (at + 1) * 16384 / count);
             let (first, last) = (first.to_string(), (next - 1).to_string());
             node.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(at + 1).to_string()]);
             node.ask(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
-            let other = nodes[0].port.to_string();
-            node.ask(&["CLUSTER", "MEET", "127.0.0.1", &other]);
+            let other = ports(nodes[0].port);
+            let other = other.iter().map(String::as_str);
+            let meet = ["CLUSTER", "MEET", "127.0.0.1"].into_iter().chain(other);
+            node.ask(&meet.collect::<Vec<&str>>());
         }
         let cluster = Self { nodes };
         cluster.works();
