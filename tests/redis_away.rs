@@ -309,6 +309,8 @@ async fn a_replica_takes_over_in_a_cluster_and_nobody_is_logged_out() {
     let quiet = nodes[0].log_in("quiet").await;
     let ended = logged_out(&nodes[0]).await;
     knows(&nodes[1], &ended).await;
+    let there = cluster.nodes[home].ask(&["--scan", "--pattern", "menshen:*:s:*"]);
+    assert!(!there.is_empty(), "no session is on the server that dies");
     let stop = AtomicBool::new(false);
     let users = grants.into_iter().enumerate();
     let users = users.map(|(n, grant)| keeps_refreshing(&nodes[n % 2], grant, &stop));
@@ -328,7 +330,7 @@ async fn a_replica_takes_over_in_a_cluster_and_nobody_is_logged_out() {
     let (lived, ()) = tokio::join!(join_all(users), trouble);
     let (good, refused) = counted(&lived);
     println!("{good} refreshes and {refused} refusals");
-    assert!(good > 0 && refused > 0);
+    assert!(good > 0);
     are_logged_in(&nodes, &lived).await;
     for node in &nodes {
         knows(node, &ended).await;
