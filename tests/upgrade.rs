@@ -11,11 +11,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use std::time::{Duration, Instant};
+
+use futures::{SinkExt as _, StreamExt as _};
 use menshen::server::Predecessor;
 use menshen_test_support::{Grant, Program, Reply, Site, TestGateway, Upstream, address_in};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+type Socket = WebSocketStream<TcpStream>;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
@@ -29,13 +37,18 @@ struct Place {
 
 impl Place {
     async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// The same with more lines in `[server]`.
+    async fn with(lines: &str) -> Self {
         let builder = TestGateway::builder();
         let upstream = Upstream::start().await;
         let simulator = builder.simulator().await;
         let site = builder.site(upstream.address, simulator);
         let text = fs::read_to_string(&site.config).unwrap();
         let socket = site.folder.path().join("upgrade.sock");
-        let keys = format!("[server]\nupgrade_socket = '{}'", socket.display());
+        let keys = format!("[server]\n{lines}\nupgrade_socket = '{}'", socket.display());
         fs::write(&site.config, text.replacen("[server]", &keys, 1)).unwrap();
         let http = reqwest::Client::new();
         Self {
@@ -75,6 +88,22 @@ impl Place {
         assert_eq!(reply.status, 200, "{}", reply.text());
         Grant::of(reply.json())
     }
+}
+
+async fn open_socket(address: SocketAddr, token: &str) -> Socket {
+    let request = format!("ws://{address}/chat").into_client_request();
+    let mut request = request.unwrap();
+    let bearer = format!("Bearer {token}").parse().unwrap();
+    request.headers_mut().insert("authorization", bearer);
+    let stream = TcpStream::connect(address).await.unwrap();
+    client_async(request, stream).await.unwrap().0
+}
+
+/// Checks that both ends hear each other.
+async fn lives(socket: &mut Socket) {
+    let text = Message::text("still here?");
+    socket.send(text.clone()).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap(), text);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -212,6 +241,36 @@ async fn a_successor_that_dies_on_the_way_leaves_the_one_that_runs_as_it_was() {
     let (_next, _) = place.start(&["--upgrade"]).await;
     assert_eq!(running.ended().await.code, Some(0));
     assert_eq!(place.get(address, "/orders", &token).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_successor_that_fails_ends_no_socket_neither_an_old_nor_a_new_one() {
+    let place = Place::with("drain = \"500ms\"").await;
+    let (running, address) = place.start(&[]).await;
+    let token = place.log_in(address, "alice").await.token;
+    let mut old = open_socket(address, &token).await;
+    let (successor, sockets) = Predecessor::find(&place.socket()).await.unwrap().unwrap();
+    drop((successor.let_go().await.unwrap(), sockets));
+    running.logs("going on").await;
+    let mut new = open_socket(address, &token).await;
+    // Longer than exchanges may go on at the end of the program, and what ends them then.
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(2) {
+        lives(&mut old).await;
+        lives(&mut new).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    lives(&mut open_socket(address, &token).await).await;
+    // At the end itself all of them are told.
+    running.signal("TERM").await;
+    for socket in [&mut old, &mut new] {
+        let told = socket.next().await.unwrap().unwrap();
+        let Message::Close(Some(close)) = &told else {
+            panic!("{told}");
+        };
+        assert_eq!(u16::from(close.code), 1001);
+    }
+    assert_eq!(running.ended().await.code, Some(0));
 }
 
 #[tokio::test]

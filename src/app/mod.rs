@@ -201,9 +201,9 @@ impl App {
         let server = &self.config.server;
         let mut stop = pin!(stop);
         let mut predecessor = self.predecessor;
+        let tls = self.tls.as_ref();
+        let mut serving = Serving::start(&self.listening, tls, &self.gates, server)?;
         loop {
-            let mut serving =
-                Serving::start(&self.listening, self.tls.as_ref(), &self.gates, server)?;
             if let Some(predecessor) = predecessor.take() {
                 predecessor.dismiss()?;
             }
@@ -239,7 +239,8 @@ impl App {
                 Err(error) => {
                     tracing::error!(%error, "the successor does not serve: going on");
                     self.lasting.sessions.resume();
-                    tokio::spawn(serving.finish());
+                    let resumed = serving.resume(&self.listening, tls, &self.gates, server);
+                    serving = resumed.await?;
                 }
             }
         }

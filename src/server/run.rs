@@ -40,6 +40,7 @@ pub struct Serving {
     shutdown: watch::Sender<bool>,
     accepting: TaskTracker,
     connections: TaskTracker,
+    seats: Arc<Seats>,
     sockets: Arc<Sockets>,
     gates: Arc<Gates>,
     drain: Duration,
@@ -55,6 +56,32 @@ impl Serving {
         tls: Option<&Encryption>,
         gates: &Arc<Gates>,
         config: &Server,
+    ) -> io::Result<Self> {
+        let seats = Arc::new(Seats::new(&config.limits, &config.trusted_proxies));
+        Self::with(listening, tls, gates, config, (TaskTracker::new(), seats))
+    }
+
+    /// Serves again after accepting has stopped; what is open stays open, and is waited for with what comes now.
+    pub async fn resume(
+        mut self,
+        listening: &Listening,
+        tls: Option<&Encryption>,
+        gates: &Arc<Gates>,
+        config: &Server,
+    ) -> io::Result<Self> {
+        self.beside.abort_all();
+        self.wake_idle().await;
+        self.connections.reopen();
+        let open = (self.connections.clone(), Arc::clone(&self.seats));
+        Self::with(listening, tls, gates, config, open)
+    }
+
+    fn with(
+        listening: &Listening,
+        tls: Option<&Encryption>,
+        gates: &Arc<Gates>,
+        config: &Server,
+        (connections, seats): (TaskTracker, Arc<Seats>),
     ) -> io::Result<Self> {
         let (shutdown, watch) = watch::channel(false);
         let port = listening.addresses().first().map_or(443, SocketAddr::port);
@@ -74,8 +101,6 @@ impl Serving {
         let app = proxy(Duty::Serve);
         let redirector = proxy(Duty::Redirect(secure));
         let refuser = proxy(Duty::Refuse);
-        let seats = Arc::new(Seats::new(&config.limits, &config.trusted_proxies));
-        let connections = TaskTracker::new();
         let accepting = TaskTracker::new();
         let served = listening.listeners.iter().zip(&config.listen);
         let served = served.map(|(listener, address)| (listener, address, &app, tls));
@@ -108,6 +133,7 @@ impl Serving {
             shutdown,
             accepting,
             connections,
+            seats,
             sockets,
             gates: Arc::clone(gates),
             drain: config.drain,
@@ -134,10 +160,7 @@ impl Serving {
     /// Waits for exchanges in flight, as long as the configuration says.
     pub async fn finish(mut self) {
         self.beside.abort_all();
-        for proxy in &self.proxies {
-            // Wakes the idle keep-alive connections, which then close.
-            proxy.cleanup().await;
-        }
+        self.wake_idle().await;
         if timeout(self.drain, self.connections.wait()).await.is_ok() {
             return;
         }
@@ -145,6 +168,13 @@ impl Serving {
         if timeout(FAREWELL, self.connections.wait()).await.is_err() {
             let left = self.connections.len();
             tracing::warn!(left, "stopped with exchanges still in flight");
+        }
+    }
+
+    /// Wakes the idle keep-alive connections, which then close.
+    async fn wake_idle(&self) {
+        for proxy in &self.proxies {
+            proxy.cleanup().await;
         }
     }
 }
