@@ -6,8 +6,11 @@
     reason = "a test may panic"
 )]
 
+use std::fs;
+use std::path::Path;
+
 use menshen::config::Algorithm;
-use menshen::token;
+use menshen::token::{self, Signs, VERIFIES_FIRST};
 use menshen_test_support::{Reply, TestGateway};
 use serde_json::Value;
 
@@ -19,6 +22,14 @@ async fn published(t: &TestGateway) -> Vec<Value> {
     let reply = Reply::of(t.get("/_auth/jwks.json")).await;
     assert_eq!(reply.header("content-type"), "application/json");
     reply.json()["keys"].as_array().unwrap().clone()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
 }
 
 fn algorithm(name: &str) -> menshen_test_support::Builder {
@@ -94,13 +105,69 @@ async fn a_shared_secret_is_never_published() {
 }
 
 #[tokio::test]
-async fn a_new_key_signs_and_the_older_one_still_verifies() {
+async fn a_new_key_verifies_and_is_published_at_once_and_signs_later_without_another_reload() {
     let builder = TestGateway::builder();
     let mut t = builder.clone().start().await;
     let old = t.log_in("alice").await.token;
     t.stop().await;
     let keys = t.folder.path().join("keys");
-    let made = token::make(&keys, Algorithm::EdDsa, &t.clock).unwrap();
+    let made = token::make(&keys, Algorithm::EdDsa, Signs::Later, &t.clock).unwrap();
+    let t = builder.start_in(t.folder).await;
+    assert_eq!(kid(&t.log_in("alice").await.token), kid(&old));
+    let kids: Vec<_> = published(&t)
+        .await
+        .iter()
+        .map(|key| key["kid"].clone())
+        .collect();
+    assert_eq!(kids, [kid(&old), made.clone()]);
+    t.clock.advance(VERIFIES_FIRST);
+    let new = t.log_in("alice").await.token;
+    assert_eq!(kid(&new), made);
+    for token in [&old, &new] {
+        assert_eq!(t.get_as("/orders", token).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn nodes_that_are_reloaded_one_after_the_other_refuse_no_token_of_each_other() {
+    let mut first = TestGateway::builder().start().await;
+    let keys = first.folder.path().join("keys");
+    let late_folder = tempfile::tempdir().unwrap();
+    let late_keys = late_folder.path().join("keys");
+    copy(&keys, &late_keys);
+    // The second node took its keys over before the new one was made, and shares neither clock nor store.
+    let second = TestGateway::builder().start_in(late_folder).await;
+    token::make(&keys, Algorithm::Es256, Signs::Later, &first.clock).unwrap();
+    first.stop().await;
+    let reloaded = TestGateway::builder().start_in(first.folder).await;
+    let token = reloaded.log_in("alice").await.token;
+    assert_eq!(second.get_as("/orders", &token).await.status, 200);
+}
+
+#[tokio::test]
+async fn where_every_key_that_is_left_is_new_the_oldest_of_them_signs_at_once() {
+    let builder = TestGateway::builder();
+    let mut t = builder.clone().start().await;
+    let old = t.log_in("alice").await.token;
+    t.stop().await;
+    let keys = t.folder.path().join("keys");
+    let next = token::make(&keys, Algorithm::Es256, Signs::Later, &t.clock).unwrap();
+    token::make(&keys, Algorithm::Es256, Signs::Later, &t.clock).unwrap();
+    token::retire(&keys, &kid(&old)).unwrap();
+    let t = builder.start_in(t.folder).await;
+    let new = t.log_in("alice").await.token;
+    assert_eq!(kid(&new), next);
+    assert_eq!(t.get_as("/orders", &new).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_key_made_to_sign_at_once_does_and_the_older_one_still_verifies() {
+    let builder = TestGateway::builder();
+    let mut t = builder.clone().start().await;
+    let old = t.log_in("alice").await.token;
+    t.stop().await;
+    let keys = t.folder.path().join("keys");
+    let made = token::make(&keys, Algorithm::EdDsa, Signs::AtOnce, &t.clock).unwrap();
     let t = builder.start_in(t.folder).await;
     assert_eq!(t.get_as("/orders", &old).await.status, 200);
     let new = t.log_in("alice").await.token;
@@ -116,7 +183,7 @@ async fn every_key_that_verifies_is_published_and_no_shared_secret() {
     t.stop().await;
     let keys = t.folder.path().join("keys");
     for algorithm in [Algorithm::Hs256, Algorithm::Rs256] {
-        token::make(&keys, algorithm, &t.clock).unwrap();
+        token::make(&keys, algorithm, Signs::AtOnce, &t.clock).unwrap();
     }
     let t = builder.start_in(t.folder).await;
     let appid = TestGateway::appid("shop");
@@ -132,7 +199,7 @@ async fn a_retired_key_verifies_nothing_and_is_not_published() {
     let old = t.log_in("alice").await;
     t.stop().await;
     let keys = t.folder.path().join("keys");
-    let made = token::make(&keys, Algorithm::Es256, &t.clock).unwrap();
+    let made = token::make(&keys, Algorithm::Es256, Signs::Later, &t.clock).unwrap();
     token::retire(&keys, &kid(&old.token)).unwrap();
     let t = builder.start_in(t.folder).await;
     let reply = t.get_as("/orders", &old.token).await;
@@ -153,7 +220,7 @@ async fn a_refresh_outlives_the_key_of_its_token() {
     let old = t.log_in("alice").await;
     t.stop().await;
     let keys = t.folder.path().join("keys");
-    let made = token::make(&keys, Algorithm::Es256, &t.clock).unwrap();
+    let made = token::make(&keys, Algorithm::Es256, Signs::Later, &t.clock).unwrap();
     token::retire(&keys, &kid(&old.token)).unwrap();
     let t = builder.start_in(t.folder).await;
     let body = serde_json::json!({"refresh_token": old.refresh_token});

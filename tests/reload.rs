@@ -9,6 +9,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
 
 use menshen_test_support::{
     APP_SECRET, Builder, Grant, Program, Reply, Site, TestGateway, Upstream, address_in,
@@ -132,10 +133,32 @@ async fn a_file_that_is_gone_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_new_key_signs_and_an_old_one_passes_until_it_is_retired() {
+async fn a_new_key_is_published_by_a_reload_and_signs_when_every_node_had_time_to_reload() {
     let running = Running::start(TestGateway::builder()).await;
     let before = running.log_in().await.token;
-    running.keys(&["new"]).await;
+    let made = running.keys(&["new"]).await;
+    running.reload(1).await;
+    assert_eq!(kid(&running.log_in().await.token), kid(&before));
+    let published = running.get("/_auth/jwks.json", "").await.json();
+    assert_eq!(published["keys"][1]["kid"], made.trim());
+    let listed = running.keys(&["list"]).await;
+    let lines: Vec<_> = listed.lines().collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0], format!("{} ES256 signs", kid(&before)));
+    let (key, from) = lines[1].split_once(" ES256 signs from ").unwrap();
+    assert_eq!(key, made.trim());
+    let from = humantime::parse_rfc3339(from).unwrap();
+    let made_ms = key.split('-').next().unwrap().parse().unwrap();
+    let made_at = UNIX_EPOCH + Duration::from_millis(made_ms);
+    let waits = from.duration_since(made_at).unwrap();
+    assert!(waits.as_secs().abs_diff(600) <= 1, "{listed}");
+}
+
+#[tokio::test]
+async fn a_new_key_signs_at_once_when_told_so_and_an_old_one_passes_until_it_is_retired() {
+    let running = Running::start(TestGateway::builder()).await;
+    let before = running.log_in().await.token;
+    running.keys(&["new", "--now"]).await;
     running.reload(1).await;
     let after = running.log_in().await.token;
     assert_ne!(kid(&before), kid(&after));
@@ -220,7 +243,7 @@ async fn the_log_level_changes() {
             }
         }
     };
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(20), quiet).await;
+    let waited = tokio::time::timeout(Duration::from_secs(20), quiet).await;
     assert!(waited.is_ok(), "{}", running.program.stderr());
 }
 
@@ -258,7 +281,7 @@ async fn no_request_is_lost_while_the_configuration_is_reloaded_again_and_again(
             [two, one]
         };
         running.change(&from, &to);
-        running.keys(&["new"]).await;
+        running.keys(&["new", "--now"]).await;
         running.reload(count).await;
     }
     over.store(true, Ordering::Relaxed);

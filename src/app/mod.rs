@@ -52,7 +52,7 @@ pub enum StartError {
     Header(#[from] http::header::InvalidHeaderValue),
     /// Assertions would be signed with a key that nobody else may have.
     #[error(
-        "headers.assertion: the signing key {0} is shared, so no backend can verify with it; make another (menshen keys new)"
+        "headers.assertion: the signing key {0} is shared, so no backend can verify with it; make another (menshen keys new --now)"
     )]
     SharedKey(String),
     /// The process that runs does not hand over.

@@ -33,8 +33,10 @@ pub(super) fn gate(
     rates: Option<Arc<Rates>>,
     lasting: &Lasting,
 ) -> Result<Gate, StartError> {
-    if config.headers.assertion && !keys.signing().is_public() {
-        return Err(StartError::SharedKey(keys.signing().kid().to_owned()));
+    if config.headers.assertion
+        && let Some(shared) = keys.shared_signer(lasting.clock.unix_ms())
+    {
+        return Err(StartError::SharedKey(shared.kid().to_owned()));
     }
     let wechat = Client::new(&config.wechat)?;
     let Lasting {

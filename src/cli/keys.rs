@@ -1,18 +1,27 @@
 //! `menshen keys`: makes, lists and retires signing keys.
 
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Subcommand;
 
 use super::{Outcome, complain, config, say, warn};
 use crate::clock::Clock;
-use crate::token::{KeyFileError, list, make, retire};
+use crate::config::Token;
+use crate::token::{KeyFile, KeyFileError, Signs, list, make, retire, signing};
+
+/// The end of the year 9999, after which a time has no RFC 3339 form.
+const LATEST_MS: u64 = 253_402_300_799_999;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// Make a key of the configured algorithm; it signs after the next reload or restart.
-    New,
-    /// List the keys, the signing one last.
+    /// Make a key of the configured algorithm; reload every node before it signs, after ten minutes.
+    New {
+        /// Sign with it as soon as it is known; a node that is not reloaded yet refuses those tokens.
+        #[arg(long)]
+        now: bool,
+    },
+    /// List the keys by age, and what each does: verify, sign, or sign from a time on.
     List,
     /// Take a key out of use: tokens signed with it are no longer accepted.
     Retire {
@@ -28,15 +37,12 @@ pub(super) fn run(file: &Path, action: &Action) -> Outcome {
         Err(problems) => return complain(&problems),
     };
     let done = match action {
-        Action::New => {
-            make(&token.keys_dir, token.algorithm, &Clock::system()).map(|kid| say(&kid))
+        Action::New { now } => {
+            let signs = if *now { Signs::AtOnce } else { Signs::Later };
+            make(&token.keys_dir, token.algorithm, signs, &Clock::system()).map(|kid| say(&kid))
         }
-        Action::List => list(&token.keys_dir).map(|keys| {
-            for key in keys {
-                say(&format_args!("{} {}", key.kid, key.algorithm.name()));
-            }
-        }),
-        Action::Retire { kid } => retire(&token.keys_dir, kid),
+        Action::List => print_list(&token),
+        Action::Retire { kid } => retire_one(&token, kid),
     };
     match done {
         Ok(()) => Outcome::Done,
@@ -46,4 +52,41 @@ pub(super) fn run(file: &Path, action: &Action) -> Outcome {
             Outcome::Failed
         }
     }
+}
+
+fn print_list(token: &Token) -> Result<(), KeyFileError> {
+    let now_ms = Clock::system().unix_ms();
+    let keys = list(&token.keys_dir)?;
+    let signer = signing(&keys, now_ms).map(|key| &key.kid);
+    for key in &keys {
+        let from_ms = key.signs_from_ms();
+        let does = if Some(&key.kid) == signer {
+            "signs".to_owned()
+        } else if from_ms > now_ms {
+            format!("signs from {}", time(from_ms))
+        } else {
+            "verifies".to_owned()
+        };
+        say(&format_args!("{} {} {does}", key.kid, key.algorithm.name()));
+    }
+    Ok(())
+}
+
+fn retire_one(token: &Token, kid: &str) -> Result<(), KeyFileError> {
+    retire(&token.keys_dir, kid)?;
+    let now_ms = Clock::system().unix_ms();
+    let left = list(&token.keys_dir)?;
+    if let Some(KeyFile { kid, .. }) =
+        signing(&left, now_ms).filter(|key| key.signs_from_ms() > now_ms)
+    {
+        warn(&format_args!(
+            "{kid} signs already, as no older key is left; reload every node, which refuses its tokens until then"
+        ));
+    }
+    Ok(())
+}
+
+fn time(unix_ms: u64) -> humantime::Rfc3339Timestamp {
+    let shown = Duration::from_millis(unix_ms.min(LATEST_MS));
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + shown)
 }

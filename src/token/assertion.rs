@@ -101,7 +101,7 @@ impl Assertions {
             nbf: now,
             exp,
         };
-        let key = self.keys.signing();
+        let key = self.keys.signing(self.clock.unix_ms());
         let mut header = Header::new(key.algorithm);
         header.kid = Some(key.kid.clone());
         // Not "JWT": an assertion must never be taken for a session token.

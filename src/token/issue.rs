@@ -23,7 +23,7 @@ pub struct Issued {
     pub expires_in: Duration,
 }
 
-/// Signs tokens with the ring's signing key.
+/// Signs tokens with the key whose time it is.
 #[derive(Debug)]
 pub struct Issuer {
     keys: Arc<KeyRing>,
@@ -59,7 +59,7 @@ impl Issuer {
             nbf: now,
             exp: now.saturating_add(lives),
         };
-        let key = self.keys.signing();
+        let key = self.keys.signing(self.clock.unix_ms());
         let mut header = Header::new(key.algorithm);
         header.kid = Some(key.kid.clone());
         Ok(Issued {

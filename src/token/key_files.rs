@@ -1,4 +1,4 @@
-//! Signing keys as files: `KID.ALGORITHM.pem` (or `.secret`), the newest of which signs.
+//! Signing keys as files: `KID.ALGORITHM.pem` (or `.secret`), whose ids say which of them signs.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pem::Pem;
 
+use super::kid::{Signs, kid, made_ms, signer, signs_from_ms};
 use super::{KeyRing, SigningKey};
 use crate::clock::Clock;
 use crate::config::Algorithm;
@@ -77,18 +78,19 @@ pub fn load_or_make(
     clock: &Clock,
 ) -> Result<KeyRing, KeyFileError> {
     if !dir.exists() || list(dir)?.is_empty() {
-        make(dir, algorithm, clock)?;
+        make(dir, algorithm, Signs::Later, clock)?;
     }
     load(dir)
 }
 
 /// Reads the keys of a folder, of which there must be one.
 pub fn load(dir: &Path) -> Result<KeyRing, KeyFileError> {
-    let mut keys = list(dir)?.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let signing = keys
-        .pop()
+    let files = list(dir)?;
+    let (oldest, newer) = files
+        .split_first()
         .ok_or_else(|| KeyFileError::None(dir.to_owned()))?;
-    Ok(KeyRing::new(signing, keys))
+    let newer = newer.iter().map(read).collect::<Result<_, _>>()?;
+    Ok(KeyRing::new(read(oldest)?, newer))
 }
 
 /// Reads every key in `dir` without keeping any; a folder that the first start will make is fine.
@@ -123,19 +125,32 @@ pub fn list(dir: &Path) -> Result<Vec<KeyFile>, KeyFileError> {
     Ok(found)
 }
 
+/// Finds the key that signs at `now_ms`, among those that [`list`] returned.
+pub fn signing(files: &[KeyFile], now_ms: u64) -> Option<&KeyFile> {
+    let (oldest, newer) = files.split_first()?;
+    Some(signer(oldest, newer, KeyFile::signs_from_ms, now_ms))
+}
+
 /// Makes a new key, readable by its owner only, and returns its id.
-pub fn make(dir: &Path, algorithm: Algorithm, clock: &Clock) -> Result<String, KeyFileError> {
+pub fn make(
+    dir: &Path,
+    algorithm: Algorithm,
+    signs: Signs,
+    clock: &Clock,
+) -> Result<String, KeyFileError> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)
         .map_err(|cause| at(dir, cause))?;
     // An id that sorts by time needs no index of which key is the newest.
-    let newest = list(dir)?.pop().and_then(|file| file.made_ms());
-    let made_ms = clock.unix_ms().max(newest.map_or(0, |ms| ms + 1));
+    let newest = list(dir)?.pop().and_then(|file| made_ms(&file.kid));
+    let now_ms = clock
+        .unix_ms()
+        .max(newest.map_or(0, |ms| ms.saturating_add(1)));
     let mut random = [0_u8; 4];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| KeyFileError::Generator(algorithm.name()))?;
-    let kid = format!("{made_ms:013}-{:08x}", u32::from_be_bytes(random));
+    let kid = kid(now_ms, u32::from_be_bytes(random), signs);
     let extension = if algorithm == Algorithm::Hs256 {
         "secret"
     } else {
@@ -176,8 +191,9 @@ pub fn retire(dir: &Path, kid: &str) -> Result<(), KeyFileError> {
 }
 
 impl KeyFile {
-    fn made_ms(&self) -> Option<u64> {
-        self.kid.split('-').next()?.parse().ok()
+    /// Returns from when the key signs, in milliseconds since the Unix epoch.
+    pub fn signs_from_ms(&self) -> u64 {
+        signs_from_ms(&self.kid)
     }
 }
 
@@ -235,6 +251,7 @@ fn at(path: &Path, cause: io::Error) -> KeyFileError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::VERIFIES_FIRST;
     use super::*;
 
     #[test]
@@ -245,22 +262,24 @@ mod tests {
             let ring = load_or_make(&keys, algorithm, &Clock::system()).unwrap();
             let files = list(&keys).unwrap();
             assert_eq!(files.len(), 1);
-            assert_eq!(files[0].kid, ring.signing().kid());
+            assert_eq!(files[0].kid, ring.signing(0).kid());
             let mode = fs::metadata(&files[0].path).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
             let again = load_or_make(&keys, algorithm, &Clock::system()).unwrap();
-            assert_eq!(again.signing().kid(), ring.signing().kid());
+            assert_eq!(again.signing(0).kid(), ring.signing(0).kid());
         }
     }
 
     #[test]
-    fn the_newest_key_signs_and_a_retired_one_is_gone() {
+    fn the_newest_key_signs_in_its_time_and_a_retired_one_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::system();
-        let first = make(dir.path(), Algorithm::Es256, &clock).unwrap();
-        let second = make(dir.path(), Algorithm::EdDsa, &clock).unwrap();
+        let first = make(dir.path(), Algorithm::Es256, Signs::Later, &clock).unwrap();
+        let second = make(dir.path(), Algorithm::EdDsa, Signs::Later, &clock).unwrap();
         let ring = load_or_make(dir.path(), Algorithm::Es256, &clock).unwrap();
-        assert_eq!(ring.signing().kid(), second);
+        assert_eq!(ring.signing(clock.unix_ms()).kid(), first);
+        clock.advance(VERIFIES_FIRST);
+        assert_eq!(ring.signing(clock.unix_ms()).kid(), second);
         assert!(ring.find(&first).is_some());
         retire(dir.path(), &first).unwrap();
         let ring = load_or_make(dir.path(), Algorithm::Es256, &clock).unwrap();
@@ -278,7 +297,7 @@ mod tests {
     #[test]
     fn a_key_that_everybody_can_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        make(dir.path(), Algorithm::Es256, &Clock::system()).unwrap();
+        make(dir.path(), Algorithm::Es256, Signs::Later, &Clock::system()).unwrap();
         let path = list(dir.path()).unwrap()[0].path.clone();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(
@@ -290,7 +309,7 @@ mod tests {
     #[test]
     fn a_damaged_key_file_is_named_without_its_content() {
         let dir = tempfile::tempdir().unwrap();
-        make(dir.path(), Algorithm::Es256, &Clock::system()).unwrap();
+        make(dir.path(), Algorithm::Es256, Signs::Later, &Clock::system()).unwrap();
         let path = list(dir.path()).unwrap()[0].path.clone();
         fs::write(&path, "s3cret-rubbish").unwrap();
         let told = load_or_make(dir.path(), Algorithm::Es256, &Clock::system())

@@ -1,10 +1,9 @@
-//! The signing keys: one signs, all verify, and the public ones can be published.
-
-use std::collections::HashMap;
+//! The signing keys: one signs at a time, all verify, and the public ones can be published.
 
 use jsonwebtoken::jwk::{Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm as JwtAlgorithm, DecodingKey, EncodingKey};
 
+use super::kid::{signer, signs_from_ms};
 use crate::config::Algorithm;
 use crate::secret::Secret;
 
@@ -15,6 +14,7 @@ pub struct SigningKey {
     pub(super) private: EncodingKey,
     pub(super) check: DecodingKey,
     public: Option<Jwk>,
+    signs_from_ms: u64,
 }
 
 impl SigningKey {
@@ -44,6 +44,7 @@ impl SigningKey {
             (DecodingKey::from_jwk(&jwk)?, Some(jwk))
         };
         Ok(Self {
+            signs_from_ms: signs_from_ms(&kid),
             kid,
             algorithm: jwt,
             private,
@@ -81,39 +82,41 @@ fn key_algorithm(algorithm: Algorithm) -> KeyAlgorithm {
     }
 }
 
-/// Every key that verifies, one of which signs.
+/// Every key that verifies, one of which signs at a time.
 #[derive(Debug)]
 pub struct KeyRing {
-    signing: SigningKey,
-    older: HashMap<String, SigningKey>,
+    oldest: SigningKey,
+    /// The others, by age.
+    newer: Vec<SigningKey>,
 }
 
 impl KeyRing {
-    /// Makes a ring in which `signing` signs and all keys verify.
-    pub fn new(signing: SigningKey, older: Vec<SigningKey>) -> Self {
-        let older = older
-            .into_iter()
-            .map(|key| (key.kid.clone(), key))
-            .collect();
-        Self { signing, older }
+    /// Makes a ring of the oldest key and the others by age.
+    pub fn new(oldest: SigningKey, newer: Vec<SigningKey>) -> Self {
+        Self { oldest, newer }
     }
 
-    /// Returns the key that signs new tokens.
-    pub fn signing(&self) -> &SigningKey {
-        &self.signing
+    /// Returns the key that signs at `now_ms`, in milliseconds since the Unix epoch.
+    pub fn signing(&self, now_ms: u64) -> &SigningKey {
+        signer(&self.oldest, &self.newer, |key| key.signs_from_ms, now_ms)
     }
 
     /// Finds a key by its id.
     pub fn find(&self, kid: &str) -> Option<&SigningKey> {
-        if self.signing.kid == kid {
-            return Some(&self.signing);
-        }
-        self.older.get(kid)
+        self.iter().find(|key| key.kid == kid)
     }
 
-    /// Iterates over every key, the signing one first.
+    /// Iterates over every key, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &SigningKey> {
-        std::iter::once(&self.signing).chain(self.older.values())
+        std::iter::once(&self.oldest).chain(&self.newer)
+    }
+
+    /// Finds a shared key (HS256) among the one that signs at `now_ms` and those that will.
+    pub fn shared_signer(&self, now_ms: u64) -> Option<&SigningKey> {
+        let later = self.newer.iter().filter(|key| key.signs_from_ms > now_ms);
+        std::iter::once(self.signing(now_ms))
+            .chain(later)
+            .find(|key| !key.is_public())
     }
 
     /// Returns the public keys; a shared secret (HS256) is never among them.

@@ -6,6 +6,7 @@ mod claims;
 mod issue;
 mod key_files;
 mod keys;
+mod kid;
 mod raw;
 mod verify;
 
@@ -13,7 +14,10 @@ pub use assertion::Assertions;
 pub use cache::{NoRandomness, Tokens};
 pub use claims::Claims;
 pub use issue::{IssueError, Issued, Issuer};
-pub use key_files::{KeyFile, KeyFileError, list, load, load_or_make, make, retire, verify_files};
+pub use key_files::{
+    KeyFile, KeyFileError, list, load, load_or_make, make, retire, signing, verify_files,
+};
 pub use keys::{KeyRing, SigningKey};
+pub use kid::{Signs, VERIFIES_FIRST};
 pub use raw::RawToken;
 pub use verify::{TokenError, Verified, Verifier};
