@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use menshen_test_support::{
-    APP_SECRET, Builder, Grant, Program, Reply, Site, TestGateway, Upstream, address_in,
+    APP_SECRET, Builder, Grant, Program, Reply, Site, TestGateway, Upstream, Wire, address_in,
 };
 use serde_json::{Value, json};
 
@@ -291,4 +291,41 @@ async fn no_request_is_lost_while_the_configuration_is_reloaded_again_and_again(
     assert!(served.load(Ordering::Relaxed) >= 20);
     let tokens: Value = running.get("/_auth/jwks.json", &token).await.json();
     assert_eq!(tokens["keys"].as_array().unwrap().len(), 21);
+}
+
+#[tokio::test]
+async fn whose_proxy_headers_are_believed_changes() {
+    const ASKED: &str =
+        "PROXY TCP4 203.0.113.7 198.51.100.1 4000 443\r\nGET /public HTTP/1.1\r\nHost: h\r\n\r\n";
+    let lines = "proxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]";
+    let running = Running::start(TestGateway::builder().section("server", lines)).await;
+    let (mut trusted, answers) = ("127.0.0.1", [true, false, true]);
+    for (count, answered) in answers.into_iter().enumerate() {
+        if count > 0 {
+            let other = if answered { "127.0.0.1" } else { "192.0.2.1" };
+            let list = |address| format!("trusted_proxies = [\"{address}\"]");
+            running.change(&list(trusted), &list(other));
+            running.reload(count).await;
+            trusted = other;
+        }
+        let mut wire = Wire::connect(running.address).await;
+        wire.send(ASKED).await;
+        if answered {
+            assert!(wire.message().await.starts_with("HTTP/1.1 200 "));
+        } else {
+            assert_eq!(wire.rest().await, "");
+        }
+    }
+}
+
+#[tokio::test]
+async fn how_long_an_idle_connection_is_kept_changes() {
+    let running =
+        Running::start(TestGateway::builder().section("server", "keepalive = \"1h\"")).await;
+    running.change("keepalive = \"1h\"", "keepalive = \"100ms\"");
+    running.reload(1).await;
+    let mut wire = Wire::connect(running.address).await;
+    wire.send("GET /public HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert!(wire.message().await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(wire.rest().await, "");
 }

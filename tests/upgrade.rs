@@ -295,6 +295,20 @@ async fn without_a_socket_to_ask_at_it_says_what_is_missing() {
 }
 
 #[tokio::test]
+async fn a_file_where_the_socket_should_be_is_named_and_kept() {
+    let place = Place::new().await;
+    fs::write(place.socket(), "somebody's work").unwrap();
+    for arguments in [&["serve"][..], &["serve", "--upgrade"], &["check"]] {
+        let ended = Program::run(place.site.command(MENSHEN, arguments)).await;
+        assert_eq!(ended.code, Some(2), "{}", ended.said());
+        let (path, why) = (place.socket(), "is not a socket");
+        let named = ended.stderr.contains(path.to_str().unwrap());
+        assert!(named && ended.stderr.contains(why), "{}", ended.stderr);
+        assert_eq!(fs::read(place.socket()).unwrap(), b"somebody's work");
+    }
+}
+
+#[tokio::test]
 async fn the_socket_is_gone_with_the_program_and_one_that_was_left_is_in_nobodys_way() {
     let place = Place::new().await;
     let (running, _) = place.start(&[]).await;

@@ -15,8 +15,8 @@ use crate::config::{Config, Store};
 use crate::control::Known;
 use crate::request::Rates;
 use crate::server::{
-    BindError, Doorway, Encryption, Gates, Listening, Predecessor, Serving, Sockets, Successor,
-    TlsError, UpstreamError, Upstreams,
+    BindError, Doorway, Encryption, Gates, HandOverError, Listening, Predecessor, Serving, Sockets,
+    Successor, TlsError, UpstreamError, Upstreams,
 };
 use crate::session::{Lifetimes, OpenError, Sessions};
 use crate::token::{KeyFileError, NoRandomness, load_or_make, verify_files};
@@ -58,6 +58,9 @@ pub enum StartError {
     /// The process that runs does not hand over.
     #[error("the process that runs does not hand over: {0}")]
     HandOver(#[source] io::Error),
+    /// There cannot be a place to ask.
+    #[error(transparent)]
+    Doorway(HandOverError),
     /// There is no place to ask.
     #[error("server.upgrade_socket is required to take the place of a process that runs")]
     NoUpgradeSocket,
@@ -81,7 +84,11 @@ pub enum StartError {
 impl StartError {
     /// Tells whether another try may go better with the same configuration.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Store(OpenError::RedisAway { .. }))
+        let elsewhere = matches!(
+            self,
+            Self::Store(OpenError::RedisAway { .. } | OpenError::InUse(_)) | Self::HandOver(_)
+        );
+        elsewhere || matches!(self, Self::Bind(error) if error.is_in_use())
     }
 }
 
@@ -135,6 +142,7 @@ impl App {
             config.control.listen,
             inherited.unwrap_or_default(),
         )?;
+        may_open_door(&config)?;
         let tls = Encryption::load(&config.server.tls)?;
         let upstreams = Upstreams::new(&config.upstreams)?;
         // A start that fails on the store makes no keys.
@@ -265,6 +273,12 @@ fn open_door(path: &Path) -> Option<Doorway> {
         .ok()
 }
 
+fn may_open_door(config: &Config) -> Result<(), StartError> {
+    let path = config.server.upgrade_socket.as_deref();
+    path.map_or(Ok(()), Doorway::may_open)
+        .map_err(StartError::Doorway)
+}
+
 /// Waits for a successor that has prepared everything but what this process has to let go of.
 async fn prepared(doorway: Option<&Doorway>, listening: &Listening) -> Successor {
     let Some(doorway) = doorway else {
@@ -297,6 +311,7 @@ pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
     let checks = [
         ("server.listen", listen.map_err(StartError::from)),
         ("control.listen", control.map_err(StartError::from)),
+        ("server.upgrade_socket", may_open_door(config)),
         ("token.keys_dir", may_make(&config.token.keys_dir)),
         ("server.tls", tls.map(drop).map_err(StartError::from)),
         ("upstream", upstreams.map(drop).map_err(StartError::from)),

@@ -24,6 +24,8 @@ pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
         }
     };
     runtime.block_on(async {
+        // While it starts already: nobody's wish to reload shall end it.
+        let hang_ups = signals::hang_ups();
         let clock = Clock::system();
         let app = if upgrade {
             App::succeed(loaded, &clock).await
@@ -35,7 +37,7 @@ pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
                 let stop = signals::stop();
                 let file = file.to_owned();
                 let reloader = app.reloader(Box::new(move || config(&file)));
-                let reloads = tokio::spawn(reload(reloader, signals::hang_ups()));
+                let reloads = tokio::spawn(reload(reloader, hang_ups));
                 for address in app.addresses() {
                     tracing::info!(%address, "listening");
                 }

@@ -1,36 +1,13 @@
 //! What a running process cannot take over from a changed configuration.
 
-use super::model::Config;
+use super::Limits;
+use super::model::{Config, Server};
 
 impl Config {
     /// Takes from the configuration that runs what only a start can change, and names the keys that differ.
     pub fn keep(&mut self, running: &Self) -> Vec<&'static str> {
         let mut kept = Kept(Vec::new());
-        let (new, old) = (&mut self.server, &running.server);
-        kept.take("server.listen", &mut new.listen, &old.listen);
-        let redirects = (&mut new.redirect_http, &old.redirect_http);
-        kept.take("server.redirect_http", redirects.0, redirects.1);
-        kept.take("server.tls", &mut new.tls, &old.tls);
-        let proxies = (&mut new.proxy_protocol, &old.proxy_protocol);
-        kept.take("server.proxy_protocol", proxies.0, proxies.1);
-        kept.take("server.threads", &mut new.threads, &old.threads);
-        let header = (&mut new.max_header_bytes, &old.max_header_bytes);
-        kept.take("server.max_header", header.0, header.1);
-        let pool = (&mut new.upstream_pool, &old.upstream_pool);
-        kept.take("server.upstream_pool", pool.0, pool.1);
-        kept.take("server.drain", &mut new.drain, &old.drain);
-        let upgrade = (&mut new.upgrade_socket, &old.upgrade_socket);
-        kept.take("server.upgrade_socket", upgrade.0, upgrade.1);
-        let (new, old) = (&mut new.limits, &old.limits);
-        let head = (&mut new.head_timeout, &old.head_timeout);
-        kept.take("server.head_timeout", head.0, head.1);
-        let most = (&mut new.max_connections, &old.max_connections);
-        kept.take("server.max_connections", most.0, most.1);
-        let each = (
-            &mut new.max_connections_per_address,
-            &old.max_connections_per_address,
-        );
-        kept.take("server.max_connections_per_address", each.0, each.1);
+        kept.take_server(&mut self.server, &running.server);
         // A secret that is only needed at another address must not be lost at this one.
         if self.control.listen != running.control.listen {
             kept.take("control", &mut self.control, &running.control);
@@ -46,6 +23,70 @@ impl Config {
 struct Kept(Vec<&'static str>);
 
 impl Kept {
+    /// Names every field, so that none is added without a decision.
+    fn take_server(&mut self, new: &mut Server, old: &Server) {
+        let Server {
+            listen,
+            redirect_http,
+            public_url,
+            tls,
+            trusted_proxies,
+            proxy_protocol,
+            threads,
+            max_header_bytes,
+            limits,
+            upstream_pool,
+            drain,
+            upgrade_socket,
+            // What follows is the gate's.
+            auth_path: _,
+            max_body_bytes: _,
+            client_timeout: _,
+            keepalive: _,
+        } = new;
+        self.take("server.listen", listen, &old.listen);
+        self.take("server.redirect_http", redirect_http, &old.redirect_http);
+        self.take("server.public_url", public_url, &old.public_url);
+        self.take("server.tls", tls, &old.tls);
+        if *proxy_protocol != old.proxy_protocol {
+            // Where proxies still have to speak, they must still be believed.
+            self.take(
+                "server.trusted_proxies",
+                trusted_proxies,
+                &old.trusted_proxies,
+            );
+        }
+        self.take("server.proxy_protocol", proxy_protocol, &old.proxy_protocol);
+        self.take("server.threads", threads, &old.threads);
+        self.take("server.max_header", max_header_bytes, &old.max_header_bytes);
+        self.take("server.upstream_pool", upstream_pool, &old.upstream_pool);
+        self.take("server.drain", drain, &old.drain);
+        self.take("server.upgrade_socket", upgrade_socket, &old.upgrade_socket);
+        self.take_limits(limits, &old.limits);
+    }
+
+    fn take_limits(&mut self, new: &mut Limits, old: &Limits) {
+        let Limits {
+            head_timeout,
+            max_connections,
+            max_connections_per_address,
+            // What follows is the gate's.
+            requests_per_minute: _,
+            request_burst: _,
+        } = new;
+        self.take("server.head_timeout", head_timeout, &old.head_timeout);
+        self.take(
+            "server.max_connections",
+            max_connections,
+            &old.max_connections,
+        );
+        self.take(
+            "server.max_connections_per_address",
+            max_connections_per_address,
+            &old.max_connections_per_address,
+        );
+    }
+
     fn take<T: Clone + PartialEq>(&mut self, key: &'static str, new: &mut T, old: &T) {
         if new != old {
             self.0.push(key);
@@ -71,6 +112,35 @@ mod tests {
         assert_eq!(wanted.server.listen, running.server.listen);
         assert_eq!(wanted.session, running.session);
         assert_ne!(wanted.routes, running.routes);
+    }
+
+    #[test]
+    fn proxies_that_still_have_to_speak_are_still_believed() {
+        let env = |_: &str| Some("secret".to_owned());
+        let with = |lines: &str| {
+            let text = RUNNING.replacen("[server]", &format!("[server]\n{lines}"), 1);
+            parse(&text, "x", &env).unwrap()
+        };
+        let running = with("proxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]");
+        let mut wanted = with("");
+        let kept = ["server.trusted_proxies", "server.proxy_protocol"];
+        assert_eq!(wanted.keep(&running), kept);
+        assert_eq!(wanted.server, running.server);
+        let mut others = with("proxy_protocol = true\ntrusted_proxies = [\"192.0.2.1\"]");
+        assert!(others.keep(&running).is_empty());
+    }
+
+    #[test]
+    fn where_browsers_are_sent_waits_for_a_start() {
+        let env = |_: &str| Some("secret".to_owned());
+        let running = parse(RUNNING, "running", &env).unwrap();
+        let wanted = RUNNING.replacen(
+            "[server]",
+            "[server]\npublic_url = \"https://a.example\"",
+            1,
+        );
+        let mut wanted = parse(&wanted, "wanted", &env).unwrap();
+        assert_eq!(wanted.keep(&running), ["server.public_url"]);
     }
 
     #[test]

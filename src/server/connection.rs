@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use http::HeaderMap;
-use ipnet::IpNet;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::Stream;
@@ -16,6 +15,7 @@ use pingora::protocols::{ALPN, GetSocketDigest, UniqueID};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 
+use super::Gate;
 use super::gates::Gates;
 use super::head::{self, Head, Patience};
 use super::phases::Proxy;
@@ -42,12 +42,10 @@ pub(super) struct Connections {
     pub(super) refuser: Arc<HttpProxy<Proxy>>,
     pub(super) acceptor: Option<Acceptor>,
     pub(super) http2: H2Options,
-    pub(super) client_timeout: Duration,
     pub(super) head_timeout: Duration,
-    pub(super) keepalive: Duration,
     pub(super) seats: Arc<Seats>,
-    /// The proxies that must say whose connection it is; `None` where each is its peer's own.
-    pub(super) proxies: Option<Vec<IpNet>>,
+    /// Whether trusted proxies must say whose connection it is, and nobody else may connect.
+    pub(super) proxied: bool,
     pub(super) shutdown: ShutdownWatch,
     pub(super) gates: Arc<Gates>,
 }
@@ -62,12 +60,13 @@ impl Connections {
     /// Serves a connection until one side ends it, or tells it that there is no place for it.
     pub(super) async fn serve(&self, mut tcp: L4Stream, place: Place) {
         let patience = match place {
-            Place::Seat(_) => self.client_timeout,
+            Place::Seat(_) => self.client_timeout(),
             Place::Refusal(_) => self.refusal(),
         };
         let placed = async {
             let peer = self.peer(&mut tcp, patience).await?;
-            Some((place.claim(peer.address())?, peer))
+            let trusted = &self.gates.current().trusted_proxies;
+            Some((place.claim(peer.address(), trusted)?, peer))
         };
         match self.unless_stopping(placed).await {
             Some((Place::Seat(_seat), peer)) => match self.unless_stopping(self.greet(tcp)).await {
@@ -84,6 +83,16 @@ impl Connections {
             }
             None => {}
         }
+    }
+
+    /// Returns the limit between two reads, as a reload may have changed it.
+    pub(super) fn client_timeout(&self) -> Duration {
+        self.gates.current().client_timeout
+    }
+
+    /// Returns how long an idle connection is kept, as a reload may have changed it.
+    pub(super) fn keepalive(&self) -> Duration {
+        self.gates.current().keepalive
     }
 
     /// Returns the most that a connection over the limit is waited for.
@@ -120,11 +129,12 @@ impl Connections {
     /// Returns whose a connection is, which a proxy may have to say first.
     async fn peer(&self, tcp: &mut L4Stream, patience: Duration) -> Option<Peer> {
         let peer = tcp.get_socket_digest()?.peer_addr()?.as_inet()?.ip();
-        let Some(proxies) = &self.proxies else {
+        if !self.proxied {
             return Some(Peer::new(peer));
-        };
+        }
         let known = peer.to_canonical();
-        if !proxies.iter().any(|net| net.contains(&known)) {
+        let trusts = |gate: &Gate| gate.trusted_proxies.iter().any(|net| net.contains(&known));
+        if !trusts(&self.gates.current()) {
             tracing::debug!(%peer, "a connection does not come from a trusted proxy");
             return None;
         }
@@ -147,7 +157,7 @@ impl Connections {
             None => Box::new(tcp),
             Some(acceptor) => {
                 let handshake = acceptor.tls_handshake(tcp);
-                match tokio::time::timeout(self.client_timeout, handshake).await {
+                match tokio::time::timeout(self.client_timeout(), handshake).await {
                     Ok(Ok(stream)) => Box::new(stream),
                     Ok(Err(error)) => {
                         tracing::debug!(id, %error, "TLS handshake failed");
@@ -177,7 +187,7 @@ impl Connections {
             let http2 = stream.try_peek(&mut whole).await? && whole == *H2_PREFACE;
             Ok::<_, std::io::Error>(if http2 { Speaks::Http2 } else { Speaks::Http1 })
         };
-        tokio::time::timeout(self.client_timeout, peek)
+        tokio::time::timeout(self.client_timeout(), peek)
             .await
             .ok()?
             .ok()
@@ -186,8 +196,8 @@ impl Connections {
     async fn serve_http1(&self, stream: Stream, app: &Arc<HttpProxy<Proxy>>, peer: &Peer) {
         let mut patience = Patience {
             // A new connection is not kept, it is about to be used.
-            idle: self.client_timeout,
-            read: self.client_timeout,
+            idle: self.client_timeout(),
+            read: self.client_timeout(),
             whole: self.head_timeout,
         };
         let (stream, watch) = Watched::new(stream);
@@ -202,7 +212,8 @@ impl Connections {
                 // What has not been asked for whole by then is asked for elsewhere.
                 () = self.lingered() => Head::Gone,
             };
-            patience.idle = self.keepalive;
+            patience.idle = self.keepalive();
+            patience.read = self.client_timeout();
             next = match head {
                 Head::Read(head, chunks) => {
                     watch.set(chunks);

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::net::TcpListener;
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +35,17 @@ const YOURS: u8 = b'y';
 /// The successor serves.
 const SERVING: u8 = b'd';
 
+/// Why one process does not take another's place.
+#[derive(Debug, thiserror::Error)]
+pub enum HandOverError {
+    /// Something else has the socket's place, and nobody said that it may go.
+    #[error("{} is there and is not a socket", .0.display())]
+    NotASocket(PathBuf),
+    /// The operating system refused.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
 /// Where a running process waits for its successor.
 pub struct Doorway {
     listener: UnixListener,
@@ -42,18 +54,30 @@ pub struct Doorway {
 
 impl Doorway {
     /// Opens the door in place of one that a process left which is gone.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path) -> Result<Self, HandOverError> {
+        Self::may_open(path)?;
         if UnixStream::connect(path).is_ok() {
-            return Err(io::ErrorKind::AddrInUse.into());
+            return Err(HandOverError::System(io::ErrorKind::AddrInUse.into()));
         }
         match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             Ok(()) | Err(_) => {}
         }
         Ok(Self {
             listener: UnixListener::bind(path)?,
             path: path.to_owned(),
         })
+    }
+
+    /// Says whether nothing but a socket is where the door would be, which alone may be taken away.
+    pub fn may_open(path: &Path) -> Result<(), HandOverError> {
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                Err(HandOverError::NotASocket(path.to_owned()))
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Waits for a successor that runs as the same user, or as root.

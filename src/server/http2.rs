@@ -96,7 +96,7 @@ impl Connections {
             socket_digest: stream.get_socket_digest(),
         });
         let greeting = handshake(stream, Some(self.http2.clone()));
-        let Ok(Ok(mut connection)) = tokio::time::timeout(self.client_timeout, greeting).await
+        let Ok(Ok(mut connection)) = tokio::time::timeout(self.client_timeout(), greeting).await
         else {
             return;
         };
@@ -117,7 +117,7 @@ impl Connections {
                     continue;
                 }
                 accepted = HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest)) => accepted,
-                () = tokio::time::sleep(self.keepalive), if streams.is_empty() => break,
+                () = tokio::time::sleep(self.keepalive()), if streams.is_empty() => break,
             };
             match accepted {
                 Ok(Some(H2Accept::Session(session))) => {

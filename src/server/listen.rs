@@ -14,6 +14,13 @@ pub struct BindError {
     cause: std::io::Error,
 }
 
+impl BindError {
+    /// Tells whether somebody else listens there, who may be gone soon.
+    pub fn is_in_use(&self) -> bool {
+        self.cause.kind() == std::io::ErrorKind::AddrInUse
+    }
+}
+
 /// Bound sockets that wait to be served.
 #[derive(Debug)]
 pub struct Listening {

@@ -32,7 +32,7 @@ mod watched;
 pub use certificates::TlsError;
 pub use gate::Gate;
 pub use gates::Gates;
-pub use hand_over::{Doorway, Predecessor, Successor};
+pub use hand_over::{Doorway, HandOverError, Predecessor, Successor};
 pub use listen::{BindError, Listening};
 pub use run::Serving;
 pub use sockets::Sockets;

@@ -57,7 +57,7 @@ impl Serving {
         gates: &Arc<Gates>,
         config: &Server,
     ) -> io::Result<Self> {
-        let seats = Arc::new(Seats::new(&config.limits, &config.trusted_proxies));
+        let seats = Arc::new(Seats::new(&config.limits));
         Self::with(listening, tls, gates, config, (TaskTracker::new(), seats))
     }
 
@@ -113,14 +113,9 @@ impl Serving {
                 refuser: Arc::clone(&refuser),
                 acceptor: tls.map(Encryption::acceptor),
                 http2: http2::options(config.max_header_bytes),
-                client_timeout: config.client_timeout,
                 head_timeout: config.limits.head_timeout,
-                keepalive: config.keepalive,
                 seats: Arc::clone(&seats),
-                proxies: config
-                    .proxy_protocol
-                    .contains(address)
-                    .then(|| config.trusted_proxies.clone()),
+                proxied: config.proxy_protocol.contains(address),
                 shutdown: watch.clone(),
                 gates: Arc::clone(gates),
             });

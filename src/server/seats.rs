@@ -20,8 +20,6 @@ const REFUSALS: usize = 64;
 pub(super) struct Seats {
     total: Option<NonZeroU32>,
     per_address: Option<NonZeroU32>,
-    /// Behind these are many clients, which only the total limits.
-    trusted: Vec<IpNet>,
     taken: Mutex<Taken>,
     refusals: Arc<Semaphore>,
 }
@@ -52,11 +50,10 @@ pub(super) struct Seat {
 }
 
 impl Seats {
-    pub(super) fn new(limits: &Limits, trusted: &[IpNet]) -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
             total: limits.max_connections,
             per_address: limits.max_connections_per_address,
-            trusted: trusted.to_vec(),
             taken: Mutex::default(),
             refusals: Arc::new(Semaphore::new(REFUSALS)),
         }
@@ -88,9 +85,10 @@ impl Seats {
         })
     }
 
-    fn counted(&self, peer: IpAddr) -> Option<IpAddr> {
+    /// Returns what a client is counted as; behind those that are `trusted` are many, which only the total limits.
+    fn counted(&self, peer: IpAddr, trusted: &[IpNet]) -> Option<IpAddr> {
         let peer = peer.to_canonical();
-        let trusted = self.trusted.iter().any(|net| net.contains(&peer));
+        let trusted = trusted.iter().any(|net| net.contains(&peer));
         (self.per_address.is_some() && !trusted).then(|| network(peer))
     }
 
@@ -101,11 +99,11 @@ impl Seats {
 
 impl Place {
     /// Counts a seat as one of `client`'s, and takes it back when there is no other for that client.
-    pub(super) fn claim(self, client: IpAddr) -> Option<Self> {
+    pub(super) fn claim(self, client: IpAddr, trusted: &[IpNet]) -> Option<Self> {
         let Self::Seat(mut seat) = self else {
             return Some(self);
         };
-        if seat.claim(client) {
+        if seat.claim(client, trusted) {
             return Some(Self::Seat(seat));
         }
         seat.seats.refusal()
@@ -114,9 +112,9 @@ impl Place {
 
 impl Seat {
     /// Counts the seat as one of `client`'s, and tells whether there is one.
-    fn claim(&mut self, client: IpAddr) -> bool {
-        let (Some(address), Some(most)) = (self.seats.counted(client), self.seats.per_address)
-        else {
+    fn claim(&mut self, client: IpAddr, trusted: &[IpNet]) -> bool {
+        let counted = self.seats.counted(client, trusted);
+        let (Some(address), Some(most)) = (counted, self.seats.per_address) else {
             return true;
         };
         let mut taken = self.seats.taken();
