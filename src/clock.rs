@@ -35,6 +35,11 @@ impl Clock {
         self.unix_ms() / 1000
     }
 
+    /// Returns the whole seconds by which this clock was moved from the system's time.
+    pub fn moved_secs(&self) -> i64 {
+        self.offset_ms.load(Ordering::Relaxed) / 1000
+    }
+
     /// Moves this clock and its clones forward.
     pub fn advance(&self, by: Duration) {
         let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);

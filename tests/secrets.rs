@@ -158,7 +158,7 @@ impl Living {
         self.get("/_auth/session", &bearer(&token)).await;
         let refresh = |token: &str| json!({"refresh_token": token}).to_string();
         let mut last = first.clone();
-        for _ in 0..9 {
+        for _ in 0..65 {
             let renewed = self.post("/_auth/refresh", "", &refresh(&last)).await;
             let next = renewed.get("refresh_token").unwrap();
             last = next.as_str().unwrap().to_owned();

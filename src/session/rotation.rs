@@ -2,8 +2,8 @@
 
 use super::refresh_token::Fingerprint;
 
-/// How many replaced tokens are remembered; a client that refreshes more often within the grace is not one.
-pub(super) const REMEMBERED: usize = 8;
+/// How many replaced tokens are remembered; who refreshes more often within the grace is no client of ours.
+pub(super) const REMEMBERED: usize = 64;
 
 /// The current refresh token of a session, and when the last ones were replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_has_a_bound() {
-        let rotation = refreshed(&[100; 20]);
+        let rotation = refreshed(&[100; REMEMBERED + 12]);
         assert_eq!(rotation.replaced.len(), REMEMBERED);
         assert_eq!(present(&rotation, 12, 100), Presented::WithinGrace);
         assert_eq!(present(&rotation, 11, 100), Presented::Reused);

@@ -105,8 +105,7 @@ impl Sessions {
         let store = &self.shared.store;
         let token = key.recognise(token).ok_or(RefreshError::Invalid)?;
         if self.revoked().contains(&token.sid()) {
-            // Where the end of a session is more than one step, this takes those that may be missing.
-            store.end(token.sid()).await?;
+            store.sweep(token.sid(), token.user()).await?;
             return Err(RefreshError::Ended);
         }
         let successor = key.successor(&token);

@@ -25,6 +25,11 @@ pub(super) trait Store: Send + Sync {
     /// Ends every session of a user and revokes their tokens.
     async fn end_all(&self, user: User) -> Result<Vec<SessionId>, StoreError>;
 
+    /// Removes what may be left of a session that was revoked, where ending one is more than one step.
+    async fn sweep(&self, _id: SessionId, _user: User) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Returns a session that has not ended.
     async fn session(&self, id: SessionId) -> Result<Option<Record>, StoreError>;
 

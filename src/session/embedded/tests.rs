@@ -336,3 +336,18 @@ fn a_folder_that_is_a_file_is_named_in_the_error() {
     let causes = iter::successors(error::Error::source(&error), |error| error.source());
     assert_eq!(causes.count(), 1);
 }
+
+#[tokio::test]
+async fn a_flood_of_tokens_of_an_ended_session_writes_nothing() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    let opened = store.open_session(identity("a"), &session_key("k")).await;
+    let opened = opened.unwrap();
+    store.end(opened.session.id).await.unwrap();
+    let before = store.operations();
+    for _ in 0..1000 {
+        let ended = store.refresh(&opened.refresh).await;
+        assert!(matches!(ended, Err(RefreshError::Ended)));
+    }
+    assert_eq!(store.operations(), before);
+}

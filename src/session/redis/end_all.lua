@@ -1,10 +1,15 @@
--- Removes the sessions that are named, and their user's session_key with the last one.
-local user, keys = KEYS[1], KEYS[2]
-for at, sid in ipairs(ARGV) do
-  redis.call('DEL', KEYS[at + 2])
-  redis.call('ZREM', user, sid)
+-- Removes the sessions that are named, and their user's session_key with the last one. Answers which sessions are to be
+-- revoked now: these, and those of a time before that was broken off.
+local user, keys, ending = KEYS[1], KEYS[2], KEYS[3]
+local now, lasting = ARGV[1], ARGV[2]
+for at = 3, #ARGV do
+  redis.call('DEL', KEYS[at + 1])
+  redis.call('ZREM', user, ARGV[at])
+  redis.call('SADD', ending, ARGV[at])
+  redis.call('EXPIRE', ending, lasting)
 end
+redis.call('ZREMRANGEBYSCORE', user, '-inf', now)
 if redis.call('EXISTS', user) == 0 then
   redis.call('DEL', keys)
 end
-return redis.status_reply('OK')
+return redis.call('SMEMBERS', ending)

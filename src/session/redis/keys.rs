@@ -31,6 +31,11 @@ impl Names {
         self.name('k', user.as_bytes())
     }
 
+    /// A set: a user's sessions that were removed and are yet to be revoked.
+    pub(super) fn ending(&self, user: User) -> String {
+        self.name('e', user.as_bytes())
+    }
+
     /// A stream: the revocations.
     pub(super) fn revoked(&self) -> String {
         format!("{}revoked", self.prefix)

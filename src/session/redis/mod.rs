@@ -7,8 +7,8 @@
 //! `refusal` what is said when it does not go well.
 //!
 //! What a change touches is in one slot of a Cluster: a session, its user's other sessions and their session_key. Only the
-//! stream of revocations is elsewhere. It is written first: a session that is revoked but still stored cannot be used, and
-//! whoever meets it removes it.
+//! stream of revocations is elsewhere. It is written last, so that an end that is broken off can be asked for again; what a
+//! failover brings back of a revoked session is removed by whoever meets it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -159,11 +159,10 @@ impl Store for Redis {
     }
 
     async fn refresh(&self, refresh: Refresh) -> Result<Renewal, StoreError> {
-        let now = self.clock.unix_secs();
         let change = REFRESH
             .of(&self.names, refresh.sid, refresh.user)
-            .arg(now)
-            .arg(now.saturating_add(self.lifetimes.session_ttl.as_secs()))
+            .arg(self.clock.moved_secs())
+            .arg(self.lifetimes.session_ttl.as_secs())
             .arg(refresh.sid.as_bytes())
             .arg(self.lifetimes.refresh_grace.as_secs())
             .arg(refresh.generation)
@@ -174,7 +173,7 @@ impl Store for Redis {
             scripts::Refreshed::Renewed(fields) => Ok(Renewal::Renewed(record(fields)?)),
             scripts::Refreshed::Ended => Ok(Renewal::Ended),
             scripts::Refreshed::Reused => {
-                self.end(refresh.sid).await?;
+                self.revoke(&[refresh.sid], self.clock.unix_secs()).await?;
                 Ok(Renewal::Reused)
             }
         }
@@ -182,32 +181,48 @@ impl Store for Redis {
 
     async fn end(&self, id: SessionId) -> Result<bool, StoreError> {
         let now = self.clock.unix_secs();
-        let found = self.stored(id).await?;
+        let mut ended = false;
+        if let Some(record) = self.stored(id).await? {
+            let removed = self.remove(id, record.identity.user(), now).await?;
+            ended = removed && now < record.expires;
+        }
+        // Last, and also where nothing was removed: who was not answered asks again, and comes as far as this.
         self.revoke(&[id], now).await?;
-        let Some(record) = found else {
-            return Ok(false);
-        };
-        let change = END
-            .of(&self.names, id, record.identity.user())
-            .arg(now)
-            .arg(id.as_bytes());
-        let removed: bool = self.change(change).await?;
-        Ok(removed && now < record.expires)
+        Ok(ended)
     }
 
     async fn end_all(&self, user: User) -> Result<Vec<SessionId>, StoreError> {
         let now = self.clock.unix_secs();
-        let ids = self.live_ids(user, now).await?;
-        if ids.is_empty() {
-            return Ok(ids);
-        }
-        self.revoke(&ids, now).await?;
-        let mut change = END_ALL.of_user(&self.names, user);
-        for id in &ids {
+        let live = self.live_ids(user, now).await?;
+        let mut change = END_ALL
+            .of_user(&self.names, user)
+            .arg(now)
+            .arg(self.lifetimes.revoked_until(0));
+        for id in &live {
             change = change.key(self.names.session(*id)).arg(id.as_bytes());
         }
-        self.change::<()>(change).await?;
-        Ok(ids)
+        let ending: Vec<Vec<u8>> = self.change(change).await?;
+        let ending: Vec<SessionId> = ending
+            .iter()
+            .map(|bytes| sid(bytes))
+            .collect::<Result<_, _>>()?;
+        if ending.is_empty() {
+            return Ok(live);
+        }
+        self.revoke(&ending, now).await?;
+        let mut done = redis::cmd("SREM");
+        done.arg(self.names.ending(user));
+        for id in &ending {
+            done.arg(id.as_bytes());
+        }
+        // What stays there is revoked once more by the next who asks.
+        let _: u64 = self.ask(&done).await?;
+        Ok(live)
+    }
+
+    async fn sweep(&self, id: SessionId, user: User) -> Result<(), StoreError> {
+        let now = self.clock.unix_secs();
+        self.remove(id, user, now).await.map(drop)
     }
 
     async fn session(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
@@ -278,6 +293,12 @@ impl Store for Redis {
 }
 
 impl Redis {
+    /// Removes a session; tells whether it was there.
+    async fn remove(&self, id: SessionId, user: User, now: u64) -> Result<bool, StoreError> {
+        let change = END.of(&self.names, id, user).arg(now).arg(id.as_bytes());
+        self.change(change).await
+    }
+
     /// Reads a session, which may have expired.
     async fn stored(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
         let fields: scripts::Fields = self.ask(&scripts::read(&self.names, id)).await?;

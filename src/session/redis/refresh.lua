@@ -1,8 +1,11 @@
 -- Replaces a refresh token by the rule in rotation.rs. Answers the session, 0 when it is over, 1 for a token that was
--- replaced too long ago.
+-- replaced too long ago, which ends it. The time is Redis's own: a command may have waited long in its buffers, and
+-- nodes' clocks may differ by more than the grace.
 local session, user, keys = KEYS[1], KEYS[2], KEYS[3]
-local now, expires, sid, grace, generation, presented, successor, remembered = unpack(ARGV)
-now, grace, generation, remembered = tonumber(now), tonumber(grace), tonumber(generation), tonumber(remembered)
+local moved, ttl, sid, grace, generation, presented, successor, remembered = unpack(ARGV)
+local now = tonumber(redis.call('TIME')[1]) + tonumber(moved)
+local expires = string.format('%d', now + ttl)
+grace, generation, remembered = tonumber(grace), tonumber(generation), tonumber(remembered)
 
 local old = redis.call('HMGET', session, 'identity', 'created', 'expires', 'generation', 'current', 'replaced')
 if not old[1] or now >= tonumber(old[3]) then
@@ -38,5 +41,12 @@ end
 local time = ahead < 0 and replaced[#replaced + ahead + 1]
 if time and now - time <= grace then
   return old
+end
+
+redis.call('DEL', session)
+redis.call('ZREM', user, sid)
+redis.call('ZREMRANGEBYSCORE', user, '-inf', now)
+if redis.call('EXISTS', user) == 0 then
+  redis.call('DEL', keys)
 end
 return 1

@@ -26,8 +26,8 @@ pub(super) async fn rehearse(link: &Link, names: &Names, now: u64) -> RedisResul
         .arg("sealed");
     let refresh = REFRESH
         .of(names, id, user)
-        .arg(now)
-        .arg(now.saturating_add(LASTS))
+        .arg(0)
+        .arg(LASTS)
         .arg(id.as_bytes())
         .arg(0)
         .arg(0)
@@ -35,7 +35,7 @@ pub(super) async fn rehearse(link: &Link, names: &Names, now: u64) -> RedisResul
         .arg("successor")
         .arg(1);
     let end = END.of(names, id, user).arg(now).arg(id.as_bytes());
-    let end_all = END_ALL.of_user(names, user);
+    let end_all = END_ALL.of_user(names, user).arg(now).arg(LASTS);
     let end_all = end_all.key(names.session(id)).arg(id.as_bytes());
     for change in [login, refresh] {
         change.make::<Value>(link).await?;
@@ -49,6 +49,9 @@ pub(super) async fn rehearse(link: &Link, names: &Names, now: u64) -> RedisResul
     for change in [end_all, end] {
         change.make::<Value>(link).await?;
     }
+    let mut done = redis::cmd("SREM");
+    done.arg(names.ending(user)).arg(id.as_bytes());
+    link.ask::<Value>(&done).await?;
     // A script that Redis knew already was not sent as such.
     let mut script = redis::cmd("EVAL");
     script.arg("return 1").arg(1).arg(sessions);
@@ -64,6 +67,9 @@ async fn revoke_nobody(link: &Link, stream: &str) -> RedisResult<()> {
     let mut read = redis::cmd("XREAD");
     read.arg("COUNT").arg(1).arg("STREAMS").arg(stream);
     link.ask::<Value>(read.arg("0-0")).await?;
+    let mut newest = redis::cmd("XREVRANGE");
+    newest.arg(stream).arg("+").arg("-").arg("COUNT").arg(1);
+    link.ask::<Value>(&newest).await?;
     let mut delete = redis::cmd("XDEL");
     link.ask::<Value>(delete.arg(stream).arg(entry))
         .await

@@ -100,9 +100,13 @@ struct Follower {
 impl Follower {
     async fn run(&mut self, mut connection: Connection, mut last: String) {
         loop {
-            let Err(error) = self.read_on(&mut connection, &mut last).await;
-            tracing::warn!(%error, "revocations by other nodes cannot be read");
-            self.link.set_available(false);
+            match self.read_on(&mut connection, &mut last).await {
+                Ok(()) => tracing::error!("Redis has lost revocations, which this node adds again"),
+                Err(error) => {
+                    tracing::warn!(%error, "revocations by other nodes cannot be read");
+                    self.link.set_available(false);
+                }
+            }
             (connection, last) = loop {
                 tokio::time::sleep(PAUSE).await;
                 self.known.forget(self.clock.unix_secs());
@@ -140,11 +144,8 @@ impl Follower {
         Ok((connection, last))
     }
 
-    async fn read_on(
-        &mut self,
-        connection: &mut Connection,
-        last: &mut String,
-    ) -> RedisResult<std::convert::Infallible> {
+    /// Follows the stream until it turns out to have lost what this node has read.
+    async fn read_on(&mut self, connection: &mut Connection, last: &mut String) -> RedisResult<()> {
         loop {
             let mut read = redis::cmd("XREAD");
             read.arg("COUNT").arg(PAGE);
@@ -161,8 +162,21 @@ impl Follower {
             if self.trimmed.elapsed() > TRIM_EVERY {
                 self.trimmed = Instant::now();
                 self.trim(connection).await?;
+                if !self.known.is_empty() && self.has_lost(connection, last).await? {
+                    return Ok(());
+                }
             }
         }
+    }
+
+    /// Tells whether the stream ends before what was read of it: somebody deleted it, or Redis had no memory left.
+    async fn has_lost(&self, connection: &mut Connection, last: &str) -> RedisResult<bool> {
+        let mut newest = redis::cmd("XREVRANGE");
+        newest.arg(&self.stream).arg("+").arg("-");
+        newest.arg("COUNT").arg(1);
+        let newest: StreamRangeReply = newest.query_async(connection).await?;
+        let newest = newest.ids.first().map(|entry| place(&entry.id));
+        Ok(newest.is_none_or(|newest| newest < place(last)))
     }
 
     fn add(&self, entries: &[StreamId]) {
@@ -197,6 +211,12 @@ impl Follower {
             }
         }
     }
+}
+
+/// Returns where in a stream an entry is, in an order that can be compared.
+fn place(id: &str) -> (u64, u64) {
+    let (time, number) = id.split_once('-').unwrap_or((id, "0"));
+    (time.parse().unwrap_or(0), number.parse().unwrap_or(0))
 }
 
 fn additions(stream: &str, revocations: &[(SessionId, u64)]) -> Pipeline {

@@ -59,7 +59,8 @@ impl Script {
 
     /// Begins a change of a user's sessions, which are yet to be named.
     pub(super) fn of_user(&'static self, names: &Names, user: User) -> Change<'static> {
-        self.with(vec![names.user(user), names.session_keys(user)])
+        let ending = names.ending(user);
+        self.with(vec![names.user(user), names.session_keys(user), ending])
     }
 
     fn with(&self, keys: Vec<String>) -> Change<'_> {

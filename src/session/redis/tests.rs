@@ -424,3 +424,99 @@ async fn revocations_that_redis_lost_are_told_again_by_who_knows_them() {
     let later = server.sessions(&clock).await;
     assert!(later.revoked().contains(&opened.session.id));
 }
+
+#[tokio::test]
+async fn an_end_that_is_broken_off_can_be_asked_for_again() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    let one = store.open_session(identity("a"), &session_key("k")).await;
+    let one = one.unwrap();
+    let key = session_key("k");
+    let others = [(); 2].map(|()| store.open_session(identity("b"), &key));
+    let others = futures::future::join_all(others).await;
+    let _: String = server.ask("ACL SETUSER default -xadd").await;
+    let refused = store.end(one.session.id).await;
+    assert!(
+        matches!(refused, Err(StoreError::Storage(_))),
+        "{refused:?}"
+    );
+    let refused = store.end_all("wx1", "b").await;
+    assert!(
+        matches!(refused, Err(StoreError::Storage(_))),
+        "{refused:?}"
+    );
+    // Nothing of it comes back to life, whatever else is not done.
+    let ended = store.refresh(&one.refresh).await;
+    assert!(matches!(ended, Err(RefreshError::Ended)), "{ended:?}");
+    let _: String = server.ask("ACL SETUSER default +xadd").await;
+    store.end(one.session.id).await.unwrap();
+    store.end_all("wx1", "b").await.unwrap();
+    let later = server.sessions(&clock).await;
+    assert!(later.revoked().contains(&one.session.id));
+    for other in others {
+        assert!(later.revoked().contains(&other.unwrap().session.id));
+    }
+    let keys: Vec<String> = server.ask("KEYS *:e:*").await;
+    assert_eq!(keys, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_a_failover_brings_back_of_a_revoked_session_is_removed() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    let opened = store.open_session(identity("a"), &session_key("k")).await;
+    let opened = opened.unwrap();
+    let keys: Vec<String> = server.ask("KEYS *:s:*").await;
+    let copy = format!("COPY {} kept", keys[0]);
+    let _: u64 = server.ask(&copy).await;
+    store.end(opened.session.id).await.unwrap();
+    let _: u64 = server.ask(&format!("COPY kept {}", keys[0])).await;
+    let entries: u64 = server.ask("XLEN menshen:revoked").await;
+    for _ in 0..3 {
+        let ended = store.refresh(&opened.refresh).await;
+        assert!(matches!(ended, Err(RefreshError::Ended)), "{ended:?}");
+    }
+    let keys: Vec<String> = server.ask("KEYS *:s:*").await;
+    assert_eq!(keys, Vec::<String>::new());
+    // A flood of them makes the stream no longer.
+    assert_eq!(server.ask::<u64>("XLEN menshen:revoked").await, entries);
+}
+
+#[tokio::test]
+async fn the_grace_begins_when_redis_replaces_the_token_however_long_that_took() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let (mut config, short) = (server.config(), Duration::from_secs(2));
+    config.timeout = Duration::from_secs(1);
+    let lifetimes = Lifetimes {
+        refresh_grace: short,
+        ..LIFETIMES
+    };
+    let store = Sessions::redis(&config, &seal_key(1), lifetimes, clock).await;
+    let store = store.unwrap();
+    let opened = store.open_session(identity("a"), &session_key("k")).await;
+    let opened = opened.unwrap();
+    let _: String = server.ask("CLIENT PAUSE 4000 ALL").await;
+    let lost = store.refresh(&opened.refresh).await;
+    assert!(matches!(lost, Err(RefreshError::Store(_))), "{lost:?}");
+    // Whatever Redis makes of what it was sent before, the token gives its successor.
+    soon(async || match store.refresh(&opened.refresh).await {
+        Ok(_) => true,
+        Err(RefreshError::Store(_)) => false,
+        Err(error) => panic!("{error}"),
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn revocations_that_were_deleted_are_told_again() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    let opened = store.open_session(identity("a"), &session_key("k")).await;
+    let id = opened.unwrap().session.id;
+    store.end(id).await.unwrap();
+    let _: u64 = server.ask("DEL menshen:revoked").await;
+    // The follower looks every so often, and whenever it connects.
+    let _: u64 = server.ask("CLIENT KILL TYPE normal SKIPME yes").await;
+    soon(async || server.ask::<u64>("XLEN menshen:revoked").await == 1).await;
+    assert!(server.sessions(&clock).await.revoked().contains(&id));
+}
