@@ -168,12 +168,13 @@ impl Store for Redis {
             .arg(refresh.generation)
             .arg(&refresh.presented)
             .arg(&refresh.successor)
-            .arg(super::rotation::REMEMBERED);
+            .arg(super::rotation::REMEMBERED)
+            .arg(self.lifetimes.revoked_until(0));
         match self.change(change).await? {
             scripts::Refreshed::Renewed(fields) => Ok(Renewal::Renewed(record(fields)?)),
             scripts::Refreshed::Ended => Ok(Renewal::Ended),
             scripts::Refreshed::Reused => {
-                self.revoke(&[refresh.sid], self.clock.unix_secs()).await?;
+                self.revoke_ending(refresh.user, &[refresh.sid]).await?;
                 Ok(Renewal::Reused)
             }
         }
@@ -181,14 +182,15 @@ impl Store for Redis {
 
     async fn end(&self, id: SessionId) -> Result<bool, StoreError> {
         let now = self.clock.unix_secs();
-        let mut ended = false;
-        if let Some(record) = self.stored(id).await? {
-            let removed = self.remove(id, record.identity.user(), now).await?;
-            ended = removed && now < record.expires;
-        }
-        // Last, and also where nothing was removed: who was not answered asks again, and comes as far as this.
-        self.revoke(&[id], now).await?;
-        Ok(ended)
+        let Some(record) = self.stored(id).await? else {
+            // Who was not answered asks again, and comes as far as this.
+            self.revoke(&[id], now).await?;
+            return Ok(false);
+        };
+        let user = record.identity.user();
+        let removed = self.remove(id, user, now).await?;
+        self.revoke_ending(user, &[id]).await?;
+        Ok(removed && now < record.expires)
     }
 
     async fn end_all(&self, user: User) -> Result<Vec<SessionId>, StoreError> {
@@ -209,20 +211,16 @@ impl Store for Redis {
         if ending.is_empty() {
             return Ok(live);
         }
-        self.revoke(&ending, now).await?;
-        let mut done = redis::cmd("SREM");
-        done.arg(self.names.ending(user));
-        for id in &ending {
-            done.arg(id.as_bytes());
-        }
-        // What stays there is revoked once more by the next who asks.
-        let _: u64 = self.ask(&done).await?;
+        self.revoke_ending(user, &ending).await?;
         Ok(live)
     }
 
     async fn sweep(&self, id: SessionId, user: User) -> Result<(), StoreError> {
         let now = self.clock.unix_secs();
-        self.remove(id, user, now).await.map(drop)
+        if self.remove(id, user, now).await? {
+            self.revoke_ending(user, &[id]).await?;
+        }
+        Ok(())
     }
 
     async fn session(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
@@ -295,8 +293,25 @@ impl Store for Redis {
 impl Redis {
     /// Removes a session; tells whether it was there.
     async fn remove(&self, id: SessionId, user: User, now: u64) -> Result<bool, StoreError> {
-        let change = END.of(&self.names, id, user).arg(now).arg(id.as_bytes());
+        let change = END
+            .of(&self.names, id, user)
+            .arg(now)
+            .arg(id.as_bytes())
+            .arg(self.lifetimes.revoked_until(0));
         self.change(change).await
+    }
+
+    /// Revokes sessions that were removed, and notes that this is done.
+    async fn revoke_ending(&self, user: User, ids: &[SessionId]) -> Result<(), StoreError> {
+        self.revoke(ids, self.clock.unix_secs()).await?;
+        let mut done = redis::cmd("SREM");
+        done.arg(self.names.ending(user));
+        for id in ids {
+            done.arg(id.as_bytes());
+        }
+        // What stays there is revoked once more by the next who ends all of the user's sessions.
+        let _: u64 = self.ask(&done).await?;
+        Ok(())
     }
 
     /// Reads a session, which may have expired.

@@ -1,8 +1,8 @@
 -- Replaces a refresh token by the rule in rotation.rs. Answers the session, 0 when it is over, 1 for a token that was
 -- replaced too long ago, which ends it. The time is Redis's own: a command may have waited long in its buffers, and
 -- nodes' clocks may differ by more than the grace.
-local session, user, keys = KEYS[1], KEYS[2], KEYS[3]
-local moved, ttl, sid, grace, generation, presented, successor, remembered = unpack(ARGV)
+local session, user, keys, ending = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local moved, ttl, sid, grace, generation, presented, successor, remembered, lasting = unpack(ARGV)
 local now = tonumber(redis.call('TIME')[1]) + tonumber(moved)
 local expires = string.format('%d', now + ttl)
 grace, generation, remembered = tonumber(grace), tonumber(generation), tonumber(remembered)
@@ -43,6 +43,8 @@ if time and now - time <= grace then
   return old
 end
 
+redis.call('SADD', ending, sid)
+redis.call('EXPIRE', ending, lasting)
 redis.call('DEL', session)
 redis.call('ZREM', user, sid)
 redis.call('ZREMRANGEBYSCORE', user, '-inf', now)

@@ -33,8 +33,10 @@ pub(super) async fn rehearse(link: &Link, names: &Names, now: u64) -> RedisResul
         .arg(0)
         .arg("current")
         .arg("successor")
-        .arg(1);
-    let end = END.of(names, id, user).arg(now).arg(id.as_bytes());
+        .arg(1)
+        .arg(LASTS);
+    let end = END.of(names, id, user);
+    let end = end.arg(now).arg(id.as_bytes()).arg(LASTS);
     let end_all = END_ALL.of_user(names, user).arg(now).arg(LASTS);
     let end_all = end_all.key(names.session(id)).arg(id.as_bytes());
     for change in [login, refresh] {
@@ -46,7 +48,7 @@ pub(super) async fn rehearse(link: &Link, names: &Names, now: u64) -> RedisResul
     reads.cmd("ZRANGEBYSCORE").arg(&sessions).arg(now).arg(now);
     reads.cmd("ZCOUNT").arg(&sessions).arg(now).arg(now);
     link.ask_all::<Value>(&reads).await?;
-    for change in [end_all, end] {
+    for change in [end, end_all] {
         change.make::<Value>(link).await?;
     }
     let mut done = redis::cmd("SREM");

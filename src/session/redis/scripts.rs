@@ -53,6 +53,7 @@ impl Script {
             names.session(id),
             names.user(user),
             names.session_keys(user),
+            names.ending(user),
         ];
         self.with(keys)
     }
