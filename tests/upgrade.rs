@@ -6,7 +6,7 @@
 )]
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{SinkExt as _, StreamExt as _};
-use menshen::server::Predecessor;
+use menshen::server::{HandOverError, Predecessor};
 use menshen_test_support::{Grant, Program, Reply, Site, TestGateway, Upstream, address_in};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -61,6 +61,16 @@ impl Place {
 
     fn socket(&self) -> PathBuf {
         self.site.folder.path().join("upgrade.sock")
+    }
+
+    /// Asks the program that runs for its sockets, as soon as it can be asked.
+    async fn predecessor(&self) -> (Predecessor, Vec<TcpListener>) {
+        loop {
+            if let Some(found) = Predecessor::find(&self.socket()).await.unwrap() {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Starts a program and returns where it listens.
@@ -292,6 +302,94 @@ async fn without_a_socket_to_ask_at_it_says_what_is_missing() {
         "{}",
         ended.stderr
     );
+}
+
+#[tokio::test]
+async fn a_successor_that_hangs_is_not_waited_for_long() {
+    let place = Place::new().await;
+    let (running, address) = place.start(&[]).await;
+    let (hanging, _sockets) = place.predecessor().await;
+    let hanging = hanging.let_go().await.unwrap();
+    let since = Instant::now();
+    let asked = tokio::time::timeout(Duration::from_secs(30), place.get(address, "/public", ""));
+    assert_eq!(asked.await.unwrap().status, 200);
+    assert!(since.elapsed() < Duration::from_secs(15));
+    assert!(running.stderr().contains("no answer within 10 seconds"));
+    // When it wakes up, it learns that it is too late.
+    let refused = hanging.dismiss().await.unwrap_err();
+    assert!(matches!(refused, HandOverError::Kept), "{refused}");
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_successor_that_hangs() {
+    let place = Place::new().await;
+    let (running, _) = place.start(&[]).await;
+    let (hanging, _sockets) = place.predecessor().await;
+    let hanging = hanging.let_go().await.unwrap();
+    let since = Instant::now();
+    running.signal("TERM").await;
+    assert_eq!(running.ended().await.code, Some(0));
+    assert!(since.elapsed() < Duration::from_secs(5));
+    // Nobody else has the place now.
+    hanging.dismiss().await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_connects_and_says_nothing_is_in_nobodys_way() {
+    let place = Place::new().await;
+    let (running, address) = place.start(&[]).await;
+    let silent = async || loop {
+        if let Ok(stream) = tokio::net::UnixStream::connect(place.socket()).await {
+            return stream;
+        }
+        tokio::task::yield_now().await;
+    };
+    let _silent = [silent().await, silent().await];
+    let (next, same) = place.start(&["--upgrade"]).await;
+    assert_eq!(same, address);
+    assert_eq!(running.ended().await.code, Some(0));
+    next.logs("listening").await;
+    place.log_in(address, "alice").await;
+    let since = Instant::now();
+    let _silent = silent().await;
+    next.signal("TERM").await;
+    assert_eq!(next.ended().await.code, Some(0));
+    assert!(since.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_successor_serves_when_the_one_before_dies_while_it_hands_over() {
+    let place = Place::new().await;
+    let (running, address) = place.start(&[]).await;
+    let token = place.log_in(address, "alice").await.token;
+    let successor = Program::start(place.site.command(MENSHEN, &["serve", "--upgrade"]));
+    // It is ready, and waits for the other to let go.
+    running.logs("stopping").await;
+    running.signal("KILL").await;
+    assert_eq!(address_in(&successor.logs("listening").await), address);
+    assert_eq!(place.get(address, "/orders", &token).await.status, 200);
+    place.log_in(address, "alice").await;
+    assert!(
+        successor.stderr().contains("has died"),
+        "{}",
+        successor.stderr()
+    );
+}
+
+#[tokio::test]
+async fn sockets_are_told_to_come_back_where_their_sessions_can_be_ended() {
+    let place = Place::new().await;
+    let (running, address) = place.start(&[]).await;
+    let token = place.log_in(address, "alice").await.token;
+    let mut socket = open_socket(address, &token).await;
+    let (_next, _) = place.start(&["--upgrade"]).await;
+    let told = socket.next().await.unwrap().unwrap();
+    assert!(
+        matches!(&told, Message::Close(Some(close)) if u16::from(close.code) == 1001),
+        "{told}"
+    );
+    lives(&mut open_socket(address, &token).await).await;
+    assert_eq!(running.ended().await.code, Some(0));
 }
 
 #[tokio::test]

@@ -4,8 +4,9 @@ use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
+
+use futures::FutureExt as _;
 
 use self::parts::{Lasting, gate};
 use self::private::Private;
@@ -57,7 +58,7 @@ pub enum StartError {
     SharedKey(String),
     /// The process that runs does not hand over.
     #[error("the process that runs does not hand over: {0}")]
-    HandOver(#[source] io::Error),
+    HandOver(#[source] HandOverError),
     /// There cannot be a place to ask.
     #[error(transparent)]
     Doorway(HandOverError),
@@ -206,19 +207,21 @@ impl App {
 
     /// Serves until `stop` resolves, or a successor serves, and what is in flight has finished.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let server = &self.config.server;
-        let mut stop = pin!(stop);
-        let mut predecessor = self.predecessor;
-        let tls = self.tls.as_ref();
+        let (server, tls, stop) = (&self.config.server, self.tls.as_ref(), stop.shared());
         let mut serving = Serving::start(&self.listening, tls, &self.gates, server)?;
+        if let Some(predecessor) = self.predecessor
+            && let Err(error) = predecessor.dismiss().await
+        {
+            serving.stop_accepting().await;
+            serving.finish().await;
+            self.lasting.sessions.close().await;
+            return Err(io::Error::other(error));
+        }
         loop {
-            if let Some(predecessor) = predecessor.take() {
-                predecessor.dismiss()?;
-            }
             let private = Private::start(&self.listening, &self.lasting, self.reloader.clone())?;
-            let doorway = server.upgrade_socket.as_deref().and_then(open_door);
+            let doorway = open_door(server.upgrade_socket.as_deref()).await;
             let successor = tokio::select! {
-                () = &mut stop => None,
+                () = stop.clone() => None,
                 successor = prepared(doorway.as_ref(), &self.listening) => Some(successor),
             };
             tracing::info!("stopping: exchanges in flight may finish");
@@ -235,12 +238,18 @@ impl App {
             stop_answering(private).await;
             // Who comes now waits until somebody accepts again, here or there. The door's place is the successor's.
             drop(doorway);
-            serving.settle().await;
+            tokio::select! {
+                () = serving.settle() => {}
+                () = stop.clone() => {}
+            }
             self.lasting.sessions.release().await;
-            match successor.take_over().await {
+            match take_over(successor, stop.clone()).await {
                 Ok(()) => {
-                    tracing::info!("the successor serves");
                     drop(self.listening);
+                    if let Store::Embedded(_) = self.config.session.store {
+                        // Their sessions' ends are heard of elsewhere, where they can be opened again.
+                        self.lasting.sockets.go_away();
+                    }
                     serving.finish().await;
                     break;
                 }
@@ -264,13 +273,13 @@ async fn stop_answering(private: Option<Private>) {
 }
 
 /// Opens the door for a successor; a process can serve without one.
-fn open_door(path: &Path) -> Option<Doorway> {
-    Doorway::open(path)
-        .inspect_err(|error| {
-            let path = path.display();
-            tracing::error!(%path, %error, "no successor can be let in");
-        })
-        .ok()
+async fn open_door(path: Option<&Path>) -> Option<Doorway> {
+    let path = path?;
+    let opened = Doorway::open(path).await.inspect_err(|error| {
+        let path = path.display();
+        tracing::error!(%path, %error, "no successor can be let in");
+    });
+    opened.ok()
 }
 
 fn may_open_door(config: &Config) -> Result<(), StartError> {
@@ -279,17 +288,31 @@ fn may_open_door(config: &Config) -> Result<(), StartError> {
         .map_err(StartError::Doorway)
 }
 
-/// Waits for a successor that has prepared everything but what this process has to let go of.
+/// Waits for a successor, where one can come.
 async fn prepared(doorway: Option<&Doorway>, listening: &Listening) -> Successor {
-    let Some(doorway) = doorway else {
-        return std::future::pending().await;
-    };
-    loop {
-        match doorway.asked().await.prepare(listening).await {
-            Ok(successor) => return successor,
-            Err(error) => tracing::warn!(%error, "a successor gave up: going on"),
+    match doorway {
+        Some(doorway) => doorway.prepared(listening).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until a successor serves. After `stop` nobody comes back here, so that the place is its own in any case.
+async fn take_over(
+    mut successor: Successor,
+    stop: impl Future<Output = ()>,
+) -> Result<(), HandOverError> {
+    successor.let_have().await?;
+    tokio::select! {
+        served = successor.serves() => {
+            served?;
+            tracing::info!("the successor serves");
+        }
+        () = stop => {
+            tracing::warn!("stopping before the successor has said that it serves");
+            successor.leave();
         }
     }
+    Ok(())
 }
 
 /// Does the checks of a start that leave nothing behind, and returns each problem with the key that it is about.

@@ -2,29 +2,37 @@
 //!
 //! The successor connects to a Unix socket and is sent the sockets. When it has prepared all that it can, it says so; the
 //! running process then lets go of what only one can have, and says so; the successor says when it serves, and only then
-//! is the other's work done. Whoever is gone before that has changed nothing.
+//! is the other's work done, which it confirms. Whoever is gone before that has changed nothing; whoever ends without a
+//! word has died, and what it had is free.
 
-use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::TcpListener;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileTypeExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg, sockopt::socket_peercred,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
-use tokio::net::UnixListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{sleep, timeout};
 
 use super::Listening;
 
 /// As many sockets as the system passes on at once, and a few less.
 const MOST_SOCKETS: usize = 128;
-/// How long one process waits for the other's next word.
+/// How many may say at a time that they want this place.
+const MOST_CANDIDATES: usize = 16;
+/// How long one process waits for the other's next word while everybody is served.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same while nobody is.
+const UNSERVED: Duration = Duration::from_secs(10);
 
 /// The sockets follow.
 const SOCKETS: u8 = b's';
@@ -34,6 +42,10 @@ const READY: u8 = b'r';
 const YOURS: u8 = b'y';
 /// The successor serves.
 const SERVING: u8 = b'd';
+/// The running process will not serve again.
+const FAREWELL: u8 = b'f';
+/// The running process keeps its place.
+const MINE: u8 = b'm';
 
 /// Why one process does not take another's place.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +53,18 @@ pub enum HandOverError {
     /// Something else has the socket's place, and nobody said that it may go.
     #[error("{} is there and is not a socket", .0.display())]
     NotASocket(PathBuf),
+    /// The other process hangs, or does something else for long.
+    #[error("no answer within {} seconds", .0.as_secs())]
+    NoAnswer(Duration),
+    /// Another successor was faster, or this one too slow, or the process is stopping.
+    #[error("it keeps its place, or gives it to another")]
+    Kept,
+    /// The other process has ended.
+    #[error("the other process is gone")]
+    Gone,
+    /// What was heard is no word of this.
+    #[error("the other process says something else")]
+    Unexpected,
     /// The operating system refused.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -54,10 +78,12 @@ pub struct Doorway {
 
 impl Doorway {
     /// Opens the door in place of one that a process left which is gone.
-    pub fn open(path: &Path) -> Result<Self, HandOverError> {
+    pub async fn open(path: &Path) -> Result<Self, HandOverError> {
         Self::may_open(path)?;
-        if UnixStream::connect(path).is_ok() {
-            return Err(HandOverError::System(io::ErrorKind::AddrInUse.into()));
+        match UnixStream::connect(path).await {
+            Err(error) if is_absence(&error) => {}
+            Ok(_) => return Err(io::Error::from(io::ErrorKind::AddrInUse).into()),
+            Err(error) => return Err(error.into()),
         }
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -80,18 +106,34 @@ impl Doorway {
         }
     }
 
-    /// Waits for a successor that runs as the same user, or as root.
-    pub async fn asked(&self) -> Successor {
+    /// Waits for a successor that has prepared everything but what this process has to let go of.
+    pub async fn prepared(&self, listening: &Listening) -> Successor {
+        let mut candidates = FuturesUnordered::new();
         loop {
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream.into_std(),
-                Err(error) => Err(error),
-            };
-            match stream.and_then(Successor::admit) {
+            tokio::select! {
+                Some(prepared) = candidates.next() => match prepared {
+                    Ok(successor) => return successor,
+                    Err(error) => {
+                        let error: HandOverError = error;
+                        tracing::warn!(%error, "a successor gave up: going on");
+                    }
+                },
+                successor = self.asked(), if candidates.len() < MOST_CANDIDATES => {
+                    candidates.push(successor.prepare(listening));
+                }
+            }
+        }
+    }
+
+    /// Waits for one that runs as the same user, or as root.
+    async fn asked(&self) -> Successor {
+        loop {
+            let accepted = self.listener.accept().await;
+            match accepted.and_then(|(stream, _)| Successor::admit(stream)) {
                 Ok(successor) => return successor,
                 Err(error) => {
                     tracing::warn!(%error, "a successor could not be admitted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    sleep(Duration::from_millis(100)).await;
                 }
             }
         }
@@ -105,49 +147,62 @@ impl Drop for Doorway {
 }
 
 /// The process that takes this one's place.
-pub struct Successor(UnixStream);
+pub struct Successor {
+    stream: UnixStream,
+    last_word: u8,
+}
 
 impl Successor {
     fn admit(stream: UnixStream) -> io::Result<Self> {
-        let peer = socket_peercred(&stream)?.uid;
-        if peer != rustix::process::geteuid() && !peer.is_root() {
+        let peer = stream.peer_cred()?.uid();
+        if peer != rustix::process::geteuid().as_raw() && peer != 0 {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        prepare(&stream)?;
-        Ok(Self(stream))
+        Ok(Self {
+            stream,
+            last_word: MINE,
+        })
     }
 
     /// Sends the sockets, and waits until the successor is ready.
-    pub async fn prepare(self, listening: &Listening) -> io::Result<Self> {
-        let sockets = listening.sockets().map(TcpListener::try_clone);
-        let sockets: Vec<TcpListener> = sockets.collect::<Result<_, _>>()?;
-        blocking(move || {
-            let fds: Vec<_> = sockets.iter().map(|socket| socket.as_fd()).collect();
+    async fn prepare(mut self, listening: &Listening) -> Result<Self, HandOverError> {
+        let send = || {
+            let fds: Vec<_> = listening.sockets().map(|socket| socket.as_fd()).collect();
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SOCKETS))];
             let mut control = SendAncillaryBuffer::new(&mut space);
             if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
                 return Err(io::Error::other("too many sockets"));
             }
-            let said = [SOCKETS];
-            sendmsg(
-                &self.0,
-                &[IoSlice::new(&said)],
-                &mut control,
-                SendFlags::empty(),
-            )?;
-            hear(&self.0, READY)?;
-            Ok(self)
-        })
-        .await
+            let (said, flags) = ([SOCKETS], SendFlags::NOSIGNAL);
+            let sent = sendmsg(&self.stream, &[IoSlice::new(&said)], &mut control, flags);
+            sent.map(drop).map_err(io::Error::from)
+        };
+        self.stream.async_io(Interest::WRITABLE, send).await?;
+        hear(&mut self.stream, READY, PATIENCE).await?;
+        Ok(self)
     }
 
-    /// Says that everything has been let go, and waits until the successor serves.
-    pub async fn take_over(self) -> io::Result<()> {
-        blocking(move || {
-            say(&self.0, YOURS)?;
-            hear(&self.0, SERVING)
-        })
-        .await
+    /// Says that everything has been let go.
+    pub async fn let_have(&mut self) -> Result<(), HandOverError> {
+        Ok(self.stream.write_all(&[YOURS]).await?)
+    }
+
+    /// Waits until the successor serves.
+    pub async fn serves(&mut self) -> Result<(), HandOverError> {
+        hear(&mut self.stream, SERVING, UNSERVED).await?;
+        self.last_word = FAREWELL;
+        Ok(())
+    }
+
+    /// Leaves the place to it, whether it serves or not.
+    pub fn leave(mut self) {
+        self.last_word = FAREWELL;
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        let _ = self.stream.try_write(&[self.last_word]);
     }
 }
 
@@ -156,52 +211,65 @@ pub struct Predecessor(UnixStream);
 
 impl Predecessor {
     /// Asks the process that runs for its sockets; `None` where none runs.
-    pub async fn find(path: &Path) -> io::Result<Option<(Self, Vec<TcpListener>)>> {
-        let path = path.to_owned();
-        blocking(move || {
-            let stream = match UnixStream::connect(path) {
-                Ok(stream) => stream,
-                Err(error) if is_absence(&error) => return Ok(None),
-                Err(error) => return Err(error),
-            };
-            prepare(&stream)?;
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SOCKETS))];
-            let mut control = RecvAncillaryBuffer::new(&mut space);
-            let mut said = [0];
-            let heard = recvmsg(
-                &stream,
-                &mut [IoSliceMut::new(&mut said)],
-                &mut control,
-                RecvFlags::CMSG_CLOEXEC,
-            )?;
-            if heard.bytes != 1 || said != [SOCKETS] {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-            let mut sockets = Vec::new();
-            for message in control.drain() {
-                if let RecvAncillaryMessage::ScmRights(fds) = message {
-                    sockets.extend(fds.map(TcpListener::from));
-                }
-            }
-            Ok(Some((Self(stream), sockets)))
-        })
-        .await
+    pub async fn find(path: &Path) -> Result<Option<(Self, Vec<TcpListener>)>, HandOverError> {
+        let stream = match UnixStream::connect(path).await {
+            Ok(stream) => stream,
+            Err(error) if is_absence(&error) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let receive = stream.async_io(Interest::READABLE, || receive(&stream));
+        let received = timeout(PATIENCE, receive).await;
+        let (word, sockets) = received.map_err(|_| HandOverError::NoAnswer(PATIENCE))??;
+        expect(word, SOCKETS)?;
+        Ok(Some((Self(stream), sockets)))
     }
 
-    /// Says that this process is ready, and waits until the other has let go of what only one can have.
-    pub async fn let_go(self) -> io::Result<Self> {
-        blocking(move || {
-            say(&self.0, READY)?;
-            hear(&self.0, YOURS)?;
-            Ok(self)
-        })
-        .await
+    /// Says that this process is ready, and waits until the other has let go of what only one can have, or has died.
+    pub async fn let_go(mut self) -> Result<Self, HandOverError> {
+        self.say_and_hear(READY, YOURS, PATIENCE).await?;
+        Ok(self)
     }
 
-    /// Says that this process serves, so that the other may end.
-    pub fn dismiss(self) -> io::Result<()> {
-        say(&self.0, SERVING)
+    /// Says that this process serves, so that the other may end; where it has died or hangs, nothing is left to be said.
+    pub async fn dismiss(mut self) -> Result<(), HandOverError> {
+        match self.say_and_hear(SERVING, FAREWELL, UNSERVED).await {
+            Err(HandOverError::NoAnswer(_)) => Ok(()),
+            heard => heard,
+        }
     }
+
+    async fn say_and_hear(
+        &mut self,
+        say: u8,
+        word: u8,
+        patience: Duration,
+    ) -> Result<(), HandOverError> {
+        // What cannot be said may still have been answered before.
+        let _ = self.0.write_all(&[say]).await;
+        match hear(&mut self.0, word, patience).await {
+            Err(HandOverError::Gone) => {
+                tracing::warn!("the process that ran has died");
+                Ok(())
+            }
+            heard => heard,
+        }
+    }
+}
+
+/// Reads a word, and the sockets that come with it.
+fn receive(stream: &UnixStream) -> io::Result<(Option<u8>, Vec<TcpListener>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SOCKETS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let (mut said, mut sockets) = ([0], Vec::new());
+    let mut parts = [IoSliceMut::new(&mut said)];
+    let heard = recvmsg(stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            sockets.extend(fds.map(TcpListener::from));
+        }
+    }
+    let [word] = said;
+    Ok(((heard.bytes == 1).then_some(word), sockets))
 }
 
 fn is_absence(error: &io::Error) -> bool {
@@ -209,29 +277,25 @@ fn is_absence(error: &io::Error) -> bool {
     kind == io::ErrorKind::NotFound || kind == io::ErrorKind::ConnectionRefused
 }
 
-fn prepare(stream: &UnixStream) -> io::Result<()> {
-    stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))
-}
-
-fn say(mut stream: &UnixStream, word: u8) -> io::Result<()> {
-    stream.write_all(&[word])
-}
-
-fn hear(mut stream: &UnixStream, word: u8) -> io::Result<()> {
-    let mut heard = [0];
-    stream.read_exact(&mut heard)?;
-    if heard == [word] {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::InvalidData.into())
+async fn hear(stream: &mut UnixStream, word: u8, patience: Duration) -> Result<(), HandOverError> {
+    let heard = timeout(patience, stream.read_u8()).await;
+    match heard.map_err(|_| HandOverError::NoAnswer(patience))? {
+        Ok(heard) => expect(Some(heard), word),
+        Err(error) if is_end(&error) => Err(HandOverError::Gone),
+        Err(error) => Err(error.into()),
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
+}
+
+fn expect(heard: Option<u8>, word: u8) -> Result<(), HandOverError> {
+    match heard {
+        Some(heard) if heard == word => Ok(()),
+        Some(MINE) => Err(HandOverError::Kept),
+        Some(_) => Err(HandOverError::Unexpected),
+        None => Err(HandOverError::Gone),
+    }
 }

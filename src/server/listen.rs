@@ -45,7 +45,10 @@ impl Listening {
             };
             if let Some(at) = inherited.iter().position(here) {
                 // Those without a port are told apart by their order.
-                return Ok(inherited.remove(at));
+                let listener = inherited.remove(at);
+                // Whoever had it may have used it in another way.
+                let usable = listener.set_nonblocking(true).map(|()| listener);
+                return usable.map_err(|cause| BindError { address, cause });
             }
             let listener = Self::bind_one(address)?.into_std();
             listener.map_err(|cause| BindError { address, cause })
@@ -130,4 +133,19 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_inherited_socket_is_used_whichever_way_it_was_used_before() {
+        let before = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = before.local_addr().unwrap();
+        let listening = Listening::bind(&[], &[], Some(address), vec![before]).unwrap();
+        // It would panic for one that blocks.
+        let private = listening.private().unwrap().unwrap();
+        assert_eq!(private.local_addr().unwrap(), address);
+    }
 }

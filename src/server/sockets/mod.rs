@@ -140,8 +140,8 @@ impl Sockets {
         keepers
     }
 
-    /// Ends every socket because the process does.
-    pub(super) fn go_away(&self) {
+    /// Ends every socket, now and from now on, because the process does.
+    pub fn go_away(&self) {
         let mut open = self.open();
         open.going_away = true;
         for socket in open.sockets.values() {
