@@ -370,7 +370,10 @@ fn add_keys(secrets: &mut Secrets, folder: &Path) {
     let seal = fs::read_to_string(folder.join("data/seal.key")).unwrap();
     secrets.add_bytes("the seal key", &STANDARD.decode(seal.trim()).unwrap());
     let mut keys = fs::read_dir(folder.join("keys")).unwrap();
-    let pem = fs::read_to_string(keys.next().unwrap().unwrap().path()).unwrap();
+    let key = keys
+        .find_map(|entry| Some(entry.unwrap().path()).filter(|path| path.extension().is_some()))
+        .unwrap();
+    let pem = fs::read_to_string(key).unwrap();
     let lines = pem.lines().filter(|line| !line.starts_with('-'));
     let text: String = lines.collect();
     let der = STANDARD.decode(&text).unwrap();

@@ -18,6 +18,8 @@ use crate::config::Algorithm;
 use crate::secret::Secret;
 
 const RETIRED: &str = "retired";
+/// What nodes lock while they look whether the first key is theirs to make.
+const LOCK: &str = ".lock";
 
 /// Why the keys could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -78,9 +80,29 @@ pub fn load_or_make(
     clock: &Clock,
 ) -> Result<KeyRing, KeyFileError> {
     if !dir.exists() || list(dir)?.is_empty() {
-        make(dir, algorithm, Signs::Later, clock)?;
+        make_first(dir, algorithm, clock)?;
     }
     load(dir)
+}
+
+/// Makes the first key, unless another node that starts over the same folder is faster.
+fn make_first(dir: &Path, algorithm: Algorithm, clock: &Clock) -> Result<(), KeyFileError> {
+    make_folder(dir)?;
+    let path = dir.join(LOCK);
+    // The system takes the lock from a process that ends, so it needs no age. The file stays: who removes it could
+    // remove one that another node has just locked.
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|cause| at(&path, cause))?;
+    lock.lock().map_err(|cause| at(&path, cause))?;
+    if list(dir)?.is_empty() {
+        make(dir, algorithm, Signs::Later, clock)?;
+    }
+    Ok(())
 }
 
 /// Reads the keys of a folder, of which there must be one.
@@ -138,11 +160,7 @@ pub fn make(
     signs: Signs,
     clock: &Clock,
 ) -> Result<String, KeyFileError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|cause| at(dir, cause))?;
+    make_folder(dir)?;
     // An id that sorts by time needs no index of which key is the newest.
     let newest = list(dir)?.pop().and_then(|file| made_ms(&file.kid));
     let now_ms = clock
@@ -158,14 +176,17 @@ pub fn make(
     };
     let path = dir.join(format!("{kid}.{}.{extension}", algorithm.name()));
     let text = generate(algorithm).ok_or(KeyFileError::Generator(algorithm.name()))?;
+    // Under another name until it is whole: a node may be reading the folder.
+    let unfinished = dir.join(format!(".{kid}"));
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&path)
-        .map_err(|cause| at(&path, cause))?;
+        .open(&unfinished)
+        .map_err(|cause| at(&unfinished, cause))?;
     file.write_all(text.expose().as_bytes())
         .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&unfinished, &path))
         .map_err(|cause| at(&path, cause))?;
     Ok(kid)
 }
@@ -181,13 +202,17 @@ pub fn retire(dir: &Path, kid: &str) -> Result<(), KeyFileError> {
         return Err(KeyFileError::Last(kid.to_owned()));
     }
     let retired = dir.join(RETIRED);
+    make_folder(&retired)?;
+    let name = file.path.file_name().unwrap_or_default();
+    fs::rename(&file.path, retired.join(name)).map_err(|cause| at(&file.path, cause))
+}
+
+fn make_folder(dir: &Path) -> Result<(), KeyFileError> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(&retired)
-        .map_err(|cause| at(&retired, cause))?;
-    let name = file.path.file_name().unwrap_or_default();
-    fs::rename(&file.path, retired.join(name)).map_err(|cause| at(&file.path, cause))
+        .create(dir)
+        .map_err(|cause| at(dir, cause))
 }
 
 impl KeyFile {
@@ -251,6 +276,9 @@ fn at(path: &Path, cause: io::Error) -> KeyFileError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
     use super::super::VERIFIES_FIRST;
     use super::*;
 
@@ -267,6 +295,26 @@ mod tests {
             assert_eq!(mode & 0o777, 0o600);
             let again = load_or_make(&keys, algorithm, &Clock::system()).unwrap();
             assert_eq!(again.signing(0).kid(), ring.signing(0).kid());
+        }
+    }
+
+    #[test]
+    fn nodes_that_start_together_over_an_empty_folder_have_the_same_one_key() {
+        for _ in 0..20 {
+            let dir = tempfile::tempdir().unwrap();
+            let keys = dir.path().join("keys");
+            let begin = Barrier::new(8);
+            let start = || {
+                begin.wait();
+                let ring = load_or_make(&keys, Algorithm::Es256, &Clock::system()).unwrap();
+                ring.iter().map(|key| key.kid().to_owned()).collect()
+            };
+            let rings: Vec<Vec<String>> = thread::scope(|scope| {
+                let nodes: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
+                nodes.into_iter().map(|node| node.join().unwrap()).collect()
+            });
+            assert_eq!(rings[0].len(), 1);
+            assert!(rings.iter().all(|ring| *ring == rings[0]), "{rings:?}");
         }
     }
 
