@@ -80,6 +80,34 @@ async fn a_disk_that_takes_no_more_stops_logins_only_and_for_no_longer_than_that
     assert_eq!(node.get_as(&ended.token).await.status, 401);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_spends_no_code_while_nothing_can_be_written_and_works_with_it_afterwards() {
+    let nodes = Nodes::new(TestGateway::builder()).await;
+    let node = serve_with_limits(&nodes).await;
+    node.log_in("alice").await;
+    limit(&node, "4096").await;
+    let before = node.redeemed().await;
+    let first = Reply::of(node.login("bob").await).await;
+    first.refused(503, "store_unavailable");
+    assert!(first.text().contains("call wx.login again"));
+    assert_eq!(node.redeemed().await, before + 1);
+    let login = node.login("carol").await;
+    for _ in 0..3 {
+        let refused = Reply::of(login.try_clone().expect("a login")).await;
+        refused.refused(503, "store_unavailable");
+        assert!(!refused.text().contains("wx.login"));
+    }
+    assert_eq!(node.redeemed().await, before + 1);
+    limit(&node, "unlimited").await;
+    let since = Instant::now();
+    // Nobody asks for a write meanwhile: the store finds out by itself.
+    while Reply::of(login.try_clone().expect("a login")).await.status == 503 {
+        assert!(since.elapsed() < PATIENCE, "it does not recover");
+    }
+    assert_eq!(node.redeemed().await, before + 2);
+    node.log_in("carol").await;
+}
+
 /// Fills a store and stops the program.
 async fn filled(nodes: &Nodes, signal: &str) -> Vec<Grant> {
     let node = nodes.serve(MENSHEN).await;

@@ -117,6 +117,30 @@ async fn a_redis_that_was_killed_stops_nobody_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_spends_no_code_while_redis_is_away_and_works_with_it_afterwards() {
+    let mut redis = Redis::durable();
+    let (_shared, [node, _]) = two(&redis).await;
+    redis.kill();
+    // Whether or not this one is the first to find out.
+    let spent = Reply::of(node.login("bob").await).await;
+    spent.refused(503, "store_unavailable");
+    let before = node.redeemed().await;
+    let login = node.login("alice").await;
+    for _ in 0..3 {
+        let refused = Reply::of(login.try_clone().unwrap()).await;
+        refused.refused(503, "store_unavailable");
+        assert!(!refused.text().contains("wx.login"));
+    }
+    assert_eq!(node.redeemed().await, before);
+    redis.restart();
+    let since = Instant::now();
+    while Reply::of(login.try_clone().unwrap()).await.status == 503 {
+        assert!(since.elapsed() < PATIENCE, "it does not recover");
+    }
+    assert_eq!(node.redeemed().await, before + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_hangs_stops_nobody_and_comes_back() {
     let redis = Redis::durable();
     let (_shared, nodes) = two(&redis).await;

@@ -87,6 +87,10 @@ impl Logins {
     }
 
     async fn redeem_and_open(&self, app: &App, code: &Code) -> Result<Grant, Denial> {
+        // WeChat redeems a code once, so it is left alone while its session could not be stored.
+        if !self.sessions.is_available() {
+            return Err(Denial::StoreUnavailable);
+        }
         let redeemed = self.wechat.redeem(app, code).await.map_err(|error| {
             let rid = rid(&error);
             tracing::debug!(app = app.name, rid, %error, "code not redeemed");
@@ -95,7 +99,11 @@ impl Logins {
         let opened = self
             .sessions
             .open_session(redeemed.identity, &redeemed.session_key)
-            .await?;
+            .await
+            .map_err(|error| {
+                tracing::error!(%error, "a login could not be stored");
+                Denial::StoreUnavailableCodeSpent
+            })?;
         self.grant(opened)
     }
 

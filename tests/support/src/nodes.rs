@@ -114,6 +114,13 @@ impl Node {
         self.request("POST", "/_auth/login").json(&body)
     }
 
+    /// Returns how often WeChat was asked to redeem a code.
+    pub async fn redeemed(&self) -> u64 {
+        let url = format!("http://{}/_sim/calls", self.world.simulator);
+        let calls = Reply::of(self.world.http.get(url)).await.json();
+        calls["/sns/jscode2session"]["calls"].as_u64().unwrap_or(0)
+    }
+
     /// Begins a refresh.
     pub fn refreshing(&self, refresh_token: &str) -> RequestBuilder {
         let body: Value = json!({"refresh_token": refresh_token});
