@@ -115,6 +115,21 @@ fn systemd_accepts_the_unit_and_finds_it_hardened() {
     accepts(security);
 }
 
+#[test]
+fn systemd_accepts_the_template_that_the_text_makes_of_the_unit() {
+    let folder = tempfile::tempdir().unwrap();
+    let unit = fs::read_to_string(unit(folder.path())).unwrap();
+    let template = unit.replacen("DynamicUser=yes", "DynamicUser=yes\nUser=menshen", 1);
+    let template = template.replacen(" serve -c", " serve --upgrade -c", 1);
+    assert_eq!(template.lines().count(), unit.lines().count() + 1);
+    assert!(template.contains("serve --upgrade -c /etc"));
+    let path = folder.path().join("menshen@.service");
+    fs::write(&path, template).unwrap();
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", "--man=no"]).arg(path);
+    accepts(verify);
+}
+
 #[tokio::test]
 async fn the_unit_runs_the_full_configuration_as_it_comes() {
     let folder = tempfile::tempdir().unwrap();
