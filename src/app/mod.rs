@@ -254,8 +254,8 @@ impl App {
                     break;
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the successor does not serve: going on");
                     self.lasting.sessions.resume();
+                    tracing::error!(%error, "the successor does not serve: going on");
                     let resumed = serving.resume(&self.listening, tls, &self.gates, server);
                     serving = resumed.await?;
                 }

@@ -204,6 +204,8 @@ impl Batches {
                 Next::Resume => {
                     self.released = false;
                     self.mend_at = Some(Instant::now());
+                    // At once: logins are refused until it is available.
+                    self.is_usable();
                 }
                 Next::Stop => break,
             }
