@@ -338,16 +338,21 @@ async fn keys_are_made_listed_and_retired() {
     let (first, second) = (first.stdout.trim(), second.stdout.trim());
 
     let listed = run(&site, &["keys", "list"]).await;
-    assert_eq!(listed.stdout, format!("{first} ES256\n{second} ES256\n"));
+    let (signs, waits) = listed.stdout.split_once('\n').unwrap();
+    assert_eq!(signs, format!("{first} ES256 signs"));
+    let from = format!("{second} ES256 signs from 2");
+    assert!(waits.starts_with(&from), "{waits}");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let keys = site.folder.path().join("keys");
     assert_eq!(mode(&keys), 0o700);
     assert_eq!(mode(&keys.join(format!("{first}.ES256.pem"))), 0o600);
 
     let retired = run(&site, &["keys", "retire", first]).await;
-    assert_eq!((retired.code, retired.said().as_str()), (Some(0), ""));
+    assert_eq!((retired.code, retired.stdout.as_str()), (Some(0), ""));
+    // The only one that is left signs although it is new.
+    assert!(retired.stderr.contains("reload"), "{}", retired.stderr);
     let listed = run(&site, &["keys", "list"]).await;
-    assert_eq!(listed.stdout, format!("{second} ES256\n"));
+    assert_eq!(listed.stdout, format!("{second} ES256 signs\n"));
 }
 
 #[tokio::test]
@@ -362,7 +367,7 @@ async fn a_key_that_cannot_be_retired_is_named() {
     }
     assert_eq!(
         run(&site, &["keys", "list"]).await.stdout.trim(),
-        format!("{} ES256", only.trim())
+        format!("{} ES256 signs", only.trim())
     );
 }
 

@@ -254,7 +254,7 @@ impl App {
                     break;
                 }
                 Err(error) => {
-                    self.lasting.sessions.resume();
+                    self.lasting.sessions.resume().await;
                     tracing::error!(%error, "the successor does not serve: going on");
                     let resumed = serving.resume(&self.listening, tls, &self.gates, server);
                     serving = resumed.await?;

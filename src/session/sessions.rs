@@ -199,8 +199,8 @@ impl Sessions {
     }
 
     /// Takes the store back after [`Self::release`].
-    pub fn resume(&self) {
-        self.shared.store.resume();
+    pub async fn resume(&self) {
+        self.shared.store.resume().await;
     }
 
     /// Finishes what was begun and closes the store for all its clones, which are then unavailable.

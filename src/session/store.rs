@@ -52,7 +52,7 @@ pub(super) trait Store: Send + Sync {
     async fn release(&self) {}
 
     /// Goes on after [`Store::release`].
-    fn resume(&self) {}
+    async fn resume(&self) {}
 
     /// Finishes what was begun; it is unavailable from then on.
     async fn close(&self);

@@ -177,8 +177,8 @@ impl Store for Embedded {
         self.writer.release().await;
     }
 
-    fn resume(&self) {
-        self.writer.resume();
+    async fn resume(&self) {
+        self.writer.resume().await;
     }
 
     async fn close(&self) {

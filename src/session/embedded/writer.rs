@@ -35,8 +35,8 @@ enum Message {
     Order(Order),
     /// To give the file up, and say so when that is done.
     Release(oneshot::Sender<()>),
-    /// To take the file back.
-    Resume,
+    /// To take the file back, and say so when that was tried.
+    Resume(oneshot::Sender<()>),
     Stop,
 }
 
@@ -44,7 +44,7 @@ enum Message {
 enum Next {
     GoOn,
     Release(oneshot::Sender<()>),
-    Resume,
+    Resume(oneshot::Sender<()>),
     Stop,
 }
 
@@ -117,8 +117,15 @@ impl Writer {
     }
 
     /// Takes the file back after [`Self::release`].
-    pub(super) fn resume(&self) {
-        let _ = self.messages.try_send(Message::Resume);
+    pub(super) async fn resume(&self) {
+        let (done, resumed) = oneshot::channel();
+        let mut order = Message::Resume(done);
+        // Lost, it would leave the store away for ever.
+        while let Err(TrySendError::Full(back)) = self.messages.try_send(order) {
+            order = back;
+            tokio::time::sleep(BACKLOG_PAUSE).await;
+        }
+        let _ = resumed.await;
     }
 
     /// Finishes what was accepted, closes the file and ends the thread.
@@ -201,11 +208,12 @@ impl Batches {
                     // Nobody waits any more when this fails.
                     let _ = done.send(());
                 }
-                Next::Resume => {
+                Next::Resume(done) => {
                     self.released = false;
                     self.mend_at = Some(Instant::now());
                     // At once: logins are refused until it is available.
                     self.is_usable();
+                    let _ = done.send(());
                 }
                 Next::Stop => break,
             }
@@ -304,7 +312,7 @@ fn gather(inbox: &Receiver<Message>, pause: Duration) -> (Vec<Order>, Next) {
         match message {
             Message::Order(order) => orders.push(order),
             Message::Release(done) => return (orders, Next::Release(done)),
-            Message::Resume => return (orders, Next::Resume),
+            Message::Resume(done) => return (orders, Next::Resume(done)),
             Message::Stop => return (orders, Next::Stop),
         }
         next = if orders.len() < LARGEST_BATCH {
