@@ -18,9 +18,9 @@ fuzz_target!(|bytes: &[u8]| {
     );
     for cut in 0..length {
         let part = ProxyHeader::parse(&header[..cut]);
-        assert_eq!(
-            part,
-            ProxyHeader::Incomplete,
+        // A part may be refused before the rest comes, but it is never another header.
+        assert!(
+            !matches!(part, ProxyHeader::Whole(..)),
             "it can come in any parts: {cut}"
         );
     }

@@ -30,8 +30,9 @@ fuzz_target!(|bytes: &[u8]| {
     );
     if text != refresh {
         let before = door.store.operations();
-        let refreshed = door.store.refresh(&RefreshToken::from_client(text));
-        let refreshed = futures::executor::block_on(refreshed);
+        let shown = RefreshToken::from_client(text);
+        let refreshed = door.store.refresh(&shown);
+        let refreshed = menshen_fuzz::wait(refreshed);
         assert!(matches!(refreshed, Err(RefreshError::Invalid)));
         assert_eq!(door.store.operations(), before, "the store was not asked");
     }

@@ -1,7 +1,7 @@
 //! What the targets share: requests made of any bytes, and everything that decides about one.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -11,7 +11,7 @@ use menshen::clock::Clock;
 use menshen::config::{self, Config};
 use menshen::request::{Message, Requests};
 use menshen::secret::Secret;
-use menshen::session::{Identity, Lifetimes, Opened, Source, Store};
+use menshen::session::{Identity, Lifetimes, Opened, Sessions, Source};
 use menshen::token::{Issuer, Tokens, Verifier, load_or_make};
 use tempfile::TempDir;
 
@@ -166,7 +166,7 @@ pub struct Door {
     /// What checks tokens.
     pub tokens: Arc<Tokens>,
     /// What keeps sessions.
-    pub store: Store,
+    pub store: Sessions,
     /// A session and its refresh token.
     pub opened: Opened,
     /// A token of the session.
@@ -195,7 +195,7 @@ impl Door {
             token_ttl: ttl,
         };
         let data = folder.path().join("data");
-        let store = Store::open(&data, None, lifetimes, clock.clone()).expect("a store");
+        let store = Sessions::embedded(&data, None, lifetimes, clock.clone()).expect("a store");
         let identity = Identity {
             app: "shop".to_owned(),
             appid: "wx0123456789abcdef".to_owned(),
@@ -205,7 +205,7 @@ impl Door {
         };
         let key = Secret::new("key");
         let opened = store.open_session(identity, &key);
-        let opened = futures::executor::block_on(opened).expect("a session");
+        let opened = wait(opened).expect("a session");
         let issuer = Issuer::new(Arc::new(keys), issuer, ttl, clock);
         let token = issuer.issue(&opened.session).expect("a token").token;
         Self {
@@ -218,4 +218,13 @@ impl Door {
             _folder: folder,
         }
     }
+}
+
+/// Waits for what a store does, in a runtime that its timers need.
+pub fn wait<T>(work: impl Future<Output = T>) -> T {
+    static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().expect("a runtime")
+    });
+    RUNTIME.block_on(work)
 }

@@ -28,9 +28,15 @@ impl ProxyHeader {
             .iter()
             .zip(LINE)
             .all(|(read, expected)| read == expected);
-        if is_line && !bytes.contains(&b'\n') && bytes.len() < LONGEST_LINE {
+        let end = bytes.iter().position(|&byte| byte == b'\n');
+        if is_line && end.is_none() && bytes.len() < LONGEST_LINE {
             // The parser takes some beginnings of a line for wrong ones.
             return Self::Incomplete;
+        }
+        let line = end.and_then(|end| bytes.get(..end));
+        if is_line && !line.is_some_and(is_plain) {
+            // The parser goes on behind a line feed of its own, and finds an end there or here.
+            return Self::Wrong;
         }
         let result = HeaderResult::parse(bytes);
         if result.is_incomplete() {
@@ -70,9 +76,37 @@ impl ProxyHeader {
     }
 }
 
+/// Says whether a line, without its line feed, ends in a carriage return and is text before it.
+fn is_plain(line: &[u8]) -> bool {
+    let text = line.strip_suffix(b"\r");
+    text.is_some_and(|text| text.iter().all(|byte| (b' '..0x7f).contains(byte)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_has_one_end() {
+        for line in [
+            "PROXY UNKNOWN 4\n\r\n",
+            "PROXY UNKNOWN 4\0\r\n",
+            "PROXY UNKNOWN \r4\r\n",
+            "PROXY UNKNOWN \u{e9}\r\n",
+            "PROXY UNKNOWN\n",
+        ] {
+            assert_eq!(
+                ProxyHeader::parse(line.as_bytes()),
+                ProxyHeader::Wrong,
+                "{line:?}"
+            );
+        }
+        let line = b"PROXY UNKNOWN whatever\r\n";
+        assert_eq!(
+            ProxyHeader::parse(line),
+            ProxyHeader::Whole(line.len(), None)
+        );
+    }
 
     #[test]
     fn a_header_is_read_to_its_end_and_no_further() {
