@@ -286,8 +286,8 @@ async fn what_a_first_start_makes_is_its_owners_alone() {
             }
         }
     }
-    // A signing key, the seal key and the sessions.
-    assert_eq!(files, 3);
+    // A signing key and the lock under which it was made, the seal key and the sessions.
+    assert_eq!(files, 4);
 }
 
 fn mode(path: &Path) -> u32 {
