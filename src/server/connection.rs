@@ -71,7 +71,7 @@ impl Connections {
         match self.unless_stopping(placed).await {
             Some((Place::Seat(_seat), peer)) => match self.unless_stopping(self.greet(tcp)).await {
                 Some((stream, Speaks::Http2)) => {
-                    self.serve_http2(stream, &self.app, &peer, false).await;
+                    Box::pin(self.serve_http2(stream, &self.app, &peer, false)).await;
                 }
                 Some((stream, Speaks::Http1)) => self.serve_http1(stream, &self.app, &peer).await,
                 None => {}
@@ -156,7 +156,8 @@ impl Connections {
         let mut stream: Stream = match &self.acceptor {
             None => Box::new(tcp),
             Some(acceptor) => {
-                let handshake = acceptor.tls_handshake(tcp);
+                // Boxed: a connection would be as large as its handshake for as long as it lasts.
+                let handshake = Box::pin(acceptor.tls_handshake(tcp));
                 match tokio::time::timeout(self.client_timeout(), handshake).await {
                     Ok(Ok(stream)) => Box::new(stream),
                     Ok(Err(error)) => {
