@@ -49,7 +49,7 @@ fn parts(algorithm: Algorithm, routes: usize) -> Parts {
     let keys = Arc::new(load_or_make(&folder.path().join("keys"), algorithm, &clock).unwrap());
     let ttl = Duration::from_secs(7200);
     let verifier = || Verifier::new(&keys, "menshen", &config.apps, ttl, clock.clone());
-    let tokens = Tokens::new(verifier(), 1_000_000, ttl, clock.clone()).unwrap();
+    let tokens = Tokens::new(verifier(), 1_000_000, clock.clone()).unwrap();
     let issuer = Issuer::new(Arc::clone(&keys), "menshen".to_owned(), ttl, clock.clone());
     let now = clock.unix_secs();
     let session = Session {

@@ -187,7 +187,7 @@ impl Door {
         let keys = load_or_make(&keys, config.token.algorithm, &clock).expect("keys");
         let (ttl, issuer) = (config.token.ttl, config.token.issuer.clone());
         let verifier = Verifier::new(&keys, &issuer, &config.apps, ttl, clock.clone());
-        let tokens = Tokens::new(verifier, 1000, ttl, clock.clone()).expect("randomness");
+        let tokens = Tokens::new(verifier, 1000, clock.clone()).expect("randomness");
         let tokens = Arc::new(tokens);
         let lifetimes = Lifetimes {
             session_ttl: Duration::from_secs(3600),

@@ -50,7 +50,6 @@ pub(super) fn gate(
     let tokens = Arc::new(Tokens::new(
         verifier,
         config.cache.max_tokens,
-        token.ttl,
         clock.clone(),
     )?);
     let issuer = Issuer::new(

@@ -1,4 +1,4 @@
-//! The id of a session: 2 bytes of its user and 14 random ones, written as 22 characters of base64url.
+//! The id of a session: 8 bytes of its user and 8 random ones, written as 22 characters of base64url.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,6 +11,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::user::User;
 
 const BYTES: usize = 16;
+/// Those that all sessions of a user have in common, so that a store finds them side by side.
+const OF_USER: usize = 8;
 
 /// Names one session; found in tokens as `sid`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,11 +28,22 @@ impl SessionId {
     pub(super) fn random(user: User) -> Result<Self, Unspecified> {
         let mut bytes = [0; BYTES];
         rand::fill(&mut bytes)?;
-        // What a cluster keeps together is found by these two.
-        for (to, from) in bytes.iter_mut().zip(user.as_bytes()).take(2) {
+        Ok(Self(bytes).of(user))
+    }
+
+    /// Returns the least and the greatest id that a session of a user can have.
+    ///
+    /// Another user may have the same 8 bytes, so what lies between is not all theirs.
+    pub(super) fn range_of(user: User) -> (Self, Self) {
+        let [least, greatest] = [0, u8::MAX].map(|byte| Self([byte; BYTES]).of(user));
+        (least, greatest)
+    }
+
+    fn of(mut self, user: User) -> Self {
+        for (to, from) in self.0.iter_mut().zip(user.as_bytes()).take(OF_USER) {
             *to = *from;
         }
-        Ok(Self(bytes))
+        self
     }
 
     pub(super) const fn from_bytes(bytes: [u8; BYTES]) -> Self {
@@ -98,6 +111,8 @@ mod tests {
         let user = User::new("wx1", "alice");
         let [one, other] = [(); 2].map(|()| SessionId::random(user).unwrap());
         assert_ne!(one, other);
-        assert_eq!(one.0[..2], other.0[..2]);
+        assert_eq!(one.0[..OF_USER], other.0[..OF_USER]);
+        let (least, greatest) = SessionId::range_of(user);
+        assert!((least..=greatest).contains(&one));
     }
 }

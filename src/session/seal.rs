@@ -18,7 +18,10 @@ use super::refresh_token::RefreshKey;
 use crate::secret::Secret;
 
 const KEY_BYTES: usize = 32;
-const SEAL_VERSION: u8 = 1;
+/// What is sealed is the text as it came.
+const TEXT: u8 = 1;
+/// What is sealed is what the text is the base64 of, as WeChat's session_keys are: a third of it saved.
+const BASE64: u8 = 2;
 
 /// The 32 bytes that everything secret in a store hangs on.
 pub(super) struct SealKey(Zeroizing<[u8; KEY_BYTES]>);
@@ -113,13 +116,19 @@ impl Sealer {
     pub(super) fn seal(&self, owner: &[u8], text: &Secret) -> Result<Vec<u8>, Unspecified> {
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce)?;
-        let mut body = Zeroizing::new(text.expose().as_bytes().to_vec());
+        let text = text.expose().as_bytes();
+        let (form, mut body) = match STANDARD.decode(text) {
+            Ok(bytes) => (BASE64, Zeroizing::new(bytes)),
+            Err(_) => (TEXT, Zeroizing::new(text.to_vec())),
+        };
         let tag = self.0.seal_in_place_separate_tag(
             Nonce::assume_unique_for_key(nonce),
-            Aad::from(owner),
+            Aad::from([owner, &[form]].concat()),
             body.as_mut_slice(),
         )?;
-        let mut sealed = vec![SEAL_VERSION];
+        let mut sealed =
+            Vec::with_capacity(1 + NONCE_LEN + body.len() + self.0.algorithm().tag_len());
+        sealed.push(form);
         sealed.extend_from_slice(&nonce);
         sealed.extend_from_slice(&body);
         sealed.extend_from_slice(tag.as_ref());
@@ -128,16 +137,17 @@ impl Sealer {
 
     /// Opens what [`Sealer::seal`] made; `None` when it is damaged or belongs to somebody else.
     pub(super) fn open(&self, owner: &[u8], sealed: &[u8]) -> Option<Secret> {
-        let (version, rest) = sealed.split_first()?;
+        let (form, rest) = sealed.split_first()?;
         let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>()?;
-        if *version != SEAL_VERSION {
-            return None;
-        }
         let mut body = Zeroizing::new(body.to_vec());
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let plain = self.0.open_in_place(nonce, Aad::from(owner), &mut body);
-        let text = std::str::from_utf8(plain.ok()?).ok()?;
-        Some(Secret::new(text))
+        let bound_to = Aad::from([owner, &[*form]].concat());
+        let plain = self.0.open_in_place(nonce, bound_to, &mut body).ok()?;
+        match *form {
+            TEXT => Some(Secret::new(std::str::from_utf8(plain).ok()?)),
+            BASE64 => Some(Secret::new(STANDARD.encode(plain))),
+            _ => None,
+        }
     }
 }
 
@@ -159,6 +169,28 @@ mod tests {
         assert_eq!(opened.expose(), "key");
         assert!(sealer.open(b"wx1\0bob", &sealed).is_none());
         assert!(keys(2).sealer.open(b"wx1\0alice", &sealed).is_none());
+    }
+
+    #[test]
+    fn a_text_in_base64_is_sealed_in_fewer_bytes_and_opens_as_it_was() {
+        let sealer = keys(1).sealer;
+        // The last two are not written as the encoder would write them.
+        for text in ["HyVFkGl5F5OQWJZZaNzBBg==", "HyVFkGl5F5OQWJZZaNzBBg", "QR=="] {
+            let sealed = sealer.seal(b"a", &Secret::new(text)).unwrap();
+            assert_eq!(sealer.open(b"a", &sealed).unwrap().expose(), text);
+            let body = if text.len() == 24 { 16 } else { text.len() };
+            assert_eq!(sealed.len(), 1 + NONCE_LEN + body + 16);
+        }
+    }
+
+    #[test]
+    fn what_was_sealed_in_one_form_does_not_open_in_the_other() {
+        let sealer = keys(1).sealer;
+        for (text, other) in [("text!", BASE64), ("YWJj", TEXT)] {
+            let mut sealed = sealer.seal(b"a", &Secret::new(text)).unwrap();
+            sealed[0] = other;
+            assert!(sealer.open(b"a", &sealed).is_none());
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderValue;
 use jsonwebtoken::{DecodingKey, Validation};
 
@@ -33,7 +34,8 @@ pub enum TokenError {
 /// Holding one is the proof that the check happened. The values that become headers are kept ready-made.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    app: usize,
+    // As small as they can be: the cache may hold a million of these.
+    app: u32,
     source: Source,
     session: SessionId,
     expires: u64,
@@ -45,7 +47,7 @@ pub struct Verified {
 impl Verified {
     /// Returns the app's index in the configuration.
     pub fn app(&self) -> usize {
-        self.app
+        self.app as usize
     }
 
     /// Returns how the user logged in.
@@ -172,20 +174,26 @@ impl Verifier {
             .apps
             .iter()
             .position(|(name, appid)| *name == claims.app && *appid == claims.aud)
+            .and_then(|app| u32::try_from(app).ok())
             .ok_or(TokenError::Invalid("app"))?;
-        let header = |text: &str| {
-            HeaderValue::from_str(text).map_err(|_| TokenError::Invalid("not a header value"))
-        };
         if claims.sub.is_empty() {
             return Err(TokenError::Invalid("sub"));
         }
+        let unionid = claims.unionid.as_deref();
+        // They share one piece of memory, for as many of these are kept as there are users.
+        let texts = [&claims.sub, unionid.unwrap_or_default(), &claims.sid].concat();
+        let mut texts = Bytes::from(texts.into_bytes());
+        let mut header = |text: &str| {
+            HeaderValue::from_maybe_shared(texts.split_to(text.len()))
+                .map_err(|_| TokenError::Invalid("not a header value"))
+        };
         Ok(Verified {
             app,
             source: Source::from_name(&claims.src).ok_or(TokenError::Invalid("src"))?,
             session: claims.sid.parse().map_err(|_| TokenError::Invalid("sid"))?,
             expires,
             openid: header(&claims.sub)?,
-            unionid: claims.unionid.as_deref().map(header).transpose()?,
+            unionid: unionid.map(&mut header).transpose()?,
             session_text: header(&claims.sid)?,
         })
     }

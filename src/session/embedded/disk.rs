@@ -14,8 +14,8 @@ use tempfile::NamedTempFile;
 
 use super::operations::{Effects, Tables};
 use super::tables::{
-    Bytes, Fault, META, REVOKED, SEAL_CHECK, SESSION_KEYS, SESSIONS, Sid, USERS, UserAndSid,
-    UserId, create_all, time_of,
+    Bytes, Fault, META, REVOKED, SEAL_CHECK, SESSION_KEYS, SESSIONS, Sid, UserId, create_all,
+    time_of,
 };
 use crate::session::{Lifetimes, OpenError, SessionId, StoreError};
 
@@ -36,7 +36,6 @@ pub(super) struct Disk {
 /// The tables as the last commit left them.
 pub(super) struct Snapshot {
     pub(super) sessions: ReadOnlyTable<Sid, Bytes>,
-    pub(super) users: ReadOnlyTable<UserAndSid, ()>,
     pub(super) session_keys: ReadOnlyTable<UserId, Bytes>,
 }
 
@@ -134,7 +133,6 @@ impl Snapshot {
         let transaction = database.begin_read()?;
         Ok(Self {
             sessions: transaction.open_table(SESSIONS)?,
-            users: transaction.open_table(USERS)?,
             session_keys: transaction.open_table(SESSION_KEYS)?,
         })
     }

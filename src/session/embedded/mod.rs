@@ -143,14 +143,14 @@ impl Store for Embedded {
 
     async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError> {
         let now = self.clock.unix_secs();
-        self.read(move |tables| live_sessions(&tables.users, &tables.sessions, user, now))
+        self.read(move |tables| live_sessions(&tables.sessions, user, now))
             .await
     }
 
     async fn session_keys(&self, user: User) -> Result<Option<SealedKeys>, StoreError> {
         let now = self.clock.unix_secs();
         self.read(move |tables| {
-            if live_sessions(&tables.users, &tables.sessions, user, now)?.is_empty() {
+            if live_sessions(&tables.sessions, user, now)?.is_empty() {
                 return Ok(None);
             }
             match tables.session_keys.get(user.as_bytes())? {

@@ -4,8 +4,8 @@ use redb::{ReadableTable, StorageError, Table, TableError, WriteTransaction};
 
 use super::sealed_keys;
 use super::tables::{
-    Bytes, EXPIRIES, Fault, REVOKED, SESSION_KEYS, SESSIONS, Sid, TimeAndSid, USERS, UserAndSid,
-    UserId, live_sessions, session, sids, time_and_sid, time_of, user_and_sid,
+    Bytes, EXPIRIES, Fault, REVOKED, SESSION_KEYS, SESSIONS, Sid, TimeAndSid, UserId,
+    live_sessions, session, sessions_of, time_and_sid, time_of,
 };
 use crate::session::record::Record;
 use crate::session::rotation::{Presented, Rotation};
@@ -26,7 +26,6 @@ pub(super) struct Effects {
 /// The tables during a write transaction.
 pub(super) struct Tables<'txn> {
     sessions: Table<'txn, Sid, Bytes>,
-    users: Table<'txn, UserAndSid, ()>,
     expiries: Table<'txn, TimeAndSid, ()>,
     session_keys: Table<'txn, UserId, Bytes>,
     revoked: Table<'txn, TimeAndSid, ()>,
@@ -43,7 +42,6 @@ impl<'txn> Tables<'txn> {
     ) -> Result<Self, TableError> {
         Ok(Self {
             sessions: transaction.open_table(SESSIONS)?,
-            users: transaction.open_table(USERS)?,
             expiries: transaction.open_table(EXPIRIES)?,
             session_keys: transaction.open_table(SESSION_KEYS)?,
             revoked: transaction.open_table(REVOKED)?,
@@ -67,7 +65,6 @@ impl<'txn> Tables<'txn> {
         };
         let (sid, user) = (login.sid, login.user);
         self.put(sid, &record)?;
-        self.users.insert(&user_and_sid(user, sid), ())?;
         let older = match self.session_keys.get(user.as_bytes())? {
             Some(bytes) => Some(sealed_keys::from_bytes(bytes.value())?),
             None => None,
@@ -127,7 +124,7 @@ impl<'txn> Tables<'txn> {
 
     /// Ends every session of a user.
     pub(super) fn end_all(&mut self, user: User) -> Result<Vec<SessionId>, Fault> {
-        let live = live_sessions(&self.users, &self.sessions, user, self.now)?;
+        let live = live_sessions(&self.sessions, user, self.now)?;
         for (sid, record) in &live {
             self.remove(*sid, record)?;
             self.revoke(*sid)?;
@@ -178,11 +175,15 @@ impl<'txn> Tables<'txn> {
 
     fn remove(&mut self, sid: SessionId, record: &Record) -> Result<(), StorageError> {
         self.effects.changed = true;
-        let user = owner(record);
+        let user = record.identity.user();
         self.sessions.remove(sid.as_bytes())?;
         self.expiries.remove(&time_and_sid(record.expires, sid))?;
-        self.users.remove(&user_and_sid(user, sid))?;
-        let was_last = sids(&self.users, user)?.next().transpose()?.is_none();
+        let was_last = match sessions_of(&self.sessions, user)?.next() {
+            None => true,
+            // One that cannot be read may be theirs.
+            Some(Ok(_) | Err(Fault::Damaged)) => false,
+            Some(Err(Fault::Storage(error))) => return Err(error),
+        };
         if was_last {
             self.session_keys.remove(user.as_bytes())?;
         }
@@ -196,10 +197,6 @@ impl<'txn> Tables<'txn> {
         self.effects.revoked.push((sid, until));
         Ok(())
     }
-}
-
-fn owner(record: &Record) -> User {
-    record.identity.user()
 }
 
 /// Reads the first entries of a table that is ordered by time, as far as they lie before one.

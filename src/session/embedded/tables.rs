@@ -9,14 +9,11 @@ use crate::session::user::User;
 
 pub(super) type Sid = &'static [u8; 16];
 pub(super) type UserId = &'static [u8; 16];
-/// A user and one of their sessions.
-pub(super) type UserAndSid = &'static [u8; 32];
 /// Seconds since the Unix epoch and a session; a table with this key is ordered by time.
 pub(super) type TimeAndSid = &'static [u8; 24];
 pub(super) type Bytes = &'static [u8];
 
 pub(super) const SESSIONS: TableDefinition<'_, Sid, Bytes> = TableDefinition::new("sessions");
-pub(super) const USERS: TableDefinition<'_, UserAndSid, ()> = TableDefinition::new("users");
 pub(super) const EXPIRIES: TableDefinition<'_, TimeAndSid, ()> = TableDefinition::new("expiries");
 pub(super) const SESSION_KEYS: TableDefinition<'_, UserId, Bytes> =
     TableDefinition::new("session_keys");
@@ -28,24 +25,18 @@ pub(super) const SEAL_CHECK: &str = "seal_check";
 /// Makes the tables that do not exist yet; reading needs every one of them.
 pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), TableError> {
     transaction.open_table(SESSIONS)?;
-    transaction.open_table(USERS)?;
     transaction.open_table(EXPIRIES)?;
     transaction.open_table(SESSION_KEYS)?;
     transaction.open_table(REVOKED)?;
     Ok(())
 }
 
-pub(super) fn user_and_sid(user: User, sid: SessionId) -> [u8; 32] {
-    joined(user.as_bytes(), sid.as_bytes())
-}
-
 pub(super) fn time_and_sid(time: u64, sid: SessionId) -> [u8; 24] {
-    joined(&time.to_be_bytes(), sid.as_bytes())
-}
-
-fn joined<const N: usize>(first: &[u8], second: &[u8]) -> [u8; N] {
-    let mut out = [0; N];
-    for (to, from) in out.iter_mut().zip(first.iter().chain(second)) {
+    let mut out = [0; 24];
+    for (to, from) in out
+        .iter_mut()
+        .zip(time.to_be_bytes().iter().chain(sid.as_bytes()))
+    {
         *to = *from;
     }
     out
@@ -92,15 +83,14 @@ pub(super) fn session(
 
 /// Reads the sessions of a user that have not expired.
 pub(super) fn live_sessions(
-    users: &impl ReadableTable<UserAndSid, ()>,
     sessions: &impl ReadableTable<Sid, Bytes>,
     user: User,
     now: u64,
 ) -> Result<Vec<(SessionId, Record)>, Fault> {
     let mut found = Vec::new();
-    for sid in sids(users, user)? {
-        let sid = sid?;
-        if let Some(record) = session(sessions, sid)?.filter(|record| now < record.expires) {
+    for entry in sessions_of(sessions, user)? {
+        let (sid, record) = entry?;
+        if now < record.expires {
             found.push((sid, record));
         }
     }
@@ -108,19 +98,20 @@ pub(super) fn live_sessions(
 }
 
 /// Walks the sessions of a user, expired ones included.
-pub(super) fn sids(
-    users: &impl ReadableTable<UserAndSid, ()>,
+pub(super) fn sessions_of(
+    sessions: &impl ReadableTable<Sid, Bytes>,
     user: User,
-) -> Result<impl Iterator<Item = Result<SessionId, StorageError>>, StorageError> {
-    let first = user_and_sid(user, SessionId::from_bytes([0; 16]));
-    let last = user_and_sid(user, SessionId::from_bytes([u8::MAX; 16]));
-    let range = users.range::<&[u8; 32]>(&first..=&last)?;
-    Ok(range.filter_map(|entry| match entry {
-        Ok((key, _)) => {
-            let sid = key.value().last_chunk()?;
-            Some(Ok(SessionId::from_bytes(*sid)))
-        }
-        Err(error) => Some(Err(error)),
+) -> Result<impl Iterator<Item = Result<(SessionId, Record), Fault>>, StorageError> {
+    let (least, greatest) = SessionId::range_of(user);
+    let range = sessions.range::<&[u8; 16]>(least.as_bytes()..=greatest.as_bytes())?;
+    let read = range.map(|entry| {
+        let (key, bytes) = entry?;
+        let record = Record::from_bytes(bytes.value())?;
+        Ok((SessionId::from_bytes(*key.value()), record))
+    });
+    Ok(read.filter(move |entry| match entry {
+        Ok((_, record)) => record.identity.user() == user,
+        Err(_) => true,
     }))
 }
 

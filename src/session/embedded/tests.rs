@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::session::contract::{Subject, identity, session_key};
-use crate::session::embedded::tables::{EXPIRIES, SESSION_KEYS, SESSIONS, USERS};
+use crate::session::embedded::tables::{EXPIRIES, SESSION_KEYS, SESSIONS};
 use crate::session::{RefreshError, RefreshToken, Sessions};
 
 const LIFETIMES: Lifetimes = Lifetimes {
@@ -71,7 +71,6 @@ impl Place {
                 .is_empty()
                 .unwrap()
         );
-        assert!(transaction.open_table(USERS).unwrap().is_empty().unwrap());
         assert!(
             transaction
                 .open_table(EXPIRIES)

@@ -435,8 +435,8 @@ mod tests {
     }
 
     fn sid(n: usize) -> SessionId {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&n.to_be_bytes());
+        let mut bytes = *identity("alice").user().as_bytes();
+        bytes[8..].copy_from_slice(&n.to_be_bytes());
         SessionId::from_bytes(bytes)
     }
 
@@ -471,8 +471,8 @@ mod tests {
         fn stored(&self) -> usize {
             let user = identity("alice").user();
             let all = self.disk.read(|tables| {
-                crate::session::embedded::tables::sids(&tables.users, user)
-                    .map(Iterator::count)
+                crate::session::embedded::tables::sessions_of(&tables.sessions, user)
+                    .map(|walked| walked.filter(Result::is_ok).count())
                     .map_err(Fault::from)
             });
             all.unwrap()
