@@ -1,0 +1,62 @@
+//! The checks of a start that leave nothing behind.
+
+use std::path::Path;
+
+use super::StartError;
+use crate::config::{Config, Store};
+use crate::server::{Doorway, Encryption, Listening, Upstreams};
+use crate::session::Sessions;
+use crate::token::verify_files;
+
+/// Does the checks of a start that leave nothing behind, and returns each problem with the key that it is about.
+pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
+    let (tls, session) = (&config.server.tls, &config.session);
+    let tls = Encryption::load(tls);
+    let upstreams = Upstreams::new(&config.upstreams);
+    let keys = verify_files(&config.token.keys_dir);
+    // Whether Redis can be reached is not asked: a check changes nothing and needs no network.
+    let store = match &session.store {
+        Store::Embedded(path) => {
+            let checked = Sessions::check_embedded(path, session.seal_key.clone());
+            may_make(path).and_then(|()| checked.map_err(StartError::from))
+        }
+        Store::Redis(_) => Ok(()),
+    };
+    let listen = Listening::can_bind(&config.server.listen);
+    let control = Listening::can_bind(config.control.listen.as_slice());
+    let checks = [
+        ("server.listen", listen.map_err(StartError::from)),
+        ("control.listen", control.map_err(StartError::from)),
+        ("server.upgrade_socket", may_open_door(config)),
+        ("token.keys_dir", may_make(&config.token.keys_dir)),
+        ("server.tls", tls.map(drop).map_err(StartError::from)),
+        ("upstream", upstreams.map(drop).map_err(StartError::from)),
+        ("token.keys_dir", keys.map_err(StartError::from)),
+        ("session.path", store),
+    ];
+    checks
+        .into_iter()
+        .filter_map(|(key, checked)| checked.err().map(|problem| (key, problem)))
+        .collect()
+}
+
+pub(super) fn may_open_door(config: &Config) -> Result<(), StartError> {
+    let path = config.server.upgrade_socket.as_deref();
+    path.map_or(Ok(()), Doorway::may_open)
+        .map_err(StartError::Doorway)
+}
+
+/// Says whether a folder that is not there yet can be made, by making a file where it would be and taking it away.
+fn may_make(folder: &Path) -> Result<(), StartError> {
+    if folder.exists() {
+        return Ok(());
+    }
+    let above = folder.ancestors().find(|above| above.exists());
+    let above = above.unwrap_or(Path::new("."));
+    tempfile::tempfile_in(above)
+        .map(drop)
+        .map_err(|cause| StartError::Folder {
+            folder: folder.to_owned(),
+            cause,
+        })
+}

@@ -1,0 +1,117 @@
+//! Serves from the start until told to stop, or until a successor does.
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+
+use futures::FutureExt as _;
+
+use super::App;
+use super::private::Private;
+use crate::config::Store;
+use crate::server::{Doorway, HandOverError, Listening, Serving, Successor};
+
+impl App {
+    /// Serves until `stop` resolves, or a successor serves, and what is in flight has finished.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let (server, tls, stop) = (&self.config.server, self.tls.as_ref(), stop.shared());
+        let mut serving = Serving::start(&self.listening, tls, &self.gates, server)?;
+        if let Some(predecessor) = self.predecessor
+            && let Err(error) = predecessor.dismiss().await
+        {
+            serving.stop_accepting().await;
+            serving.finish().await;
+            self.lasting.sessions.close().await;
+            return Err(io::Error::other(error));
+        }
+        loop {
+            let private = Private::start(&self.listening, &self.lasting, self.reloader.clone())?;
+            let doorway = open_door(server.upgrade_socket.as_deref()).await;
+            let successor = tokio::select! {
+                () = stop.clone() => None,
+                successor = prepared(doorway.as_ref(), &self.listening) => Some(successor),
+            };
+            tracing::info!("stopping: exchanges in flight may finish");
+            if let Some(private) = &private {
+                private.drain();
+            }
+            serving.stop_accepting().await;
+            let Some(successor) = successor else {
+                drop(self.listening);
+                serving.finish().await;
+                stop_answering(private).await;
+                break;
+            };
+            stop_answering(private).await;
+            // Who comes now waits until somebody accepts again, here or there. The door's place is the successor's.
+            drop(doorway);
+            tokio::select! {
+                () = serving.settle() => {}
+                () = stop.clone() => {}
+            }
+            self.lasting.sessions.release().await;
+            match take_over(successor, stop.clone()).await {
+                Ok(()) => {
+                    drop(self.listening);
+                    if let Store::Embedded(_) = self.config.session.store {
+                        // Their sessions' ends are heard of elsewhere, where they can be opened again.
+                        self.lasting.sockets.go_away();
+                    }
+                    serving.finish().await;
+                    break;
+                }
+                Err(error) => {
+                    self.lasting.sessions.resume().await;
+                    tracing::error!(%error, "the successor does not serve: going on");
+                    let resumed = serving.resume(&self.listening, tls, &self.gates, server);
+                    serving = resumed.await?;
+                }
+            }
+        }
+        self.lasting.sessions.close().await;
+        Ok(())
+    }
+}
+
+async fn stop_answering(private: Option<Private>) {
+    if let Some(private) = private {
+        private.stop().await;
+    }
+}
+
+/// Opens the door for a successor; a process can serve without one.
+async fn open_door(path: Option<&Path>) -> Option<Doorway> {
+    let path = path?;
+    let opened = Doorway::open(path).await.inspect_err(|error| {
+        let path = path.display();
+        tracing::error!(%path, %error, "no successor can be let in");
+    });
+    opened.ok()
+}
+
+/// Waits for a successor, where one can come.
+async fn prepared(doorway: Option<&Doorway>, listening: &Listening) -> Successor {
+    match doorway {
+        Some(doorway) => doorway.prepared(listening).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until a successor serves. After `stop` nobody comes back here, so that the place is its own in any case.
+async fn take_over(
+    mut successor: Successor,
+    stop: impl Future<Output = ()>,
+) -> Result<(), HandOverError> {
+    successor.let_have().await?;
+    tokio::select! {
+        served = successor.serves() => {
+            served?;
+            tracing::info!("the successor serves");
+        }
+        () = stop => {
+            tracing::warn!("stopping before the successor has said that it serves");
+            successor.leave();
+        }
+    }
+    Ok(())
+}
