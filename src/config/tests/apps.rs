@@ -1,0 +1,104 @@
+//! What apps, and WeChat behind them, are refused for.
+
+use super::{APP, ROUTE, SERVER, UPSTREAM, instead, problems, refused, with};
+
+#[test]
+fn mistakes_about_apps_and_wechat_are_refused_with_their_key_and_a_reason() {
+    let long_name = format!("name = \"{}\"", "x".repeat(33));
+    refused([
+        (
+            with("[wechat]", "api_base = \"https://a.example/api\""),
+            "wechat.api_base (line 14): must be an origin",
+        ),
+        (
+            with("[wechat]", "api_base = \"http://a.example\""),
+            "wechat.api_base (line 14): must be https",
+        ),
+        (
+            with("[wechat]", "allow_plain_http = \"yes\""),
+            "wechat.allow_plain_http (line 14): must be true or false, not \"yes\"",
+        ),
+        (
+            with("[wechat]", "open_base = \"https://a.example\""),
+            "wechat.open_base (line 14): is not a known key",
+        ),
+        (
+            with("[wechat]", "connect_timeout = 1.5"),
+            "wechat.connect_timeout (line 14): must be a duration",
+        ),
+        (
+            with("[wechat]", "timeout = 1979-05-27"),
+            "wechat.timeout (line 14): must be a duration",
+        ),
+        (
+            instead("name = \"shop\"\n", ""),
+            "app[1].name (line 3): is required and must be a name of 1 to 32",
+        ),
+        (
+            instead("\"shop\"", "\"Shop\""),
+            "app[1].name (line 4): must be a name of 1 to 32",
+        ),
+        (
+            instead("name = \"shop\"", &long_name),
+            "app[1].name (line 4): must be a name of 1 to 32",
+        ),
+        (
+            instead("\"mini_program\"", "\"website\""),
+            "app[1].kind (line 5): must be \"mini_program\", not \"website\"",
+        ),
+        (
+            instead("\"wx1\"", "\"wx 1\""),
+            "app[1].appid (line 6): must be an appid",
+        ),
+        (
+            instead("\"wx1\"", "\"\""),
+            "app[1].appid (line 6): must be an appid",
+        ),
+        (
+            instead("secret_env = \"SECRET\"\n", ""),
+            "app[1].secret_file (line 3): is required, or secret_env instead of it",
+        ),
+        (
+            instead("\"SECRET\"", "\"UNSET\""),
+            "app[1].secret_env (line 7): must name an environment variable that is set",
+        ),
+        (
+            instead("\"SECRET\"", "\"EMPTY\""),
+            "app[1].secret_env (line 7): must lead to a secret, but what it names is empty",
+        ),
+        (
+            instead("secret_env = \"SECRET\"", "secret_file = \"/none/secret\""),
+            "app[1].secret_file (line 7): cannot be read: no such file",
+        ),
+        (
+            with("app", "secret_file = \"/none/secret\""),
+            "app[1].secret_file (line 8): cannot be given together with secret_env",
+        ),
+        (
+            with("app", "secret = \"abc\""),
+            "app[1].secret (line 8): is not a known key; secrets come from secret_file or secret_env",
+        ),
+        (
+            with("app", "previous_secret_env = \"X\""),
+            "app[1].previous_secret_env (line 8): is not a known key",
+        ),
+        (
+            [SERVER, APP, &APP.replace("wx1", "wx2"), UPSTREAM, ROUTE].concat(),
+            "app[2].name (line 9): must be unique, not \"shop\", which app[1] has already",
+        ),
+        (
+            [SERVER, APP, &APP.replace("shop", "club"), UPSTREAM, ROUTE].concat(),
+            "app[2].appid (line 11): must be unique, not \"wx1\", which app[1] has already",
+        ),
+    ]);
+}
+
+#[test]
+fn plain_http_to_wechat_needs_permission_unless_it_stays_here() {
+    for lines in [
+        "api_base = \"http://127.0.0.1:8600\"",
+        "api_base = \"http://sim.internal\"\nallow_plain_http = true",
+    ] {
+        assert_eq!(problems(&with("[wechat]", lines)), Vec::<String>::new());
+    }
+}

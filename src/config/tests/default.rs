@@ -1,0 +1,38 @@
+//! What is taken where nothing is written.
+
+use std::time::Duration;
+
+use super::{problems, read, with};
+use crate::config::{Auth, known_keys};
+
+#[test]
+fn what_is_not_written_is_at_its_default() {
+    let config = read(&with("", "")).unwrap();
+    assert_eq!(config.token.ttl, Duration::from_secs(7200));
+    assert_eq!(config.session.ttl, Duration::from_secs(30 * 24 * 3600));
+    assert_eq!(config.headers.names.openid, "x-wx-openid");
+    assert_eq!(config.server.max_body_bytes, 100 << 20);
+    assert_eq!(config.routes[0].auth, Auth::Required);
+    assert_eq!(config.control.listen, "127.0.0.1:9090".parse().ok());
+    assert_eq!(config.control.secret, None);
+}
+
+#[test]
+fn every_default_is_what_its_own_key_takes() {
+    let mut sections: Vec<String> = Vec::new();
+    let keys = known_keys();
+    assert!(keys.contains(&("route.auth".to_owned(), Some("\"required\"".to_owned()))));
+    assert!(keys.contains(&("app.secret_file".to_owned(), None)));
+    for (key, default) in keys {
+        let (section, key) = key.rsplit_once('.').unwrap();
+        let Some(default) = default else { continue };
+        let line = format!("{key} = {default}");
+        sections.push(match section {
+            "server" | "route" | "upstream" | "app" => with(section, &line),
+            section => with(&format!("[{section}]"), &line),
+        });
+    }
+    for text in sections {
+        assert_eq!(problems(&text), Vec::<String>::new(), "{text}");
+    }
+}
