@@ -43,9 +43,7 @@ impl Running {
 
     /// Changes the file.
     fn change(&self, from: &str, to: &str) {
-        let text = fs::read_to_string(&self.site.config).unwrap();
-        assert!(text.contains(from), "{text}");
-        fs::write(&self.site.config, text.replace(from, to)).unwrap();
+        self.site.change(from, to);
     }
 
     async fn reload_with(&self, secret: &str) -> Reply {

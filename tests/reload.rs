@@ -1,86 +1,57 @@
 //! SIGHUP takes a good configuration over without losing a request, and reports a bad one and changes nothing.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use menshen_test_support::{
-    APP_SECRET, Builder, Grant, Program, Reply, Site, TestGateway, Upstream, Wire, address_in,
+    APP_SECRET, Builder, Grant, Node, Nodes, Program, Reply, TestGateway, Upstream, Wire,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
 /// The program with a configuration that changes.
 struct Running {
-    program: Program,
-    address: SocketAddr,
-    simulator: SocketAddr,
-    upstream: Upstream,
-    site: Site,
-    http: reqwest::Client,
+    nodes: Nodes,
+    node: Node,
 }
 
 impl Running {
     async fn start(builder: Builder) -> Self {
-        let upstream = Upstream::start().await;
-        let simulator = builder.simulator().await;
-        let site = builder.site(upstream.address, simulator);
-        let program = Program::start(site.command(MENSHEN, &["serve"]));
-        let address = address_in(&program.logs("listening").await);
-        Self {
-            program,
-            address,
-            simulator,
-            upstream,
-            site,
-            http: reqwest::Client::new(),
-        }
+        let nodes = Nodes::new(builder).await;
+        let node = nodes.serve(MENSHEN).await;
+        Self { nodes, node }
     }
 
     /// Changes the file.
     fn change(&self, from: &str, to: &str) {
-        let text = fs::read_to_string(&self.site.config).unwrap();
-        assert!(text.contains(from), "{text}");
-        fs::write(&self.site.config, text.replace(from, to)).unwrap();
+        self.nodes.site.change(from, to);
     }
 
     /// Reloads, for the `count`th time, and waits until that is done.
     async fn reload(&self, count: usize) {
-        self.program.signal("HUP").await;
-        self.program.logs_times("was reloaded", count).await;
+        self.node.program.signal("HUP").await;
+        self.node.program.logs_times("was reloaded", count).await;
     }
 
     async fn get(&self, path: &str, token: &str) -> Reply {
-        let url = format!("http://{}{path}", self.address);
-        Reply::of(self.http.get(url).bearer_auth(token)).await
+        self.node.get(path, token).await
     }
 
     async fn try_to_log_in(&self) -> Reply {
-        let user = json!({"appid": TestGateway::appid("shop"), "user": "alice"});
-        let code = self
-            .http
-            .post(format!("http://{}/_sim/login", self.simulator));
-        let code = Reply::of(code.json(&user)).await.json();
-        let body = json!({"code": code["code"], "app": "shop"});
-        let url = format!("http://{}/_auth/login", self.address);
-        Reply::of(self.http.post(url).json(&body)).await
+        Reply::of(self.node.login("alice").await).await
     }
 
     async fn log_in(&self) -> Grant {
-        Grant::of(self.try_to_log_in().await.json())
+        self.node.log_in("alice").await
     }
 
     async fn keys(&self, arguments: &[&str]) -> String {
         let arguments = [&["keys"], arguments].concat();
-        let ended = Program::run(self.site.command(MENSHEN, &arguments)).await;
+        let ended = Program::run(self.nodes.site.command(MENSHEN, &arguments)).await;
         assert_eq!(ended.code, Some(0), "{}", ended.said());
         ended.stdout
     }
@@ -93,16 +64,19 @@ fn kid(token: &str) -> String {
 #[tokio::test]
 async fn requests_in_flight_finish_where_they_began_and_new_ones_go_where_the_file_says() {
     let running = Running::start(TestGateway::builder()).await;
-    let url = format!("http://{}/public/hold", running.address);
-    let held = tokio::spawn(running.http.get(url).send());
-    running.upstream.arrived(1).await;
+    let url = format!("http://{}/public/hold", running.node.address);
+    let held = tokio::spawn(reqwest::get(url));
+    running.nodes.upstream.arrived(1).await;
     let other = Upstream::start().await;
-    let (from, to) = (running.upstream.address, other.address);
+    let (from, to) = (running.nodes.upstream.address, other.address);
     running.change(&from.to_string(), &to.to_string());
     running.reload(1).await;
     assert_eq!(running.get("/public/x", "").await.status, 200);
-    assert_eq!((running.upstream.requests(), other.requests()), (1, 1));
-    running.upstream.release();
+    assert_eq!(
+        (running.nodes.upstream.requests(), other.requests()),
+        (1, 1)
+    );
+    running.nodes.upstream.release();
     assert_eq!(held.await.unwrap().unwrap().status(), 200);
 }
 
@@ -110,14 +84,14 @@ async fn requests_in_flight_finish_where_they_began_and_new_ones_go_where_the_fi
 async fn a_file_with_mistakes_changes_nothing_and_each_of_them_is_reported() {
     let running = Running::start(TestGateway::builder()).await;
     let grant = running.log_in().await;
-    let good = fs::read_to_string(&running.site.config).unwrap();
+    let good = fs::read_to_string(&running.nodes.site.config).unwrap();
     running.change("[cache]", "[cache]\nmax_tokens = \"many\"");
     running.change("[log]", "[log]\nlevel = \"loud\"");
-    running.program.signal("HUP").await;
-    running.program.logs("cache.max_tokens (line").await;
-    running.program.logs("log.level (line").await;
+    running.node.program.signal("HUP").await;
+    running.node.program.logs("cache.max_tokens (line").await;
+    running.node.program.logs("log.level (line").await;
     assert_eq!(running.get("/orders", &grant.token).await.status, 200);
-    fs::write(&running.site.config, good).unwrap();
+    fs::write(&running.nodes.site.config, good).unwrap();
     running.reload(1).await;
     assert_eq!(running.get("/orders", &grant.token).await.status, 200);
 }
@@ -126,9 +100,9 @@ async fn a_file_with_mistakes_changes_nothing_and_each_of_them_is_reported() {
 async fn a_file_that_is_gone_changes_nothing() {
     let running = Running::start(TestGateway::builder()).await;
     let grant = running.log_in().await;
-    fs::remove_file(&running.site.config).unwrap();
-    running.program.signal("HUP").await;
-    running.program.logs("not reloaded").await;
+    fs::remove_file(&running.nodes.site.config).unwrap();
+    running.node.program.signal("HUP").await;
+    running.node.program.logs("not reloaded").await;
     assert_eq!(running.get("/orders", &grant.token).await.status, 200);
 }
 
@@ -175,10 +149,10 @@ async fn a_new_key_signs_at_once_when_told_so_and_an_old_one_passes_until_it_is_
 async fn keys_that_cannot_be_read_change_nothing() {
     let running = Running::start(TestGateway::builder()).await;
     let grant = running.log_in().await;
-    let keys = running.site.folder.path().join("keys");
+    let keys = running.nodes.site.folder.path().join("keys");
     fs::write(keys.join("9999999999999-00000000.ES256.pem"), "no key").unwrap();
-    running.program.signal("HUP").await;
-    running.program.logs("not reloaded").await;
+    running.node.program.signal("HUP").await;
+    running.node.program.logs("not reloaded").await;
     assert_eq!(running.get("/orders", &grant.token).await.status, 200);
     assert_eq!(kid(&running.log_in().await.token), kid(&grant.token));
 }
@@ -186,7 +160,7 @@ async fn keys_that_cannot_be_read_change_nothing() {
 #[tokio::test]
 async fn a_secret_that_was_changed_is_used() {
     let running = Running::start(TestGateway::builder()).await;
-    let secret = running.site.folder.path().join("secret");
+    let secret = running.nodes.site.folder.path().join("secret");
     fs::write(&secret, "0123456789abcdef0123456789abcde0").unwrap();
     let file = format!("secret_file = '{}'", secret.display());
     running.change("secret_env = \"APP_SECRET\"", &file);
@@ -202,10 +176,10 @@ async fn a_secret_that_was_changed_is_used() {
 async fn an_app_that_was_removed_lets_nobody_in() {
     let running = Running::start(TestGateway::builder().apps(&["shop", "club"])).await;
     let grant = running.log_in().await;
-    let text = fs::read_to_string(&running.site.config).unwrap();
+    let text = fs::read_to_string(&running.nodes.site.config).unwrap();
     let (head, apps) = text.split_once("[[app]]\nname = \"shop\"").unwrap();
     let (_, club) = apps.split_once("[[app]]").unwrap();
-    fs::write(&running.site.config, format!("{head}[[app]]{club}")).unwrap();
+    fs::write(&running.nodes.site.config, format!("{head}[[app]]{club}")).unwrap();
     running.reload(1).await;
     let refused = running.get("/orders", &grant.token).await;
     assert_eq!(refused.refusal(), (401, "token_invalid".to_owned()));
@@ -217,7 +191,7 @@ async fn what_only_a_start_can_change_is_named() {
     let grant = running.log_in().await;
     running.change("[cache]", "refresh_grace = \"7s\"\n[cache]");
     running.reload(1).await;
-    let line = running.program.logs("waits for the next start").await;
+    let line = running.node.program.logs("waits for the next start").await;
     assert!(line.contains("session"), "{line}");
     assert_eq!(running.get("/orders", &grant.token).await.status, 200);
 }
@@ -226,30 +200,42 @@ async fn what_only_a_start_can_change_is_named() {
 async fn the_log_level_changes() {
     let running = Running::start(TestGateway::builder()).await;
     running.change("[log]", "[log]\nlevel = \"error\"");
-    running.program.signal("HUP").await;
+    running.node.program.signal("HUP").await;
     // Nothing is said at the new level; the file that follows is refused, which is.
     running.get("/public/first", "").await;
-    let good = fs::read_to_string(&running.site.config).unwrap();
+    let good = fs::read_to_string(&running.nodes.site.config).unwrap();
     let quiet = async {
         loop {
-            let before = running.program.stderr().matches("/public/probe").count();
+            let before = running
+                .node
+                .program
+                .stderr()
+                .matches("/public/probe")
+                .count();
             running.get("/public/probe", "").await;
             running.change("error", "loud");
-            running.program.signal("HUP").await;
-            running.program.logs("not reloaded").await;
-            fs::write(&running.site.config, &good).unwrap();
-            if running.program.stderr().matches("/public/probe").count() == before {
+            running.node.program.signal("HUP").await;
+            running.node.program.logs("not reloaded").await;
+            fs::write(&running.nodes.site.config, &good).unwrap();
+            if running
+                .node
+                .program
+                .stderr()
+                .matches("/public/probe")
+                .count()
+                == before
+            {
                 return;
             }
         }
     };
     let waited = tokio::time::timeout(Duration::from_secs(20), quiet).await;
-    assert!(waited.is_ok(), "{}", running.program.stderr());
+    assert!(waited.is_ok(), "{}", running.node.program.stderr());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_is_lost_while_the_configuration_is_reloaded_again_and_again() {
-    let running = Arc::new(Running::start(TestGateway::builder()).await);
+    let running = Running::start(TestGateway::builder()).await;
     let token = running.log_in().await.token;
     let (over, served) = (
         Arc::new(AtomicBool::new(false)),
@@ -257,11 +243,16 @@ async fn no_request_is_lost_while_the_configuration_is_reloaded_again_and_again(
     );
     let clients: Vec<_> = (0..4)
         .map(|_| {
-            let (running, token) = (Arc::clone(&running), token.clone());
+            let (url, token) = (
+                format!("http://{}/orders", running.node.address),
+                token.clone(),
+            );
             let (over, served) = (Arc::clone(&over), Arc::clone(&served));
             tokio::spawn(async move {
+                // Its connection is kept.
+                let http = reqwest::Client::new();
                 while !over.load(Ordering::Relaxed) {
-                    let reply = running.get("/orders", &token).await;
+                    let reply = Reply::of(http.get(&url).bearer_auth(&token)).await;
                     assert_eq!(reply.status, 200, "{}", reply.text());
                     served.fetch_add(1, Ordering::Relaxed);
                 }
@@ -271,7 +262,7 @@ async fn no_request_is_lost_while_the_configuration_is_reloaded_again_and_again(
     let other = Upstream::start().await;
     for count in 1..=20 {
         let addresses = [
-            running.upstream.address.to_string(),
+            running.nodes.upstream.address.to_string(),
             other.address.to_string(),
         ];
         let [from, to] = if count % 2 == 1 {
@@ -308,7 +299,7 @@ async fn whose_proxy_headers_are_believed_changes() {
             running.reload(count).await;
             trusted = other;
         }
-        let mut wire = Wire::connect(running.address).await;
+        let mut wire = Wire::connect(running.node.address).await;
         wire.send(ASKED).await;
         if answered {
             assert!(wire.message().await.starts_with("HTTP/1.1 200 "));
@@ -324,7 +315,7 @@ async fn how_long_an_idle_connection_is_kept_changes() {
         Running::start(TestGateway::builder().section("server", "keepalive = \"1h\"")).await;
     running.change("keepalive = \"1h\"", "keepalive = \"100ms\"");
     running.reload(1).await;
-    let mut wire = Wire::connect(running.address).await;
+    let mut wire = Wire::connect(running.node.address).await;
     wire.send("GET /public HTTP/1.1\r\nHost: h\r\n\r\n").await;
     assert!(wire.message().await.starts_with("HTTP/1.1 200 "));
     assert_eq!(wire.rest().await, "");

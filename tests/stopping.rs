@@ -1,10 +1,9 @@
 //! A signal lets what is in flight finish, and nothing else; the process ends with the last exchange.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use menshen_test_support::{Builder, Program, Site, TestGateway, Upstream, address_in};
+use menshen_test_support::{Builder, Node, Nodes, TestGateway};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -16,25 +15,15 @@ const DRAIN: &str = "drain = \"1h\"";
 
 /// The program as it serves a backend.
 struct Running {
-    program: Program,
-    address: SocketAddr,
-    upstream: Upstream,
-    _site: Site,
+    nodes: Nodes,
+    node: Node,
 }
 
 impl Running {
     async fn start(builder: Builder) -> Self {
-        let upstream = Upstream::start().await;
-        let simulator = builder.simulator().await;
-        let site = builder.site(upstream.address, simulator);
-        let program = Program::start(site.command(MENSHEN, &["serve"]));
-        let address = address_in(&program.logs("listening").await);
-        Self {
-            program,
-            address,
-            upstream,
-            _site: site,
-        }
+        let nodes = Nodes::new(builder).await;
+        let node = nodes.serve(MENSHEN).await;
+        Self { nodes, node }
     }
 
     /// Starts one whose drain would outlast every test.
@@ -44,25 +33,25 @@ impl Running {
 
     /// Sends the start of something on a connection of its own.
     async fn send(&self, bytes: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let mut stream = TcpStream::connect(self.node.address).await.unwrap();
         stream.write_all(bytes.as_bytes()).await.unwrap();
         stream
     }
 
     /// Starts an exchange that lasts until the upstream is released.
     async fn exchange(&self) -> TcpStream {
-        let before = self.upstream.requests();
+        let before = self.nodes.upstream.requests();
         let stream = self
             .send("GET /public/hold HTTP/1.1\r\nHost: here\r\n\r\n")
             .await;
-        self.upstream.arrived(before + 1).await;
+        self.nodes.upstream.arrived(before + 1).await;
         stream
     }
 
     /// Waits until nobody gets in any more.
     async fn is_closed(&self) {
         let closed = async {
-            while TcpStream::connect(self.address).await.is_ok() {
+            while TcpStream::connect(self.node.address).await.is_ok() {
                 tokio::task::yield_now().await;
             }
         };
@@ -73,7 +62,7 @@ impl Running {
     /// Waits for an end that nothing should hold up, and returns the exit code.
     async fn ends(self) -> Option<i32> {
         let started = Instant::now();
-        let ended = self.program.ended().await;
+        let ended = self.node.program.ended().await;
         let took = started.elapsed();
         assert!(took < PROMPTLY, "it took {took:?}: {}", ended.stderr);
         ended.code
@@ -91,7 +80,7 @@ async fn rest(mut stream: TcpStream) -> String {
 async fn nothing_in_flight_ends_at_once() {
     for signal in ["TERM", "INT"] {
         let running = Running::patient().await;
-        running.program.signal(signal).await;
+        running.node.program.signal(signal).await;
         assert_eq!(running.ends().await, Some(0), "{signal}");
     }
 }
@@ -100,9 +89,9 @@ async fn nothing_in_flight_ends_at_once() {
 async fn an_exchange_in_flight_finishes_while_new_connections_are_refused() {
     let running = Running::patient().await;
     let exchange = running.exchange().await;
-    running.program.signal("TERM").await;
+    running.node.program.signal("TERM").await;
     running.is_closed().await;
-    running.upstream.release();
+    running.nodes.upstream.release();
     let answer = rest(exchange).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.ends_with("ok"), "{answer}");
@@ -120,9 +109,9 @@ async fn an_answer_that_is_being_streamed_is_sent_to_its_end() {
         let length = stream.read(&mut part).await.unwrap();
         answer += std::str::from_utf8(part.get(..length).unwrap()).unwrap();
     }
-    running.program.signal("TERM").await;
+    running.node.program.signal("TERM").await;
     running.is_closed().await;
-    running.upstream.release();
+    running.nodes.upstream.release();
     let rest = rest(stream).await;
     assert!(
         rest.contains("two") && rest.ends_with("0\r\n\r\n"),
@@ -135,10 +124,10 @@ async fn an_answer_that_is_being_streamed_is_sent_to_its_end() {
 async fn the_last_of_several_exchanges_is_waited_for() {
     let running = Running::patient().await;
     let exchanges = [running.exchange().await, running.exchange().await];
-    running.program.signal("TERM").await;
+    running.node.program.signal("TERM").await;
     running.is_closed().await;
     for exchange in exchanges {
-        running.upstream.release();
+        running.nodes.upstream.release();
         let answer = rest(exchange).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
@@ -151,12 +140,12 @@ async fn an_exchange_over_http2_finishes_too() {
     let client = reqwest::Client::builder()
         .no_proxy()
         .http2_prior_knowledge();
-    let url = format!("http://{}/public/hold", running.address);
+    let url = format!("http://{}/public/hold", running.node.address);
     let exchange = tokio::spawn(client.build().unwrap().get(url).send());
-    running.upstream.arrived(1).await;
-    running.program.signal("TERM").await;
+    running.nodes.upstream.arrived(1).await;
+    running.node.program.signal("TERM").await;
     running.is_closed().await;
-    running.upstream.release();
+    running.nodes.upstream.release();
     let answer = exchange.await.unwrap().unwrap();
     assert_eq!(answer.text().await.unwrap(), "ok");
     assert_eq!(running.ends().await, Some(0));
@@ -175,9 +164,9 @@ async fn clients_that_only_wait_hold_nothing_up() {
         .no_proxy()
         .http2_prior_knowledge();
     let idle_http2 = idle_http2.build().unwrap();
-    let url = format!("http://{}/public", running.address);
+    let url = format!("http://{}/public", running.node.address);
     assert_eq!(idle_http2.get(url).send().await.unwrap().status(), 200);
-    running.program.signal("TERM").await;
+    running.node.program.signal("TERM").await;
     assert_eq!(running.ends().await, Some(0));
     drop((silent, halfway, idle, idle_http2));
 }
@@ -187,7 +176,7 @@ async fn a_drain_ends_exchanges_that_do_not() {
     let hasty = TestGateway::builder().section("server", "drain = \"200ms\"");
     let running = Running::start(hasty).await;
     let exchange = running.exchange().await;
-    running.program.signal("TERM").await;
+    running.node.program.signal("TERM").await;
     assert_eq!(running.ends().await, Some(0));
     assert!(!rest(exchange).await.contains("HTTP/1.1 200"));
 }
@@ -197,9 +186,9 @@ async fn a_second_signal_ends_at_once() {
     for second in ["TERM", "INT"] {
         let running = Running::patient().await;
         let exchange = running.exchange().await;
-        running.program.signal("TERM").await;
+        running.node.program.signal("TERM").await;
         running.is_closed().await;
-        running.program.signal(second).await;
+        running.node.program.signal(second).await;
         assert_eq!(running.ends().await, Some(1), "{second}");
         assert_eq!(rest(exchange).await, "");
     }

@@ -1,22 +1,16 @@
 //! A newer program takes the place of the one that runs, and no request is lost on the way.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
 use std::time::{Duration, Instant};
 
 use futures::{SinkExt as _, StreamExt as _};
 use menshen::server::{HandOverError, Predecessor};
-use menshen_test_support::{Grant, Program, Reply, Site, TestGateway, Upstream, address_in};
-use serde_json::json;
+use menshen_test_support::{Grant, Nodes, Program, Reply, TestGateway, Upstream, address_in};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -29,9 +23,8 @@ const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
 /// What programs serve one after the other.
 struct Place {
-    site: Site,
-    upstream: Upstream,
-    simulator: SocketAddr,
+    nodes: Nodes,
+    /// Keeps its connections.
     http: reqwest::Client,
 }
 
@@ -42,25 +35,19 @@ impl Place {
 
     /// The same with more lines in `[server]`.
     async fn with(lines: &str) -> Self {
-        let builder = TestGateway::builder();
-        let upstream = Upstream::start().await;
-        let simulator = builder.simulator().await;
-        let site = builder.site(upstream.address, simulator);
-        let text = fs::read_to_string(&site.config).unwrap();
-        let socket = site.folder.path().join("upgrade.sock");
-        let keys = format!("[server]\n{lines}\nupgrade_socket = '{}'", socket.display());
-        fs::write(&site.config, text.replacen("[server]", &keys, 1)).unwrap();
-        let http = reqwest::Client::new();
-        Self {
-            site,
-            upstream,
-            simulator,
-            http,
-        }
+        let nodes = Nodes::new(TestGateway::builder()).await;
+        let place = Self {
+            nodes,
+            http: reqwest::Client::new(),
+        };
+        let keys = format!("upgrade_socket = '{}'", place.socket().display());
+        let site = &place.nodes.site;
+        site.change("[server]", &format!("[server]\n{lines}\n{keys}"));
+        place
     }
 
     fn socket(&self) -> PathBuf {
-        self.site.folder.path().join("upgrade.sock")
+        self.nodes.site.folder.path().join("upgrade.sock")
     }
 
     /// Asks the program that runs for its sockets, as soon as it can be asked.
@@ -76,7 +63,7 @@ impl Place {
     /// Starts a program and returns where it listens.
     async fn start(&self, arguments: &[&str]) -> (Program, SocketAddr) {
         let arguments = [&["serve"], arguments].concat();
-        let program = Program::start(self.site.command(MENSHEN, &arguments));
+        let program = Program::start(self.nodes.site.command(MENSHEN, &arguments));
         let address = address_in(&program.logs("listening").await);
         (program, address)
     }
@@ -87,14 +74,7 @@ impl Place {
     }
 
     async fn log_in(&self, address: SocketAddr, user: &str) -> Grant {
-        let user = json!({"appid": TestGateway::appid("shop"), "user": user});
-        let code = self
-            .http
-            .post(format!("http://{}/_sim/login", self.simulator));
-        let code = Reply::of(code.json(&user)).await.json();
-        let body = json!({"code": code["code"], "app": "shop"});
-        let url = format!("http://{address}/_auth/login");
-        let reply = Reply::of(self.http.post(url).json(&body)).await;
+        let reply = Reply::of(self.nodes.login_at(address, user).await).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
         Grant::of(reply.json())
     }
@@ -204,11 +184,11 @@ async fn an_answer_on_its_way_is_finished_by_the_one_that_began_it() {
     held.write_all(b"GET /public/hold HTTP/1.1\r\nHost: here\r\n\r\n")
         .await
         .unwrap();
-    place.upstream.arrived(1).await;
+    place.nodes.upstream.arrived(1).await;
     let (_next, _) = place.start(&["--upgrade"]).await;
     running.logs("the successor serves").await;
     assert_eq!(place.get(address, "/public/x", "").await.status, 200);
-    place.upstream.release();
+    place.nodes.upstream.release();
     let mut answer = String::new();
     held.read_to_string(&mut answer).await.unwrap();
     assert!(
@@ -222,9 +202,8 @@ async fn an_answer_on_its_way_is_finished_by_the_one_that_began_it() {
 async fn a_successor_with_a_bad_configuration_changes_nothing() {
     let place = Place::new().await;
     let (_running, address) = place.start(&[]).await;
-    let text = fs::read_to_string(&place.site.config).unwrap();
-    fs::write(&place.site.config, text.replace("[cache]", "[cash]")).unwrap();
-    let failed = place.site.command(MENSHEN, &["serve", "--upgrade"]);
+    place.nodes.site.change("[cache]", "[cash]");
+    let failed = place.nodes.site.command(MENSHEN, &["serve", "--upgrade"]);
     assert_eq!(Program::run(failed).await.code, Some(2));
     place.log_in(address, "alice").await;
 }
@@ -362,7 +341,7 @@ async fn a_successor_serves_when_the_one_before_dies_while_it_hands_over() {
     let place = Place::new().await;
     let (running, address) = place.start(&[]).await;
     let token = place.log_in(address, "alice").await.token;
-    let successor = Program::start(place.site.command(MENSHEN, &["serve", "--upgrade"]));
+    let successor = Program::start(place.nodes.site.command(MENSHEN, &["serve", "--upgrade"]));
     // It is ready, and waits for the other to let go.
     running.logs("stopping").await;
     running.signal("KILL").await;
@@ -397,7 +376,7 @@ async fn a_file_where_the_socket_should_be_is_named_and_kept() {
     let place = Place::new().await;
     fs::write(place.socket(), "somebody's work").unwrap();
     for arguments in [&["serve"][..], &["serve", "--upgrade"], &["check"]] {
-        let ended = Program::run(place.site.command(MENSHEN, arguments)).await;
+        let ended = Program::run(place.nodes.site.command(MENSHEN, arguments)).await;
         assert_eq!(ended.code, Some(2), "{}", ended.said());
         let (path, why) = (place.socket(), "is not a socket");
         let named = ended.stderr.contains(path.to_str().unwrap());

@@ -70,6 +70,11 @@ impl Nodes {
         command
     }
 
+    /// Returns how to log a user in where a process listens, with a fresh code; see [`Node::login`].
+    pub async fn login_at(&self, address: SocketAddr, user: &str) -> RequestBuilder {
+        self.world.login_at(address, user).await
+    }
+
     /// Starts a process and waits until it listens.
     pub async fn serve(&self, binary: &str) -> Node {
         self.join(Program::start(self.command(binary))).await
@@ -107,11 +112,7 @@ impl Node {
 
     /// Begins a login in the app `shop`, with a fresh code.
     pub async fn login(&self, user: &str) -> RequestBuilder {
-        let asked = json!({"appid": TestGateway::appid("shop"), "user": user});
-        let url = format!("http://{}/_sim/login", self.world.simulator);
-        let code = Reply::of(self.world.http.post(url).json(&asked)).await;
-        let body = json!({"code": code.json()["code"], "app": "shop"});
-        self.request("POST", "/_auth/login").json(&body)
+        self.world.login_at(self.address, user).await
     }
 
     /// Returns how often WeChat was asked to redeem a code.
@@ -153,12 +154,28 @@ impl Node {
 
     /// Sends a request of somebody who is logged in.
     pub async fn get_as(&self, token: &str) -> Reply {
-        Reply::of(self.request("GET", "/orders").bearer_auth(token)).await
+        self.get("/orders", token).await
+    }
+
+    /// Sends a request with a token.
+    pub async fn get(&self, path: &str, token: &str) -> Reply {
+        Reply::of(self.request("GET", path).bearer_auth(token)).await
     }
 
     /// Logs out, which must go well.
     pub async fn log_out(&self, token: &str) {
         let reply = Reply::of(self.logout(token)).await;
         assert_eq!(reply.status, 204, "{}", reply.text());
+    }
+}
+
+impl World {
+    async fn login_at(&self, address: SocketAddr, user: &str) -> RequestBuilder {
+        let asked = json!({"appid": TestGateway::appid("shop"), "user": user});
+        let url = format!("http://{}/_sim/login", self.simulator);
+        let code = Reply::of(self.http.post(url).json(&asked)).await;
+        let body = json!({"code": code.json()["code"], "app": "shop"});
+        let url = format!("http://{address}/_auth/login");
+        self.http.post(url).json(&body)
     }
 }

@@ -68,6 +68,13 @@ impl Builder {
 }
 
 impl Site {
+    /// Changes the configuration's text, which must hold what is replaced.
+    pub fn change(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(&self.config).expect("a file");
+        assert!(text.contains(from), "{text}");
+        fs::write(&self.config, text.replace(from, to)).expect("a file");
+    }
+
     /// Describes the program with this configuration and with the secret of its apps.
     pub fn command(&self, binary: &str, arguments: &[&str]) -> Command {
         let mut command = Program::command(binary, arguments);
