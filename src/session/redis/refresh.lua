@@ -43,12 +43,5 @@ if time and now - time <= grace then
   return old
 end
 
-redis.call('SADD', ending, sid)
-redis.call('EXPIRE', ending, lasting)
-redis.call('DEL', session)
-redis.call('ZREM', user, sid)
-redis.call('ZREMRANGEBYSCORE', user, '-inf', now)
-if redis.call('EXISTS', user) == 0 then
-  redis.call('DEL', keys)
-end
+remove(session, user, keys, ending, sid, now, lasting)
 return 1

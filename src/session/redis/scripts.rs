@@ -15,10 +15,16 @@ use crate::session::user::User;
 pub(super) static LOGIN: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[include_str!("lasting.lua"), include_str!("login.lua")]));
 /// Replaces a refresh token.
-pub(super) static REFRESH: LazyLock<Script> =
-    LazyLock::new(|| Script::new(&[include_str!("lasting.lua"), include_str!("refresh.lua")]));
+pub(super) static REFRESH: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(&[
+        include_str!("lasting.lua"),
+        include_str!("removal.lua"),
+        include_str!("refresh.lua"),
+    ])
+});
 /// Removes a session.
-pub(super) static END: LazyLock<Script> = LazyLock::new(|| Script::new(&[include_str!("end.lua")]));
+pub(super) static END: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[include_str!("removal.lua"), include_str!("end.lua")]));
 /// Removes several sessions of a user.
 pub(super) static END_ALL: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[include_str!("end_all.lua")]));
