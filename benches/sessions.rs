@@ -16,7 +16,7 @@ use futures::future::join_all;
 use menshen::clock::Clock;
 use menshen::config::{self, Algorithm};
 use menshen::secret::Secret;
-use menshen::session::{Identity, Lifetimes, RefreshToken, Session, Sessions, Source};
+use menshen::session::{Apps, Identity, Lifetimes, RefreshToken, Session, Sessions, Source};
 use menshen::token::{Issuer, Tokens, Verifier, load_or_make};
 use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, TableHandle as _};
 use tempfile::TempDir;
@@ -161,9 +161,10 @@ async fn logins() {
     let logins = rate(began);
     let (store, tokens) = (place.store.clone(), Arc::new(tokens));
     let began = Instant::now();
+    let apps = Apps::new([("shop", APPID)]);
     let refreshed = each(0..count, TOGETHER, move |number| {
-        let (store, tokens) = (store.clone(), Arc::clone(&tokens));
-        async move { store.refresh(&tokens[number]).await.unwrap() }
+        let (store, tokens, apps) = (store.clone(), Arc::clone(&tokens), apps.clone());
+        async move { store.refresh(&tokens[number], &apps).await.unwrap() }
     });
     refreshed.await;
     let refreshes = rate(began);

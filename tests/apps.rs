@@ -234,7 +234,7 @@ async fn a_first_request_that_fits_no_app_spends_no_code() {
 }
 
 #[tokio::test]
-async fn a_session_ends_with_its_app() {
+async fn a_session_is_of_no_use_without_its_app() {
     let builder = TestGateway::builder();
     let mut t = builder.clone().apps(&["shop", "cafe"]).start().await;
     let (shop, cafe) = (
@@ -248,5 +248,5 @@ async fn a_session_ends_with_its_app() {
     assert_eq!(reply.refusal(), (401, "token_invalid".to_owned()));
     let body = json!({"refresh_token": cafe.refresh_token});
     let reply = t.post("/_auth/refresh", body).await;
-    assert_eq!(reply.refusal(), (401, "session_ended".to_owned()));
+    assert_eq!(reply.refusal(), (400, "app_unknown".to_owned()));
 }

@@ -173,7 +173,7 @@ async fn a_secret_that_was_changed_is_used() {
 }
 
 #[tokio::test]
-async fn an_app_that_was_removed_lets_nobody_in() {
+async fn an_app_that_was_removed_lets_nobody_in_and_everybody_once_it_is_back() {
     let running = Running::start(TestGateway::builder().apps(&["shop", "club"])).await;
     let grant = running.log_in().await;
     let text = fs::read_to_string(&running.nodes.site.config).unwrap();
@@ -183,6 +183,12 @@ async fn an_app_that_was_removed_lets_nobody_in() {
     running.reload(1).await;
     let refused = running.get("/orders", &grant.token).await;
     assert_eq!(refused.refusal(), (401, "token_invalid".to_owned()));
+    let refused = running.node.refresh(&grant.refresh_token).await;
+    assert_eq!(refused.refusal(), (400, "app_unknown".to_owned()));
+    fs::write(&running.nodes.site.config, text).unwrap();
+    running.reload(2).await;
+    assert_eq!(running.get("/orders", &grant.token).await.status, 200);
+    running.node.refreshed(&grant.refresh_token).await;
 }
 
 #[tokio::test]

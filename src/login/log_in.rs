@@ -7,7 +7,7 @@ use super::{Grant, LoginBody};
 use crate::clock::Clock;
 use crate::config::App;
 use crate::request::Denial;
-use crate::session::{Opened, Sessions, StoreError};
+use crate::session::{Apps, Opened, Sessions, StoreError};
 use crate::token::{Issuer, Verified};
 use crate::wechat::{AnswerError, CallError, Client, Code, CodeError, RedeemError, Refusal, class};
 
@@ -18,6 +18,8 @@ const RETRY_QUOTA: Duration = Duration::from_secs(60);
 /// Everything a login needs.
 pub struct Logins {
     pub(super) apps: Vec<App>,
+    /// The same as the sessions know them.
+    pub(super) known: Apps,
     pub(super) wechat: Client,
     pub(super) sessions: Sessions,
     pub(super) issuer: Issuer,
@@ -33,7 +35,9 @@ impl Logins {
         issuer: Issuer,
         clock: Clock,
     ) -> Self {
+        let pairs = apps.iter().map(|app| (&*app.name, &*app.appid));
         Self {
+            known: Apps::new(pairs),
             apps,
             wechat,
             sessions,

@@ -11,14 +11,7 @@ impl Logins {
             .refresh_token
             .ok_or(Denial::BadRequest("The refresh_token is missing."))?;
         let token = RefreshToken::from_client(text);
-        let opened = self.sessions.refresh(&token).await?;
-        // A user whose app is no longer configured has nothing to be let into.
-        let known = self.apps.iter().any(|app| {
-            app.name == opened.session.identity.app && app.appid == opened.session.identity.appid
-        });
-        if !known {
-            return Err(Denial::SessionEnded);
-        }
+        let opened = self.sessions.refresh(&token, &self.known).await?;
         self.grant(opened)
     }
 }
@@ -29,6 +22,7 @@ impl From<RefreshError> for Denial {
             RefreshError::Invalid => Self::RefreshInvalid,
             RefreshError::Reused => Self::RefreshReused,
             RefreshError::Ended => Self::SessionEnded,
+            RefreshError::AppUnknown => Self::AppUnknown,
             RefreshError::Store(error) => Self::from(error),
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::{Identity, LONGEST_TEXT, Lifetimes, Opened, RefreshError, RefreshToken, Source};
+use super::{Apps, Identity, LONGEST_TEXT, Lifetimes, Opened, RefreshError, RefreshToken, Source};
 use super::{Sessions, StoreError};
 use crate::secret::Secret;
 
@@ -39,6 +39,7 @@ macro_rules! contract_tests {
             a_replaced_token_gives_the_same_successor_within_grace
             a_replaced_token_does_not_lengthen_the_session
             a_replaced_token_ends_the_session_after_grace
+            a_session_of_an_app_that_is_not_configured_waits_for_it
             each_replaced_token_gives_its_successor_within_its_own_grace
             a_token_that_was_replaced_often_ends_the_session
             reuse_revokes_that_session_and_no_other
@@ -99,6 +100,11 @@ pub(super) fn session_key(seed: &str) -> Secret {
     Secret::new(base64::engine::general_purpose::STANDARD.encode(bytes))
 }
 
+/// The apps that are configured, of which one is [`identity`]'s.
+pub(super) fn apps() -> Apps {
+    Apps::new([("club", "wx2"), ("shop", APPID)])
+}
+
 const SECOND: Duration = Duration::from_secs(1);
 
 impl<P: AsyncFn(Duration)> Subject<P> {
@@ -109,7 +115,7 @@ impl<P: AsyncFn(Duration)> Subject<P> {
     }
 
     async fn refresh(&self, token: &RefreshToken) -> Opened {
-        self.store.refresh(token).await.unwrap()
+        self.store.refresh(token, &apps()).await.unwrap()
     }
 
     async fn count(&self, openid: &str) -> usize {
@@ -239,7 +245,7 @@ pub(super) async fn forty_refreshes_at_once_give_one_successor(s: Subject<impl A
     let opened = s.log_in("alice").await;
     let tasks = (0..40).map(|_| {
         let (store, token) = (s.store.clone(), opened.refresh.clone());
-        tokio::spawn(async move { store.refresh(&token).await.unwrap() })
+        tokio::spawn(async move { store.refresh(&token, &apps()).await.unwrap() })
     });
     let refreshed = join_all(tasks).await;
     let first = refreshed[0].as_ref().unwrap();
@@ -277,10 +283,24 @@ pub(super) async fn a_replaced_token_ends_the_session_after_grace(
     let opened = s.log_in("alice").await;
     let successor = s.refresh(&opened.refresh).await;
     s.pass(s.lifetimes.refresh_grace + SECOND).await;
-    let reused = s.store.refresh(&opened.refresh).await;
+    let reused = s.store.refresh(&opened.refresh, &apps()).await;
     assert!(matches!(reused, Err(RefreshError::Reused)));
-    let ended = s.store.refresh(&successor.refresh).await;
+    let ended = s.store.refresh(&successor.refresh, &apps()).await;
     assert!(matches!(ended, Err(RefreshError::Ended)));
+}
+
+pub(super) async fn a_session_of_an_app_that_is_not_configured_waits_for_it(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let opened = s.log_in("alice").await;
+    for others in [&[][..], &[("shop", "wx2"), ("club", APPID)]] {
+        let others = Apps::new(others.iter().copied());
+        let refused = s.store.refresh(&opened.refresh, &others).await;
+        assert!(matches!(refused, Err(RefreshError::AppUnknown)));
+    }
+    s.pass(s.lifetimes.refresh_grace + SECOND).await;
+    let after = s.refresh(&opened.refresh).await;
+    assert_eq!(after.session.id, opened.session.id);
 }
 
 pub(super) async fn each_replaced_token_gives_its_successor_within_its_own_grace(
@@ -295,7 +315,7 @@ pub(super) async fn each_replaced_token_gives_its_successor_within_its_own_grace
     s.pass(s.lifetimes.refresh_grace - SECOND).await;
     let again = s.refresh(&second.refresh).await;
     assert_eq!(again.refresh.expose(), third.refresh.expose());
-    let reused = s.store.refresh(&first.refresh).await;
+    let reused = s.store.refresh(&first.refresh, &apps()).await;
     assert!(matches!(reused, Err(RefreshError::Reused)));
 }
 
@@ -307,7 +327,7 @@ pub(super) async fn a_token_that_was_replaced_often_ends_the_session(
     for _ in 0..=super::rotation::REMEMBERED {
         last = s.refresh(&last.refresh).await;
     }
-    let reused = s.store.refresh(&first.refresh).await;
+    let reused = s.store.refresh(&first.refresh, &apps()).await;
     assert!(matches!(reused, Err(RefreshError::Reused)));
     assert_eq!(s.count("alice").await, 0);
 }
@@ -317,7 +337,7 @@ pub(super) async fn reuse_revokes_that_session_and_no_other(s: Subject<impl Asyn
     let opened = s.log_in("alice").await;
     s.refresh(&opened.refresh).await;
     s.pass(s.lifetimes.refresh_grace + SECOND).await;
-    let reused = s.store.refresh(&opened.refresh).await;
+    let reused = s.store.refresh(&opened.refresh, &apps()).await;
     assert!(matches!(reused, Err(RefreshError::Reused)));
     assert!(s.store.revoked().contains(&opened.session.id));
     assert!(!s.store.revoked().contains(&other));
@@ -327,7 +347,7 @@ pub(super) async fn reuse_revokes_that_session_and_no_other(s: Subject<impl Asyn
 pub(super) async fn an_expired_session_cannot_be_refreshed(s: Subject<impl AsyncFn(Duration)>) {
     let opened = s.log_in("alice").await;
     s.pass(s.lifetimes.session_ttl).await;
-    let ended = s.store.refresh(&opened.refresh).await;
+    let ended = s.store.refresh(&opened.refresh, &apps()).await;
     assert!(matches!(ended, Err(RefreshError::Ended)));
 }
 
@@ -344,7 +364,7 @@ pub(super) async fn a_logout_ends_that_session_and_no_other(s: Subject<impl Asyn
     assert!(s.store.end(phone.session.id).await.unwrap());
     assert!(s.store.revoked().contains(&phone.session.id));
     assert!(!s.store.revoked().contains(&desktop.session.id));
-    let ended = s.store.refresh(&phone.refresh).await;
+    let ended = s.store.refresh(&phone.refresh, &apps()).await;
     assert!(matches!(ended, Err(RefreshError::Ended)));
     s.refresh(&desktop.refresh).await;
 }
@@ -392,7 +412,7 @@ pub(super) async fn a_text_that_is_no_refresh_token_is_invalid(s: Subject<impl A
     texts.push(genuine.expose().chars().rev().collect());
     for text in texts {
         let token = RefreshToken::from_client(text.as_str());
-        let refused = s.store.refresh(&token).await;
+        let refused = s.store.refresh(&token, &apps()).await;
         assert!(matches!(refused, Err(RefreshError::Invalid)), "{text}");
     }
     s.refresh(&genuine).await;

@@ -17,6 +17,7 @@ use crate::secret::Secret;
 #[macro_use]
 mod contract;
 
+mod apps;
 mod embedded;
 mod encoding;
 mod id;
@@ -30,6 +31,7 @@ mod sessions;
 mod store;
 mod user;
 
+pub use apps::Apps;
 pub use id::{NoSessionId, SessionId};
 pub use refresh_token::RefreshToken;
 pub use revoked::RevokedSessions;
@@ -165,6 +167,9 @@ pub enum RefreshError {
     /// Its session is over.
     #[error("the session of this refresh token is over")]
     Ended,
+    /// Its session is of no app that there is; it stays as it was.
+    #[error("the session of this refresh token is of an app that is not configured")]
+    AppUnknown,
     /// The store cannot tell.
     #[error(transparent)]
     Store(#[from] StoreError),

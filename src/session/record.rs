@@ -68,6 +68,13 @@ pub(super) fn identity_bytes(identity: &Identity) -> Vec<u8> {
     out
 }
 
+/// Writes what the identities of all users of an app begin with, and no others.
+pub(super) fn identity_beginning(app: &str, appid: &str) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    put_app(&mut out, app, appid);
+    out
+}
+
 /// Reads what [`identity_bytes`] wrote.
 pub(super) fn identity_from(bytes: &[u8]) -> Result<Identity, Damaged> {
     let mut rest = Rest(bytes);
@@ -80,25 +87,28 @@ pub(super) fn identity_from(bytes: &[u8]) -> Result<Identity, Damaged> {
 }
 
 fn put_identity(out: &mut Vec<u8>, identity: &Identity) {
+    put_app(out, &identity.app, &identity.appid);
     out.push(match identity.source {
         Source::MiniProgram => 1,
     });
-    put_text(out, &identity.app);
-    put_text(out, &identity.appid);
     put_text(out, &identity.openid);
     // No identity has an empty unionid, so the empty text is free to mean none.
     put_text(out, identity.unionid.as_deref().unwrap_or(""));
 }
 
+fn put_app(out: &mut Vec<u8>, app: &str, appid: &str) {
+    put_text(out, app);
+    put_text(out, appid);
+}
+
 fn take_identity(rest: &mut Rest<'_>) -> Result<Identity, Damaged> {
-    let source = match rest.byte()? {
-        1 => Source::MiniProgram,
-        _ => return Err(Damaged),
-    };
     Ok(Identity {
-        source,
         app: rest.text()?,
         appid: rest.text()?,
+        source: match rest.byte()? {
+            1 => Source::MiniProgram,
+            _ => return Err(Damaged),
+        },
         openid: rest.text()?,
         unionid: Some(rest.text()?).filter(|text| !text.is_empty()),
     })
@@ -156,6 +166,19 @@ mod tests {
         }
 
         #[test]
+        fn an_identity_begins_with_its_app_and_with_no_other(record in records(), other in "\\PC{0,3}") {
+            let Identity { app, appid, .. } = &record.identity;
+            let bytes = identity_bytes(&record.identity);
+            prop_assert!(bytes.starts_with(&identity_beginning(app, appid)));
+            let others = [
+                identity_beginning(&format!("{app}{appid}"), ""),
+                identity_beginning(app, &format!("{appid}{other}+")),
+                identity_beginning(&format!("{app}{other}+"), appid),
+            ];
+            prop_assert!(!others.iter().any(|other| bytes.starts_with(other)));
+        }
+
+        #[test]
         fn a_truncated_record_is_damaged(record in records(), cut in 1_usize..60) {
             let bytes = record.to_bytes();
             let kept = &bytes[..bytes.len().saturating_sub(cut)];
@@ -170,10 +193,10 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>, version in 0_u8..3, source in 0_u8..3) {
+        fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>, version in 0_u8..3, length in 0_u8..3) {
             let _ = Record::from_bytes(&bytes);
             let _ = identity_from(&bytes);
-            let mut headed = vec![version, source];
+            let mut headed = vec![version, length];
             headed.extend(bytes);
             let _ = Record::from_bytes(&headed);
         }

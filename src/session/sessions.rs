@@ -12,7 +12,7 @@ use super::seal::Keys;
 use super::store::{Login, Refresh, Renewal, SealedKeys, Store};
 use super::user::{User, user_name};
 use super::{
-    Identity, LONGEST_TEXT, Lifetimes, OpenError, Opened, RefreshError, RefreshToken,
+    Apps, Identity, LONGEST_TEXT, Lifetimes, OpenError, Opened, RefreshError, RefreshToken,
     RevokedSessions, Session, SessionId, SessionKeys, StoreError,
 };
 use crate::clock::Clock;
@@ -100,7 +100,9 @@ impl Sessions {
     }
 
     /// Gives the successor of a refresh token, and ends the session when the token was used up before.
-    pub async fn refresh(&self, token: &RefreshToken) -> Result<Opened, RefreshError> {
+    ///
+    /// A session of none of `apps` is left as it is: the app may come back.
+    pub async fn refresh(&self, token: &RefreshToken, apps: &Apps) -> Result<Opened, RefreshError> {
         let key = &self.shared.keys.refresh;
         let store = &self.shared.store;
         let token = key.recognise(token).ok_or(RefreshError::Invalid)?;
@@ -115,6 +117,7 @@ impl Sessions {
             generation: token.generation(),
             presented: token.fingerprint(),
             successor: successor.fingerprint(),
+            apps: apps.clone(),
         };
         match store.refresh(refresh).await? {
             Renewal::Renewed(record) => Ok(Opened {
@@ -123,6 +126,7 @@ impl Sessions {
             }),
             Renewal::Reused => Err(RefreshError::Reused),
             Renewal::Ended => Err(RefreshError::Ended),
+            Renewal::AppUnknown => Err(RefreshError::AppUnknown),
         }
     }
 

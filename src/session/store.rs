@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::record::Record;
 use super::refresh_token::Fingerprint;
 use super::user::User;
-use super::{RevokedSessions, SessionId, StoreError};
+use super::{Apps, RevokedSessions, SessionId, StoreError};
 
 /// Keeps sessions. The contract that every implementation must pass is in `contract.rs`.
 ///
@@ -16,7 +16,7 @@ pub(super) trait Store: Send + Sync {
     /// Stores a new session, and its user's session_key in place of the one before, which is kept beside it.
     async fn add(&self, login: Login) -> Result<Record, StoreError>;
 
-    /// Replaces the refresh token, says again by what it was replaced, or ends the session.
+    /// Replaces the refresh token, says again by what it was replaced, or ends the session; leaves one of another app alone.
     async fn refresh(&self, refresh: Refresh) -> Result<Renewal, StoreError>;
 
     /// Ends a session and revokes its tokens; `false` means that there was none, which revokes them too.
@@ -70,7 +70,7 @@ pub(super) struct Login {
 }
 
 /// The two ends of a refresh: the token that came, and the one that follows it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Refresh {
     pub(super) sid: SessionId,
     pub(super) user: User,
@@ -78,6 +78,8 @@ pub(super) struct Refresh {
     pub(super) generation: u32,
     pub(super) presented: Fingerprint,
     pub(super) successor: Fingerprint,
+    /// Sessions of other apps are left alone.
+    pub(super) apps: Apps,
 }
 
 /// What became of a refresh.
@@ -86,6 +88,7 @@ pub(super) enum Renewal {
     Renewed(Record),
     Reused,
     Ended,
+    AppUnknown,
 }
 
 /// A user's session_keys as they are stored.

@@ -83,13 +83,16 @@ impl<'txn> Tables<'txn> {
         let Some(old) = self.live(refresh.sid)? else {
             return Ok(Renewal::Ended);
         };
+        if !refresh.apps.have(&old.identity) {
+            return Ok(Renewal::AppUnknown);
+        }
         let grace_secs = self.lifetimes.refresh_grace.as_secs();
         let Refresh {
             sid,
             generation,
             presented,
             successor,
-            user: _,
+            ..
         } = refresh;
         let rotation = &old.rotation;
         match rotation.present(generation, presented, successor, self.now, grace_secs) {

@@ -10,7 +10,7 @@ use redb::{ReadableDatabase, ReadableTableMetadata};
 use tempfile::TempDir;
 
 use super::*;
-use crate::session::contract::{Subject, identity, session_key};
+use crate::session::contract::{Subject, apps, identity, session_key};
 use crate::session::embedded::tables::{EXPIRIES, SESSION_KEYS, SESSIONS};
 use crate::session::{RefreshError, RefreshToken, Sessions};
 
@@ -124,7 +124,7 @@ async fn a_reopened_store_has_its_sessions_tokens_and_session_keys() {
     assert_eq!(listed, [opened.session]);
     let key = store.session_keys("wx1", "a").await.unwrap().unwrap();
     assert_eq!(key.latest.expose(), session_key("k").expose());
-    store.refresh(&opened.refresh).await.unwrap();
+    store.refresh(&opened.refresh, &apps()).await.unwrap();
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn forged_tokens_never_reach_the_writer() {
     let chance = RefreshToken::from_client(URL_SAFE_NO_PAD.encode([7; 84]));
     for _ in 0..1000 {
         for token in [&foreign, &chance] {
-            let refused = store.refresh(token).await;
+            let refused = store.refresh(token, &apps()).await;
             assert!(matches!(refused, Err(RefreshError::Invalid)));
         }
     }
@@ -179,7 +179,7 @@ async fn neither_session_keys_nor_refresh_tokens_are_on_the_disk() {
     let store = place.open().unwrap();
     let key = session_key("wanted");
     let first = store.open_session(identity("a"), &key).await.unwrap();
-    let second = store.refresh(&first.refresh).await.unwrap();
+    let second = store.refresh(&first.refresh, &apps()).await.unwrap();
     store.close().await;
     let bytes = place.all_bytes();
     assert!(has(&bytes, b"wx1"), "the search finds what is there");
@@ -215,7 +215,10 @@ async fn ended_sessions_leave_nothing_in_the_tables() {
     let store = place.open().unwrap();
     for _ in 0..2 {
         let opened = store.open_session(identity("a"), &session_key("k")).await;
-        store.refresh(&opened.unwrap().refresh).await.unwrap();
+        store
+            .refresh(&opened.unwrap().refresh, &apps())
+            .await
+            .unwrap();
     }
     store.end_all("wx1", "a").await.unwrap();
     store.close().await;
@@ -345,7 +348,7 @@ async fn a_flood_of_tokens_of_an_ended_session_writes_nothing() {
     store.end(opened.session.id).await.unwrap();
     let before = store.operations();
     for _ in 0..1000 {
-        let ended = store.refresh(&opened.refresh).await;
+        let ended = store.refresh(&opened.refresh, &apps()).await;
         assert!(matches!(ended, Err(RefreshError::Ended)));
     }
     assert_eq!(store.operations(), before);

@@ -159,7 +159,7 @@ impl Store for Redis {
     }
 
     async fn refresh(&self, refresh: Refresh) -> Result<Renewal, StoreError> {
-        let change = REFRESH
+        let mut change = REFRESH
             .of(&self.names, refresh.sid, refresh.user)
             .arg(self.clock.moved_secs())
             .arg(self.lifetimes.session_ttl.as_secs())
@@ -170,9 +170,13 @@ impl Store for Redis {
             .arg(&refresh.successor)
             .arg(super::rotation::REMEMBERED)
             .arg(self.lifetimes.revoked_until(0));
+        for beginning in refresh.apps.beginnings() {
+            change = change.arg(beginning);
+        }
         match self.change(change).await? {
             scripts::Refreshed::Renewed(fields) => Ok(Renewal::Renewed(record(fields)?)),
             scripts::Refreshed::Ended => Ok(Renewal::Ended),
+            scripts::Refreshed::AppUnknown => Ok(Renewal::AppUnknown),
             scripts::Refreshed::Reused => {
                 self.revoke_ending(refresh.user, &[refresh.sid]).await?;
                 Ok(Renewal::Reused)

@@ -1,8 +1,8 @@
 -- Replaces a refresh token by the rule in rotation.rs. Answers the session, 0 when it is over, 1 for a token that was
--- replaced too long ago, which ends it. The time is Redis's own: a command may have waited long in its buffers, and
+-- replaced too long ago, which ends it, 2 when the identity begins with none of the last arguments. The time is Redis's own: a command may have waited long in its buffers, and
 -- nodes' clocks may differ by more than the grace.
 local session, user, keys, ending = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local moved, ttl, sid, grace, generation, presented, successor, remembered, lasting = unpack(ARGV)
+local moved, ttl, sid, grace, generation, presented, successor, remembered, lasting = unpack(ARGV, 1, 9)
 local now = tonumber(redis.call('TIME')[1]) + tonumber(moved)
 local expires = string.format('%d', now + ttl)
 grace, generation, remembered = tonumber(grace), tonumber(generation), tonumber(remembered)
@@ -10,6 +10,13 @@ grace, generation, remembered = tonumber(grace), tonumber(generation), tonumber(
 local old = redis.call('HMGET', session, 'identity', 'created', 'expires', 'generation', 'current', 'replaced')
 if not old[1] or now >= tonumber(old[3]) then
   return 0
+end
+local known = false
+for at = 10, #ARGV do
+  known = known or string.sub(old[1], 1, #ARGV[at]) == ARGV[at]
+end
+if not known then
+  return 2
 end
 
 local replaced = {}

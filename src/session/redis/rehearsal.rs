@@ -34,7 +34,8 @@ pub(super) async fn rehearse(link: &Link, names: &Names, now: u64) -> RedisResul
         .arg("current")
         .arg("successor")
         .arg(1)
-        .arg(LASTS);
+        .arg(LASTS)
+        .arg("identity");
     let end = END.of(names, id, user);
     let end = end.arg(now).arg(id.as_bytes()).arg(LASTS);
     let end_all = END_ALL.of_user(names, user).arg(now).arg(LASTS);

@@ -181,16 +181,17 @@ impl FromRedisValue for Fields {
 pub(super) enum Refreshed {
     Renewed(Fields),
     Ended,
+    AppUnknown,
     Reused,
 }
 
 impl FromRedisValue for Refreshed {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         if let Value::Int(refused) = value {
-            return Ok(if refused == 0 {
-                Self::Ended
-            } else {
-                Self::Reused
+            return Ok(match refused {
+                0 => Self::Ended,
+                2 => Self::AppUnknown,
+                _ => Self::Reused,
             });
         }
         Fields::from_redis_value(value).map(Self::Renewed)

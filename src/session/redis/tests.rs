@@ -5,7 +5,7 @@ use std::time::Duration;
 use self::servers::{Cluster, Group};
 use super::*;
 use crate::config::RedisMode;
-use crate::session::contract::{Subject, identity, session_key};
+use crate::session::contract::{Subject, apps, identity, session_key};
 use crate::session::{RefreshError, Sessions};
 
 // That crate depends on this one, so it cannot be used here as a crate.
@@ -143,10 +143,10 @@ async fn nodes_share_sessions_and_give_one_successor() {
         .open_session(identity("a"), &session_key("k"))
         .await
         .unwrap();
-    let here = one.refresh(&opened.refresh).await.unwrap();
-    let there = other.refresh(&opened.refresh).await.unwrap();
+    let here = one.refresh(&opened.refresh, &apps()).await.unwrap();
+    let there = other.refresh(&opened.refresh, &apps()).await.unwrap();
     assert_eq!(here.refresh.expose(), there.refresh.expose());
-    other.refresh(&there.refresh).await.unwrap();
+    other.refresh(&there.refresh, &apps()).await.unwrap();
 }
 
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn a_store_that_is_away_says_so_and_recovers_by_itself() {
         matches!(refused, Err(StoreError::Storage(_))),
         "{refused:?}"
     );
-    let refused = store.refresh(&before.refresh).await;
+    let refused = store.refresh(&before.refresh, &apps()).await;
     assert!(
         matches!(refused, Err(RefreshError::Store(_))),
         "{refused:?}"
@@ -228,7 +228,7 @@ async fn a_store_that_is_away_says_so_and_recovers_by_itself() {
     assert!(!store.is_available());
     server.0.restart();
     soon(async || store.is_available()).await;
-    store.refresh(&before.refresh).await.unwrap();
+    store.refresh(&before.refresh, &apps()).await.unwrap();
     store
         .open_session(identity("b"), &session_key("k"))
         .await
@@ -272,7 +272,7 @@ async fn a_refresh_and_a_login_take_one_round_trip() {
         .open_session(identity("a"), &session_key("k"))
         .await
         .unwrap();
-    let opened = store.refresh(&opened.refresh).await.unwrap();
+    let opened = store.refresh(&opened.refresh, &apps()).await.unwrap();
     // By now Redis knows the scripts.
     let before = store.operations();
     store
@@ -280,9 +280,9 @@ async fn a_refresh_and_a_login_take_one_round_trip() {
         .await
         .unwrap();
     assert_eq!(store.operations() - before, 1);
-    let opened = store.refresh(&opened.refresh).await.unwrap();
+    let opened = store.refresh(&opened.refresh, &apps()).await.unwrap();
     assert_eq!(store.operations() - before, 2);
-    store.refresh(&opened.refresh).await.unwrap();
+    store.refresh(&opened.refresh, &apps()).await.unwrap();
     assert_eq!(store.operations() - before, 3);
 }
 
@@ -295,7 +295,7 @@ async fn a_redis_that_forgot_the_scripts_is_given_them_again() {
             .open_session(identity("a"), &session_key("k"))
             .await
             .unwrap();
-        store.refresh(&opened.refresh).await.unwrap();
+        store.refresh(&opened.refresh, &apps()).await.unwrap();
         let _: String = server.ask("SCRIPT FLUSH").await;
     }
 }
@@ -314,7 +314,7 @@ async fn redis_drops_by_itself_what_is_over() {
         .open_session(identity("a"), &session_key("k"))
         .await
         .unwrap();
-    store.refresh(&opened.refresh).await.unwrap();
+    store.refresh(&opened.refresh, &apps()).await.unwrap();
     let keys: Vec<String> = server.ask("KEYS *").await;
     let mut lasting = Vec::new();
     for key in keys {
@@ -354,7 +354,7 @@ async fn neither_session_keys_nor_refresh_tokens_are_in_redis() {
     let store = server.sessions(&clock).await;
     let key = session_key("wanted");
     let first = store.open_session(identity("a"), &key).await.unwrap();
-    let second = store.refresh(&first.refresh).await.unwrap();
+    let second = store.refresh(&first.refresh, &apps()).await.unwrap();
     let log = server.0.folder().join("appendonlydir");
     let files = std::fs::read_dir(log).unwrap();
     let bytes: Vec<u8> = files
@@ -446,7 +446,7 @@ async fn an_end_that_is_broken_off_can_be_asked_for_again() {
         "{refused:?}"
     );
     // Nothing of it comes back to life, whatever else is not done.
-    let ended = store.refresh(&one.refresh).await;
+    let ended = store.refresh(&one.refresh, &apps()).await;
     assert!(matches!(ended, Err(RefreshError::Ended)), "{ended:?}");
     let _: String = server.ask("ACL SETUSER default +xadd").await;
     store.end(one.session.id).await.unwrap();
@@ -475,7 +475,7 @@ async fn what_a_failover_brings_back_of_a_revoked_session_is_removed() {
     let _: u64 = server.ask(&format!("COPY kept {}", keys[0])).await;
     let entries: u64 = server.ask("XLEN menshen:revoked").await;
     for _ in 0..3 {
-        let ended = store.refresh(&opened.refresh).await;
+        let ended = store.refresh(&opened.refresh, &apps()).await;
         assert!(matches!(ended, Err(RefreshError::Ended)), "{ended:?}");
     }
     let keys: Vec<String> = server.ask("KEYS *:s:*").await;
@@ -499,14 +499,16 @@ async fn the_grace_begins_when_redis_replaces_the_token_however_long_that_took()
     let opened = store.open_session(identity("a"), &session_key("k")).await;
     let opened = opened.unwrap();
     let _: String = server.ask("CLIENT PAUSE 4000 ALL").await;
-    let lost = store.refresh(&opened.refresh).await;
+    let lost = store.refresh(&opened.refresh, &apps()).await;
     assert!(matches!(lost, Err(RefreshError::Store(_))), "{lost:?}");
     // Whatever Redis makes of what it was sent before, the token gives its successor.
-    soon(async || match store.refresh(&opened.refresh).await {
-        Ok(_) => true,
-        Err(RefreshError::Store(_)) => false,
-        Err(error) => panic!("{error}"),
-    })
+    soon(
+        async || match store.refresh(&opened.refresh, &apps()).await {
+            Ok(_) => true,
+            Err(RefreshError::Store(_)) => false,
+            Err(error) => panic!("{error}"),
+        },
+    )
     .await;
 }
 
