@@ -386,6 +386,22 @@ async fn a_file_where_the_socket_should_be_is_named_and_kept() {
 }
 
 #[tokio::test]
+async fn a_folder_that_is_missing_is_named() {
+    let place = Place::new().await;
+    let site = &place.nodes.site;
+    site.change("upgrade.sock", "missing/upgrade.sock");
+    for arguments in [&["serve"][..], &["check"]] {
+        let ended = Program::run(site.command(MENSHEN, arguments)).await;
+        assert_eq!(ended.code, Some(2), "{}", ended.said());
+        assert!(
+            ended.stderr.contains("missing: no socket"),
+            "{}",
+            ended.said()
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_socket_is_gone_with_the_program_and_one_that_was_left_is_in_nobodys_way() {
     let place = Place::new().await;
     let (running, _) = place.start(&[]).await;

@@ -53,6 +53,15 @@ pub enum HandOverError {
     /// Something else has the socket's place, and nobody said that it may go.
     #[error("{} is there and is not a socket", .0.display())]
     NotASocket(PathBuf),
+    /// The socket's folder is missing, or not to be written to.
+    #[error("{}: no socket can be made there: {cause}", folder.display())]
+    NoPlace {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
     /// The other process hangs, or does something else for long.
     #[error("no answer within {} seconds", .0.as_secs())]
     NoAnswer(Duration),
@@ -95,14 +104,15 @@ impl Doorway {
         })
     }
 
-    /// Says whether nothing but a socket is where the door would be, which alone may be taken away.
+    /// Says whether the door can be made, and nothing but a socket is in its place, which alone may be taken away.
     pub fn may_open(path: &Path) -> Result<(), HandOverError> {
         match std::fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
                 Err(HandOverError::NotASocket(path.to_owned()))
             }
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-            Ok(_) | Err(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => can_hold(path),
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(()),
         }
     }
 
@@ -138,6 +148,18 @@ impl Doorway {
             }
         }
     }
+}
+
+/// Says whether something can be made in the folder of a path, by making it and taking it away.
+fn can_hold(path: &Path) -> Result<(), HandOverError> {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let folder = folder.unwrap_or(Path::new("."));
+    tempfile::tempfile_in(folder)
+        .map(drop)
+        .map_err(|cause| HandOverError::NoPlace {
+            folder: folder.to_owned(),
+            cause,
+        })
 }
 
 impl Drop for Doorway {
