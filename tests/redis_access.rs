@@ -261,6 +261,29 @@ async fn each_right_that_lacks_is_told_at_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_probe_tries_redis_out_and_does_not_make_it_ours() {
+    let mut redis = Redis::start(&[]);
+    let probe = async |rights: &[String]| {
+        allow(&redis, rights);
+        let nodes = Nodes::over(&url("redis", redis.port()), "").await;
+        Program::run(nodes.command_to(MENSHEN, &["check", "--probe"])).await
+    };
+    let ended = probe(&rights()).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    assert!(ended.stdout.contains("can be used"), "{}", ended.said());
+    assert_eq!(redis.ask(&["EXISTS", "menshen:seal-check"]), "0");
+    let fewer = rights().into_iter().filter(|word| word != "+evalsha");
+    refused(&probe(&fewer.collect::<Vec<_>>()).await, "permission");
+    let another = "b3RoZXIga2V5IG90";
+    redis.ask(&["SET", "menshen:seal-check", another]);
+    refused(&probe(&rights()).await, "a different seal key");
+    redis.kill();
+    let nodes = Nodes::over(&redis.url(), "").await;
+    let ended = Program::run(nodes.command_to(MENSHEN, &["check", "--probe"])).await;
+    refused(&ended, "cannot be reached");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_with_few_rights_is_enough_with_sentinels_and_in_a_cluster() {
     let group = Group::start(0, 1);
     let more = |command: &str| [rights(), vec![command.to_owned()]].concat();

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::StartError;
+use crate::clock::Clock;
 use crate::config::{Config, Store};
 use crate::server::{Doorway, Encryption, Listening, Upstreams};
-use crate::session::Sessions;
+use crate::session::{OpenError, Sessions};
 use crate::token::verify_files;
 
 /// Does the checks of a start that leave nothing behind, and returns each problem with the key that it is about.
@@ -14,7 +15,7 @@ pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
     let tls = Encryption::load(tls);
     let upstreams = Upstreams::new(&config.upstreams);
     let keys = verify_files(&config.token.keys_dir);
-    // Whether Redis can be reached is not asked: a check changes nothing and needs no network.
+    // Whether Redis can be reached is not asked, but by `try_store`: a check changes nothing and needs no network.
     let store = match &session.store {
         Store::Embedded(path) => {
             let checked = Sessions::check_embedded(path, session.seal_key.clone());
@@ -38,6 +39,17 @@ pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
         .into_iter()
         .filter_map(|(key, checked)| checked.err().map(|problem| (key, problem)))
         .collect()
+}
+
+/// Tries the session store out where it is a server of its own, and leaves no session behind.
+pub async fn try_store(config: &Config, clock: &Clock) -> Result<(), StartError> {
+    let session = &config.session;
+    let Store::Redis(server) = &session.store else {
+        return Ok(());
+    };
+    let key = session.seal_key.as_ref();
+    let key = key.ok_or(OpenError::ConfiguredSealKeyMalformed)?;
+    Ok(Sessions::try_redis(server, key, clock).await?)
 }
 
 pub(super) fn may_open_door(config: &Config) -> Result<(), StartError> {

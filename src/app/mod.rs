@@ -3,8 +3,8 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-pub use self::check::check;
 use self::check::may_open_door;
+pub use self::check::{check, try_store};
 use self::parts::{Lasting, gate};
 pub use self::reload::{ReloadError, Reloaded, Reloader, Source};
 pub use self::start_error::StartError;

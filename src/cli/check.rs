@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::{Outcome, complain, config, runtime, say};
 use crate::app;
-use crate::config::Config;
+use crate::clock::Clock;
+use crate::config::{Config, Store};
 use crate::wechat::{Client, Verdict};
 
-/// Checks the file and everything it names; with `probe`, also the credentials of every app.
+/// Checks the file and everything it names; with `probe`, also the credentials of every app, and Redis.
 pub(super) fn run(file: &Path, probe: bool) -> Outcome {
     app::install_crypto();
     let config = match config(file) {
@@ -24,7 +25,27 @@ pub(super) fn run(file: &Path, probe: bool) -> Outcome {
     if probe && ask(&config) == Outcome::Misconfigured {
         outcome = Outcome::Misconfigured;
     }
+    if probe && try_store(&config) == Outcome::Misconfigured {
+        outcome = Outcome::Misconfigured;
+    }
     outcome
+}
+
+fn try_store(config: &Config) -> Outcome {
+    let Store::Redis(server) = &config.session.store else {
+        return Outcome::Done;
+    };
+    let runtime = match runtime(1) {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error),
+    };
+    match runtime.block_on(app::try_store(config, &Clock::system())) {
+        Ok(()) => {
+            say(&format_args!("session.store: {server} can be used"));
+            Outcome::Done
+        }
+        Err(problem) => complain(&format_args!("session.store: {problem}")),
+    }
 }
 
 fn ask(config: &Config) -> Outcome {

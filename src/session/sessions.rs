@@ -60,6 +60,15 @@ impl Sessions {
         Ok(Self::over(Box::new(store), keys, clock))
     }
 
+    /// Tries out whether [`Self::redis`] would succeed, and leaves no session behind.
+    pub async fn try_redis(
+        server: &RedisServer,
+        seal_key: &Secret,
+        clock: &Clock,
+    ) -> Result<(), OpenError> {
+        Redis::try_out(server, seal_key, clock).await
+    }
+
     /// Looks at what [`Self::embedded`] would use, without making, locking or changing anything.
     ///
     /// It does not read the sessions, so that it can be asked while a process serves them.

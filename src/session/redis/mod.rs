@@ -3,7 +3,7 @@
 //! # Layout
 //! `connect` makes a connection in each of the three ways, `link` keeps one and repeats what was lost with it,
 //! `scripts` are the changes, each one round trip, `keys` their names, `revocations` the stream by which nodes tell
-//! each other which sessions ended, `rehearsal` what is tried at the start and
+//! each other which sessions ended, `entrance` what comes before all this, `rehearsal` what is tried then and
 //! `refusal` what is said when it does not go well.
 //!
 //! What a change touches is in one slot of a Cluster: a session, its user's other sessions and their session_key. Only the
@@ -14,10 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use aws_lc_rs::error::Unspecified;
 use redis::RedisError;
 
-use self::connect::Connector;
+use self::entrance::Entrance;
 use self::keys::Names;
 use self::link::Link;
 use self::revocations::Revocations;
@@ -25,7 +24,7 @@ use self::scripts::{END, END_ALL, LOGIN, REFRESH};
 use super::encoding::Damaged;
 use super::record::{Record, identity_bytes, identity_from};
 use super::rotation::Rotation;
-use super::seal::{Keys, SealKey};
+use super::seal::Keys;
 use super::store::{Login, Refresh, Renewal, SealedKeys, Store};
 use super::user::User;
 use super::{Lifetimes, OpenError, RevokedSessions, SessionId, StoreError};
@@ -34,6 +33,7 @@ use crate::config::RedisServer;
 use crate::secret::Secret;
 
 mod connect;
+mod entrance;
 mod keys;
 mod link;
 mod refusal;
@@ -62,27 +62,19 @@ impl Redis {
         lifetimes: Lifetimes,
         clock: Clock,
     ) -> Result<(Self, Keys), OpenError> {
-        let keys = SealKey::parse(seal_key)
-            .ok_or(OpenError::ConfiguredSealKeyMalformed)?
-            .derive()
-            .map_err(|Unspecified| OpenError::Cryptography)?;
-        let unusable = |error: RedisError| refusal::refusal(&error, server);
-        let connector = Arc::new(Connector::new(server).map_err(unusable)?);
-        let names = Names::new(&server.prefix);
-        let link = Arc::new(Link::new(Arc::clone(&connector), server.timeout));
-        if !was_sealed_with(&link, &names, &keys.check)
-            .await
-            .map_err(unusable)?
-        {
-            return Err(OpenError::SealKeyDiffers(server.to_string()));
-        }
-        rehearsal::rehearse(&link, &names, clock.unix_secs())
-            .await
-            .map_err(unusable)?;
-        let revocations =
-            Revocations::follow(connector, &link, &names, clock.clone(), server.timeout);
+        let entrance = Entrance::new(server, seal_key)?;
+        entrance.claim().await?;
+        entrance.is_ours().await?;
+        entrance.rehearse(clock.unix_secs()).await?;
+        let (connector, timeout) = (Arc::clone(&entrance.connector), server.timeout);
+        let (link, names) = (&entrance.link, &entrance.names);
+        let followed = Revocations::follow(connector, link, names, clock.clone(), timeout).await;
+        let revocations = followed.map_err(|error| entrance.unusable(&error))?;
+        let Entrance {
+            link, names, keys, ..
+        } = entrance;
         let store = Self {
-            revocations: revocations.await.map_err(unusable)?,
+            revocations,
             link,
             names,
             lifetimes,
@@ -90,6 +82,17 @@ impl Redis {
             closed: AtomicBool::new(false),
         };
         Ok((store, keys))
+    }
+
+    /// Tries out whether [`Self::connect`] would succeed, and leaves no session behind.
+    pub(super) async fn try_out(
+        server: &RedisServer,
+        seal_key: &Secret,
+        clock: &Clock,
+    ) -> Result<(), OpenError> {
+        let entrance = Entrance::new(server, seal_key)?;
+        entrance.is_ours().await?;
+        entrance.rehearse(clock.unix_secs()).await
     }
 
     async fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
@@ -326,17 +329,6 @@ impl Redis {
             false => Ok(None),
         }
     }
-}
-
-/// Writes down which seal key belongs to the data, or compares it with what was written.
-async fn was_sealed_with(link: &Link, names: &Names, check: &[u8; 16]) -> Result<bool, RedisError> {
-    let mut write = redis::cmd("SET");
-    write.arg(names.seal_check()).arg(check).arg("NX");
-    let _: Option<String> = link.ask(&write).await?;
-    let mut read = redis::cmd("GET");
-    read.arg(names.seal_check());
-    let stored: Vec<u8> = link.ask(&read).await?;
-    Ok(stored == check)
 }
 
 fn record(fields: scripts::Fields) -> Result<Record, StoreError> {

@@ -65,7 +65,12 @@ impl Nodes {
 
     /// Describes the program; see [`Program::start`].
     pub fn command(&self, binary: &str) -> Command {
-        let mut command = self.site.command(binary, &["serve"]);
+        self.command_to(binary, &["serve"])
+    }
+
+    /// Describes the program with other arguments.
+    pub fn command_to(&self, binary: &str, arguments: &[&str]) -> Command {
+        let mut command = self.site.command(binary, arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
