@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
+use super::store::MOST_AT_ONCE;
 use super::{Apps, Identity, LONGEST_TEXT, Lifetimes, Opened, RefreshError, RefreshToken, Source};
 use super::{Sessions, StoreError};
 use crate::secret::Secret;
@@ -48,6 +49,7 @@ macro_rules! contract_tests {
             a_logout_ends_that_session_and_no_other
             a_logout_works_once
             a_logout_everywhere_ends_each_session_of_that_user
+            a_logout_everywhere_ends_more_sessions_than_are_listed
             the_last_session_takes_the_session_key_with_it
             a_text_that_is_no_refresh_token_is_invalid
             a_text_that_cannot_be_stored_is_refused
@@ -388,6 +390,20 @@ pub(super) async fn a_logout_everywhere_ends_each_session_of_that_user(
     assert!(ended.iter().all(|id| s.store.revoked().contains(id)));
     assert!(!s.store.revoked().contains(&bob));
     assert_eq!((s.count("alice").await, s.count("bob").await), (0, 1));
+}
+
+pub(super) async fn a_logout_everywhere_ends_more_sessions_than_are_listed(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let opened = join_all((0..=MOST_AT_ONCE).map(|_| s.log_in("alice"))).await;
+    assert_eq!(s.count("alice").await, MOST_AT_ONCE);
+    let ended = s.store.end_all(APPID, "alice").await.unwrap();
+    assert_eq!(ended.len(), opened.len());
+    for opened in opened {
+        assert!(s.store.revoked().contains(&opened.session.id));
+    }
+    assert_eq!(s.count("alice").await, 0);
+    assert_eq!(s.key("alice").await, None);
 }
 
 pub(super) async fn the_last_session_takes_the_session_key_with_it(

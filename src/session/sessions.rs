@@ -9,7 +9,7 @@ use super::embedded::Embedded;
 use super::record::Record;
 use super::redis::Redis;
 use super::seal::Keys;
-use super::store::{Login, Refresh, Renewal, SealedKeys, Store};
+use super::store::{Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
 use super::user::{User, user_name};
 use super::{
     Apps, Identity, LONGEST_TEXT, Lifetimes, OpenError, Opened, RefreshError, RefreshToken,
@@ -146,7 +146,16 @@ impl Sessions {
 
     /// Ends every session of a user and revokes their tokens.
     pub async fn end_all(&self, appid: &str, openid: &str) -> Result<Vec<SessionId>, StoreError> {
-        self.shared.store.end_all(User::new(appid, openid)).await
+        let user = User::new(appid, openid);
+        let mut ended = Vec::new();
+        loop {
+            let step = self.shared.store.end_some(user).await?;
+            let was_last = step.len() < MOST_AT_ONCE;
+            ended.extend(step);
+            if was_last {
+                return Ok(ended);
+            }
+        }
     }
 
     /// Returns a session that has not ended.
@@ -160,7 +169,7 @@ impl Sessions {
         Ok(self.session(id).await?.map(|session| session.expires))
     }
 
-    /// Returns the sessions of a user that have not ended.
+    /// Returns the sessions of a user that have not ended, no more than 500 of them.
     pub async fn sessions_of(&self, appid: &str, openid: &str) -> Result<Vec<Session>, StoreError> {
         let user = User::new(appid, openid);
         let found = self.shared.store.sessions_of(user).await?.into_iter();

@@ -7,6 +7,10 @@ use super::refresh_token::Fingerprint;
 use super::user::User;
 use super::{Apps, RevokedSessions, SessionId, StoreError};
 
+/// How many sessions of one user are listed, or ended in one step: a user may log in without end, and nobody else shall wait for
+/// what that leaves behind.
+pub(super) const MOST_AT_ONCE: usize = 500;
+
 /// Keeps sessions. The contract that every implementation must pass is in `contract.rs`.
 ///
 /// An operation that answered `Ok` is as durable as the store promises to be. One that failed or was not answered may
@@ -22,8 +26,8 @@ pub(super) trait Store: Send + Sync {
     /// Ends a session and revokes its tokens; `false` means that there was none, which revokes them too.
     async fn end(&self, id: SessionId) -> Result<bool, StoreError>;
 
-    /// Ends every session of a user and revokes their tokens.
-    async fn end_all(&self, user: User) -> Result<Vec<SessionId>, StoreError>;
+    /// Ends some sessions of a user and revokes their tokens; when it is fewer than [`MOST_AT_ONCE`], none is left.
+    async fn end_some(&self, user: User) -> Result<Vec<SessionId>, StoreError>;
 
     /// Removes what may be left of a session that was revoked, where ending one is more than one step.
     async fn sweep(&self, _id: SessionId, _user: User) -> Result<(), StoreError> {
@@ -33,7 +37,7 @@ pub(super) trait Store: Send + Sync {
     /// Returns a session that has not ended.
     async fn session(&self, id: SessionId) -> Result<Option<Record>, StoreError>;
 
-    /// Returns the sessions of a user that have not ended.
+    /// Returns the sessions of a user that have not ended, or [`MOST_AT_ONCE`] of them.
     async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError>;
 
     /// Returns a user's session_keys; `None` when no session of theirs is left.

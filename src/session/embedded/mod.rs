@@ -18,7 +18,7 @@ use self::tables::{Fault, live_sessions, session};
 use self::writer::Writer;
 use super::record::Record;
 use super::seal::{Keys, SealKey};
-use super::store::{Login, Refresh, Renewal, SealedKeys, Store};
+use super::store::{Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
 use super::user::User;
 use super::{Lifetimes, OpenError, RevokedSessions, SessionId, StoreError};
 use crate::clock::Clock;
@@ -131,8 +131,10 @@ impl Store for Embedded {
         self.writer.submit(move |tables| tables.end(id)).await
     }
 
-    async fn end_all(&self, user: User) -> Result<Vec<SessionId>, StoreError> {
-        self.writer.submit(move |tables| tables.end_all(user)).await
+    async fn end_some(&self, user: User) -> Result<Vec<SessionId>, StoreError> {
+        self.writer
+            .submit(move |tables| tables.end_some(user))
+            .await
     }
 
     async fn session(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
@@ -143,14 +145,14 @@ impl Store for Embedded {
 
     async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError> {
         let now = self.clock.unix_secs();
-        self.read(move |tables| live_sessions(&tables.sessions, user, now))
+        self.read(move |tables| live_sessions(&tables.sessions, user, now, MOST_AT_ONCE))
             .await
     }
 
     async fn session_keys(&self, user: User) -> Result<Option<SealedKeys>, StoreError> {
         let now = self.clock.unix_secs();
         self.read(move |tables| {
-            if live_sessions(&tables.sessions, user, now)?.is_empty() {
+            if live_sessions(&tables.sessions, user, now, 1)?.is_empty() {
                 return Ok(None);
             }
             match tables.session_keys.get(user.as_bytes())? {

@@ -9,7 +9,7 @@ use super::tables::{
 };
 use crate::session::record::Record;
 use crate::session::rotation::{Presented, Rotation};
-use crate::session::store::{Login, Refresh, Renewal, SealedKeys};
+use crate::session::store::{Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys};
 use crate::session::user::User;
 use crate::session::{Lifetimes, SessionId};
 
@@ -125,9 +125,9 @@ impl<'txn> Tables<'txn> {
         Ok(live.is_some())
     }
 
-    /// Ends every session of a user.
-    pub(super) fn end_all(&mut self, user: User) -> Result<Vec<SessionId>, Fault> {
-        let live = live_sessions(&self.sessions, user, self.now)?;
+    /// Ends some sessions of a user.
+    pub(super) fn end_some(&mut self, user: User) -> Result<Vec<SessionId>, Fault> {
+        let live = live_sessions(&self.sessions, user, self.now, MOST_AT_ONCE)?;
         for (sid, record) in &live {
             self.remove(*sid, record)?;
             self.revoke(*sid)?;

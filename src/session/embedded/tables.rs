@@ -81,20 +81,20 @@ pub(super) fn session(
     }
 }
 
-/// Reads the sessions of a user that have not expired.
+/// Reads the sessions of a user that have not expired, or so many of them.
 pub(super) fn live_sessions(
     sessions: &impl ReadableTable<Sid, Bytes>,
     user: User,
     now: u64,
+    most: usize,
 ) -> Result<Vec<(SessionId, Record)>, Fault> {
-    let mut found = Vec::new();
-    for entry in sessions_of(sessions, user)? {
-        let (sid, record) = entry?;
-        if now < record.expires {
-            found.push((sid, record));
-        }
-    }
-    Ok(found)
+    sessions_of(sessions, user)?
+        .filter(|entry| match entry {
+            Ok((_, record)) => now < record.expires,
+            Err(_) => true,
+        })
+        .take(most)
+        .collect()
 }
 
 /// Walks the sessions of a user, expired ones included.

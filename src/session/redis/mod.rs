@@ -25,7 +25,7 @@ use super::encoding::Damaged;
 use super::record::{Record, identity_bytes, identity_from};
 use super::rotation::Rotation;
 use super::seal::Keys;
-use super::store::{Login, Refresh, Renewal, SealedKeys, Store};
+use super::store::{Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
 use super::user::User;
 use super::{Lifetimes, OpenError, RevokedSessions, SessionId, StoreError};
 use crate::clock::Clock;
@@ -134,6 +134,7 @@ impl Redis {
         let mut members = redis::cmd("ZRANGEBYSCORE");
         members.arg(self.names.user(user));
         members.arg(format!("({now}")).arg("+inf");
+        members.arg("LIMIT").arg(0).arg(MOST_AT_ONCE);
         let members: Vec<Vec<u8>> = self.ask(&members).await?;
         members.iter().map(|bytes| sid(bytes)).collect()
     }
@@ -200,7 +201,7 @@ impl Store for Redis {
         Ok(removed && now < record.expires)
     }
 
-    async fn end_all(&self, user: User) -> Result<Vec<SessionId>, StoreError> {
+    async fn end_some(&self, user: User) -> Result<Vec<SessionId>, StoreError> {
         let now = self.clock.unix_secs();
         let live = self.live_ids(user, now).await?;
         let mut change = END_ALL
