@@ -153,6 +153,18 @@ async fn tls_works_in_a_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_works_with_sentinels() {
+    let folder = certificates();
+    let group = Group::with_tls(folder.path());
+    let more = [rights(), vec!["+role".to_owned()]].concat();
+    allow(&group.servers[0], &more);
+    let url = url("rediss", group.sentinels[0].port() + 10_000);
+    let session = trusting(&folder, "ca", Some("client"));
+    let mode = format!("redis_mode = \"sentinel\"\nredis_master = \"{MASTER}\"");
+    works(&url, &format!("{session}\n{mode}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_authority_that_redis_does_not_have_is_told() {
     let folder = certificates();
     let redis = Redis::with_tls(folder.path());

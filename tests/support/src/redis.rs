@@ -72,17 +72,18 @@ impl Redis {
         })
     }
 
-    /// Starts a Sentinel that takes a master for dead after half a second, when `quorum` Sentinels do.
-    fn sentinel(master: &Self, quorum: usize) -> Self {
+    /// Starts a Sentinel that takes a master for dead after half a second, when `quorum` Sentinels do; `more` are lines of
+    /// its own.
+    fn sentinel(master: u16, quorum: usize, more: impl Fn(u16) -> String) -> Self {
         Self::launch(|port, folder| {
             let file = folder.join("sentinel.conf");
             let text = format!(
-                "port {port}\nbind 127.0.0.1\ndir {}\n\
-                 sentinel monitor {MASTER} 127.0.0.1 {} {quorum}\n\
+                "port {port}\nbind 127.0.0.1\ndir {}\n{}\
+                 sentinel monitor {MASTER} 127.0.0.1 {master} {quorum}\n\
                  sentinel down-after-milliseconds {MASTER} 500\n\
                  sentinel failover-timeout {MASTER} 3000\n",
                 folder.display(),
-                master.port
+                more(port),
             );
             std::fs::write(&file, text).expect("a file");
             vec![file.display().to_string(), "--sentinel".to_owned()]
@@ -214,7 +215,7 @@ impl Group {
         });
         let quorum = sentinels / 2 + 1;
         let sentinels: Vec<Redis> = (0..sentinels)
-            .map(|_| Redis::sentinel(&servers[0], quorum))
+            .map(|_| Redis::sentinel(servers[0].port, quorum, |_| String::new()))
             .collect();
         await_so("Sentinels should know all", || {
             sentinels.iter().all(|sentinel| {
@@ -229,6 +230,23 @@ impl Group {
             })
         });
         Self { servers, sentinels }
+    }
+
+    /// Starts a master and a Sentinel that speak TLS with each other and with everybody; see [`Redis::with_tls`].
+    pub fn with_tls(folder: &Path) -> Self {
+        let master = Redis::with_tls_and(folder, |_| vec![("--tls-replication", "yes".to_owned())]);
+        let own = folder.display();
+        let sentinel = Redis::sentinel(master.port + 10_000, 1, |port| {
+            format!(
+                "tls-port {}\ntls-replication yes\ntls-cert-file {own}/server.pem\n\
+                 tls-key-file {own}/server.key\ntls-ca-cert-file {own}/ca.pem\ntls-auth-clients yes\n",
+                port + 10_000
+            )
+        });
+        Self {
+            servers: vec![master],
+            sentinels: vec![sentinel],
+        }
     }
 
     /// Returns which server is the master, as the first Sentinel says.
