@@ -42,7 +42,12 @@ function createClient({ wx, baseUrl, app, authPath = '/_auth' }) {
     const ended = session;
     session = null;
     wx.removeStorageSync(key);
-    if (ended) await send({ url: `${authPath}/logout`, method: 'POST', data: { everywhere } }, ended.token);
+    if (!ended) return;
+    const leave = (bearer) => send({ url: `${authPath}/logout`, method: 'POST', data: { everywhere } }, bearer);
+    if (refusal(await leave(ended.token)) !== 'token_expired') return;
+    // An expired token ends nothing, and the session would outlive it.
+    const { token } = (await exchanged(ended)).data ?? {};
+    if (token) await leave(token);
   }
 
   async function current() {
@@ -60,14 +65,14 @@ function createClient({ wx, baseUrl, app, authPath = '/_auth' }) {
   }
 
   async function refreshed(stale) {
-    const answer = await send({
-      url: `${authPath}/refresh`,
-      method: 'POST',
-      data: { refresh_token: stale.refresh_token },
-    });
+    const answer = await exchanged(stale);
     // Only "this session is over" leads to a login: a Menshen that is busy must not cost the user the session.
     if (LOG_IN.has(refusal(answer))) return loggedIn();
     return remembered(answer);
+  }
+
+  function exchanged({ refresh_token }) {
+    return send({ url: `${authPath}/refresh`, method: 'POST', data: { refresh_token } });
   }
 
   async function loggedIn() {

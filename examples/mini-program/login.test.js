@@ -185,6 +185,17 @@ test('a logout ends the session at Menshen and here', async () => {
   assert.equal(fake.storage.size, 0);
 });
 
+test('a logout with an expired token refreshes it first, and keeps nothing', async () => {
+  const fake = fakeWx();
+  const menshen = client(fake);
+  await menshen.login();
+  fake.expireToken();
+  await menshen.logout();
+  assert.deepEqual(fake.paths().slice(1), ['/_auth/logout', '/_auth/refresh', '/_auth/logout']);
+  assert.equal(fake.calls.at(-1).header.Authorization, 'Bearer token-2');
+  assert.equal(fake.storage.size, 0);
+});
+
 test('the token can be had for a socket', async () => {
   const fake = fakeWx();
   assert.equal(await client(fake).token(), 'token-1');
@@ -212,13 +223,13 @@ function fakeWx() {
   function answer(path, bearer) {
     const refused = refusal(path);
     if (refused) return refused;
-    if (path === '/_auth/logout') return [204, ''];
     if (path === '/_auth/login' || path === '/_auth/refresh') {
       logins += 1;
       valid.token = `token-${logins}`;
       return [200, { token: valid.token, token_type: 'Bearer', expires_in: 7200, refresh_token: `refresh-${logins}` }];
     }
     if (bearer !== `Bearer ${valid.token}`) return [401, { error: 'token_expired', message: 'No.', request_id: 'r-1' }];
+    if (path === '/_auth/logout') return [204, ''];
     return [200, { token: valid.token }];
   }
 
