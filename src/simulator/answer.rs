@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use super::world::Login;
 
+const PLAIN: &str = "text/plain";
+
 /// The outcome of an exchange, before any fault.
 pub(super) enum Answer {
     Granted(Granted),
@@ -16,7 +18,7 @@ pub(super) enum Answer {
 }
 
 /// A success; what is `None` is left out.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct Granted {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) session_key: Option<String>,
@@ -24,6 +26,10 @@ pub(super) struct Granted {
     pub(super) openid: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unionid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) access_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) expires_in: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) errcode: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,8 +79,18 @@ impl From<Login> for Granted {
             session_key: Some(login.session_key),
             openid: Some(login.openid),
             unionid: login.unionid,
-            errcode: None,
-            errmsg: None,
+            ..Self::default()
+        }
+    }
+}
+
+impl Granted {
+    /// Returns a success that says so, as all but `sns/*` and the tokens' endpoints do.
+    pub(super) fn ok() -> Self {
+        Self {
+            errcode: Some(0),
+            errmsg: Some("ok"),
+            ..Self::default()
         }
     }
 }
@@ -129,12 +145,20 @@ impl Reply {
         }
     }
 
+    /// Calls JSON what it is, as WeChat does everywhere but under `sns/`.
+    pub(super) fn for_path(mut self, path: &str) -> Self {
+        if self.content_type == PLAIN && !path.starts_with("/sns/") {
+            self.content_type = HeaderValue::from_static("application/json; encoding=utf-8");
+        }
+        self
+    }
+
     fn of(body: &impl Serialize, escape: impl FnOnce(String) -> String) -> Self {
         match serde_json::to_string(body) {
             Ok(body) => Self {
                 status: StatusCode::OK,
                 // `sns/*` says so although the body is JSON.
-                content_type: HeaderValue::from_static("text/plain"),
+                content_type: HeaderValue::from_static(PLAIN),
                 body: escape(body),
             },
             Err(_) => Self::page(StatusCode::INTERNAL_SERVER_ERROR),
@@ -153,6 +177,7 @@ fn wording(errcode: i64) -> &'static str {
         -1 => "system error",
         40001 => "invalid credential, access_token is invalid or not latest",
         40002 => "invalid grant_type",
+        40003 => "invalid openid",
         40013 => "invalid appid",
         40014 => "invalid access_token",
         40029 => "invalid code",
@@ -160,15 +185,21 @@ fn wording(errcode: i64) -> &'static str {
         40125 => "invalid appsecret",
         40163 => "code been used",
         40226 => "code blocked",
+        41001 => "access_token missing",
         41002 => "appid missing",
         41004 => "appsecret missing",
         41008 => "missing code",
         42001 => "access_token expired",
         43001 => "require GET method",
+        43002 => "require POST method",
+        44002 => "empty post data",
         45009 => "reach max api daily quota limit",
         45011 => "api minute-quota reach limit mustslower retry next minute",
+        47001 => "data format error",
         48001 => "api unauthorized",
         50002 => "user limited",
+        87008 => "invalid sig_method",
+        87009 => "invalid signature",
         _ => "simulated error",
     }
 }
@@ -181,9 +212,7 @@ mod tests {
         Granted {
             session_key: Some("a/b==".to_owned()),
             openid: Some("o1".to_owned()),
-            unionid: None,
-            errcode: None,
-            errmsg: None,
+            ..Granted::default()
         }
     }
 

@@ -1,45 +1,13 @@
 //! `GET|POST /sns/jscode2session`: a code in exchange for an identity.
 
-use axum::Form;
-use axum::extract::{FromRequest as _, Query, Request};
-use http::Method;
 use subtle::ConstantTimeEq as _;
 
 use super::answer::{Answer, Granted, Refused};
+use super::params::Params;
 use super::world::{RedeemError, World};
 
 /// The path of this endpoint.
 pub(super) const PATH: &str = "/sns/jscode2session";
-
-/// The parameters of a call, in the query or in a form; a JSON body is not seen, as at WeChat.
-pub(super) struct Params(Vec<(String, String)>);
-
-impl Params {
-    /// Reads the parameters; `None` means that the method is not one for this endpoint.
-    pub(super) async fn of(request: Request) -> Option<Self> {
-        let mut params = match Query::try_from_uri(request.uri()) {
-            Ok(Query(params)) => params,
-            Err(_) => Vec::new(),
-        };
-        if request.method() == Method::POST {
-            if let Ok(Form(form)) = Form::<Vec<(String, String)>>::from_request(request, &()).await
-            {
-                params.extend(form);
-            }
-        } else if request.method() != Method::GET {
-            return None;
-        }
-        Some(Self(params))
-    }
-
-    /// Returns the first value under this name that is not empty.
-    fn value(&self, name: &str) -> Option<&str> {
-        let named = self.0.iter().filter(|(key, _)| key == name);
-        named
-            .map(|(_, value)| value.as_str())
-            .find(|value| !value.is_empty())
-    }
-}
 
 /// Answers as WeChat does, with its order of checks.
 pub(super) fn answer(world: &mut World, params: &Params, now_ms: u64) -> Answer {
@@ -56,11 +24,7 @@ fn redeem(world: &mut World, params: &Params, now_ms: u64) -> Result<Granted, i6
     if params.value("grant_type") != Some("authorization_code") {
         return Err(40002);
     }
-    let app = world.app(appid).ok_or(40013)?;
-    let same = app.secret.expose().as_bytes().ct_eq(secret.as_bytes());
-    if !bool::from(same) {
-        return Err(40125);
-    }
+    check_secret(world, appid, secret)?;
     let login = world
         .redeem(appid, code, now_ms)
         .map_err(|refusal| match refusal {
@@ -70,6 +34,13 @@ fn redeem(world: &mut World, params: &Params, now_ms: u64) -> Result<Granted, i6
             RedeemError::MinuteLimit => 45011,
         })?;
     Ok(Granted::from(login))
+}
+
+/// Checks an app's credentials, in the order in which WeChat does.
+pub(super) fn check_secret(world: &World, appid: &str, secret: &str) -> Result<(), i64> {
+    let app = world.app(appid).ok_or(40013)?;
+    let same = app.secret.expose().as_bytes().ct_eq(secret.as_bytes());
+    if bool::from(same) { Ok(()) } else { Err(40125) }
 }
 
 #[cfg(test)]
@@ -91,11 +62,7 @@ mod tests {
     fn params(changes: &[(&str, &str)]) -> Params {
         let changed = |name: &str| changes.iter().find(|(key, _)| *key == name);
         let pairs = GOOD.iter().map(|pair| changed(pair.0).unwrap_or(pair));
-        Params(
-            pairs
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-                .collect(),
-        )
+        Params::from_pairs(pairs)
     }
 
     fn outcome(changes: &[(&str, &str)]) -> String {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Simulator;
+use super::open_data::{OpenDataError, open_data};
 use super::plan::{Plan, PlanError};
 use super::world::LoginError;
 
@@ -29,7 +30,11 @@ pub(super) enum ControlError {
     Login(#[from] LoginError),
     #[error(transparent)]
     Plan(#[from] PlanError),
-    #[error("the simulator has /_sim/login, /_sim/clock, /_sim/faults and /_sim/calls")]
+    #[error(transparent)]
+    OpenData(#[from] OpenDataError),
+    #[error(
+        "the simulator has /_sim/login, /_sim/encrypt, /_sim/clock, /_sim/faults and /_sim/calls"
+    )]
     Unknown,
 }
 
@@ -40,6 +45,14 @@ struct WxLogin {
     user: String,
     #[serde(default)]
     blocked: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UserData {
+    appid: String,
+    user: String,
+    data: Value,
 }
 
 #[derive(Deserialize)]
@@ -68,6 +81,17 @@ pub(super) async fn log_in(
         .world
         .log_in(&login.appid, &login.user, login.blocked, now_ms)?;
     Ok(Json(json!({ "code": code })))
+}
+
+/// `POST /_sim/encrypt`
+pub(super) async fn encrypt(
+    State(simulator): State<Simulator>,
+    body: Bytes,
+) -> Result<Json<Value>, ControlError> {
+    let UserData { appid, user, data } = serde_json::from_slice(&body)?;
+    let now_ms = simulator.clock.unix_ms();
+    let opened = open_data(&mut simulator.state().world, &appid, &user, data, now_ms)?;
+    Ok(Json(opened))
 }
 
 /// `POST /_sim/clock`
@@ -127,12 +151,12 @@ impl IntoResponse for ControlError {
             Self::Json(_)
             | Self::Advance
             | Self::Plan(_)
+            | Self::OpenData(OpenDataError::NoSession | OpenDataError::Data)
             | Self::Login(LoginError::AppUnknown | LoginError::UserLength) => {
                 StatusCode::BAD_REQUEST
             }
-            Self::Login(LoginError::Full | LoginError::Random(_)) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Login(LoginError::Full | LoginError::Random(_))
+            | Self::OpenData(OpenDataError::Cryptography(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unknown => StatusCode::NOT_FOUND,
         };
         (status, Json(json!({ "error": self.to_string() }))).into_response()

@@ -2,10 +2,11 @@
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
+use http::Method;
 
 use super::answer::{Answer, Refused};
-use super::code2session::{self, Params};
-use super::{Simulator, misbehave, random};
+use super::params::Params;
+use super::{Simulator, code2session, misbehave, random, session_key, stable_token};
 
 /// Answers a request on any path that is not the control plane's.
 pub(super) async fn reply(State(simulator): State<Simulator>, request: Request) -> Response {
@@ -19,20 +20,32 @@ pub(super) async fn reply(State(simulator): State<Simulator>, request: Request) 
     }
     let answer = answer(&simulator, request).await;
     simulator.state().calls.count(&path, answer.outcome());
-    answer.reply(&simulator.rid()).into_response()
+    let reply = answer.reply(&simulator.rid());
+    reply.for_path(&path).into_response()
 }
 
 /// Carries a request out as WeChat would.
 pub(super) async fn answer(simulator: &Simulator, request: Request) -> Answer {
-    match request.uri().path() {
-        code2session::PATH => match Params::of(request).await {
-            Some(params) => {
-                let now_ms = simulator.clock.unix_ms();
-                code2session::answer(&mut simulator.state().world, &params, now_ms)
-            }
-            None => Answer::Refused(Refused::new(43001)),
-        },
-        _ => Answer::Refused(Refused::new(40066)),
+    let path = request.uri().path().to_owned();
+    if path == stable_token::PATH {
+        let asked = stable_token::Asked::of(request).await;
+        let now_ms = simulator.clock.unix_ms();
+        return stable_token::answer(&mut simulator.state().world, asked, now_ms);
+    }
+    let answer = match path.as_str() {
+        code2session::PATH => code2session::answer,
+        session_key::CHECK => session_key::check,
+        session_key::RESET => session_key::reset,
+        _ => return Answer::Refused(Refused::new(40066)),
+    };
+    // Only the oldest endpoint also takes a form.
+    let taken = path == code2session::PATH || request.method() == Method::GET;
+    match Params::of(request).await.filter(|_| taken) {
+        Some(params) => {
+            let now_ms = simulator.clock.unix_ms();
+            answer(&mut simulator.state().world, &params, now_ms)
+        }
+        None => Answer::Refused(Refused::new(43001)),
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) async fn reply(simulator: &Simulator, planned: Planned, request: Requ
     let Planned { fault, spend, .. } = planned;
     let cutter = Cutter::of(&request);
     let chunked = request.headers().contains_key(TRANSFER_ENCODING);
+    let path = request.uri().path().to_owned();
     let rid = simulator.rid();
     // Nothing is carried out before this is awaited.
     let usual = exchange::answer(simulator, request);
@@ -67,10 +68,13 @@ pub(super) async fn reply(simulator: &Simulator, planned: Planned, request: Requ
             granted.errmsg = Some("ok");
         })
         .reply(&rid),
-        Fault::ContentType { content_type } => Reply {
-            content_type,
-            ..usual.await.reply(&rid)
-        },
+        Fault::ContentType { content_type } => {
+            let reply = Reply {
+                content_type,
+                ..usual.await.reply(&rid)
+            };
+            return reply.into_response();
+        }
         Fault::EmptyOpenid {} => edited(usual.await, |granted| {
             granted.openid = Some(String::new());
         })
@@ -92,7 +96,7 @@ pub(super) async fn reply(simulator: &Simulator, planned: Planned, request: Requ
             reply.with_body(|body| body + &" ".repeat(HUGE_BYTES))
         }
     };
-    reply.into_response()
+    reply.for_path(&path).into_response()
 }
 
 async fn carry_out_if(spend: bool, usual: impl Future<Output = Answer>) {

@@ -9,11 +9,16 @@ mod exchange;
 mod fault;
 mod identity;
 mod misbehave;
+mod open_data;
+mod params;
 mod plan;
 mod random;
 mod session;
+mod session_key;
+mod stable_token;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod wire;
 mod world;
 
@@ -37,11 +42,13 @@ use self::world::World;
 
 /// A simulated WeChat; clones share its users, codes, fault plans and clock.
 ///
-/// It needs no internet. Its control plane, under `/_sim/`, speaks JSON:
+/// It answers `sns/jscode2session`, `cgi-bin/stable_token`, `wxa/checksession` and `wxa/resetusersessionkey`, and needs no
+/// internet. Its control plane, under `/_sim/`, speaks JSON:
 ///
 /// | call | does |
 /// |---|---|
 /// | `POST /_sim/login` `{"appid","user"}` | what `wx.login` does, answers `{"code"}`; with `"blocked":true` the code is one of a user whom WeChat blocked |
+/// | `POST /_sim/encrypt` `{"appid","user","data"}` | what a page gets of open data: `{"encryptedData","iv","rawData","signature"}`; an object without a `watermark` gets one, a string is encrypted as it is |
 /// | `POST /_sim/clock` `{"advance":"6m"}` | moves its clock, answers `{"now"}` in Unix seconds |
 /// | `POST /_sim/faults` `{"path","fault",…}` | plans a [`Fault`] for the next exchanges on a path |
 /// | `GET /_sim/faults` | the plans that are still to be used |
@@ -77,6 +84,7 @@ impl Simulator {
     pub fn router(&self) -> Router {
         Router::new()
             .route("/_sim/login", post(control::log_in))
+            .route("/_sim/encrypt", post(control::encrypt))
             .route("/_sim/clock", post(control::advance_clock))
             .route(
                 "/_sim/faults",

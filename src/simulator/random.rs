@@ -3,7 +3,7 @@
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const CODE_CHARS: usize = 32;
@@ -28,6 +28,16 @@ pub(super) fn code() -> Result<String, Unspecified> {
 /// Returns a session_key: 16 bytes in base64.
 pub(super) fn session_key() -> Result<String, Unspecified> {
     Ok(STANDARD.encode(bytes::<16>()?))
+}
+
+/// Returns an access_token: a number, an underscore and base64url.
+pub(super) fn access_token() -> Result<String, Unspecified> {
+    Ok(format!("90_{}", URL_SAFE_NO_PAD.encode(bytes::<96>()?)))
+}
+
+/// Returns an initialization vector.
+pub(super) fn vector() -> Result<[u8; 16], Unspecified> {
+    bytes()
 }
 
 /// Returns a trace id of the given time, as WeChat puts one in every errmsg.

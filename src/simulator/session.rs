@@ -44,6 +44,12 @@ impl Session {
         Ok(())
     }
 
+    /// Replaces the session_key by one that ends when the old one would have.
+    pub(super) fn reset(&mut self) -> Result<(), Unspecified> {
+        self.key = random::session_key()?;
+        Ok(())
+    }
+
     /// Counts a login, unless this minute has had all it may have.
     pub(super) fn admits_login(&mut self, now_ms: u64) -> bool {
         let minute = now_ms / MINUTE_MS;
@@ -74,6 +80,15 @@ mod tests {
     fn a_login_within_a_minute_keeps_the_session_key() {
         let (before, after) = key_after(ROTATION_MS - 1);
         assert_eq!(before, after);
+    }
+
+    #[test]
+    fn a_reset_session_key_lives_no_longer_than_the_one_before() {
+        let mut session = Session::new(NOW).unwrap();
+        let before = session.key().to_owned();
+        session.reset().unwrap();
+        assert_ne!(session.key(), before);
+        assert!(session.is_alive(NOW + TTL_MS - 1) && !session.is_alive(NOW + TTL_MS));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use aws_lc_rs::error::Unspecified;
 
 use super::app::SimulatedApp;
 use super::session::Session;
+use super::tokens::Tokens;
 use super::{identity, random};
 
 const SECOND_MS: u64 = 1000;
@@ -55,6 +56,8 @@ pub(super) struct World {
     /// When each code expires, in the order in which they were given.
     expiries: VecDeque<(u64, String)>,
     sessions: HashMap<User, Session>,
+    /// The access_tokens of the apps.
+    pub(super) tokens: Tokens,
     next_sweep_ms: u64,
     max_codes: usize,
 }
@@ -62,11 +65,13 @@ pub(super) struct World {
 #[derive(Clone, Eq, Hash, PartialEq)]
 struct User {
     appid: String,
-    name: String,
+    openid: String,
 }
 
 struct Code {
     user: User,
+    /// What the control plane calls the user.
+    name: String,
     expires_ms: u64,
     blocked: bool,
     used: bool,
@@ -82,6 +87,7 @@ impl World {
             codes: HashMap::new(),
             expiries: VecDeque::new(),
             sessions: HashMap::new(),
+            tokens: Tokens::default(),
             next_sweep_ms: 0,
             max_codes: MAX_CODES,
         }
@@ -108,7 +114,7 @@ impl World {
         self.forget_expired(now_ms);
         let user = User {
             appid: appid.to_owned(),
-            name: name.to_owned(),
+            openid: identity::openid(appid, name),
         };
         let new_user = !self.sessions.contains_key(&user);
         if self.codes.len() >= self.max_codes || (new_user && self.sessions.len() >= MAX_SESSIONS) {
@@ -128,6 +134,7 @@ impl World {
             code.clone(),
             Code {
                 user,
+                name: name.to_owned(),
                 expires_ms,
                 blocked,
                 used: false,
@@ -163,15 +170,29 @@ impl World {
             return Err(RedeemError::MinuteLimit);
         }
         code.used = true;
-        let user = &code.user.name;
         Ok(Login {
             session_key: session.key().to_owned(),
-            openid: identity::openid(appid, user),
+            openid: code.user.openid.clone(),
             unionid: app
                 .open_platform
                 .as_deref()
-                .map(|account| identity::unionid(account, user)),
+                .map(|account| identity::unionid(account, &code.name)),
         })
+    }
+
+    /// Returns what WeChat keeps for a user of an app, unless that has expired.
+    pub(super) fn session(
+        &mut self,
+        appid: &str,
+        openid: &str,
+        now_ms: u64,
+    ) -> Option<&mut Session> {
+        let user = User {
+            appid: appid.to_owned(),
+            openid: openid.to_owned(),
+        };
+        let session = self.sessions.get_mut(&user);
+        session.filter(|session| session.is_alive(now_ms))
     }
 
     fn forget_expired(&mut self, now_ms: u64) {
