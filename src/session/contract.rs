@@ -31,6 +31,10 @@ macro_rules! contract_tests {
             a_second_login_leaves_the_first_alone
             the_session_key_of_the_latest_login_wins
             the_session_key_before_is_kept_for_a_while
+            logins_with_the_same_session_key_keep_the_one_before
+            a_session_key_is_replaced_where_it_is_the_latest
+            a_session_key_that_a_login_brought_meanwhile_is_not_replaced
+            a_session_key_of_nobody_is_not_replaced
             a_session_is_found_by_its_id
             one_openid_in_two_apps_is_two_users
             a_refresh_gives_another_token_and_more_time
@@ -130,6 +134,27 @@ impl<P: AsyncFn(Duration)> Subject<P> {
         keys.map(|keys| keys.latest.expose().to_owned())
     }
 
+    async fn log_in_with(&self, seed: &str) -> Opened {
+        let key = session_key(seed);
+        let opened = self.store.open_session(identity("alice"), &key).await;
+        opened.unwrap()
+    }
+
+    /// Returns the session_keys of alice, the latest first.
+    async fn keys(&self) -> Vec<String> {
+        let keys = self.store.session_keys(APPID, "alice").await.unwrap();
+        let keys = keys.map_or_else(Vec::new, |keys| vec![Some(keys.latest), keys.previous]);
+        let keys = keys.into_iter().flatten();
+        keys.map(|key| key.expose().to_owned()).collect()
+    }
+
+    /// Replaces the session_key of alice.
+    async fn replace(&self, old: &str, new: &str) -> bool {
+        let (old, new) = (session_key(old), session_key(new));
+        let replaced = self.store.replace_session_key(APPID, "alice", &old, &new);
+        replaced.await.unwrap()
+    }
+
     async fn pass(&self, time: Duration) {
         (self.pass_time)(time).await;
     }
@@ -177,6 +202,63 @@ pub(super) async fn the_session_key_before_is_kept_for_a_while(s: Subject<impl A
     assert_eq!(previous().await, Some(second));
     s.pass(SECOND * 601).await;
     assert_eq!(previous().await, None);
+}
+
+fn keys<const N: usize>(seeds: [&str; N]) -> Vec<String> {
+    let keys = seeds.map(|seed| session_key(seed).expose().to_owned());
+    keys.to_vec()
+}
+
+pub(super) async fn logins_with_the_same_session_key_keep_the_one_before(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    s.log_in_with("first").await;
+    // As when several pages log in at once: WeChat replaces the key for the first of them only.
+    for _ in 0..3 {
+        s.log_in_with("second").await;
+    }
+    assert_eq!(s.keys().await, keys(["second", "first"]));
+    s.pass(SECOND * 400).await;
+    s.log_in_with("second").await;
+    s.pass(SECOND * 201).await;
+    assert_eq!(s.keys().await, keys(["second"]));
+}
+
+pub(super) async fn a_session_key_is_replaced_where_it_is_the_latest(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    s.log_in_with("first").await;
+    s.log_in_with("second").await;
+    assert!(s.replace("second", "third").await);
+    assert_eq!(s.keys().await, keys(["third", "second"]));
+    // The same again, as after an answer that was lost.
+    assert!(s.replace("second", "third").await);
+    assert_eq!(s.keys().await, keys(["third", "second"]));
+    s.pass(SECOND * 601).await;
+    assert_eq!(s.keys().await, keys(["third"]));
+}
+
+pub(super) async fn a_session_key_that_a_login_brought_meanwhile_is_not_replaced(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    s.log_in_with("first").await;
+    s.log_in_with("second").await;
+    assert!(!s.replace("first", "reset").await);
+    assert_eq!(s.keys().await, keys(["second", "first"]));
+    // A login that brought the same key is not in the way.
+    s.log_in_with("second").await;
+    assert!(s.replace("second", "reset").await);
+    assert_eq!(s.keys().await, keys(["reset", "second"]));
+}
+
+pub(super) async fn a_session_key_of_nobody_is_not_replaced(s: Subject<impl AsyncFn(Duration)>) {
+    assert!(!s.replace("first", "second").await);
+    assert_eq!(s.keys().await, Vec::<String>::new());
+    let opened = s.log_in_with("first").await;
+    s.store.end(opened.session.id).await.unwrap();
+    assert!(!s.replace("first", "second").await);
+    s.log_in_with("third").await;
+    assert_eq!(s.keys().await, keys(["third"]));
 }
 
 pub(super) async fn a_session_is_found_by_its_id(s: Subject<impl AsyncFn(Duration)>) {

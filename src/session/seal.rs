@@ -89,12 +89,11 @@ impl SealKey {
         let root =
             hkdf::Salt::new(hkdf::HKDF_SHA256, b"menshen session store").extract(self.0.as_ref());
         let refresh = root.expand(&[b"refresh token"], hmac::HMAC_SHA256)?;
-        let sealing = root.expand(&[b"session_key"], &AES_256_GCM)?;
         let mut check = [0; 16];
         root.expand(&[b"check"], CheckLength)?.fill(&mut check)?;
         Ok(Keys {
             refresh: RefreshKey::new(refresh.into()),
-            sealer: Sealer(LessSafeKey::new(UnboundKey::from(sealing))),
+            sealer: Sealer::derive(&root, b"session_key")?,
             check,
         })
     }
@@ -109,30 +108,55 @@ impl hkdf::KeyType for CheckLength {
 }
 
 /// Encrypts session_keys, each bound to the user it belongs to.
-pub(super) struct Sealer(LessSafeKey);
+///
+/// The same text of the same user is sealed to the same bytes, so that a store knows whether a session_key is another one.
+pub(super) struct Sealer {
+    key: LessSafeKey,
+    nonces: hmac::Key,
+}
 
 impl Sealer {
-    /// Seals a text under a fresh random nonce, which one key may be given 2^32 times.
+    fn derive(root: &hkdf::Prk, purpose: &[u8]) -> Result<Self, Unspecified> {
+        let (sealing, nonces) = ([purpose], [purpose, b" nonce"]);
+        let key = root.expand(&sealing, &AES_256_GCM)?;
+        let nonces = root.expand(&nonces, hmac::HMAC_SHA256)?;
+        Ok(Self {
+            key: LessSafeKey::new(UnboundKey::from(key)),
+            nonces: nonces.into(),
+        })
+    }
+
+    /// Seals a text under a nonce that is a MAC of all that is sealed: two different texts have the same one as rarely as if
+    /// it were random, so that one key may be given 2^32 of them.
     pub(super) fn seal(&self, owner: &[u8], text: &Secret) -> Result<Vec<u8>, Unspecified> {
-        let mut nonce = [0; NONCE_LEN];
-        rand::fill(&mut nonce)?;
+        let nonce = self.nonce(owner, text)?;
         let text = text.expose().as_bytes();
         let (form, mut body) = match STANDARD.decode(text) {
             Ok(bytes) => (BASE64, Zeroizing::new(bytes)),
             Err(_) => (TEXT, Zeroizing::new(text.to_vec())),
         };
-        let tag = self.0.seal_in_place_separate_tag(
+        let tag = self.key.seal_in_place_separate_tag(
             Nonce::assume_unique_for_key(nonce),
             Aad::from([owner, &[form]].concat()),
             body.as_mut_slice(),
         )?;
         let mut sealed =
-            Vec::with_capacity(1 + NONCE_LEN + body.len() + self.0.algorithm().tag_len());
+            Vec::with_capacity(1 + NONCE_LEN + body.len() + self.key.algorithm().tag_len());
         sealed.push(form);
         sealed.extend_from_slice(&nonce);
         sealed.extend_from_slice(&body);
         sealed.extend_from_slice(tag.as_ref());
         Ok(sealed)
+    }
+
+    fn nonce(&self, owner: &[u8], text: &Secret) -> Result<[u8; NONCE_LEN], Unspecified> {
+        let mut mac = hmac::Context::with_key(&self.nonces);
+        // Its length first, so that what follows begins nowhere else.
+        mac.update(&owner.len().to_be_bytes());
+        mac.update(owner);
+        mac.update(text.expose().as_bytes());
+        let tag = mac.sign();
+        tag.as_ref().first_chunk().copied().ok_or(Unspecified)
     }
 
     /// Opens what [`Sealer::seal`] made; `None` when it is damaged or belongs to somebody else.
@@ -142,7 +166,7 @@ impl Sealer {
         let mut body = Zeroizing::new(body.to_vec());
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let bound_to = Aad::from([owner, &[*form]].concat());
-        let plain = self.0.open_in_place(nonce, bound_to, &mut body).ok()?;
+        let plain = self.key.open_in_place(nonce, bound_to, &mut body).ok()?;
         match *form {
             TEXT => Some(Secret::new(std::str::from_utf8(plain).ok()?)),
             BASE64 => Some(Secret::new(STANDARD.encode(plain))),
@@ -194,12 +218,18 @@ mod tests {
     }
 
     #[test]
-    fn two_seals_of_one_text_differ() {
+    fn only_the_same_text_of_the_same_owner_is_sealed_to_the_same_bytes() {
         let sealer = keys(1).sealer;
-        let text = Secret::new("key");
+        let seal = |owner: &[u8], text: &str| sealer.seal(owner, &Secret::new(text)).unwrap();
+        assert_eq!(seal(b"a", "key"), seal(b"a", "key"));
+        let nonce = |sealed: Vec<u8>| sealed[1..=NONCE_LEN].to_vec();
+        let one = nonce(seal(b"a", "key"));
+        for other in [seal(b"a", "kez"), seal(b"b", "key"), seal(b"ak", "ey")] {
+            assert_ne!(nonce(other), one);
+        }
         assert_ne!(
-            sealer.seal(b"a", &text).unwrap(),
-            sealer.seal(b"a", &text).unwrap()
+            nonce(keys(2).sealer.seal(b"a", &Secret::new("key")).unwrap()),
+            one
         );
     }
 

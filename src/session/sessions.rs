@@ -9,7 +9,7 @@ use super::embedded::Embedded;
 use super::record::Record;
 use super::redis::Redis;
 use super::seal::Keys;
-use super::store::{Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
+use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
 use super::user::{User, user_name};
 use super::{
     Apps, Identity, LONGEST_TEXT, Lifetimes, OpenError, Opened, RefreshError, RefreshToken,
@@ -200,6 +200,27 @@ impl Sessions {
         }))
     }
 
+    /// Puts a session_key that came without a login in place of the `old` one, which is kept for a short time.
+    ///
+    /// `false` means that another one came meanwhile, or that no session of the user is left, and that nothing was changed.
+    pub async fn replace_session_key(
+        &self,
+        appid: &str,
+        openid: &str,
+        old: &Secret,
+        new: &Secret,
+    ) -> Result<bool, StoreError> {
+        acceptable_text("session_key", new.expose())?;
+        let owner = user_name(appid, openid);
+        let sealer = &self.shared.keys.sealer;
+        let swap = KeySwap {
+            user: User::new(appid, openid),
+            expected: sealer.seal(&owner, old)?,
+            sealed_key: sealer.seal(&owner, new)?,
+        };
+        self.shared.store.replace_session_key(swap).await
+    }
+
     /// Returns the sessions whose tokens must be refused although they have not expired.
     pub fn revoked(&self) -> &RevokedSessions {
         self.shared.store.revoked()
@@ -252,11 +273,14 @@ fn acceptable(identity: &Identity, session_key: &Secret) -> Result<(), StoreErro
         ("session_key", Some(session_key.expose())),
     ];
     for (name, text) in texts {
-        if text
-            .is_some_and(|text| text.is_empty() || text.len() > LONGEST_TEXT || text.contains('\0'))
-        {
-            return Err(StoreError::Unacceptable(name));
-        }
+        text.map_or(Ok(()), |text| acceptable_text(name, text))?;
+    }
+    Ok(())
+}
+
+fn acceptable_text(name: &'static str, text: &str) -> Result<(), StoreError> {
+    if text.is_empty() || text.len() > LONGEST_TEXT || text.contains('\0') {
+        return Err(StoreError::Unacceptable(name));
     }
     Ok(())
 }

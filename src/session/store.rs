@@ -40,6 +40,9 @@ pub(super) trait Store: Send + Sync {
     /// Returns the sessions of a user that have not ended, or [`MOST_AT_ONCE`] of them.
     async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError>;
 
+    /// Puts a session_key in place of the latest one, which is kept beside it, if that is the one that is expected.
+    async fn replace_session_key(&self, swap: KeySwap) -> Result<bool, StoreError>;
+
     /// Returns a user's session_keys; `None` when no session of theirs is left.
     async fn session_keys(&self, user: User) -> Result<Option<SealedKeys>, StoreError>;
 
@@ -73,6 +76,15 @@ pub(super) struct Login {
     pub(super) sealed_key: Vec<u8>,
 }
 
+/// A session_key that follows another one without a login.
+#[derive(Clone, Debug)]
+pub(super) struct KeySwap {
+    pub(super) user: User,
+    /// The latest one, sealed.
+    pub(super) expected: Vec<u8>,
+    pub(super) sealed_key: Vec<u8>,
+}
+
 /// The two ends of a refresh: the token that came, and the one that follows it.
 #[derive(Clone, Debug)]
 pub(super) struct Refresh {
@@ -101,4 +113,16 @@ pub(super) struct SealedKeys {
     pub(super) latest: Vec<u8>,
     /// The one before, and when it was replaced, in seconds since the Unix epoch.
     pub(super) previous: Option<(Vec<u8>, u64)>,
+}
+
+impl SealedKeys {
+    /// Returns the keys after another one came; the same again, as sealed, is no other one.
+    pub(super) fn after(older: Option<Self>, latest: Vec<u8>, now: u64) -> Self {
+        let previous = match older {
+            Some(older) if older.latest == latest => older.previous,
+            Some(older) => Some((older.latest, now)),
+            None => None,
+        };
+        Self { latest, previous }
+    }
 }

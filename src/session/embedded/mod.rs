@@ -18,7 +18,7 @@ use self::tables::{Fault, live_sessions, session};
 use self::writer::Writer;
 use super::record::Record;
 use super::seal::{Keys, SealKey};
-use super::store::{Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
+use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
 use super::user::User;
 use super::{Lifetimes, OpenError, RevokedSessions, SessionId, StoreError};
 use crate::clock::Clock;
@@ -146,6 +146,12 @@ impl Store for Embedded {
     async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError> {
         let now = self.clock.unix_secs();
         self.read(move |tables| live_sessions(&tables.sessions, user, now, MOST_AT_ONCE))
+            .await
+    }
+
+    async fn replace_session_key(&self, swap: KeySwap) -> Result<bool, StoreError> {
+        self.writer
+            .submit(move |tables| tables.replace_session_key(swap))
             .await
     }
 

@@ -9,7 +9,7 @@ use super::tables::{
 };
 use crate::session::record::Record;
 use crate::session::rotation::{Presented, Rotation};
-use crate::session::store::{Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys};
+use crate::session::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys};
 use crate::session::user::User;
 use crate::session::{Lifetimes, SessionId};
 
@@ -65,17 +65,27 @@ impl<'txn> Tables<'txn> {
         };
         let (sid, user) = (login.sid, login.user);
         self.put(sid, &record)?;
-        let older = match self.session_keys.get(user.as_bytes())? {
-            Some(bytes) => Some(sealed_keys::from_bytes(bytes.value())?),
-            None => None,
-        };
-        let keys = SealedKeys {
-            latest: login.sealed_key,
-            previous: older.map(|older| (older.latest, self.now)),
-        };
-        let keys = sealed_keys::to_bytes(&keys);
-        self.session_keys.insert(user.as_bytes(), keys.as_slice())?;
+        let older = self.stored_keys(user)?;
+        self.put_keys(user, older, login.sealed_key)?;
         Ok(record)
+    }
+
+    /// Puts a session_key in place of the one that is expected.
+    pub(super) fn replace_session_key(&mut self, swap: KeySwap) -> Result<bool, Fault> {
+        let KeySwap {
+            user,
+            expected,
+            sealed_key,
+        } = swap;
+        let Some(stored) = self.stored_keys(user)? else {
+            return Ok(false);
+        };
+        if stored.latest == expected {
+            self.put_keys(user, Some(stored), sealed_key)?;
+            return Ok(true);
+        }
+        // Asked again after an answer that was lost.
+        Ok(stored.latest == sealed_key)
     }
 
     /// Replaces the refresh token, says again by what it was replaced, or ends the session.
@@ -161,6 +171,25 @@ impl<'txn> Tables<'txn> {
     fn expiry(&self) -> u64 {
         self.now
             .saturating_add(self.lifetimes.session_ttl.as_secs())
+    }
+
+    fn stored_keys(&self, user: User) -> Result<Option<SealedKeys>, Fault> {
+        match self.session_keys.get(user.as_bytes())? {
+            Some(bytes) => Ok(Some(sealed_keys::from_bytes(bytes.value())?)),
+            None => Ok(None),
+        }
+    }
+
+    fn put_keys(
+        &mut self,
+        user: User,
+        older: Option<SealedKeys>,
+        latest: Vec<u8>,
+    ) -> Result<(), StorageError> {
+        self.effects.changed = true;
+        let keys = sealed_keys::to_bytes(&SealedKeys::after(older, latest, self.now));
+        self.session_keys.insert(user.as_bytes(), keys.as_slice())?;
+        Ok(())
     }
 
     fn live(&self, sid: SessionId) -> Result<Option<Record>, Fault> {

@@ -20,12 +20,12 @@ use self::entrance::Entrance;
 use self::keys::Names;
 use self::link::Link;
 use self::revocations::Revocations;
-use self::scripts::{END, END_ALL, LOGIN, REFRESH};
+use self::scripts::{END, END_ALL, LOGIN, REFRESH, REPLACE_KEY};
 use super::encoding::Damaged;
 use super::record::{Record, identity_bytes, identity_from};
 use super::rotation::Rotation;
 use super::seal::Keys;
-use super::store::{Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
+use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
 use super::user::User;
 use super::{Lifetimes, OpenError, RevokedSessions, SessionId, StoreError};
 use crate::clock::Clock;
@@ -256,6 +256,15 @@ impl Store for Redis {
         }
         sessions.retain(|(_, record)| now < record.expires);
         Ok(sessions)
+    }
+
+    async fn replace_session_key(&self, swap: KeySwap) -> Result<bool, StoreError> {
+        let change = REPLACE_KEY
+            .of_keys(&self.names, swap.user)
+            .arg(self.clock.unix_secs())
+            .arg(swap.expected)
+            .arg(swap.sealed_key);
+        self.change(change).await
     }
 
     async fn session_keys(&self, user: User) -> Result<Option<SealedKeys>, StoreError> {

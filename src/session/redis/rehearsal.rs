@@ -4,7 +4,7 @@ use redis::{RedisResult, Value};
 
 use super::keys::Names;
 use super::link::Link;
-use super::scripts::{self, END, END_ALL, LOGIN, REFRESH};
+use super::scripts::{self, END, END_ALL, LOGIN, REFRESH, REPLACE_KEY};
 use crate::session::SessionId;
 use crate::session::user::User;
 
@@ -40,7 +40,9 @@ pub(super) async fn rehearse(link: &Link, names: &Names, now: u64) -> RedisResul
     let end = end.arg(now).arg(id.as_bytes()).arg(LASTS);
     let end_all = END_ALL.of_user(names, user).arg(now).arg(LASTS);
     let end_all = end_all.key(names.session(id)).arg(id.as_bytes());
-    for change in [login, refresh] {
+    let replace = REPLACE_KEY.of_keys(names, user);
+    let replace = replace.arg(now).arg("sealed").arg("another");
+    for change in [login, refresh, replace] {
         change.make::<Value>(link).await?;
     }
     let mut reads = redis::pipe();

@@ -22,6 +22,9 @@ pub(super) static REFRESH: LazyLock<Script> = LazyLock::new(|| {
         include_str!("refresh.lua"),
     ])
 });
+/// Replaces a session_key.
+pub(super) static REPLACE_KEY: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[include_str!("replace_key.lua")]));
 /// Removes a session.
 pub(super) static END: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[include_str!("removal.lua"), include_str!("end.lua")]));
@@ -68,6 +71,11 @@ impl Script {
     pub(super) fn of_user(&'static self, names: &Names, user: User) -> Change<'static> {
         let ending = names.ending(user);
         self.with(vec![names.user(user), names.session_keys(user), ending])
+    }
+
+    /// Begins a change of a user's session_keys.
+    pub(super) fn of_keys(&'static self, names: &Names, user: User) -> Change<'static> {
+        self.with(vec![names.session_keys(user)])
     }
 
     fn with(&self, keys: Vec<String>) -> Change<'_> {
