@@ -1,35 +1,19 @@
-//! How many requests an address may send, counted in memory that does not grow with the number of addresses.
+//! How many requests an address may send.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Client, Denial};
+use super::{Client, Counts, Denial};
 use crate::config::Limits;
 
-/// Each address is counted in one cell of every row.
-const ROWS: usize = 4;
-
-/// 16 bits of one hash pick the cell of a row.
-const CELLS: usize = 1 << 16;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// The counters of all addresses.
-///
-/// A cell holds the time at which an address that sends evenly would send next. Addresses share cells, and the least
-/// busy of an address's cells is believed. So nobody is counted too low, and somebody is counted too high only where
-/// others keep all their cells busy, which takes as many requests as 65,536 addresses may send together.
 #[derive(Debug)]
 pub struct Rates {
-    /// The time between two requests of an address that sends evenly, in nanoseconds.
-    interval: u64,
-    /// How far ahead of that an address may be.
-    burst: u64,
+    counts: Counts,
     began: Instant,
-    /// Drawn at start-up, so that nobody can look for addresses that share another's cells.
-    hash: RandomState,
-    cells: Vec<AtomicU64>,
 }
 
 impl Rates {
@@ -41,14 +25,9 @@ impl Rates {
     }
 
     fn of(per_minute: NonZeroU32, burst: NonZeroU32) -> Self {
-        let interval = 60_000_000_000 / u64::from(per_minute.get());
-        let cells = std::iter::repeat_with(AtomicU64::default);
         Self {
-            interval,
-            burst: interval * u64::from(burst.get() - 1),
+            counts: Counts::new(MINUTE / per_minute.get(), burst),
             began: Instant::now(),
-            hash: RandomState::new(),
-            cells: cells.take(ROWS * CELLS).collect(),
         }
     }
 
@@ -57,28 +36,11 @@ impl Rates {
         let Some(address) = client.address else {
             return Ok(());
         };
-        let now = u64::try_from(now.duration_since(self.began).as_nanos()).unwrap_or(u64::MAX);
-        let hash = self.hash.hash_one(network(address));
-        let cells = || {
-            let rows = hash.to_le_bytes();
-            let at = |row: usize, low: u8, high: u8| {
-                row * CELLS + usize::from(u16::from_le_bytes([low, high]))
-            };
-            let [a, b, c, d, e, f, g, h] = rows;
-            [at(0, a, b), at(1, c, d), at(2, e, f), at(3, g, h)]
-                .into_iter()
-                .filter_map(|at| self.cells.get(at))
-        };
-        let next = cells().map(|cell| cell.load(Ordering::Relaxed)).min();
-        let early = next.unwrap_or(0).saturating_sub(now);
-        if early > self.burst {
-            let wait = Duration::from_nanos(early - self.burst);
-            return Err(Denial::TooManyRequests(wait));
-        }
-        for cell in cells() {
-            let later = |next: u64| Some(next.max(now).saturating_add(self.interval));
-            let _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
-        }
+        let (who, now) = (network(address), now.duration_since(self.began));
+        self.counts
+            .check(&who, now)
+            .map_err(Denial::TooManyRequests)?;
+        self.counts.count(&who, now);
         Ok(())
     }
 }
@@ -162,7 +124,7 @@ mod tests {
     #[test]
     fn ten_thousand_other_addresses_cost_nobody_a_request_and_no_memory() {
         let rates = rates(1, 1);
-        let cells = rates.cells.capacity();
+        let cells = rates.counts.size();
         for n in 0..10_000_u32 {
             let address = IpAddr::V4((0x0a00_0000 + n).into());
             let admitted = rates.admit(&from_address(address), rates.began);
@@ -175,6 +137,6 @@ mod tests {
             refused += u32::from(rates.admit(&from_address(address), rates.began).is_err());
         }
         assert!(refused < 20, "{refused}");
-        assert_eq!(rates.cells.capacity(), cells);
+        assert_eq!(rates.counts.size(), cells);
     }
 }
