@@ -2,11 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use menshen_test_support::{APP_SECRET, Builder, Ended, Program, Site, TestGateway};
+use serde_json::json;
 use tokio::process::Command;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
@@ -310,11 +311,63 @@ async fn the_probe_finds_an_unknown_appid_among_others() {
 async fn the_probe_cannot_tell_when_wechat_is_out_of_reach() {
     let ended = run(&site(), &["check", "--probe"]).await;
     assert_eq!(ended.code, Some(2));
-    assert_eq!(
-        ended.stderr,
-        "app shop: cannot tell: WeChat could not be reached\n"
-    );
+    let said = "app shop: cannot tell: WeChat could not be reached; can this machine reach";
+    assert!(ended.stderr.starts_with(said), "{}", ended.stderr);
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     assert!(!ended.said().contains("app5ecret"), "{}", ended.said());
+}
+
+#[tokio::test]
+async fn the_probe_waits_for_no_wechat_that_never_answers() {
+    let builder = TestGateway::builder().section("wechat", "timeout = \"300ms\"");
+    let swallows = TcpListener::bind("127.0.0.1:0").unwrap();
+    let site = builder.site(NOBODY, swallows.local_addr().unwrap());
+    let ended = run(&site, &["check", "--probe"]).await;
+    assert_eq!(ended.code, Some(2));
+    let said = "app shop: cannot tell: WeChat did not answer; try again";
+    assert!(ended.stderr.starts_with(said), "{}", ended.stderr);
+    assert!(!ended.said().contains("app5ecret"), "{}", ended.said());
+}
+
+#[tokio::test]
+async fn the_probe_says_what_wechat_said_and_what_to_do() {
+    let builder = TestGateway::builder();
+    let simulator = builder.simulator().await;
+    let site = builder.site(NOBODY, simulator);
+    let whitelist = "invalid ip 192.0.2.1 ipv6 ::ffff:192.0.2.1, not in whitelist";
+    for (errcode, errmsg, said) in [
+        (
+            40013,
+            "",
+            "WeChat answered errcode 40013: the appid does not exist; copy it",
+        ),
+        (
+            40164,
+            whitelist,
+            "WeChat answered errcode 40164: add this machine's address to the IP whitelist in the console (192.0.2.1)",
+        ),
+        (
+            -1,
+            "",
+            "cannot tell: WeChat answered errcode -1; WeChat is busy",
+        ),
+        (
+            99999,
+            "",
+            "cannot tell: WeChat answered errcode 99999; WeChat's documentation",
+        ),
+    ] {
+        let plan = json!({"path": "/sns/jscode2session", "fault": "errcode", "errcode": errcode, "errmsg": errmsg, "times": 1});
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let plan = http
+            .post(format!("http://{simulator}/_sim/faults"))
+            .json(&plan);
+        assert_eq!(plan.send().await.unwrap().status(), 200);
+        let ended = run(&site, &["check", "--probe"]).await;
+        assert_eq!(ended.code, Some(2));
+        let said = format!("app shop: {said}");
+        assert!(ended.stderr.starts_with(&said), "{}", ended.stderr);
+    }
 }
 
 #[tokio::test]

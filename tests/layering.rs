@@ -15,7 +15,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("simulator", &["clock", "secret"]),
     ("session", &["clock", "config", "secret"]),
     ("token", &["clock", "config", "secret", "session"]),
-    ("wechat", &["config", "secret", "session"]),
+    ("wechat", &["clock", "config", "secret", "session"]),
     ("request", &["config", "session", "token"]),
     (
         "login",
@@ -25,7 +25,10 @@ const MAY_USE: [(&str, &[&str]); 16] = [
         "server",
         &["clock", "config", "login", "request", "session", "token"],
     ),
-    ("control", &["config", "request", "session"]),
+    (
+        "control",
+        &["clock", "config", "request", "session", "wechat"],
+    ),
     (
         "app",
         &[

@@ -29,6 +29,7 @@ struct Life {
 /// The gateway while it lives.
 struct Living {
     address: SocketAddr,
+    control: SocketAddr,
     simulator: SocketAddr,
     http: reqwest::Client,
     secrets: Secrets,
@@ -178,6 +179,79 @@ impl Living {
         self.get("/orders", &bearer(&token)).await;
     }
 
+    /// What backends have done with a session_key, and what goes wrong with it.
+    async fn vault(&mut self) {
+        let (token, _) = self.log_in("alice").await;
+        let session = self.get("/_auth/session", &bearer(&token)).await;
+        let user = session.get("openid").unwrap().as_str().unwrap().to_owned();
+        let appid = TestGateway::appid("shop");
+        let asked = json!({"appid": appid, "user": "alice", "data": {"note": BODY}});
+        let data = self.simulate("encrypt", asked).await;
+        let field = |name| data.get(name).unwrap().as_str().unwrap();
+        let (encrypted, iv, signature) = (field("encryptedData"), field("iv"), field("signature"));
+        let opened = self.on_vault(
+            &user,
+            "decrypt",
+            json!({"encrypted_data": encrypted, "iv": iv}),
+        );
+        assert!(opened.await.contains(BODY));
+        for (call, body) in [
+            (
+                "decrypt",
+                json!({"encrypted_data": encrypted, "iv": "AAAAAAAAAAAAAAAAAAAAAA=="}),
+            ),
+            (
+                "decrypt",
+                json!({"encrypted_data": encrypted, "iv": "MQ=="}),
+            ),
+            ("decrypt", json!({"encrypted_data": [encrypted], "iv": iv})),
+            (
+                "verify",
+                json!({"raw_data": field("rawData"), "signature": signature}),
+            ),
+            ("verify", json!({"raw_data": BODY, "signature": "0"})),
+            ("sign", json!({"data": BODY})),
+            ("check-session", json!({})),
+            ("reset-session-key", json!({})),
+        ] {
+            let answer = self.on_vault(&user, call, body).await;
+            self.answers
+                .extend(answer.replacen(&user, "", 1).into_bytes());
+        }
+        for path in [
+            "/cgi-bin/stable_token",
+            "/wxa/checksession",
+            "/wxa/resetusersessionkey",
+        ] {
+            for fault in [
+                json!({"fault": "hang"}),
+                json!({"fault": "truncate"}),
+                json!({"fault": "html"}),
+                json!({"fault": "redirect"}),
+                json!({"fault": "raw_control"}),
+                json!({"fault": "errcode", "errcode": 40001}),
+                json!({"fault": "errcode", "errcode": 40164, "errmsg": "invalid ip 192.0.2.1"}),
+                json!({"fault": "errcode", "errcode": -1, "errmsg": APP_SECRET}),
+            ] {
+                let mut plan = fault;
+                for (key, value) in [("path", json!(path)), ("times", json!(2))] {
+                    plan.as_object_mut().unwrap().insert(key.to_owned(), value);
+                }
+                self.simulate("faults", plan).await;
+                for call in ["check-session", "reset-session-key"] {
+                    let answer = self.on_vault(&user, call, json!({})).await;
+                    self.answers.extend(answer.into_bytes());
+                }
+            }
+        }
+    }
+
+    /// Asks the private listener for something about a user.
+    async fn on_vault(&self, user: &str, call: &str, body: Value) -> String {
+        let url = format!("http://{}/v1/apps/shop/users/{user}/{call}", self.control);
+        Reply::of(self.http.post(url).json(&body)).await.text()
+    }
+
     /// Tokens that are not good, or not where they belong.
     async fn bad_tokens(&mut self) {
         let (token, refresh) = self.log_in("alice").await;
@@ -318,6 +392,7 @@ impl Life {
         let program = Program::start(site.command(MENSHEN, &["serve"]));
         let mut living = Living {
             address: address_in(&program.logs("listening").await),
+            control: address_in(&program.logs("open for control").await),
             simulator,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             secrets: Secrets::default(),
@@ -325,6 +400,7 @@ impl Life {
         };
         living.logins().await;
         living.sessions().await;
+        living.vault().await;
         living.bad_tokens().await;
         living.odd_bodies().await;
         living.garbage().await;
@@ -361,6 +437,9 @@ fn add_session_keys(secrets: &mut Secrets, answers: &[String]) {
                 secrets.add_bytes("a session_key", &bytes);
                 found += 1;
             }
+        }
+        for rest in answer.split("\"access_token\":\"").skip(1) {
+            secrets.add("an access_token", rest.split('"').next().unwrap());
         }
     }
     assert!(found > 3, "WeChat should have given session_keys");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use self::check::may_open_door;
 pub use self::check::{check, try_store};
-use self::parts::{Lasting, gate};
+use self::parts::{Lasting, gate, wechat};
 pub use self::reload::{ReloadError, Reloaded, Reloader, Source};
 pub use self::start_error::StartError;
 use crate::clock::Clock;
@@ -15,6 +15,7 @@ use crate::request::Rates;
 use crate::server::{Encryption, Gates, Listening, Predecessor, Sockets, Upstreams};
 use crate::session::{Lifetimes, OpenError, Sessions};
 use crate::token::{load_or_make, verify_files};
+use crate::wechat::AccessTokens;
 
 mod check;
 mod parts;
@@ -88,11 +89,13 @@ impl App {
             config.token.algorithm,
             clock,
         )?);
+        let tokens = AccessTokens::new(clock.clone());
         let lasting = Lasting {
             sockets: Sockets::new(sessions.clone(), clock.clone()),
             sessions,
             clock: clock.clone(),
-            known: Arc::new(Known::new(&config)),
+            known: Arc::new(Known::new(&config, wechat(&config, &tokens)?)),
+            tokens,
         };
         let rates = Rates::new(&config.server.limits).map(Arc::new);
         let gate = gate(&config, &keys, upstreams, rates, &lasting)?;

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use super::StartError;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::Known;
+use crate::control::{Known, WeChatApi};
 use crate::login::Logins;
 use crate::request::{Identities, Origins, Rates, Requests};
 use crate::server::{Gate, Sockets, Upstreams};
 use crate::session::Sessions;
 use crate::token::{Assertions, Issuer, KeyRing, Tokens, Verifier};
-use crate::wechat::Client;
+use crate::wechat::{AccessTokens, Client};
 
 /// The parts that no reload replaces.
 #[derive(Clone)]
@@ -23,6 +23,15 @@ pub(super) struct Lasting {
     pub(super) clock: Clock,
     /// What the private listener knows of the configuration.
     pub(super) known: Arc<Known>,
+    pub(super) tokens: AccessTokens,
+}
+
+/// Puts together how WeChat is called for the private listener.
+pub(super) fn wechat(config: &Config, tokens: &AccessTokens) -> Result<WeChatApi, StartError> {
+    Ok(WeChatApi {
+        client: Client::new(&config.wechat)?,
+        tokens: tokens.clone(),
+    })
 }
 
 /// Puts a gate together.

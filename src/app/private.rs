@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Reloader;
 use super::parts::Lasting;
-use crate::control::{Control, Readiness};
+use crate::control::{Control, Failures, Readiness};
 use crate::server::Listening;
 
 /// What answers there, until it is told to stop.
@@ -33,6 +33,7 @@ impl Private {
             known: Arc::clone(&lasting.known),
             sessions: lasting.sessions.clone(),
             readiness: Arc::clone(&readiness),
+            failures: Arc::new(Failures::new(lasting.clock.clone())),
             reload: reloader.map(Reloader::for_control),
         };
         let stop = over.clone().cancelled_owned();

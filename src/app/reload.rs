@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::parts::{Lasting, gate};
+use super::parts::{Lasting, gate, wechat};
 use super::{StartError, check};
 use crate::config::{Config, Problems};
-use crate::control::{Reload, ReloadRefused};
+use crate::control::{Reload, ReloadRefused, WeChatApi};
 use crate::request::Rates;
 use crate::server::{Gate, Gates};
 use crate::token::load;
@@ -88,10 +88,12 @@ impl Reloader {
         // It reads files, and checks certificates and keys.
         let prepared =
             tokio::task::spawn_blocking(move || prepare(&source, &current, &old, &lasting)).await;
-        let (config, gate, restart_needed) = prepared.map_err(|_| ReloadError::Stopping)??;
+        let (config, gate, wechat, restart_needed) =
+            prepared.map_err(|_| ReloadError::Stopping)??;
         crate::log::set_level(config.log.level);
         shared.gates.replace(gate);
-        shared.lasting.known.replace(&config);
+        shared.lasting.known.replace(&config, wechat);
+        shared.lasting.tokens.keep(&config.apps);
         *running = config;
         Ok(Reloaded { restart_needed })
     }
@@ -120,7 +122,7 @@ fn prepare(
     running: &Config,
     old: &Gate,
     lasting: &Lasting,
-) -> Result<(Config, Gate, Vec<&'static str>), ReloadError> {
+) -> Result<(Config, Gate, WeChatApi, Vec<&'static str>), ReloadError> {
     let mut config = source()?;
     let restart_needed = config.keep(running);
     let problems = check(&config);
@@ -138,5 +140,6 @@ fn prepare(
         Rates::new(&config.server.limits).map(Arc::new)
     };
     let gate = gate(&config, &keys, upstreams, rates, lasting).map_err(about("configuration"))?;
-    Ok((config, gate, restart_needed))
+    let wechat = wechat(&config, &lasting.tokens).map_err(about("wechat"))?;
+    Ok((config, gate, wechat, restart_needed))
 }

@@ -61,14 +61,22 @@ fn ask(config: &Config) -> Outcome {
                 "app {}: appid and secret are right",
                 app.name
             )),
-            Verdict::Wrong { errcode, advice } => {
+            Verdict::Wrong {
+                errcode,
+                advice,
+                address,
+            } => {
+                let address = address.map_or_else(String::new, |address| format!(" ({address})"));
                 outcome = complain(&format_args!(
-                    "app {}: WeChat answered errcode {errcode}: {advice}",
+                    "app {}: WeChat answered errcode {errcode}: {advice}{address}",
                     app.name
                 ));
             }
-            Verdict::Unknown(error) => {
-                outcome = complain(&format_args!("app {}: cannot tell: {error}", app.name));
+            Verdict::Unknown { error, advice } => {
+                outcome = complain(&format_args!(
+                    "app {}: cannot tell: {error}; {advice}",
+                    app.name
+                ));
             }
         }
     }

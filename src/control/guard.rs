@@ -15,7 +15,7 @@ use super::refusal::Refusal;
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The largest body, in bytes.
-const MAX_BODY: u64 = 64 * 1024;
+pub(super) const MAX_BODY: u64 = 64 * 1024;
 
 /// What a form can send to another origin without asking first.
 const FORMS: [&str; 3] = [

@@ -6,38 +6,43 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{Digest, SHA256, digest};
 use subtle::ConstantTimeEq as _;
 
-use crate::config::Config;
+use super::WeChatApi;
+use crate::config::{App, Config};
 
-/// The apps and the secret.
+/// The apps, the secret, and how WeChat is called.
 pub struct Known {
     current: ArcSwap<Current>,
 }
 
 struct Current {
-    /// Name and appid of each app.
-    apps: Vec<(String, String)>,
+    apps: Vec<Arc<App>>,
     /// The digest of the secret, so that comparing tells nothing about its length either.
     secret: Option<Digest>,
+    wechat: WeChatApi,
 }
 
 impl Known {
     /// Takes what is needed from a configuration.
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, wechat: WeChatApi) -> Self {
         Self {
-            current: ArcSwap::from_pointee(Current::new(config)),
+            current: ArcSwap::from_pointee(Current::new(config, wechat)),
         }
     }
 
     /// Takes it from another one.
-    pub fn replace(&self, config: &Config) {
-        self.current.store(Arc::new(Current::new(config)));
+    pub fn replace(&self, config: &Config, wechat: WeChatApi) {
+        self.current.store(Arc::new(Current::new(config, wechat)));
     }
 
-    /// Returns the appid of the app with this name.
-    pub(super) fn appid(&self, name: &str) -> Option<String> {
+    /// Returns the app with this name.
+    pub(super) fn app(&self, name: &str) -> Option<Arc<App>> {
         let current = self.current.load();
-        let found = current.apps.iter().find(|(known, _)| known == name);
-        found.map(|(_, appid)| appid.clone())
+        current.apps.iter().find(|app| app.name == name).cloned()
+    }
+
+    /// Returns how WeChat is called.
+    pub(super) fn wechat(&self) -> WeChatApi {
+        self.current.load().wechat.clone()
     }
 
     /// Says whether callers need a secret.
@@ -55,14 +60,12 @@ impl Known {
 }
 
 impl Current {
-    fn new(config: &Config) -> Self {
-        let apps = config.apps.iter();
+    fn new(config: &Config, wechat: WeChatApi) -> Self {
         let secret = config.control.secret.as_ref();
         Self {
-            apps: apps
-                .map(|app| (app.name.clone(), app.appid.clone()))
-                .collect(),
+            apps: config.apps.iter().cloned().map(Arc::new).collect(),
             secret: secret.map(|secret| digest(&SHA256, secret.expose().as_bytes())),
+            wechat,
         }
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! # Layout
 //! `listener` serves the connections, within limits. `exchange` goes round every request: `guard` says who may ask, a
-//! `refusal` gets its one shape, and a line is logged. `router` lists the calls; `health`, `sessions` and `reload` answer
-//! them. `path` reads what a path names. `known` is what a reload changes.
+//! `refusal` gets its one shape, and a line is logged. `router` lists the calls; `health`, `sessions`, `reload`, `vault` and
+//! `session_key` answer them. `path` reads what a path names, `body` what a body holds. `failures` counts what did not open.
+//! `known` is what a reload changes.
 
+mod body;
 mod exchange;
+mod failures;
 mod guard;
 mod health;
 mod known;
@@ -14,7 +17,9 @@ mod path;
 mod refusal;
 mod reload;
 mod router;
+mod session_key;
 mod sessions;
+mod vault;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -23,19 +28,23 @@ use tokio::net::TcpListener;
 
 use crate::session::Sessions;
 
+pub use failures::Failures;
 pub use health::Readiness;
 pub use known::Known;
 pub use reload::{Reload, ReloadRefused};
+pub use session_key::WeChatApi;
 
 /// What the calls need; clones share it.
 #[derive(Clone)]
 pub struct Control {
-    /// The apps and the secret.
+    /// The apps, the secret, and how WeChat is called.
     pub known: Arc<Known>,
     /// The stored logins.
     pub sessions: Sessions,
     /// Whether requests should come here.
     pub readiness: Arc<Readiness>,
+    /// What did not open of late.
+    pub failures: Arc<Failures>,
     /// Reloads the configuration; `None` where it came from no file.
     pub reload: Option<Reload>,
 }

@@ -1,16 +1,43 @@
 //! What a path names, checked before anybody looks for it.
 
+use std::sync::Arc;
+
+use super::Control;
 use super::refusal::Refusal;
+use crate::config::App;
 use crate::session::{LONGEST_TEXT, SessionId};
+
+/// A user of an app that is configured.
+pub(super) struct User {
+    pub(super) app: Arc<App>,
+    openid: OpenId,
+}
+
+impl User {
+    /// Checks what a path names.
+    pub(super) fn of(control: &Control, app: &str, openid: String) -> Result<Self, Refusal> {
+        let openid = OpenId::parse(openid)?;
+        let app = control.known.app(app).ok_or(Refusal::AppUnknown)?;
+        Ok(Self { app, openid })
+    }
+
+    pub(super) fn appid(&self) -> &str {
+        &self.app.appid
+    }
+
+    pub(super) fn openid(&self) -> &str {
+        &self.openid.0
+    }
+}
 
 /// A user of an app as WeChat writes one: letters, digits, `-` and `_`.
 ///
 /// Anything else is refused and not undone, so that nothing on the way here can have read it in another way.
-pub(super) struct OpenId(String);
+struct OpenId(String);
 
 impl OpenId {
     /// Checks a part of a path.
-    pub(super) fn parse(text: String) -> Result<Self, Refusal> {
+    fn parse(text: String) -> Result<Self, Refusal> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if (1..=LONGEST_TEXT).contains(&text.len()) && text.bytes().all(allowed) {
             Ok(Self(text))
@@ -19,10 +46,6 @@ impl OpenId {
                 "An openid is up to 512 letters, digits, - and _.",
             ))
         }
-    }
-
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
     }
 }
 

@@ -1,10 +1,13 @@
 //! Every refusal of the private listener, in the shape of the public ones.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
 
 use crate::session::StoreError;
+use crate::wechat::{ApiError, Trouble};
 
 /// How long a caller should wait before it asks again.
 const RETRY_SECS: u64 = 5;
@@ -34,6 +37,16 @@ pub(super) enum Refusal {
     StoreUnavailable,
     /// The program is stopping.
     ShuttingDown,
+    /// The user has no session, so that there is no session_key.
+    SessionKeyUnknown,
+    /// Something did not open; nobody is told why.
+    DecryptFailed,
+    /// Too much did not open, for this long.
+    TooManyFailures(Duration),
+    /// WeChat has given another session_key, which was lost.
+    ResetNotStored,
+    /// WeChat could not be asked, or refused.
+    WeChat(ApiError),
 }
 
 #[derive(Serialize)]
@@ -41,6 +54,8 @@ struct Body<'a> {
     error: &'a str,
     message: &'a str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errcode: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problems: Option<&'a [String]>,
 }
@@ -92,6 +107,27 @@ impl Refusal {
                 "shutting_down",
                 "This process is stopping.",
             ),
+            Self::SessionKeyUnknown => (
+                S::NOT_FOUND,
+                "session_key_unknown",
+                "This user has no session in this app, and so no session_key.",
+            ),
+            Self::DecryptFailed => (
+                S::UNPROCESSABLE_ENTITY,
+                "decrypt_failed",
+                "The data does not open for this user; the session_key may have changed since: log in first, then get the data anew.",
+            ),
+            Self::TooManyFailures(_) => (
+                S::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                "Too much of this user's data did not open; try again later.",
+            ),
+            Self::ResetNotStored => (
+                S::SERVICE_UNAVAILABLE,
+                "store_unavailable",
+                "WeChat has reset the session_key, but it could not be stored; the user must log in again.",
+            ),
+            Self::WeChat(error) => of_wechat(error.trouble()),
         }
     }
 
@@ -102,7 +138,16 @@ impl Refusal {
 
     /// Returns the seconds after which trying again makes sense.
     pub(super) fn retry_after_secs(&self) -> Option<u64> {
-        (self.told().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_SECS)
+        let pause = if let Self::TooManyFailures(pause) = self {
+            Some(*pause)
+        } else if let Self::WeChat(error) = self {
+            error.trouble().pause()
+        } else {
+            None
+        };
+        let pause = pause.map(|pause| pause.as_secs() + u64::from(pause.subsec_nanos() > 0));
+        let usual = (self.told().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_SECS);
+        pause.or(usual)
     }
 
     /// Says whether the secret would have helped.
@@ -124,15 +169,62 @@ impl Refusal {
             | Self::MethodNotAllowed
             | Self::BodyTooLarge
             | Self::StoreUnavailable
-            | Self::ShuttingDown => None,
+            | Self::ShuttingDown
+            | Self::SessionKeyUnknown
+            | Self::DecryptFailed
+            | Self::TooManyFailures(_)
+            | Self::ResetNotStored
+            | Self::WeChat(_) => None,
+        };
+        let errcode = if let Self::WeChat(error) = self {
+            error.errcode()
+        } else {
+            None
         };
         let body = Body {
             error,
             message,
             request_id,
+            errcode,
             problems,
         };
         serde_json::to_vec(&body).unwrap_or_default()
+    }
+}
+
+fn of_wechat(trouble: Trouble) -> (StatusCode, &'static str, &'static str) {
+    use StatusCode as S;
+    match trouble {
+        Trouble::Busy(_) => (
+            S::SERVICE_UNAVAILABLE,
+            "wechat_busy",
+            "WeChat is busy; try again later.",
+        ),
+        Trouble::Unreachable => (
+            S::SERVICE_UNAVAILABLE,
+            "wechat_busy",
+            "WeChat could not be reached; try again later.",
+        ),
+        Trouble::NoAnswer => (
+            S::GATEWAY_TIMEOUT,
+            "wechat_timeout",
+            "WeChat did not answer; whether it did what it was asked for is not known.",
+        ),
+        Trouble::SessionKeyStale => (
+            S::CONFLICT,
+            "session_key_stale",
+            "WeChat does not know this session_key any more; the user must log in again.",
+        ),
+        Trouble::Misconfigured => (
+            S::BAD_GATEWAY,
+            "wechat_misconfigured",
+            "WeChat refuses this app or this machine; the operator must act.",
+        ),
+        Trouble::TokenStale | Trouble::Unknown => (
+            S::BAD_GATEWAY,
+            "wechat_error",
+            "WeChat's answer is not a valid one.",
+        ),
     }
 }
 

@@ -6,7 +6,7 @@ use axum::routing::{delete, get, post};
 
 use super::exchange::{exchange, named};
 use super::refusal::Refusal;
-use super::{Control, health, reload, sessions};
+use super::{Control, health, reload, session_key, sessions, vault};
 
 /// Returns the calls; every request passes [`exchange`] first, those that match none included.
 pub(super) fn router(control: Control) -> Router {
@@ -15,6 +15,7 @@ pub(super) fn router(control: Control) -> Router {
         .route(health::ALIVE, get(health::alive))
         .route(health::READY, get(health::ready))
         .route("/v1/apps/{app}/users/{openid}/sessions", user_sessions)
+        .nest("/v1/apps/{app}/users/{openid}", with_the_session_key())
         .route("/v1/sessions/{session}", delete(sessions::end));
     if control.reload.is_some() {
         router = router.route("/v1/reload", post(reload::reload));
@@ -28,4 +29,14 @@ pub(super) fn router(control: Control) -> Router {
     Router::new()
         .fallback_service(calls)
         .layer(from_fn_with_state(control, exchange))
+}
+
+/// Returns the calls that need a user's session_key.
+fn with_the_session_key() -> Router<Control> {
+    Router::new()
+        .route("/decrypt", post(vault::decrypt))
+        .route("/verify", post(vault::verify))
+        .route("/sign", post(vault::sign))
+        .route("/check-session", post(session_key::check))
+        .route("/reset-session-key", post(session_key::reset))
 }

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::Control;
-use super::path::{OpenId, session_id};
+use super::path::{User, session_id};
 use super::refusal::Refusal;
 use crate::session::Session;
 
@@ -36,10 +36,10 @@ pub(super) async fn list(
     State(control): State<Control>,
     Path((app, openid)): Path<(String, String)>,
 ) -> Result<Json<Listing>, Refusal> {
-    let (appid, openid) = user(&control, &app, openid)?;
+    let user = User::of(&control, &app, openid)?;
     let mut found = control
         .sessions
-        .sessions_of(&appid, openid.as_str())
+        .sessions_of(user.appid(), user.openid())
         .await?;
     found.sort_by_key(|session| (session.created, session.id));
     let sessions = found.into_iter().map(Listed::from).collect();
@@ -51,9 +51,9 @@ pub(super) async fn end_all(
     State(control): State<Control>,
     Path((app, openid)): Path<(String, String)>,
 ) -> Result<Json<Ended>, Refusal> {
-    let (appid, openid) = user(&control, &app, openid)?;
-    let ended = control.sessions.end_all(&appid, openid.as_str()).await?;
-    let ended = ended.len();
+    let user = User::of(&control, &app, openid)?;
+    let ended = control.sessions.end_all(user.appid(), user.openid());
+    let ended = ended.await?.len();
     tracing::info!(app, ended, "all sessions of a user were ended");
     Ok(Json(Ended { ended }))
 }
@@ -69,13 +69,6 @@ pub(super) async fn end(
     let stood = control.sessions.end(session).await?;
     tracing::info!(%session, stood, "a session was ended");
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Returns the appid, and the openid as one that may be looked for.
-fn user(control: &Control, app: &str, openid: String) -> Result<(String, OpenId), Refusal> {
-    let openid = OpenId::parse(openid)?;
-    let appid = control.known.appid(app).ok_or(Refusal::AppUnknown)?;
-    Ok((appid, openid))
 }
 
 impl From<Session> for Listed {

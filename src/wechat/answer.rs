@@ -1,11 +1,14 @@
 //! Reads WeChat's answers, which say 200 for errors and `text/plain` for JSON.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value};
+use zeroize::Zeroize as _;
 
 use crate::secret::Secret;
 
 /// Why an answer is of no use.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum AnswerError {
     /// WeChat refused.
     #[error("WeChat answered errcode {errcode}")]
@@ -14,14 +17,26 @@ pub enum AnswerError {
         errcode: i64,
         /// The id under which WeChat finds the call in its own logs.
         rid: Option<String>,
+        /// The address that the call came from, where WeChat refuses it for that.
+        address: Option<IpAddr>,
     },
     /// It is not what WeChat sends; the text says in which way, and holds nothing of the answer.
     #[error("WeChat's answer is not a valid one: {0}")]
     Invalid(&'static str),
 }
 
-/// The fields of an answer that is not an error.
+/// The fields of an answer that is not an error; their texts are wiped when dropped.
 pub struct Fields(Map<String, Value>);
+
+impl Drop for Fields {
+    fn drop(&mut self) {
+        for value in self.0.values_mut() {
+            if let Value::String(text) = value {
+                text.zeroize();
+            }
+        }
+    }
+}
 
 impl Fields {
     /// Reads an answer's body; its status and content type say nothing reliable.
@@ -46,6 +61,7 @@ impl Fields {
         Err(AnswerError::Errcode {
             errcode,
             rid: errmsg.and_then(rid).map(str::to_owned),
+            address: errmsg.and_then(address),
         })
     }
 
@@ -64,6 +80,25 @@ impl Fields {
             Some(Value::String(text)) if is_id(text) => Ok(Some(text.clone())),
             Some(_) => Err(AnswerError::Invalid("a field holds something unexpected")),
         }
+    }
+
+    /// Makes sure that the answer says it is no error, where WeChat always does.
+    pub fn says_ok(&self) -> Result<(), AnswerError> {
+        if self.0.contains_key("errcode") {
+            Ok(())
+        } else {
+            Err(AnswerError::Invalid("it does not say how the call went"))
+        }
+    }
+
+    /// Returns a number that must be there and above 0.
+    pub fn number(&self, name: &str) -> Result<u64, AnswerError> {
+        let number = self.0.get(name).and_then(Value::as_u64);
+        number
+            .filter(|number| *number > 0)
+            .ok_or(AnswerError::Invalid(
+                "a mandatory number is missing or none",
+            ))
     }
 
     /// Returns a secret that must be there and not empty.
@@ -87,6 +122,12 @@ fn rid(errmsg: &str) -> Option<&str> {
         .find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'))
         .unwrap_or(after.len());
     after.get(..end.min(64)).filter(|rid| !rid.is_empty())
+}
+
+/// Finds the address in a text such as `invalid ip 192.0.2.1 ipv6 ::ffff:192.0.2.1, not in whitelist`.
+fn address(errmsg: &str) -> Option<IpAddr> {
+    let (_, after) = errmsg.split_once("invalid ip ")?;
+    after.split([' ', ',']).next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -186,6 +227,25 @@ mod tests {
             assert_eq!(rid(errmsg), Some(id));
         }
         assert_eq!(rid("system error"), None);
+    }
+
+    #[test]
+    fn the_address_that_wechat_refuses_is_found() {
+        let told = |errmsg: &str| {
+            let body = format!(r#"{{"errcode":40164,"errmsg":"{errmsg}"}}"#);
+            match Fields::parse(body.as_bytes()) {
+                Err(AnswerError::Errcode { address, .. }) => address,
+                Ok(_) | Err(AnswerError::Invalid(_)) => None,
+            }
+        };
+        let known = "invalid ip 192.0.2.1 ipv6 ::ffff:192.0.2.1, not in whitelist rid: 1";
+        assert_eq!(told(known), "192.0.2.1".parse().ok());
+        assert_eq!(
+            told("invalid ip 2001:db8::1, not in"),
+            "2001:db8::1".parse().ok()
+        );
+        assert_eq!(told("invalid ip evil, not in whitelist"), None);
+        assert_eq!(told("system error"), None);
     }
 
     proptest! {

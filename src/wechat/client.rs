@@ -4,11 +4,16 @@ use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, StatusCode};
+use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::config::WeChat;
 
 /// WeChat's answers to logins have a few hundred bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// What all usual answers fit in, so that nothing of one is left behind where a buffer grew.
+const USUAL_ANSWER_BYTES: usize = 2048;
 
 /// The client could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -62,10 +67,23 @@ impl Client {
             .get(format!("{}{path}", self.api_base))
             .query(query)
     }
+
+    /// Starts a POST of JSON to a path.
+    pub(super) fn post(&self, path: &str, body: &impl Serialize) -> RequestBuilder {
+        // WeChat answers 412 to a body in chunks; this one has a length.
+        self.http
+            .post(format!("{}{path}", self.api_base))
+            .json(body)
+    }
+
+    /// Returns where WeChat is.
+    pub(super) fn api_base(&self) -> &str {
+        &self.api_base
+    }
 }
 
-/// Sends a call and returns the body of its answer.
-pub(super) async fn send(call: RequestBuilder) -> Result<Vec<u8>, CallError> {
+/// Sends a call and returns the body of its answer, which is wiped when dropped.
+pub(super) async fn send(call: RequestBuilder) -> Result<Zeroizing<Vec<u8>>, CallError> {
     let mut answer = call.send().await.map_err(|error| {
         // reqwest's own text holds the URL, and so the secret: only the kind goes on.
         if error.is_connect() || error.is_builder() {
@@ -77,7 +95,7 @@ pub(super) async fn send(call: RequestBuilder) -> Result<Vec<u8>, CallError> {
     if answer.status() != StatusCode::OK {
         return Err(CallError::NotAnAnswer("its status is not 200"));
     }
-    let mut body = Vec::new();
+    let mut body = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER_BYTES));
     while let Some(chunk) = answer.chunk().await.map_err(|_| CallError::NoAnswer)? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
             return Err(CallError::NotAnAnswer("it is too large"));

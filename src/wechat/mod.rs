@@ -1,15 +1,27 @@
-//! WeChat's API: the client, what its answers mean, and the codes that it redeems.
+//! WeChat's API: the client, what its answers mean, the codes that it redeems, the access_tokens that it gives, and what is
+//! done with a user's session_key.
 
+mod access_token;
+mod advice;
 mod answer;
+mod api_error;
 mod client;
 mod code;
 mod code2session;
 mod errcode;
+mod open_data;
 mod probe;
+mod session_check;
+mod stable_token;
 
+pub use access_token::AccessTokens;
+pub use advice::advice;
 pub use answer::{AnswerError, Fields};
+pub use api_error::{ApiError, Trouble};
 pub use client::{CallError, Client, ClientError};
 pub use code::{Code, CodeError};
 pub use code2session::{RedeemError, Redeemed};
 pub use errcode::{Refusal, class};
+pub use open_data::{NotOpened, Owner, decrypt, is_signed, sign};
 pub use probe::Verdict;
+pub use session_check::KeyHolder;

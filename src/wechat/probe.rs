@@ -1,6 +1,8 @@
 //! Asks WeChat with a made-up code whether an appid and its secret are right.
 
-use super::{AnswerError, Client, RedeemError};
+use std::net::IpAddr;
+
+use super::{AnswerError, CallError, Client, RedeemError, Refusal, advice, class};
 use crate::config::App;
 
 /// WeChat checks appid and secret before it looks at the code, so a code that cannot exist is enough.
@@ -17,9 +19,16 @@ pub enum Verdict {
         errcode: i64,
         /// What to do about it.
         advice: &'static str,
+        /// This machine's address as WeChat sees it, where WeChat names it.
+        address: Option<IpAddr>,
     },
-    /// WeChat's answer does not tell.
-    Unknown(RedeemError),
+    /// WeChat's answer does not tell, or there is none.
+    Unknown {
+        /// Why.
+        error: RedeemError,
+        /// What to do about it.
+        advice: &'static str,
+    },
 }
 
 impl Client {
@@ -27,43 +36,52 @@ impl Client {
     pub async fn probe(&self, app: &App) -> Verdict {
         match self.jscode2session(app, MADE_UP_CODE).await {
             // Nobody can redeem a made-up code, so whoever says so is not WeChat.
-            Ok(_) => Verdict::Unknown(RedeemError::Answer(AnswerError::Invalid(
+            Ok(_) => unknown(RedeemError::Answer(AnswerError::Invalid(
                 "it redeems a code that was made up",
             ))),
-            Err(RedeemError::Answer(AnswerError::Errcode { errcode, rid })) => match errcode {
-                40029 | 40163 => Verdict::Right,
-                40013 => wrong(
+            Err(RedeemError::Answer(AnswerError::Errcode {
+                errcode: 40029 | 40163,
+                ..
+            })) => Verdict::Right,
+            Err(RedeemError::Answer(AnswerError::Errcode {
+                errcode,
+                rid,
+                address,
+            })) => match advice(errcode) {
+                Some(advice) => Verdict::Wrong {
                     errcode,
-                    "the appid does not exist; copy it from the Mini Program console",
-                ),
-                40125 => wrong(
+                    advice,
+                    address,
+                },
+                None => unknown(RedeemError::Answer(AnswerError::Errcode {
                     errcode,
-                    "the secret is wrong; reset it in the Mini Program console",
-                ),
-                41002 | 41004 => wrong(
-                    errcode,
-                    "WeChat did not see the appid or the secret; is api_base WeChat's?",
-                ),
-                40243 => wrong(
-                    errcode,
-                    "the secret is frozen; unfreeze it in the Mini Program console",
-                ),
-                50002 | 50007 => wrong(errcode, "the account is frozen"),
-                48001 => wrong(
-                    errcode,
-                    "this kind of account cannot log mini-program users in",
-                ),
-                40164 => wrong(
-                    errcode,
-                    "add this machine's address to the IP whitelist in the console",
-                ),
-                _ => Verdict::Unknown(RedeemError::Answer(AnswerError::Errcode { errcode, rid })),
+                    rid,
+                    address,
+                })),
             },
-            Err(other) => Verdict::Unknown(other),
+            Err(other) => unknown(other),
         }
     }
 }
 
-fn wrong(errcode: i64, advice: &'static str) -> Verdict {
-    Verdict::Wrong { errcode, advice }
+fn unknown(error: RedeemError) -> Verdict {
+    let advice = match &error {
+        RedeemError::Call(CallError::Unreachable) => {
+            "can this machine reach wechat.api_base (its name, a firewall, TLS)?"
+        }
+        RedeemError::Call(CallError::NoAnswer) => {
+            "try again; does a firewall swallow calls to wechat.api_base?"
+        }
+        RedeemError::Call(CallError::NotAnAnswer(_))
+        | RedeemError::Answer(AnswerError::Invalid(_)) => "is wechat.api_base WeChat's?",
+        RedeemError::Answer(AnswerError::Errcode { errcode, .. }) => match class(*errcode) {
+            Refusal::Busy => "WeChat is busy or a quota is used up; try again later",
+            Refusal::CodeInvalid
+            | Refusal::CodeUsed
+            | Refusal::UserBlocked
+            | Refusal::Misconfigured
+            | Refusal::Unknown => "WeChat's documentation has the number",
+        },
+    };
+    Verdict::Unknown { error, advice }
 }

@@ -1,0 +1,46 @@
+//! Lets nobody try out what opens with a user's session_key: counts what did not open.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::refusal::Refusal;
+use crate::clock::Clock;
+use crate::request::Counts;
+
+/// Somebody who guesses a byte of plaintext by whether changed data opens needs 128 tries for it, one who makes up data
+/// that opens needs millions.
+const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(29);
+const INTERVAL: Duration = Duration::from_secs(120);
+
+/// What did not open of late, by user.
+#[derive(Debug)]
+pub struct Failures {
+    counts: Counts,
+    clock: Clock,
+}
+
+impl Failures {
+    /// Nothing has failed yet.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            counts: Counts::new(INTERVAL, BURST),
+            clock,
+        }
+    }
+
+    /// Refuses a user of whose data too much did not open.
+    pub(super) fn check(&self, appid: &str, openid: &str) -> Result<(), Refusal> {
+        let checked = self.counts.check(&(appid, openid), self.now());
+        checked.map_err(Refusal::TooManyFailures)
+    }
+
+    /// Counts what did not open. What is asked at the same time is all let in before it is counted: no more than there are
+    /// connections.
+    pub(super) fn count(&self, appid: &str, openid: &str) {
+        self.counts.count(&(appid, openid), self.now());
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.clock.unix_ms())
+    }
+}

@@ -1,0 +1,90 @@
+//! Why a call with an access_token failed, or the call for one, and what that means for whoever asked.
+
+use std::time::Duration;
+
+use super::{AnswerError, CallError};
+
+/// Why there is no good answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The call brought no answer.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The answer is an error or no answer.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+}
+
+/// What that means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// WeChat has not seen the call.
+    Unreachable,
+    /// WeChat may have carried the call out, and nobody knows.
+    NoAnswer,
+    /// The access_token is not good any more, or was another app's.
+    TokenStale,
+    /// The session_key with which the call was signed is not the user's any more.
+    SessionKeyStale,
+    /// WeChat is busy or a quota is used up, for about this long.
+    Busy(Duration),
+    /// The appid, the secret, this machine's address, the account or our call is at fault; the operator must act.
+    Misconfigured,
+    /// Nothing we know.
+    Unknown,
+}
+
+/// The day's quota is over at midnight; an operator may have it reset before.
+const DAY_QUOTA: Duration = Duration::from_secs(600);
+const MINUTE_QUOTA: Duration = Duration::from_secs(60);
+const BUSY: Duration = Duration::from_secs(1);
+
+impl ApiError {
+    /// Returns what the error means.
+    pub fn trouble(&self) -> Trouble {
+        match self {
+            Self::Call(CallError::Unreachable) => Trouble::Unreachable,
+            Self::Call(CallError::NoAnswer) => Trouble::NoAnswer,
+            Self::Call(CallError::NotAnAnswer(_)) | Self::Answer(AnswerError::Invalid(_)) => {
+                Trouble::Unknown
+            }
+            Self::Answer(AnswerError::Errcode { errcode, .. }) => meaning(*errcode),
+        }
+    }
+
+    /// Returns WeChat's number, where WeChat gave one.
+    pub fn errcode(&self) -> Option<i64> {
+        match self {
+            Self::Answer(AnswerError::Errcode { errcode, .. }) => Some(*errcode),
+            Self::Answer(AnswerError::Invalid(_)) | Self::Call(_) => None,
+        }
+    }
+}
+
+impl Trouble {
+    /// Returns how long it will last, where that is known.
+    pub fn pause(self) -> Option<Duration> {
+        if let Self::Busy(pause) = self {
+            Some(pause)
+        } else {
+            None
+        }
+    }
+}
+
+fn meaning(errcode: i64) -> Trouble {
+    match errcode {
+        40001 | 40014 | 42001 => Trouble::TokenStale,
+        87009 => Trouble::SessionKeyStale,
+        -1 => Trouble::Busy(BUSY),
+        45011 => Trouble::Busy(MINUTE_QUOTA),
+        45009 => Trouble::Busy(DAY_QUOTA),
+        // grant_type, appid, secret; no appid, secret or token; frozen secret; IP list.
+        40002 | 40013 | 40125 | 41001 | 41002 | 41004 | 40243 | 40164 | 89501..=89507
+        // The account: forbidden, frozen, no right, a third-party platform's.
+        | 48001 | 48004 | 50002 | 50004 | 50007 | 61007 | 61024
+        // Our call: method, body, path, way of signing.
+        | 43001 | 43002 | 44002 | 47001 | 40066 | 87008 => Trouble::Misconfigured,
+        _ => Trouble::Unknown,
+    }
+}

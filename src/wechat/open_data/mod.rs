@@ -1,0 +1,167 @@
+//! What WeChat's client encrypts and signs with a user's session_key, and what is signed with it for WeChat.
+//!
+//! AES takes the bytes of a session_key, while signatures take the base64 text in which WeChat gives it.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use aws_lc_rs::cipher::{AES_128, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey};
+use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
+use aws_lc_rs::hmac;
+use aws_lc_rs::iv::FixedLength;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use subtle::{Choice, ConstantTimeEq as _};
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
+use crate::session::SessionKeys;
+
+/// Also the length of the initialization vector, and of the key.
+const BLOCK: usize = 16;
+
+/// The data does not open for this user; why is told to nobody, since whoever knew could work out the plaintext.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the data does not open with the user's session_key")]
+pub struct NotOpened;
+
+/// Whose data it must be.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    /// WeChat's id of the app.
+    pub appid: &'a str,
+    /// WeChat's id of the user in this app.
+    pub openid: &'a str,
+}
+
+/// Decrypts `encryptedData`, and returns the JSON object as WeChat wrote it.
+///
+/// All that can be wrong is one error, and costs about the same: every session_key is tried to the end, and what has the
+/// wrong padding is read as JSON all the same. What it says holds for the user of these keys only, and not even that is
+/// proven: whoever chooses the `iv` can change the first 16 bytes.
+pub fn decrypt(
+    keys: &SessionKeys,
+    owner: Owner<'_>,
+    encrypted_data: &str,
+    iv: &str,
+) -> Result<Vec<u8>, NotOpened> {
+    let whole_blocks = |bytes: &[u8]| !bytes.is_empty() && bytes.len().is_multiple_of(BLOCK);
+    let data = bytes_of(encrypted_data, whole_blocks);
+    let vector = bytes_of(iv, |bytes| bytes.len() == BLOCK);
+    let vector: Option<[u8; BLOCK]> = vector.and_then(|bytes| bytes.try_into().ok());
+    let well_formed = data.is_some() && vector.is_some();
+    // Something as long stands in for what cannot be decrypted.
+    let data = data.unwrap_or_else(|| vec![0; (encrypted_data.len() / BLOCK + 1) * BLOCK]);
+    let vector = vector.unwrap_or_default();
+    let mut opened = None;
+    for key in [Some(&keys.latest), keys.previous.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        let plain = decrypt_with(key, owner, &data, vector);
+        opened = opened.or(plain);
+    }
+    opened.filter(|_| well_formed).ok_or(NotOpened)
+}
+
+/// Says whether this is the signature of `rawData`, the exact text that the client got.
+pub fn is_signed(keys: &SessionKeys, raw_data: &str, signature: &str) -> bool {
+    let signature = signature.to_ascii_lowercase();
+    let signs = |key: &Secret| -> Choice {
+        let mut digest = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+        digest.update(raw_data.as_bytes());
+        digest.update(key.expose().as_bytes());
+        let expected = hex(digest.finish().as_ref());
+        expected.as_bytes().ct_eq(signature.as_bytes())
+    };
+    let never = Choice::from(0);
+    let previous = keys.previous.as_ref().map_or(never, signs);
+    (signs(&keys.latest) | previous).into()
+}
+
+/// Signs with HMAC-SHA256, as WeChat's calls that ask for `sig_method=hmac_sha256` want it; in hex.
+pub fn sign(session_key: &Secret, data: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, session_key.expose().as_bytes());
+    hex(hmac::sign(&key, data).as_ref())
+}
+
+/// Reads base64 that went through forms and editors: white space in it is skipped, and where that leaves nothing that
+/// fits, a space is the `+` that a form's decoder made one of.
+fn bytes_of(text: &str, fits: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+    let without = |skipped: fn(&char) -> bool| -> Option<Vec<u8>> {
+        let kept = text.chars().filter(|c| !skipped(c));
+        let kept = kept.map(|c| if c == ' ' { '+' } else { c });
+        let kept: String = kept.collect();
+        STANDARD.decode(kept).ok().filter(|bytes| fits(bytes))
+    };
+    without(char::is_ascii_whitespace).or_else(|| without(|c| c.is_ascii_whitespace() && *c != ' '))
+}
+
+fn decrypt_with(
+    key: &Secret,
+    owner: Owner<'_>,
+    data: &[u8],
+    vector: [u8; BLOCK],
+) -> Option<Vec<u8>> {
+    // One that is no key opens nothing, whatever it is asked to open.
+    let key = Zeroizing::new(STANDARD.decode(key.expose()).ok()?);
+    let key = UnboundCipherKey::new(&AES_128, &key).and_then(PaddedBlockDecryptingKey::cbc_pkcs7);
+    let mut plain = data.to_vec();
+    let context = DecryptionContext::Iv128(FixedLength::from(vector));
+    // aws-lc-rs decrypts everything before it looks at the padding, so that there is a text to read in any case.
+    let padded = key.ok()?.decrypt(&mut plain, context);
+    let length = padded.map(|text| text.len());
+    plain.truncate(length.unwrap_or(data.len()));
+    let is_theirs = is_data_of(owner, &plain);
+    (is_theirs && length.is_ok()).then_some(plain)
+}
+
+/// What is looked at, and what must not stand there twice: a backend might take the other one.
+#[derive(Deserialize)]
+struct OpenData<'a> {
+    #[serde(borrow, rename = "openId")]
+    openid: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    watermark: Watermark<'a>,
+    #[serde(rename = "unionId")]
+    _unionid: Option<IgnoredAny>,
+    #[serde(rename = "phoneNumber")]
+    _phone_number: Option<IgnoredAny>,
+    #[serde(rename = "purePhoneNumber")]
+    _pure_phone_number: Option<IgnoredAny>,
+    #[serde(rename = "openGId")]
+    _open_gid: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Watermark<'a> {
+    #[serde(borrow)]
+    appid: Cow<'a, str>,
+}
+
+/// Says whether a text is an object that WeChat made for this app, and for this user where it names one.
+fn is_data_of(owner: Owner<'_>, text: &[u8]) -> bool {
+    // serde also reads a struct from an array, and does not look at the bytes of texts that nobody asked for.
+    let is_object = text.trim_ascii_start().first() == Some(&b'{');
+    let is_text = std::str::from_utf8(text).is_ok();
+    let Ok(data) = serde_json::from_slice::<OpenData<'_>>(text) else {
+        return false;
+    };
+    // Phone numbers and groups name no user: that they open with the user's own key is all there is.
+    let names_another = data.openid.is_some_and(|openid| openid != owner.openid);
+    is_object && is_text && !names_another && data.watermark.appid == owner.appid
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // It cannot fail: the text grows as it must.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

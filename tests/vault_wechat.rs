@@ -1,0 +1,331 @@
+//! Backends have WeChat check and reset a user's session_key: with one access_token for all, and the new key in the store.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+use std::time::Duration;
+
+use menshen_test_support::{Reply, TestGateway};
+use serde_json::{Value, json};
+
+const TOKEN: &str = "/cgi-bin/stable_token";
+const CHECK: &str = "/wxa/checksession";
+const RESET: &str = "/wxa/resetusersessionkey";
+
+async fn log_in(t: &TestGateway, name: &str) -> String {
+    let grant = t.log_in(name).await;
+    let session = t.get_as("/_auth/session", &grant.token).await.json();
+    session["openid"].as_str().unwrap().to_owned()
+}
+
+async fn ask(t: &TestGateway, openid: &str, call: &str) -> Reply {
+    let path = format!("/v1/apps/shop/users/{openid}/{call}");
+    Reply::of(t.control("POST", &path)).await
+}
+
+async fn is_valid(t: &TestGateway, openid: &str) -> bool {
+    let reply = ask(t, openid, "check-session").await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    reply.json()["valid"].as_bool().unwrap()
+}
+
+async fn calls(t: &TestGateway, path: &str) -> u64 {
+    let url = format!("http://{}/_sim/calls", t.simulator);
+    let calls = Reply::of(t.http.get(url)).await.json();
+    calls[path]["calls"].as_u64().unwrap_or(0)
+}
+
+async fn fault(t: &TestGateway, path: &str, mut plan: Value) {
+    plan["path"] = json!(path);
+    t.simulate("faults", plan).await;
+}
+
+async fn no_faults(t: &TestGateway) {
+    let url = format!("http://{}/_sim/faults", t.simulator);
+    assert_eq!(Reply::of(t.http.delete(url)).await.status, 200);
+}
+
+async fn encrypt(t: &TestGateway, user: &str) -> Value {
+    let asked = json!({"appid": TestGateway::appid("shop"), "user": user, "data": {"n": 1}});
+    let data = t.simulate("encrypt", asked).await;
+    json!({"encrypted_data": data["encryptedData"], "iv": data["iv"]})
+}
+
+async fn opens(t: &TestGateway, openid: &str, data: &Value) -> bool {
+    let path = format!("/v1/apps/shop/users/{openid}/decrypt");
+    let reply = Reply::of(t.control("POST", &path).json(data)).await;
+    if reply.status != 200 {
+        reply.refused(422, "decrypt_failed");
+    }
+    reply.status == 200
+}
+
+/// Has WeChat give another access_token, as somebody else who forces it does; the one before is over at once.
+async fn force(t: &TestGateway) {
+    let asked = json!({
+        "grant_type": "client_credential",
+        "appid": TestGateway::appid("shop"),
+        "secret": t.secret,
+        "force_refresh": true,
+    });
+    let url = format!("http://{}{TOKEN}", t.simulator);
+    let given = Reply::of(t.http.post(url).json(&asked)).await.json();
+    assert!(given["access_token"].is_string());
+}
+
+#[tokio::test]
+async fn wechat_says_whether_a_session_key_is_good() {
+    let t = TestGateway::start().await;
+    let alice = log_in(&t, "alice").await;
+    assert!(is_valid(&t, &alice).await);
+    // Another login, of which Menshen hears nothing, replaces the key.
+    t.clock.advance(Duration::from_secs(61));
+    t.code("alice").await;
+    assert!(!is_valid(&t, &alice).await);
+    t.log_in("alice").await;
+    assert!(is_valid(&t, &alice).await);
+}
+
+#[tokio::test]
+async fn a_reset_key_takes_the_place_of_the_one_before_and_nobody_sees_it() {
+    let t = TestGateway::start().await;
+    let alice = log_in(&t, "alice").await;
+    let before = encrypt(&t, "alice").await;
+    let reply = ask(&t, &alice, "reset-session-key").await;
+    assert_eq!((reply.status, reply.json()), (200, json!({"reset": true})));
+    assert!(is_valid(&t, &alice).await);
+    let after = encrypt(&t, "alice").await;
+    assert!(opens(&t, &alice, &before).await);
+    assert!(opens(&t, &alice, &after).await);
+    t.clock.advance(Duration::from_secs(601));
+    assert!(!opens(&t, &alice, &before).await);
+    assert!(opens(&t, &alice, &after).await);
+}
+
+#[tokio::test]
+async fn a_key_that_is_over_cannot_be_reset() {
+    let t = TestGateway::start().await;
+    let alice = log_in(&t, "alice").await;
+    t.clock.advance(Duration::from_secs(61));
+    t.code("alice").await;
+    let reply = ask(&t, &alice, "reset-session-key").await;
+    let json = reply.refused(409, "session_key_stale");
+    assert_eq!(json["errcode"], 87009);
+}
+
+#[tokio::test]
+async fn a_login_during_a_reset_wins() {
+    let t = TestGateway::start().await;
+    let alice = log_in(&t, "alice").await;
+    // The reset is carried out after the login that came meanwhile, with a key of which WeChat knows nothing any more.
+    fault(
+        &t,
+        RESET,
+        json!({"fault": "delay", "by": "300ms", "times": 1}),
+    )
+    .await;
+    let path = format!("/v1/apps/shop/users/{alice}/reset-session-key");
+    let reset = tokio::spawn(t.control("POST", &path).send());
+    let seen = async {
+        while calls(&t, RESET).await == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), seen)
+        .await
+        .unwrap();
+    t.clock.advance(Duration::from_secs(61));
+    t.log_in("alice").await;
+    assert_eq!(reset.await.unwrap().unwrap().status(), 409);
+    assert!(is_valid(&t, &alice).await);
+    let data = encrypt(&t, "alice").await;
+    assert!(opens(&t, &alice, &data).await);
+}
+
+#[tokio::test]
+async fn one_access_token_serves_until_its_last_five_minutes_and_is_asked_for_once() {
+    let t = TestGateway::start().await;
+    let alice = log_in(&t, "alice").await;
+    let many = (0..20).map(|_| is_valid(&t, &alice));
+    let valid = futures::future::join_all(many).await;
+    assert_eq!(valid, [true; 20]);
+    assert_eq!((calls(&t, TOKEN).await, calls(&t, CHECK).await), (1, 20));
+    t.clock.advance(Duration::from_secs(7200 - 310));
+    assert!(is_valid(&t, &alice).await);
+    assert_eq!(calls(&t, TOKEN).await, 1);
+    t.clock.advance(Duration::from_secs(260));
+    let many = (0..20).map(|_| is_valid(&t, &alice));
+    let valid = futures::future::join_all(many).await;
+    assert_eq!(valid, [true; 20]);
+    assert_eq!(calls(&t, TOKEN).await, 2);
+}
+
+#[tokio::test]
+async fn a_token_that_is_about_to_end_serves_while_wechat_gives_no_other() {
+    let t = TestGateway::start().await;
+    let alice = log_in(&t, "alice").await;
+    assert!(is_valid(&t, &alice).await);
+    fault(&t, TOKEN, json!({"fault": "errcode", "errcode": -1})).await;
+    t.clock.advance(Duration::from_secs(7200 - 20));
+    for _ in 0..5 {
+        assert!(is_valid(&t, &alice).await);
+    }
+    // WeChat was left alone for a while after it gave none.
+    assert_eq!(calls(&t, TOKEN).await, 2);
+    t.clock.advance(Duration::from_secs(30));
+    let reply = ask(&t, &alice, "check-session").await;
+    assert_eq!(reply.refused(503, "wechat_busy")["errcode"], -1);
+    no_faults(&t).await;
+    t.clock.advance(Duration::from_secs(6));
+    assert!(is_valid(&t, &alice).await);
+}
+
+#[tokio::test]
+async fn a_token_that_somebody_else_ended_is_read_again_and_the_call_made_once_more() {
+    let t = TestGateway::start().await;
+    let alice = log_in(&t, "alice").await;
+    assert!(is_valid(&t, &alice).await);
+    force(&t).await;
+    assert!(is_valid(&t, &alice).await);
+    // The test's own is the third.
+    assert_eq!((calls(&t, TOKEN).await, calls(&t, CHECK).await), (3, 3));
+    assert!(is_valid(&t, &alice).await);
+    assert_eq!(calls(&t, TOKEN).await, 3);
+}
+
+#[tokio::test]
+async fn a_token_that_wechat_goes_on_refusing_is_read_again_once_and_not_at_every_call() {
+    let t = TestGateway::start().await;
+    let alice = log_in(&t, "alice").await;
+    assert!(is_valid(&t, &alice).await);
+    t.clock.advance(Duration::from_secs(60));
+    fault(&t, CHECK, json!({"fault": "errcode", "errcode": 40001})).await;
+    for _ in 0..5 {
+        let reply = ask(&t, &alice, "check-session").await;
+        assert_eq!(reply.refused(502, "wechat_error")["errcode"], 40001);
+    }
+    assert_eq!((calls(&t, TOKEN).await, calls(&t, CHECK).await), (2, 6));
+}
+
+#[tokio::test]
+async fn each_of_wechats_failures_has_its_code() {
+    let section = "timeout = \"300ms\"\nconnect_timeout = \"300ms\"";
+    let t = TestGateway::builder()
+        .section("wechat", section)
+        .start()
+        .await;
+    let alice = log_in(&t, "alice").await;
+    assert!(is_valid(&t, &alice).await);
+    let errcode = |number: i64| json!({"fault": "errcode", "errcode": number});
+    for (plan, status, error, number) in [
+        (errcode(-1), 503, "wechat_busy", Some(-1)),
+        (errcode(45011), 503, "wechat_busy", Some(45011)),
+        (errcode(45009), 503, "wechat_busy", Some(45009)),
+        (errcode(48001), 502, "wechat_misconfigured", Some(48001)),
+        (errcode(87008), 502, "wechat_misconfigured", Some(87008)),
+        (errcode(40164), 502, "wechat_misconfigured", Some(40164)),
+        (errcode(40003), 502, "wechat_error", Some(40003)),
+        (errcode(99999), 502, "wechat_error", Some(99999)),
+        (
+            json!({"fault": "status", "status": 502}),
+            502,
+            "wechat_error",
+            None,
+        ),
+        (json!({"fault": "html"}), 502, "wechat_error", None),
+        (json!({"fault": "redirect"}), 502, "wechat_error", None),
+        (json!({"fault": "truncate"}), 502, "wechat_error", None),
+        (json!({"fault": "bom"}), 502, "wechat_error", None),
+        (json!({"fault": "huge"}), 502, "wechat_error", None),
+        (json!({"fault": "hang"}), 504, "wechat_timeout", None),
+        (
+            json!({"fault": "close_before"}),
+            504,
+            "wechat_timeout",
+            None,
+        ),
+        (json!({"fault": "close_after"}), 504, "wechat_timeout", None),
+    ] {
+        no_faults(&t).await;
+        let named = plan.to_string();
+        fault(&t, CHECK, plan).await;
+        let reply = ask(&t, &alice, "check-session").await;
+        assert_eq!(reply.refusal(), (status, error.to_owned()), "{named}");
+        let json = reply.refused(status, error);
+        assert_eq!(json["errcode"].as_i64(), number, "{named}");
+    }
+    no_faults(&t).await;
+    assert!(is_valid(&t, &alice).await);
+}
+
+#[tokio::test]
+async fn a_reset_whose_answer_is_of_no_use_changes_nothing_here() {
+    let t = TestGateway::start().await;
+    let alice = log_in(&t, "alice").await;
+    let data = encrypt(&t, "alice").await;
+    for plan in [
+        json!({"fault": "empty_openid", "times": 1}),
+        json!({"fault": "missing_openid", "times": 1}),
+        json!({"fault": "missing_session_key", "times": 1}),
+    ] {
+        fault(&t, RESET, plan).await;
+        let reply = ask(&t, &alice, "reset-session-key").await;
+        // WeChat has another key by then.
+        let stale = reply.refusal() == (409, "session_key_stale".to_owned());
+        assert!(
+            stale || reply.refusal() == (502, "wechat_error".to_owned()),
+            "{}",
+            reply.text()
+        );
+    }
+    assert!(opens(&t, &alice, &data).await);
+    assert!(!is_valid(&t, &alice).await);
+}
+
+#[tokio::test]
+async fn without_a_right_secret_wechat_is_asked_once_in_a_while() {
+    let t = TestGateway::start().await;
+    let alice = log_in(&t, "alice").await;
+    fault(&t, TOKEN, json!({"fault": "errcode", "errcode": 40125})).await;
+    for _ in 0..5 {
+        let reply = ask(&t, &alice, "check-session").await;
+        assert_eq!(reply.refused(502, "wechat_misconfigured")["errcode"], 40125);
+    }
+    assert_eq!((calls(&t, TOKEN).await, calls(&t, CHECK).await), (1, 0));
+    no_faults(&t).await;
+    t.clock.advance(Duration::from_secs(31));
+    assert!(is_valid(&t, &alice).await);
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_does_not_lose_the_new_key() {
+    let t = TestGateway::start().await;
+    let alice = log_in(&t, "alice").await;
+    fault(
+        &t,
+        RESET,
+        json!({"fault": "delay", "by": "300ms", "times": 1}),
+    )
+    .await;
+    let asked = json!({"appid": TestGateway::appid("shop"), "user": "alice", "data": "same"});
+    let before = t.simulate("encrypt", asked.clone()).await;
+    let path = format!("/v1/apps/shop/users/{alice}/reset-session-key");
+    let reset = tokio::spawn(t.control("POST", &path).send());
+    let stored = async {
+        while calls(&t, RESET).await == 0 {
+            tokio::task::yield_now().await;
+        }
+        reset.abort();
+        // What is signed with another key has another signature.
+        while t.simulate("encrypt", asked.clone()).await["signature"] == before["signature"] {
+            tokio::task::yield_now().await;
+        }
+        while !is_valid(&t, &alice).await {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = Duration::from_secs(10);
+    tokio::time::timeout(patience, stored).await.unwrap();
+}
