@@ -285,7 +285,8 @@ async fn purge() {
     let database = Database::open(&file).unwrap();
     let reading = database.begin_read().unwrap();
     let mut tables = reading.list_tables().unwrap();
-    let sessions = tables.find(|table| table.name() == "sessions").unwrap();
+    // Each session has one expiry.
+    let sessions = tables.find(|table| table.name() == "expiries").unwrap();
     let left = reading.open_untyped_table(sessions).unwrap().len().unwrap();
     let slowest = percentile(&mut during, 100);
     say(&format!(

@@ -13,10 +13,7 @@ use redb::{
 use tempfile::NamedTempFile;
 
 use super::operations::{Effects, Tables};
-use super::tables::{
-    Bytes, Fault, META, REVOKED, SEAL_CHECK, SESSION_KEYS, SESSIONS, Sid, UserId, create_all,
-    time_of,
-};
+use super::tables::{Bytes, Fault, META, Place, REVOKED, SEAL_CHECK, USERS, create_all, time_of};
 use crate::session::{Lifetimes, OpenError, SessionId, StoreError};
 
 /// Pages kept in memory; the working set of a batch is a few hundred of them.
@@ -35,8 +32,7 @@ pub(super) struct Disk {
 
 /// The tables as the last commit left them.
 pub(super) struct Snapshot {
-    pub(super) sessions: ReadOnlyTable<Sid, Bytes>,
-    pub(super) session_keys: ReadOnlyTable<UserId, Bytes>,
+    pub(super) users: ReadOnlyTable<Place, Bytes>,
 }
 
 impl Disk {
@@ -132,8 +128,7 @@ impl Snapshot {
     fn of(database: &Database) -> Result<Self, redb::Error> {
         let transaction = database.begin_read()?;
         Ok(Self {
-            sessions: transaction.open_table(SESSIONS)?,
-            session_keys: transaction.open_table(SESSION_KEYS)?,
+            users: transaction.open_table(USERS)?,
         })
     }
 }

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use aws_lc_rs::error::Unspecified;
 
 use self::disk::{Disk, Snapshot};
-use self::tables::{Fault, live_sessions, session};
+use self::tables::{Fault, live_sessions, place_of_keys, session};
 use self::writer::Writer;
 use super::record::Record;
 use super::seal::{Keys, SealKey};
@@ -139,13 +139,13 @@ impl Store for Embedded {
 
     async fn session(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
         let now = self.clock.unix_secs();
-        let found = self.read(move |tables| session(&tables.sessions, id));
+        let found = self.read(move |tables| session(&tables.users, id));
         Ok(found.await?.filter(|record| now < record.expires))
     }
 
     async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError> {
         let now = self.clock.unix_secs();
-        self.read(move |tables| live_sessions(&tables.sessions, user, now, MOST_AT_ONCE))
+        self.read(move |tables| live_sessions(&tables.users, user, now, MOST_AT_ONCE))
             .await
     }
 
@@ -158,10 +158,10 @@ impl Store for Embedded {
     async fn session_keys(&self, user: User) -> Result<Option<SealedKeys>, StoreError> {
         let now = self.clock.unix_secs();
         self.read(move |tables| {
-            if live_sessions(&tables.sessions, user, now, 1)?.is_empty() {
+            if live_sessions(&tables.users, user, now, 1)?.is_empty() {
                 return Ok(None);
             }
-            match tables.session_keys.get(user.as_bytes())? {
+            match tables.users.get(&place_of_keys(user))? {
                 Some(bytes) => Ok(Some(sealed_keys::from_bytes(bytes.value())?)),
                 None => Ok(None),
             }

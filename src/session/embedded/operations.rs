@@ -4,8 +4,8 @@ use redb::{ReadableTable, StorageError, Table, TableError, WriteTransaction};
 
 use super::sealed_keys;
 use super::tables::{
-    Bytes, EXPIRIES, Fault, REVOKED, SESSION_KEYS, SESSIONS, Sid, TimeAndSid, UserId,
-    live_sessions, session, sessions_of, time_and_sid, time_of,
+    Bytes, EXPIRIES, Fault, Place, REVOKED, TimeAndSid, USERS, live_sessions, place_of,
+    place_of_keys, session, sessions_of, time_and_sid, time_of,
 };
 use crate::session::record::Record;
 use crate::session::rotation::{Presented, Rotation};
@@ -25,9 +25,8 @@ pub(super) struct Effects {
 
 /// The tables during a write transaction.
 pub(super) struct Tables<'txn> {
-    sessions: Table<'txn, Sid, Bytes>,
+    users: Table<'txn, Place, Bytes>,
     expiries: Table<'txn, TimeAndSid, ()>,
-    session_keys: Table<'txn, UserId, Bytes>,
     revoked: Table<'txn, TimeAndSid, ()>,
     lifetimes: Lifetimes,
     now: u64,
@@ -41,9 +40,8 @@ impl<'txn> Tables<'txn> {
         now: u64,
     ) -> Result<Self, TableError> {
         Ok(Self {
-            sessions: transaction.open_table(SESSIONS)?,
+            users: transaction.open_table(USERS)?,
             expiries: transaction.open_table(EXPIRIES)?,
-            session_keys: transaction.open_table(SESSION_KEYS)?,
             revoked: transaction.open_table(REVOKED)?,
             lifetimes,
             now,
@@ -137,7 +135,7 @@ impl<'txn> Tables<'txn> {
 
     /// Ends some sessions of a user.
     pub(super) fn end_some(&mut self, user: User) -> Result<Vec<SessionId>, Fault> {
-        let live = live_sessions(&self.sessions, user, self.now, MOST_AT_ONCE)?;
+        let live = live_sessions(&self.users, user, self.now, MOST_AT_ONCE)?;
         for (sid, record) in &live {
             self.remove(*sid, record)?;
             self.revoke(*sid)?;
@@ -149,10 +147,10 @@ impl<'txn> Tables<'txn> {
     pub(super) fn purge(&mut self) -> Result<(), StorageError> {
         let expired = before(&self.expiries, self.now.saturating_add(1))?;
         for (time, sid) in &expired {
-            match session(&self.sessions, *sid) {
+            match session(&self.users, *sid) {
                 Ok(Some(record)) => self.remove(*sid, &record)?,
                 Ok(None) | Err(Fault::Damaged) => {
-                    self.sessions.remove(sid.as_bytes())?;
+                    self.users.remove(&place_of(*sid))?;
                 }
                 Err(Fault::Storage(error)) => return Err(error),
             }
@@ -174,7 +172,7 @@ impl<'txn> Tables<'txn> {
     }
 
     fn stored_keys(&self, user: User) -> Result<Option<SealedKeys>, Fault> {
-        match self.session_keys.get(user.as_bytes())? {
+        match self.users.get(&place_of_keys(user))? {
             Some(bytes) => Ok(Some(sealed_keys::from_bytes(bytes.value())?)),
             None => Ok(None),
         }
@@ -188,18 +186,19 @@ impl<'txn> Tables<'txn> {
     ) -> Result<(), StorageError> {
         self.effects.changed = true;
         let keys = sealed_keys::to_bytes(&SealedKeys::after(older, latest, self.now));
-        self.session_keys.insert(user.as_bytes(), keys.as_slice())?;
+        self.users
+            .insert(&place_of_keys(user), keys.as_slice())?;
         Ok(())
     }
 
     fn live(&self, sid: SessionId) -> Result<Option<Record>, Fault> {
-        Ok(session(&self.sessions, sid)?.filter(|record| self.now < record.expires))
+        Ok(session(&self.users, sid)?.filter(|record| self.now < record.expires))
     }
 
     fn put(&mut self, sid: SessionId, record: &Record) -> Result<(), StorageError> {
         self.effects.changed = true;
-        self.sessions
-            .insert(sid.as_bytes(), record.to_bytes().as_slice())?;
+        self.users
+            .insert(&place_of(sid), record.to_bytes().as_slice())?;
         self.expiries
             .insert(&time_and_sid(record.expires, sid), ())?;
         Ok(())
@@ -208,16 +207,16 @@ impl<'txn> Tables<'txn> {
     fn remove(&mut self, sid: SessionId, record: &Record) -> Result<(), StorageError> {
         self.effects.changed = true;
         let user = record.identity.user();
-        self.sessions.remove(sid.as_bytes())?;
+        self.users.remove(&place_of(sid))?;
         self.expiries.remove(&time_and_sid(record.expires, sid))?;
-        let was_last = match sessions_of(&self.sessions, user)?.next() {
+        let was_last = match sessions_of(&self.users, user)?.next() {
             None => true,
             // One that cannot be read may be theirs.
             Some(Ok(_) | Err(Fault::Damaged)) => false,
             Some(Err(Fault::Storage(error))) => return Err(error),
         };
         if was_last {
-            self.session_keys.remove(user.as_bytes())?;
+            self.users.remove(&place_of_keys(user))?;
         }
         Ok(())
     }

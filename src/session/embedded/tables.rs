@@ -7,28 +7,48 @@ use crate::session::encoding::Damaged;
 use crate::session::record::Record;
 use crate::session::user::User;
 
-pub(super) type Sid = &'static [u8; 16];
-pub(super) type UserId = &'static [u8; 16];
+/// The eight bytes that all of a user's begins with, which kind it is, and the other eight of its id. So what a user has lies side
+/// by side, and a login writes it on one page.
+pub(super) type Place = &'static [u8; 17];
 /// Seconds since the Unix epoch and a session; a table with this key is ordered by time.
 pub(super) type TimeAndSid = &'static [u8; 24];
 pub(super) type Bytes = &'static [u8];
 
-pub(super) const SESSIONS: TableDefinition<'_, Sid, Bytes> = TableDefinition::new("sessions");
+/// Sessions, and the session_keys of each user before theirs.
+pub(super) const USERS: TableDefinition<'_, Place, Bytes> = TableDefinition::new("users");
 pub(super) const EXPIRIES: TableDefinition<'_, TimeAndSid, ()> = TableDefinition::new("expiries");
-pub(super) const SESSION_KEYS: TableDefinition<'_, UserId, Bytes> =
-    TableDefinition::new("session_keys");
 pub(super) const REVOKED: TableDefinition<'_, TimeAndSid, ()> = TableDefinition::new("revoked");
 pub(super) const META: TableDefinition<'_, &str, Bytes> = TableDefinition::new("meta");
 /// The place in [`META`] of the value that tells which seal key belongs to the data.
 pub(super) const SEAL_CHECK: &str = "seal_check";
 
+const KEYS: u8 = 0;
+const SESSION: u8 = 1;
+
 /// Makes the tables that do not exist yet; reading needs every one of them.
 pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), TableError> {
-    transaction.open_table(SESSIONS)?;
+    transaction.open_table(USERS)?;
     transaction.open_table(EXPIRIES)?;
-    transaction.open_table(SESSION_KEYS)?;
     transaction.open_table(REVOKED)?;
     Ok(())
+}
+
+pub(super) fn place_of(sid: SessionId) -> [u8; 17] {
+    place(sid.as_bytes(), SESSION)
+}
+
+pub(super) fn place_of_keys(user: User) -> [u8; 17] {
+    place(user.as_bytes(), KEYS)
+}
+
+fn place([a, b, c, d, e, f, g, h, rest @ ..]: &[u8; 16], kind: u8) -> [u8; 17] {
+    let [i, j, k, l, m, n, o, p] = *rest;
+    [*a, *b, *c, *d, *e, *f, *g, *h, kind, i, j, k, l, m, n, o, p]
+}
+
+fn sid_at([a, b, c, d, e, f, g, h, _, rest @ ..]: &[u8; 17]) -> SessionId {
+    let [i, j, k, l, m, n, o, p] = *rest;
+    SessionId::from_bytes([*a, *b, *c, *d, *e, *f, *g, *h, i, j, k, l, m, n, o, p])
 }
 
 pub(super) fn time_and_sid(time: u64, sid: SessionId) -> [u8; 24] {
@@ -72,10 +92,10 @@ impl From<StorageError> for Fault {
 
 /// Reads one session, which may have expired.
 pub(super) fn session(
-    sessions: &impl ReadableTable<Sid, Bytes>,
+    users: &impl ReadableTable<Place, Bytes>,
     sid: SessionId,
 ) -> Result<Option<Record>, Fault> {
-    match sessions.get(sid.as_bytes())? {
+    match users.get(&place_of(sid))? {
         Some(bytes) => Ok(Some(Record::from_bytes(bytes.value())?)),
         None => Ok(None),
     }
@@ -83,12 +103,12 @@ pub(super) fn session(
 
 /// Reads the sessions of a user that have not expired, or so many of them.
 pub(super) fn live_sessions(
-    sessions: &impl ReadableTable<Sid, Bytes>,
+    users: &impl ReadableTable<Place, Bytes>,
     user: User,
     now: u64,
     most: usize,
 ) -> Result<Vec<(SessionId, Record)>, Fault> {
-    sessions_of(sessions, user)?
+    sessions_of(users, user)?
         .filter(|entry| match entry {
             Ok((_, record)) => now < record.expires,
             Err(_) => true,
@@ -99,15 +119,15 @@ pub(super) fn live_sessions(
 
 /// Walks the sessions of a user, expired ones included.
 pub(super) fn sessions_of(
-    sessions: &impl ReadableTable<Sid, Bytes>,
+    users: &impl ReadableTable<Place, Bytes>,
     user: User,
 ) -> Result<impl Iterator<Item = Result<(SessionId, Record), Fault>>, StorageError> {
     let (least, greatest) = SessionId::range_of(user);
-    let range = sessions.range::<&[u8; 16]>(least.as_bytes()..=greatest.as_bytes())?;
+    let range = users.range::<&[u8; 17]>(&place_of(least)..=&place_of(greatest))?;
     let read = range.map(|entry| {
         let (key, bytes) = entry?;
         let record = Record::from_bytes(bytes.value())?;
-        Ok((SessionId::from_bytes(*key.value()), record))
+        Ok((sid_at(key.value()), record))
     });
     Ok(read.filter(move |entry| match entry {
         Ok((_, record)) => record.identity.user() == user,
@@ -118,6 +138,23 @@ pub(super) fn sessions_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_user_has_lies_side_by_side() {
+        let (alice, bob) = (User::new("wx1", "alice"), User::new("wx1", "bob"));
+        let session = |user| place_of(SessionId::random(user).unwrap());
+        let mut places = [
+            session(bob),
+            session(alice),
+            place_of_keys(alice),
+            place_of_keys(bob),
+        ];
+        places.sort();
+        assert_eq!(places[0][..8], places[1][..8]);
+        assert_eq!(places[2][..8], places[3][..8]);
+        let sid = SessionId::random(bob).unwrap();
+        assert_eq!(sid_at(&place_of(sid)), sid);
+    }
 
     #[test]
     fn times_order_the_keys() {

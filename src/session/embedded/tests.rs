@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::session::contract::{Subject, apps, identity, session_key};
-use crate::session::embedded::tables::{EXPIRIES, SESSION_KEYS, SESSIONS};
+use crate::session::embedded::tables::{EXPIRIES, USERS};
 use crate::session::{RefreshError, RefreshToken, Sessions};
 
 const LIFETIMES: Lifetimes = Lifetimes {
@@ -64,23 +64,10 @@ impl Place {
     fn assert_empty_tables(&self) {
         let database = redb::Database::open(self.file()).unwrap();
         let transaction = database.begin_read().unwrap();
-        assert!(
-            transaction
-                .open_table(SESSIONS)
-                .unwrap()
-                .is_empty()
-                .unwrap()
-        );
+        assert!(transaction.open_table(USERS).unwrap().is_empty().unwrap());
         assert!(
             transaction
                 .open_table(EXPIRIES)
-                .unwrap()
-                .is_empty()
-                .unwrap()
-        );
-        assert!(
-            transaction
-                .open_table(SESSION_KEYS)
                 .unwrap()
                 .is_empty()
                 .unwrap()

@@ -337,7 +337,7 @@ mod tests {
     use super::*;
     use crate::session::contract::identity;
     use crate::session::embedded::disk::{self, Opener};
-    use crate::session::embedded::tables::SESSIONS;
+    use crate::session::embedded::tables::{USERS, place_of};
     use crate::session::store::Login;
     use crate::session::{Lifetimes, SessionId};
 
@@ -471,7 +471,7 @@ mod tests {
         fn stored(&self) -> usize {
             let user = identity("alice").user();
             let all = self.disk.read(|tables| {
-                crate::session::embedded::tables::sessions_of(&tables.sessions, user)
+                crate::session::embedded::tables::sessions_of(&tables.users, user)
                     .map(|walked| walked.filter(Result::is_ok).count())
                     .map_err(Fault::from)
             });
@@ -575,11 +575,9 @@ mod tests {
         let mut bench = bench(|path| {
             let database = Database::open(path).unwrap();
             let transaction = database.begin_write().unwrap();
-            let mut sessions = transaction.open_table(SESSIONS).unwrap();
-            sessions
-                .insert(sid(7).as_bytes(), &b"nonsense"[..])
-                .unwrap();
-            drop(sessions);
+            let mut users = transaction.open_table(USERS).unwrap();
+            users.insert(&place_of(sid(7)), &b"nonsense"[..]).unwrap();
+            drop(users);
             transaction.commit().unwrap();
         });
         let (before, mut before_answer) = login(1);
