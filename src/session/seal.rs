@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::{hkdf, hmac, rand};
 use base64::Engine;
@@ -110,63 +110,45 @@ impl hkdf::KeyType for CheckLength {
 /// Encrypts session_keys, each bound to the user it belongs to.
 ///
 /// The same text of the same user is sealed to the same bytes, so that a store knows whether a session_key is another one.
-pub(super) struct Sealer {
-    key: LessSafeKey,
-    nonces: hmac::Key,
-}
+/// AES-GCM-SIV is made for that: under a repeated nonce it shows that two texts are equal, and nothing else (RFC 8452).
+pub(super) struct Sealer(LessSafeKey);
+
+/// The one nonce of every text.
+const NONCE: [u8; NONCE_LEN] = [0; NONCE_LEN];
 
 impl Sealer {
     fn derive(root: &hkdf::Prk, purpose: &[u8]) -> Result<Self, Unspecified> {
-        let (sealing, nonces) = ([purpose], [purpose, b" nonce"]);
-        let key = root.expand(&sealing, &AES_256_GCM)?;
-        let nonces = root.expand(&nonces, hmac::HMAC_SHA256)?;
-        Ok(Self {
-            key: LessSafeKey::new(UnboundKey::from(key)),
-            nonces: nonces.into(),
-        })
+        let purpose = [purpose];
+        let key = root.expand(&purpose, &AES_256_GCM_SIV)?;
+        Ok(Self(LessSafeKey::new(UnboundKey::from(key))))
     }
 
-    /// Seals a text under a nonce that is a MAC of all that is sealed: two different texts have the same one as rarely as if
-    /// it were random, so that one key may be given 2^32 of them.
+    /// Seals a text.
     pub(super) fn seal(&self, owner: &[u8], text: &Secret) -> Result<Vec<u8>, Unspecified> {
-        let nonce = self.nonce(owner, text)?;
         let text = text.expose().as_bytes();
         let (form, mut body) = match STANDARD.decode(text) {
             Ok(bytes) => (BASE64, Zeroizing::new(bytes)),
             Err(_) => (TEXT, Zeroizing::new(text.to_vec())),
         };
-        let tag = self.key.seal_in_place_separate_tag(
-            Nonce::assume_unique_for_key(nonce),
+        let tag = self.0.seal_in_place_separate_tag(
+            Nonce::assume_unique_for_key(NONCE),
             Aad::from([owner, &[form]].concat()),
             body.as_mut_slice(),
         )?;
-        let mut sealed =
-            Vec::with_capacity(1 + NONCE_LEN + body.len() + self.key.algorithm().tag_len());
+        let mut sealed = Vec::with_capacity(1 + body.len() + self.0.algorithm().tag_len());
         sealed.push(form);
-        sealed.extend_from_slice(&nonce);
         sealed.extend_from_slice(&body);
         sealed.extend_from_slice(tag.as_ref());
         Ok(sealed)
     }
 
-    fn nonce(&self, owner: &[u8], text: &Secret) -> Result<[u8; NONCE_LEN], Unspecified> {
-        let mut mac = hmac::Context::with_key(&self.nonces);
-        // Its length first, so that what follows begins nowhere else.
-        mac.update(&owner.len().to_be_bytes());
-        mac.update(owner);
-        mac.update(text.expose().as_bytes());
-        let tag = mac.sign();
-        tag.as_ref().first_chunk().copied().ok_or(Unspecified)
-    }
-
     /// Opens what [`Sealer::seal`] made; `None` when it is damaged or belongs to somebody else.
     pub(super) fn open(&self, owner: &[u8], sealed: &[u8]) -> Option<Secret> {
-        let (form, rest) = sealed.split_first()?;
-        let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>()?;
+        let (form, body) = sealed.split_first()?;
         let mut body = Zeroizing::new(body.to_vec());
-        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let nonce = Nonce::assume_unique_for_key(NONCE);
         let bound_to = Aad::from([owner, &[*form]].concat());
-        let plain = self.key.open_in_place(nonce, bound_to, &mut body).ok()?;
+        let plain = self.0.open_in_place(nonce, bound_to, &mut body).ok()?;
         match *form {
             TEXT => Some(Secret::new(std::str::from_utf8(plain).ok()?)),
             BASE64 => Some(Secret::new(STANDARD.encode(plain))),
@@ -203,7 +185,7 @@ mod tests {
             let sealed = sealer.seal(b"a", &Secret::new(text)).unwrap();
             assert_eq!(sealer.open(b"a", &sealed).unwrap().expose(), text);
             let body = if text.len() == 24 { 16 } else { text.len() };
-            assert_eq!(sealed.len(), 1 + NONCE_LEN + body + 16);
+            assert_eq!(sealed.len(), 1 + body + 16);
         }
     }
 
@@ -222,15 +204,14 @@ mod tests {
         let sealer = keys(1).sealer;
         let seal = |owner: &[u8], text: &str| sealer.seal(owner, &Secret::new(text)).unwrap();
         assert_eq!(seal(b"a", "key"), seal(b"a", "key"));
-        let nonce = |sealed: Vec<u8>| sealed[1..=NONCE_LEN].to_vec();
-        let one = nonce(seal(b"a", "key"));
+        // The tag, which is all that two texts under one key could have in common.
+        let tag = |sealed: Vec<u8>| sealed[sealed.len() - 16..].to_vec();
+        let one = tag(seal(b"a", "key"));
         for other in [seal(b"a", "kez"), seal(b"b", "key"), seal(b"ak", "ey")] {
-            assert_ne!(nonce(other), one);
+            assert_ne!(tag(other), one);
         }
-        assert_ne!(
-            nonce(keys(2).sealer.seal(b"a", &Secret::new("key")).unwrap()),
-            one
-        );
+        let under_another = keys(2).sealer.seal(b"a", &Secret::new("key")).unwrap();
+        assert_ne!(tag(under_another), one);
     }
 
     #[test]

@@ -186,8 +186,7 @@ impl<'txn> Tables<'txn> {
     ) -> Result<(), StorageError> {
         self.effects.changed = true;
         let keys = sealed_keys::to_bytes(&SealedKeys::after(older, latest, self.now));
-        self.users
-            .insert(&place_of_keys(user), keys.as_slice())?;
+        self.users.insert(&place_of_keys(user), keys.as_slice())?;
         Ok(())
     }
 
