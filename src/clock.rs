@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::Instant;
+
 /// The system's clock plus an offset that clones share.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
@@ -33,6 +35,12 @@ impl Clock {
     /// Returns whole seconds since the Unix epoch.
     pub fn unix_secs(&self) -> u64 {
         self.unix_ms() / 1000
+    }
+
+    /// Returns a time for measuring that never goes back, and that [`Self::advance`] moves too.
+    pub fn instant(&self) -> Instant {
+        let moved = u64::try_from(self.offset_ms.load(Ordering::Relaxed)).unwrap_or(0);
+        Instant::now() + Duration::from_millis(moved)
     }
 
     /// Returns the whole seconds by which this clock was moved from the system's time.

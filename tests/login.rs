@@ -117,17 +117,6 @@ async fn a_code_of_yesterday_is_refused() {
 }
 
 #[tokio::test]
-async fn a_code_that_a_busy_wechat_did_not_spend_can_be_sent_again() {
-    let t = TestGateway::start().await;
-    t.fault(json!({"fault": "errcode", "errcode": -1, "times": 1}))
-        .await;
-    let code = json!({"code": t.code("alice").await});
-    let busy = t.post("/_auth/login", code.clone()).await;
-    busy.refused(503, "wechat_busy");
-    assert_eq!(t.post("/_auth/login", code).await.status, 200);
-}
-
-#[tokio::test]
 async fn a_login_is_not_a_request_of_any_upstream() {
     let t = TestGateway::start().await;
     let grant = t.log_in("alice").await;

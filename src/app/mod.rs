@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use self::check::may_open_door;
 pub use self::check::{check, try_store};
-use self::parts::{Lasting, gate, wechat};
+use self::parts::{Counters, Lasting, gate, wechat};
 pub use self::reload::{ReloadError, Reloaded, Reloader, Source};
 pub use self::start_error::StartError;
 use crate::clock::Clock;
 use crate::config::{Config, Store};
 use crate::control::Known;
-use crate::request::Rates;
+use crate::login::Memory;
 use crate::server::{Encryption, Gates, Listening, Predecessor, Sockets, Upstreams};
 use crate::session::{Lifetimes, OpenError, Sessions};
 use crate::token::{load_or_make, verify_files};
@@ -96,9 +96,9 @@ impl App {
             clock: clock.clone(),
             known: Arc::new(Known::new(&config, wechat(&config, &tokens)?)),
             tokens,
+            memory: Arc::new(Memory::new(clock.clone())),
         };
-        let rates = Rates::new(&config.server.limits).map(Arc::new);
-        let gate = gate(&config, &keys, upstreams, rates, &lasting)?;
+        let gate = gate(&config, &keys, upstreams, Counters::new(&config), &lasting)?;
         Ok(Self {
             config,
             listening,

@@ -8,7 +8,7 @@ use super::StartError;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{Known, WeChatApi};
-use crate::login::Logins;
+use crate::login::{Logins, Memory};
 use crate::request::{Identities, Origins, Rates, Requests};
 use crate::server::{Gate, Sockets, Upstreams};
 use crate::session::Sessions;
@@ -21,6 +21,8 @@ pub(super) struct Lasting {
     pub(super) sessions: Sessions,
     pub(super) sockets: Arc<Sockets>,
     pub(super) clock: Clock,
+    /// What logins know.
+    pub(super) memory: Arc<Memory>,
     /// What the private listener knows of the configuration.
     pub(super) known: Arc<Known>,
     pub(super) tokens: AccessTokens,
@@ -34,12 +36,39 @@ pub(super) fn wechat(config: &Config, tokens: &AccessTokens) -> Result<WeChatApi
     })
 }
 
+/// What counts by address, which a reload replaces only where its limit is another.
+pub(super) struct Counters {
+    requests: Option<Arc<Rates>>,
+    logins: Option<Arc<Rates>>,
+}
+
+impl Counters {
+    pub(super) fn new(config: &Config) -> Self {
+        let logins = config.login.requests_per_minute;
+        Self {
+            requests: Rates::new(&config.server.limits).map(Arc::new),
+            logins: logins.map(|count| Arc::new(Rates::per_minute(count))),
+        }
+    }
+
+    pub(super) fn renewed(config: &Config, running: &Config, old: &Gate) -> Self {
+        let mut renewed = Self::new(config);
+        if config.server.limits == running.server.limits {
+            renewed.requests.clone_from(&old.rates);
+        }
+        if config.login.requests_per_minute == running.login.requests_per_minute {
+            renewed.logins.clone_from(&old.login_rates);
+        }
+        renewed
+    }
+}
+
 /// Puts a gate together.
 pub(super) fn gate(
     config: &Config,
     keys: &Arc<KeyRing>,
     upstreams: Upstreams,
-    rates: Option<Arc<Rates>>,
+    counters: Counters,
     lasting: &Lasting,
 ) -> Result<Gate, StartError> {
     if config.headers.assertion
@@ -52,6 +81,7 @@ pub(super) fn gate(
         sessions,
         sockets,
         clock,
+        memory,
         ..
     } = lasting.clone();
     let token = &config.token;
@@ -78,14 +108,15 @@ pub(super) fn gate(
     Ok(Gate {
         requests: Requests::new(config, tokens, sessions.revoked().clone()),
         sockets,
-        logins: Logins::new(config.apps.clone(), wechat, sessions, issuer, clock),
+        logins: Logins::new(config, &wechat, sessions, issuer, &memory, clock),
         identities: Identities::new(&config.headers, &config.apps, &config.routes)?,
         assertions,
         upstreams,
         jwks: Bytes::from(serde_json::to_vec(&keys.jwks())?),
         trusted_proxies: config.server.trusted_proxies.clone(),
         origins: Origins::new(config),
-        rates,
+        rates: counters.requests,
+        login_rates: counters.logins,
         client_timeout: config.server.client_timeout,
         keepalive: config.server.keepalive,
     })

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::parts::{Lasting, gate, wechat};
+use super::parts::{Counters, Lasting, gate, wechat};
 use super::{StartError, check};
 use crate::config::{Config, Problems};
 use crate::control::{Reload, ReloadRefused, WeChatApi};
-use crate::request::Rates;
 use crate::server::{Gate, Gates};
 use crate::token::load;
 
@@ -134,12 +133,9 @@ fn prepare(
     let upstreams = upstreams.map_err(|error| about("upstream")(error.into()))?;
     let keys = load(&config.token.keys_dir);
     let keys = Arc::new(keys.map_err(|error| about("token.keys_dir")(error.into()))?);
-    let rates = if config.server.limits == running.server.limits {
-        old.rates.clone()
-    } else {
-        Rates::new(&config.server.limits).map(Arc::new)
-    };
-    let gate = gate(&config, &keys, upstreams, rates, lasting).map_err(about("configuration"))?;
+    let counters = Counters::renewed(&config, running, old);
+    let gate =
+        gate(&config, &keys, upstreams, counters, lasting).map_err(about("configuration"))?;
     let wechat = wechat(&config, &lasting.tokens).map_err(about("wechat"))?;
     Ok((config, gate, wechat, restart_needed))
 }

@@ -45,8 +45,12 @@ impl App {
             stop_answering(private).await;
             // Who comes now waits until somebody accepts again, here or there. The door's place is the successor's.
             drop(doorway);
+            let settled = async {
+                serving.settle().await;
+                self.lasting.memory.is_idle().await;
+            };
             tokio::select! {
-                () = serving.settle() => {}
+                () = settled => {}
                 () = stop.clone() => {}
             }
             self.lasting.sessions.release().await;
@@ -68,6 +72,8 @@ impl App {
                 }
             }
         }
+        // Whoever sent these codes has left, but may come back with them.
+        self.lasting.memory.is_idle().await;
         self.lasting.sessions.close().await;
         Ok(())
     }

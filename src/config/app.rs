@@ -1,6 +1,9 @@
 //! Reads `[[app]]`, one WeChat application.
 
+use std::num::NonZeroU32;
+
 use super::kind::{Kind, text};
+use super::login::QUOTA;
 use super::model::App;
 use super::name::{self, Names};
 use super::reader::Table;
@@ -25,11 +28,17 @@ const SECRET: Keys = Keys {
     env: "secret_env",
 };
 
-/// Reads one section.
+const PREVIOUS_SECRET: Keys = Keys {
+    file: "previous_secret_file",
+    env: "previous_secret_env",
+};
+
+/// Reads one section; `quota` goes for an app that says nothing itself.
 pub(super) fn read(
     table: &mut Table<'_, '_>,
     names: &mut Names,
     appids: &mut Names,
+    quota: Option<NonZeroU32>,
     env: Environment<'_>,
 ) -> Option<App> {
     let name = table.required("name", &name::APP);
@@ -38,10 +47,14 @@ pub(super) fn read(
     let appid = table.required("appid", &APPID);
     appids.take(table, "appid");
     let secret = secret::required(table, &SECRET, env);
+    let previous_secret = secret::optional(table, &PREVIOUS_SECRET, env);
+    let own = table.optional("quota_per_minute", &QUOTA);
     kind?;
     Some(App {
         name: name?,
         appid: appid?,
         secret: secret?,
+        previous_secret,
+        quota_per_minute: own.map_or(quota, NonZeroU32::new),
     })
 }

@@ -12,7 +12,9 @@ use super::problem::{Problem, Problems};
 use super::reader::{self, Table};
 use super::route::Routes;
 use super::secret::Environment;
-use super::{app, cache, control, cors, headers, log, server, session, token, upstream, wechat};
+use super::{
+    app, cache, control, cors, headers, log, login, server, session, token, upstream, wechat,
+};
 
 /// Reads and checks a configuration file; `env` looks up the environment variables that secrets come from.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
@@ -72,7 +74,11 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
         control::read(table, server.server.as_ref(), env)
     });
     let wechat = table.section("wechat", wechat::read);
-    let app = table.sections("app", |table| app::read(table, &mut apps, &mut appids, env));
+    let login = table.section("login", login::read);
+    let quota = login.as_ref().and_then(|login| login.quota_per_minute);
+    let app = table.sections("app", |table| {
+        app::read(table, &mut apps, &mut appids, quota, env)
+    });
     let token = table.section("token", token::read);
     let session = table.section("session", |table| session::read(table, env));
     let cache = table.section("cache", cache::read);
@@ -100,6 +106,7 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
         server: server.server?,
         control: control?,
         wechat: wechat?,
+        login: login?,
         log: log?,
     })
 }

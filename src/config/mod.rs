@@ -18,6 +18,7 @@ mod kind;
 mod limits;
 mod load;
 mod log;
+mod login;
 mod model;
 mod name;
 mod notes;
@@ -41,6 +42,7 @@ pub use backend::{Balance, Health, Patience, Protocol, ServerAddress, Upstream, 
 pub use cors::Cors;
 pub use limits::Limits;
 pub use load::{known_keys, load, parse};
+pub use login::Login;
 pub use model::{
     Algorithm, App, Auth, Cache, Config, Control, Headers, InjectedNames, Log, LogFormat, Route,
     Server, Session, Store, Tls, Token, WeChat,

@@ -1,6 +1,7 @@
 //! What a checked configuration holds.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use ipnet::IpNet;
 use super::backend::{Patience, Upstream};
 use super::cors::Cors;
 use super::limits::Limits;
+use super::login::Login;
 use super::shared_store::RedisServer;
 use crate::secret::Secret;
 
@@ -22,6 +24,8 @@ pub struct Config {
     pub control: Control,
     /// `[wechat]`
     pub wechat: WeChat,
+    /// `[login]`
+    pub login: Login,
     /// `[[app]]`, at least one; names and appids are unique.
     pub apps: Vec<App>,
     /// `[token]`
@@ -117,6 +121,10 @@ pub struct App {
     pub appid: String,
     /// The AppSecret.
     pub secret: Secret,
+    /// The AppSecret before it, while WeChat may still take that one.
+    pub previous_secret: Option<Secret>,
+    /// The most calls a minute that log its users in; `None` is no limit of ours.
+    pub quota_per_minute: Option<NonZeroU32>,
 }
 
 /// The signature algorithm of new tokens.

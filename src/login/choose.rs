@@ -50,6 +50,8 @@ mod tests {
                 name: format!("app{n}"),
                 appid: format!("wx{n}"),
                 secret: Secret::new("s"),
+                previous_secret: None,
+                quota_per_minute: None,
             })
             .collect()
     }

@@ -1,45 +1,54 @@
 //! Logs a user in: a code goes in, a session is stored, a token comes out.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use super::choose::choose;
-use super::{Grant, LoginBody};
+use super::desk::Desk;
+use super::{Grant, LoginBody, Memory};
 use crate::clock::Clock;
-use crate::config::App;
+use crate::config::{App, Config};
 use crate::request::Denial;
 use crate::session::{Apps, Opened, Sessions, StoreError};
 use crate::token::{Issuer, Verified};
-use crate::wechat::{AnswerError, CallError, Client, Code, CodeError, RedeemError, Refusal, class};
-
-/// WeChat's quotas count minutes and its busy spells are shorter.
-const RETRY_BUSY: Duration = Duration::from_secs(1);
-const RETRY_QUOTA: Duration = Duration::from_secs(60);
+use crate::wechat::{Client, Code, CodeError};
 
 /// Everything a login needs.
 pub struct Logins {
     pub(super) apps: Vec<App>,
     /// The same as the sessions know them.
     pub(super) known: Apps,
-    pub(super) wechat: Client,
+    desks: Vec<Arc<Desk>>,
     pub(super) sessions: Sessions,
     pub(super) issuer: Issuer,
     pub(super) clock: Clock,
 }
 
 impl Logins {
-    /// Puts the parts together.
+    /// Puts the parts together; `memory` is what stays over a reload.
     pub fn new(
-        apps: Vec<App>,
-        wechat: Client,
+        config: &Config,
+        wechat: &Client,
         sessions: Sessions,
         issuer: Issuer,
+        memory: &Arc<Memory>,
         clock: Clock,
     ) -> Self {
-        let pairs = apps.iter().map(|app| (&*app.name, &*app.appid));
+        let desk = |app: &App| {
+            Arc::new(Desk::new(
+                app,
+                &config.login,
+                wechat.clone(),
+                sessions.clone(),
+                Arc::clone(memory),
+                clock.clone(),
+            ))
+        };
+        let pairs = config.apps.iter().map(|app| (&*app.name, &*app.appid));
         Self {
             known: Apps::new(pairs),
-            apps,
-            wechat,
+            desks: config.apps.iter().map(desk).collect(),
+            apps: config.apps.clone(),
             sessions,
             issuer,
             clock,
@@ -64,13 +73,14 @@ impl Logins {
         let started = Instant::now();
         let code = Code::parse(code)?;
         let index = choose(&self.apps, allowed, app, referer)?;
-        let app = self.apps.get(index).ok_or(Denial::AppUnknown)?;
-        let outcome = self.redeem_and_open(app, &code).await;
+        let desk = self.desks.get(index).ok_or(Denial::AppUnknown)?;
+        let redeemed = desk.redeem(&code).await;
+        let outcome = redeemed.and_then(|opened| self.grant(opened));
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &outcome {
-            Ok(_) => tracing::info!(app = app.name, elapsed_ms, "login granted"),
+            Ok(_) => tracing::info!(app = desk.name(), elapsed_ms, "login granted"),
             Err(denial) => tracing::warn!(
-                app = app.name,
+                app = desk.name(),
                 reason = denial.code(),
                 errcode = denial.errcode(),
                 elapsed_ms,
@@ -90,27 +100,6 @@ impl Logins {
         who.expires().saturating_sub(self.clock.unix_secs())
     }
 
-    async fn redeem_and_open(&self, app: &App, code: &Code) -> Result<Grant, Denial> {
-        // WeChat redeems a code once, so it is left alone while its session could not be stored.
-        if !self.sessions.is_available() {
-            return Err(Denial::StoreUnavailable);
-        }
-        let redeemed = self.wechat.redeem(app, code).await.map_err(|error| {
-            let rid = rid(&error);
-            tracing::debug!(app = app.name, rid, %error, "code not redeemed");
-            denial(&error)
-        })?;
-        let opened = self
-            .sessions
-            .open_session(redeemed.identity, &redeemed.session_key)
-            .await
-            .map_err(|error| {
-                tracing::error!(%error, "a login could not be stored");
-                Denial::StoreUnavailableCodeSpent
-            })?;
-        self.grant(opened)
-    }
-
     pub(super) fn grant(&self, opened: Opened) -> Result<Grant, Denial> {
         let issued = self.issuer.issue(&opened.session).map_err(|error| {
             tracing::error!(%error, "no token could be issued");
@@ -121,36 +110,6 @@ impl Logins {
             .expires
             .saturating_sub(self.clock.unix_secs());
         Ok(Grant::new(issued, opened.refresh, left))
-    }
-}
-
-fn rid(error: &RedeemError) -> Option<&str> {
-    match error {
-        RedeemError::Answer(AnswerError::Errcode { rid, .. }) => rid.as_deref(),
-        RedeemError::Answer(AnswerError::Invalid(_)) | RedeemError::Call(_) => None,
-    }
-}
-
-fn denial(error: &RedeemError) -> Denial {
-    match error {
-        // Nothing was sent, so the code is still good.
-        RedeemError::Call(CallError::Unreachable) => Denial::WechatBusy(None, RETRY_BUSY),
-        RedeemError::Call(CallError::NoAnswer) => Denial::WechatTimeout,
-        RedeemError::Call(CallError::NotAnAnswer(_))
-        | RedeemError::Answer(AnswerError::Invalid(_)) => Denial::WechatError(None),
-        RedeemError::Answer(AnswerError::Errcode { errcode, .. }) => refusal(*errcode),
-    }
-}
-
-fn refusal(errcode: i64) -> Denial {
-    match class(errcode) {
-        Refusal::CodeInvalid => Denial::CodeInvalid(errcode),
-        Refusal::CodeUsed => Denial::CodeUsed(errcode),
-        Refusal::UserBlocked => Denial::UserBlocked(errcode),
-        Refusal::Busy if errcode == -1 => Denial::WechatBusy(Some(errcode), RETRY_BUSY),
-        Refusal::Busy => Denial::WechatBusy(Some(errcode), RETRY_QUOTA),
-        Refusal::Misconfigured => Denial::WechatMisconfigured(errcode),
-        Refusal::Unknown => Denial::WechatError(Some(errcode)),
     }
 }
 

@@ -1,12 +1,30 @@
 //! The path of a login, in order: read the body, choose the app, redeem the code, open a session, issue a token.
+//!
+//! # Layout
+//! `log_in` is the way in, with `body`, `choose` and, at its end, `grant`. `desk` redeems the codes of one app: `once` has
+//! each code go to WeChat once, `redemption` is its course
+//! and `failure` where it may end. `lane` lets the calls go in turn: by its `line`, at the pace of
+//! the `quota`, and not while the `breaker` keeps them back. `memory` is what outlasts a reload. `renew` and `log_out` stand
+//! beside all that.
 
 mod body;
+mod breaker;
 mod choose;
+mod credentials;
+mod desk;
+mod failure;
 mod grant;
+mod lane;
+mod line;
 mod log_in;
 mod log_out;
+mod memory;
+mod once;
+mod quota;
+mod redemption;
 mod renew;
 
 pub use body::{LoginBody, LogoutBody, RefreshBody};
 pub use grant::Grant;
 pub use log_in::Logins;
+pub use memory::Memory;

@@ -39,8 +39,8 @@ pub enum Denial {
     RefreshReused,
     /// WeChat does not know the code.
     CodeInvalid(Errcode),
-    /// WeChat has redeemed the code before.
-    CodeUsed(Errcode),
+    /// The code was redeemed before, as WeChat says or as we know.
+    CodeUsed(Option<Errcode>),
     /// The token's app may not use this route.
     AppNotAllowed,
     /// WeChat has blocked the user.
@@ -281,14 +281,10 @@ impl Denial {
 
     /// Returns WeChat's number, where WeChat gave one.
     pub fn errcode(&self) -> Option<Errcode> {
-        if let Self::CodeInvalid(n)
-        | Self::CodeUsed(n)
-        | Self::UserBlocked(n)
-        | Self::WechatMisconfigured(n) = self
-        {
+        if let Self::CodeInvalid(n) | Self::UserBlocked(n) | Self::WechatMisconfigured(n) = self {
             return Some(*n);
         }
-        if let Self::WechatError(n) | Self::WechatBusy(n, _) = self {
+        if let Self::CodeUsed(n) | Self::WechatError(n) | Self::WechatBusy(n, _) = self {
             return *n;
         }
         None

@@ -24,6 +24,11 @@ impl Rates {
         Some(Self::of(per_minute, burst))
     }
 
+    /// Prepares the counters of a limit that is reached at once, or steadily.
+    pub fn per_minute(count: NonZeroU32) -> Self {
+        Self::of(count, count)
+    }
+
     fn of(per_minute: NonZeroU32, burst: NonZeroU32) -> Self {
         Self {
             counts: Counts::new(MINUTE / per_minute.get(), burst),

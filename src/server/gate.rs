@@ -1,14 +1,15 @@
 //! Everything that an exchange needs and that does not change while it lasts.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ipnet::IpNet;
 
+use super::exchange::Exchange;
 use super::{Sockets, Upstreams};
 use crate::login::Logins;
-use crate::request::{Identities, Origins, Pass, Rates, Requests};
+use crate::request::{Denial, Identities, Origins, Pass, Rates, Requests};
 use crate::token::Assertions;
 
 /// The parts behind the listener.
@@ -33,6 +34,8 @@ pub struct Gate {
     pub origins: Origins,
     /// Counts the requests of each address; `None` where there is no limit.
     pub rates: Option<Arc<Rates>>,
+    /// Counts the logins of each address; `None` where there is no limit.
+    pub login_rates: Option<Arc<Rates>>,
     /// Limit between two reads from or two writes to a client.
     pub client_timeout: Duration,
     /// How long an idle connection of a client is kept.
@@ -40,6 +43,14 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// Counts a login of an exchange's client, or refuses it.
+    pub(super) fn count_login(&self, exchange: &Exchange) -> Result<(), Denial> {
+        match (&self.login_rates, &exchange.client) {
+            (Some(rates), Some(client)) => rates.admit(client, Instant::now()),
+            (Some(_) | None, _) => Ok(()),
+        }
+    }
+
     /// Returns the index of the upstream that a request goes to.
     pub(super) fn upstream_of(&self, pass: &Pass) -> Option<usize> {
         let route = self.requests.route(pass.route);

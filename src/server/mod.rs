@@ -13,6 +13,7 @@ mod hand_over;
 mod head;
 mod http2;
 mod inbound;
+mod leaving;
 mod listen;
 mod looks;
 mod outbound;

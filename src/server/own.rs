@@ -12,6 +12,7 @@ use serde_json::json;
 use super::exchange::Exchange;
 use super::gate::Gate;
 use super::inbound::message;
+use super::leaving::unless_left;
 use super::{body, reply};
 use crate::login::{LoginBody, LogoutBody, RefreshBody};
 use crate::request::{Allowed, DESCRIBER_UNTRUSTED, Denial, Endpoint, left};
@@ -40,7 +41,7 @@ pub(super) async fn answer(
     endpoint: Endpoint,
 ) -> Result<()> {
     let answered = match endpoint {
-        Endpoint::Login => log_in(gate, wire).await,
+        Endpoint::Login => log_in(gate, wire, exchange).await,
         Endpoint::Refresh => renew(gate, wire).await,
         Endpoint::Session => session(gate, wire),
         Endpoint::Logout => log_out(gate, wire).await,
@@ -58,9 +59,12 @@ pub(super) async fn answer(
     }
 }
 
-async fn log_in(gate: &Gate, wire: &mut Session) -> Result<Answer, Denial> {
+async fn log_in(gate: &Gate, wire: &mut Session, exchange: &Exchange) -> Result<Answer, Denial> {
     let body = LoginBody::parse(&body::read(wire, gate.client_timeout).await?)?;
-    let grant = gate.logins.log_in(body, referer(wire)).await?;
+    gate.count_login(exchange)?;
+    let referer = referer(wire).map(str::to_owned);
+    let login = gate.logins.log_in(body, referer.as_deref());
+    let grant = unless_left(wire, login).await?;
     Ok(Answer::Json(grant.body()))
 }
 

@@ -8,6 +8,7 @@ use pingora::proxy::Session;
 use super::exchange::Exchange;
 use super::gate::Gate;
 use super::inbound::message;
+use super::leaving::unless_left;
 use super::phases::{Duty, Proxy};
 use super::{body, own, reply};
 use crate::request::{Cors, Decision, Denial, FirstLogin, Line, Pass};
@@ -53,7 +54,7 @@ impl Proxy {
     /// Logs in on the first request, which then goes on as that user's.
     async fn log_in(
         &self,
-        wire: &Session,
+        wire: &mut Session,
         exchange: &mut Exchange,
         first: FirstLogin,
     ) -> Result<Pass, Denial> {
@@ -69,10 +70,12 @@ impl Proxy {
         if body::declared(wire).is_some_and(|length| length > route.max_body_bytes) {
             return Err(Denial::BodyTooLarge);
         }
-        let grant = gate
-            .logins
-            .log_in_with(&code, app.as_deref(), Some(&route.apps), own::referer(wire))
-            .await?;
+        gate.count_login(exchange)?;
+        let referer = own::referer(wire).map(str::to_owned);
+        let (app, referer) = (app.as_deref(), referer.as_deref());
+        let logins = &gate.logins;
+        let login = logins.log_in_with(&code, app, Some(&route.apps), referer);
+        let grant = unless_left(wire, login).await?;
         let token = grant.token.expose().to_owned();
         exchange.grant = Some(grant);
         pass.who = Some(requests.admit_token(&token)?);

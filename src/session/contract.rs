@@ -5,7 +5,10 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::store::MOST_AT_ONCE;
-use super::{Apps, Identity, LONGEST_TEXT, Lifetimes, Opened, RefreshError, RefreshToken, Source};
+use super::{
+    Apps, Claim, Holder, Identity, LONGEST_TEXT, Lifetimes, Opened, RefreshError, RefreshToken,
+    Source,
+};
 use super::{Sessions, StoreError};
 use crate::secret::Secret;
 
@@ -59,6 +62,8 @@ macro_rules! contract_tests {
             a_text_that_cannot_be_stored_is_refused
             logins_of_one_user_at_once_are_all_good
             a_user_may_be_named_anything
+            a_code_that_was_given_back_can_be_taken_again
+            a_token_is_unused_until_it_is_refreshed_or_its_session_ends
         }
     };
     (@each [$subject:expr] $($clause:ident)+) => {
@@ -543,4 +548,39 @@ pub(super) async fn a_user_may_be_named_anything(s: Subject<impl AsyncFn(Duratio
         s.store.end_all(APPID, openid).await.unwrap();
         assert_eq!(s.count(openid).await, 0, "{openid}");
     }
+}
+
+pub(super) async fn a_code_that_was_given_back_can_be_taken_again(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let code = s.store.mark(APPID, "0a1b2c");
+    for _ in 0..2 {
+        let holder = Holder::random().unwrap();
+        // Twice, as somebody asks who was not answered.
+        for _ in 0..2 {
+            let claim = s.store.claim(code, holder, SECOND * 10).await.unwrap();
+            assert!(matches!(claim, Claim::Yours), "{claim:?}");
+        }
+        s.store.give_back(code, holder).await.unwrap();
+    }
+}
+
+pub(super) async fn a_token_is_unused_until_it_is_refreshed_or_its_session_ends(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let code = s.store.mark(APPID, "0a1b2c");
+    let key = session_key("some key");
+    let opened = s
+        .store
+        .open_session_for(code, SECOND * 60, identity("alice"), &key)
+        .await
+        .unwrap();
+    let again = s.store.unused(&opened.refresh).await.unwrap().unwrap();
+    assert_eq!(again.session, opened.session);
+    assert_eq!(again.refresh.expose(), opened.refresh.expose());
+    let successor = s.refresh(&opened.refresh).await.refresh;
+    assert!(s.store.unused(&opened.refresh).await.unwrap().is_none());
+    assert!(s.store.unused(&successor).await.unwrap().is_some());
+    s.store.end(opened.session.id).await.unwrap();
+    assert!(s.store.unused(&successor).await.unwrap().is_none());
 }

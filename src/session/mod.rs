@@ -3,7 +3,7 @@
 //! # Layout
 //! [`Sessions`] turns tokens and keys into digests (`refresh_token`) and sealed bytes (`seal`), which are all that a
 //! store sees. `store` says what a store must do, `contract` proves it of each: `embedded`, one file for one process,
-//! and `redis`, for many. `rotation` is the rule by which refresh tokens follow each other, `record` the bytes of a
+//! and `redis`, for many. `claim` is what is kept of a code while it becomes a session. `rotation` is the rule by which refresh tokens follow each other, `record` the bytes of a
 //! session, `revoked` what every node keeps in memory.
 
 use std::path::{Path, PathBuf};
@@ -18,6 +18,8 @@ use crate::secret::Secret;
 mod contract;
 
 mod apps;
+mod claim;
+mod codes;
 mod embedded;
 mod encoding;
 mod id;
@@ -32,6 +34,7 @@ mod store;
 mod user;
 
 pub use apps::Apps;
+pub use claim::{Claim, CodeMark, Holder};
 pub use id::{NoSessionId, SessionId};
 pub use refresh_token::RefreshToken;
 pub use revoked::RevokedSessions;

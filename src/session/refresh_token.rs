@@ -27,6 +27,10 @@ impl RefreshToken {
         Self(Secret::new(text))
     }
 
+    pub(super) fn secret(&self) -> &Secret {
+        &self.0
+    }
+
     /// Opens the token, to be sent to its client.
     pub fn expose(&self) -> &str {
         self.0.expose()

@@ -30,6 +30,10 @@ pub(super) struct SealKey(Zeroizing<[u8; KEY_BYTES]>);
 pub(super) struct Keys {
     pub(super) refresh: RefreshKey,
     pub(super) sealer: Sealer,
+    /// Seals what a code brought.
+    pub(super) memos: Sealer,
+    /// Digests codes.
+    pub(super) codes: hmac::Key,
     /// Kept in the store, to tell a different seal key from damage.
     pub(super) check: [u8; 16],
 }
@@ -89,11 +93,14 @@ impl SealKey {
         let root =
             hkdf::Salt::new(hkdf::HKDF_SHA256, b"menshen session store").extract(self.0.as_ref());
         let refresh = root.expand(&[b"refresh token"], hmac::HMAC_SHA256)?;
+        let codes = root.expand(&[b"code"], hmac::HMAC_SHA256)?;
         let mut check = [0; 16];
         root.expand(&[b"check"], CheckLength)?.fill(&mut check)?;
         Ok(Keys {
             refresh: RefreshKey::new(refresh.into()),
             sealer: Sealer::derive(&root, b"session_key")?,
+            memos: Sealer::derive(&root, b"what a code brought")?,
+            codes: codes.into(),
             check,
         })
     }
@@ -107,9 +114,9 @@ impl hkdf::KeyType for CheckLength {
     }
 }
 
-/// Encrypts session_keys, each bound to the user it belongs to.
+/// Encrypts what nobody may read in a store, each text bound to what it belongs to.
 ///
-/// The same text of the same user is sealed to the same bytes, so that a store knows whether a session_key is another one.
+/// The same text of the same owner is sealed to the same bytes, so that a store knows whether a session_key is another one.
 /// AES-GCM-SIV is made for that: under a repeated nonce it shows that two texts are equal, and nothing else (RFC 8452).
 pub(super) struct Sealer(LessSafeKey);
 

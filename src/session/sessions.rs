@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::error::Unspecified;
 
+use super::claim::Memo;
 use super::embedded::Embedded;
 use super::record::Record;
 use super::redis::Redis;
@@ -12,8 +14,8 @@ use super::seal::Keys;
 use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
 use super::user::{User, user_name};
 use super::{
-    Apps, Identity, LONGEST_TEXT, Lifetimes, OpenError, Opened, RefreshError, RefreshToken,
-    RevokedSessions, Session, SessionId, SessionKeys, StoreError,
+    Apps, CodeMark, Identity, LONGEST_TEXT, Lifetimes, OpenError, Opened, RefreshError,
+    RefreshToken, RevokedSessions, Session, SessionId, SessionKeys, StoreError,
 };
 use crate::clock::Clock;
 use crate::config::RedisServer;
@@ -26,12 +28,12 @@ const PREVIOUS_KEY_SECS: u64 = 600;
 /// Stored logins; clones share them.
 #[derive(Clone)]
 pub struct Sessions {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
-    store: Box<dyn Store>,
-    keys: Keys,
+pub(super) struct Shared {
+    pub(super) store: Box<dyn Store>,
+    pub(super) keys: Keys,
     clock: Clock,
 }
 
@@ -88,11 +90,29 @@ impl Sessions {
         identity: Identity,
         session_key: &Secret,
     ) -> Result<Opened, StoreError> {
+        self.open(identity, session_key, None).await
+    }
+
+    pub(super) async fn open(
+        &self,
+        identity: Identity,
+        session_key: &Secret,
+        code: Option<(CodeMark, Duration)>,
+    ) -> Result<Opened, StoreError> {
         acceptable(&identity, session_key)?;
         let keys = &self.shared.keys;
         let user = identity.user();
         let sid = SessionId::random(user)?;
         let token = keys.refresh.first(sid, user)?;
+        let refresh = keys.refresh.text(&token);
+        let memo = match code {
+            Some((code, keep)) => Some(Memo {
+                code,
+                sealed: keys.memos.seal(code.as_bytes(), refresh.secret())?,
+                keep,
+            }),
+            None => None,
+        };
         let owner = user_name(&identity.appid, &identity.openid);
         let login = Login {
             sid,
@@ -100,11 +120,12 @@ impl Sessions {
             identity,
             first: token.fingerprint(),
             sealed_key: keys.sealer.seal(&owner, session_key)?,
+            memo,
         };
         let record = self.shared.store.add(login).await?;
         Ok(Opened {
             session: session(sid, record),
-            refresh: keys.refresh.text(&token),
+            refresh,
         })
     }
 
@@ -285,7 +306,7 @@ fn acceptable_text(name: &'static str, text: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn session(id: SessionId, record: Record) -> Session {
+pub(super) fn session(id: SessionId, record: Record) -> Session {
     Session {
         id,
         identity: record.identity,

@@ -1,7 +1,10 @@
 //! What a store must do; it sees digests and sealed bytes only, so that no store can leak more than these.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
+use super::claim::{CodeMark, Held, Holder, Memo};
 use super::record::Record;
 use super::refresh_token::Fingerprint;
 use super::user::User;
@@ -17,6 +20,22 @@ pub(super) const MOST_AT_ONCE: usize = 500;
 /// have happened: each can be asked for again.
 #[async_trait]
 pub(super) trait Store: Send + Sync {
+    /// Takes a code for `holder`, unless another has it or it has brought something; where one process has the store to
+    /// itself, it knows by itself what it does with a code.
+    async fn claim(
+        &self,
+        _code: CodeMark,
+        _holder: Holder,
+        _lease: Duration,
+    ) -> Result<Held, StoreError> {
+        Ok(Held::Yours)
+    }
+
+    /// Gives a code back that was not spent, if `holder` still has it.
+    async fn give_back(&self, _code: CodeMark, _holder: Holder) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Stores a new session, and its user's session_key in place of the one before, which is kept beside it.
     async fn add(&self, login: Login) -> Result<Record, StoreError>;
 
@@ -74,6 +93,8 @@ pub(super) struct Login {
     /// The first refresh token.
     pub(super) first: Fingerprint,
     pub(super) sealed_key: Vec<u8>,
+    /// What is kept of the code beside it, where others ask for it.
+    pub(super) memo: Option<Memo>,
 }
 
 /// A session_key that follows another one without a login.

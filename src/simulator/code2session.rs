@@ -25,6 +25,9 @@ fn redeem(world: &mut World, params: &Params, now_ms: u64) -> Result<Granted, i6
         return Err(40002);
     }
     check_secret(world, appid, secret)?;
+    if !world.quotas.admit(appid, now_ms) {
+        return Err(45011);
+    }
     let login = world
         .redeem(appid, code, now_ms)
         .map_err(|refusal| match refusal {

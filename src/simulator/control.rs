@@ -33,7 +33,7 @@ pub(super) enum ControlError {
     #[error(transparent)]
     OpenData(#[from] OpenDataError),
     #[error(
-        "the simulator has /_sim/login, /_sim/encrypt, /_sim/clock, /_sim/faults and /_sim/calls"
+        "the simulator has /_sim/login, /_sim/encrypt, /_sim/clock, /_sim/faults, /_sim/quota and /_sim/calls"
     )]
     Unknown,
 }
@@ -59,6 +59,13 @@ struct UserData {
 #[serde(deny_unknown_fields)]
 struct ClockMove {
     advance: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QuotaSet {
+    appid: String,
+    per_minute: usize,
 }
 
 #[derive(Deserialize)]
@@ -132,6 +139,26 @@ pub(super) async fn forget_plans(
 ) -> Json<Value> {
     let count = simulator.state().plans.forget(forgotten.path.as_deref());
     Json(json!({ "removed": count }))
+}
+
+/// `POST /_sim/quota`
+pub(super) async fn set_quota(
+    State(simulator): State<Simulator>,
+    body: Bytes,
+) -> Result<Json<Value>, ControlError> {
+    let QuotaSet { appid, per_minute } = serde_json::from_slice(&body)?;
+    let world = &mut simulator.state().world;
+    if world.app(&appid).is_none() {
+        return Err(LoginError::AppUnknown.into());
+    }
+    world.quotas.set(&appid, per_minute);
+    Ok(Json(json!({ "appid": appid, "per_minute": per_minute })))
+}
+
+/// `GET /_sim/quota`
+pub(super) async fn quotas(State(simulator): State<Simulator>) -> Response {
+    let state = simulator.state();
+    Json(state.world.quotas.all()).into_response()
 }
 
 /// `GET /_sim/calls`

@@ -12,6 +12,7 @@ mod misbehave;
 mod open_data;
 mod params;
 mod plan;
+mod quota;
 mod random;
 mod session;
 mod session_key;
@@ -53,6 +54,8 @@ use self::world::World;
 /// | `POST /_sim/faults` `{"path","fault",…}` | plans a [`Fault`] for the next exchanges on a path |
 /// | `GET /_sim/faults` | the plans that are still to be used |
 /// | `DELETE /_sim/faults[?path=…]` | forgets all plans, or those of one path |
+/// | `POST /_sim/quota` `{"appid","per_minute"}` | answers calls beyond so many a minute of its clock with 45011 |
+/// | `GET /_sim/quota` | of each such app, the calls that passed and those that were refused, and the `fullest` 60 seconds |
 /// | `GET /_sim/calls` | how often each path was called, and with what outcome |
 #[derive(Clone)]
 pub struct Simulator {
@@ -92,6 +95,7 @@ impl Simulator {
                     .post(control::plan)
                     .delete(control::forget_plans),
             )
+            .route("/_sim/quota", get(control::quotas).post(control::set_quota))
             .route("/_sim/calls", get(control::calls))
             .route("/_sim/{*unknown}", any(control::unknown))
             .fallback(exchange::reply)

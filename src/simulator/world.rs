@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use aws_lc_rs::error::Unspecified;
 
 use super::app::SimulatedApp;
+use super::quota::Quotas;
 use super::session::Session;
 use super::tokens::Tokens;
 use super::{identity, random};
@@ -58,6 +59,7 @@ pub(super) struct World {
     sessions: HashMap<User, Session>,
     /// The access_tokens of the apps.
     pub(super) tokens: Tokens,
+    pub(super) quotas: Quotas,
     next_sweep_ms: u64,
     max_codes: usize,
 }
@@ -88,6 +90,7 @@ impl World {
             expiries: VecDeque::new(),
             sessions: HashMap::new(),
             tokens: Tokens::default(),
+            quotas: Quotas::default(),
             next_sweep_ms: 0,
             max_codes: MAX_CODES,
         }

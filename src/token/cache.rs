@@ -120,6 +120,8 @@ mod tests {
             name: "shop".to_owned(),
             appid: "wx1".to_owned(),
             secret: Secret::new("secret"),
+            previous_secret: None,
+            quota_per_minute: None,
         };
         let verifier = Verifier::new(&keys, "menshen", &[app], ttl, clock.clone());
         let tokens = Tokens::new(verifier, MOST, clock.clone()).unwrap();

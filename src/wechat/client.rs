@@ -39,6 +39,7 @@ pub enum CallError {
 pub struct Client {
     http: reqwest::Client,
     api_base: String,
+    timeout: Duration,
 }
 
 impl Client {
@@ -58,7 +59,12 @@ impl Client {
         Ok(Self {
             http,
             api_base: config.api_base.clone(),
+            timeout: config.timeout,
         })
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Starts a GET of a path with these query parameters.

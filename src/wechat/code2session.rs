@@ -1,6 +1,7 @@
 //! Redeems a code at WeChat's `sns/jscode2session`.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::client::send;
 use super::{AnswerError, CallError, Client, Code, Fields};
@@ -36,9 +37,15 @@ pub enum RedeemError {
 }
 
 impl Client {
-    /// Redeems a code once; whoever calls this decides whether to do so again.
-    pub async fn redeem(&self, app: &App, code: &Code) -> Result<Redeemed, RedeemError> {
-        let fields = self.jscode2session(app, code.expose()).await?;
+    /// Redeems a code once, within the time that the configuration gives a call, or less where `limit` is less; whoever
+    /// calls this decides whether to do so again.
+    pub async fn redeem(
+        &self,
+        app: &App,
+        code: &Code,
+        limit: Duration,
+    ) -> Result<Redeemed, RedeemError> {
+        let fields = self.jscode2session(app, code.expose(), Some(limit)).await?;
         Ok(Redeemed {
             identity: Identity {
                 app: app.name.clone(),
@@ -55,6 +62,7 @@ impl Client {
         &self,
         app: &App,
         code: &str,
+        limit: Option<Duration>,
     ) -> Result<Fields, RedeemError> {
         let call = self.get(
             PATH,
@@ -65,6 +73,10 @@ impl Client {
                 ("grant_type", "authorization_code"),
             ],
         );
+        let call = match limit {
+            Some(limit) => call.timeout(limit.min(self.timeout())),
+            None => call,
+        };
         Ok(Fields::parse(&send(call).await?)?)
     }
 }

@@ -9,8 +9,12 @@ pub enum Refusal {
     CodeUsed,
     /// WeChat holds the user for dangerous.
     UserBlocked,
-    /// WeChat is busy or a quota is used up; the code can be tried again later.
+    /// WeChat is busy; the code can be tried again in a moment.
     Busy,
+    /// The quota of this minute is used up, of the app or of the user; the code can be tried again later.
+    MinuteQuota,
+    /// The quota of this day is used up; the code can be tried again later, if it lives that long.
+    DayQuota,
     /// The appid, the secret, the account or our call is at fault; the operator must act.
     Misconfigured,
     /// Nothing we know.
@@ -23,8 +27,9 @@ pub fn class(errcode: i64) -> Refusal {
         40029 => Refusal::CodeInvalid,
         40163 => Refusal::CodeUsed,
         40226 => Refusal::UserBlocked,
-        // Busy; the minute's quota; the day's quota.
-        -1 | 45011 | 45009 => Refusal::Busy,
+        -1 => Refusal::Busy,
+        45011 => Refusal::MinuteQuota,
+        45009 => Refusal::DayQuota,
         // grant_type, appid, secret; missing appid, secret and code; frozen secret; account; rights; IP list.
         40002 | 40013 | 40125 | 41002 | 41004 | 41008 | 40243 | 50002 | 50004 | 50007 | 48001
         | 40164 | 61024 => Refusal::Misconfigured,

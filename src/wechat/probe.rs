@@ -34,7 +34,7 @@ pub enum Verdict {
 impl Client {
     /// Tries an app's credentials; costs no user anything.
     pub async fn probe(&self, app: &App) -> Verdict {
-        match self.jscode2session(app, MADE_UP_CODE).await {
+        match self.jscode2session(app, MADE_UP_CODE, None).await {
             // Nobody can redeem a made-up code, so whoever says so is not WeChat.
             Ok(_) => unknown(RedeemError::Answer(AnswerError::Invalid(
                 "it redeems a code that was made up",
@@ -75,7 +75,9 @@ fn unknown(error: RedeemError) -> Verdict {
         RedeemError::Call(CallError::NotAnAnswer(_))
         | RedeemError::Answer(AnswerError::Invalid(_)) => "is wechat.api_base WeChat's?",
         RedeemError::Answer(AnswerError::Errcode { errcode, .. }) => match class(*errcode) {
-            Refusal::Busy => "WeChat is busy or a quota is used up; try again later",
+            Refusal::Busy | Refusal::MinuteQuota | Refusal::DayQuota => {
+                "WeChat is busy or a quota is used up; try again later"
+            }
             Refusal::CodeInvalid
             | Refusal::CodeUsed
             | Refusal::UserBlocked

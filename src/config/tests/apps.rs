@@ -80,7 +80,11 @@ fn mistakes_about_apps_and_wechat_are_refused_with_their_key_and_a_reason() {
         ),
         (
             with("app", "previous_secret_env = \"X\""),
-            "app[1].previous_secret_env (line 8): is not a known key",
+            "app[1].previous_secret_env (line 8): must name an environment variable that is set",
+        ),
+        (
+            with("app", "quota_per_minute = \"2000\""),
+            "app[1].quota_per_minute (line 8): must be a whole number from 0 to 10000000, not \"2000\"",
         ),
         (
             [SERVER, APP, &APP.replace("wx1", "wx2"), UPSTREAM, ROUTE].concat(),

@@ -8,6 +8,7 @@ mod cors;
 mod default;
 mod file;
 mod log;
+mod login;
 mod route;
 mod secret;
 mod server;

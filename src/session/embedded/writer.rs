@@ -448,6 +448,7 @@ mod tests {
                 identity: identity("alice"),
                 first: [0; 16],
                 sealed_key: b"sealed".to_vec(),
+                memo: None,
             };
             tables.add(login).map(drop)
         })

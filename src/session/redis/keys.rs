@@ -1,6 +1,7 @@
 //! The names of the keys; braces mark the part by which a Cluster chooses the slot.
 
 use crate::session::SessionId;
+use crate::session::claim::CodeMark;
 use crate::session::user::User;
 
 /// Makes the names that begin with the configured prefix.
@@ -34,6 +35,11 @@ impl Names {
     /// A set: a user's sessions that were removed and are yet to be revoked.
     pub(super) fn ending(&self, user: User) -> String {
         self.name('e', user.as_bytes())
+    }
+
+    /// A string: who redeems a code, or what it brought, sealed.
+    pub(super) fn code(&self, code: CodeMark) -> String {
+        self.name('c', code.as_bytes())
     }
 
     /// A stream: the revocations.

@@ -2,9 +2,9 @@
 //!
 //! # Layout
 //! `connect` makes a connection in each of the three ways, `link` keeps one and repeats what was lost with it,
-//! `scripts` are the changes, each one round trip, `keys` their names, `revocations` the stream by which nodes tell
-//! each other which sessions ended, `entrance` what comes before all this, `rehearsal` what is tried then and
-//! `refusal` what is said when it does not go well.
+//! `scripts` are the changes, each one round trip, `keys` their names, `codes` who redeems which code, `revocations` the
+//! stream by which nodes tell each other which sessions ended, `entrance` what comes before all this, `rehearsal` what is
+//! tried then and `refusal` what is said when it does not go well.
 //!
 //! What a change touches is in one slot of a Cluster: a session, its user's other sessions and their session_key. Only the
 //! stream of revocations is elsewhere. It is written last, so that an end that is broken off can be asked for again; what a
@@ -12,6 +12,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::RedisError;
@@ -21,8 +22,9 @@ use self::keys::Names;
 use self::link::Link;
 use self::revocations::Revocations;
 use self::scripts::{END, END_ALL, LOGIN, REFRESH, REPLACE_KEY};
+use super::claim::{CodeMark, Held, Holder};
 use super::encoding::Damaged;
-use super::record::{Record, identity_bytes, identity_from};
+use super::record::{Record, identity_bytes};
 use super::rotation::Rotation;
 use super::seal::Keys;
 use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
@@ -32,6 +34,7 @@ use crate::clock::Clock;
 use crate::config::RedisServer;
 use crate::secret::Secret;
 
+mod codes;
 mod connect;
 mod entrance;
 mod keys;
@@ -142,6 +145,19 @@ impl Redis {
 
 #[async_trait]
 impl Store for Redis {
+    async fn claim(
+        &self,
+        code: CodeMark,
+        holder: Holder,
+        lease: Duration,
+    ) -> Result<Held, StoreError> {
+        self.take_code(code, holder, lease).await
+    }
+
+    async fn give_back(&self, code: CodeMark, holder: Holder) -> Result<(), StoreError> {
+        self.give_code_back(code, holder).await
+    }
+
     async fn add(&self, login: Login) -> Result<Record, StoreError> {
         let now = self.clock.unix_secs();
         let record = Record {
@@ -158,7 +174,8 @@ impl Store for Redis {
             .arg(identity_bytes(&record.identity))
             .arg(&record.rotation.current)
             .arg(login.sealed_key);
-        self.change::<()>(change).await?;
+        let (stored, ()) = tokio::join!(self.change::<()>(change), self.remember(login.memo));
+        stored?;
         Ok(record)
     }
 
@@ -359,34 +376,5 @@ impl From<Damaged> for StoreError {
 impl From<RedisError> for StoreError {
     fn from(error: RedisError) -> Self {
         Self::Storage(Arc::new(error))
-    }
-}
-
-impl scripts::Fields {
-    fn into_record(self) -> Result<Record, Damaged> {
-        let Self::Some {
-            identity,
-            created,
-            expires,
-            generation,
-            current,
-            replaced,
-        } = self
-        else {
-            return Err(Damaged);
-        };
-        Ok(Record {
-            identity: identity_from(&identity)?,
-            created,
-            expires,
-            rotation: Rotation {
-                generation,
-                current: current.as_slice().try_into().map_err(|_| Damaged)?,
-                replaced: replaced
-                    .split_ascii_whitespace()
-                    .map(|time| time.parse().map_err(|_| Damaged))
-                    .collect::<Result<_, _>>()?,
-            },
-        })
     }
 }

@@ -4,8 +4,9 @@ use redis::{RedisResult, Value};
 
 use super::keys::Names;
 use super::link::Link;
-use super::scripts::{self, END, END_ALL, LOGIN, REFRESH, REPLACE_KEY};
+use super::scripts::{self, CLAIM, END, END_ALL, GIVE_BACK, LOGIN, REFRESH, REPLACE_KEY};
 use crate::session::SessionId;
+use crate::session::claim::CodeMark;
 use crate::session::user::User;
 
 /// What is left of a rehearsal that was cut off goes soon after this many seconds.
@@ -57,11 +58,26 @@ pub(super) async fn rehearse(link: &Link, names: &Names, now: u64) -> RedisResul
     let mut done = redis::cmd("SREM");
     done.arg(names.ending(user)).arg(id.as_bytes());
     link.ask::<Value>(&done).await?;
+    redeem_nothing(link, names).await?;
     // A script that Redis knew already was not sent as such.
     let mut script = redis::cmd("EVAL");
     script.arg("return 1").arg(1).arg(sessions);
     link.ask::<Value>(&script).await?;
     revoke_nobody(link, &names.revoked()).await
+}
+
+/// Takes a code that cannot exist, keeps something of it and gives it back.
+async fn redeem_nothing(link: &Link, names: &Names) -> RedisResult<()> {
+    let code = CodeMark::of_nothing();
+    let (holder, millis) = ("rehearse", LASTS * 1000);
+    let claim = CLAIM.of_code(names, code);
+    let claim = claim.arg(holder).arg(millis).arg(millis);
+    claim.make::<Value>(link).await?;
+    let give_back = GIVE_BACK.of_code(names, code).arg(holder);
+    give_back.make::<Value>(link).await?;
+    let mut keep = redis::cmd("SET");
+    keep.arg(names.code(code)).arg("d").arg("PX").arg(1);
+    link.ask::<Value>(&keep).await.map(drop)
 }
 
 /// Adds an entry to the stream that nobody takes for a revocation, reads it and removes it.

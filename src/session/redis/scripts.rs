@@ -9,6 +9,10 @@ use redis::{
 use super::keys::Names;
 use super::link::Link;
 use crate::session::SessionId;
+use crate::session::claim::{CodeMark, Held};
+use crate::session::encoding::Damaged;
+use crate::session::record::{Record, identity_from};
+use crate::session::rotation::Rotation;
 use crate::session::user::User;
 
 /// Opens a session.
@@ -31,6 +35,12 @@ pub(super) static END: LazyLock<Script> =
 /// Removes several sessions of a user.
 pub(super) static END_ALL: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[include_str!("end_all.lua")]));
+/// Takes a code.
+pub(super) static CLAIM: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[include_str!("claim.lua")]));
+/// Gives a code back.
+pub(super) static GIVE_BACK: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[include_str!("give_back.lua")]));
 
 const FIELDS: [&str; 6] = [
     "identity",
@@ -76,6 +86,11 @@ impl Script {
     /// Begins a change of a user's session_keys.
     pub(super) fn of_keys(&'static self, names: &Names, user: User) -> Change<'static> {
         self.with(vec![names.session_keys(user)])
+    }
+
+    /// Begins a change of what is kept of a code.
+    pub(super) fn of_code(&'static self, names: &Names, code: CodeMark) -> Change<'static> {
+        self.with(vec![names.code(code)])
     }
 
     fn with(&self, keys: Vec<String>) -> Change<'_> {
@@ -152,6 +167,35 @@ impl Fields {
     }
 }
 
+impl Fields {
+    pub(super) fn into_record(self) -> Result<Record, Damaged> {
+        let Self::Some {
+            identity,
+            created,
+            expires,
+            generation,
+            current,
+            replaced,
+        } = self
+        else {
+            return Err(Damaged);
+        };
+        Ok(Record {
+            identity: identity_from(&identity)?,
+            created,
+            expires,
+            rotation: Rotation {
+                generation,
+                current: current.as_slice().try_into().map_err(|_| Damaged)?,
+                replaced: replaced
+                    .split_ascii_whitespace()
+                    .map(|time| time.parse().map_err(|_| Damaged))
+                    .collect::<Result<_, _>>()?,
+            },
+        })
+    }
+}
+
 impl FromRedisValue for Fields {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
         type Six = (
@@ -203,5 +247,18 @@ impl FromRedisValue for Refreshed {
             });
         }
         Fields::from_redis_value(value).map(Self::Renewed)
+    }
+}
+
+impl FromRedisValue for Held {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        if let Value::Int(state) = value {
+            return Ok(match state {
+                0 => Self::Yours,
+                1 => Self::Elsewhere,
+                _ => Self::Lost,
+            });
+        }
+        redis::from_redis_value(value).map(Self::Memo)
     }
 }

@@ -6,7 +6,7 @@ use self::servers::{Cluster, Group};
 use super::*;
 use crate::config::RedisMode;
 use crate::session::contract::{Subject, apps, identity, session_key};
-use crate::session::{RefreshError, Sessions};
+use crate::session::{Claim, Holder, RefreshError, Sessions};
 
 // That crate depends on this one, so it cannot be used here as a crate.
 #[path = "../../../tests/support/src/redis.rs"]
@@ -524,4 +524,58 @@ async fn revocations_that_were_deleted_are_told_again() {
     let _: u64 = server.ask("CLIENT KILL TYPE normal SKIPME yes").await;
     soon(async || server.ask::<u64>("XLEN menshen:revoked").await == 1).await;
     assert!(server.sessions(&clock).await.revoked().contains(&id));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_redeems_a_code_and_the_others_learn_what_it_brought() {
+    let server = Server::start().await;
+    let clock = Clock::system();
+    let (one, other) = (server.sessions(&clock).await, server.sessions(&clock).await);
+    let (code, lease) = (one.mark("wx1", "0a1b2c"), Duration::from_secs(10));
+    let [first, second] = [(); 2].map(|()| Holder::random().unwrap());
+    let claim = one.claim(code, first, lease).await.unwrap();
+    assert!(matches!(claim, Claim::Yours), "{claim:?}");
+    let claim = other.claim(code, second, lease).await.unwrap();
+    assert!(matches!(claim, Claim::Elsewhere), "{claim:?}");
+    // Who does not have it cannot give it back.
+    other.give_back(code, second).await.unwrap();
+    let claim = other.claim(code, second, lease).await.unwrap();
+    assert!(matches!(claim, Claim::Elsewhere), "{claim:?}");
+    let claim = other.claim(code, second, Duration::ZERO).await.unwrap();
+    assert!(matches!(claim, Claim::Lost), "{claim:?}");
+    let opened = one
+        .open_session_for(code, lease, identity("a"), &session_key("k"))
+        .await
+        .unwrap();
+    let claim = other.claim(code, second, lease).await.unwrap();
+    let Claim::Done(told) = claim else {
+        panic!("{claim:?}");
+    };
+    assert_eq!(told.session, opened.session);
+    assert_eq!(told.refresh.expose(), opened.refresh.expose());
+    one.refresh(&opened.refresh, &apps()).await.unwrap();
+    let claim = other.claim(code, second, lease).await.unwrap();
+    assert!(matches!(claim, Claim::Spent), "{claim:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_takes_two_round_trips_and_leaves_no_token_in_clear() {
+    let server = Server::start().await;
+    let store = server.sessions(&Clock::system()).await;
+    let (code, lease) = (store.mark("wx1", "0a1b2c"), Duration::from_secs(10));
+    let before = store.operations();
+    let holder = Holder::random().unwrap();
+    store.claim(code, holder, lease).await.unwrap();
+    let opened = store
+        .open_session_for(code, lease, identity("a"), &session_key("k"))
+        .await
+        .unwrap();
+    // The code's and the session's are on their way together.
+    assert_eq!(store.operations() - before, 3);
+    let kept = server.0.ask(&["--scan", "--pattern", "menshen:*:c:*"]);
+    let kept = server.0.ask(&["GET", &kept]);
+    assert!(
+        !kept.is_empty() && !kept.contains(opened.refresh.expose()),
+        "{kept}"
+    );
 }

@@ -22,6 +22,9 @@ use crate::{Reply, Upstream};
 /// The AppSecret of every app.
 pub const APP_SECRET: &str = "00000000000000000000000app5ecret";
 
+/// An AppSecret that WeChat does not know, as `OTHER_SECRET`.
+pub const OTHER_SECRET: &str = "00000000000000000000000other5ecret";
+
 /// The secret of the private listener, where `CONTROL_SECRET` is named for it.
 pub const CONTROL_SECRET: &str = "0000000000000000000000c0ntr0l";
 
@@ -92,9 +95,10 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Adds lines to a section such as `server`, `token`, `session`, `headers` or `wechat`.
+    /// Adds lines to a section such as `server`, `token`, `session`, `headers`, `login` or `wechat`.
     ///
-    /// A line that starts with `listen` in `server` or `control`, or with `api_base` in `wechat`, replaces what is there.
+    /// A line that starts with `listen` in `server` or `control`, with `api_base` in `wechat`, with `requests` in `login`, or
+    /// with `secret` in `app` replaces what is there.
     pub fn section(mut self, name: &'static str, lines: &str) -> Self {
         self.sections.push((name, lines.to_owned()));
         self
@@ -139,6 +143,7 @@ impl Builder {
         let text = self.toml(&folder, upstream.address, simulator_address);
         let env = |name: &str| match name {
             "APP_SECRET" => Some(secret.clone()),
+            "OTHER_SECRET" => Some(OTHER_SECRET.to_owned()),
             "CONTROL_SECRET" => Some(CONTROL_SECRET.to_owned()),
             _ => None,
         };
@@ -214,10 +219,13 @@ impl Builder {
         let control = unless_given("control", "listen", "listen = \"127.0.0.1:0\"".to_owned());
         let api_base = format!("api_base = \"http://{simulator}\"");
         let api_base = unless_given("wechat", "api_base", api_base);
+        // All clients of a test are one address.
+        let requests = unless_given("login", "requests", "requests_per_minute = 0".to_owned());
         let mut text = format!(
             "[server]\n{listen}\n{}\n\
              [control]\n{control}\n{}\n\
              [wechat]\n{api_base}\n{}\n\
+             [login]\n{requests}\n{}\n\
              [token]\nkeys_dir = '{folder}/keys'\n{}\n\
              [session]\npath = '{folder}/data'\n{}\n\
              [cache]\n{}\n[headers]\n{}\n[cors]\n{}\n[log]\n{}\n\
@@ -225,6 +233,7 @@ impl Builder {
             more("server"),
             more("control"),
             more("wechat"),
+            more("login"),
             more("token"),
             more("session"),
             more("cache"),
@@ -235,11 +244,13 @@ impl Builder {
             self.upstreams,
             self.routes,
         );
+        let secret = unless_given("app", "secret", "secret_env = \"APP_SECRET\"".to_owned());
         for name in &self.apps {
             let appid = TestGateway::appid(name);
             text.push_str(&format!(
                 "[[app]]\nname = \"{name}\"\nkind = \"mini_program\"\nappid = \"{appid}\"\n\
-                 secret_env = \"APP_SECRET\"\n"
+                 {secret}\n{}\n",
+                more("app")
             ));
         }
         text

@@ -23,7 +23,7 @@ pub use backends::Backend;
 pub use front::{Front, Kind};
 pub use fuzz::fuzz;
 pub use fuzzed::Fuzzed;
-pub use gateway::{APP_SECRET, Builder, CONTROL_SECRET, Grant, TestGateway};
+pub use gateway::{APP_SECRET, Builder, CONTROL_SECRET, Grant, OTHER_SECRET, TestGateway};
 pub use identity::{IDENTITY, SEPARATORS, folded, forged, spellings};
 pub use nodes::{Node, Nodes, SEAL_KEY};
 pub use official::Official;

@@ -53,8 +53,13 @@ impl Nodes {
 
     /// Prepares them with their sessions in Redis, at `url`, and more lines for `[session]`.
     pub async fn over(url: &str, session: &str) -> Self {
+        Self::over_with(TestGateway::builder().section("session", session), url).await
+    }
+
+    /// Does the same with a configuration of the test's own.
+    pub async fn over_with(builder: Builder, url: &str) -> Self {
         let lines = "store = \"redis\"\nredis_url_env = \"REDIS_URL\"\nseal_key_env = \"SEAL_KEY\"";
-        let builder = TestGateway::builder().section("session", &format!("{lines}\n{session}"));
+        let builder = builder.section("session", lines);
         let mut nodes = Self::new(builder).await;
         nodes.environment = vec![
             ("REDIS_URL", url.to_owned()),
@@ -115,9 +120,30 @@ impl Node {
         })
     }
 
+    /// Drives the simulator.
+    pub async fn simulate(&self, path: &str, body: Value) -> Value {
+        let url = format!("http://{}/_sim/{path}", self.world.simulator);
+        let reply = Reply::of(self.world.http.post(url).json(&body)).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.json()
+    }
+
+    /// Does what `wx.login` does in the app `shop`.
+    pub async fn code(&self, user: &str) -> String {
+        let asked = json!({"appid": TestGateway::appid("shop"), "user": user});
+        let code = self.simulate("login", asked).await;
+        code["code"].as_str().expect("a code").to_owned()
+    }
+
     /// Begins a login in the app `shop`, with a fresh code.
     pub async fn login(&self, user: &str) -> RequestBuilder {
-        self.world.login_at(self.address, user).await
+        self.login_with(&self.code(user).await)
+    }
+
+    /// Begins a login with a code.
+    pub fn login_with(&self, code: &str) -> RequestBuilder {
+        let body = json!({"code": code, "app": "shop"});
+        self.request("POST", "/_auth/login").json(&body)
     }
 
     /// Returns how often WeChat was asked to redeem a code.

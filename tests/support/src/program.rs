@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::{APP_SECRET, Builder, CONTROL_SECRET};
+use crate::{APP_SECRET, Builder, CONTROL_SECRET, OTHER_SECRET};
 
 /// How long the program may take to say something, or to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -82,6 +82,7 @@ impl Site {
         command
             .current_dir(&self.folder)
             .env("APP_SECRET", APP_SECRET)
+            .env("OTHER_SECRET", OTHER_SECRET)
             .env("CONTROL_SECRET", CONTROL_SECRET);
         command
     }

@@ -1,0 +1,75 @@
+//! Reads `[login]`, how logins share what WeChat allows.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::kind::{Kind, number};
+use super::reader::Table;
+use super::unit::{TIMEOUT, duration};
+
+/// How logins share what WeChat allows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Login {
+    /// The most calls a minute for an app that says nothing itself; `None` is no limit of ours.
+    pub quota_per_minute: Option<NonZeroU32>,
+    /// The most logins of an app that wait in line at a time.
+    pub queue: usize,
+    /// How long one waits there.
+    pub queue_timeout: Duration,
+    /// How long a code that was redeemed gives the same session again.
+    pub replay: Duration,
+    /// Limit for a whole login, waiting and calls included.
+    pub timeout: Duration,
+    /// The most logins of one address in a minute, in the long run; `None` is no limit.
+    pub requests_per_minute: Option<NonZeroU32>,
+}
+
+pub(super) const QUOTA: Kind<u32> = Kind {
+    expected: "a whole number from 0 to 10000000",
+    read: |value| {
+        let count = u32::try_from(number(value)?).ok();
+        count.filter(|count| *count <= 10_000_000)
+    },
+};
+
+const QUEUE: Kind<usize> = Kind {
+    expected: "a whole number from 0 to 100000",
+    read: |value| {
+        let places = usize::try_from(number(value)?).ok();
+        places.filter(|places| *places <= 100_000)
+    },
+};
+
+const REPLAY: Kind<Duration> = Kind {
+    expected: "a duration with a unit, such as \"60s\", up to 5m",
+    read: |value| duration(value).filter(|replay| *replay <= Duration::from_secs(300)),
+};
+
+const BUDGET: Kind<Duration> = Kind {
+    expected: "a duration with a unit, such as \"8s\", from 1ms to 1m",
+    read: |value| (TIMEOUT.read)(value).filter(|budget| *budget <= Duration::from_secs(60)),
+};
+
+/// Reads the section.
+pub(super) fn read(table: &mut Table<'_, '_>) -> Option<Login> {
+    let quota_per_minute = table.or("quota_per_minute", "0", &QUOTA);
+    let queue = table.or("queue", "1000", &QUEUE);
+    let queue_timeout = table.or("queue_timeout", r#""5s""#, &TIMEOUT);
+    let replay = table.or("replay", r#""60s""#, &REPLAY);
+    let timeout = table.or("timeout", r#""8s""#, &BUDGET);
+    let requests_per_minute = table.or("requests_per_minute", "1200", &QUOTA);
+    if let (Some(waiting), Some(whole)) = (queue_timeout, timeout)
+        && waiting >= whole
+    {
+        let message = "must be shorter than timeout, which leaves the rest for the call to WeChat";
+        table.refuse("queue_timeout", message.to_owned());
+    }
+    Some(Login {
+        quota_per_minute: NonZeroU32::new(quota_per_minute?),
+        queue: queue?,
+        queue_timeout: queue_timeout?,
+        replay: replay?,
+        timeout: timeout?,
+        requests_per_minute: NonZeroU32::new(requests_per_minute?),
+    })
+}

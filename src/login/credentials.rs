@@ -1,0 +1,69 @@
+//! Which of an app's two secrets WeChat takes, while one replaces the other.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::config::App;
+
+/// An app as it shows itself to WeChat.
+pub(super) struct Credentials {
+    current: App,
+    /// The same with its previous secret.
+    previous: Option<App>,
+    uses_previous: AtomicBool,
+}
+
+impl Credentials {
+    pub(super) fn new(app: &App) -> Self {
+        let previous = app.previous_secret.as_ref().map(|secret| App {
+            secret: secret.clone(),
+            ..app.clone()
+        });
+        Self {
+            current: app.clone(),
+            previous,
+            uses_previous: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns the app with the secret that worked last.
+    pub(super) fn in_use(&self) -> &App {
+        match &self.previous {
+            Some(previous) if self.uses_previous.load(Ordering::Relaxed) => previous,
+            Some(_) | None => &self.current,
+        }
+    }
+
+    /// Returns the app with the other secret than `refused` has; `None` where there is no other.
+    pub(super) fn other(&self, refused: &App) -> Option<&App> {
+        let previous = self.previous.as_ref()?;
+        Some(if refused.secret == previous.secret {
+            &self.current
+        } else {
+            previous
+        })
+    }
+
+    /// Takes notice that WeChat took the secret of `app`, which is used from now on.
+    pub(super) fn took(&self, app: &App) {
+        let Some(previous) = &self.previous else {
+            return;
+        };
+        let is_previous = app.secret == previous.secret;
+        if self.uses_previous.swap(is_previous, Ordering::Relaxed) == is_previous {
+            return;
+        }
+        if is_previous {
+            tracing::error!(
+                app = app.name,
+                errcode = 40125,
+                "WeChat refuses the app's secret, and takes its previous_secret, which is used from now on: \
+                 put the secret that WeChat's console shows into the configuration, and reload"
+            );
+        } else {
+            tracing::warn!(
+                app = app.name,
+                "WeChat takes the app's secret now, and no longer its previous_secret, which can be taken out"
+            );
+        }
+    }
+}

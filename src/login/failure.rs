@@ -1,0 +1,104 @@
+//! What becomes of a code that is not redeemed, and what a call that failed says.
+
+use std::time::Duration;
+
+use super::breaker::Lesson;
+use super::once::Outcome;
+use crate::request::Denial;
+use crate::wechat::{AnswerError, CallError, RedeemError, Redeemed, Refusal, class};
+
+/// How long other refusals of WeChat are repeated without asking.
+const BRIEFLY: Duration = Duration::from_secs(60);
+/// How long a code is good: nobody need ask again about one that may be spent.
+const CODE_LASTS: Duration = Duration::from_secs(300);
+
+/// What happens to a code in the end, when it does not become a session.
+pub(super) struct Failure {
+    pub(super) outcome: Outcome,
+    /// How long whoever repeats the code is told the same without asking.
+    pub(super) keep: Duration,
+    /// Whether another node may redeem the code.
+    pub(super) gives_back: bool,
+}
+
+impl Failure {
+    /// The code can be redeemed later.
+    pub(super) fn unspent(denial: Denial) -> Self {
+        Self {
+            outcome: Outcome::Refused(denial),
+            keep: Duration::ZERO,
+            gives_back: true,
+        }
+    }
+
+    /// Nobody knows whether the code can be redeemed, so nobody tries.
+    pub(super) fn unknown(denial: Denial) -> Self {
+        Self {
+            outcome: Outcome::Refused(denial),
+            keep: CODE_LASTS,
+            gives_back: false,
+        }
+    }
+
+    /// The code will never be redeemed.
+    pub(super) fn final_one(denial: Denial) -> Self {
+        Self {
+            outcome: Outcome::Refused(denial),
+            keep: BRIEFLY,
+            gives_back: true,
+        }
+    }
+
+    /// Nobody waits any more.
+    pub(super) fn abandoned() -> Self {
+        Self {
+            outcome: Outcome::Abandoned,
+            keep: Duration::ZERO,
+            gives_back: true,
+        }
+    }
+}
+
+/// Returns WeChat's number, and the id under which it finds the call.
+pub(super) fn told(error: &RedeemError) -> (Option<i64>, Option<&str>) {
+    match error {
+        RedeemError::Answer(AnswerError::Errcode { errcode, rid, .. }) => {
+            (Some(*errcode), rid.as_deref())
+        }
+        RedeemError::Answer(AnswerError::Invalid(_)) | RedeemError::Call(_) => (None, None),
+    }
+}
+
+/// Says whether a call surely did not spend the code, or WeChat at least asks for another.
+pub(super) fn is_unspent(error: &RedeemError) -> bool {
+    match error {
+        RedeemError::Call(CallError::Unreachable) => true,
+        RedeemError::Call(CallError::NoAnswer | CallError::NotAnAnswer(_))
+        | RedeemError::Answer(AnswerError::Invalid(_)) => false,
+        RedeemError::Answer(AnswerError::Errcode { errcode, .. }) => {
+            class(*errcode) == Refusal::Busy
+        }
+    }
+}
+
+/// Returns what a call says about those to come.
+pub(super) fn lesson(called: &Result<Redeemed, RedeemError>) -> Lesson {
+    match called {
+        Err(RedeemError::Call(CallError::Unreachable | CallError::NoAnswer)) => Lesson::Silence,
+        Err(RedeemError::Answer(AnswerError::Errcode { errcode, .. })) => match class(*errcode) {
+            Refusal::Busy => Lesson::Busy,
+            Refusal::MinuteQuota => Lesson::Minute,
+            Refusal::DayQuota => Lesson::Day,
+            Refusal::CodeInvalid
+            | Refusal::CodeUsed
+            | Refusal::UserBlocked
+            | Refusal::Misconfigured
+            | Refusal::Unknown => Lesson::Answered,
+        },
+        Ok(_)
+        | Err(
+            RedeemError::Call(CallError::NotAnAnswer(_))
+            | RedeemError::Answer(AnswerError::Invalid(_)),
+        ) => Lesson::Answered,
+    }
+}

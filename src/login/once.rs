@@ -1,0 +1,144 @@
+//! One code, one call: whoever sends a code that is being redeemed, or was a moment ago, gets what it brings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::request::Denial;
+use crate::session::{CodeMark, Opened};
+
+/// The most codes that are remembered; the one that was not asked for the longest is forgotten first.
+const MOST_CODES: u64 = 100_000;
+
+/// No code is good for longer, so nothing about one is worth knowing after that.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// What became of a code.
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    /// It opened this session.
+    Granted(Opened),
+    /// It was refused.
+    Refused(Denial),
+    /// Nobody waited any more before it was sent to WeChat.
+    Abandoned,
+}
+
+/// An outcome, and until when it goes for whoever comes later.
+#[derive(Clone, Debug)]
+pub(super) struct Settled {
+    pub(super) outcome: Outcome,
+    until: Instant,
+}
+
+/// A code that is being redeemed, or was.
+#[derive(Debug)]
+pub(super) struct Flight {
+    settled: watch::Sender<Option<Settled>>,
+}
+
+/// When a code came that was turned away.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    pub(super) first_seen: Instant,
+    /// When it was told to come back.
+    pub(super) promised: Instant,
+}
+
+/// The codes of the last minutes, by their digests.
+#[derive(Debug)]
+pub(super) struct Codes {
+    flights: Cache<CodeMark, Arc<Flight>>,
+    arrivals: Cache<CodeMark, Arrival>,
+}
+
+impl Default for Codes {
+    fn default() -> Self {
+        Self {
+            flights: Cache::builder()
+                .max_capacity(MOST_CODES)
+                // The default would keep new codes out in favour of those that were asked for often.
+                .eviction_policy(EvictionPolicy::lru())
+                .time_to_live(LONGEST)
+                .build(),
+            arrivals: Cache::builder()
+                .max_capacity(MOST_CODES)
+                .eviction_policy(EvictionPolicy::lru())
+                .time_to_live(LONGEST)
+                .build(),
+        }
+    }
+}
+
+impl Codes {
+    /// Returns the flight of a code; `true` says that it is a new one, which the caller has to bring to its end.
+    pub(super) fn join(&self, code: CodeMark, now: Instant) -> (Arc<Flight>, bool) {
+        let new = || {
+            let settled = watch::Sender::new(None);
+            Arc::new(Flight { settled })
+        };
+        let entry = self.flights.entry(code);
+        let entry = entry.or_insert_with_if(new, |flight| flight.is_over(now));
+        let is_new = entry.is_fresh();
+        (entry.into_value(), is_new)
+    }
+
+    /// Ends a flight with an outcome that goes for this long for whoever comes later.
+    pub(super) fn settle(
+        &self,
+        code: CodeMark,
+        flight: &Flight,
+        outcome: Outcome,
+        keep: Duration,
+        now: Instant,
+    ) {
+        if keep.is_zero() {
+            self.flights.invalidate(&code);
+        }
+        let until = now + keep;
+        flight
+            .settled
+            .send_replace(Some(Settled { outcome, until }));
+    }
+
+    /// Returns when a code came that was turned away before.
+    pub(super) fn arrival(&self, code: CodeMark) -> Option<Arrival> {
+        self.arrivals.get(&code)
+    }
+
+    /// Remembers a code that is turned away.
+    pub(super) fn turned_away(&self, code: CodeMark, arrival: Arrival) {
+        self.arrivals.insert(code, arrival);
+    }
+}
+
+impl Flight {
+    /// Returns the outcome where it is known already.
+    pub(super) fn settled(&self) -> Option<Settled> {
+        self.settled.borrow().clone()
+    }
+
+    /// Begins to wait for the outcome.
+    pub(super) fn listen(&self) -> watch::Receiver<Option<Settled>> {
+        self.settled.subscribe()
+    }
+
+    /// Waits until nobody waits for the outcome.
+    pub(super) async fn left(&self) {
+        self.settled.closed().await;
+    }
+
+    /// Says whether nobody waits for the outcome.
+    pub(super) fn is_left(&self) -> bool {
+        self.settled.is_closed()
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        let settled = self.settled.borrow();
+        settled.as_ref().is_some_and(|settled| settled.until <= now)
+    }
+}

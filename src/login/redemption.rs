@@ -1,0 +1,273 @@
+//! The course of one redemption: the code is taken, waits its turn, goes to WeChat, and its session is stored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::breaker::minute_left;
+use super::desk::Desk;
+use super::failure::{Failure, is_unspent, lesson, told};
+use super::lane::Turn;
+use super::once::{Arrival, Flight, Outcome};
+use crate::request::Denial;
+use crate::session::{Claim, CodeMark, Holder, Opened};
+use crate::wechat::{AnswerError, CallError, Code, RedeemError, Redeemed, Refusal, class};
+
+/// How often a call that surely did not spend the code is made again.
+const RETRIES: u32 = 2;
+/// The pause before the first of them, give or take a half; the next is twice as long.
+const PAUSE: Duration = Duration::from_millis(250);
+/// With less time than this left, a call would only spend the code in vain.
+const SHORTEST_CALL: Duration = Duration::from_millis(500);
+/// The time that a login may take beyond its limit, to be stored.
+const STORING: Duration = Duration::from_secs(5);
+const RETRY_BUSY: Duration = Duration::from_secs(1);
+
+/// How often somebody looks whether another node is done with a code.
+const LOOKS: [Duration; 4] = [
+    Duration::from_millis(20),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+];
+
+/// An outcome, how long it goes for whoever comes later, and who gives the code back.
+pub(super) type Ended = (Outcome, Duration, Option<Holder>);
+
+/// One code on its way.
+pub(super) struct Redemption {
+    desk: Arc<Desk>,
+    code: Code,
+    mark: CodeMark,
+    arrival: Instant,
+    deadline: Instant,
+}
+
+impl Redemption {
+    pub(super) fn new(desk: Arc<Desk>, code: Code, mark: CodeMark) -> Self {
+        let arrival = desk.clock.instant();
+        Self {
+            deadline: arrival + desk.config.timeout,
+            desk,
+            code,
+            mark,
+            arrival,
+        }
+    }
+
+    /// Goes all the way.
+    pub(super) async fn run(self, flight: &Flight) -> Ended {
+        let replay = self.desk.config.replay;
+        let holder = match Holder::random() {
+            Ok(holder) => holder,
+            Err(error) => return (Outcome::Refused(error.into()), Duration::ZERO, None),
+        };
+        let done = match self.take(holder, flight).await {
+            Ok(None) => self.redeem(flight).await,
+            Ok(Some(opened)) => return (Outcome::Granted(opened), replay, None),
+            Err(failure) => Err(failure),
+        };
+        match done {
+            Ok(opened) => (Outcome::Granted(opened), replay, None),
+            Err(failure) => {
+                let holder = failure.gives_back.then_some(holder);
+                (failure.outcome, failure.keep, holder)
+            }
+        }
+    }
+
+    /// Takes the code, or finds out what it brought elsewhere.
+    async fn take(&self, holder: Holder, flight: &Flight) -> Result<Option<Opened>, Failure> {
+        let Desk {
+            sessions, config, ..
+        } = &*self.desk;
+        // WeChat redeems a code once, so it is left alone while its session could not be stored.
+        if !sessions.is_available() {
+            return Err(Failure::unspent(Denial::StoreUnavailable));
+        }
+        let mut looks = LOOKS.into_iter();
+        let mut pause = Duration::ZERO;
+        let mut spent = 0;
+        loop {
+            let claim = sessions.claim(self.mark, holder, config.timeout + STORING);
+            match claim.await {
+                Ok(Claim::Yours) => return Ok(None),
+                Ok(Claim::Done(opened)) => return Ok(Some(*opened)),
+                Ok(Claim::Lost) => return Err(Failure::unknown(Denial::WechatTimeout)),
+                // What a code brought may be known before its session is.
+                Ok(Claim::Spent) if spent > 1 => {
+                    return Err(Failure::final_one(Denial::CodeUsed(None)));
+                }
+                Ok(Claim::Spent) => spent += 1,
+                Ok(Claim::Elsewhere) => {}
+                Err(error) => return Err(Failure::unspent(error.into())),
+            }
+            if flight.is_left() {
+                return Err(Failure::abandoned());
+            }
+            pause = looks.next().unwrap_or(pause);
+            if self.desk.clock.instant() + pause >= self.deadline {
+                return Err(Failure::unspent(Denial::WechatBusy(None, RETRY_BUSY)));
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// Calls WeChat, again where nothing can be lost by it, and stores what comes of it.
+    async fn redeem(&self, flight: &Flight) -> Result<Opened, Failure> {
+        let Desk {
+            wechat,
+            credentials,
+            sessions,
+            config,
+            clock,
+            ..
+        } = &*self.desk;
+        let mut app = credentials.in_use();
+        let mut other_tried = false;
+        let mut was_busy = false;
+        let mut retries = 0;
+        let redeemed = loop {
+            let turn = self.turn(flight).await?;
+            if !sessions.is_available() {
+                return Err(Failure::unspent(Denial::StoreUnavailable));
+            }
+            let limit = self.deadline.saturating_duration_since(clock.instant());
+            let called = wechat.redeem(app, &self.code, limit).await;
+            turn.brought(lesson(&called));
+            let error = match called {
+                Ok(redeemed) => {
+                    credentials.took(app);
+                    break redeemed;
+                }
+                Err(error) => error,
+            };
+            let (errcode, rid) = told(&error);
+            tracing::debug!(app = app.name, rid, %error, "code not redeemed");
+            if was_busy && errcode == Some(40163) {
+                // It was the busy WeChat that redeemed it, and lost what it brought.
+                return Err(Failure::unknown(Denial::WechatTimeout));
+            }
+            was_busy |= errcode == Some(-1);
+            // The secret is looked at before the code, which is as good as before.
+            if errcode == Some(40125)
+                && !other_tried
+                && let Some(other) = credentials.other(app)
+            {
+                (app, other_tried) = (other, true);
+                continue;
+            }
+            if errcode.is_some_and(proves_secret) {
+                credentials.took(app);
+            }
+            let pause = PAUSE * 2_u32.pow(retries);
+            let pause = pause.mul_f64(fastrand::f64() + 0.5);
+            let next = clock.instant() + pause + SHORTEST_CALL;
+            if !is_unspent(&error) || retries == RETRIES || next > self.deadline {
+                return Err(self.failure(&error));
+            }
+            retries += 1;
+            sleep(pause).await;
+        };
+        let Redeemed {
+            identity,
+            session_key,
+        } = redeemed;
+        let opened = sessions.open_session_for(self.mark, config.replay, identity, &session_key);
+        opened.await.map_err(|error| {
+            tracing::error!(%error, "a login could not be stored");
+            Failure::unknown(Denial::StoreUnavailableCodeSpent)
+        })
+    }
+
+    /// Waits until it is this code's turn, and no longer than somebody waits for it.
+    async fn turn(&self, flight: &Flight) -> Result<Turn, Failure> {
+        let Desk {
+            memory,
+            lane,
+            terms,
+            config,
+            clock,
+            ..
+        } = &*self.desk;
+        let known = memory.codes.arrival(self.mark);
+        let first_seen = known.map_or(self.arrival, |known| known.first_seen);
+        let now = clock.instant();
+        let deadline = (now + config.queue_timeout).min(self.deadline);
+        let entered = tokio::select! {
+            entered = lane.enter(*terms, first_seen, deadline) => entered,
+            () = flight.left() => return Err(Failure::abandoned()),
+        };
+        entered.map_err(|after| {
+            let now = clock.instant();
+            // Who comes before their time is told that time again, and moves nobody else's.
+            let promised = known.map(|known| known.promised).filter(|at| *at > now);
+            let promised = promised.unwrap_or(now + after);
+            let arrival = Arrival {
+                first_seen,
+                promised,
+            };
+            memory.codes.turned_away(self.mark, arrival);
+            Failure::unspent(Denial::WechatBusy(None, promised - now))
+        })
+    }
+
+    fn failure(&self, error: &RedeemError) -> Failure {
+        match error {
+            RedeemError::Call(CallError::Unreachable) => {
+                Failure::unspent(Denial::WechatBusy(None, self.pause()))
+            }
+            RedeemError::Call(CallError::NoAnswer) => Failure::unknown(Denial::WechatTimeout),
+            RedeemError::Call(CallError::NotAnAnswer(_))
+            | RedeemError::Answer(AnswerError::Invalid(_)) => {
+                Failure::unknown(Denial::WechatError(None))
+            }
+            RedeemError::Answer(AnswerError::Errcode { errcode, .. }) => self.refusal(*errcode),
+        }
+    }
+
+    fn refusal(&self, errcode: i64) -> Failure {
+        match class(errcode) {
+            Refusal::CodeInvalid => Failure::final_one(Denial::CodeInvalid(errcode)),
+            Refusal::CodeUsed => Failure::final_one(Denial::CodeUsed(Some(errcode))),
+            Refusal::UserBlocked => Failure::final_one(Denial::UserBlocked(errcode)),
+            Refusal::Busy => Failure::unspent(Denial::WechatBusy(Some(errcode), self.pause())),
+            Refusal::MinuteQuota => {
+                let left = minute_left(self.desk.clock.unix_ms());
+                let after = left.max(self.promise());
+                Failure::unspent(Denial::WechatBusy(Some(errcode), after))
+            }
+            Refusal::DayQuota => {
+                Failure::unspent(Denial::WechatBusy(Some(errcode), self.promise()))
+            }
+            Refusal::Misconfigured => Failure::unspent(Denial::WechatMisconfigured(errcode)),
+            Refusal::Unknown => Failure::unspent(Denial::WechatError(Some(errcode))),
+        }
+    }
+
+    /// Returns when to come back after a spell of the moment, which is when others may call again.
+    fn pause(&self) -> Duration {
+        if self.desk.lane.is_open() {
+            RETRY_BUSY
+        } else {
+            self.promise()
+        }
+    }
+
+    fn promise(&self) -> Duration {
+        self.desk.lane.promise(&self.desk.terms)
+    }
+}
+
+/// Says whether WeChat had taken the secret when it said this.
+fn proves_secret(errcode: i64) -> bool {
+    match class(errcode) {
+        Refusal::CodeInvalid | Refusal::CodeUsed | Refusal::UserBlocked => true,
+        Refusal::Busy
+        | Refusal::MinuteQuota
+        | Refusal::DayQuota
+        | Refusal::Misconfigured
+        | Refusal::Unknown => false,
+    }
+}

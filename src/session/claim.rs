@@ -1,0 +1,97 @@
+//! What is kept of a one-time code while it is redeemed, and after that: a digest, who redeems it, and what it brought.
+
+use std::time::Duration;
+
+use aws_lc_rs::{hmac, rand};
+
+use super::{Opened, StoreError};
+
+/// A code, as a digest under a key that all nodes of one store share; nobody finds a code by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CodeMark([u8; 16]);
+
+impl CodeMark {
+    pub(super) fn new(key: &hmac::Key, appid: &str, code: &str) -> Self {
+        // No appid holds a NUL.
+        let tag = hmac::sign(key, &[appid.as_bytes(), code.as_bytes()].join(&0));
+        let mut out = [0; 16];
+        for (to, from) in out.iter_mut().zip(tag.as_ref()) {
+            *to = *from;
+        }
+        Self(out)
+    }
+
+    /// Returns what no code has.
+    pub(super) const fn of_nothing() -> Self {
+        Self([0; 16])
+    }
+
+    pub(super) const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// Names one attempt to redeem a code, so that nobody gives back what another took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder([u8; 8]);
+
+impl Holder {
+    /// Draws one.
+    pub fn random() -> Result<Self, StoreError> {
+        let mut bytes = [0; 8];
+        rand::fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    pub(super) const fn as_bytes(&self) -> &[u8; 8] {
+        &self.0
+    }
+}
+
+/// Who redeems a code.
+#[derive(Debug)]
+pub enum Claim {
+    /// Whoever asked, and nobody else until this is given back or the session is stored.
+    Yours,
+    /// Another node, at this moment.
+    Elsewhere,
+    /// Another node that has not been heard of since, so that nobody knows whether the code is spent.
+    Lost,
+    /// It was redeemed, for this session, which stands as it was opened.
+    Done(Box<Opened>),
+    /// It was redeemed for a session that has ended, or has been refreshed.
+    Spent,
+}
+
+/// What a store has of a code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    Yours,
+    Elsewhere,
+    Lost,
+    Memo(Vec<u8>),
+}
+
+/// What is to be kept of a code beside the session that it opened.
+#[derive(Clone, Debug)]
+pub(super) struct Memo {
+    pub(super) code: CodeMark,
+    /// The refresh token, sealed.
+    pub(super) sealed: Vec<u8>,
+    pub(super) keep: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_in_two_apps_or_under_two_keys_is_two_codes() {
+        let [key, other] = [1, 2].map(|seed| hmac::Key::new(hmac::HMAC_SHA256, &[seed; 32]));
+        let mark = CodeMark::new(&key, "wx1", "0a");
+        assert_eq!(mark, CodeMark::new(&key, "wx1", "0a"));
+        assert_ne!(mark, CodeMark::new(&key, "wx10", "a"));
+        assert_ne!(mark, CodeMark::new(&key, "wx2", "0a"));
+        assert_ne!(mark, CodeMark::new(&other, "wx1", "0a"));
+    }
+}

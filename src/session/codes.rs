@@ -1,0 +1,75 @@
+//! The codes that become sessions: which node redeems one, and the same session again for the same code.
+
+use std::time::Duration;
+
+use super::claim::Held;
+use super::sessions::session;
+use super::{Claim, CodeMark, Holder, Identity, Opened, RefreshToken, Sessions, StoreError};
+use crate::secret::Secret;
+
+impl Sessions {
+    /// Returns the digest by which a code is known.
+    pub fn mark(&self, appid: &str, code: &str) -> CodeMark {
+        CodeMark::new(&self.shared.keys.codes, appid, code)
+    }
+
+    /// Takes a code, so that no other node redeems it, or tells what became of it.
+    ///
+    /// A holder that was not answered may ask again. One that is not heard of for the time of `lease` is held for dead.
+    pub async fn claim(
+        &self,
+        code: CodeMark,
+        holder: Holder,
+        lease: Duration,
+    ) -> Result<Claim, StoreError> {
+        Ok(match self.shared.store.claim(code, holder, lease).await? {
+            Held::Yours => Claim::Yours,
+            Held::Elsewhere => Claim::Elsewhere,
+            Held::Lost => Claim::Lost,
+            Held::Memo(sealed) => {
+                let memos = &self.shared.keys.memos;
+                let token = memos.open(code.as_bytes(), &sealed);
+                let token = token.ok_or(StoreError::Damaged)?;
+                let token = RefreshToken::from_client(token.expose());
+                match self.unused(&token).await? {
+                    Some(opened) => Claim::Done(Box::new(opened)),
+                    None => Claim::Spent,
+                }
+            }
+        })
+    }
+
+    /// Gives a code back that was taken and not spent.
+    pub async fn give_back(&self, code: CodeMark, holder: Holder) -> Result<(), StoreError> {
+        self.shared.store.give_back(code, holder).await
+    }
+
+    /// Returns the session of a refresh token that nobody has used yet; `None` when it was used or the session has ended.
+    ///
+    /// To give a token out again that was replaced would end the session at its next use.
+    pub async fn unused(&self, token: &RefreshToken) -> Result<Option<Opened>, StoreError> {
+        let Some(known) = self.shared.keys.refresh.recognise(token) else {
+            return Ok(None);
+        };
+        if self.revoked().contains(&known.sid()) {
+            return Ok(None);
+        }
+        let found = self.shared.store.session(known.sid()).await?;
+        let found = found.filter(|record| record.rotation.current == known.fingerprint());
+        Ok(found.map(|record| Opened {
+            session: session(known.sid(), record),
+            refresh: token.clone(),
+        }))
+    }
+
+    /// Does what [`Self::open_session`] does for a code that was taken, and keeps for a while what it brought.
+    pub async fn open_session_for(
+        &self,
+        code: CodeMark,
+        keep: Duration,
+        identity: Identity,
+        session_key: &Secret,
+    ) -> Result<Opened, StoreError> {
+        self.open(identity, session_key, Some((code, keep))).await
+    }
+}

@@ -1,0 +1,56 @@
+//! Which node redeems a code, and for a while what it brought.
+
+use std::time::Duration;
+
+use super::Redis;
+use super::scripts::{CLAIM, GIVE_BACK};
+use crate::session::StoreError;
+use crate::session::claim::{CodeMark, Held, Holder, Memo};
+
+/// WeChat's codes live for five minutes; the rest is for clocks that differ.
+const CODE_LASTS: Duration = Duration::from_secs(330);
+
+impl Redis {
+    pub(super) async fn take_code(
+        &self,
+        code: CodeMark,
+        holder: Holder,
+        lease: Duration,
+    ) -> Result<Held, StoreError> {
+        let change = CLAIM
+            .of_code(&self.names, code)
+            .arg(holder.as_bytes())
+            .arg(millis(lease))
+            // Whoever finds a claim whose holder died must not take the code for a fresh one while it could be.
+            .arg(millis(CODE_LASTS));
+        self.change(change).await
+    }
+
+    pub(super) async fn give_code_back(
+        &self,
+        code: CodeMark,
+        holder: Holder,
+    ) -> Result<(), StoreError> {
+        let change = GIVE_BACK.of_code(&self.names, code).arg(holder.as_bytes());
+        self.change::<redis::Value>(change).await.map(drop)
+    }
+
+    /// Keeps what a code brought. In a Cluster it is elsewhere than the session, so it goes there beside it.
+    pub(super) async fn remember(&self, memo: Option<Memo>) {
+        let Some(Memo { code, sealed, keep }) = memo else {
+            return;
+        };
+        let mut write = redis::cmd("SET");
+        write.arg(self.names.code(code));
+        write.arg([b"d".as_slice(), &sealed].concat());
+        write.arg("PX").arg(millis(keep).max(1));
+        if let Err(error) = self.ask::<redis::Value>(&write).await {
+            // Who repeats the code is told to get another.
+            tracing::debug!(%error, "what a code brought could not be kept");
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,97 @@
+//! One code is one call to WeChat also where it is sent to several processes over one Redis.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use menshen_test_support::redis::Redis;
+use menshen_test_support::{Grant, Node, Nodes, Reply, TestGateway};
+use serde_json::json;
+
+const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn two(login: &str) -> (Redis, Nodes, [Node; 2]) {
+    let redis = Redis::durable();
+    let builder = TestGateway::builder().section("login", login);
+    let nodes = Nodes::over_with(builder, &redis.url()).await;
+    let running = [nodes.serve(MENSHEN).await, nodes.serve(MENSHEN).await];
+    (redis, nodes, running)
+}
+
+async fn delay(node: &Node, by: &str) {
+    let plan = json!({"path": "/sns/jscode2session", "fault": "delay", "by": by, "times": 1});
+    node.simulate("faults", plan).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_that_is_sent_to_two_nodes_at_once_is_one_call_and_one_session() {
+    let (_redis, _nodes, running) = two("").await;
+    delay(&running[0], "400ms").await;
+    let code = running[0].code("alice").await;
+    let logins = (0..6).map(|n| Reply::of(running[n % 2].login_with(&code)));
+    let mut tokens: Vec<String> = Vec::new();
+    for reply in join_all(logins).await {
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        tokens.push(Grant::of(reply.json()).refresh_token);
+    }
+    tokens.dedup();
+    assert_eq!((tokens.len(), running[0].redeemed().await), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_that_is_sent_to_another_node_later_brings_the_same_session_until_it_is_refreshed() {
+    let (redis, _nodes, [one, other]) = two("").await;
+    let code = one.code("alice").await;
+    let first = Grant::of(Reply::of(one.login_with(&code)).await.json());
+    let second = Grant::of(Reply::of(other.login_with(&code)).await.json());
+    assert_eq!(first.refresh_token, second.refresh_token);
+    other.refreshed(&second.refresh_token).await;
+    for node in [&one, &other] {
+        let reply = Reply::of(node.login_with(&code)).await;
+        reply.refused(401, "code_used");
+    }
+    assert_eq!(one.redeemed().await, 1);
+    let kept = redis.ask(&["--scan", "--pattern", "menshen:*:c:*"]);
+    let lasts: u64 = redis.ask(&["TTL", &kept]).parse().unwrap();
+    assert!(lasts <= 60, "{lasts}");
+    let kept = redis.ask(&["GET", &kept]);
+    assert!(!kept.contains(&code) && !kept.contains(&first.refresh_token));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_that_was_not_spent_on_one_node_is_good_on_another() {
+    let (_redis, _nodes, [one, other]) = two("").await;
+    let plan =
+        json!({"path": "/sns/jscode2session", "fault": "errcode", "errcode": -1, "times": 3});
+    one.simulate("faults", plan).await;
+    let code = one.code("alice").await;
+    let busy = Reply::of(one.login_with(&code)).await;
+    busy.refused(503, "wechat_busy");
+    assert_eq!(Reply::of(other.login_with(&code)).await.status, 200);
+    assert_eq!(one.redeemed().await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_whose_node_was_killed_is_not_sent_again() {
+    let (_redis, _nodes, [one, other]) = two("timeout = \"1s\"\nqueue_timeout = \"500ms\"").await;
+    delay(&one, "5s").await;
+    let code = one.code("alice").await;
+    let login = tokio::spawn(one.login_with(&code).send());
+    let since = Instant::now();
+    while one.redeemed().await == 0 {
+        assert!(since.elapsed() < PATIENCE, "the code should go to WeChat");
+    }
+    one.program.signal("KILL").await;
+    assert!(login.await.unwrap().is_err());
+    loop {
+        let reply = Reply::of(other.login_with(&code)).await;
+        if reply.status != 503 {
+            reply.refused(504, "wechat_timeout");
+            break;
+        }
+        reply.refused(503, "wechat_busy");
+        assert!(since.elapsed() < PATIENCE, "it should be given up");
+    }
+    assert_eq!(other.redeemed().await, 1);
+    other.log_in("bob").await;
+}

@@ -1,0 +1,197 @@
+//! What WeChat allows in a minute and a day is shared in order, and nobody who is logged in notices when it is used up.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test may panic"
+)]
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use menshen_test_support::{Reply, TestGateway};
+use reqwest::header::RETRY_AFTER;
+use serde_json::json;
+
+async fn log_in(t: &TestGateway, code: &str) -> Reply {
+    t.post("/_auth/login", json!({"code": code})).await
+}
+
+async fn try_in(t: &TestGateway, user: &str) -> Reply {
+    log_in(t, &t.code(user).await).await
+}
+
+/// Checks that a login is refused as WeChat is busy, and returns when to come back and what WeChat said.
+fn busy(reply: &Reply) -> (u64, Option<i64>) {
+    let errcode = reply.refused(503, "wechat_busy")["errcode"].as_i64();
+    let after = reply.headers[RETRY_AFTER].to_str().unwrap();
+    (after.parse().unwrap(), errcode)
+}
+
+const DAY: u64 = 24 * 3600;
+
+/// Moves the time on where less than this is left of the period of so many seconds, as seen so far east.
+fn has_left(t: &TestGateway, period: u64, east: u64, least: u64) {
+    let left = period - (t.clock.unix_secs() + east) % period;
+    if left < least {
+        t.clock.advance(Duration::from_secs(left));
+    }
+}
+
+#[tokio::test]
+async fn calls_follow_each_other_at_the_pace_of_the_quota() {
+    let t = TestGateway::builder()
+        .section("login", "quota_per_minute = 60")
+        .start()
+        .await;
+    let started = Instant::now();
+    let replies = join_all((0..3).map(|n| {
+        let t = &t;
+        async move { try_in(t, &format!("user-{n}")).await }
+    }));
+    assert!(replies.await.iter().all(|reply| reply.status == 200));
+    assert!(
+        started.elapsed() > Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn whoever_finds_no_place_is_told_when_to_come_back_and_keeps_the_code() {
+    let t = TestGateway::builder()
+        .section("login", "quota_per_minute = 60\nqueue = 0")
+        .start()
+        .await;
+    let alice = t.log_in("alice").await;
+    let code = t.code("bob").await;
+    let reply = log_in(&t, &code).await;
+    let (after, errcode) = busy(&reply);
+    assert!((1..=3).contains(&after) && errcode.is_none(), "{after}");
+    assert_eq!(t.get_as("/orders", &alice.token).await.status, 200);
+    t.clock.advance(Duration::from_secs(after));
+    assert_eq!(log_in(&t, &code).await.status, 200);
+    assert_eq!(t.redeemed().await, 2);
+}
+
+#[tokio::test]
+async fn an_app_has_a_quota_of_its_own() {
+    let t = TestGateway::builder()
+        .apps(&["shop", "club"])
+        .section("login", "quota_per_minute = 60\nqueue = 0")
+        .start()
+        .await;
+    t.log_in_to("shop", "alice").await;
+    t.log_in_to("club", "alice").await;
+    let body = json!({"code": t.code("bob").await, "app": "shop"});
+    busy(&t.post("/_auth/login", body).await);
+}
+
+#[tokio::test]
+async fn whoever_leaves_the_line_spends_no_code_and_no_call() {
+    let t = TestGateway::builder()
+        .section("login", "quota_per_minute = 60")
+        .start()
+        .await;
+    t.log_in("alice").await;
+    let code = t.code("bob").await;
+    let waiting = t
+        .http
+        .post(t.url("/_auth/login"))
+        .json(&json!({"code": code}));
+    let left = waiting.timeout(Duration::from_millis(100)).send().await;
+    assert!(left.unwrap_err().is_timeout());
+    t.log_in("carol").await;
+    assert_eq!(t.redeemed().await, 2);
+    assert_eq!(log_in(&t, &code).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_minutes_quota_that_is_used_up_is_left_alone_until_the_minute_is_over() {
+    let t = TestGateway::start().await;
+    has_left(&t, 60, 0, 30);
+    let alice = t.log_in("alice").await;
+    t.fault(json!({"fault": "errcode", "errcode": 45011})).await;
+    let code = t.code("bob").await;
+    let (after, errcode) = busy(&log_in(&t, &code).await);
+    assert!(
+        (1..=61).contains(&after) && errcode == Some(45011),
+        "{after}"
+    );
+    // One more is tried, as it may be the quota of one user.
+    let (_, errcode) = busy(&try_in(&t, "carol").await);
+    assert_eq!((t.redeemed().await, errcode), (3, Some(45011)));
+    for _ in 0..5 {
+        let (after, errcode) = busy(&log_in(&t, &code).await);
+        assert!(after <= 65 && errcode.is_none(), "{after}");
+    }
+    assert_eq!(t.redeemed().await, 3);
+    assert_eq!(t.get_as("/orders", &alice.token).await.status, 200);
+    t.simulate(
+        "faults",
+        json!({"path": "/sns/jscode2session", "fault": "delay", "by": "1ms"}),
+    )
+    .await;
+    t.clock.advance(Duration::from_secs(61));
+    assert_eq!(log_in(&t, &code).await.status, 200);
+    t.log_in("dave").await;
+}
+
+#[tokio::test]
+async fn a_days_quota_that_is_used_up_is_tried_with_one_call_every_ten_minutes() {
+    let t = TestGateway::start().await;
+    has_left(&t, DAY, 8 * 3600, 3600);
+    let alice = t.log_in("alice").await;
+    t.fault(json!({"fault": "errcode", "errcode": 45009, "times": 2}))
+        .await;
+    let (after, errcode) = busy(&try_in(&t, "bob").await);
+    assert!(
+        (239..=300).contains(&after) && errcode == Some(45009),
+        "{after}"
+    );
+    for (pause, calls) in [(0, 0), (500, 0), (101, 1), (500, 0)] {
+        t.clock.advance(Duration::from_secs(pause));
+        let before = t.redeemed().await;
+        let replies = join_all(["bob", "carol", "dave"].map(|user| try_in(&t, user))).await;
+        for reply in replies {
+            busy(&reply);
+        }
+        assert_eq!(t.redeemed().await - before, calls, "after {pause} s");
+    }
+    let refresh = json!({"refresh_token": alice.refresh_token});
+    assert_eq!(t.post("/_auth/refresh", refresh).await.status, 200);
+    t.clock.advance(Duration::from_secs(101));
+    t.log_in("bob").await;
+    t.log_in("carol").await;
+}
+
+#[tokio::test]
+async fn one_address_cannot_use_up_what_is_everybodys() {
+    let t = TestGateway::builder()
+        .section("login", "requests_per_minute = 3")
+        .section("server", "trusted_proxies = [\"127.0.0.1\"]")
+        .start()
+        .await;
+    let from = |forwarded: &str| {
+        let body = json!({"code": "0a1b2c"});
+        let request = t.http.post(t.url("/_auth/login")).json(&body);
+        Reply::of(request.header("X-Forwarded-For", forwarded))
+    };
+    for n in 0..3 {
+        // Whatever a client writes in front of its own address.
+        from(&format!("198.51.100.{n}, 192.0.2.1"))
+            .await
+            .refused(401, "code_invalid");
+    }
+    let refused = from("198.51.100.7, 192.0.2.1").await;
+    refused.refused(429, "too_many_requests");
+    let first = t.get("/orders").header("X-WX-Code", "0a1b2d");
+    let first = Reply::of(first.header("X-Forwarded-For", "192.0.2.1")).await;
+    first.refused(429, "too_many_requests");
+    from("192.0.2.2").await.refused(401, "code_invalid");
+    assert_eq!(t.redeemed().await, 1);
+    // Whoever does not log in is not counted.
+    let session = t
+        .get("/_auth/session")
+        .header("X-Forwarded-For", "192.0.2.1");
+    assert_eq!(Reply::of(session).await.status, 200);
+}
