@@ -318,6 +318,39 @@ async fn the_probe_cannot_tell_when_wechat_is_out_of_reach() {
 }
 
 #[tokio::test]
+async fn the_probe_says_which_of_two_secrets_wechat_takes() {
+    for (secret, previous, code, said) in [
+        (
+            "APP_SECRET",
+            "OTHER_SECRET",
+            0,
+            "appid and secret are right; WeChat does not take previous_secret",
+        ),
+        (
+            "OTHER_SECRET",
+            "APP_SECRET",
+            0,
+            "WeChat takes previous_secret",
+        ),
+        (
+            "OTHER_SECRET",
+            "OTHER_SECRET",
+            2,
+            "WeChat answered errcode 40125: the secret is wrong",
+        ),
+    ] {
+        let lines = format!("secret_env = \"{secret}\"\nprevious_secret_env = \"{previous}\"");
+        let builder = TestGateway::builder().section("app", &lines);
+        let site = builder.site(NOBODY, builder.simulator().await);
+        let ended = run(&site, &["check", "--probe"]).await;
+        assert_eq!(ended.code, Some(code), "{}", ended.said());
+        let said = format!("app shop: {said}");
+        assert!(ended.said().contains(&said), "{}", ended.said());
+        assert!(!ended.said().contains("5ecret"), "{}", ended.said());
+    }
+}
+
+#[tokio::test]
 async fn the_probe_waits_for_no_wechat_that_never_answers() {
     let builder = TestGateway::builder().section("wechat", "timeout = \"300ms\"");
     let swallows = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -300,6 +300,17 @@ async fn without_a_right_secret_wechat_is_asked_once_in_a_while() {
 }
 
 #[tokio::test]
+async fn the_previous_secret_gets_an_access_token_while_wechat_takes_no_other() {
+    let secrets = "secret_env = \"OTHER_SECRET\"\nprevious_secret_env = \"APP_SECRET\"";
+    let t = TestGateway::builder().section("app", secrets).start().await;
+    let alice = log_in(&t, "alice").await;
+    for _ in 0..3 {
+        assert!(is_valid(&t, &alice).await);
+    }
+    assert_eq!((calls(&t, TOKEN).await, calls(&t, CHECK).await), (2, 3));
+}
+
+#[tokio::test]
 async fn a_caller_who_leaves_does_not_lose_the_new_key() {
     let t = TestGateway::start().await;
     let alice = log_in(&t, "alice").await;

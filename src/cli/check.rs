@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use super::{Outcome, complain, config, runtime, say};
+use super::{Outcome, complain, config, probe, runtime, say};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::{Config, Store};
-use crate::wechat::{Client, Verdict};
 
-/// Checks the file and everything it names; with `probe`, also the credentials of every app, and Redis.
-pub(super) fn run(file: &Path, probe: bool) -> Outcome {
+/// Checks the file and everything it names; with `with_probe`, also the credentials of every app, and Redis.
+pub(super) fn run(file: &Path, with_probe: bool) -> Outcome {
     app::install_crypto();
     let config = match config(file) {
         Ok(config) => config,
@@ -22,10 +21,10 @@ pub(super) fn run(file: &Path, probe: bool) -> Outcome {
     if outcome == Outcome::Done {
         say(&format_args!("{}: no problems", file.display()));
     }
-    if probe && ask(&config) == Outcome::Misconfigured {
+    if with_probe && probe::run(&config) == Outcome::Misconfigured {
         outcome = Outcome::Misconfigured;
     }
-    if probe && try_store(&config) == Outcome::Misconfigured {
+    if with_probe && try_store(&config) == Outcome::Misconfigured {
         outcome = Outcome::Misconfigured;
     }
     outcome
@@ -46,39 +45,4 @@ fn try_store(config: &Config) -> Outcome {
         }
         Err(problem) => complain(&format_args!("session.store: {problem}")),
     }
-}
-
-fn ask(config: &Config) -> Outcome {
-    let (client, runtime) = match (Client::new(&config.wechat), runtime(1)) {
-        (Ok(client), Ok(runtime)) => (client, runtime),
-        (Err(error), _) => return complain(&error),
-        (_, Err(error)) => return complain(&error),
-    };
-    let mut outcome = Outcome::Done;
-    for app in &config.apps {
-        match runtime.block_on(client.probe(app)) {
-            Verdict::Right => say(&format_args!(
-                "app {}: appid and secret are right",
-                app.name
-            )),
-            Verdict::Wrong {
-                errcode,
-                advice,
-                address,
-            } => {
-                let address = address.map_or_else(String::new, |address| format!(" ({address})"));
-                outcome = complain(&format_args!(
-                    "app {}: WeChat answered errcode {errcode}: {advice}{address}",
-                    app.name
-                ));
-            }
-            Verdict::Unknown { error, advice } => {
-                outcome = complain(&format_args!(
-                    "app {}: cannot tell: {error}; {advice}",
-                    app.name
-                ));
-            }
-        }
-    }
-    outcome
 }

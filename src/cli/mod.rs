@@ -4,6 +4,7 @@ mod check;
 mod dev;
 mod explain;
 mod keys;
+mod probe;
 mod serve;
 mod signals;
 mod simulate;

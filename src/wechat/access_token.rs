@@ -21,6 +21,7 @@ const SETTLED_MS: u64 = 5_000;
 /// How long WeChat is left alone after it gave no token.
 const REST_MS: u64 = 5_000;
 const REST_MISCONFIGURED_MS: u64 = 30_000;
+const WRONG_SECRET: i64 = 40125;
 
 /// The access_tokens of all apps; clones share them.
 #[derive(Clone)]
@@ -104,7 +105,7 @@ impl AccessTokens {
         {
             return state.until_it_ends(now, refused).ok_or(error.clone());
         }
-        match wechat.stable_token(app, &app.secret).await {
+        match ask(wechat, app).await {
             Ok(given) => {
                 let kept = Kept::new(given, now, refused.is_some());
                 let token = kept.token.clone();
@@ -196,6 +197,25 @@ fn is_ours(error: &ApiError) -> bool {
         error.trouble(),
         Trouble::Misconfigured | Trouble::TokenStale
     )
+}
+
+/// Asks for a token with the app's secret, and with its previous one where WeChat does not take that.
+async fn ask(wechat: &Client, app: &App) -> Result<Given, ApiError> {
+    let refused = match wechat.stable_token(app, &app.secret).await {
+        Err(error) if error.errcode() == Some(WRONG_SECRET) => error,
+        done => return done,
+    };
+    let Some(previous) = &app.previous_secret else {
+        return Err(refused);
+    };
+    let given = wechat.stable_token(app, previous).await?;
+    tracing::error!(
+        app = app.name,
+        errcode = WRONG_SECRET,
+        "WeChat refuses the app's secret, and gave an access_token for its previous_secret: \
+         put the secret that WeChat's console shows into the configuration, and reload"
+    );
+    Ok(given)
 }
 
 fn report(app: &App, error: &ApiError) {
