@@ -30,6 +30,7 @@ pub mod control;
 pub mod demo;
 pub mod log;
 pub mod login;
+pub mod metrics;
 pub mod request;
 pub mod secret;
 pub mod server;

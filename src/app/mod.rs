@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Store};
 use crate::control::Known;
 use crate::login::Memory;
+use crate::metrics::Metrics;
 use crate::server::{Encryption, Gates, Listening, Predecessor, Sockets, Upstreams};
 use crate::session::{Lifetimes, OpenError, Sessions};
 use crate::token::{load_or_make, verify_files};
@@ -90,13 +91,15 @@ impl App {
             clock,
         )?);
         let tokens = AccessTokens::new(clock.clone());
+        let metrics = Metrics::default();
         let lasting = Lasting {
             sockets: Sockets::new(sessions.clone(), clock.clone()),
             sessions,
             clock: clock.clone(),
             known: Arc::new(Known::new(&config, wechat(&config, &tokens)?)),
             tokens,
-            memory: Arc::new(Memory::new(clock.clone())),
+            memory: Arc::new(Memory::new(clock.clone(), metrics.clone())),
+            metrics,
         };
         let gate = gate(&config, &keys, upstreams, Counters::new(&config), &lasting)?;
         Ok(Self {

@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{Known, WeChatApi};
 use crate::login::{Logins, Memory};
+use crate::metrics::Metrics;
 use crate::request::{Identities, Origins, Rates, Requests};
 use crate::server::{Gate, Sockets, Upstreams};
 use crate::session::Sessions;
@@ -21,6 +22,7 @@ pub(super) struct Lasting {
     pub(super) sessions: Sessions,
     pub(super) sockets: Arc<Sockets>,
     pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
     /// What logins know.
     pub(super) memory: Arc<Memory>,
     /// What the private listener knows of the configuration.

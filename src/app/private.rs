@@ -31,6 +31,7 @@ impl Private {
         let (readiness, over) = (Arc::<Readiness>::default(), CancellationToken::new());
         let control = Control {
             known: Arc::clone(&lasting.known),
+            metrics: lasting.metrics.clone(),
             sessions: lasting.sessions.clone(),
             readiness: Arc::clone(&readiness),
             failures: Arc::new(Failures::new(lasting.clock.clone())),

@@ -14,7 +14,7 @@ use http::header::{
 use http::{HeaderName, HeaderValue, Method};
 
 use super::refusal::Refusal;
-use super::{Control, guard, health};
+use super::{Control, guard, health, metrics};
 use crate::request::RequestId;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -96,7 +96,8 @@ impl Line {
         // As the router lists it: the path itself may hold an openid.
         let call = response.extensions().get::<MatchedPath>();
         let call = call.map(MatchedPath::as_str);
-        if refusal.is_none() && call.is_some_and(health::is_probe) {
+        let is_routine = |call| health::is_probe(call) || call == metrics::PATH;
+        if refusal.is_none() && call.is_some_and(is_routine) {
             // Somebody asks every few seconds.
             return;
         }

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! `listener` serves the connections, within limits. `exchange` goes round every request: `guard` says who may ask, a
-//! `refusal` gets its one shape, and a line is logged. `router` lists the calls; `health`, `sessions`, `reload`, `vault` and
+//! `refusal` gets its one shape, and a line is logged. `router` lists the calls; `health`, `metrics`, `sessions`, `reload`, `vault` and
 //! `session_key` answer them. `path` reads what a path names, `body` what a body holds. `failures` counts what did not open.
 //! `known` is what a reload changes.
 
@@ -13,6 +13,7 @@ mod guard;
 mod health;
 mod known;
 mod listener;
+mod metrics;
 mod path;
 mod refusal;
 mod reload;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
+use crate::metrics::Metrics;
 use crate::session::Sessions;
 
 pub use failures::Failures;
@@ -39,6 +41,8 @@ pub use session_key::WeChatApi;
 pub struct Control {
     /// The apps, the secret, and how WeChat is called.
     pub known: Arc<Known>,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The stored logins.
     pub sessions: Sessions,
     /// Whether requests should come here.

@@ -6,7 +6,7 @@ use axum::routing::{delete, get, post};
 
 use super::exchange::{exchange, named};
 use super::refusal::Refusal;
-use super::{Control, health, reload, session_key, sessions, vault};
+use super::{Control, health, metrics, reload, session_key, sessions, vault};
 
 /// Returns the calls; every request passes [`exchange`] first, those that match none included.
 pub(super) fn router(control: Control) -> Router {
@@ -14,6 +14,7 @@ pub(super) fn router(control: Control) -> Router {
     let mut router = Router::new()
         .route(health::ALIVE, get(health::alive))
         .route(health::READY, get(health::ready))
+        .route(metrics::PATH, get(metrics::metrics))
         .route("/v1/apps/{app}/users/{openid}/sessions", user_sessions)
         .nest("/v1/apps/{app}/users/{openid}", with_the_session_key())
         .route("/v1/sessions/{session}", delete(sessions::end));

@@ -29,6 +29,19 @@ pub(super) enum Reason {
     Silence,
 }
 
+impl Reason {
+    pub(super) const ALL: [Self; 3] = [Self::Minute, Self::Day, Self::Silence];
+
+    /// Returns the word under which it is counted.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Day => "day",
+            Self::Silence => "silence",
+        }
+    }
+}
+
 /// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lesson {

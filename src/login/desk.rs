@@ -44,7 +44,7 @@ impl Desk {
                 pace: app.quota_per_minute.map(Pace::new),
                 places: config.queue,
             },
-            lane: memory.lane(&app.appid),
+            lane: memory.lane(app),
             config: config.clone(),
             credentials: Credentials::new(app),
             wechat,
@@ -117,7 +117,9 @@ impl Desk {
         match outcome {
             Outcome::Granted(opened) => {
                 let unused = self.sessions.unused(&opened.refresh).await?;
-                unused.ok_or(Denial::CodeUsed(None))
+                let unused = unused.ok_or(Denial::CodeUsed(None))?;
+                self.memory.metrics.replay(self.name());
+                Ok(unused)
             }
             Outcome::Refused(denial) => Err(denial),
             Outcome::Abandoned => Err(Denial::Internal),

@@ -102,3 +102,25 @@ pub(super) fn lesson(called: &Result<Redeemed, RedeemError>) -> Lesson {
         ) => Lesson::Answered,
     }
 }
+
+/// Returns the word under which a call is counted; a number that nobody knows is not one.
+pub(super) fn counted_as(called: &Result<Redeemed, RedeemError>) -> String {
+    let word = match called {
+        Ok(_) => "ok",
+        Err(RedeemError::Answer(AnswerError::Errcode { errcode, .. })) => match class(*errcode) {
+            Refusal::Unknown => "other",
+            Refusal::CodeInvalid
+            | Refusal::CodeUsed
+            | Refusal::UserBlocked
+            | Refusal::Busy
+            | Refusal::MinuteQuota
+            | Refusal::DayQuota
+            | Refusal::Misconfigured => return errcode.to_string(),
+        },
+        Err(RedeemError::Answer(AnswerError::Invalid(_)))
+        | Err(RedeemError::Call(CallError::NotAnAnswer(_))) => "invalid",
+        Err(RedeemError::Call(CallError::Unreachable)) => "unreachable",
+        Err(RedeemError::Call(CallError::NoAnswer)) => "no_answer",
+    };
+    word.to_owned()
+}

@@ -9,19 +9,23 @@ use tokio::time::{Instant, sleep};
 use super::breaker::{Age, Door, Lesson, Reason};
 use super::line::{Line, Place, Step, Terms};
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 
 /// The line of one app, which outlasts a reload.
 #[derive(Debug)]
 pub(super) struct Lane {
-    appid: String,
+    /// The app's name when it was first configured.
+    app: String,
+    metrics: Metrics,
     line: Mutex<Line>,
     clock: Clock,
 }
 
 impl Lane {
-    pub(super) fn new(appid: &str, clock: Clock) -> Self {
+    pub(super) fn new(app: &str, metrics: Metrics, clock: Clock) -> Self {
         Self {
-            appid: appid.to_owned(),
+            app: app.to_owned(),
+            metrics,
             line: Mutex::default(),
             clock,
         }
@@ -56,6 +60,7 @@ impl Lane {
                 Step::TurnedAway(after) => return Err(after),
                 Step::Wait(until) => until,
             };
+            self.metrics.waiting(&self.app, self.line().len());
             tokio::select! {
                 () = called.notified() => {}
                 () = sleep(until - now) => {}
@@ -79,25 +84,31 @@ impl Lane {
     fn learn(&self, terms: &Terms, lesson: Lesson, age: Age) {
         let (now, unix_ms) = (self.clock.instant(), self.clock.unix_ms());
         let changed = self.line().learn(terms, lesson, age, now, unix_ms);
-        let appid = &self.appid;
+        let app = &self.app;
+        if let Some(door) = changed {
+            for reason in Reason::ALL {
+                let so = matches!(door, Door::Shut(_, now) if now == reason);
+                self.metrics.kept_back(app, reason.word(), so);
+            }
+        }
         match changed {
             None | Some(Door::Ajar(_) | Door::Tried(_)) => {}
-            Some(Door::Open) => tracing::info!(appid, "logins go to WeChat again"),
+            Some(Door::Open) => tracing::info!(app, "logins go to WeChat again"),
             Some(Door::Shut(until, reason)) => {
                 let secs = (until - now).as_secs();
                 match reason {
                     Reason::Minute => tracing::warn!(
-                        appid,
+                        app,
                         secs,
                         "WeChat's quota of this minute is used up: logins wait; login.quota_per_minute would spread them"
                     ),
                     Reason::Day => tracing::error!(
-                        appid,
+                        app,
                         secs,
                         "WeChat's quota of this day is used up: nobody new can log in; it can be cleared or raised in WeChat's console"
                     ),
                     Reason::Silence => {
-                        tracing::warn!(appid, secs, "WeChat does not answer: logins wait");
+                        tracing::warn!(app, secs, "WeChat does not answer: logins wait");
                     }
                 }
             }
@@ -117,7 +128,12 @@ struct Waiting<'l> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.lane.line().leave(self.place);
+        let left = {
+            let mut line = self.lane.line();
+            line.leave(self.place);
+            line.len()
+        };
+        self.lane.metrics.waiting(&self.lane.app, left);
     }
 }
 

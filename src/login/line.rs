@@ -159,6 +159,11 @@ impl Line {
         next - now
     }
 
+    /// Returns how many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Says whether calls are kept back.
     pub(super) fn door(&self, now: Instant) -> Door {
         self.breaker.door(now)

@@ -8,6 +8,7 @@ use super::desk::Desk;
 use super::{Grant, LoginBody, Memory};
 use crate::clock::Clock;
 use crate::config::{App, Config};
+use crate::metrics::Metrics;
 use crate::request::Denial;
 use crate::session::{Apps, Opened, Sessions, StoreError};
 use crate::token::{Issuer, Verified};
@@ -19,6 +20,7 @@ pub struct Logins {
     /// The same as the sessions know them.
     pub(super) known: Apps,
     desks: Vec<Arc<Desk>>,
+    metrics: Metrics,
     pub(super) sessions: Sessions,
     pub(super) issuer: Issuer,
     pub(super) clock: Clock,
@@ -49,6 +51,7 @@ impl Logins {
             known: Apps::new(pairs),
             desks: config.apps.iter().map(desk).collect(),
             apps: config.apps.clone(),
+            metrics: memory.metrics.clone(),
             sessions,
             issuer,
             clock,
@@ -77,6 +80,8 @@ impl Logins {
         let redeemed = desk.redeem(&code).await;
         let outcome = redeemed.and_then(|opened| self.grant(opened));
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let told = outcome.as_ref().err().map_or("ok", Denial::code);
+        self.metrics.login(desk.name(), told);
         match &outcome {
             Ok(_) => tracing::info!(app = desk.name(), elapsed_ms, "login granted"),
             Err(denial) => tracing::warn!(

@@ -8,6 +8,8 @@ use tokio_util::task::TaskTracker;
 use super::lane::Lane;
 use super::once::Codes;
 use crate::clock::Clock;
+use crate::config::App;
+use crate::metrics::Metrics;
 
 /// What logins know that outlasts a reload.
 #[derive(Debug)]
@@ -16,26 +18,29 @@ pub struct Memory {
     /// The codes that are being redeemed.
     pub(super) tasks: TaskTracker,
     lanes: Mutex<HashMap<String, Arc<Lane>>>,
+    pub(super) metrics: Metrics,
     clock: Clock,
 }
 
 impl Memory {
     /// Begins with nothing.
-    pub fn new(clock: Clock) -> Self {
+    pub fn new(clock: Clock, metrics: Metrics) -> Self {
         Self {
             codes: Codes::default(),
             tasks: TaskTracker::new(),
             lanes: Mutex::default(),
+            metrics,
             clock,
         }
     }
 
     /// Returns the line of an app, which is the same for as long as the process lives.
-    pub(super) fn lane(&self, appid: &str) -> Arc<Lane> {
+    pub(super) fn lane(&self, app: &App) -> Arc<Lane> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let lane = lanes
-            .entry(appid.to_owned())
-            .or_insert_with(|| Arc::new(Lane::new(appid, self.clock.clone())));
+        let lane = lanes.entry(app.appid.clone()).or_insert_with(|| {
+            let (metrics, clock) = (self.metrics.clone(), self.clock.clone());
+            Arc::new(Lane::new(&app.name, metrics, clock))
+        });
         Arc::clone(lane)
     }
 

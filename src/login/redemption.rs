@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::breaker::minute_left;
 use super::desk::Desk;
-use super::failure::{Failure, is_unspent, lesson, told};
+use super::failure::{Failure, counted_as, is_unspent, lesson, told};
 use super::lane::Turn;
 use super::once::{Arrival, Flight, Outcome};
 use crate::request::Denial;
@@ -136,6 +136,11 @@ impl Redemption {
             let limit = self.deadline.saturating_duration_since(clock.instant());
             let called = wechat.redeem(app, &self.code, limit).await;
             turn.brought(lesson(&called));
+            let result = counted_as(&called);
+            self.desk
+                .memory
+                .metrics
+                .call(&app.name, "jscode2session", result);
             let error = match called {
                 Ok(redeemed) => {
                     credentials.took(app);

@@ -1,0 +1,176 @@
+//! What is counted for those who run Menshen, in the text form that Prometheus reads.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The counters; clones share them. Every label has few values: names from the configuration and words of ours.
+#[derive(Clone)]
+pub struct Metrics {
+    counted: Arc<Counted>,
+}
+
+struct Counted {
+    registry: Registry,
+    logins: Family<Login, Counter>,
+    calls: Family<Call, Counter>,
+    replays: Family<App, Counter>,
+    waiting: Family<App, Gauge>,
+    kept_back: Family<KeptBack, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct App {
+    app: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Login {
+    app: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Call {
+    app: String,
+    endpoint: &'static str,
+    result: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeptBack {
+    app: String,
+    reason: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut counted = Counted {
+            registry: Registry::with_prefix("menshen"),
+            logins: Family::default(),
+            calls: Family::default(),
+            replays: Family::default(),
+            waiting: Family::default(),
+            kept_back: Family::default(),
+        };
+        let registry = &mut counted.registry;
+        registry.register(
+            "logins",
+            "Logins by what the client was told",
+            counted.logins.clone(),
+        );
+        registry.register(
+            "wechat_calls",
+            "Calls to WeChat by what came of them",
+            counted.calls.clone(),
+        );
+        registry.register(
+            "login_replays",
+            "Codes that were sent again and brought the same session",
+            counted.replays.clone(),
+        );
+        registry.register(
+            "login_waiting",
+            "Logins that wait for their turn",
+            counted.waiting.clone(),
+        );
+        registry.register(
+            "login_kept_back",
+            "Whether calls are kept back, by reason",
+            counted.kept_back.clone(),
+        );
+        Self {
+            counted: Arc::new(counted),
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts a login; `outcome` is "ok" or the code of a refusal.
+    pub fn login(&self, app: &str, outcome: &'static str) {
+        let app = app.to_owned();
+        self.counted
+            .logins
+            .get_or_create(&Login { app, outcome })
+            .inc();
+    }
+
+    /// Counts a call to WeChat; `result` is one of few words or an errcode that is known.
+    pub fn call(&self, app: &str, endpoint: &'static str, result: String) {
+        let app = app.to_owned();
+        let call = Call {
+            app,
+            endpoint,
+            result,
+        };
+        self.counted.calls.get_or_create(&call).inc();
+    }
+
+    /// Counts a code that brought the session that it had brought before.
+    pub fn replay(&self, app: &str) {
+        let app = app.to_owned();
+        self.counted.replays.get_or_create(&App { app }).inc();
+    }
+
+    /// Says how many logins of an app wait.
+    pub fn waiting(&self, app: &str, count: usize) {
+        let app = app.to_owned();
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.counted.waiting.get_or_create(&App { app }).set(count);
+    }
+
+    /// Says whether calls of an app are kept back for this reason.
+    pub fn kept_back(&self, app: &str, reason: &'static str, so: bool) {
+        let app = app.to_owned();
+        let kept_back = KeptBack { app, reason };
+        let gauge = self.counted.kept_back.get_or_create(&kept_back);
+        gauge.set(i64::from(so));
+    }
+
+    /// Writes everything down.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Nothing that is written to a String fails.
+        let _ = text::encode(&mut out, &self.counted.registry);
+        out
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_can_be_read() {
+        let metrics = Metrics::default();
+        metrics.login("shop", "ok");
+        metrics.login("shop", "wechat_busy");
+        metrics.clone().login("shop", "ok");
+        metrics.call("shop", "jscode2session", "40029".to_owned());
+        metrics.replay("shop");
+        metrics.waiting("shop", 3);
+        metrics.kept_back("shop", "day", true);
+        let text = metrics.text();
+        for line in [
+            r#"menshen_logins_total{app="shop",outcome="ok"} 2"#,
+            r#"menshen_logins_total{app="shop",outcome="wechat_busy"} 1"#,
+            r#"menshen_wechat_calls_total{app="shop",endpoint="jscode2session",result="40029"} 1"#,
+            r#"menshen_login_replays_total{app="shop"} 1"#,
+            r#"menshen_login_waiting{app="shop"} 3"#,
+            r#"menshen_login_kept_back{app="shop",reason="day"} 1"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The private listener shows what logins and calls to WeChat there were, and no more than that.
+
+use menshen_test_support::{Reply, TestGateway};
+use serde_json::json;
+
+async fn shown(t: &TestGateway) -> String {
+    let reply = Reply::of(t.control("GET", "/metrics")).await;
+    assert_eq!(reply.status, 200);
+    assert!(
+        reply
+            .header("content-type")
+            .starts_with("application/openmetrics-text")
+    );
+    reply.text()
+}
+
+#[tokio::test]
+async fn logins_and_calls_are_counted_and_nobody_is_named() {
+    let t = TestGateway::start().await;
+    let code = t.code("alice").await;
+    for _ in 0..2 {
+        let reply = t.post("/_auth/login", json!({"code": code})).await;
+        assert_eq!(reply.status, 200);
+    }
+    t.post("/_auth/login", json!({"code": "0a1b2c"}))
+        .await
+        .refused(401, "code_invalid");
+    t.fault(json!({"fault": "errcode", "errcode": 99999, "times": 1}))
+        .await;
+    t.post("/_auth/login", json!({"code": "0a1b2d"}))
+        .await
+        .refused(502, "wechat_error");
+    t.fault(json!({"fault": "errcode", "errcode": 45009, "times": 1}))
+        .await;
+    t.post("/_auth/login", json!({"code": "0a1b2e"}))
+        .await
+        .refused(503, "wechat_busy");
+    let text = shown(&t).await;
+    for line in [
+        r#"menshen_logins_total{app="shop",outcome="ok"} 2"#,
+        r#"menshen_logins_total{app="shop",outcome="code_invalid"} 1"#,
+        r#"menshen_logins_total{app="shop",outcome="wechat_busy"} 1"#,
+        r#"menshen_wechat_calls_total{app="shop",endpoint="jscode2session",result="ok"} 1"#,
+        r#"menshen_wechat_calls_total{app="shop",endpoint="jscode2session",result="40029"} 1"#,
+        r#"menshen_wechat_calls_total{app="shop",endpoint="jscode2session",result="other"} 1"#,
+        r#"menshen_wechat_calls_total{app="shop",endpoint="jscode2session",result="45009"} 1"#,
+        r#"menshen_login_replays_total{app="shop"} 1"#,
+        r#"menshen_login_kept_back{app="shop",reason="day"} 1"#,
+        r#"menshen_login_kept_back{app="shop",reason="minute"} 0"#,
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert!(!text.contains(&code) && !text.contains("0a1b2c"));
+}
+
+#[tokio::test]
+async fn whoever_asks_needs_the_secret() {
+    let t = TestGateway::builder()
+        .section("control", "secret_env = \"CONTROL_SECRET\"")
+        .start()
+        .await;
+    let asked = Reply::of(t.control("GET", "/metrics")).await;
+    assert_eq!(asked.refusal(), (401, "token_missing".to_owned()));
+}
