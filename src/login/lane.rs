@@ -31,18 +31,18 @@ impl Lane {
         }
     }
 
-    /// Waits for the turn of a code that was first seen then; an error says when to come back.
+    /// Waits for the turn of a code that was first seen then, and maybe turned away; an error says when to come back.
     pub(super) async fn enter(
         self: &Arc<Self>,
         terms: Terms,
-        first_seen: Instant,
+        seen: (Instant, bool),
         deadline: Instant,
     ) -> Result<Turn, Duration> {
         let called = Arc::new(Notify::new());
         let now = self.clock.instant();
         let (place, step) = {
             let mut line = self.line();
-            let place = line.stand(&terms, first_seen, deadline, Arc::clone(&called), now);
+            let place = line.stand(&terms, seen, deadline, Arc::clone(&called), now);
             (place, line.step(&terms, place, now))
         };
         let (mut now, mut step) = (now, step);
@@ -73,7 +73,7 @@ impl Lane {
     /// Returns after what time somebody should come back whose call WeChat refused.
     pub(super) fn promise(&self, terms: &Terms) -> Duration {
         let now = self.clock.instant();
-        self.line().promise(terms, now)
+        self.line().promise(terms, false, now)
     }
 
     /// Says whether calls are made as they come.

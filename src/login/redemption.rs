@@ -201,7 +201,7 @@ impl Redemption {
         let now = clock.instant();
         let deadline = (now + config.queue_timeout).min(self.deadline);
         let entered = tokio::select! {
-            entered = lane.enter(*terms, first_seen, deadline) => entered,
+            entered = lane.enter(*terms, (first_seen, known.is_some()), deadline) => entered,
             () = flight.left() => return Err(Failure::abandoned()),
         };
         entered.map_err(|after| {
