@@ -3,10 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use menshen_test_support::{
     APP_SECRET, Program, Relay, Reply, Secrets, Site, TestGateway, Upstream, address_in, raw,
 };
@@ -413,8 +410,9 @@ impl Life {
         secrets.add("the AppSecret", "app5ecret");
         secrets.add("a body", BODY);
         secrets.add("an answer", NO_HTTP);
-        add_session_keys(&mut secrets, &relay.answers());
-        add_keys(&mut secrets, site.folder.path());
+        let found = secrets.add_keys_of_wechat(&relay.answers());
+        assert!(found > 3, "WeChat should have given session_keys");
+        secrets.add_keys(site.folder.path());
         Self {
             secrets,
             log: ended.said(),
@@ -422,48 +420,6 @@ impl Life {
             site,
         }
     }
-}
-
-fn add_session_keys(secrets: &mut Secrets, answers: &[String]) {
-    let marker = "\"session_key\":\"";
-    let mut found = 0;
-    for answer in answers {
-        for rest in answer.split(marker).skip(1) {
-            let written = rest.split('"').next().unwrap();
-            let key = written.replace("\\/", "/");
-            secrets.add("a session_key", written);
-            // A truncated one is no base64.
-            if let Ok(bytes) = STANDARD.decode(&key) {
-                secrets.add_bytes("a session_key", &bytes);
-                found += 1;
-            }
-        }
-        for rest in answer.split("\"access_token\":\"").skip(1) {
-            secrets.add("an access_token", rest.split('"').next().unwrap());
-        }
-    }
-    assert!(found > 3, "WeChat should have given session_keys");
-}
-
-fn add_keys(secrets: &mut Secrets, folder: &Path) {
-    let seal = fs::read_to_string(folder.join("data/seal.key")).unwrap();
-    secrets.add_bytes("the seal key", &STANDARD.decode(seal.trim()).unwrap());
-    let mut keys = fs::read_dir(folder.join("keys")).unwrap();
-    let key = keys
-        .find_map(|entry| Some(entry.unwrap().path()).filter(|path| path.extension().is_some()))
-        .unwrap();
-    let pem = fs::read_to_string(key).unwrap();
-    let lines = pem.lines().filter(|line| !line.starts_with('-'));
-    let text: String = lines.collect();
-    let der = STANDARD.decode(&text).unwrap();
-    // RFC 5915: the private key is the octet string behind the version.
-    let version = [2, 1, 1, 4, 32];
-    let at = der
-        .windows(version.len())
-        .position(|window| window == version);
-    let private = der.get(at.unwrap() + version.len()..).unwrap();
-    secrets.add_bytes("the signing key", private.get(..32).unwrap());
-    secrets.add("the signing key", text.get(48..96).unwrap());
 }
 
 async fn log_tells_nothing(format: &str) {

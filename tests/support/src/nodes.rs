@@ -68,6 +68,11 @@ impl Nodes {
         nodes
     }
 
+    /// Returns where WeChat is simulated.
+    pub fn simulator(&self) -> SocketAddr {
+        self.world.simulator
+    }
+
     /// Describes the program; see [`Program::start`].
     pub fn command(&self, binary: &str) -> Command {
         self.command_to(binary, &["serve"])
@@ -128,6 +133,25 @@ impl Node {
         reply.json()
     }
 
+    /// Returns what the simulator tells of itself.
+    pub async fn simulated(&self, path: &str) -> Value {
+        let url = format!("http://{}/_sim/{path}", self.world.simulator);
+        Reply::of(self.world.http.get(url)).await.json()
+    }
+
+    /// Plans a fault of WeChat's code2Session, until [`Node::heal`].
+    pub async fn fault(&self, mut plan: Value) {
+        plan["path"] = json!("/sns/jscode2session");
+        self.simulate("faults", plan).await;
+    }
+
+    /// Forgets the faults that were planned.
+    pub async fn heal(&self) {
+        let url = format!("http://{}/_sim/faults", self.world.simulator);
+        let reply = Reply::of(self.world.http.delete(url)).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+
     /// Does what `wx.login` does in the app `shop`.
     pub async fn code(&self, user: &str) -> String {
         let asked = json!({"appid": TestGateway::appid("shop"), "user": user});
@@ -148,8 +172,7 @@ impl Node {
 
     /// Returns how often WeChat was asked to redeem a code.
     pub async fn redeemed(&self) -> u64 {
-        let url = format!("http://{}/_sim/calls", self.world.simulator);
-        let calls = Reply::of(self.world.http.get(url)).await.json();
+        let calls = self.simulated("calls").await;
         calls["/sns/jscode2session"]["calls"].as_u64().unwrap_or(0)
     }
 

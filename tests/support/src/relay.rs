@@ -1,4 +1,4 @@
-//! A wire between the gateway and WeChat that remembers what came back over it, and can go dead.
+//! A wire between the gateway and WeChat that remembers what went over it, and can go dead.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,8 @@ pub struct Relay {
 struct Shared {
     target: Mutex<Option<SocketAddr>>,
     dead: watch::Sender<bool>,
-    answers: Mutex<Vec<Vec<u8>>>,
+    /// What was asked and answered on each connection.
+    seen: Mutex<Vec<[Vec<u8>; 2]>>,
 }
 
 impl Relay {
@@ -32,7 +33,7 @@ impl Relay {
             shared: Arc::new(Shared {
                 target: Mutex::default(),
                 dead: watch::Sender::new(false),
-                answers: Mutex::default(),
+                seen: Mutex::default(),
             }),
         };
         let accepting = relay.clone();
@@ -59,11 +60,19 @@ impl Relay {
         self.shared.dead.send_replace(false);
     }
 
-    /// Returns what the other side has answered, one text for each connection.
+    /// Returns what the gateway has asked since this was called before.
+    pub fn requests(&self) -> Vec<String> {
+        let mut seen = self.shared.seen.lock().expect("is not poisoned");
+        let asked = seen
+            .iter_mut()
+            .map(|[asked, _]| text(&std::mem::take(asked)));
+        asked.collect()
+    }
+
+    /// Returns what the other side has answered, one text for each connection, without parts that are all white space.
     pub fn answers(&self) -> Vec<String> {
-        let answers = self.shared.answers.lock().expect("is not poisoned");
-        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
-        answers.iter().map(text).collect()
+        let seen = self.shared.seen.lock().expect("is not poisoned");
+        seen.iter().map(|[_, answered]| text(answered)).collect()
     }
 
     async fn pass(self, client: TcpStream) {
@@ -72,17 +81,20 @@ impl Relay {
         let server = TcpStream::connect(target.expect("it should lead somewhere")).await;
         let Ok(server) = server else { return };
         let number = {
-            let mut answers = self.shared.answers.lock().expect("is not poisoned");
-            answers.push(Vec::new());
-            answers.len() - 1
+            let mut seen = self.shared.seen.lock().expect("is not poisoned");
+            seen.push([Vec::new(), Vec::new()]);
+            seen.len() - 1
+        };
+        let see = |direction: usize, part: &[u8]| {
+            if !part.iter().all(u8::is_ascii_whitespace) {
+                let mut seen = self.shared.seen.lock().expect("is not poisoned");
+                seen[number][direction].extend_from_slice(part);
+            }
         };
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_server, mut to_server) = server.into_split();
-        let there = copy(&mut from_client, &mut to_server, |_| {});
-        let back = copy(&mut from_server, &mut to_client, |part| {
-            let mut answers = self.shared.answers.lock().expect("is not poisoned");
-            answers[number].extend_from_slice(part);
-        });
+        let there = copy(&mut from_client, &mut to_server, |part| see(0, part));
+        let back = copy(&mut from_server, &mut to_client, |part| see(1, part));
         tokio::select! {
             biased;
             _ = dead.wait_for(|&dead| dead) => {}
@@ -102,4 +114,8 @@ async fn copy(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, seen: impl Fn(&
             return;
         }
     }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

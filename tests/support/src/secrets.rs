@@ -1,5 +1,9 @@
 //! What must not be told, and whether somebody told it.
 
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
@@ -41,22 +45,85 @@ impl Secrets {
         self.add("a refresh token", &token[28..]);
     }
 
+    /// Adds the session_keys and access_tokens in what WeChat answered, and returns how many session_keys there were.
+    pub fn add_keys_of_wechat(&mut self, answers: &[String]) -> usize {
+        let mut found = 0;
+        let keys = answers
+            .iter()
+            .flat_map(|answer| answer.split("\"session_key\":\"").skip(1));
+        for rest in keys {
+            let written = rest.split('"').next().expect("there is a first part");
+            self.add("a session_key", written);
+            // A truncated one is no base64.
+            if let Ok(bytes) = STANDARD.decode(written.replace("\\/", "/")) {
+                self.add_bytes("a session_key", &bytes);
+                found += 1;
+            }
+        }
+        let tokens = answers
+            .iter()
+            .flat_map(|answer| answer.split("\"access_token\":\"").skip(1));
+        for rest in tokens {
+            let token = rest.split('"').next().expect("there is a first part");
+            self.add("an access_token", token);
+        }
+        found
+    }
+
+    /// Adds the seal key and the signing key of a gateway that ran in a folder.
+    pub fn add_keys(&mut self, folder: &Path) {
+        let seal = fs::read_to_string(folder.join("data/seal.key")).expect("a seal key");
+        let seal = STANDARD.decode(seal.trim()).expect("is base64");
+        self.add_bytes("the seal key", &seal);
+        let mut keys = fs::read_dir(folder.join("keys")).expect("keys");
+        let key = keys
+            .find_map(|entry| {
+                let path = entry.expect("an entry").path();
+                Some(path).filter(|path| path.extension().is_some())
+            })
+            .expect("a key");
+        let pem = fs::read_to_string(key).expect("a key");
+        let text: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        let der = STANDARD.decode(&text).expect("is base64");
+        // RFC 5915: the private key is the octet string behind the version.
+        let version = [2, 1, 1, 4, 32];
+        let at = der
+            .windows(version.len())
+            .position(|window| window == version);
+        let private = at.expect("an ES256 key") + version.len();
+        self.add_bytes("the signing key", &der[private..private + 32]);
+        self.add("the signing key", &text[48..96]);
+    }
+
     /// Returns what `place` tells of the secrets that are `wanted`, with what stands around it.
     pub fn told_in(&self, place: &[u8], wanted: impl Fn(&str) -> bool) -> Vec<String> {
-        let place = text(place);
-        let wanted = self.0.iter().filter(|(what, _)| wanted(what));
-        let told = wanted.filter_map(|(what, secret)| {
-            let mut pieces = secret.chunks_exact(PIECE.min(secret.len()));
-            let at = pieces.find_map(|piece| place.find(&text(piece)))?;
-            let before = place[..at].chars().count().saturating_sub(300);
-            let around: String = place.chars().skip(before).take(600).collect();
-            Some(format!("{what}: {}", around.escape_debug()))
-        });
-        told.collect()
+        let mut pieces: HashMap<&[u8], usize> = HashMap::new();
+        let mut lengths = vec![PIECE];
+        for (number, (what, secret)) in self.0.iter().enumerate() {
+            if wanted(what) && !secret.is_empty() {
+                let length = PIECE.min(secret.len());
+                pieces.extend(secret.chunks_exact(length).map(|piece| (piece, number)));
+                lengths.push(length);
+            }
+        }
+        lengths.sort();
+        lengths.dedup();
+        // The place is gone through once for each length, however many secrets there are.
+        let mut told: HashMap<usize, usize> = HashMap::new();
+        for length in lengths {
+            for (at, window) in place.windows(length).enumerate() {
+                if let Some(number) = pieces.get(window) {
+                    told.entry(*number).or_insert(at);
+                }
+            }
+        }
+        let mut told: Vec<(usize, usize)> = told.into_iter().collect();
+        told.sort();
+        told.into_iter()
+            .map(|(number, at)| {
+                let around = &place[at.saturating_sub(300)..place.len().min(at + 300)];
+                format!("{}: {}", self.0[number].0, around.escape_ascii())
+            })
+            .collect()
     }
-}
-
-/// Makes a character of each byte, as texts are searched much faster than bytes.
-fn text(bytes: &[u8]) -> String {
-    bytes.iter().copied().map(char::from).collect()
 }
