@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use menshen_test_support::{Builder, Node, Nodes, TestGateway};
+use menshen_test_support::{Builder, Node, Nodes, Reply, TestGateway, address_in};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -12,6 +13,7 @@ const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 /// Far more than an end takes that nothing holds up, and far less than [`DRAIN`].
 const PROMPTLY: Duration = Duration::from_secs(10);
 const DRAIN: &str = "drain = \"1h\"";
+const RESET: &str = "/wxa/resetusersessionkey";
 
 /// The program as it serves a backend.
 struct Running {
@@ -179,6 +181,40 @@ async fn a_drain_ends_exchanges_that_do_not() {
     running.node.program.signal("TERM").await;
     assert_eq!(running.ends().await, Some(0));
     assert!(!rest(exchange).await.contains("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_session_key_that_wechat_resets_is_stored_also_when_its_caller_has_left() {
+    let running = Running::start(TestGateway::builder()).await;
+    let node = &running.node;
+    let grant = node.log_in("alice").await;
+    let session = node.get("/_auth/session", &grant.token).await.json();
+    let user = session["openid"].as_str().unwrap();
+    let ask = async |node: &Node, call: &str| {
+        let control = address_in(&node.program.logs("open for control").await);
+        let url = format!("http://{control}/v1/apps/shop/users/{user}/{call}");
+        reqwest::Client::new().post(url)
+    };
+    // What is signed with another key has another signature.
+    let signed = json!({"appid": TestGateway::appid("shop"), "user": "alice", "data": "same"});
+    let before = node.simulate("encrypt", signed.clone()).await;
+    let plan = json!({"path": RESET, "fault": "delay", "by": "2s", "times": 1});
+    node.simulate("faults", plan).await;
+    let reset = tokio::spawn(ask(node, "reset-session-key").await.send());
+    let since = Instant::now();
+    while node.calls(RESET).await == 0 {
+        assert!(since.elapsed() < PROMPTLY, "WeChat should be asked");
+    }
+    reset.abort();
+    node.program.signal("TERM").await;
+    running.is_closed().await;
+    let Running { nodes, node } = running;
+    assert_eq!(node.program.ended().await.code, Some(0));
+    let node = nodes.serve(MENSHEN).await;
+    let after = node.simulate("encrypt", signed).await;
+    assert_ne!(before["signature"], after["signature"]);
+    let valid = Reply::of(ask(&node, "check-session").await).await;
+    assert_eq!(valid.json(), json!({"valid": true}));
 }
 
 #[tokio::test]

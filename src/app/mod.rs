@@ -3,6 +3,8 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use tokio_util::task::TaskTracker;
+
 use self::check::may_open_door;
 pub use self::check::{check, try_store};
 use self::parts::{Counters, Lasting, gate, wechat};
@@ -98,6 +100,7 @@ impl App {
             clock: clock.clone(),
             known: Arc::new(Known::new(&config, wechat(&config, &tokens)?)),
             tokens,
+            resets: TaskTracker::new(),
             memory: Arc::new(Memory::new(clock.clone(), metrics.clone())),
             metrics,
         };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio_util::task::TaskTracker;
 
 use super::StartError;
 use crate::clock::Clock;
@@ -28,6 +29,18 @@ pub(super) struct Lasting {
     /// What the private listener knows of the configuration.
     pub(super) known: Arc<Known>,
     pub(super) tokens: AccessTokens,
+    /// The session_keys that are being reset.
+    pub(super) resets: TaskTracker,
+}
+
+impl Lasting {
+    /// Waits until no code is being redeemed and no session_key reset.
+    pub(super) async fn is_idle(&self) {
+        self.memory.is_idle().await;
+        self.resets.close();
+        self.resets.wait().await;
+        self.resets.reopen();
+    }
 }
 
 /// Puts together how WeChat is called for the private listener.

@@ -35,6 +35,7 @@ impl Private {
             sessions: lasting.sessions.clone(),
             readiness: Arc::clone(&readiness),
             failures: Arc::new(Failures::new(lasting.clock.clone())),
+            resets: lasting.resets.clone(),
             reload: reloader.map(Reloader::for_control),
         };
         let stop = over.clone().cancelled_owned();

@@ -5,11 +5,12 @@ use std::io;
 use std::path::Path;
 
 use futures::FutureExt as _;
+use tokio::time::timeout;
 
 use super::App;
 use super::private::Private;
 use crate::config::Store;
-use crate::server::{Doorway, HandOverError, Listening, Serving, Successor};
+use crate::server::{Doorway, HandOverError, Listening, SETTLED, Serving, Successor};
 
 impl App {
     /// Serves until `stop` resolves, or a successor serves, and what is in flight has finished.
@@ -47,7 +48,7 @@ impl App {
             drop(doorway);
             let settled = async {
                 serving.settle().await;
-                self.lasting.memory.is_idle().await;
+                self.lasting.is_idle().await;
             };
             tokio::select! {
                 () = settled => {}
@@ -73,7 +74,9 @@ impl App {
             }
         }
         // Whoever sent these codes has left, but may come back with them.
-        self.lasting.memory.is_idle().await;
+        if timeout(SETTLED, self.lasting.is_idle()).await.is_err() {
+            tracing::warn!("stopped with calls to WeChat still under way");
+        }
         self.lasting.sessions.close().await;
         Ok(())
     }

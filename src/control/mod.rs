@@ -26,6 +26,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 use crate::session::Sessions;
@@ -49,6 +50,8 @@ pub struct Control {
     pub readiness: Arc<Readiness>,
     /// What did not open of late.
     pub failures: Arc<Failures>,
+    /// The session_keys that are being reset.
+    pub resets: TaskTracker,
     /// Reloads the configuration; `None` where it came from no file.
     pub reload: Option<Reload>,
 }

@@ -49,7 +49,8 @@ pub(super) async fn reset(
 ) -> Result<Json<Reset>, Refusal> {
     let user = User::of(&control, &app, openid)?;
     // On a task of its own: a key that WeChat has given must be stored, whether or not the caller still waits.
-    let reset = tokio::spawn(async move { replace(&control, &user).await });
+    let resets = control.resets.clone();
+    let reset = resets.spawn(async move { replace(&control, &user).await });
     reset.await.map_err(|_| Refusal::ShuttingDown)??;
     Ok(Json(Reset { reset: true }))
 }

@@ -35,7 +35,7 @@ pub use gate::Gate;
 pub use gates::Gates;
 pub use hand_over::{Doorway, HandOverError, Predecessor, Successor};
 pub use listen::{BindError, Listening};
-pub use run::Serving;
+pub use run::{SETTLED, Serving};
 pub use sockets::Sockets;
 pub use tls::Encryption;
 pub use upstreams::{UpstreamError, Upstreams};

@@ -25,8 +25,8 @@ use crate::request::Secure;
 /// How long accepting rests when the system has no file descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
-/// How long a login in flight may hold up a successor.
-const SETTLED: Duration = Duration::from_secs(10);
+/// How long what was begun with WeChat or the store may hold up a successor or an end.
+pub const SETTLED: Duration = Duration::from_secs(10);
 
 /// How long WebSockets that are told to end may take.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -172,8 +172,13 @@ impl Node {
 
     /// Returns how often WeChat was asked to redeem a code.
     pub async fn redeemed(&self) -> u64 {
+        self.calls("/sns/jscode2session").await
+    }
+
+    /// Returns how often WeChat was called at a path.
+    pub async fn calls(&self, path: &str) -> u64 {
         let calls = self.simulated("calls").await;
-        calls["/sns/jscode2session"]["calls"].as_u64().unwrap_or(0)
+        calls[path]["calls"].as_u64().unwrap_or(0)
     }
 
     /// Begins a refresh.
