@@ -195,3 +195,25 @@ async fn one_address_cannot_use_up_what_is_everybodys() {
         .header("X-Forwarded-For", "192.0.2.1");
     assert_eq!(Reply::of(session).await.status, 200);
 }
+
+#[tokio::test]
+async fn whoever_waits_when_it_stops_is_turned_away_at_once_and_keeps_the_code() {
+    let slow = "quota_per_minute = 6\nqueue_timeout = \"50s\"\ntimeout = \"60s\"";
+    let mut t = TestGateway::builder().section("login", slow).start().await;
+    t.log_in("alice").await;
+    let code = t.code("bob").await;
+    let login = t.http.post(t.url("/_auth/login"));
+    let waiting = tokio::spawn(Reply::of(login.json(&json!({"code": code}))));
+    let since = Instant::now();
+    loop {
+        let counted = Reply::of(t.control("GET", "/metrics")).await.text();
+        if counted.contains("menshen_login_waiting{app=\"shop\"} 1") {
+            break;
+        }
+        assert!(since.elapsed() < Duration::from_secs(9), "{counted}");
+    }
+    t.begin_stop();
+    assert_eq!(busy(&waiting.await.unwrap()), (1, None));
+    t.stop().await;
+    assert_eq!(t.redeemed().await, 1);
+}

@@ -199,6 +199,32 @@ async fn an_answer_on_its_way_is_finished_by_the_one_that_began_it() {
 }
 
 #[tokio::test]
+async fn whoever_waits_in_line_for_wechat_holds_no_successor_up() {
+    let place = Place::new().await;
+    let line = "[login]\nquota_per_minute = 6\nqueue_timeout = \"50s\"\ntimeout = \"60s\"";
+    place.nodes.site.change("[login]", line);
+    let (running, address) = place.start(&[]).await;
+    place.log_in(address, "alice").await;
+    let login = place.nodes.login_at(address, "bob").await;
+    let again = login.try_clone().unwrap();
+    let waiting = tokio::spawn(Reply::of(login));
+    let control = address_in(&running.logs("open for control").await);
+    let since = Instant::now();
+    loop {
+        let counted = place.http.get(format!("http://{control}/metrics"));
+        let counted = Reply::of(counted).await.text();
+        if counted.contains("menshen_login_waiting{app=\"shop\"} 1") {
+            break;
+        }
+        assert!(since.elapsed() < Duration::from_secs(9), "{counted}");
+    }
+    let (_next, _) = place.start(&["--upgrade"]).await;
+    waiting.await.unwrap().refused(503, "wechat_busy");
+    assert_eq!(running.ended().await.code, Some(0));
+    assert_eq!(Reply::of(again).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_successor_with_a_bad_configuration_changes_nothing() {
     let place = Place::new().await;
     let (_running, address) = place.start(&[]).await;

@@ -37,6 +37,8 @@ impl App {
                 private.drain();
             }
             serving.stop_accepting().await;
+            // Their codes are good for whoever serves next; only calls that were made are waited for.
+            self.lasting.memory.close_lines();
             let Some(successor) = successor else {
                 drop(self.listening);
                 serving.finish().await;
@@ -46,12 +48,8 @@ impl App {
             stop_answering(private).await;
             // Who comes now waits until somebody accepts again, here or there. The door's place is the successor's.
             drop(doorway);
-            let settled = async {
-                serving.settle().await;
-                self.lasting.is_idle().await;
-            };
             tokio::select! {
-                () = settled => {}
+                () = serving.settle(self.lasting.is_idle()) => {}
                 () = stop.clone() => {}
             }
             self.lasting.sessions.release().await;
@@ -67,6 +65,7 @@ impl App {
                 }
                 Err(error) => {
                     self.lasting.sessions.resume().await;
+                    self.lasting.memory.open_lines();
                     tracing::error!(%error, "the successor does not serve: going on");
                     let resumed = serving.resume(&self.listening, tls, &self.gates, server);
                     serving = resumed.await?;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::lane::Lane;
@@ -18,6 +19,8 @@ pub struct Memory {
     /// The codes that are being redeemed.
     pub(super) tasks: TaskTracker,
     lanes: Mutex<HashMap<String, Arc<Lane>>>,
+    /// Whether nobody may wait in line.
+    closed: watch::Sender<bool>,
     pub(super) metrics: Metrics,
     clock: Clock,
 }
@@ -29,6 +32,7 @@ impl Memory {
             codes: Codes::default(),
             tasks: TaskTracker::new(),
             lanes: Mutex::default(),
+            closed: watch::Sender::new(false),
             metrics,
             clock,
         }
@@ -42,6 +46,22 @@ impl Memory {
             Arc::new(Lane::new(&app.name, metrics, clock))
         });
         Arc::clone(lane)
+    }
+
+    /// Turns away whoever waits in line, and whoever would have to; calls that need not wait are made.
+    pub fn close_lines(&self) {
+        self.closed.send_replace(true);
+    }
+
+    /// Lets logins wait in line again.
+    pub fn open_lines(&self) {
+        self.closed.send_replace(false);
+    }
+
+    /// Waits until nobody may wait in line.
+    pub(super) async fn lines_closed(&self) {
+        // The sender is here, so that this does not fail.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
     /// Waits until no code is being redeemed, which no time limit of a login lets take long.

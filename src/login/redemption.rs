@@ -201,8 +201,11 @@ impl Redemption {
         let now = clock.instant();
         let deadline = (now + config.queue_timeout).min(self.deadline);
         let entered = tokio::select! {
+            // Who can go at once does.
+            biased;
             entered = lane.enter(*terms, (first_seen, known.is_some()), deadline) => entered,
             () = flight.left() => return Err(Failure::abandoned()),
+            () = memory.lines_closed() => Err(RETRY_BUSY),
         };
         entered.map_err(|after| {
             let now = clock.instant();

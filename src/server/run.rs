@@ -145,11 +145,15 @@ impl Serving {
         self.connections.close();
     }
 
-    /// Waits until nothing that is in flight needs the session store, or nobody would wait any longer.
-    pub async fn settle(&self) {
+    /// Waits until nothing that is in flight needs the session store, and then for `others`, or nobody would wait any longer.
+    pub async fn settle(&self, others: impl Future<Output = ()>) {
         // Until then somebody may still ask on a connection that was idle.
         sleep(connection::LINGER).await;
-        let _ = timeout(SETTLED, self.gates.are_idle()).await;
+        let settled = async {
+            self.gates.are_idle().await;
+            others.await;
+        };
+        let _ = timeout(SETTLED, settled).await;
     }
 
     /// Waits for exchanges in flight, as long as the configuration says.
