@@ -68,20 +68,33 @@ impl Desk {
         let mark = self.sessions.mark(self.appid(), code.expose());
         loop {
             let (flight, is_new) = self.memory.codes.join(mark, self.clock.instant());
-            if let Some(settled) = flight.settled() {
-                return self.again(settled.outcome).await;
+            if let Some(opened) = self.follow(code, mark, &flight, is_new).await? {
+                return Ok(opened);
             }
-            let mut heard = flight.listen();
-            if is_new {
-                self.begin(code, mark, &flight);
-            }
-            let settled = heard.wait_for(Option::is_some).await;
-            let outcome = settled.map_err(|_| Denial::Internal)?.clone();
-            match outcome.map(|settled| settled.outcome) {
-                Some(Outcome::Granted(opened)) => return Ok(opened),
-                Some(Outcome::Refused(denial)) => return Err(denial),
-                Some(Outcome::Abandoned) | None => {}
-            }
+        }
+    }
+
+    /// Waits for what a flight brings; `None` where somebody left just then, and another flight is needed.
+    async fn follow(
+        self: &Arc<Self>,
+        code: &Code,
+        mark: CodeMark,
+        flight: &Arc<Flight>,
+        is_new: bool,
+    ) -> Result<Option<Opened>, Denial> {
+        if let Some(settled) = flight.settled() {
+            return self.again(settled.outcome).await;
+        }
+        let mut heard = flight.listen();
+        if is_new {
+            self.begin(code, mark, flight);
+        }
+        let settled = heard.wait_for(Option::is_some).await;
+        let outcome = settled.map_err(|_| Denial::Internal)?.clone();
+        match outcome.map(|settled| settled.outcome) {
+            Some(Outcome::Granted(opened)) => Ok(Some(opened)),
+            Some(Outcome::Refused(denial)) => Err(denial),
+            Some(Outcome::Abandoned) | None => Ok(None),
         }
     }
 
@@ -113,16 +126,16 @@ impl Desk {
     }
 
     /// Gives an outcome of a moment ago again.
-    async fn again(&self, outcome: Outcome) -> Result<Opened, Denial> {
+    async fn again(&self, outcome: Outcome) -> Result<Option<Opened>, Denial> {
         match outcome {
             Outcome::Granted(opened) => {
                 let unused = self.sessions.unused(&opened.refresh).await?;
                 let unused = unused.ok_or(Denial::CodeUsed(None))?;
                 self.memory.metrics.replay(self.name());
-                Ok(unused)
+                Ok(Some(unused))
             }
             Outcome::Refused(denial) => Err(denial),
-            Outcome::Abandoned => Err(Denial::Internal),
+            Outcome::Abandoned => Ok(None),
         }
     }
 }
@@ -151,5 +164,65 @@ impl Drop for Ending {
         if self.flight.settled().is_none() {
             self.end(Outcome::Refused(Denial::Internal), Duration::ZERO);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::WeChat;
+    use crate::metrics::Metrics;
+    use crate::secret::Secret;
+    use crate::session::Lifetimes;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn desk(folder: &std::path::Path) -> Arc<Desk> {
+        let app = App {
+            name: "shop".to_owned(),
+            appid: "wx1".to_owned(),
+            secret: Secret::new("s"),
+            previous_secret: None,
+            quota_per_minute: None,
+        };
+        let login = Login {
+            quota_per_minute: None,
+            queue: 0,
+            queue_timeout: SECOND,
+            replay: SECOND,
+            timeout: SECOND,
+            requests_per_minute: None,
+        };
+        let wechat = WeChat {
+            api_base: "http://127.0.0.1:9".to_owned(),
+            connect_timeout: SECOND,
+            timeout: SECOND,
+        };
+        let lifetimes = Lifetimes {
+            session_ttl: SECOND,
+            refresh_grace: SECOND,
+            token_ttl: SECOND,
+        };
+        let clock = Clock::system();
+        let sessions = Sessions::embedded(folder, None, lifetimes, clock.clone()).unwrap();
+        let memory = Arc::new(Memory::new(clock.clone(), Metrics::default()));
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let client = Client::new(&wechat).unwrap();
+        Arc::new(Desk::new(&app, &login, client, sessions, memory, clock))
+    }
+
+    #[tokio::test]
+    async fn whoever_joins_as_the_last_one_leaves_needs_another_flight() {
+        let folder = tempfile::tempdir().unwrap();
+        let desk = desk(folder.path());
+        let code = Code::parse("0a1b2c").unwrap();
+        let mark = desk.sessions.mark("wx1", code.expose());
+        let (codes, now) = (&desk.memory.codes, desk.clock.instant());
+        let _ = codes.join(mark, now);
+        let (joined, is_new) = codes.join(mark, now);
+        codes.settle(mark, &joined, Outcome::Abandoned, Duration::ZERO, now);
+        let followed = desk.follow(&code, mark, &joined, is_new).await;
+        assert!(matches!(followed, Ok(None)), "{followed:?}");
+        assert!(codes.join(mark, now).1);
     }
 }
