@@ -46,7 +46,7 @@ struct Scene {
 impl Scene {
     async fn start() -> Self {
         let upstream = Upstream::start().await;
-        let builder = TestGateway::builder().section("login", "requests_per_minute = 0");
+        let builder = TestGateway::builder().section("login", "refused_per_minute = 0");
         let simulator = builder.simulator().await;
         let site = builder.site(upstream.address, simulator);
         // Another build than this one's may be measured.

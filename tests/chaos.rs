@@ -152,7 +152,7 @@ impl Chaos {
         let relay = Relay::start().await;
         let address = relay.address;
         let wechat = format!("api_base = \"http://{address}\"\ntimeout = \"{timeout}\"");
-        let login = "timeout = \"20s\"\nqueue_timeout = \"2s\"\nrequests_per_minute = 0";
+        let login = "timeout = \"20s\"\nqueue_timeout = \"2s\"\nrefused_per_minute = 0";
         let builder = TestGateway::builder()
             .section("log", "level = \"trace\"")
             .section("wechat", &wechat)

@@ -167,28 +167,33 @@ async fn a_days_quota_that_is_used_up_is_tried_with_one_call_every_ten_minutes()
 #[tokio::test]
 async fn one_address_cannot_use_up_what_is_everybodys() {
     let t = TestGateway::builder()
-        .section("login", "requests_per_minute = 3")
+        .section("login", "refused_per_minute = 3")
         .section("server", "trusted_proxies = [\"127.0.0.1\"]")
         .start()
         .await;
-    let from = |forwarded: &str| {
-        let body = json!({"code": "0a1b2c"});
+    let from = |forwarded: &str, code: &str| {
+        let body = json!({"code": code});
         let request = t.http.post(t.url("/_auth/login")).json(&body);
         Reply::of(request.header("X-Forwarded-For", forwarded))
     };
+    // Any number of users may share it.
+    for n in 0..5 {
+        let code = t.code(&format!("user-{n}")).await;
+        assert_eq!(from("192.0.2.1", &code).await.status, 200);
+    }
     for n in 0..3 {
         // Whatever a client writes in front of its own address.
-        from(&format!("198.51.100.{n}, 192.0.2.1"))
+        from(&format!("198.51.100.{n}, 192.0.2.1"), &format!("0bad{n}"))
             .await
             .refused(401, "code_invalid");
     }
-    let refused = from("198.51.100.7, 192.0.2.1").await;
+    let refused = from("198.51.100.7, 192.0.2.1", "0bad7").await;
     refused.refused(429, "too_many_requests");
-    let first = t.get("/orders").header("X-WX-Code", "0a1b2d");
+    let first = t.get("/orders").header("X-WX-Code", "0bad8");
     let first = Reply::of(first.header("X-Forwarded-For", "192.0.2.1")).await;
     first.refused(429, "too_many_requests");
-    from("192.0.2.2").await.refused(401, "code_invalid");
-    assert_eq!(t.redeemed().await, 1);
+    from("192.0.2.2", "0bad9").await.refused(401, "code_invalid");
+    assert_eq!(t.redeemed().await, 5 + 3 + 1);
     // Whoever does not log in is not counted.
     let session = t
         .get("/_auth/session")

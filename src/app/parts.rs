@@ -59,7 +59,7 @@ pub(super) struct Counters {
 
 impl Counters {
     pub(super) fn new(config: &Config) -> Self {
-        let logins = config.login.requests_per_minute;
+        let logins = config.login.refused_per_minute;
         Self {
             requests: Rates::new(&config.server.limits).map(Arc::new),
             logins: logins.map(|count| Arc::new(Rates::per_minute(count))),
@@ -71,7 +71,7 @@ impl Counters {
         if config.server.limits == running.server.limits {
             renewed.requests.clone_from(&old.rates);
         }
-        if config.login.requests_per_minute == running.login.requests_per_minute {
+        if config.login.refused_per_minute == running.login.refused_per_minute {
             renewed.logins.clone_from(&old.login_rates);
         }
         renewed

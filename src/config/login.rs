@@ -20,8 +20,8 @@ pub struct Login {
     pub replay: Duration,
     /// Limit for a whole login, waiting and calls included.
     pub timeout: Duration,
-    /// The most logins of one address in a minute, in the long run; `None` is no limit.
-    pub requests_per_minute: Option<NonZeroU32>,
+    /// The most codes of one address in a minute that may be good for nothing; `None` is no limit.
+    pub refused_per_minute: Option<NonZeroU32>,
 }
 
 pub(super) const QUOTA: Kind<u32> = Kind {
@@ -57,7 +57,11 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Option<Login> {
     let queue_timeout = table.or("queue_timeout", r#""5s""#, &TIMEOUT);
     let replay = table.or("replay", r#""60s""#, &REPLAY);
     let timeout = table.or("timeout", r#""8s""#, &BUDGET);
-    let requests_per_minute = table.or("requests_per_minute", "1200", &QUOTA);
+    let refused_per_minute = match quota_per_minute {
+        // One address must not use up what is everybody's.
+        Some(quota @ 1..) if !table.has("refused_per_minute") => Some((quota / 4).max(1)),
+        Some(_) | None => table.or("refused_per_minute", "1200", &QUOTA),
+    };
     if let (Some(waiting), Some(whole)) = (queue_timeout, timeout)
         && waiting >= whole
     {
@@ -70,6 +74,6 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Option<Login> {
         queue_timeout: queue_timeout?,
         replay: replay?,
         timeout: timeout?,
-        requests_per_minute: NonZeroU32::new(requests_per_minute?),
+        refused_per_minute: NonZeroU32::new(refused_per_minute?),
     })
 }

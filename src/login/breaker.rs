@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After so many calls in a row without an answer, nobody is sent there for a while.
+/// After so many calls in a row without an answer of use, nobody is sent there for a while.
 const UNANSWERED: u32 = 5;
+/// After so many calls in a row that were over the minute's quota, the pauses between them grow.
+const OVER_QUOTA: u32 = 3;
 /// For how long, the first time; each time after that for twice as long.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
@@ -25,7 +27,7 @@ pub(super) enum Reason {
     Minute,
     /// This day's quota is used up.
     Day,
-    /// WeChat does not answer.
+    /// WeChat gives no answer of use.
     Silence,
 }
 
@@ -53,7 +55,7 @@ pub(super) enum Lesson {
     Minute,
     /// The day's quota is used up.
     Day,
-    /// Nothing came back.
+    /// Nothing came back, or nothing of WeChat's.
     Silence,
     /// The call was not made.
     NotMade,
@@ -81,6 +83,8 @@ pub(super) struct Breaker {
     unanswered: u32,
     /// How often it was opened for silence since the last answer.
     silences: u32,
+    /// How many calls were over the minute's quota since then.
+    over_quota: u32,
     age: u64,
 }
 
@@ -97,6 +101,7 @@ impl Default for Breaker {
             state: State::Closed,
             unanswered: 0,
             silences: 0,
+            over_quota: 0,
             age: 0,
         }
     }
@@ -130,20 +135,26 @@ impl Breaker {
             State::Closed | State::Open { .. } => None,
         };
         match (lesson, tried) {
-            (Lesson::Answered, Some(_)) => {
-                self.change(State::Closed);
-                (self.unanswered, self.silences) = (0, 0);
+            (Lesson::Answered, _) => {
+                if tried.is_some() {
+                    self.change(State::Closed);
+                }
+                (self.unanswered, self.silences, self.over_quota) = (0, 0, 0);
             }
-            (Lesson::Answered | Lesson::Busy, None) => self.unanswered = 0,
-            (Lesson::Busy, Some(reason)) => self.open(now + SHORTEST, reason),
-            // It may be the quota of one user, who must not keep the others out: one more is tried.
-            (Lesson::Minute, None) => self.open(now + SHORTEST, Reason::Minute),
-            (Lesson::Minute, Some(_)) => self.open(now + minute_left(unix_ms), Reason::Minute),
+            // It may be the quota of one user, who must not keep the others out: somebody else is tried.
+            (Lesson::Minute, _) => {
+                let growing = self.over_quota.saturating_sub(OVER_QUOTA - 1).min(8);
+                self.over_quota = self.over_quota.saturating_add(1);
+                let pause = SHORTEST * 2_u32.pow(growing);
+                self.open(now + pause.min(minute_left(unix_ms)), Reason::Minute);
+            }
             (Lesson::Day, _) => {
                 self.open(now + day_left(unix_ms).min(DAY_TRIES), Reason::Day);
             }
-            (Lesson::Silence, None) if self.unanswered + 1 < UNANSWERED => self.unanswered += 1,
-            (Lesson::Silence, _) => {
+            (Lesson::Silence | Lesson::Busy, None) if self.unanswered + 1 < UNANSWERED => {
+                self.unanswered += 1;
+            }
+            (Lesson::Silence | Lesson::Busy, _) => {
                 let pause = SHORTEST * 2_u32.saturating_pow(self.silences.min(8));
                 self.silences = self.silences.saturating_add(1);
                 self.open(now + pause.min(LONGEST), Reason::Silence);
@@ -219,24 +230,32 @@ mod tests {
     }
 
     #[test]
-    fn a_minutes_quota_is_tried_once_more_and_then_left_alone_until_the_minute_is_over() {
+    fn a_minutes_quota_is_tried_less_and_less_until_the_minute_is_over() {
         let mut s = Scene::new();
+        for secs in [1, 1, 1, 2, 4, 8, 16] {
+            s.call(Lesson::Minute);
+            assert_eq!(s.shut_for(), SECOND * secs);
+            s.pass(s.shut_for());
+            assert_eq!(s.door(), Door::Ajar(Reason::Minute));
+        }
         s.call(Lesson::Minute);
-        assert_eq!(s.shut_for(), SECOND);
-        s.pass(SECOND);
-        assert_eq!(s.door(), Door::Ajar(Reason::Minute));
-        s.call(Lesson::Minute);
-        assert_eq!(s.shut_for(), Duration::from_millis(39_500));
+        // 20 s of the minute were over at first, and 33 s since.
+        assert_eq!(s.shut_for(), Duration::from_millis(7_500));
         s.pass(s.shut_for());
         s.call(Lesson::Answered);
         assert_eq!(s.door(), Door::Open);
+        s.call(Lesson::Minute);
+        assert_eq!(s.shut_for(), SECOND);
     }
 
     #[test]
-    fn a_user_who_is_over_their_own_quota_keeps_the_others_out_for_a_second() {
+    fn a_user_who_is_over_their_own_quota_keeps_the_others_out_for_seconds() {
         let mut s = Scene::new();
-        s.call(Lesson::Minute);
-        s.pass(SECOND);
+        // The same user may be the next to be tried.
+        for _ in 0..3 {
+            s.call(Lesson::Minute);
+            s.pass(SECOND);
+        }
         s.call(Lesson::Answered);
         assert_eq!(s.door(), Door::Open);
     }
@@ -288,8 +307,23 @@ mod tests {
         for _ in 0..20 {
             s.call(Lesson::Silence);
             s.call(Lesson::Busy);
+            s.call(Lesson::Answered);
         }
         assert_eq!(s.door(), Door::Open);
+    }
+
+    #[test]
+    fn a_wechat_that_is_busy_for_everybody_is_left_alone_as_one_that_is_silent() {
+        let mut s = Scene::new();
+        for _ in 0..5 {
+            assert_eq!(s.door(), Door::Open);
+            s.call(Lesson::Busy);
+        }
+        for secs in [1, 2, 4] {
+            assert_eq!(s.shut_for(), SECOND * secs);
+            s.pass(s.shut_for());
+            s.call(Lesson::Busy);
+        }
     }
 
     #[test]

@@ -13,8 +13,10 @@ use super::quota::{Bucket, Pace};
 /// A code lives for five minutes: who would come later than that needs another one in any case.
 const LATEST: Duration = Duration::from_secs(300);
 
-/// What is known of a quota that nobody configured: WeChat takes at least so many calls a minute.
-const FEWEST_CALLS: u32 = 60;
+/// What is taken for the quota where nobody configured one and there were fewer calls lately.
+const FEWEST_CALLS: u32 = 600;
+/// Without a quota only trouble turns anybody away, and it may be over at any time.
+const LATEST_WITHOUT_QUOTA: Duration = Duration::from_secs(60);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -137,6 +139,10 @@ impl Line {
         if before == after {
             return None;
         }
+        if after == Door::Open {
+            // Whoever was told to come behind many others need not any more.
+            (self.promised, self.promised_again) = (None, None);
+        }
         self.thin(terms, now);
         self.call_first();
         Some(after)
@@ -162,9 +168,13 @@ impl Line {
         };
         let last = promised.unwrap_or(earliest).max(earliest);
         let next = last + interval;
-        if next - now > LATEST {
+        let latest = match terms.pace {
+            Some(_) => LATEST,
+            None => LATEST_WITHOUT_QUOTA.max(earliest - now),
+        };
+        if next - now > latest {
             // They are too many to come one by one, but must not come all at once either.
-            return LATEST.mul_f64(fastrand::f64().mul_add(0.2, 0.8));
+            return latest.mul_f64(fastrand::f64().mul_add(0.2, 0.8));
         }
         *promised = Some(next);
         next - now
@@ -407,6 +417,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_promised_in_an_outage_is_forgotten_with_it() {
+        let mut s = Scene::new(0, 1000);
+        for _ in 0..5 {
+            let age = s.age();
+            s.learn(Lesson::Silence, age);
+        }
+        s.now += SECOND;
+        let age = s.age();
+        for _ in 0..2000 {
+            let Step::TurnedAway(after) = s.come().1 else {
+                panic!("nobody waits for a call into silence");
+            };
+            assert!(after <= LATEST_WITHOUT_QUOTA, "{after:?}");
+        }
+        s.learn(Lesson::Answered, age);
+        let again = s.line.promise(&s.terms, false, s.now);
+        assert!(again <= SECOND, "{again:?}");
+    }
+
+    #[test]
     fn those_who_are_turned_away_come_back_one_by_one() {
         let mut s = Scene::new(2000, 0);
         let mut last = loop {
@@ -516,7 +546,8 @@ mod tests {
             println!(
                 "same code {same_code}: {whole:?}, {late:?} late at most, fullest minute {fullest}"
             );
-            assert!(whole < SECOND * 320, "{whole:?}");
+            // 95 % of the quota is used.
+            assert!(whole < MINUTE * 5 * 100 / 95, "{whole:?}");
             // Who has to make room for somebody is told so late here: when their time in line is over.
             assert!(late < SECOND * 20, "{late:?}");
             assert!((1900..=2000).contains(&fullest), "{fullest}");

@@ -59,6 +59,14 @@ impl Counts {
         }
     }
 
+    /// Takes one such count back.
+    pub fn take_back(&self, who: &impl Hash) {
+        for cell in self.cells(who) {
+            let earlier = |next: u64| Some(next.saturating_sub(self.interval));
+            let _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earlier);
+        }
+    }
+
     fn cells(&self, who: &impl Hash) -> impl Iterator<Item = &AtomicU64> {
         let at = |row: usize, low: u8, high: u8| {
             row * CELLS + usize::from(u16::from_le_bytes([low, high]))

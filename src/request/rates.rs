@@ -48,6 +48,13 @@ impl Rates {
         self.counts.count(&who, now);
         Ok(())
     }
+
+    /// Takes back what was counted for a request.
+    pub fn take_back(&self, client: &Client) {
+        if let Some(address) = client.address {
+            self.counts.take_back(&network(address));
+        }
+    }
 }
 
 /// Returns what counts as one client: an IPv6 customer is given 2^64 addresses at least.

@@ -34,7 +34,7 @@ pub struct Gate {
     pub origins: Origins,
     /// Counts the requests of each address; `None` where there is no limit.
     pub rates: Option<Arc<Rates>>,
-    /// Counts the logins of each address; `None` where there is no limit.
+    /// Counts the codes of each address that were good for nothing; `None` where there is no limit.
     pub login_rates: Option<Arc<Rates>>,
     /// Limit between two reads from or two writes to a client.
     pub client_timeout: Duration,
@@ -43,12 +43,32 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Counts a login of an exchange's client, or refuses it.
-    pub(super) fn count_login(&self, exchange: &Exchange) -> Result<(), Denial> {
-        match (&self.login_rates, &exchange.client) {
-            (Some(rates), Some(client)) => rates.admit(client, Instant::now()),
-            (Some(_) | None, _) => Ok(()),
+    /// Logs an exchange's client in, or refuses it where too many of its codes were good for nothing.
+    ///
+    /// A code counts as soon as it is on its way, so that a crowd of them is as many; one that is good for something is taken
+    /// back, since thousands of users may share an address.
+    pub(super) async fn counting<T>(
+        &self,
+        exchange: &Exchange,
+        login: impl Future<Output = Result<T, Denial>>,
+    ) -> Result<T, Denial> {
+        let (Some(rates), Some(client)) = (&self.login_rates, &exchange.client) else {
+            return login.await;
+        };
+        rates.admit(client, Instant::now())?;
+        let outcome = login.await;
+        // Who leaves is told of a bad request, and the call may have been made.
+        let in_vain = matches!(
+            outcome,
+            Err(Denial::CodeInvalid(_)
+                | Denial::CodeUsed(_)
+                | Denial::UserBlocked(_)
+                | Denial::BadRequest(_))
+        );
+        if !in_vain {
+            rates.take_back(client);
         }
+        outcome
     }
 
     /// Returns the index of the upstream that a request goes to.

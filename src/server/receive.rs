@@ -70,12 +70,11 @@ impl Proxy {
         if body::declared(wire).is_some_and(|length| length > route.max_body_bytes) {
             return Err(Denial::BodyTooLarge);
         }
-        gate.count_login(exchange)?;
         let referer = own::referer(wire).map(str::to_owned);
         let (app, referer) = (app.as_deref(), referer.as_deref());
         let logins = &gate.logins;
         let login = logins.log_in_with(&code, app, Some(&route.apps), referer);
-        let grant = unless_left(wire, login).await?;
+        let grant = gate.counting(exchange, unless_left(wire, login)).await?;
         let token = grant.token.expose().to_owned();
         exchange.grant = Some(grant);
         pass.who = Some(requests.admit_token(&token)?);

@@ -40,6 +40,7 @@ pub struct Client {
     http: reqwest::Client,
     api_base: String,
     timeout: Duration,
+    connect_timeout: Duration,
 }
 
 impl Client {
@@ -60,11 +61,17 @@ impl Client {
             http,
             api_base: config.api_base.clone(),
             timeout: config.timeout,
+            connect_timeout: config.connect_timeout,
         })
     }
 
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// Returns how long making a connection may take.
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
     }
 
     /// Starts a GET of a path with these query parameters.

@@ -26,8 +26,8 @@ fn mistakes_about_logins_are_refused_with_their_key_and_a_reason() {
             "login.timeout (line 14): must be a duration with a unit, such as \"8s\", from 1ms to 1m, not \"2m\"",
         ),
         (
-            with("[login]", "requests_per_minute = 1.5"),
-            "login.requests_per_minute (line 14): must be a whole number from 0 to 10000000, not 1.5",
+            with("[login]", "refused_per_minute = 1.5"),
+            "login.refused_per_minute (line 14): must be a whole number from 0 to 10000000, not 1.5",
         ),
     ]);
 }

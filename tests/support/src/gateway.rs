@@ -220,7 +220,7 @@ impl Builder {
         let api_base = format!("api_base = \"http://{simulator}\"");
         let api_base = unless_given("wechat", "api_base", api_base);
         // All clients of a test are one address.
-        let requests = unless_given("login", "requests", "requests_per_minute = 0".to_owned());
+        let requests = unless_given("login", "refused", "refused_per_minute = 0".to_owned());
         let mut text = format!(
             "[server]\n{listen}\n{}\n\
              [control]\n{control}\n{}\n\
