@@ -85,7 +85,7 @@ pub(super) fn is_unspent(error: &RedeemError) -> bool {
 pub(super) fn lesson(called: &Result<Redeemed, RedeemError>) -> Lesson {
     match called {
         // A gateway's page is what comes before WeChat is well again: those to come would lose their codes to it.
-        Err(RedeemError::Call(_) | RedeemError::Answer(AnswerError::Invalid(_))) => Lesson::Silence,
+        Err(RedeemError::Call(_)) => Lesson::Silence,
         Err(RedeemError::Answer(AnswerError::Errcode { errcode, .. })) => match class(*errcode) {
             Refusal::Busy => Lesson::Busy,
             Refusal::MinuteQuota => Lesson::Minute,
@@ -96,7 +96,7 @@ pub(super) fn lesson(called: &Result<Redeemed, RedeemError>) -> Lesson {
             | Refusal::Misconfigured
             | Refusal::Unknown => Lesson::Answered,
         },
-        Ok(_) => Lesson::Answered,
+        Ok(_) | Err(RedeemError::Answer(AnswerError::Invalid(_))) => Lesson::Answered,
     }
 }
 

@@ -170,7 +170,7 @@ impl Line {
         let next = last + interval;
         let latest = match terms.pace {
             Some(_) => LATEST,
-            None => LATEST_WITHOUT_QUOTA.max(earliest - now),
+            None => LATEST_WITHOUT_QUOTA.max(earliest - now).min(LATEST),
         };
         if next - now > latest {
             // They are too many to come one by one, but must not come all at once either.
