@@ -191,7 +191,7 @@ mod tests {
             queue_timeout: SECOND,
             replay: SECOND,
             timeout: SECOND,
-            requests_per_minute: None,
+            refused_per_minute: None,
         };
         let wechat = WeChat {
             api_base: "http://127.0.0.1:9".to_owned(),
