@@ -88,18 +88,13 @@ impl Redemption {
         }
         let mut looks = LOOKS.into_iter();
         let mut pause = Duration::ZERO;
-        let mut spent = 0;
         loop {
             let claim = sessions.claim(self.mark, holder, config.timeout + STORING);
             match claim.await {
                 Ok(Claim::Yours) => return Ok(None),
                 Ok(Claim::Done(opened)) => return Ok(Some(*opened)),
                 Ok(Claim::Lost) => return Err(Failure::unknown(Denial::WechatTimeout)),
-                // What a code brought may be known before its session is.
-                Ok(Claim::Spent) if spent > 1 => {
-                    return Err(Failure::final_one(Denial::CodeUsed(None)));
-                }
-                Ok(Claim::Spent) => spent += 1,
+                Ok(Claim::Spent) => return Err(Failure::final_one(Denial::CodeUsed(None))),
                 Ok(Claim::Elsewhere) => {}
                 Err(error) => return Err(Failure::unspent(error.into())),
             }

@@ -174,8 +174,9 @@ impl Store for Redis {
             .arg(identity_bytes(&record.identity))
             .arg(&record.rotation.current)
             .arg(login.sealed_key);
-        let (stored, ()) = tokio::join!(self.change::<()>(change), self.remember(login.memo));
-        stored?;
+        self.change::<()>(change).await?;
+        // Not beside it: whoever finds the memo first would find no session, and take the code for spent.
+        self.remember(login.memo).await;
         Ok(record)
     }
 

@@ -579,3 +579,19 @@ async fn a_login_takes_two_round_trips_and_leaves_no_token_in_clear() {
         "{kept}"
     );
 }
+
+#[tokio::test]
+async fn what_a_code_brought_is_told_only_where_its_session_is_stored() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    let (code, minute) = (store.mark("wx1", "0a"), Duration::from_secs(60));
+    let [first, second] = [(); 2].map(|()| Holder::random().unwrap());
+    store.claim(code, first, minute).await.unwrap();
+    server.ask::<()>("ACL SETUSER default -evalsha -eval").await;
+    let key = session_key("some key");
+    let opened = store.open_session_for(code, minute, identity("alice"), &key);
+    assert!(opened.await.is_err());
+    server.ask::<()>("ACL SETUSER default +evalsha +eval").await;
+    let claim = store.claim(code, second, minute).await.unwrap();
+    assert!(matches!(claim, Claim::Elsewhere), "{claim:?}");
+}
