@@ -95,3 +95,34 @@ async fn a_code_whose_node_was_killed_is_not_sent_again() {
     assert_eq!(other.redeemed().await, 1);
     other.log_in("bob").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_node_gives_a_session_again_for_no_longer_than_the_first() {
+    let (redis, _nodes, [one, other]) = two("").await;
+    let code = one.code("alice").await;
+    assert_eq!(Reply::of(one.login_with(&code)).await.status, 200);
+    let kept = redis.ask(&["--scan", "--pattern", "menshen:*:c:*"]);
+    redis.ask(&["PEXPIRE", &kept, "2000"]);
+    let since = Instant::now();
+    assert_eq!(Reply::of(other.login_with(&code)).await.status, 200);
+    loop {
+        let reply = Reply::of(other.login_with(&code)).await;
+        if reply.status != 200 {
+            reply.refused(401, "code_used");
+            break;
+        }
+        assert!(since.elapsed() < PATIENCE, "it should be forgotten");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_at_another_node_gets_the_session_also_without_a_replay() {
+    let (_redis, _nodes, running) = two("replay = \"0s\"").await;
+    delay(&running[0], "400ms").await;
+    let code = running[0].code("alice").await;
+    let logins = running.iter().map(|node| Reply::of(node.login_with(&code)));
+    for reply in join_all(logins).await {
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    assert_eq!(running[0].redeemed().await, 1);
+}

@@ -65,7 +65,9 @@ impl Redemption {
         };
         let done = match self.take(holder, flight).await {
             Ok(None) => self.redeem(flight).await,
-            Ok(Some(opened)) => return (Outcome::Granted(opened), replay, None),
+            Ok(Some((opened, left))) => {
+                return (Outcome::Granted(opened), left.min(replay), None);
+            }
             Err(failure) => Err(failure),
         };
         match done {
@@ -77,8 +79,12 @@ impl Redemption {
         }
     }
 
-    /// Takes the code, or finds out what it brought elsewhere.
-    async fn take(&self, holder: Holder, flight: &Flight) -> Result<Option<Opened>, Failure> {
+    /// Takes the code, or finds out what it brought elsewhere, and for how long others are told that.
+    async fn take(
+        &self,
+        holder: Holder,
+        flight: &Flight,
+    ) -> Result<Option<(Opened, Duration)>, Failure> {
         let Desk {
             sessions, config, ..
         } = &*self.desk;
@@ -92,7 +98,7 @@ impl Redemption {
             let claim = sessions.claim(self.mark, holder, config.timeout + STORING);
             match claim.await {
                 Ok(Claim::Yours) => return Ok(None),
-                Ok(Claim::Done(opened)) => return Ok(Some(*opened)),
+                Ok(Claim::Done(opened, left)) => return Ok(Some((*opened, left))),
                 Ok(Claim::Lost) => return Err(Failure::unknown(Denial::WechatTimeout)),
                 Ok(Claim::Spent) => return Err(Failure::final_one(Denial::CodeUsed(None))),
                 Ok(Claim::Elsewhere) => {}

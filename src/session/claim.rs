@@ -57,8 +57,8 @@ pub enum Claim {
     Elsewhere,
     /// Another node that has not been heard of since, so that nobody knows whether the code is spent.
     Lost,
-    /// It was redeemed, for this session, which stands as it was opened.
-    Done(Box<Opened>),
+    /// It was redeemed, for this session, which stands as it was opened; others are told so for this time.
+    Done(Box<Opened>, Duration),
     /// It was redeemed for a session that has ended, or has been refreshed.
     Spent,
 }
@@ -69,7 +69,8 @@ pub(super) enum Held {
     Yours,
     Elsewhere,
     Lost,
-    Memo(Vec<u8>),
+    /// What it brought, sealed, and for how long that is kept.
+    Memo(Vec<u8>, Duration),
 }
 
 /// What is to be kept of a code beside the session that it opened.

@@ -26,13 +26,13 @@ impl Sessions {
             Held::Yours => Claim::Yours,
             Held::Elsewhere => Claim::Elsewhere,
             Held::Lost => Claim::Lost,
-            Held::Memo(sealed) => {
+            Held::Memo(sealed, left) => {
                 let memos = &self.shared.keys.memos;
                 let token = memos.open(code.as_bytes(), &sealed);
                 let token = token.ok_or(StoreError::Damaged)?;
                 let token = RefreshToken::from_client(token.expose());
                 match self.unused(&token).await? {
-                    Some(opened) => Claim::Done(Box::new(opened)),
+                    Some(opened) => Claim::Done(Box::new(opened), left),
                     None => Claim::Spent,
                 }
             }

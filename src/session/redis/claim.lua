@@ -1,4 +1,4 @@
--- Takes a code, unless somebody has it. Answers what it brought, where that is known; else 0 where it was taken, 1 where
+-- Takes a code, unless somebody has it. Answers what it brought and for how long that is kept, where it is known; else 0 where it was taken, 1 where
 -- another has it, 2 where that one has not been heard of for too long.
 local code = KEYS[1]
 local holder, lease, lasting = ARGV[1], tonumber(ARGV[2]), ARGV[3]
@@ -10,7 +10,7 @@ if not held then
   return 0
 end
 if string.sub(held, 1, 1) == 'd' then
-  return string.sub(held, 2)
+  return { string.sub(held, 2), redis.call('PTTL', code) }
 end
 if string.sub(held, 2, #holder + 1) == holder then
   return 0

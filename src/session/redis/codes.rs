@@ -10,6 +10,9 @@ use crate::session::claim::{CodeMark, Held, Holder, Memo};
 /// WeChat's codes live for five minutes; the rest is for clocks that differ.
 const CODE_LASTS: Duration = Duration::from_secs(330);
 
+/// Whoever waits on another node for what a code brings looks several times a second.
+const MEMO_LASTS: Duration = Duration::from_secs(3);
+
 impl Redis {
     pub(super) async fn take_code(
         &self,
@@ -43,7 +46,7 @@ impl Redis {
         let mut write = redis::cmd("SET");
         write.arg(self.names.code(code));
         write.arg([b"d".as_slice(), &sealed].concat());
-        write.arg("PX").arg(millis(keep).max(1));
+        write.arg("PX").arg(millis(keep.max(MEMO_LASTS)));
         if let Err(error) = self.ask::<redis::Value>(&write).await {
             // Who repeats the code is told to get another.
             tracing::debug!(%error, "what a code brought could not be kept");

@@ -1,6 +1,7 @@
 //! The changes, each a script that Redis runs as one: it is made whole or not at all, in one round trip.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use redis::{
     Cmd, ErrorKind, FromRedisValue, ParsingError, RedisError, ServerErrorKind, ToRedisArgs, Value,
@@ -259,6 +260,8 @@ impl FromRedisValue for Held {
                 _ => Self::Lost,
             });
         }
-        redis::from_redis_value(value).map(Self::Memo)
+        let (sealed, left): (Vec<u8>, i64) = redis::from_redis_value(value)?;
+        let left = Duration::from_millis(left.try_into().unwrap_or(0));
+        Ok(Self::Memo(sealed, left))
     }
 }

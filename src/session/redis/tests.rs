@@ -548,7 +548,7 @@ async fn one_node_redeems_a_code_and_the_others_learn_what_it_brought() {
         .await
         .unwrap();
     let claim = other.claim(code, second, lease).await.unwrap();
-    let Claim::Done(told) = claim else {
+    let Claim::Done(told, _) = claim else {
         panic!("{claim:?}");
     };
     assert_eq!(told.session, opened.session);
