@@ -16,7 +16,10 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("simulator", &["clock", "secret"]),
     ("session", &["clock", "config", "secret"]),
     ("token", &["clock", "config", "secret", "session"]),
-    ("wechat", &["clock", "config", "secret", "session"]),
+    (
+        "wechat",
+        &["clock", "config", "metrics", "secret", "session"],
+    ),
     ("request", &["config", "session", "token"]),
     (
         "login",

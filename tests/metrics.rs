@@ -54,6 +54,37 @@ async fn logins_and_calls_are_counted_and_nobody_is_named() {
 }
 
 #[tokio::test]
+async fn calls_with_an_access_token_and_for_one_are_counted_too() {
+    let t = TestGateway::start().await;
+    let grant = t.log_in("alice").await;
+    let session = t.get_as("/_auth/session", &grant.token).await.json();
+    let user = session["openid"].as_str().unwrap_or_default();
+    let plan =
+        json!({"path": "/wxa/checksession", "fault": "errcode", "errcode": 45011, "times": 1});
+    t.simulate("faults", plan).await;
+    for (call, status) in [
+        ("check-session", 503),
+        ("check-session", 200),
+        ("reset-session-key", 200),
+    ] {
+        let path = format!("/v1/apps/shop/users/{user}/{call}");
+        assert_eq!(Reply::of(t.control("POST", &path)).await.status, status);
+    }
+    let text = shown(&t).await;
+    for (endpoint, result) in [
+        ("stable_token", "ok"),
+        ("checksession", "45011"),
+        ("checksession", "ok"),
+        ("resetusersessionkey", "ok"),
+    ] {
+        let line = format!(
+            r#"menshen_wechat_calls_total{{app="shop",endpoint="{endpoint}",result="{result}"}} 1"#
+        );
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
+
+#[tokio::test]
 async fn whoever_asks_needs_the_secret() {
     let t = TestGateway::builder()
         .section("control", "secret_env = \"CONTROL_SECRET\"")

@@ -98,7 +98,7 @@ impl App {
             sockets: Sockets::new(sessions.clone(), clock.clone()),
             sessions,
             clock: clock.clone(),
-            known: Arc::new(Known::new(&config, wechat(&config, &tokens)?)),
+            known: Arc::new(Known::new(&config, wechat(&config, &tokens, &metrics)?)),
             tokens,
             resets: TaskTracker::new(),
             memory: Arc::new(Memory::new(clock.clone(), metrics.clone())),

@@ -44,9 +44,13 @@ impl Lasting {
 }
 
 /// Puts together how WeChat is called for the private listener.
-pub(super) fn wechat(config: &Config, tokens: &AccessTokens) -> Result<WeChatApi, StartError> {
+pub(super) fn wechat(
+    config: &Config,
+    tokens: &AccessTokens,
+    metrics: &Metrics,
+) -> Result<WeChatApi, StartError> {
     Ok(WeChatApi {
-        client: Client::new(&config.wechat)?,
+        client: Client::new(&config.wechat)?.counted_in(metrics.clone()),
         tokens: tokens.clone(),
     })
 }

@@ -52,6 +52,24 @@ impl ApiError {
         }
     }
 
+    /// Returns the word under which the call is counted; a number that nobody knows is not one.
+    pub(super) fn counted_as(&self) -> String {
+        let word = match self {
+            Self::Call(CallError::Unreachable) => "unreachable",
+            Self::Call(CallError::NoAnswer) => "no_answer",
+            Self::Call(CallError::NotAnAnswer(_)) | Self::Answer(AnswerError::Invalid(_)) => {
+                "invalid"
+            }
+            Self::Answer(AnswerError::Errcode { errcode, .. }) => {
+                if meaning(*errcode) != Trouble::Unknown {
+                    return errcode.to_string();
+                }
+                "other"
+            }
+        };
+        word.to_owned()
+    }
+
     /// Returns WeChat's number, where WeChat gave one.
     pub fn errcode(&self) -> Option<i64> {
         match self {

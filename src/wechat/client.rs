@@ -7,7 +7,9 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::config::WeChat;
+use super::ApiError;
+use crate::config::{App, WeChat};
+use crate::metrics::Metrics;
 
 /// WeChat's answers to logins have a few hundred bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -41,6 +43,7 @@ pub struct Client {
     api_base: String,
     timeout: Duration,
     connect_timeout: Duration,
+    metrics: Metrics,
 }
 
 impl Client {
@@ -62,7 +65,24 @@ impl Client {
             api_base: config.api_base.clone(),
             timeout: config.timeout,
             connect_timeout: config.connect_timeout,
+            metrics: Metrics::default(),
         })
+    }
+
+    /// Has the calls with an access_token, and those for one, counted there.
+    pub fn counted_in(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Counts a call to a path.
+    pub(super) fn count<T>(&self, app: &App, path: &'static str, called: &Result<T, ApiError>) {
+        let result = match called {
+            Ok(_) => "ok".to_owned(),
+            Err(error) => error.counted_as(),
+        };
+        let endpoint = path.rsplit('/').next().unwrap_or(path);
+        self.metrics.call(&app.name, endpoint, result);
     }
 
     pub(super) fn timeout(&self) -> Duration {

@@ -50,7 +50,7 @@ impl Client {
     /// Makes a call; with another access_token once more where WeChat takes the first for a bad one.
     async fn call_signed(
         &self,
-        path: &str,
+        path: &'static str,
         tokens: &AccessTokens,
         user: KeyHolder<'_>,
     ) -> Result<Fields, ApiError> {
@@ -68,6 +68,17 @@ impl Client {
     }
 
     async fn call_once(
+        &self,
+        path: &'static str,
+        token: &Secret,
+        user: KeyHolder<'_>,
+    ) -> Result<Fields, ApiError> {
+        let called = self.ask_signed(path, token, user).await;
+        self.count(user.app, path, &called);
+        called
+    }
+
+    async fn ask_signed(
         &self,
         path: &str,
         token: &Secret,

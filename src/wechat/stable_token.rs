@@ -29,6 +29,12 @@ struct Asked<'a> {
 impl Client {
     /// Asks once for the token with one of the app's secrets.
     pub(super) async fn stable_token(&self, app: &App, secret: &Secret) -> Result<Given, ApiError> {
+        let given = self.ask_for_token(app, secret).await;
+        self.count(app, PATH, &given);
+        given
+    }
+
+    async fn ask_for_token(&self, app: &App, secret: &Secret) -> Result<Given, ApiError> {
         let call = self.post(
             PATH,
             &Asked {
