@@ -38,7 +38,7 @@ impl Redis {
         self.change::<redis::Value>(change).await.map(drop)
     }
 
-    /// Keeps what a code brought. In a Cluster it is elsewhere than the session, so it goes there beside it.
+    /// Keeps what a code brought. In a Cluster it is elsewhere than the session, so it goes there by itself, and after it.
     pub(super) async fn remember(&self, memo: Option<Memo>) {
         let Some(Memo { code, sealed, keep }) = memo else {
             return;
