@@ -1,5 +1,6 @@
 //! Which node redeems a code, and for a while what it brought.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Redis;
@@ -38,8 +39,8 @@ impl Redis {
         self.change::<redis::Value>(change).await.map(drop)
     }
 
-    /// Keeps what a code brought. In a Cluster it is elsewhere than the session, so it goes there by itself, and after it.
-    pub(super) async fn remember(&self, memo: Option<Memo>) {
+    /// Keeps what a code brought. Nobody waits for it but who asks for the code at another node, and looks again.
+    pub(super) fn remember(&self, memo: Option<Memo>) {
         let Some(Memo { code, sealed, keep }) = memo else {
             return;
         };
@@ -47,10 +48,13 @@ impl Redis {
         write.arg(self.names.code(code));
         write.arg([b"d".as_slice(), &sealed].concat());
         write.arg("PX").arg(millis(keep.max(MEMO_LASTS)));
-        if let Err(error) = self.ask::<redis::Value>(&write).await {
-            // Who repeats the code is told to get another.
-            tracing::debug!(%error, "what a code brought could not be kept");
-        }
+        let link = Arc::clone(&self.link);
+        self.behind.spawn(async move {
+            if let Err(error) = link.ask::<redis::Value>(&write).await {
+                // Who repeats the code is told to get another.
+                tracing::debug!(%error, "what a code brought could not be kept");
+            }
+        });
     }
 }
 

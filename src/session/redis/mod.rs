@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::RedisError;
+use tokio_util::task::TaskTracker;
 
 use self::entrance::Entrance;
 use self::keys::Names;
@@ -55,6 +56,8 @@ pub(super) struct Redis {
     lifetimes: Lifetimes,
     clock: Clock,
     closed: AtomicBool,
+    /// What is written behind an answer.
+    behind: TaskTracker,
 }
 
 impl Redis {
@@ -83,6 +86,7 @@ impl Redis {
             lifetimes,
             clock,
             closed: AtomicBool::new(false),
+            behind: TaskTracker::new(),
         };
         Ok((store, keys))
     }
@@ -176,7 +180,7 @@ impl Store for Redis {
             .arg(login.sealed_key);
         self.change::<()>(change).await?;
         // Not beside it: whoever finds the memo first would find no session, and take the code for spent.
-        self.remember(login.memo).await;
+        self.remember(login.memo);
         Ok(record)
     }
 
@@ -321,6 +325,8 @@ impl Store for Redis {
 
     async fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
+        self.behind.close();
+        self.behind.wait().await;
         self.revocations.stop();
     }
 }
