@@ -1,5 +1,8 @@
 //! Refusals that WeChat, a backend or the session store bring about, each once at least over the wire.
 
+use std::fs;
+
+use menshen_test_support::redis::Redis;
 use menshen_test_support::{Builder, Reply, TestGateway};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
@@ -131,6 +134,25 @@ async fn a_login_that_wechat_is_asked_about_is_stored_before_the_program_ends() 
     // The code may be spent, so the store stays open while WeChat thinks about it.
     t.stop().await;
     assert_eq!(login.await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_login_that_cannot_be_stored_is_to_be_tried_later() {
+    let (mut redis, folder) = (Redis::start(&[]), tempfile::tempdir().unwrap());
+    let [url, key] = ["url", "key"].map(|name| folder.path().join(name));
+    fs::write(&url, redis.url()).unwrap();
+    fs::write(&key, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
+    let (url, key) = (url.display(), key.display());
+    let lines = format!(
+        "store = \"redis\"\nredis_url_file = '{url}'\nseal_key_file = '{key}'\nredis_timeout = \"1s\""
+    );
+    let builder = TestGateway::builder().section("session", &lines);
+    let t = builder.start().await;
+    redis.kill();
+    let reply = log_in(&t).await;
+    reply.refused(503, "store_unavailable");
+    assert_eq!(reply.header("retry-after"), "5");
+    assert_eq!(t.redeemed().await, 0, "the code should be unspent");
 }
 
 #[tokio::test]
