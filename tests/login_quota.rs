@@ -166,6 +166,17 @@ async fn a_days_quota_that_is_used_up_is_tried_with_one_call_every_ten_minutes()
 }
 
 #[tokio::test]
+async fn nobody_is_sent_to_wechat_with_too_little_time_for_an_answer() {
+    let login = "quota_per_minute = 60\ntimeout = \"1500ms\"\nqueue_timeout = \"1400ms\"";
+    let t = TestGateway::builder().section("login", login).start().await;
+    t.log_in("alice").await;
+    t.fault(json!({"fault": "delay", "by": "600ms"})).await;
+    // The turn would come after a second, and the answer after the login's time.
+    busy(&try_in(&t, "bob").await);
+    assert_eq!(t.redeemed().await, 1, "the code should be unspent");
+}
+
+#[tokio::test]
 async fn one_address_cannot_use_up_what_is_everybodys() {
     let t = TestGateway::builder()
         .section("login", "refused_per_minute = 3")
