@@ -58,6 +58,7 @@ macro_rules! contract_tests {
             a_logout_everywhere_ends_each_session_of_that_user
             a_logout_everywhere_ends_more_sessions_than_are_listed
             the_last_session_takes_the_session_key_with_it
+            the_latest_session_key_stays_whichever_sessions_end
             a_text_that_is_no_refresh_token_is_invalid
             a_text_that_cannot_be_stored_is_refused
             logins_of_one_user_at_once_are_all_good
@@ -502,6 +503,29 @@ pub(super) async fn the_last_session_takes_the_session_key_with_it(
     assert!(s.key("alice").await.is_some());
     s.store.end(desktop).await.unwrap();
     assert_eq!(s.key("alice").await, None);
+}
+
+pub(super) async fn the_latest_session_key_stays_whichever_sessions_end(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    for (at, order) in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]]
+        .iter()
+        .enumerate()
+    {
+        let openid = format!("user-{at}");
+        let mut opened = Vec::new();
+        for seed in ["first", "second", "third"] {
+            let key = session_key(seed);
+            let login = s.store.open_session(identity(&openid), &key).await;
+            opened.push(login.unwrap().session.id);
+        }
+        let latest = session_key("third").expose().to_owned();
+        for ended in order {
+            assert_eq!(s.key(&openid).await, Some(latest.clone()), "{order:?}");
+            s.store.end(opened[*ended]).await.unwrap();
+        }
+        assert_eq!(s.key(&openid).await, None, "{order:?}");
+    }
 }
 
 pub(super) async fn a_text_that_is_no_refresh_token_is_invalid(s: Subject<impl AsyncFn(Duration)>) {

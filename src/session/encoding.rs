@@ -55,13 +55,18 @@ impl<'a> Rest<'a> {
         self.0.is_empty().then_some(()).ok_or(Damaged)
     }
 
+    pub(super) fn bytes(&mut self, length: u64) -> Result<&'a [u8], Damaged> {
+        let length = usize::try_from(length).map_err(|_| Damaged)?;
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(Damaged)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
     pub(super) fn text(&mut self) -> Result<String, Damaged> {
-        let length = usize::try_from(self.number()?).map_err(|_| Damaged)?;
-        if length > LONGEST_TEXT {
+        let length = self.number()?;
+        if length > LONGEST_TEXT as u64 {
             return Err(Damaged);
         }
-        let (text, rest) = self.0.split_at_checked(length).ok_or(Damaged)?;
-        self.0 = rest;
-        String::from_utf8(text.to_vec()).map_err(|_| Damaged)
+        String::from_utf8(self.bytes(length)?.to_vec()).map_err(|_| Damaged)
     }
 }

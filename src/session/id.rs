@@ -1,4 +1,4 @@
-//! The id of a session: 8 bytes of its user and 8 random ones, written as 22 characters of base64url.
+//! The id of a session: 8 bytes of its user, 4 of its time and 4 random ones, written as 22 characters of base64url.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,9 +25,18 @@ pub struct NoSessionId;
 
 impl SessionId {
     /// Draws the id of a new session of a user.
-    pub(super) fn random(user: User) -> Result<Self, Unspecified> {
+    ///
+    /// The times, in seconds, order a user's sessions; to guess an id is of no use, so that few random bytes will do to keep two
+    /// apart that are drawn in the same second.
+    pub(super) fn draw(user: User, now: u64) -> Result<Self, Unspecified> {
+        let mut random = [0; 4];
+        rand::fill(&mut random)?;
+        let time = now.to_be_bytes().into_iter().skip(4);
         let mut bytes = [0; BYTES];
-        rand::fill(&mut bytes)?;
+        let own = bytes.iter_mut().skip(OF_USER);
+        for (to, from) in own.zip(time.chain(random)) {
+            *to = from;
+        }
         Ok(Self(bytes).of(user))
     }
 
@@ -107,12 +116,20 @@ mod tests {
     }
 
     #[test]
-    fn two_random_ids_differ() {
+    fn two_ids_of_one_second_differ() {
         let user = User::new("wx1", "alice");
-        let [one, other] = [(); 2].map(|()| SessionId::random(user).unwrap());
+        let [one, other] = [(); 2].map(|()| SessionId::draw(user, 1_800_000_000).unwrap());
         assert_ne!(one, other);
         assert_eq!(one.0[..OF_USER], other.0[..OF_USER]);
         let (least, greatest) = SessionId::range_of(user);
         assert!((least..=greatest).contains(&one));
+    }
+
+    #[test]
+    fn ids_of_one_user_are_ordered_by_time() {
+        let user = User::new("wx1", "alice");
+        let ids = [255, 256, 1_800_000_000, u64::from(u32::MAX)];
+        let ids = ids.map(|now| SessionId::draw(user, now).unwrap());
+        assert!(ids.is_sorted());
     }
 }

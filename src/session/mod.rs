@@ -220,6 +220,12 @@ pub enum OpenError {
     /// The sessions were sealed with a different key.
     #[error("{0} was written with a different seal key")]
     SealKeyDiffers(String),
+    /// Another version of the program wrote the file.
+    #[error(
+        "{0} was written by a version of Menshen that stores sessions differently; use that version, or move the file away \
+         and have everybody log in again"
+    )]
+    LayoutDiffers(PathBuf),
     /// Redis does not answer, which may pass.
     #[error("{server} cannot be reached: {reason}")]
     RedisAway {

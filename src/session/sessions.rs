@@ -102,7 +102,7 @@ impl Sessions {
         acceptable(&identity, session_key)?;
         let keys = &self.shared.keys;
         let user = identity.user();
-        let sid = SessionId::random(user)?;
+        let sid = SessionId::draw(user, self.shared.clock.unix_secs())?;
         let token = keys.refresh.first(sid, user)?;
         let refresh = keys.refresh.text(&token);
         let memo = match code {

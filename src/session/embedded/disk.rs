@@ -12,8 +12,12 @@ use redb::{
 };
 use tempfile::NamedTempFile;
 
+use super::index::Index;
 use super::operations::{Effects, Tables};
-use super::tables::{Bytes, Fault, META, Place, REVOKED, SEAL_CHECK, USERS, create_all, time_of};
+use super::row::sid_of;
+use super::tables::{
+    Bytes, Fault, LAYOUT, LAYOUT_NUMBER, META, REVOKED, SEAL_CHECK, SESSIONS, create_all, time_of,
+};
 use crate::session::{Lifetimes, OpenError, SessionId, StoreError};
 
 /// Pages kept in memory; the working set of a batch is a few hundred of them.
@@ -28,12 +32,13 @@ pub(super) struct Disk {
     lifetimes: Lifetimes,
     /// `None` after it was closed, or while it cannot be opened again.
     database: RwLock<Option<Database>>,
+    /// What the last commit left. Whoever changes it has it until the commit, so that nobody reads of a change which is not yet
+    /// made, or misses one that is.
+    index: RwLock<Index>,
 }
 
-/// The tables as the last commit left them.
-pub(super) struct Snapshot {
-    pub(super) users: ReadOnlyTable<Place, Bytes>,
-}
+/// The sessions as the last commit left them.
+pub(super) type Rows = ReadOnlyTable<u64, Bytes>;
 
 impl Disk {
     pub(super) fn open(opener: Opener, lifetimes: Lifetimes) -> Result<Self, DatabaseError> {
@@ -42,7 +47,23 @@ impl Disk {
             opener,
             lifetimes,
             database,
+            index: RwLock::default(),
         })
+    }
+
+    /// Reads where each session is; without it none is found.
+    pub(super) fn load(&self) -> Result<(), redb::Error> {
+        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
+        let (mut places, mut next) = (Vec::new(), 0);
+        for entry in database.begin_read()?.open_table(SESSIONS)?.iter()? {
+            let (place, bytes) = entry?;
+            places.extend(sid_of(bytes.value()).map(|sid| (sid, place.value())));
+            next = place.value().saturating_add(1);
+        }
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        *index = Index::new(places, next);
+        Ok(())
     }
 
     /// Runs one transaction: all of `work` is on the disk when this returns `Ok`.
@@ -53,9 +74,25 @@ impl Disk {
     ) -> Result<Effects, redb::Error> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let written = self.transact(database, &mut index, now, work);
+        match &written {
+            Ok(effects) if effects.changed => index.commit(),
+            Ok(_) | Err(_) => index.roll_back(),
+        }
+        written
+    }
+
+    fn transact(
+        &self,
+        database: &Database,
+        index: &mut Index,
+        now: u64,
+        work: impl FnOnce(&mut Tables<'_>) -> Result<(), StorageError>,
+    ) -> Result<Effects, redb::Error> {
         let mut transaction = database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
-        let mut tables = Tables::open(&transaction, self.lifetimes, now)?;
+        let mut tables = Tables::open(&transaction, index, self.lifetimes, now)?;
         work(&mut tables)?;
         let effects = tables.into_effects();
         if effects.changed {
@@ -66,16 +103,21 @@ impl Disk {
         Ok(effects)
     }
 
-    /// Reads from what was committed; may wait for the disk.
-    pub(super) fn read<T>(
+    /// Reads what was committed, of the sessions that `pick` finds; may wait for the disk, and for a commit.
+    pub(super) fn read<P, T>(
         &self,
-        work: impl FnOnce(&Snapshot) -> Result<T, Fault>,
+        pick: impl FnOnce(&Index) -> P,
+        work: impl FnOnce(&Rows, P) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = guard.as_ref().ok_or(StoreError::Unavailable)?;
-        let snapshot =
-            Snapshot::of(database).map_err(|error| StoreError::Storage(Arc::new(error)))?;
-        work(&snapshot).map_err(StoreError::from)
+        // Of one moment, but without holding up the next commit while the disk is read.
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let picked = pick(&index);
+        let rows = rows(database);
+        drop(index);
+        let rows = rows.map_err(|error| StoreError::Storage(Arc::new(error)))?;
+        work(&rows, picked).map_err(StoreError::from)
     }
 
     /// Reads every revocation, in no useful order.
@@ -90,13 +132,23 @@ impl Disk {
         Ok(found)
     }
 
-    /// Tells whether the data was written with the seal key that this value was derived from.
-    pub(super) fn was_sealed_with(&self, check: &[u8]) -> Result<bool, redb::Error> {
+    /// Reads a value that stands beside the sessions.
+    fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, redb::Error> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
         let meta = database.begin_read()?.open_table(META)?;
-        let stored = meta.get(SEAL_CHECK)?;
-        Ok(stored.is_some_and(|stored| stored.value() == check))
+        let value = meta.get(name)?;
+        Ok(value.map(|value| value.value().to_vec()))
+    }
+
+    /// Tells whether the tables are as this program reads them.
+    pub(super) fn has_our_layout(&self) -> Result<bool, redb::Error> {
+        Ok(self.meta(LAYOUT)?.as_deref() == Some(LAYOUT_NUMBER))
+    }
+
+    /// Tells whether the data was written with the seal key that this value was derived from.
+    pub(super) fn was_sealed_with(&self, check: &[u8]) -> Result<bool, redb::Error> {
+        Ok(self.meta(SEAL_CHECK)?.as_deref() == Some(check))
     }
 
     /// Closes the file and opens it again, which is what the engine asks for after a failed commit.
@@ -124,13 +176,8 @@ impl Disk {
     }
 }
 
-impl Snapshot {
-    fn of(database: &Database) -> Result<Self, redb::Error> {
-        let transaction = database.begin_read()?;
-        Ok(Self {
-            users: transaction.open_table(USERS)?,
-        })
-    }
+fn rows(database: &Database) -> Result<Rows, redb::Error> {
+    Ok(database.begin_read()?.open_table(SESSIONS)?)
 }
 
 impl From<Fault> for StoreError {
@@ -176,11 +223,12 @@ pub(super) fn create(folder: &Path, path: &Path, seal_check: &[u8]) -> Result<()
         .map_err(unreadable)
 }
 
-fn fill(database: &Database, seal_check: &[u8]) -> Result<(), redb::Error> {
+pub(super) fn fill(database: &Database, seal_check: &[u8]) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
-    transaction
-        .open_table(META)?
-        .insert(SEAL_CHECK, seal_check)?;
+    let mut meta = transaction.open_table(META)?;
+    meta.insert(LAYOUT, LAYOUT_NUMBER)?;
+    meta.insert(SEAL_CHECK, seal_check)?;
+    drop(meta);
     create_all(&transaction)?;
     transaction.commit()?;
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! `writer` gathers changes into batches, `disk` makes one transaction of each, `operations` is what can happen inside
-//! it, `tables` what it works on.
+//! it, `tables` and `row` what it works on, `index` where in it a session is.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
@@ -13,8 +13,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws_lc_rs::error::Unspecified;
 
-use self::disk::{Disk, Snapshot};
-use self::tables::{Fault, live_sessions, place_of_keys, session};
+use self::disk::{Disk, Rows};
+use self::index::Index;
+use self::tables::{Fault, live_rows, row, rows_of};
 use self::writer::Writer;
 use super::record::Record;
 use super::seal::{Keys, SealKey};
@@ -25,7 +26,9 @@ use crate::clock::Clock;
 use crate::secret::Secret;
 
 mod disk;
+mod index;
 mod operations;
+mod row;
 mod sealed_keys;
 mod tables;
 mod writer;
@@ -67,9 +70,13 @@ impl Embedded {
         let disk = Disk::open(disk::opener(path.clone()), lifetimes)
             .map_err(|error| disk::open_error(&path, error))?;
         let damaged = |error| disk::damaged(&path, error);
+        if !disk.has_our_layout().map_err(damaged)? {
+            return Err(OpenError::LayoutDiffers(path));
+        }
         if !disk.was_sealed_with(&keys.check).map_err(damaged)? {
             return Err(OpenError::SealKeyDiffers(path.display().to_string()));
         }
+        disk.load().map_err(damaged)?;
         let revoked = RevokedSessions::default();
         revoked.add(disk.revocations().map_err(damaged)?);
         let disk = Arc::new(disk);
@@ -104,12 +111,13 @@ impl Embedded {
         seal_key_in(dir, seal_key, exists).map(drop)
     }
 
-    async fn read<T: Send + 'static>(
+    async fn read<P: Send + 'static, T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Snapshot) -> Result<T, Fault> + Send + 'static,
+        pick: impl FnOnce(&Index) -> P + Send + 'static,
+        work: impl FnOnce(&Rows, P) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
         let disk = Arc::clone(&self.disk);
-        tokio::task::spawn_blocking(move || disk.read(work))
+        tokio::task::spawn_blocking(move || disk.read(pick, work))
             .await
             .unwrap_or(Err(StoreError::Unavailable))
     }
@@ -139,14 +147,25 @@ impl Store for Embedded {
 
     async fn session(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
         let now = self.clock.unix_secs();
-        let found = self.read(move |tables| session(&tables.users, id));
-        Ok(found.await?.filter(|record| now < record.expires))
+        let found = self.read(
+            move |index| index.get(id),
+            |rows, place| match place {
+                Some(place) => row(rows, place),
+                None => Ok(None),
+            },
+        );
+        let record = found.await?.map(|row| row.record);
+        Ok(record.filter(|record| now < record.expires))
     }
 
     async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError> {
         let now = self.clock.unix_secs();
-        self.read(move |tables| live_sessions(&tables.users, user, now, MOST_AT_ONCE))
-            .await
+        let found = self.read(
+            move |index| index.of_user(user).collect::<Vec<_>>(),
+            move |rows, places| live_rows(rows, user, places.into_iter(), now, MOST_AT_ONCE),
+        );
+        let live = found.await?.into_iter();
+        Ok(live.map(|(_, row)| (row.sid, row.record)).collect())
     }
 
     async fn replace_session_key(&self, swap: KeySwap) -> Result<bool, StoreError> {
@@ -157,15 +176,20 @@ impl Store for Embedded {
 
     async fn session_keys(&self, user: User) -> Result<Option<SealedKeys>, StoreError> {
         let now = self.clock.unix_secs();
-        self.read(move |tables| {
-            if live_sessions(&tables.users, user, now, 1)?.is_empty() {
-                return Ok(None);
-            }
-            match tables.users.get(&place_of_keys(user))? {
-                Some(bytes) => Ok(Some(sealed_keys::from_bytes(bytes.value())?)),
-                None => Ok(None),
-            }
-        })
+        self.read(
+            move |index| index.of_user(user).rev().collect::<Vec<_>>(),
+            move |rows, places| {
+                let mut newest_first = rows_of(rows, user, places.into_iter());
+                let Some((_, newest)) = newest_first.next().transpose()? else {
+                    return Ok(None);
+                };
+                let mut live = now < newest.record.expires;
+                while !live && let Some((_, older)) = newest_first.next().transpose()? {
+                    live = now < older.record.expires;
+                }
+                Ok(live.then_some(newest.keys))
+            },
+        )
         .await
     }
 
@@ -224,5 +248,7 @@ fn seal_key_in(
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -2,10 +2,11 @@
 
 use redb::{ReadableTable, StorageError, Table, TableError, WriteTransaction};
 
-use super::sealed_keys;
+use super::index::Index;
+use super::row::{Row, sid_of};
 use super::tables::{
-    Bytes, EXPIRIES, Fault, Place, REVOKED, TimeAndSid, USERS, live_sessions, place_of,
-    place_of_keys, session, sessions_of, time_and_sid, time_of,
+    Bytes, EXPIRIES, Fault, REVOKED, SESSIONS, TimeAndPlace, TimeAndSid, live_rows, row, rows_of,
+    time_and_sid, time_of,
 };
 use crate::session::record::Record;
 use crate::session::rotation::{Presented, Rotation};
@@ -15,6 +16,7 @@ use crate::session::{Lifetimes, SessionId};
 
 /// How many entries of a kind one batch purges, so that a crowd of them never holds up a login.
 const PURGE_STEP: usize = 64;
+
 /// What a transaction did that matters outside it, once it is committed.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
@@ -25,9 +27,10 @@ pub(super) struct Effects {
 
 /// The tables during a write transaction.
 pub(super) struct Tables<'txn> {
-    users: Table<'txn, Place, Bytes>,
-    expiries: Table<'txn, TimeAndSid, ()>,
+    sessions: Table<'txn, u64, Bytes>,
+    expiries: Table<'txn, TimeAndPlace, ()>,
     revoked: Table<'txn, TimeAndSid, ()>,
+    index: &'txn mut Index,
     lifetimes: Lifetimes,
     now: u64,
     effects: Effects,
@@ -36,13 +39,15 @@ pub(super) struct Tables<'txn> {
 impl<'txn> Tables<'txn> {
     pub(super) fn open(
         transaction: &'txn WriteTransaction,
+        index: &'txn mut Index,
         lifetimes: Lifetimes,
         now: u64,
     ) -> Result<Self, TableError> {
         Ok(Self {
-            users: transaction.open_table(USERS)?,
+            sessions: transaction.open_table(SESSIONS)?,
             expiries: transaction.open_table(EXPIRIES)?,
             revoked: transaction.open_table(REVOKED)?,
+            index,
             lifetimes,
             now,
             effects: Effects::default(),
@@ -61,10 +66,18 @@ impl<'txn> Tables<'txn> {
             expires: self.expiry(),
             rotation: Rotation::first(login.first),
         };
-        let (sid, user) = (login.sid, login.user);
-        self.put(sid, &record)?;
-        let older = self.stored_keys(user)?;
-        self.put_keys(user, older, login.sealed_key)?;
+        let newest = self.newest(login.user)?;
+        let older = newest.as_ref().map(|(_, row)| row.keys.clone());
+        let keys = SealedKeys::after(older, login.sealed_key, self.now);
+        if let Some((place, row)) = newest
+            && row.sid > login.sid
+        {
+            let keys = keys.clone();
+            self.put(place, &Row { keys, ..row })?;
+        }
+        let place = self.index.push(login.sid);
+        self.put(place, &Row::new(login.sid, record.clone(), keys))?;
+        self.expiries.insert((record.expires, place), ())?;
         Ok(record)
     }
 
@@ -75,23 +88,24 @@ impl<'txn> Tables<'txn> {
             expected,
             sealed_key,
         } = swap;
-        let Some(stored) = self.stored_keys(user)? else {
+        let Some((place, mut row)) = self.newest(user)? else {
             return Ok(false);
         };
-        if stored.latest == expected {
-            self.put_keys(user, Some(stored), sealed_key)?;
+        if row.keys.latest == expected {
+            row.keys = SealedKeys::after(Some(row.keys), sealed_key, self.now);
+            self.put(place, &row)?;
             return Ok(true);
         }
         // Asked again after an answer that was lost.
-        Ok(stored.latest == sealed_key)
+        Ok(row.keys.latest == sealed_key)
     }
 
     /// Replaces the refresh token, says again by what it was replaced, or ends the session.
     pub(super) fn refresh(&mut self, refresh: Refresh) -> Result<Renewal, Fault> {
-        let Some(old) = self.live(refresh.sid)? else {
+        let Some((place, old)) = self.live(refresh.sid)? else {
             return Ok(Renewal::Ended);
         };
-        if !refresh.apps.have(&old.identity) {
+        if !refresh.apps.have(&old.record.identity) {
             return Ok(Renewal::AppUnknown);
         }
         let grace_secs = self.lifetimes.refresh_grace.as_secs();
@@ -102,21 +116,23 @@ impl<'txn> Tables<'txn> {
             successor,
             ..
         } = refresh;
-        let rotation = &old.rotation;
+        let rotation = &old.record.rotation;
         match rotation.present(generation, presented, successor, self.now, grace_secs) {
             Presented::Current(rotation) => {
-                self.expiries.remove(&time_and_sid(old.expires, sid))?;
-                let new = Record {
+                self.expiries.remove((old.record.expires, place))?;
+                let record = Record {
                     expires: self.expiry(),
                     rotation,
-                    ..old
+                    ..old.record
                 };
-                self.put(sid, &new)?;
-                Ok(Renewal::Renewed(new))
+                self.expiries.insert((record.expires, place), ())?;
+                let new = Row { record, ..old };
+                self.put(place, &new)?;
+                Ok(Renewal::Renewed(new.record))
             }
-            Presented::WithinGrace => Ok(Renewal::Renewed(old)),
+            Presented::WithinGrace => Ok(Renewal::Renewed(old.record)),
             Presented::Reused => {
-                self.remove(sid, &old)?;
+                self.remove(place, old)?;
                 self.revoke(sid)?;
                 Ok(Renewal::Reused)
             }
@@ -126,37 +142,43 @@ impl<'txn> Tables<'txn> {
     /// Ends a session; its tokens are revoked even when it expired before them.
     pub(super) fn end(&mut self, sid: SessionId) -> Result<bool, Fault> {
         let live = self.live(sid)?;
-        if let Some(record) = &live {
-            self.remove(sid, record)?;
+        let was_live = live.is_some();
+        if let Some((place, row)) = live {
+            self.remove(place, row)?;
         }
         self.revoke(sid)?;
-        Ok(live.is_some())
+        Ok(was_live)
     }
 
     /// Ends some sessions of a user.
     pub(super) fn end_some(&mut self, user: User) -> Result<Vec<SessionId>, Fault> {
-        let live = live_sessions(&self.users, user, self.now, MOST_AT_ONCE)?;
-        for (sid, record) in &live {
-            self.remove(*sid, record)?;
-            self.revoke(*sid)?;
+        let places = self.index.of_user(user);
+        let live = live_rows(&self.sessions, user, places, self.now, MOST_AT_ONCE)?;
+        let mut ended = Vec::with_capacity(live.len());
+        for (place, row) in live {
+            ended.push(row.sid);
+            self.revoke(row.sid)?;
+            self.remove(place, row)?;
         }
-        Ok(live.into_iter().map(|(sid, _)| sid).collect())
+        Ok(ended)
     }
 
     /// Removes a few of the sessions and revocations whose time is over.
     pub(super) fn purge(&mut self) -> Result<(), StorageError> {
-        let expired = before(&self.expiries, self.now.saturating_add(1))?;
-        for (time, sid) in &expired {
-            match session(&self.users, *sid) {
-                Ok(Some(record)) => self.remove(*sid, &record)?,
-                Ok(None) | Err(Fault::Damaged) => {
-                    self.users.remove(&place_of(*sid))?;
-                }
+        let end = (self.now.saturating_add(1), 0);
+        let range = self.expiries.range(..end)?.take(PURGE_STEP);
+        let expired = range.map(|entry| entry.map(|(key, _)| key.value()));
+        let expired = expired.collect::<Result<Vec<TimeAndPlace>, _>>()?;
+        for &(time, place) in &expired {
+            match row(&self.sessions, place) {
+                Ok(Some(row)) => self.remove(place, row)?,
+                Ok(None) => {}
+                Err(Fault::Damaged) => self.remove_damaged(place)?,
                 Err(Fault::Storage(error)) => return Err(error),
             }
-            self.expiries.remove(&time_and_sid(*time, *sid))?;
+            self.expiries.remove((time, place))?;
         }
-        let over = before(&self.revoked, self.now)?;
+        let over = self.revocations_before(self.now)?;
         for (time, sid) in &over {
             self.revoked.remove(&time_and_sid(*time, *sid))?;
         }
@@ -165,57 +187,72 @@ impl<'txn> Tables<'txn> {
         Ok(())
     }
 
+    /// Reads the first revocations, as far as they lie before a time.
+    fn revocations_before(&self, time: u64) -> Result<Vec<(u64, SessionId)>, StorageError> {
+        let end = time_and_sid(time, SessionId::from_bytes([0; 16]));
+        let range = self.revoked.range::<&[u8; 24]>(..&end)?.take(PURGE_STEP);
+        range
+            .filter_map(|entry| match entry {
+                Ok((key, _)) => time_of(key.value()).map(Ok),
+                Err(error) => Some(Err(error)),
+            })
+            .collect()
+    }
+
     /// Returns when a session that is opened or refreshed now expires.
     fn expiry(&self) -> u64 {
         self.now
             .saturating_add(self.lifetimes.session_ttl.as_secs())
     }
 
-    fn stored_keys(&self, user: User) -> Result<Option<SealedKeys>, Fault> {
-        match self.users.get(&place_of_keys(user))? {
-            Some(bytes) => Ok(Some(sealed_keys::from_bytes(bytes.value())?)),
-            None => Ok(None),
-        }
+    /// Reads the newest session of a user, in which their session_keys are.
+    fn newest(&self, user: User) -> Result<Option<(u64, Row)>, StorageError> {
+        first_readable(&self.sessions, user, self.index.of_user(user).rev())
     }
 
-    fn put_keys(
-        &mut self,
-        user: User,
-        older: Option<SealedKeys>,
-        latest: Vec<u8>,
-    ) -> Result<(), StorageError> {
-        self.effects.changed = true;
-        let keys = sealed_keys::to_bytes(&SealedKeys::after(older, latest, self.now));
-        self.users.insert(&place_of_keys(user), keys.as_slice())?;
-        Ok(())
-    }
-
-    fn live(&self, sid: SessionId) -> Result<Option<Record>, Fault> {
-        Ok(session(&self.users, sid)?.filter(|record| self.now < record.expires))
-    }
-
-    fn put(&mut self, sid: SessionId, record: &Record) -> Result<(), StorageError> {
-        self.effects.changed = true;
-        self.users
-            .insert(&place_of(sid), record.to_bytes().as_slice())?;
-        self.expiries
-            .insert(&time_and_sid(record.expires, sid), ())?;
-        Ok(())
-    }
-
-    fn remove(&mut self, sid: SessionId, record: &Record) -> Result<(), StorageError> {
-        self.effects.changed = true;
-        let user = record.identity.user();
-        self.users.remove(&place_of(sid))?;
-        self.expiries.remove(&time_and_sid(record.expires, sid))?;
-        let was_last = match sessions_of(&self.users, user)?.next() {
-            None => true,
-            // One that cannot be read may be theirs.
-            Some(Ok(_) | Err(Fault::Damaged)) => false,
-            Some(Err(Fault::Storage(error))) => return Err(error),
+    fn live(&self, sid: SessionId) -> Result<Option<(u64, Row)>, Fault> {
+        let Some(place) = self.index.get(sid) else {
+            return Ok(None);
         };
-        if was_last {
-            self.users.remove(&place_of_keys(user))?;
+        let row = row(&self.sessions, place)?;
+        let live = row.filter(|row| self.now < row.record.expires);
+        Ok(live.map(|row| (place, row)))
+    }
+
+    fn put(&mut self, place: u64, row: &Row) -> Result<(), StorageError> {
+        self.effects.changed = true;
+        self.sessions.insert(place, row.to_bytes().as_slice())?;
+        Ok(())
+    }
+
+    /// Removes a session; if it was the newest of its user, the one before it has their session_keys from now on.
+    fn remove(&mut self, place: u64, row: Row) -> Result<(), StorageError> {
+        let (sid, user) = (row.sid, row.record.identity.user());
+        let newer = rows_of(&self.sessions, user, self.index.after(sid, user)).next();
+        let heir = match newer {
+            // One that cannot be read may be theirs.
+            Some(Ok(_) | Err(Fault::Damaged)) => None,
+            Some(Err(Fault::Storage(error))) => return Err(error),
+            None => first_readable(&self.sessions, user, self.index.before(sid, user))?,
+        };
+        if let Some((place, mut heir)) = heir {
+            heir.keys = row.keys;
+            self.put(place, &heir)?;
+        }
+        self.effects.changed = true;
+        self.sessions.remove(place)?;
+        self.expiries.remove((row.record.expires, place))?;
+        self.index.remove(sid);
+        Ok(())
+    }
+
+    fn remove_damaged(&mut self, place: u64) -> Result<(), StorageError> {
+        let removed = self.sessions.remove(place)?;
+        let sid = removed.and_then(|bytes| sid_of(bytes.value()));
+        if let Some(sid) = sid
+            && self.index.get(sid) == Some(place)
+        {
+            self.index.remove(sid);
         }
         Ok(())
     }
@@ -229,18 +266,16 @@ impl<'txn> Tables<'txn> {
     }
 }
 
-/// Reads the first entries of a table that is ordered by time, as far as they lie before one.
-fn before(
-    table: &impl ReadableTable<TimeAndSid, ()>,
-    time: u64,
-) -> Result<Vec<(u64, SessionId)>, StorageError> {
-    let end = time_and_sid(time, SessionId::from_bytes([0; 16]));
-    table
-        .range::<&[u8; 24]>(..&end)?
-        .take(PURGE_STEP)
-        .filter_map(|entry| match entry {
-            Ok((key, _)) => time_of(key.value()).map(Ok),
-            Err(error) => Some(Err(error)),
-        })
-        .collect()
+/// Reads the first row that is a user's; those that cannot be read shall not keep anybody from logging in.
+fn first_readable(
+    sessions: &impl ReadableTable<u64, Bytes>,
+    user: User,
+    places: impl Iterator<Item = (SessionId, u64)>,
+) -> Result<Option<(u64, Row)>, StorageError> {
+    let found = rows_of(sessions, user, places).find_map(|entry| match entry {
+        Ok(entry) => Some(Ok(entry)),
+        Err(Fault::Damaged) => None,
+        Err(Fault::Storage(error)) => Some(Err(error)),
+    });
+    found.transpose()
 }

@@ -1,54 +1,37 @@
-//! The tables of the embedded store, their keys, and the look-ups that reading and writing share.
+//! The tables of the embedded store, and the look-ups that reading and writing share.
 
 use redb::{ReadableTable, StorageError, TableDefinition, TableError, WriteTransaction};
 
+use super::row::Row;
 use crate::session::SessionId;
 use crate::session::encoding::Damaged;
-use crate::session::record::Record;
 use crate::session::user::User;
 
-/// The eight bytes that all of a user's begins with, which kind it is, and the other eight of its id. So what a user has lies side
-/// by side, and a login writes it on one page.
-pub(super) type Place = &'static [u8; 17];
-/// Seconds since the Unix epoch and a session; a table with this key is ordered by time.
-pub(super) type TimeAndSid = &'static [u8; 24];
 pub(super) type Bytes = &'static [u8];
+/// Seconds since the Unix epoch and a place among the sessions.
+pub(super) type TimeAndPlace = (u64, u64);
+/// Seconds since the Unix epoch and a session.
+pub(super) type TimeAndSid = &'static [u8; 24];
 
-/// Sessions, and the session_keys of each user before theirs.
-pub(super) const USERS: TableDefinition<'_, Place, Bytes> = TableDefinition::new("users");
-pub(super) const EXPIRIES: TableDefinition<'_, TimeAndSid, ()> = TableDefinition::new("expiries");
+/// Sessions in the order of their logins. What is added at the end fills one page after the other: many logins share one, and
+/// what is stored already is left alone.
+pub(super) const SESSIONS: TableDefinition<'_, u64, Bytes> = TableDefinition::new("sessions");
+pub(super) const EXPIRIES: TableDefinition<'_, TimeAndPlace, ()> = TableDefinition::new("expiries");
 pub(super) const REVOKED: TableDefinition<'_, TimeAndSid, ()> = TableDefinition::new("revoked");
 pub(super) const META: TableDefinition<'_, &str, Bytes> = TableDefinition::new("meta");
 /// The place in [`META`] of the value that tells which seal key belongs to the data.
 pub(super) const SEAL_CHECK: &str = "seal_check";
-
-const KEYS: u8 = 0;
-const SESSION: u8 = 1;
+/// The place in [`META`] of the number of the layout.
+pub(super) const LAYOUT: &str = "layout";
+/// Counted up whenever tables or rows change so that a program of before would misread them.
+pub(super) const LAYOUT_NUMBER: &[u8] = b"1";
 
 /// Makes the tables that do not exist yet; reading needs every one of them.
 pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), TableError> {
-    transaction.open_table(USERS)?;
+    transaction.open_table(SESSIONS)?;
     transaction.open_table(EXPIRIES)?;
     transaction.open_table(REVOKED)?;
     Ok(())
-}
-
-pub(super) fn place_of(sid: SessionId) -> [u8; 17] {
-    place(sid.as_bytes(), SESSION)
-}
-
-pub(super) fn place_of_keys(user: User) -> [u8; 17] {
-    place(user.as_bytes(), KEYS)
-}
-
-fn place([a, b, c, d, e, f, g, h, rest @ ..]: &[u8; 16], kind: u8) -> [u8; 17] {
-    let [i, j, k, l, m, n, o, p] = *rest;
-    [*a, *b, *c, *d, *e, *f, *g, *h, kind, i, j, k, l, m, n, o, p]
-}
-
-fn sid_at([a, b, c, d, e, f, g, h, _, rest @ ..]: &[u8; 17]) -> SessionId {
-    let [i, j, k, l, m, n, o, p] = *rest;
-    SessionId::from_bytes([*a, *b, *c, *d, *e, *f, *g, *h, i, j, k, l, m, n, o, p])
 }
 
 pub(super) fn time_and_sid(time: u64, sid: SessionId) -> [u8; 24] {
@@ -62,7 +45,7 @@ pub(super) fn time_and_sid(time: u64, sid: SessionId) -> [u8; 24] {
     out
 }
 
-/// Takes the key of a table that is ordered by time apart.
+/// Takes what [`time_and_sid`] joined apart.
 pub(super) fn time_of(key: &[u8; 24]) -> Option<(u64, SessionId)> {
     let (time, sid) = key.split_first_chunk()?;
     let sid = SessionId::from_bytes(*sid.first_chunk()?);
@@ -90,71 +73,50 @@ impl From<StorageError> for Fault {
     }
 }
 
-/// Reads one session, which may have expired.
-pub(super) fn session(
-    users: &impl ReadableTable<Place, Bytes>,
-    sid: SessionId,
-) -> Result<Option<Record>, Fault> {
-    match users.get(&place_of(sid))? {
-        Some(bytes) => Ok(Some(Record::from_bytes(bytes.value())?)),
+/// Reads what is stored at a place, which may have expired.
+pub(super) fn row(
+    sessions: &impl ReadableTable<u64, Bytes>,
+    place: u64,
+) -> Result<Option<Row>, Fault> {
+    match sessions.get(place)? {
+        Some(bytes) => Ok(Some(Row::from_bytes(bytes.value())?)),
         None => Ok(None),
     }
 }
 
-/// Reads the sessions of a user that have not expired, or so many of them.
-pub(super) fn live_sessions(
-    users: &impl ReadableTable<Place, Bytes>,
+/// Reads those rows that are a user's, expired ones included.
+pub(super) fn rows_of(
+    sessions: &impl ReadableTable<u64, Bytes>,
     user: User,
+    places: impl Iterator<Item = (SessionId, u64)>,
+) -> impl Iterator<Item = Result<(u64, Row), Fault>> {
+    places.filter_map(move |(_, place)| match row(sessions, place) {
+        Ok(Some(row)) if row.record.identity.user() == user => Some(Ok((place, row))),
+        Ok(_) => None,
+        Err(fault) => Some(Err(fault)),
+    })
+}
+
+/// Reads the sessions of a user that have not expired, or so many of them.
+pub(super) fn live_rows(
+    sessions: &impl ReadableTable<u64, Bytes>,
+    user: User,
+    places: impl Iterator<Item = (SessionId, u64)>,
     now: u64,
     most: usize,
-) -> Result<Vec<(SessionId, Record)>, Fault> {
-    sessions_of(users, user)?
+) -> Result<Vec<(u64, Row)>, Fault> {
+    rows_of(sessions, user, places)
         .filter(|entry| match entry {
-            Ok((_, record)) => now < record.expires,
+            Ok((_, row)) => now < row.record.expires,
             Err(_) => true,
         })
         .take(most)
         .collect()
 }
 
-/// Walks the sessions of a user, expired ones included.
-pub(super) fn sessions_of(
-    users: &impl ReadableTable<Place, Bytes>,
-    user: User,
-) -> Result<impl Iterator<Item = Result<(SessionId, Record), Fault>>, StorageError> {
-    let (least, greatest) = SessionId::range_of(user);
-    let range = users.range::<&[u8; 17]>(&place_of(least)..=&place_of(greatest))?;
-    let read = range.map(|entry| {
-        let (key, bytes) = entry?;
-        let record = Record::from_bytes(bytes.value())?;
-        Ok((sid_at(key.value()), record))
-    });
-    Ok(read.filter(move |entry| match entry {
-        Ok((_, record)) => record.identity.user() == user,
-        Err(_) => true,
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_user_has_lies_side_by_side() {
-        let (alice, bob) = (User::new("wx1", "alice"), User::new("wx1", "bob"));
-        let session = |user| place_of(SessionId::random(user).unwrap());
-        let mut places = [
-            session(bob),
-            session(alice),
-            place_of_keys(alice),
-            place_of_keys(bob),
-        ];
-        places.sort();
-        assert_eq!(places[0][..8], places[1][..8]);
-        assert_eq!(places[2][..8], places[3][..8]);
-        let sid = SessionId::random(bob).unwrap();
-        assert_eq!(sid_at(&place_of(sid)), sid);
-    }
 
     #[test]
     fn times_order_the_keys() {

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::session::contract::{Subject, apps, identity, session_key};
-use crate::session::embedded::tables::{EXPIRIES, USERS};
+use crate::session::embedded::tables::{EXPIRIES, LAYOUT, META, SESSIONS};
 use crate::session::{RefreshError, RefreshToken, Sessions};
 
 const LIFETIMES: Lifetimes = Lifetimes {
@@ -64,7 +64,13 @@ impl Place {
     fn assert_empty_tables(&self) {
         let database = redb::Database::open(self.file()).unwrap();
         let transaction = database.begin_read().unwrap();
-        assert!(transaction.open_table(USERS).unwrap().is_empty().unwrap());
+        assert!(
+            transaction
+                .open_table(SESSIONS)
+                .unwrap()
+                .is_empty()
+                .unwrap()
+        );
         assert!(
             transaction
                 .open_table(EXPIRIES)
@@ -256,6 +262,31 @@ fn a_different_seal_key_is_refused() {
     drop(place.open_with(sealing(1)).unwrap());
     let error = refusal(place.open_with(sealing(2)));
     assert!(matches!(error, OpenError::SealKeyDiffers(_)), "{error}");
+}
+
+#[test]
+fn a_file_of_another_layout_is_refused_and_left_as_it_is() {
+    for layout in [None, Some(&b"0"[..]), Some(b"2")] {
+        let place = Place::new();
+        drop(place.open().unwrap());
+        let database = redb::Database::open(place.file()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let mut meta = transaction.open_table(META).unwrap();
+        meta.remove(LAYOUT).unwrap();
+        if let Some(layout) = layout {
+            meta.insert(LAYOUT, layout).unwrap();
+        }
+        drop(meta);
+        transaction.commit().unwrap();
+        drop(database);
+        let error = refusal(place.open());
+        assert!(matches!(error, OpenError::LayoutDiffers(_)), "{error}");
+        assert!(error.to_string().contains(place.file().to_str().unwrap()));
+        let kept = redb::Database::open(place.file()).unwrap();
+        let meta = kept.begin_read().unwrap().open_table(META).unwrap();
+        let found = meta.get(LAYOUT).unwrap();
+        assert_eq!(found.as_ref().map(redb::AccessGuard::value), layout);
+    }
 }
 
 #[test]

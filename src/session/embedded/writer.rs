@@ -294,6 +294,7 @@ impl Batches {
 
     fn mend(&self) -> Result<(), redb::Error> {
         self.disk.reopen()?;
+        self.disk.load()?;
         // A commit that failed may have reached the disk all the same.
         self.revoked.add(self.disk.revocations()?);
         Ok(())
@@ -337,7 +338,7 @@ mod tests {
     use super::*;
     use crate::session::contract::identity;
     use crate::session::embedded::disk::{self, Opener};
-    use crate::session::embedded::tables::{USERS, place_of};
+    use crate::session::embedded::tables::{SESSIONS, rows_of};
     use crate::session::store::Login;
     use crate::session::{Lifetimes, SessionId};
 
@@ -412,6 +413,7 @@ mod tests {
         let switch = Arc::new(Switch::default());
         let opener = fragile(path, Arc::clone(&switch));
         let disk = Arc::new(Disk::open(opener, LIFETIMES).unwrap());
+        disk.load().unwrap();
         let clock = Clock::system();
         let revoked = RevokedSessions::default();
         let batches = Batches::new(Arc::clone(&disk), revoked, clock.clone(), Duration::ZERO);
@@ -471,11 +473,14 @@ mod tests {
 
         fn stored(&self) -> usize {
             let user = identity("alice").user();
-            let all = self.disk.read(|tables| {
-                crate::session::embedded::tables::sessions_of(&tables.users, user)
-                    .map(|walked| walked.filter(Result::is_ok).count())
-                    .map_err(Fault::from)
-            });
+            let all = self.disk.read(
+                |index| index.of_user(user).collect::<Vec<_>>(),
+                |rows, places| {
+                    Ok(rows_of(rows, user, places.into_iter())
+                        .filter(Result::is_ok)
+                        .count())
+                },
+            );
             all.unwrap()
         }
     }
@@ -576,9 +581,10 @@ mod tests {
         let mut bench = bench(|path| {
             let database = Database::open(path).unwrap();
             let transaction = database.begin_write().unwrap();
-            let mut users = transaction.open_table(USERS).unwrap();
-            users.insert(&place_of(sid(7)), &b"nonsense"[..]).unwrap();
-            drop(users);
+            let mut sessions = transaction.open_table(SESSIONS).unwrap();
+            let row = [sid(7).as_bytes(), &b"nonsense"[..]].concat();
+            sessions.insert(0, row.as_slice()).unwrap();
+            drop(sessions);
             transaction.commit().unwrap();
         });
         let (before, mut before_answer) = login(1);

@@ -67,7 +67,7 @@ mod tests {
     fn all_of_a_user_is_in_one_slot() {
         let names = Names::new("menshen:");
         let user = User::new("wx1", "alice");
-        let session = names.session(SessionId::random(user).unwrap());
+        let session = names.session(SessionId::draw(user, 1_800_000_000).unwrap());
         let slot = |name: &str| name.split(['{', '}']).nth(1).unwrap().to_owned();
         assert_eq!(slot(&session), slot(&names.user(user)));
         assert_eq!(slot(&session), slot(&names.session_keys(user)));

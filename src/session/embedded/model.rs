@@ -1,0 +1,236 @@
+//! Random logins, refreshes and ends of two users, compared with plain lists of what must be left of them.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use redb::Database;
+use redb::backends::InMemoryBackend;
+
+use super::disk::{self, Disk};
+use super::operations::Tables;
+use super::tables::{Fault, live_rows, rows_of};
+use crate::session::contract::{apps, identity};
+use crate::session::store::{Login, Refresh};
+use crate::session::user::User;
+use crate::session::{Lifetimes, SessionId};
+
+const LIFETIMES: Lifetimes = Lifetimes {
+    session_ttl: Duration::from_secs(100),
+    refresh_grace: Duration::from_secs(30),
+    token_ttl: Duration::from_secs(60),
+};
+const NAMES: [&str; 2] = ["alice", "bob"];
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Of the time in the id, which need not be that of the login.
+    LogIn {
+        user: usize,
+        second: u8,
+    },
+    Refresh {
+        nth: usize,
+    },
+    End {
+        nth: usize,
+    },
+    EndAll {
+        user: usize,
+    },
+    Pass {
+        seconds: u64,
+    },
+    /// What a start reads from the file must be what was in memory.
+    Restart,
+    /// A batch that is broken off leaves no trace.
+    Fail {
+        user: usize,
+        nth: usize,
+    },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let user = || 0..NAMES.len();
+    let step = prop_oneof![
+        6 => (user(), any::<u8>()).prop_map(|(user, second)| Step::LogIn { user, second }),
+        3 => any::<usize>().prop_map(|nth| Step::Refresh { nth }),
+        4 => any::<usize>().prop_map(|nth| Step::End { nth }),
+        1 => user().prop_map(|user| Step::EndAll { user }),
+        3 => (0_u64..60).prop_map(|seconds| Step::Pass { seconds }),
+        1 => Just(Step::Restart),
+        1 => (user(), any::<usize>()).prop_map(|(user, nth)| Step::Fail { user, nth }),
+    ];
+    proptest::collection::vec(step, 0..60)
+}
+
+#[derive(Clone, Debug)]
+struct Expected {
+    sid: SessionId,
+    user: usize,
+    expires: u64,
+    generation: u32,
+}
+
+struct Scene {
+    disk: Disk,
+    now: u64,
+    /// In the order of their logins.
+    sessions: Vec<Expected>,
+    /// Of each user, the session_key that was stored last.
+    latest: [Vec<u8>; 2],
+    logins: u32,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let opener = || {
+            let database = Database::builder().create_with_backend(InMemoryBackend::new())?;
+            disk::fill(&database, b"check").unwrap();
+            Ok(database)
+        };
+        Self {
+            disk: Disk::open(Box::new(opener), LIFETIMES).unwrap(),
+            now: 1_800_000_000,
+            sessions: Vec::new(),
+            latest: Default::default(),
+            logins: 0,
+        }
+    }
+
+    fn write(&self, work: impl FnOnce(&mut Tables<'_>) -> Result<(), Fault>) {
+        let written = self.disk.write(self.now, |tables| {
+            work(tables).unwrap();
+            tables.purge()
+        });
+        written.unwrap();
+    }
+
+    fn login(&mut self, user: usize, second: u8) -> Login {
+        self.logins += 1;
+        let who = identity(NAMES[user]);
+        let mut sid = *who.user().as_bytes();
+        sid[8..12].copy_from_slice(&u32::from(second).to_be_bytes());
+        sid[12..].copy_from_slice(&self.logins.to_be_bytes());
+        Login {
+            sid: SessionId::from_bytes(sid),
+            user: who.user(),
+            identity: who,
+            first: [0; 16],
+            sealed_key: self.logins.to_be_bytes().to_vec(),
+            memo: None,
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::LogIn { user, second } => {
+                let login = self.login(user, second);
+                self.latest[user] = login.sealed_key.clone();
+                self.sessions.push(Expected {
+                    sid: login.sid,
+                    user,
+                    expires: self.now + LIFETIMES.session_ttl.as_secs(),
+                    generation: 0,
+                });
+                self.write(|tables| tables.add(login).map(drop));
+            }
+            Step::Refresh { nth } => {
+                let now = self.now;
+                let Some(session) = pick(&mut self.sessions, nth) else {
+                    return;
+                };
+                let print = |generation: u32| {
+                    let mut print = [0; 16];
+                    print[..4].copy_from_slice(&generation.to_be_bytes());
+                    print
+                };
+                let refresh = Refresh {
+                    sid: session.sid,
+                    user: identity(NAMES[session.user]).user(),
+                    generation: session.generation,
+                    presented: print(session.generation),
+                    successor: print(session.generation + 1),
+                    apps: apps(),
+                };
+                session.generation += 1;
+                session.expires = now + LIFETIMES.session_ttl.as_secs();
+                self.write(|tables| tables.refresh(refresh).map(drop));
+            }
+            Step::End { nth } => {
+                let Some(sid) = pick(&mut self.sessions, nth).map(|session| session.sid) else {
+                    return;
+                };
+                self.sessions.retain(|session| session.sid != sid);
+                self.write(|tables| tables.end(sid).map(drop));
+            }
+            Step::EndAll { user } => {
+                self.sessions.retain(|session| session.user != user);
+                self.write(|tables| tables.end_some(identity(NAMES[user]).user()).map(drop));
+            }
+            Step::Pass { seconds } => {
+                self.now += seconds;
+                let now = self.now;
+                self.sessions.retain(|session| now < session.expires);
+                self.write(|_| Ok(()));
+            }
+            Step::Restart => self.disk.load().unwrap(),
+            Step::Fail { user, nth } => {
+                let login = self.login(user, 7);
+                let sid = pick(&mut self.sessions, nth).map(|session| session.sid);
+                let broken = self.disk.write(self.now, |tables| {
+                    tables.add(login).unwrap();
+                    if let Some(sid) = sid {
+                        tables.end(sid).unwrap();
+                    }
+                    Err(redb::StorageError::PreviousIo)
+                });
+                assert!(broken.is_err());
+            }
+        }
+    }
+
+    fn stored(&self, user: User) -> Vec<(SessionId, u64)> {
+        let live = self.disk.read(
+            |index| index.of_user(user).collect::<Vec<_>>(),
+            |rows, places| live_rows(rows, user, places.into_iter(), self.now, usize::MAX),
+        );
+        let live = live.unwrap().into_iter();
+        live.map(|(_, row)| (row.sid, row.record.expires)).collect()
+    }
+
+    fn key(&self, user: User) -> Option<Vec<u8>> {
+        let newest = self.disk.read(
+            |index| index.of_user(user).rev().collect::<Vec<_>>(),
+            |rows, places| rows_of(rows, user, places.into_iter()).next().transpose(),
+        );
+        newest.unwrap().map(|(_, row)| row.keys.latest)
+    }
+
+    fn check(&self) {
+        for (at, name) in NAMES.iter().enumerate() {
+            let user = identity(name).user();
+            let mine = self.sessions.iter().filter(|session| session.user == at);
+            let mut expected: Vec<_> = mine.map(|one| (one.sid, one.expires)).collect();
+            expected.sort();
+            assert_eq!(self.stored(user), expected, "{name}");
+            let latest = Some(self.latest[at].clone()).filter(|_| !expected.is_empty());
+            assert_eq!(self.key(user), latest, "{name}");
+        }
+    }
+}
+
+fn pick(sessions: &mut [Expected], nth: usize) -> Option<&mut Expected> {
+    let nth = nth.checked_rem(sessions.len())?;
+    sessions.get_mut(nth)
+}
+
+proptest! {
+    #[test]
+    fn users_have_the_sessions_and_the_session_key_that_they_should(steps in steps()) {
+        let mut scene = Scene::new();
+        for step in steps {
+            scene.take(step);
+            scene.check();
+        }
+    }
+}
