@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After so many calls in a row without an answer of use, nobody is sent there for a while.
+/// After so many calls in a row without an answer, nobody is sent there for a while.
 const UNANSWERED: u32 = 5;
+/// The same where WeChat was too busy for some or all of them: three logins with all their tries.
+const IN_VAIN: u32 = 9;
 /// After so many calls in a row that were over the minute's quota, the pauses between them grow.
 const OVER_QUOTA: u32 = 3;
 /// For how long, the first time; each time after that for twice as long.
@@ -29,10 +31,12 @@ pub(super) enum Reason {
     Day,
     /// WeChat gives no answer of use.
     Silence,
+    /// WeChat answers that it is too busy, again and again.
+    Busy,
 }
 
 impl Reason {
-    pub(super) const ALL: [Self; 3] = [Self::Minute, Self::Day, Self::Silence];
+    pub(super) const ALL: [Self; 4] = [Self::Minute, Self::Day, Self::Silence, Self::Busy];
 
     /// Returns the word under which it is counted.
     pub(super) fn word(self) -> &'static str {
@@ -40,6 +44,7 @@ impl Reason {
             Self::Minute => "minute",
             Self::Day => "day",
             Self::Silence => "silence",
+            Self::Busy => "busy",
         }
     }
 }
@@ -81,8 +86,10 @@ pub(super) struct Age(u64);
 pub(super) struct Breaker {
     state: State,
     unanswered: u32,
-    /// How often it was opened for silence since the last answer.
-    silences: u32,
+    /// The same with those that WeChat was too busy for.
+    in_vain: u32,
+    /// How often it was opened for these since the last answer of use.
+    outages: u32,
     /// How many calls were over the minute's quota since then.
     over_quota: u32,
     age: u64,
@@ -100,7 +107,8 @@ impl Default for Breaker {
         Self {
             state: State::Closed,
             unanswered: 0,
-            silences: 0,
+            in_vain: 0,
+            outages: 0,
             over_quota: 0,
             age: 0,
         }
@@ -139,7 +147,8 @@ impl Breaker {
                 if tried.is_some() {
                     self.change(State::Closed);
                 }
-                (self.unanswered, self.silences, self.over_quota) = (0, 0, 0);
+                (self.unanswered, self.in_vain) = (0, 0);
+                (self.outages, self.over_quota) = (0, 0);
             }
             // It may be the quota of one user, who must not keep the others out: somebody else is tried.
             (Lesson::Minute, _) => {
@@ -151,17 +160,30 @@ impl Breaker {
             (Lesson::Day, _) => {
                 self.open(now + day_left(unix_ms).min(DAY_TRIES), Reason::Day);
             }
-            (Lesson::Busy, None) => self.unanswered = 0,
-            (Lesson::Busy, Some(reason)) => self.open(now + SHORTEST, reason),
-            (Lesson::Silence, None) if self.unanswered + 1 < UNANSWERED => self.unanswered += 1,
+            (Lesson::Busy, _) => {
+                (self.unanswered, self.in_vain) = (0, self.in_vain + 1);
+                if tried.is_some() || self.in_vain >= IN_VAIN {
+                    self.open_for_outage(now, Reason::Busy);
+                }
+            }
             (Lesson::Silence, _) => {
-                let pause = SHORTEST * 2_u32.saturating_pow(self.silences.min(8));
-                self.silences = self.silences.saturating_add(1);
-                self.open(now + pause.min(LONGEST), Reason::Silence);
+                (self.unanswered, self.in_vain) = (self.unanswered + 1, self.in_vain + 1);
+                let enough = self.unanswered >= UNANSWERED || self.in_vain >= IN_VAIN;
+                if tried.is_some() || enough {
+                    self.open_for_outage(now, Reason::Silence);
+                }
             }
             (Lesson::NotMade, Some(reason)) => self.open(now, reason),
             (Lesson::NotMade, None) => {}
         }
+    }
+
+    fn open_for_outage(&mut self, now: Instant, reason: Reason) {
+        let pause = SHORTEST * 2_u32.saturating_pow(self.outages.min(8));
+        self.outages = self.outages.saturating_add(1);
+        // From now on each call is a try that decides by itself.
+        (self.unanswered, self.in_vain) = (0, 0);
+        self.open(now + pause.min(LONGEST), reason);
     }
 
     fn open(&mut self, until: Instant, reason: Reason) {
@@ -304,11 +326,51 @@ mod tests {
     #[test]
     fn answers_in_between_are_no_silence() {
         let mut s = Scene::new();
-        for _ in 0..20 {
+        for _ in 0..4 {
             s.call(Lesson::Silence);
             s.call(Lesson::Busy);
         }
         assert_eq!(s.door(), Door::Open);
+        s.call(Lesson::Answered);
+        for _ in 0..20 {
+            s.call(Lesson::Silence);
+            s.call(Lesson::Answered);
+        }
+        assert_eq!(s.door(), Door::Open);
+    }
+
+    #[test]
+    fn a_wechat_that_is_too_busy_is_left_alone_for_longer_each_time() {
+        let mut s = Scene::new();
+        for _ in 0..8 {
+            s.call(Lesson::Busy);
+            assert_eq!(s.door(), Door::Open);
+        }
+        for secs in [1, 2, 4, 8, 16, 30, 30] {
+            s.call(Lesson::Busy);
+            assert_eq!(s.shut_for(), SECOND * secs);
+            s.pass(s.shut_for());
+            assert_eq!(s.door(), Door::Ajar(Reason::Busy));
+        }
+        s.call(Lesson::Answered);
+        assert_eq!(s.door(), Door::Open);
+        for _ in 0..8 {
+            s.call(Lesson::Busy);
+        }
+        assert_eq!(s.door(), Door::Open);
+    }
+
+    #[test]
+    fn a_wechat_that_is_busy_or_silent_by_turns_is_left_alone_too() {
+        let mut s = Scene::new();
+        for lesson in [Lesson::Busy, Lesson::Silence].into_iter().cycle().take(9) {
+            assert_eq!(s.door(), Door::Open);
+            s.call(lesson);
+        }
+        assert_eq!(s.shut_for(), SECOND);
+        s.pass(SECOND);
+        s.call(Lesson::Silence);
+        assert_eq!(s.shut_for(), SECOND * 2);
     }
 
     #[test]

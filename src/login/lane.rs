@@ -110,6 +110,9 @@ impl Lane {
                     Reason::Silence => {
                         tracing::warn!(app, secs, "WeChat does not answer: logins wait");
                     }
+                    Reason::Busy => {
+                        tracing::warn!(app, secs, "WeChat says that it is too busy: logins wait");
+                    }
                 }
             }
         }

@@ -209,7 +209,7 @@ impl Line {
                 // Whoever tries it may wait as long as a call can take.
                 Door::Tried(Reason::Silence) => false,
                 // An answer is on its way.
-                Door::Tried(Reason::Minute | Reason::Day) => true,
+                Door::Tried(Reason::Minute | Reason::Day | Reason::Busy) => true,
                 Door::Open | Door::Ajar(_) | Door::Shut(..) => {
                     let due = self.due(terms, before, now);
                     due.is_some_and(|due| due <= deadline)
