@@ -1,7 +1,5 @@
 //! Bodies flow through as they come, in both directions, and connections are used again or let go.
 
-use std::time::Duration;
-
 use menshen_test_support::{ByHand, Reply, TestGateway, Wire, raw};
 
 /// A gateway whose only route leads to `backend`, with these lines in `[server]`.
@@ -235,10 +233,12 @@ async fn a_client_that_does_not_read_is_cut_off_and_does_not_fill_memory() {
 async fn one_connection_to_the_backend_serves_many_requests() {
     let t = TestGateway::start().await;
     for n in 0..50 {
+        // What could be repeated shows that the backend keeps connections.
+        let method = if n < 2 { "PUT" } else { "POST" };
         // The connection of the client makes no difference.
         let body = "x".repeat(n * 100);
         let own = request(
-            "POST /public",
+            &format!("{method} /public"),
             &format!("Connection: close\r\nContent-Length: {}\r\n", body.len()),
         );
         let answer = raw(t.address, format!("{own}{body}").as_bytes()).await;
@@ -294,17 +294,6 @@ async fn a_request_without_effects_survives_a_connection_that_closes_under_it() 
     assert!(again.starts_with("GET /second HTTP/1.1\r\n"));
     assert_eq!(again.to_lowercase().matches("x-forwarded-for:").count(), 1);
     assert_eq!(again.to_lowercase().matches("x-request-id:").count(), 1);
-}
-
-#[tokio::test]
-async fn a_post_is_not_repeated_on_another_connection() {
-    let backend = ByHand::start().await;
-    let t = before(&backend, "").await;
-    closes_at_the_second(&backend, &t).await;
-    let reply = Reply::of(t.request("POST", "/second").body("hello")).await;
-    assert_eq!(reply.refusal(), (502, "upstream_error".to_owned()));
-    let repeated = tokio::time::timeout(Duration::from_millis(100), backend.accept()).await;
-    assert!(repeated.is_err());
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! A request is repeated only where that is safe: kept connections that turn out to be closed.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::time::Duration;
+
 use menshen_test_support::{ByHand, Reply, TestGateway, Wire};
 use tokio::task::JoinHandle;
 
@@ -18,9 +20,19 @@ async fn before(backend: &ByHand, lines: &str) -> TestGateway {
 async fn kept(backend: &ByHand, t: &TestGateway) -> Wire {
     let first = tokio::spawn(Reply::of(t.get("/first")));
     let mut wire = backend.accept().await;
-    wire.message().await;
+    let message = wire.message().await;
+    assert!(message.starts_with("GET /first "), "{message}");
     wire.send(OK).await;
     assert_eq!(first.await.unwrap().status, 200);
+    wire
+}
+
+/// Has a second exchange on a connection, after which the server is known to keep them.
+async fn used_again(t: &TestGateway, mut wire: Wire) -> Wire {
+    let second = tokio::spawn(Reply::of(t.get("/second")));
+    wire.message().await;
+    wire.send(OK).await;
+    assert_eq!(second.await.unwrap().status, 200);
     wire
 }
 
@@ -67,11 +79,66 @@ async fn an_order_is_never_sent_twice() {
     let backend = ByHand::start().await;
     let t = before(&backend, "").await;
     for method in ["POST", "PATCH"] {
-        let wire = kept(&backend, &t).await;
+        let wire = used_again(&t, kept(&backend, &t).await).await;
         let reply = lost(&t, wire, method, "one order").await.await.unwrap();
         assert_eq!(reply.status, 502);
         assert_eq!(reply.json()["error"], "upstream_error");
     }
+}
+
+// uWSGI closes each connection behind the answer without having said so: what is sent before that is noticed is lost.
+#[tokio::test]
+async fn what_cannot_be_repeated_uses_no_kept_connection_before_the_server_has_answered_on_one() {
+    let backend = ByHand::start().await;
+    let t = before(&backend, "").await;
+    let large = "x".repeat(64 * 1024 + 1);
+    for (method, body) in [("POST", "one order"), ("PATCH", ""), ("PUT", &large)] {
+        let _closing = kept(&backend, &t).await;
+        let sending = tokio::spawn(Reply::of(t.request(method, "/x").body(body.to_owned())));
+        let mut wire = backend.accept().await;
+        let message = wire.message().await;
+        assert!(message.starts_with(&format!("{method} /x ")), "{message}");
+        wire.send(OK).await;
+        assert_eq!(sending.await.unwrap().status, 200);
+    }
+}
+
+#[tokio::test]
+async fn an_order_uses_a_kept_connection_until_one_is_lost() {
+    let backend = ByHand::start().await;
+    let t = before(&backend, "").await;
+    let mut wire = used_again(&t, kept(&backend, &t).await).await;
+    let sending = tokio::spawn(Reply::of(t.request("POST", "/x").body("one order")));
+    assert!(wire.message().await.ends_with("one order"));
+    wire.send(OK).await;
+    assert_eq!(sending.await.unwrap().status, 200);
+    let reply = lost(&t, wire, "POST", "one order").await.await.unwrap();
+    assert_eq!(reply.status, 502);
+    let _kept = kept(&backend, &t).await;
+    let sending = tokio::spawn(Reply::of(t.request("POST", "/x").body("one order")));
+    let mut wire = backend.accept().await;
+    assert!(wire.message().await.ends_with("one order"));
+    wire.send(OK).await;
+    assert_eq!(sending.await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn orders_alone_come_to_use_kept_connections() {
+    let t = TestGateway::start().await;
+    let post = async || assert_eq!(Reply::of(t.request("POST", "/public/x")).await.status, 200);
+    let all_are_new = || t.upstream.connections() == t.upstream.requests();
+    let coming = async {
+        while all_are_new() {
+            post().await;
+        }
+    };
+    let limit = Duration::from_secs(10);
+    assert!(tokio::time::timeout(limit, coming).await.is_ok());
+    let connections = t.upstream.connections();
+    for _ in 0..5 {
+        post().await;
+    }
+    assert!(t.upstream.connections() <= connections + 1);
 }
 
 #[tokio::test]
@@ -103,7 +170,7 @@ async fn what_a_new_connection_loses_is_not_repeated() {
 async fn a_body_too_large_to_be_kept_is_not_repeated() {
     let backend = ByHand::start().await;
     let t = before(&backend, "").await;
-    let mut wire = kept(&backend, &t).await;
+    let mut wire = used_again(&t, kept(&backend, &t).await).await;
     let body = vec![b'x'; 1 << 20];
     let sending = tokio::spawn(Reply::of(t.request("PUT", "/again").body(body)));
     wire.message().await;

@@ -291,6 +291,31 @@ async fn http_2_is_preferred_but_not_for_a_websocket() {
 }
 
 #[tokio::test]
+async fn over_http_2_orders_share_a_connection_from_the_first_answer_on() {
+    let (authority, backend) = (Authority::new(), ByHand::start().await);
+    let front = Front::start(&authority, false, &["h2"], backend.address).await;
+    let lines = trusting(&authority);
+    let t = gateway(&upstream("api2", front.address, &lines), &[("/", "api2")]).await;
+    tokio::spawn(async move {
+        loop {
+            let (_, stream) = backend.accept().await.into_parts();
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let answer = http::Response::new(());
+                    respond.send_response(answer, true).unwrap();
+                }
+            });
+        }
+    });
+    for _ in 0..5 {
+        assert_eq!(Reply::of(t.request("POST", "/x")).await.status, 200);
+    }
+    // The first is not everybody's.
+    assert_eq!(front.shakes().len(), 2);
+}
+
+#[tokio::test]
 async fn checks_of_health_are_encrypted_as_well() {
     let (authority, backend) = (Authority::new(), Upstream::start().await);
     let front = Front::start(&authority, false, &[], backend.address).await;

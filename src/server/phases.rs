@@ -1,6 +1,7 @@
 //! pingora's phases, in the order in which an exchange goes through them.
 
 use std::any::Any;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use http::header::{
 };
 use http::{StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{BError, Error, ErrorSource, Result};
@@ -140,6 +142,7 @@ impl ProxyHttp for Proxy {
             openid: pass.who.as_ref().map(|who| who.openid().as_bytes()),
             upgrade: wire.is_upgrade_req(),
             handshake: &exchange.handshake,
+            repeatable: retries::may_repeat(wire),
             patience: route.patience,
         };
         let attempts = &mut exchange.attempts;
@@ -149,6 +152,19 @@ impl ProxyHttp for Proxy {
             return Err(failure::refused());
         };
         Ok(Box::new(peer))
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _wire: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: RawFd,
+        _digest: Option<&Digest>,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        exchange.attempts.connected(reused);
+        Ok(())
     }
 
     fn fail_to_connect(
@@ -224,7 +240,7 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
     ) -> Result<()> {
         let gate = Arc::clone(&exchange.gate);
-        exchange.attempts.answered();
+        exchange.attempts.answered(response.version);
         if response.status == StatusCode::SWITCHING_PROTOCOLS && wire.is_upgrade_req() {
             gate.sockets.admit(wire, exchange)?;
         }

@@ -5,7 +5,16 @@ use pingora::proxy::Session;
 
 use super::exchange::Exchange;
 use super::gate::Gate;
-use super::{failure, reply};
+use super::{body, failure, reply};
+
+/// How much of a body pingora keeps to send it again.
+const KEPT_BYTES: u64 = 64 * 1024;
+
+/// Says beforehand whether a request will be sent again if a kept connection loses it.
+pub(super) fn may_repeat(wire: &mut Session) -> bool {
+    wire.req_header().method.is_idempotent()
+        && (wire.is_body_empty() || body::declared(wire).is_some_and(|bytes| bytes <= KEPT_BYTES))
+}
 
 /// No connection could be made: nothing was sent, so whatever is left may be asked.
 ///
@@ -39,6 +48,9 @@ pub(super) fn broken_off(
     let repeatable =
         wire.req_header().method.is_idempotent() && !wire.as_downstream().retry_buffer_truncated();
     error.retry.decide_reuse(reused);
+    if reused && error.retry() {
+        exchange.attempts.lost();
+    }
     let again = error.retry() && repeatable && exchange.attempts.forgive();
     error.set_retry(again);
 }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use http::Version;
 use pingora::protocols::l4::socket::SocketAddr;
 
+use super::keeping::Connections;
 use super::server::{Busy, Server};
 use crate::config::ServerAddress;
 
@@ -13,6 +15,8 @@ pub(in crate::server) struct Attempts {
     tried: Vec<(usize, SocketAddr)>,
     current: Option<(Busy, SocketAddr)>,
     second_chance: bool,
+    /// Whether the current connection had been used before.
+    reused: bool,
 }
 
 impl Attempts {
@@ -35,9 +39,20 @@ impl Attempts {
     }
 
     /// Notes that an address is about to be tried.
-    pub(super) fn begin(&mut self, at: usize, server: &Arc<Server>, place: SocketAddr) {
+    pub(super) fn begin(
+        &mut self,
+        at: usize,
+        server: &Arc<Server>,
+        place: SocketAddr,
+        connections: Connections,
+    ) {
         self.tried.push((at, place.clone()));
-        self.current = Some((Busy::with(server), place));
+        self.current = Some((Busy::with(server, connections), place));
+    }
+
+    /// Notes that there is a connection, and whether it had been used before.
+    pub(in crate::server) fn connected(&mut self, reused: bool) {
+        self.reused = reused;
     }
 
     /// Returns the server that is being asked, and where.
@@ -63,9 +78,19 @@ impl Attempts {
     }
 
     /// Notes that the server answered.
-    pub(in crate::server) fn answered(&self) {
+    pub(in crate::server) fn answered(&self, version: Version) {
         if let Some((server, _)) = self.current() {
             server.standing.answered();
+            if self.reused || version == Version::HTTP_2 {
+                server.keeping.proven();
+            }
+        }
+    }
+
+    /// Notes that the server closed a kept connection without an answer.
+    pub(in crate::server) fn lost(&self) {
+        if let Some((server, _)) = self.current() {
+            server.keeping.disproven();
         }
     }
 }

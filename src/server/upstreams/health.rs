@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::handshake::Handshake;
+use super::keeping::Connections;
 use super::names::Names;
 use super::server::Server;
 use super::{Group, Wanted};
@@ -132,9 +133,11 @@ impl Check {
             openid: None,
             upgrade: false,
             handshake: &Handshake::default(),
+            repeatable: true,
             patience: Patience::default(),
         };
-        let peer = self.group.template.peer(&self.server, place, &wanted, true);
+        let template = &self.group.template;
+        let peer = template.peer(&self.server, place, &wanted, Connections::New);
         let (mut session, _) = self.connector.get_http_session(&peer).await?;
         let host = match &peer.sni {
             name if name.is_empty() => self.server.address.host().unwrap_or("localhost"),
@@ -255,6 +258,7 @@ mod tests {
             openid: None,
             upgrade: false,
             handshake: &Handshake::default(),
+            repeatable: true,
             patience: Patience::default(),
         };
         let mut chosen = Vec::new();

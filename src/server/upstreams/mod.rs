@@ -3,13 +3,15 @@
 //! # Layout
 //!
 //! [`Upstreams::choose`] is the way in. `balance` picks among the servers that `standing` says are up, `names` gives
-//! them addresses, `peer` and `tls` say how to connect, `handshake` is the connection of a WebSocket. `attempts` remembers
-//! what one exchange has tried, and `health` asks the servers in the background.
+//! them addresses, `peer` and `tls` say how to connect, `handshake` is the connection of a WebSocket. `keeping` knows
+//! which servers keep connections, `attempts` remembers what one exchange has tried, and `health` asks the servers in the
+//! background.
 
 mod attempts;
 mod balance;
 mod handshake;
 mod health;
+mod keeping;
 mod names;
 mod peer;
 mod server;
@@ -26,12 +28,13 @@ use tokio::task::JoinSet;
 
 pub(super) use self::attempts::Attempts;
 pub(super) use self::handshake::Handshake;
+use self::keeping::Connections;
 use self::names::Names;
 use self::peer::Template;
 use self::server::Server;
 pub use self::tls::UpstreamError;
 use super::looks;
-use crate::config::{Patience, Upstream};
+use crate::config::{Patience, Protocol, Upstream};
 use crate::request::network;
 
 /// Every upstream, by its index in the configuration.
@@ -71,6 +74,8 @@ pub(super) struct Wanted<'a> {
     pub(super) upgrade: bool,
     /// What notes how far that has come.
     pub(super) handshake: &'a Handshake,
+    /// Whether it may be sent twice.
+    pub(super) repeatable: bool,
     /// The route's own limits.
     pub(super) patience: Patience<Option<Duration>>,
 }
@@ -163,9 +168,15 @@ impl Upstreams {
                 exhausted.push(at);
                 continue;
             };
-            attempts.begin(at, server, place.clone());
-            let fresh = attempts.is_second_chance();
-            return Some(group.template.peer(server, place, wanted, fresh));
+            let connections = if attempts.is_second_chance() {
+                Connections::New
+            } else if wanted.repeatable || group.config.protocol == Protocol::Http2 {
+                Connections::Any
+            } else {
+                server.keeping.connections(now)
+            };
+            attempts.begin(at, server, place.clone(), connections);
+            return Some(group.template.peer(server, place, wanted, connections));
         }
     }
 

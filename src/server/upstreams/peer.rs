@@ -9,6 +9,7 @@ use pingora::protocols::l4::socket::SocketAddr;
 use pingora::upstreams::peer::{HttpPeer, PeerOptions, Scheme};
 
 use super::Wanted;
+use super::keeping::Connections;
 use super::server::Server;
 use super::tls::{Encryption, UpstreamError};
 use crate::config::{Patience, Protocol, Upstream};
@@ -16,8 +17,11 @@ use crate::config::{Patience, Protocol, Upstream};
 /// The most exchanges on one connection of HTTP/2.
 const MOST_STREAMS: usize = 100;
 
-/// Set in the keys of connections that take nothing out of the pool.
-const FRESH: u64 = 1 << 63;
+/// As short as pingora's timer can be: in its first millisecond it fails at no time at all.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// Set in the keys of connections that are not everybody's.
+const APART: u64 = 1 << 63;
 
 /// No two upstreams ever have the same key, and those before and after a reload are two.
 static NEXT_KEY: AtomicU32 = AtomicU32::new(1);
@@ -50,7 +54,7 @@ impl Template {
             );
         }
         let mut options = PeerOptions::new();
-        options.idle_timeout = Some(config.keepalive);
+        options.idle_timeout = Some(config.keepalive.max(AT_ONCE));
         options.max_h2_streams = MOST_STREAMS;
         options.verify_cert = !skips;
         options.verify_hostname = !skips;
@@ -79,7 +83,7 @@ impl Template {
         server: &Server,
         place: &SocketAddr,
         wanted: &Wanted<'_>,
-        fresh: bool,
+        connections: Connections,
     ) -> HttpPeer {
         let mut options = self.options.clone();
         let patience = self.patience.under(wanted.patience);
@@ -96,16 +100,27 @@ impl Template {
         let trust = trust.as_deref();
         // Nor are connections used again that were made before the files changed.
         let times = trust.map_or(0, |(times, _)| *times);
-        let mut apart = u64::from(times) << 32 & !FRESH;
+        let mut apart = u64::from(times) << 32 & !APART;
         let connector = wanted.handshake.connector();
         if let Some(connector) = connector.filter(|_| options.alpn == ALPN::H1) {
             options.custom_l4 = Some(Arc::new(connector));
         }
-        // pingora keeps connections by their file descriptors, and sees none of one that is ours.
-        if fresh || options.custom_l4.is_some() {
-            // A key that nobody had before finds no kept connection, and nobody would find this one later.
-            apart = FRESH | (fastrand::u64(..) << 32);
-            options.idle_timeout = Some(Duration::ZERO);
+        let connections = match options.custom_l4 {
+            // pingora keeps connections by their file descriptors, and sees none of one that is ours.
+            Some(_) => Connections::New,
+            None => connections,
+        };
+        let number = match connections {
+            Connections::Any => None,
+            Connections::New => {
+                options.idle_timeout = Some(AT_ONCE);
+                // A key that nobody had before finds no kept connection, and nobody would find this one later.
+                Some(fastrand::u32(..))
+            }
+            Connections::Apart(number) => Some(number ^ times),
+        };
+        if let Some(number) = number {
+            apart = APART | u64::from(number) << 32;
         }
         let group_key = u64::from(self.group_key) | apart;
         let trust = trust.map(|(_, trust)| trust);

@@ -2,10 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use pingora::protocols::l4::socket::SocketAddr;
 
 use super::balance;
+use super::keeping::{Connections, Keeping};
 use super::standing::Standing;
 use crate::config::ServerAddress;
 
@@ -16,14 +18,18 @@ pub(super) struct Server {
     /// What consistent hashing knows it by; the same on every node.
     pub(super) key: u64,
     pub(super) standing: Standing,
+    pub(super) keeping: Keeping,
     /// Those of its addresses that health checks found unwell.
     unwell: Mutex<Arc<[SocketAddr]>>,
     busy: AtomicUsize,
 }
 
-/// Counts one exchange for as long as it lives.
+/// One exchange with it, which counts for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Server>);
+pub(super) struct Busy {
+    server: Arc<Server>,
+    connections: Connections,
+}
 
 impl Server {
     pub(super) fn new(address: &ServerAddress) -> Self {
@@ -31,6 +37,7 @@ impl Server {
             address: address.clone(),
             key: balance::key(address.to_string().as_bytes()),
             standing: Standing::new(),
+            keeping: Keeping::default(),
             unwell: Mutex::default(),
             busy: AtomicUsize::new(0),
         }
@@ -63,18 +70,24 @@ impl Server {
 }
 
 impl Busy {
-    pub(super) fn with(server: &Arc<Server>) -> Self {
+    pub(super) fn with(server: &Arc<Server>, connections: Connections) -> Self {
         server.busy.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(server))
+        Self {
+            server: Arc::clone(server),
+            connections,
+        }
     }
 
     pub(super) fn server(&self) -> &Server {
-        &self.0
+        &self.server
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+        self.server.busy.fetch_sub(1, Ordering::Relaxed);
+        // pingora has put the connection into the pool by now.
+        let keeping = &self.server.keeping;
+        keeping.left(self.connections, Instant::now());
     }
 }
