@@ -1,8 +1,9 @@
 //! Compares embedded databases at the work of the session store: `cargo run --release -- redb` or `fjall`.
 //!
-//! Both get the same three tables, keys and sizes of values, and make many logins durable with one sync.
+//! Both get the same two tables, keys and sizes of values, and make many logins durable with one sync.
 
 use std::error::Error;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,32 +14,34 @@ use redb::{Builder, Database, Durability, ReadableTable as _, TableDefinition};
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const MANY: usize = 1_000_000;
+const FEW: usize = 64 * 1500;
+/// When a session expires that was refreshed.
+const LATER: u64 = 1_900_000_000;
 const CACHE_BYTES: usize = 64 << 20;
 
-/// What a login writes: random bytes, as most of it is digests, ids and ciphertext.
+/// What a login writes under the next number: mostly random bytes, since it is digests, ids and ciphertext.
 struct Login {
-    sid: [u8; 16],
-    user: [u8; 16],
-    expiry: [u8; 24],
-    record: [u8; 113],
-    key: [u8; 46],
+    number: u64,
+    expires: u64,
+    row: [u8; 170],
 }
 
 impl Login {
-    fn random() -> Self {
+    fn new(number: u64) -> Self {
         let mut login = Self {
-            sid: random(),
-            user: random(),
-            expiry: [0; 24],
-            record: random(),
-            key: random(),
+            number,
+            expires: expiry(number),
+            row: random(),
         };
         // Of all of them the same: what compresses.
-        login.record[..36].fill(b'a');
-        login.sid[..8].copy_from_slice(&login.user[..8]);
-        login.expiry[8..].copy_from_slice(&login.sid);
+        login.row[..36].fill(b'a');
         login
     }
+}
+
+/// Says when the session of a login expires: as many in a second as a busy machine gets.
+fn expiry(number: u64) -> u64 {
+    1_800_000_000 + number / 1000
 }
 
 fn random<const N: usize>() -> [u8; N] {
@@ -50,12 +53,13 @@ fn random<const N: usize>() -> [u8; N] {
 trait Store: Sized {
     fn open(folder: &Path) -> Outcome<Self>;
     /// Stores all of them, and returns when they survive a loss of power.
-    fn commit(&self, logins: &[Login]) -> Outcome<()>;
+    fn log_in(&self, logins: &[Login]) -> Outcome<()>;
+    /// Changes the rows of sessions that are stored and when they expire, as durably.
+    fn refresh(&self, numbers: &[u64]) -> Outcome<()>;
 }
 
-const SESSIONS: TableDefinition<&[u8; 16], &[u8]> = TableDefinition::new("sessions");
-const EXPIRIES: TableDefinition<&[u8; 24], ()> = TableDefinition::new("expiries");
-const KEYS: TableDefinition<&[u8; 16], &[u8]> = TableDefinition::new("session_keys");
+const SESSIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("sessions");
+const EXPIRIES: TableDefinition<(u64, u64), ()> = TableDefinition::new("expiries");
 
 struct Redb(Database);
 
@@ -67,18 +71,36 @@ impl Store for Redb {
         Ok(Self(builder.create(folder.join("file"))?))
     }
 
-    fn commit(&self, logins: &[Login]) -> Outcome<()> {
+    fn log_in(&self, logins: &[Login]) -> Outcome<()> {
         let mut transaction = self.0.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         {
             let mut sessions = transaction.open_table(SESSIONS)?;
             let mut expiries = transaction.open_table(EXPIRIES)?;
-            let mut keys = transaction.open_table(KEYS)?;
             for login in logins {
-                sessions.insert(&login.sid, login.record.as_slice())?;
-                expiries.insert(&login.expiry, ())?;
-                let _ = keys.get(&login.user)?;
-                keys.insert(&login.user, login.key.as_slice())?;
+                sessions.insert(login.number, login.row.as_slice())?;
+                expiries.insert((login.expires, login.number), ())?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    fn refresh(&self, numbers: &[u64]) -> Outcome<()> {
+        let mut transaction = self.0.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        {
+            let mut sessions = transaction.open_table(SESSIONS)?;
+            let mut expiries = transaction.open_table(EXPIRIES)?;
+            for &number in numbers {
+                let mut row = sessions
+                    .get(number)?
+                    .ok_or("no such session")?
+                    .value()
+                    .to_vec();
+                refreshed(&mut row);
+                sessions.insert(number, row.as_slice())?;
+                expiries.remove((expiry(number), number))?;
+                expiries.insert((LATER, number), ())?;
             }
         }
         Ok(transaction.commit()?)
@@ -89,7 +111,6 @@ struct Fjall {
     database: fjall::Database,
     sessions: Keyspace,
     expiries: Keyspace,
-    keys: Keyspace,
 }
 
 impl Store for Fjall {
@@ -101,45 +122,84 @@ impl Store for Fjall {
         Ok(Self {
             sessions: keyspace("sessions")?,
             expiries: keyspace("expiries")?,
-            keys: keyspace("session_keys")?,
             database,
         })
     }
 
-    fn commit(&self, logins: &[Login]) -> Outcome<()> {
+    fn log_in(&self, logins: &[Login]) -> Outcome<()> {
         let mut batch = self
             .database
             .batch()
             .durability(Some(PersistMode::SyncData));
         for login in logins {
-            batch.insert(&self.sessions, login.sid, login.record);
-            batch.insert(&self.expiries, login.expiry, []);
-            let _ = self.keys.get(login.user)?;
-            batch.insert(&self.keys, login.user, login.key);
+            let number = login.number.to_be_bytes();
+            let expiry = [login.expires.to_be_bytes(), number].concat();
+            batch.insert(&self.sessions, number, login.row);
+            batch.insert(&self.expiries, expiry, []);
+        }
+        Ok(batch.commit()?)
+    }
+
+    fn refresh(&self, numbers: &[u64]) -> Outcome<()> {
+        let mut batch = self
+            .database
+            .batch()
+            .durability(Some(PersistMode::SyncData));
+        for &number in numbers {
+            let key = number.to_be_bytes();
+            let mut row = self.sessions.get(key)?.ok_or("no such session")?.to_vec();
+            refreshed(&mut row);
+            batch.insert(&self.sessions, key, row);
+            let old = [expiry(number).to_be_bytes(), key].concat();
+            batch.remove(&self.expiries, old);
+            let new = [LATER.to_be_bytes(), key].concat();
+            batch.insert(&self.expiries, new, []);
         }
         Ok(batch.commit()?)
     }
 }
 
-/// Commits as many logins at once as wait; returns how long each commit took.
-fn commits(store: &impl Store, logins: usize, together: usize) -> Outcome<Vec<Duration>> {
+fn refreshed(row: &mut [u8]) {
+    if let Some(token) = row.last_chunk_mut::<16>() {
+        fastrand::fill(token);
+    }
+}
+
+/// Has the next logins stored, as many at once as wait; returns how long each commit took.
+fn logins(store: &impl Store, logins: Range<usize>, together: usize) -> Outcome<Vec<Duration>> {
     let mut times = Vec::new();
-    for _ in 0..logins / together {
-        let batch: Vec<Login> = (0..together).map(|_| Login::random()).collect();
+    for first in logins.step_by(together) {
+        let batch: Vec<Login> = (first..first + together)
+            .map(|number| Login::new(number as u64))
+            .collect();
         let began = Instant::now();
-        store.commit(&batch)?;
+        store.log_in(&batch)?;
         times.push(began.elapsed());
     }
     times.sort_unstable();
     Ok(times)
 }
 
-fn say(what: &str, logins: usize, times: &[Duration]) {
+/// Has some of the sessions refreshed, in no order; returns how long each commit took.
+fn refreshes(store: &impl Store, count: usize, together: usize) -> Outcome<Vec<Duration>> {
+    let mut numbers: Vec<u64> = (0..MANY as u64).collect();
+    fastrand::shuffle(&mut numbers);
+    let mut times = Vec::new();
+    for chosen in numbers.chunks_exact(together).take(count / together) {
+        let began = Instant::now();
+        store.refresh(chosen)?;
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    Ok(times)
+}
+
+fn say(what: &str, count: usize, times: &[Duration]) {
     let at = |percent: usize| times.get((times.len() - 1) * percent / 100).copied();
     let total: Duration = times.iter().sum();
     println!(
-        "{what}: {:.0} logins/s; a commit takes {:.1?} at the median, {:.1?} at p99, {:.1?} at most",
-        logins as f64 / total.as_secs_f64(),
+        "{what}: {:.0} a second; a commit takes {:.1?} at the median, {:.1?} at p99, {:.1?} at most",
+        count as f64 / total.as_secs_f64(),
         at(50).unwrap_or_default(),
         at(99).unwrap_or_default(),
         at(100).unwrap_or_default(),
@@ -175,21 +235,20 @@ fn machine() -> Outcome<String> {
 fn compare<S: Store>() -> Outcome<()> {
     let folder = tempfile::tempdir_in(".")?;
     let store = S::open(folder.path())?;
-    const FEW: usize = 64 * 1500;
-    say("none stored, 64 at once", FEW, &commits(&store, FEW, 64)?);
-    let rest = MANY - FEW;
-    say(
-        "up to 1,000,000, 1024 at once",
-        rest,
-        &commits(&store, rest, 1024)?,
-    );
-    say(
-        "1,000,000 stored, 64 at once",
-        FEW,
-        &commits(&store, FEW, 64)?,
-    );
+    let mut stored = 0;
+    for (what, count, together) in [
+        ("logins, none stored, 64 at once", FEW, 64),
+        ("logins up to 1,000,000, 1024 at once", MANY, 1024),
+        ("logins, 1,000,000 stored, 64 at once", FEW, 64),
+    ] {
+        let times = logins(&store, stored..stored + count, together)?;
+        say(what, times.len() * together, &times);
+        stored += times.len() * together;
+    }
+    let times = refreshes(&store, FEW, 64)?;
+    say("refreshes, 64 at once", times.len() * 64, &times);
     println!("{}", machine()?);
-    let stored = (MANY + FEW) as u64;
+    let stored = stored as u64;
     println!(
         "{} bytes of disk for each session, open",
         size(folder.path())? / stored
