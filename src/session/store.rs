@@ -14,7 +14,7 @@ use super::{Apps, RevokedSessions, SessionId, StoreError};
 /// what that leaves behind.
 pub(super) const MOST_AT_ONCE: usize = 500;
 
-/// Keeps sessions. The contract that every implementation must pass is in `contract.rs`.
+/// Keeps sessions. The contract that every implementation must pass is in `contract`.
 ///
 /// An operation that answered `Ok` is as durable as the store promises to be. One that failed or was not answered may
 /// have happened: each can be asked for again.

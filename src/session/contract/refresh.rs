@@ -1,0 +1,177 @@
+//! What every store makes of a refresh token, and of one that was replaced.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use super::{APPID, SECOND, Subject, apps, identity, session_key};
+use crate::session::{Apps, RefreshError, RefreshToken};
+
+pub(in crate::session) async fn a_refresh_gives_another_token_and_more_time(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let before = s.log_in("alice").await;
+    s.pass(SECOND).await;
+    let after = s.refresh(&before.refresh).await;
+    assert_ne!(after.refresh.expose(), before.refresh.expose());
+    assert_eq!(after.session.id, before.session.id);
+    assert_eq!(after.session.created, before.session.created);
+    assert!(after.session.expires > before.session.expires);
+}
+
+pub(in crate::session) async fn a_session_that_is_refreshed_outlives_its_first_end(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let mut opened = s.log_in("alice").await;
+    for _ in 0..3 {
+        s.pass(s.lifetimes.session_ttl / 2).await;
+        opened = s.refresh(&opened.refresh).await;
+    }
+    assert_eq!(s.count("alice").await, 1);
+}
+
+pub(in crate::session) async fn forty_refreshes_at_once_give_one_successor(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let opened = s.log_in("alice").await;
+    let tasks = (0..40).map(|_| {
+        let (store, token) = (s.store.clone(), opened.refresh.clone());
+        tokio::spawn(async move { store.refresh(&token, &apps()).await.unwrap() })
+    });
+    let refreshed = join_all(tasks).await;
+    let first = refreshed[0].as_ref().unwrap();
+    for other in &refreshed {
+        let other = other.as_ref().unwrap();
+        assert_eq!(other.refresh.expose(), first.refresh.expose());
+        assert_eq!(other.session, first.session);
+    }
+    s.refresh(&first.refresh).await;
+}
+
+pub(in crate::session) async fn a_replaced_token_gives_the_same_successor_within_grace(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let opened = s.log_in("alice").await;
+    let successor = s.refresh(&opened.refresh).await;
+    s.pass(s.lifetimes.refresh_grace / 2).await;
+    let again = s.refresh(&opened.refresh).await;
+    assert_eq!(again.refresh.expose(), successor.refresh.expose());
+}
+
+pub(in crate::session) async fn a_replaced_token_does_not_lengthen_the_session(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let opened = s.log_in("alice").await;
+    let successor = s.refresh(&opened.refresh).await;
+    s.pass(s.lifetimes.refresh_grace / 2).await;
+    let again = s.refresh(&opened.refresh).await;
+    assert_eq!(again.session.expires, successor.session.expires);
+}
+
+pub(in crate::session) async fn a_replaced_token_ends_the_session_after_grace(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let opened = s.log_in("alice").await;
+    let successor = s.refresh(&opened.refresh).await;
+    s.pass(s.lifetimes.refresh_grace + SECOND).await;
+    let reused = s.store.refresh(&opened.refresh, &apps()).await;
+    assert!(matches!(reused, Err(RefreshError::Reused)));
+    let ended = s.store.refresh(&successor.refresh, &apps()).await;
+    assert!(matches!(ended, Err(RefreshError::Ended)));
+}
+
+pub(in crate::session) async fn a_session_of_an_app_that_is_not_configured_waits_for_it(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let opened = s.log_in("alice").await;
+    for others in [&[][..], &[("shop", "wx2"), ("club", APPID)]] {
+        let others = Apps::new(others.iter().copied());
+        let refused = s.store.refresh(&opened.refresh, &others).await;
+        assert!(matches!(refused, Err(RefreshError::AppUnknown)));
+    }
+    s.pass(s.lifetimes.refresh_grace + SECOND).await;
+    let after = s.refresh(&opened.refresh).await;
+    assert_eq!(after.session.id, opened.session.id);
+}
+
+pub(in crate::session) async fn each_replaced_token_gives_its_successor_within_its_own_grace(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let first = s.log_in("alice").await;
+    let second = s.refresh(&first.refresh).await;
+    s.pass(SECOND * 2).await;
+    let third = s.refresh(&second.refresh).await;
+    let again = s.refresh(&first.refresh).await;
+    assert_eq!(again.refresh.expose(), second.refresh.expose());
+    s.pass(s.lifetimes.refresh_grace - SECOND).await;
+    let again = s.refresh(&second.refresh).await;
+    assert_eq!(again.refresh.expose(), third.refresh.expose());
+    let reused = s.store.refresh(&first.refresh, &apps()).await;
+    assert!(matches!(reused, Err(RefreshError::Reused)));
+}
+
+pub(in crate::session) async fn a_token_that_was_replaced_often_ends_the_session(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let first = s.log_in("alice").await;
+    let mut last = first.clone();
+    for _ in 0..=crate::session::rotation::REMEMBERED {
+        last = s.refresh(&last.refresh).await;
+    }
+    let reused = s.store.refresh(&first.refresh, &apps()).await;
+    assert!(matches!(reused, Err(RefreshError::Reused)));
+    assert_eq!(s.count("alice").await, 0);
+}
+
+pub(in crate::session) async fn reuse_revokes_that_session_and_no_other(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let other = s.log_in("alice").await.session.id;
+    let opened = s.log_in("alice").await;
+    s.refresh(&opened.refresh).await;
+    s.pass(s.lifetimes.refresh_grace + SECOND).await;
+    let reused = s.store.refresh(&opened.refresh, &apps()).await;
+    assert!(matches!(reused, Err(RefreshError::Reused)));
+    assert!(s.store.revoked().contains(&opened.session.id));
+    assert!(!s.store.revoked().contains(&other));
+    assert_eq!(s.count("alice").await, 1);
+}
+
+pub(in crate::session) async fn a_text_that_is_no_refresh_token_is_invalid(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let genuine = s.log_in("alice").await.refresh;
+    let mut texts = vec![
+        String::new(),
+        "x".repeat(112),
+        format!("{}A", genuine.expose()),
+    ];
+    texts.push(genuine.expose().chars().skip(1).collect());
+    texts.push(genuine.expose().chars().rev().collect());
+    for text in texts {
+        let token = RefreshToken::from_client(text.as_str());
+        let refused = s.store.refresh(&token, &apps()).await;
+        assert!(matches!(refused, Err(RefreshError::Invalid)), "{text}");
+    }
+    s.refresh(&genuine).await;
+}
+
+pub(in crate::session) async fn a_token_is_unused_until_it_is_refreshed_or_its_session_ends(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let code = s.store.mark(APPID, "0a1b2c");
+    let key = session_key("some key");
+    let opened = s
+        .store
+        .open_session_for(code, SECOND * 60, identity("alice"), &key)
+        .await
+        .unwrap();
+    let again = s.store.unused(&opened.refresh).await.unwrap().unwrap();
+    assert_eq!(again.session, opened.session);
+    assert_eq!(again.refresh.expose(), opened.refresh.expose());
+    let successor = s.refresh(&opened.refresh).await.refresh;
+    assert!(s.store.unused(&opened.refresh).await.unwrap().is_none());
+    assert!(s.store.unused(&successor).await.unwrap().is_some());
+    s.store.end(opened.session.id).await.unwrap();
+    assert!(s.store.unused(&successor).await.unwrap().is_none());
+}

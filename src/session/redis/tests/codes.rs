@@ -1,0 +1,82 @@
+//! A code is redeemed by one node, and the others learn what it brought.
+
+use std::time::Duration;
+
+use super::{Server, soon};
+use crate::clock::Clock;
+use crate::session::contract::{apps, identity, session_key};
+use crate::session::{Claim, Holder};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_redeems_a_code_and_the_others_learn_what_it_brought() {
+    let server = Server::start().await;
+    let clock = Clock::system();
+    let (one, other) = (server.sessions(&clock).await, server.sessions(&clock).await);
+    let (code, lease) = (one.mark("wx1", "0a1b2c"), Duration::from_secs(10));
+    let [first, second] = [(); 2].map(|()| Holder::random().unwrap());
+    let claim = one.claim(code, first, lease).await.unwrap();
+    assert!(matches!(claim, Claim::Yours), "{claim:?}");
+    let claim = other.claim(code, second, lease).await.unwrap();
+    assert!(matches!(claim, Claim::Elsewhere), "{claim:?}");
+    // Who does not have it cannot give it back.
+    other.give_back(code, second).await.unwrap();
+    let claim = other.claim(code, second, lease).await.unwrap();
+    assert!(matches!(claim, Claim::Elsewhere), "{claim:?}");
+    let claim = other.claim(code, second, Duration::ZERO).await.unwrap();
+    assert!(matches!(claim, Claim::Lost), "{claim:?}");
+    let opened = one
+        .open_session_for(code, lease, identity("a"), &session_key("k"))
+        .await
+        .unwrap();
+    let claim = async || other.claim(code, second, lease).await.unwrap();
+    soon(async || !matches!(claim().await, Claim::Elsewhere)).await;
+    let claim = claim().await;
+    let Claim::Done(told, _) = claim else {
+        panic!("{claim:?}");
+    };
+    assert_eq!(told.session, opened.session);
+    assert_eq!(told.refresh.expose(), opened.refresh.expose());
+    one.refresh(&opened.refresh, &apps()).await.unwrap();
+    let claim = other.claim(code, second, lease).await.unwrap();
+    assert!(matches!(claim, Claim::Spent), "{claim:?}");
+}
+
+// On one thread, so that what goes on behind the answer has not begun when it is there.
+#[tokio::test]
+async fn a_login_takes_two_round_trips_and_leaves_no_token_in_clear() {
+    let server = Server::start().await;
+    let store = server.sessions(&Clock::system()).await;
+    let (code, lease) = (store.mark("wx1", "0a1b2c"), Duration::from_secs(10));
+    let before = store.operations();
+    let holder = Holder::random().unwrap();
+    store.claim(code, holder, lease).await.unwrap();
+    let opened = store
+        .open_session_for(code, lease, identity("a"), &session_key("k"))
+        .await
+        .unwrap();
+    assert_eq!(store.operations() - before, 2);
+    let kept = || server.0.ask(&["--scan", "--pattern", "menshen:*:c:*"]);
+    soon(async || !kept().is_empty()).await;
+    let kept = kept();
+    let kept = server.0.ask(&["GET", &kept]);
+    assert!(
+        !kept.is_empty() && !kept.contains(opened.refresh.expose()),
+        "{kept}"
+    );
+}
+
+#[tokio::test]
+async fn what_a_code_brought_is_told_only_where_its_session_is_stored() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    let (code, minute) = (store.mark("wx1", "0a"), Duration::from_secs(60));
+    let [first, second] = [(); 2].map(|()| Holder::random().unwrap());
+    store.claim(code, first, minute).await.unwrap();
+    server.ask::<()>("ACL SETUSER default -evalsha -eval").await;
+    let key = session_key("some key");
+    let opened = store.open_session_for(code, minute, identity("alice"), &key);
+    assert!(opened.await.is_err());
+    server.ask::<()>("ACL SETUSER default +evalsha +eval").await;
+    let claim = store.claim(code, second, minute).await.unwrap();
+    assert!(matches!(claim, Claim::Elsewhere), "{claim:?}");
+}

@@ -1,0 +1,102 @@
+//! What is in Redis, for how long, and what it takes to put it there.
+
+use std::time::Duration;
+
+use super::{LIFETIMES, Server, log_in, seal_key};
+use crate::clock::Clock;
+use crate::session::contract::{apps, identity, session_key};
+use crate::session::{Lifetimes, OpenError, Sessions};
+
+#[tokio::test]
+async fn nodes_share_sessions_and_give_one_successor() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let (one, other) = (server.sessions(&clock).await, server.sessions(&clock).await);
+    let opened = log_in(&one, "a").await;
+    let here = one.refresh(&opened.refresh, &apps()).await.unwrap();
+    let there = other.refresh(&opened.refresh, &apps()).await.unwrap();
+    assert_eq!(here.refresh.expose(), there.refresh.expose());
+    other.refresh(&there.refresh, &apps()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refresh_and_a_login_take_one_round_trip() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    let opened = log_in(&store, "a").await;
+    let opened = store.refresh(&opened.refresh, &apps()).await.unwrap();
+    // By now Redis knows the scripts.
+    let before = store.operations();
+    log_in(&store, "a").await;
+    assert_eq!(store.operations() - before, 1);
+    let opened = store.refresh(&opened.refresh, &apps()).await.unwrap();
+    assert_eq!(store.operations() - before, 2);
+    store.refresh(&opened.refresh, &apps()).await.unwrap();
+    assert_eq!(store.operations() - before, 3);
+}
+
+#[tokio::test]
+async fn redis_drops_by_itself_what_is_over() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let short = Lifetimes {
+        session_ttl: Duration::from_secs(30),
+        ..LIFETIMES
+    };
+    let store = Sessions::redis(&server.config(), &seal_key(1), short, clock)
+        .await
+        .unwrap();
+    let opened = log_in(&store, "a").await;
+    store.refresh(&opened.refresh, &apps()).await.unwrap();
+    let keys: Vec<String> = server.ask("KEYS *").await;
+    let mut lasting = Vec::new();
+    for key in keys {
+        let secs: i64 = server.ask(&format!("TTL {key}")).await;
+        if secs < 0 {
+            lasting.push(key);
+        } else {
+            assert!((30..=95).contains(&secs), "{key}: {secs}");
+        }
+    }
+    lasting.sort();
+    assert_eq!(lasting, ["menshen:revoked", "menshen:seal-check"]);
+}
+
+#[tokio::test]
+async fn a_session_that_ended_leaves_nothing_but_its_revocation() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    let opened = log_in(&store, "a").await;
+    store.end(opened.session.id).await.unwrap();
+    log_in(&store, "b").await;
+    store.end_all("wx1", "b").await.unwrap();
+    let mut keys: Vec<String> = server.ask("KEYS *").await;
+    keys.sort();
+    assert_eq!(keys, ["menshen:revoked", "menshen:seal-check"]);
+}
+
+#[tokio::test]
+async fn neither_session_keys_nor_refresh_tokens_are_in_redis() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    let key = session_key("wanted");
+    let first = store.open_session(identity("a"), &key).await.unwrap();
+    let second = store.refresh(&first.refresh, &apps()).await.unwrap();
+    let log = server.0.folder().join("appendonlydir");
+    let files = std::fs::read_dir(log).unwrap();
+    let bytes: Vec<u8> = files
+        .flat_map(|file| std::fs::read(file.unwrap().path()).unwrap())
+        .collect();
+    let has = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    assert!(has(b"wx1"), "the search finds what is there");
+    assert!(!has(key.expose().as_bytes()));
+    for token in [first.refresh, second.refresh] {
+        assert!(!has(token.expose().as_bytes()));
+    }
+}
+
+#[tokio::test]
+async fn a_different_seal_key_is_refused() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let _store = server.sessions(&clock).await;
+    let other = Sessions::redis(&server.config(), &seal_key(2), LIFETIMES, clock).await;
+    assert!(matches!(other, Err(OpenError::SealKeyDiffers(_))));
+}
