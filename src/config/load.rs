@@ -74,7 +74,7 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
         control::read(table, server.server.as_ref(), env)
     });
     let wechat = table.section("wechat", wechat::read);
-    let login = table.section("login", login::read);
+    let login = table.section("login", |table| login::read(table, wechat.as_ref()));
     let quota = login.as_ref().and_then(|login| login.quota_per_minute);
     let app = table.sections("app", |table| {
         app::read(table, &mut apps, &mut appids, quota, env)

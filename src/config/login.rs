@@ -3,7 +3,10 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use humantime::format_duration;
+
 use super::kind::{Kind, number};
+use super::model::WeChat;
 use super::reader::Table;
 use super::unit::{TIMEOUT, duration};
 
@@ -20,6 +23,8 @@ pub struct Login {
     pub replay: Duration,
     /// Limit for a whole login, waiting and calls included.
     pub timeout: Duration,
+    /// With less of that left, WeChat is not called any more.
+    pub least_for_call: Duration,
     /// The most codes of one address in a minute that may be good for nothing; `None` is no limit.
     pub refused_per_minute: Option<NonZeroU32>,
 }
@@ -46,12 +51,18 @@ const REPLAY: Kind<Duration> = Kind {
 };
 
 const BUDGET: Kind<Duration> = Kind {
-    expected: "a duration with a unit, such as \"8s\", from 1ms to 1m",
-    read: |value| (TIMEOUT.read)(value).filter(|budget| *budget <= Duration::from_secs(60)),
+    expected: "a duration with a unit, such as \"8s\", from 1s to 1m",
+    read: |value| {
+        let budgets = Duration::from_secs(1)..=Duration::from_secs(60);
+        duration(value).filter(|budget| budgets.contains(budget))
+    },
 };
 
-/// Reads the section.
-pub(super) fn read(table: &mut Table<'_, '_>) -> Option<Login> {
+/// A call with less time than this behind a connection's would only spend the code in vain.
+const SHORTEST_CALL: Duration = Duration::from_millis(500);
+
+/// Reads the section; the limits of `[wechat]` go for the calls of logins too.
+pub(super) fn read(table: &mut Table<'_, '_>, wechat: Option<&WeChat>) -> Option<Login> {
     let quota_per_minute = table.or("quota_per_minute", "0", &QUOTA);
     let queue = table.or("queue", "1000", &QUEUE);
     let queue_timeout = table.or("queue_timeout", r#""5s""#, &TIMEOUT);
@@ -62,18 +73,27 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Option<Login> {
         Some(quota @ 1..) if !table.has("refused_per_minute") => Some((quota / 4).max(1)),
         Some(_) | None => table.or("refused_per_minute", "1200", &QUOTA),
     };
-    if let (Some(waiting), Some(whole)) = (queue_timeout, timeout)
-        && waiting >= whole
-    {
-        let message = "must be shorter than timeout, which leaves the rest for the call to WeChat";
-        table.refuse("queue_timeout", message.to_owned());
+    // A connection that cannot be made must be known as such, since the code is good then.
+    let (timeout, connecting) = (timeout?, wechat?.connect_timeout);
+    let least_for_call = (connecting + SHORTEST_CALL)
+        .min(timeout / 2)
+        .max(SHORTEST_CALL);
+    let most = timeout - least_for_call;
+    let mut queue_timeout = queue_timeout?;
+    if !table.has("queue_timeout") {
+        queue_timeout = queue_timeout.min(most);
+    } else if queue_timeout > most {
+        let [most, least] = [most, least_for_call].map(format_duration);
+        let message = format!("must be at most {most}: of timeout, a call to WeChat needs {least}");
+        table.refuse("queue_timeout", message);
     }
     Some(Login {
         quota_per_minute: NonZeroU32::new(quota_per_minute?),
         queue: queue?,
-        queue_timeout: queue_timeout?,
+        queue_timeout,
         replay: replay?,
-        timeout: timeout?,
+        timeout,
+        least_for_call,
         refused_per_minute: NonZeroU32::new(refused_per_minute?),
     })
 }

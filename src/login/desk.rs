@@ -191,6 +191,7 @@ mod tests {
             queue_timeout: SECOND,
             replay: SECOND,
             timeout: SECOND,
+            least_for_call: SECOND / 2,
             refused_per_minute: None,
         };
         let wechat = WeChat {

@@ -18,8 +18,6 @@ use crate::wechat::{AnswerError, CallError, Code, RedeemError, Redeemed, Refusal
 const RETRIES: u32 = 2;
 /// The pause before the first of them, give or take a half; the next is twice as long.
 const PAUSE: Duration = Duration::from_millis(250);
-/// With less time than this left behind a connection's, a call would only spend the code in vain.
-const SHORTEST_CALL: Duration = Duration::from_millis(500);
 /// The time that a login may take beyond its limit, to be stored.
 const STORING: Duration = Duration::from_secs(5);
 const RETRY_BUSY: Duration = Duration::from_secs(1);
@@ -135,7 +133,7 @@ impl Redemption {
                 return Err(Failure::unspent(Denial::StoreUnavailable));
             }
             let limit = self.deadline.saturating_duration_since(clock.instant());
-            if limit < self.shortest_call() {
+            if limit < config.least_for_call {
                 drop(turn);
                 return Err(Failure::unspent(Denial::WechatBusy(None, self.pause())));
             }
@@ -173,7 +171,7 @@ impl Redemption {
             }
             let pause = PAUSE * 2_u32.pow(retries);
             let pause = pause.mul_f64(fastrand::f64() + 0.5);
-            let next = clock.instant() + pause + self.shortest_call();
+            let next = clock.instant() + pause + config.least_for_call;
             if !is_unspent(&error) || retries == RETRIES || next > self.deadline {
                 return Err(self.failure(&error));
             }
@@ -204,7 +202,7 @@ impl Redemption {
         let known = memory.codes.arrival(self.mark);
         let first_seen = known.map_or(self.arrival, |known| known.first_seen);
         let now = clock.instant();
-        let latest = self.deadline.checked_sub(self.shortest_call());
+        let latest = self.deadline.checked_sub(config.least_for_call);
         let deadline = (now + config.queue_timeout).min(latest.unwrap_or(now));
         let entered = tokio::select! {
             // Who can go at once does.
@@ -225,15 +223,6 @@ impl Redemption {
             memory.codes.turned_away(self.mark, arrival);
             Failure::unspent(Denial::WechatBusy(None, promised - now))
         })
-    }
-
-    /// Returns with how much time left a call is still made: a connection that cannot be made must be known as such, since
-    /// the code is good then.
-    fn shortest_call(&self) -> Duration {
-        let Desk { wechat, config, .. } = &*self.desk;
-        (wechat.connect_timeout() + SHORTEST_CALL)
-            .min(config.timeout / 2)
-            .max(SHORTEST_CALL)
     }
 
     fn failure(&self, error: &RedeemError) -> Failure {

@@ -42,7 +42,6 @@ pub struct Client {
     http: reqwest::Client,
     api_base: String,
     timeout: Duration,
-    connect_timeout: Duration,
     metrics: Metrics,
 }
 
@@ -64,7 +63,6 @@ impl Client {
             http,
             api_base: config.api_base.clone(),
             timeout: config.timeout,
-            connect_timeout: config.connect_timeout,
             metrics: Metrics::default(),
         })
     }
@@ -87,11 +85,6 @@ impl Client {
 
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
-    }
-
-    /// Returns how long making a connection may take.
-    pub fn connect_timeout(&self) -> Duration {
-        self.connect_timeout
     }
 
     /// Starts a GET of a path with these query parameters.

@@ -1,0 +1,84 @@
+//! A reload changes how logins share what WeChat allows, while what is known of the calls so far stays.
+
+use std::time::{Duration, Instant};
+
+use menshen_test_support::{Node, Nodes, Reply, TestGateway};
+
+const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn start(login: &str) -> (Nodes, Node) {
+    let nodes = Nodes::new(TestGateway::builder().section("login", login)).await;
+    let node = nodes.serve(MENSHEN).await;
+    (nodes, node)
+}
+
+/// Changes the file and reloads, for the `count`th time; nothing may need a restart.
+async fn change(nodes: &Nodes, node: &Node, (from, to): (&str, &str), count: usize) {
+    nodes.site.change(from, to);
+    node.program.signal("HUP").await;
+    node.program.logs_times("was reloaded", count).await;
+    let said = node.program.stderr();
+    assert!(!said.contains("restart"), "{said}");
+}
+
+async fn try_in(node: &Node, user: &str) -> Reply {
+    Reply::of(node.login(user).await).await
+}
+
+#[tokio::test]
+async fn a_quota_goes_from_the_next_login_on() {
+    let (nodes, node) = start("quota_per_minute = 0\nqueue = 0").await;
+    for user in ["alice", "bob", "carol"] {
+        node.log_in(user).await;
+    }
+    change(&nodes, &node, ("minute = 0\nq", "minute = 1\nq"), 1).await;
+    node.log_in("dave").await;
+    let refused = try_in(&node, "erin").await;
+    refused.refused(503, "wechat_busy");
+    // The call is remembered over the next reload.
+    change(&nodes, &node, ("minute = 1\nq", "minute = 2\nq"), 2).await;
+    try_in(&node, "erin").await.refused(503, "wechat_busy");
+    change(&nodes, &node, ("minute = 2\nq", "minute = 0\nq"), 3).await;
+    node.log_in("erin").await;
+    assert_eq!(node.redeemed().await, 5);
+}
+
+#[tokio::test]
+async fn the_places_in_line_and_the_time_there_go_from_the_next_login_on() {
+    let lines = "quota_per_minute = 30\nqueue = 0\nqueue_timeout = \"5s\"";
+    let (nodes, node) = start(lines).await;
+    node.log_in("alice").await;
+    try_in(&node, "bob").await.refused(503, "wechat_busy");
+    change(&nodes, &node, ("queue = 0", "queue = 1"), 1).await;
+    let since = Instant::now();
+    node.log_in("bob").await;
+    let waited = since.elapsed();
+    assert!(waited < PATIENCE, "{waited:?}");
+    change(&nodes, &node, ("\"5s\"", "\"1ms\""), 2).await;
+    try_in(&node, "carol").await.refused(503, "wechat_busy");
+}
+
+#[tokio::test]
+async fn a_replay_is_switched_off_for_the_next_login() {
+    let (nodes, node) = start("replay = \"60s\"").await;
+    let code = node.code("alice").await;
+    for _ in 0..2 {
+        assert_eq!(Reply::of(node.login_with(&code)).await.status, 200);
+    }
+    change(&nodes, &node, ("\"60s\"", "\"0s\""), 1).await;
+    let code = node.code("bob").await;
+    assert_eq!(Reply::of(node.login_with(&code)).await.status, 200);
+    let again = Reply::of(node.login_with(&code)).await;
+    again.refused(401, "code_used");
+}
+
+#[tokio::test]
+async fn what_leaves_no_time_for_a_call_is_refused_when_it_is_reloaded() {
+    let (nodes, node) = start("queue_timeout = \"5s\"").await;
+    nodes.site.change("\"5s\"", "\"7s\"");
+    node.program.signal("HUP").await;
+    let told = node.program.logs("login.queue_timeout (line").await;
+    assert!(told.contains("must be at most 5s 500ms"), "{told}");
+    node.log_in("alice").await;
+}
