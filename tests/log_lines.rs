@@ -1,6 +1,6 @@
 //! A log is one line for each exchange and each login, which a machine can read.
 
-use menshen_test_support::{Program, TestGateway, Upstream, address_in, raw};
+use menshen_test_support::{Nodes, Program, Reply, TestGateway, Upstream, address_in, raw};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -103,6 +103,51 @@ async fn what_is_refused_over_http_2_before_anybody_sees_it_has_its_line_too() {
     assert_eq!(line["client"], "127.0.0.1", "{line}");
     assert!(line["request_id"].is_string(), "{line}");
     driver.abort();
+}
+
+#[tokio::test]
+async fn whoever_was_refused_a_login_is_found_by_the_id_they_were_told() {
+    let builder = TestGateway::builder()
+        .section("log", "level = \"debug\"\nformat = \"json\"")
+        .section("server", "trusted_proxies = [\"127.0.0.1\"]");
+    let nodes = Nodes::new(builder).await;
+    let node = nodes.serve(MENSHEN).await;
+    let first_request = |code| node.request("GET", "/orders").header("X-WX-Code", code);
+    let good = node.code("alice").await;
+    for (request, status, words) in [
+        (
+            node.login_with("0abc"),
+            401,
+            ["code not redeemed", "login refused"].as_slice(),
+        ),
+        (node.login_with(&good), 200, &["login granted"]),
+        (
+            first_request("0abd"),
+            401,
+            &["code not redeemed", "login refused"],
+        ),
+        (
+            node.login_with("0abe").header("X-Request-Id", "a-proxys"),
+            401,
+            &["code not redeemed", "login refused"],
+        ),
+    ] {
+        let reply = Reply::of(request).await;
+        assert_eq!(reply.status, status);
+        let id = reply.header("x-request-id");
+        node.program
+            .logs_times(&format!("\"request_id\":\"{id}\""), words.len() + 1)
+            .await;
+        let log = node.program.stderr();
+        let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+        let lines: Vec<Value> = lines
+            .filter(|line: &Value| line["request_id"] == id)
+            .collect();
+        for word in words {
+            let said = lines.iter().any(|line| line["message"] == *word);
+            assert!(said, "{word}: {log}");
+        }
+    }
 }
 
 #[tokio::test]

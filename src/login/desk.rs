@@ -11,7 +11,7 @@ use super::quota::Pace;
 use super::redemption::Redemption;
 use crate::clock::Clock;
 use crate::config::{App, Login};
-use crate::request::Denial;
+use crate::request::{Denial, RequestId};
 use crate::session::{CodeMark, Opened, Sessions};
 use crate::wechat::{Client, Code};
 
@@ -64,30 +64,37 @@ impl Desk {
     }
 
     /// Turns a code into a session: a new one, or the one that it has become a moment ago.
-    pub(super) async fn redeem(self: &Arc<Self>, code: &Code) -> Result<Opened, Denial> {
+    pub(super) async fn redeem(
+        self: &Arc<Self>,
+        code: &Code,
+        id: &RequestId,
+    ) -> Result<Opened, Denial> {
         let mark = self.sessions.mark(self.appid(), code.expose());
         loop {
             let (flight, is_new) = self.memory.codes.join(mark, self.clock.instant());
-            if let Some(opened) = self.follow(code, mark, &flight, is_new).await? {
+            let begun = is_new.then_some(id);
+            if let Some(opened) = self.follow(code, mark, &flight, begun).await? {
                 return Ok(opened);
             }
         }
     }
 
-    /// Waits for what a flight brings; `None` where somebody left just then, and another flight is needed.
+    /// Waits for what a flight brings, which has yet to begin where its request is given.
+    ///
+    /// `None` where somebody left just then, and another flight is needed.
     async fn follow(
         self: &Arc<Self>,
         code: &Code,
         mark: CodeMark,
         flight: &Arc<Flight>,
-        is_new: bool,
+        begun: Option<&RequestId>,
     ) -> Result<Option<Opened>, Denial> {
         if let Some(settled) = flight.settled() {
             return self.again(settled.outcome).await;
         }
         let mut heard = flight.listen();
-        if is_new {
-            self.begin(code, mark, flight);
+        if let Some(id) = begun {
+            self.begin(code, mark, flight, id);
         }
         let settled = heard.wait_for(Option::is_some).await;
         let outcome = settled.map_err(|_| Denial::Internal)?.clone();
@@ -99,7 +106,7 @@ impl Desk {
     }
 
     /// Redeems a code in a task of its own: a client that leaves comes again, with the same code.
-    fn begin(self: &Arc<Self>, code: &Code, mark: CodeMark, flight: &Arc<Flight>) {
+    fn begin(self: &Arc<Self>, code: &Code, mark: CodeMark, flight: &Arc<Flight>, id: &RequestId) {
         let ending = Ending {
             desk: Arc::clone(self),
             mark,
@@ -110,7 +117,7 @@ impl Desk {
             ending.settle(Outcome::Refused(busy), Duration::ZERO);
             return;
         }
-        let redemption = Redemption::new(Arc::clone(self), code.clone(), mark);
+        let redemption = Redemption::new(Arc::clone(self), code.clone(), mark, id.clone());
         self.memory.tasks.spawn(async move {
             let (outcome, keep, holder) = redemption.run(&ending.flight).await;
             let desk = Arc::clone(&ending.desk);
@@ -222,7 +229,8 @@ mod tests {
         let _ = codes.join(mark, now);
         let (joined, is_new) = codes.join(mark, now);
         codes.settle(mark, &joined, Outcome::Abandoned, Duration::ZERO, now);
-        let followed = desk.follow(&code, mark, &joined, is_new).await;
+        assert!(!is_new);
+        let followed = desk.follow(&code, mark, &joined, None).await;
         assert!(matches!(followed, Ok(None)), "{followed:?}");
         assert!(codes.join(mark, now).1);
     }

@@ -9,7 +9,7 @@ use super::{Grant, LoginBody, Memory};
 use crate::clock::Clock;
 use crate::config::{App, Config};
 use crate::metrics::Metrics;
-use crate::request::Denial;
+use crate::request::{Denial, RequestId};
 use crate::session::{Apps, Opened, Sessions, StoreError};
 use crate::token::{Issuer, Verified};
 use crate::wechat::{Client, Code, CodeError};
@@ -58,10 +58,15 @@ impl Logins {
         }
     }
 
-    /// Logs in with a body that a client sent to the login endpoint.
-    pub async fn log_in(&self, body: LoginBody, referer: Option<&str>) -> Result<Grant, Denial> {
+    /// Logs in with a body that a client sent to the login endpoint; `id` is that of its request.
+    pub async fn log_in(
+        &self,
+        body: LoginBody,
+        referer: Option<&str>,
+        id: &RequestId,
+    ) -> Result<Grant, Denial> {
         let code = body.code.as_deref().unwrap_or("");
-        self.log_in_with(code, body.app.as_deref(), None, referer)
+        self.log_in_with(code, body.app.as_deref(), None, referer, id)
             .await
     }
 
@@ -72,19 +77,23 @@ impl Logins {
         app: Option<&str>,
         allowed: Option<&[usize]>,
         referer: Option<&str>,
+        id: &RequestId,
     ) -> Result<Grant, Denial> {
         let started = Instant::now();
         let code = Code::parse(code)?;
         let index = choose(&self.apps, allowed, app, referer)?;
         let desk = self.desks.get(index).ok_or(Denial::AppUnknown)?;
-        let redeemed = desk.redeem(&code).await;
+        let redeemed = desk.redeem(&code, id).await;
         let outcome = redeemed.and_then(|opened| self.grant(opened));
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let told = outcome.as_ref().err().map_or("ok", Denial::code);
         self.metrics.login(desk.name(), told);
         match &outcome {
-            Ok(_) => tracing::info!(app = desk.name(), elapsed_ms, "login granted"),
+            Ok(_) => {
+                tracing::info!(request_id = %id, app = desk.name(), elapsed_ms, "login granted");
+            }
             Err(denial) => tracing::warn!(
+                request_id = %id,
                 app = desk.name(),
                 reason = denial.code(),
                 errcode = denial.errcode(),

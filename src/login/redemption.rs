@@ -10,7 +10,7 @@ use super::desk::Desk;
 use super::failure::{Failure, counted_as, is_unspent, lesson, told};
 use super::lane::Turn;
 use super::once::{Arrival, Flight, Outcome};
-use crate::request::Denial;
+use crate::request::{Denial, RequestId};
 use crate::session::{Claim, CodeMark, Holder, Opened};
 use crate::wechat::{AnswerError, CallError, Code, RedeemError, Redeemed, Refusal, class};
 
@@ -38,18 +38,21 @@ pub(super) struct Redemption {
     desk: Arc<Desk>,
     code: Code,
     mark: CodeMark,
+    /// The request that brought the code first.
+    id: RequestId,
     arrival: Instant,
     deadline: Instant,
 }
 
 impl Redemption {
-    pub(super) fn new(desk: Arc<Desk>, code: Code, mark: CodeMark) -> Self {
+    pub(super) fn new(desk: Arc<Desk>, code: Code, mark: CodeMark, id: RequestId) -> Self {
         let arrival = desk.clock.instant();
         Self {
             deadline: arrival + desk.config.timeout,
             desk,
             code,
             mark,
+            id,
             arrival,
         }
     }
@@ -152,7 +155,7 @@ impl Redemption {
                 Err(error) => error,
             };
             let (errcode, rid) = told(&error);
-            tracing::debug!(app = app.name, rid, %error, "code not redeemed");
+            tracing::debug!(request_id = %self.id, app = app.name, rid, %error, "code not redeemed");
             if was_busy && errcode == Some(40163) {
                 // It was the busy WeChat that redeemed it, and lost what it brought.
                 return Err(Failure::unknown(Denial::WechatTimeout));
@@ -184,7 +187,7 @@ impl Redemption {
         } = redeemed;
         let opened = sessions.open_session_for(self.mark, config.replay, identity, &session_key);
         opened.await.map_err(|error| {
-            tracing::error!(%error, "a login could not be stored");
+            tracing::error!(request_id = %self.id, %error, "a login could not be stored");
             Failure::unknown(Denial::StoreUnavailableCodeSpent)
         })
     }
