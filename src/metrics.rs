@@ -1,7 +1,7 @@
 //! What is counted for those who run Menshen, in the text form that Prometheus reads.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -15,7 +15,12 @@ pub struct Metrics {
     counted: Arc<Counted>,
 }
 
+/// Looks something up that is not counted as it happens.
+type Look = Box<dyn Fn(&Metrics) + Send>;
+
 struct Counted {
+    /// What is looked up whenever everything is written down.
+    looks: Mutex<Vec<Look>>,
     registry: Registry,
     logins: Family<Login, Counter>,
     calls: Family<Call, Counter>,
@@ -51,6 +56,7 @@ struct KeptBack {
 impl Default for Metrics {
     fn default() -> Self {
         let mut counted = Counted {
+            looks: Mutex::default(),
             registry: Registry::with_prefix("menshen"),
             logins: Family::default(),
             calls: Family::default(),
@@ -117,6 +123,13 @@ impl Metrics {
         self.counted.replays.get_or_create(&App { app }).inc();
     }
 
+    /// Has this done whenever everything is written down, to say how many wait and what is kept back at that moment.
+    pub fn look(&self, look: impl Fn(&Self) + Send + 'static) {
+        let looks = self.counted.looks.lock();
+        let mut looks = looks.unwrap_or_else(PoisonError::into_inner);
+        looks.push(Box::new(look));
+    }
+
     /// Says how many logins of an app wait.
     pub fn waiting(&self, app: &str, count: usize) {
         let app = app.to_owned();
@@ -134,6 +147,16 @@ impl Metrics {
 
     /// Writes everything down.
     pub fn text(&self) -> String {
+        let Counted { looks, .. } = &*self.counted;
+        // Held to the end: what another asks for meanwhile would be cleared in between.
+        let looks = looks.lock().unwrap_or_else(PoisonError::into_inner);
+        if !looks.is_empty() {
+            self.counted.waiting.clear();
+            self.counted.kept_back.clear();
+        }
+        for look in looks.iter() {
+            look(self);
+        }
         let mut out = String::new();
         // Nothing that is written to a String fails.
         let _ = text::encode(&mut out, &self.counted.registry);

@@ -16,16 +16,14 @@ use crate::metrics::Metrics;
 pub(super) struct Lane {
     /// The app's name when it was first configured.
     app: String,
-    metrics: Metrics,
     line: Mutex<Line>,
     clock: Clock,
 }
 
 impl Lane {
-    pub(super) fn new(app: &str, metrics: Metrics, clock: Clock) -> Self {
+    pub(super) fn new(app: &str, clock: Clock) -> Self {
         Self {
             app: app.to_owned(),
-            metrics,
             line: Mutex::default(),
             clock,
         }
@@ -60,7 +58,6 @@ impl Lane {
                 Step::TurnedAway(after) => return Err(after),
                 Step::Wait(until) => until,
             };
-            self.metrics.waiting(&self.app, self.line().len());
             tokio::select! {
                 () = called.notified() => {}
                 () = sleep(until - now) => {}
@@ -81,16 +78,26 @@ impl Lane {
         self.line().door(self.clock.instant()) == Door::Open
     }
 
+    /// Says how it is now; calls are kept back until one went well, also while that one is waited for.
+    pub(super) fn show(&self, app: &str, metrics: &Metrics) {
+        let (waiting, door) = {
+            let line = self.line();
+            (line.len(), line.door(self.clock.instant()))
+        };
+        metrics.waiting(app, waiting);
+        let kept_back = match door {
+            Door::Open => None,
+            Door::Ajar(reason) | Door::Tried(reason) | Door::Shut(_, reason) => Some(reason),
+        };
+        for reason in Reason::ALL {
+            metrics.kept_back(app, reason.word(), kept_back == Some(reason));
+        }
+    }
+
     fn learn(&self, terms: &Terms, lesson: Lesson, age: Age) {
         let (now, unix_ms) = (self.clock.instant(), self.clock.unix_ms());
         let changed = self.line().learn(terms, lesson, age, now, unix_ms);
         let app = &self.app;
-        if let Some(door) = changed {
-            for reason in Reason::ALL {
-                let so = matches!(door, Door::Shut(_, now) if now == reason);
-                self.metrics.kept_back(app, reason.word(), so);
-            }
-        }
         match changed {
             None | Some(Door::Ajar(_) | Door::Tried(_)) => {}
             Some(Door::Open) => tracing::info!(app, "logins go to WeChat again"),
@@ -131,12 +138,7 @@ struct Waiting<'l> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let left = {
-            let mut line = self.lane.line();
-            line.leave(self.place);
-            line.len()
-        };
-        self.lane.metrics.waiting(&self.lane.app, left);
+        self.lane.line().leave(self.place);
     }
 }
 

@@ -12,13 +12,16 @@ use crate::clock::Clock;
 use crate::config::App;
 use crate::metrics::Metrics;
 
+/// The lines by appid, each with the latest name of its app.
+type Lanes = HashMap<String, (String, Arc<Lane>)>;
+
 /// What logins know that outlasts a reload.
 #[derive(Debug)]
 pub struct Memory {
     pub(super) codes: Codes,
     /// The codes that are being redeemed.
     pub(super) tasks: TaskTracker,
-    lanes: Mutex<HashMap<String, Arc<Lane>>>,
+    lanes: Arc<Mutex<Lanes>>,
     /// Whether nobody may wait in line.
     closed: watch::Sender<bool>,
     pub(super) metrics: Metrics,
@@ -28,10 +31,19 @@ pub struct Memory {
 impl Memory {
     /// Begins with nothing.
     pub fn new(clock: Clock, metrics: Metrics) -> Self {
+        let lanes: Arc<Mutex<Lanes>> = Arc::default();
+        let shown = Arc::downgrade(&lanes);
+        metrics.look(move |metrics| {
+            let Some(lanes) = shown.upgrade() else { return };
+            let lanes = lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            for (app, lane) in lanes.values() {
+                lane.show(app, metrics);
+            }
+        });
         Self {
             codes: Codes::default(),
             tasks: TaskTracker::new(),
-            lanes: Mutex::default(),
+            lanes,
             closed: watch::Sender::new(false),
             metrics,
             clock,
@@ -41,10 +53,12 @@ impl Memory {
     /// Returns the line of an app, which is the same for as long as the process lives.
     pub(super) fn lane(&self, app: &App) -> Arc<Lane> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let lane = lanes.entry(app.appid.clone()).or_insert_with(|| {
-            let (metrics, clock) = (self.metrics.clone(), self.clock.clone());
-            Arc::new(Lane::new(&app.name, metrics, clock))
-        });
+        let new = || {
+            let lane = Lane::new(&app.name, self.clock.clone());
+            (app.name.clone(), Arc::new(lane))
+        };
+        let (name, lane) = lanes.entry(app.appid.clone()).or_insert_with(new);
+        name.clone_from(&app.name);
         Arc::clone(lane)
     }
 
