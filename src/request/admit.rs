@@ -216,18 +216,27 @@ pub(super) fn host_of(authority: &str) -> Result<&str, Denial> {
             None => (authority, ""),
         }
     };
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    let named = host.starts_with('[') || host.bytes().all(allowed);
+    let named = host.starts_with('[') || is_name(host);
     let port_ok = match port.strip_prefix(':') {
         Some("") => true,
         Some(digits) => digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok(),
         None => port.is_empty(),
     };
-    let empty_label = host.starts_with('.') || host.contains("..");
-    if host.is_empty() || empty_label || !named || !port_ok {
+    if host.is_empty() || !named || !port_ok {
         return Err(WRONG);
     }
     Ok(host.strip_suffix('.').unwrap_or(host))
+}
+
+/// Says whether a host consists of labels, of which none is empty but one at the end.
+fn is_name(host: &str) -> bool {
+    let mut before = b'.';
+    host.bytes().all(|byte| {
+        let label = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let fits = label || byte == b'.' && before != b'.';
+        before = byte;
+        fits
+    })
 }
 
 fn checked_query(query: &[u8]) -> Result<&str, Denial> {

@@ -20,12 +20,14 @@ impl<'a> NormalPath<'a> {
         if !raw.starts_with('/') {
             return Err(Denial::PathAmbiguous);
         }
-        let text = if raw.bytes().all(is_plain) {
+        let mut look = Look::at(raw);
+        let text = if look.plain {
             Cow::Borrowed(raw)
         } else {
-            Cow::Owned(normalise(raw)?)
+            let text = normalise(raw)?;
+            look = Look::at(&text);
+            Cow::Owned(text)
         };
-        let look = Look::at(&text);
         // What Tomcat and others cut off at a semicolon must not hide a dot segment either.
         let is_dots = |segment: &str| matches!(without_parameters(segment), "." | "..");
         if look.dot_begins_segment && text.split('/').any(is_dots) {
@@ -81,8 +83,8 @@ fn without_parameters(segment: &str) -> &str {
 }
 
 /// What one look at a path tells, which for most paths is that there is nothing more to see.
-#[derive(Default)]
 struct Look {
+    plain: bool,
     dot_begins_segment: bool,
     two_readings: bool,
     has_capitals: bool,
@@ -90,27 +92,73 @@ struct Look {
 
 impl Look {
     fn at(path: &str) -> Self {
-        let mut look = Self::default();
-        let mut before = 0;
+        let (mut all, mut any) = (PLAIN, 0);
+        let (mut dot_begins_segment, mut two_slashes) = (false, false);
+        let mut after_slash = false;
         for byte in path.bytes() {
-            match byte {
-                // Some backends undo the escape of a semicolon before they cut.
-                b';' | b'%' => look.two_readings = true,
-                b'A'..=b'Z' => look.has_capitals = true,
-                b'/' => look.two_readings |= before == b'/',
-                b'.' => look.dot_begins_segment |= before == b'/',
-                _ => {}
-            }
-            before = byte;
+            let class = CLASSES.get(usize::from(byte)).copied().unwrap_or(0);
+            all &= class;
+            any |= class;
+            dot_begins_segment |= after_slash && byte == b'.';
+            two_slashes |= after_slash && byte == b'/';
+            after_slash = byte == b'/';
         }
-        look
+        Self {
+            plain: all & PLAIN != 0,
+            dot_begins_segment,
+            two_readings: two_slashes || any & CUTS != 0,
+            has_capitals: any & CAPITAL != 0,
+        }
     }
 }
 
-/// Bytes that mean the same to everybody and need no work.
-fn is_plain(byte: u8) -> bool {
-    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/'
-        | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' | b';')
+/// Means the same to everybody and needs no work.
+const PLAIN: u8 = 1;
+/// Some backends cut there; some undo the escape of a semicolon first.
+const CUTS: u8 = 2;
+const CAPITAL: u8 = 4;
+
+/// What each byte is: a table, since every request's path is looked at.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the compiler does it, and refuses what is out of bounds"
+)]
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte: u8 = 0;
+    while byte < 0x80 {
+        classes[byte as usize] = class_of(byte);
+        byte += 1;
+    }
+    classes
+};
+
+const fn class_of(byte: u8) -> u8 {
+    match byte {
+        b'A'..=b'Z' => PLAIN | CAPITAL,
+        b';' => PLAIN | CUTS,
+        b'%' => CUTS,
+        b'a'..=b'z'
+        | b'0'..=b'9'
+        | b'-'
+        | b'.'
+        | b'_'
+        | b'~'
+        | b'/'
+        | b'!'
+        | b'$'
+        | b'&'
+        | b'\''
+        | b'('
+        | b')'
+        | b'*'
+        | b'+'
+        | b','
+        | b'='
+        | b':'
+        | b'@' => PLAIN,
+        _ => 0,
+    }
 }
 
 fn normalise(raw: &str) -> Result<String, Denial> {
