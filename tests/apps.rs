@@ -122,7 +122,7 @@ async fn a_code_of_another_app_is_refused() {
 async fn a_single_app_needs_no_name() {
     let t = TestGateway::start().await;
     let code = t.code("alice").await;
-    let login = t.post("/_auth/login", json!({"code": code})).await;
+    let login = t.redeem(&code).await;
     assert_eq!(app(&t, &login).await, "shop");
 }
 

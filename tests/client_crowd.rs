@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::client::handshake;
 use http::Request;
-use menshen_test_support::{Builder, TestGateway, Wire, status};
+use menshen_test_support::{Builder, Certificate, TestGateway, Wire, status};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -124,18 +123,10 @@ async fn over_http_2_the_answer_is_the_last() {
 
 #[tokio::test]
 async fn over_tls_it_is_told_inside() {
-    let made = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let (cert, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-    std::fs::write(&cert, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let (cert, key) = (cert.display(), key.display());
-    let lines = format!("tls.cert_file = '{cert}'\ntls.key_file = '{key}'\nmax_connections = 1");
+    let certificate = Certificate::new("shop.example");
+    let lines = format!("{}\nmax_connections = 1", certificate.lines());
     let t = server(&lines).start().await;
-    let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
-    let config = ClientConfig::builder().with_root_certificates(roots);
-    let connector = TlsConnector::from(Arc::new(config.with_no_client_auth()));
+    let connector = TlsConnector::from(Arc::new(certificate.client()));
     let mut open = Vec::new();
     for expected in [200, 429, 429] {
         let tcp = TcpStream::connect(t.address).await.unwrap();

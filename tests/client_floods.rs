@@ -72,15 +72,19 @@ async fn flood(
     (sent, ended)
 }
 
+/// Connects, and says what begins a connection of HTTP/2.
+async fn begun(t: &TestGateway) -> TcpStream {
+    let mut stream = TcpStream::connect(t.address).await.unwrap();
+    let begin = [PREFACE, SETTINGS].concat();
+    stream.write_all(&begin).await.unwrap();
+    stream
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rapid_reset_ends_its_connection() {
     let t = TestGateway::start().await;
     let before = resident_kib();
-    let mut stream = TcpStream::connect(t.address).await.unwrap();
-    stream
-        .write_all(&[PREFACE, SETTINGS].concat())
-        .await
-        .unwrap();
+    let mut stream = begun(&t).await;
     let mut id = 1;
     let cancel = 8_u32.to_be_bytes();
     let (sent, ended) = flood(&mut stream, 100 << 20, || {
@@ -151,11 +155,7 @@ async fn floods_of_pings_and_settings_that_nobody_reads_the_answers_of_are_not_s
     let t = TestGateway::start().await;
     for unit in [PING, SETTINGS] {
         let before = resident_kib();
-        let mut stream = TcpStream::connect(t.address).await.unwrap();
-        stream
-            .write_all(&[PREFACE, SETTINGS].concat())
-            .await
-            .unwrap();
+        let mut stream = begun(&t).await;
         let part = unit.repeat(1_000);
         // Without reading, the gateway's own buffers are full at some time, and then it reads no more either.
         let writing = async {
@@ -176,11 +176,7 @@ async fn floods_of_pings_and_settings_that_nobody_reads_the_answers_of_are_not_s
 async fn headers_that_go_on_for_ever_end_their_connection() {
     let t = TestGateway::start().await;
     let before = resident_kib();
-    let mut stream = TcpStream::connect(t.address).await.unwrap();
-    stream
-        .write_all(&[PREFACE, SETTINGS].concat())
-        .await
-        .unwrap();
+    let mut stream = begun(&t).await;
     let mut first = true;
     let (sent, ended) = flood(&mut stream, 256 << 20, || {
         if std::mem::take(&mut first) {
@@ -200,11 +196,7 @@ async fn headers_that_go_on_for_ever_end_their_connection() {
 async fn a_bomb_of_compressed_headers_is_refused() {
     let t = TestGateway::start().await;
     let before = resident_kib();
-    let mut stream = TcpStream::connect(t.address).await.unwrap();
-    stream
-        .write_all(&[PREFACE, SETTINGS].concat())
-        .await
-        .unwrap();
+    let mut stream = begun(&t).await;
     // One long header goes into the table, and 12,000 bytes name it 12,000 times: 48 MB.
     let mut block = get_public();
     block.extend([0x40, 1, b'x', 0x7f]);

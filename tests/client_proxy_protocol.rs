@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use menshen_test_support::{Builder, TestGateway, Wire};
+use menshen_test_support::{Builder, Certificate, TestGateway, Wire};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -208,22 +207,12 @@ async fn the_limits_are_the_clients_and_not_the_proxys() {
 
 #[tokio::test]
 async fn the_header_comes_before_tls() {
-    let folder = tempfile::tempdir().unwrap();
-    let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
-    let (cert, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-    std::fs::write(&cert, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let tls = format!("tls = {{ cert_file = {cert:?}, key_file = {key:?} }}");
-    let t = behind(&tls).start().await;
-    let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
-    let config = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let certificate = Certificate::new("a.example");
+    let t = behind(&certificate.lines()).start().await;
     let mut stream = TcpStream::connect(t.address).await.unwrap();
     stream.write_all(V1.as_bytes()).await.unwrap();
     let name = ServerName::try_from("a.example").unwrap();
-    let connector = TlsConnector::from(Arc::new(config));
+    let connector = TlsConnector::from(Arc::new(certificate.client()));
     let mut stream = connector.connect(name, stream).await.unwrap();
     stream.write_all(GET.as_bytes()).await.unwrap();
     let mut answer = Vec::new();

@@ -1,7 +1,7 @@
 //! Listeners for plain HTTP that only send on to HTTPS: nothing that is asked there reaches a backend.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use menshen_test_support::{Builder, TestGateway, raw, status};
+use menshen_test_support::{Builder, Certificate, TestGateway, raw, status};
 use serde_json::json;
 
 /// A gateway that sends on to HTTPS, with these lines in `[server]`.
@@ -48,13 +48,8 @@ async fn every_request_is_sent_to_the_public_url() {
 
 #[tokio::test]
 async fn without_a_public_url_the_host_and_the_other_port_are_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
-    let (cert, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-    std::fs::write(&cert, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let tls = format!("tls = {{ cert_file = {cert:?}, key_file = {key:?} }}");
-    let t = redirecting(&tls).start().await;
+    let certificate = Certificate::new("a.example");
+    let t = redirecting(&certificate.lines()).start().await;
     let request = "GET /x HTTP/1.1\r\nHost: a.example:80\r\nConnection: close\r\n\r\n";
     let answer = ask(&t, request).await;
     let location = format!("https://a.example:{}/x", t.address.port());

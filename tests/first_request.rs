@@ -103,7 +103,7 @@ async fn a_public_route_neither_spends_a_code_nor_grants_anything() {
     grants_nothing(&reply);
     assert!(t.upstream.last().all("x-wx-openid").is_empty());
     assert_eq!(t.redeemed().await, 0);
-    let login = t.post("/_auth/login", json!({"code": code})).await;
+    let login = t.redeem(&code).await;
     assert_eq!(login.status, 200);
 }
 

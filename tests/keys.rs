@@ -7,11 +7,11 @@
 )]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use menshen::config::Algorithm;
 use menshen::token::{self, Signs, VERIFIES_FIRST};
-use menshen_test_support::{Reply, TestGateway};
+use menshen_test_support::{Grant, Reply, TestGateway};
 use serde_json::Value;
 
 fn kid(token: &str) -> String {
@@ -22,6 +22,15 @@ async fn published(t: &TestGateway) -> Vec<Value> {
     let reply = Reply::of(t.get("/_auth/jwks.json")).await;
     assert_eq!(reply.header("content-type"), "application/json");
     reply.json()["keys"].as_array().unwrap().clone()
+}
+
+/// A gateway that was stopped after a login, with what that brought, and where its keys are.
+async fn stopped() -> (TestGateway, Grant, PathBuf) {
+    let mut t = TestGateway::builder().start().await;
+    let grant = t.log_in("alice").await;
+    t.stop().await;
+    let keys = t.folder.path().join("keys");
+    (t, grant, keys)
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -106,13 +115,9 @@ async fn a_shared_secret_is_never_published() {
 
 #[tokio::test]
 async fn a_new_key_verifies_and_is_published_at_once_and_signs_later_without_another_reload() {
-    let builder = TestGateway::builder();
-    let mut t = builder.clone().start().await;
-    let old = t.log_in("alice").await.token;
-    t.stop().await;
-    let keys = t.folder.path().join("keys");
+    let (t, Grant { token: old, .. }, keys) = stopped().await;
     let made = token::make(&keys, Algorithm::EdDsa, Signs::Later, &t.clock).unwrap();
-    let t = builder.start_in(t.folder).await;
+    let t = TestGateway::builder().start_in(t.folder).await;
     assert_eq!(kid(&t.log_in("alice").await.token), kid(&old));
     let kids: Vec<_> = published(&t)
         .await
@@ -146,15 +151,11 @@ async fn nodes_that_are_reloaded_one_after_the_other_refuse_no_token_of_each_oth
 
 #[tokio::test]
 async fn where_every_key_that_is_left_is_new_the_oldest_of_them_signs_at_once() {
-    let builder = TestGateway::builder();
-    let mut t = builder.clone().start().await;
-    let old = t.log_in("alice").await.token;
-    t.stop().await;
-    let keys = t.folder.path().join("keys");
+    let (t, Grant { token: old, .. }, keys) = stopped().await;
     let next = token::make(&keys, Algorithm::Es256, Signs::Later, &t.clock).unwrap();
     token::make(&keys, Algorithm::Es256, Signs::Later, &t.clock).unwrap();
     token::retire(&keys, &kid(&old)).unwrap();
-    let t = builder.start_in(t.folder).await;
+    let t = TestGateway::builder().start_in(t.folder).await;
     let new = t.log_in("alice").await.token;
     assert_eq!(kid(&new), next);
     assert_eq!(t.get_as("/orders", &new).await.status, 200);
@@ -162,13 +163,9 @@ async fn where_every_key_that_is_left_is_new_the_oldest_of_them_signs_at_once() 
 
 #[tokio::test]
 async fn a_key_made_to_sign_at_once_does_and_the_older_one_still_verifies() {
-    let builder = TestGateway::builder();
-    let mut t = builder.clone().start().await;
-    let old = t.log_in("alice").await.token;
-    t.stop().await;
-    let keys = t.folder.path().join("keys");
+    let (t, Grant { token: old, .. }, keys) = stopped().await;
     let made = token::make(&keys, Algorithm::EdDsa, Signs::AtOnce, &t.clock).unwrap();
-    let t = builder.start_in(t.folder).await;
+    let t = TestGateway::builder().start_in(t.folder).await;
     assert_eq!(t.get_as("/orders", &old).await.status, 200);
     let new = t.log_in("alice").await.token;
     assert_eq!(kid(&new), made);
@@ -177,15 +174,11 @@ async fn a_key_made_to_sign_at_once_does_and_the_older_one_still_verifies() {
 
 #[tokio::test]
 async fn every_key_that_verifies_is_published_and_no_shared_secret() {
-    let builder = TestGateway::builder();
-    let mut t = builder.clone().start().await;
-    let old = t.log_in("alice").await.token;
-    t.stop().await;
-    let keys = t.folder.path().join("keys");
+    let (t, Grant { token: old, .. }, keys) = stopped().await;
     for algorithm in [Algorithm::Hs256, Algorithm::Rs256] {
         token::make(&keys, algorithm, Signs::AtOnce, &t.clock).unwrap();
     }
-    let t = builder.start_in(t.folder).await;
+    let t = TestGateway::builder().start_in(t.folder).await;
     let appid = TestGateway::appid("shop");
     t.verified(&old, &appid).await;
     t.verified(&t.log_in("bob").await.token, &appid).await;
@@ -194,14 +187,10 @@ async fn every_key_that_verifies_is_published_and_no_shared_secret() {
 
 #[tokio::test]
 async fn a_retired_key_verifies_nothing_and_is_not_published() {
-    let builder = TestGateway::builder();
-    let mut t = builder.clone().start().await;
-    let old = t.log_in("alice").await;
-    t.stop().await;
-    let keys = t.folder.path().join("keys");
+    let (t, old, keys) = stopped().await;
     let made = token::make(&keys, Algorithm::Es256, Signs::Later, &t.clock).unwrap();
     token::retire(&keys, &kid(&old.token)).unwrap();
-    let t = builder.start_in(t.folder).await;
+    let t = TestGateway::builder().start_in(t.folder).await;
     let reply = t.get_as("/orders", &old.token).await;
     assert_eq!(reply.refusal(), (401, "token_invalid".to_owned()));
     assert_eq!(t.upstream.requests(), 0);
@@ -215,14 +204,10 @@ async fn a_retired_key_verifies_nothing_and_is_not_published() {
 
 #[tokio::test]
 async fn a_refresh_outlives_the_key_of_its_token() {
-    let builder = TestGateway::builder();
-    let mut t = builder.clone().start().await;
-    let old = t.log_in("alice").await;
-    t.stop().await;
-    let keys = t.folder.path().join("keys");
+    let (t, old, keys) = stopped().await;
     let made = token::make(&keys, Algorithm::Es256, Signs::Later, &t.clock).unwrap();
     token::retire(&keys, &kid(&old.token)).unwrap();
-    let t = builder.start_in(t.folder).await;
+    let t = TestGateway::builder().start_in(t.folder).await;
     let body = serde_json::json!({"refresh_token": old.refresh_token});
     let reply = t.post("/_auth/refresh", body).await;
     let token = reply.json()["token"].as_str().unwrap().to_owned();

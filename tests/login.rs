@@ -99,7 +99,7 @@ async fn a_login_says_this_and_nothing_more() {
 async fn nobody_keeps_a_copy_of_an_answer_with_tokens() {
     let t = TestGateway::start().await;
     let code = t.code("alice").await;
-    let login = t.post("/_auth/login", json!({"code": code})).await;
+    let login = t.redeem(&code).await;
     assert_eq!(login.header("cache-control"), "no-store");
     let body = json!({"refresh_token": login.json()["refresh_token"]});
     let refresh = t.post("/_auth/refresh", body).await;
@@ -112,7 +112,7 @@ async fn a_code_of_yesterday_is_refused() {
     let t = TestGateway::start().await;
     let code = t.code("alice").await;
     t.clock.advance(Duration::from_secs(6 * 60));
-    let reply = t.post("/_auth/login", json!({"code": code})).await;
+    let reply = t.redeem(&code).await;
     reply.refused(401, "code_invalid");
 }
 

@@ -12,10 +12,6 @@ use menshen_test_support::{Grant, Relay, Reply, TestGateway, raw};
 use reqwest::header::RETRY_AFTER;
 use serde_json::json;
 
-async fn log_in(t: &TestGateway, code: &str) -> Reply {
-    t.post("/_auth/login", json!({"code": code})).await
-}
-
 async fn session(t: &TestGateway, grant: &Grant) -> String {
     let shown = t.get_as("/_auth/session", &grant.token).await.json();
     shown["session"].as_str().unwrap().to_owned()
@@ -41,7 +37,7 @@ async fn a_code_that_is_sent_ten_times_at_once_is_one_call_and_one_session() {
     t.fault(json!({"fault": "delay", "by": "300ms", "times": 1}))
         .await;
     let code = t.code("alice").await;
-    let replies = join_all((0..10).map(|_| log_in(&t, &code))).await;
+    let replies = join_all((0..10).map(|_| t.redeem(&code))).await;
     are_one(&t, replies).await;
     assert_eq!(t.redeemed().await, 1);
 }
@@ -50,13 +46,13 @@ async fn a_code_that_is_sent_ten_times_at_once_is_one_call_and_one_session() {
 async fn a_code_that_is_sent_again_brings_the_same_session_for_a_minute() {
     let t = TestGateway::start().await;
     let code = t.code("alice").await;
-    let first = log_in(&t, &code).await;
+    let first = t.redeem(&code).await;
     t.clock.advance(Duration::from_secs(59));
-    let second = log_in(&t, &code).await;
+    let second = t.redeem(&code).await;
     are_one(&t, vec![first, second]).await;
     assert_eq!(t.redeemed().await, 1);
     t.clock.advance(Duration::from_secs(2));
-    let third = log_in(&t, &code).await;
+    let third = t.redeem(&code).await;
     assert_eq!(third.refused(401, "code_used")["errcode"], 40163);
 }
 
@@ -67,9 +63,9 @@ async fn a_replay_can_be_switched_off() {
         .start()
         .await;
     let code = t.code("alice").await;
-    assert_eq!(log_in(&t, &code).await.status, 200);
+    assert_eq!(t.redeem(&code).await.status, 200);
     assert_eq!(
-        log_in(&t, &code).await.refused(401, "code_used")["errcode"],
+        t.redeem(&code).await.refused(401, "code_used")["errcode"],
         40163
     );
 }
@@ -78,18 +74,18 @@ async fn a_replay_can_be_switched_off() {
 async fn a_session_that_was_refreshed_or_ended_is_not_given_again() {
     let t = TestGateway::start().await;
     let code = t.code("alice").await;
-    let grant = Grant::of(log_in(&t, &code).await.json());
+    let grant = Grant::of(t.redeem(&code).await.json());
     let refresh = json!({"refresh_token": grant.refresh_token});
     let refreshed = Grant::of(t.post("/_auth/refresh", refresh).await.json());
-    log_in(&t, &code).await.refused(401, "code_used");
+    t.redeem(&code).await.refused(401, "code_used");
     // It is still the session of whoever refreshed it.
     let again = json!({"refresh_token": refreshed.refresh_token});
     assert_eq!(t.post("/_auth/refresh", again).await.status, 200);
     let code = t.code("bob").await;
-    let grant = Grant::of(log_in(&t, &code).await.json());
+    let grant = Grant::of(t.redeem(&code).await.json());
     let logout = t.request("POST", "/_auth/logout").bearer_auth(&grant.token);
     assert_eq!(Reply::of(logout).await.status, 204);
-    log_in(&t, &code).await.refused(401, "code_used");
+    t.redeem(&code).await.refused(401, "code_used");
     assert_eq!(t.redeemed().await, 2);
 }
 
@@ -97,7 +93,7 @@ async fn a_session_that_was_refreshed_or_ended_is_not_given_again() {
 async fn a_code_on_the_first_request_is_the_same_code() {
     let t = TestGateway::start().await;
     let code = t.code("alice").await;
-    let first = Grant::of(log_in(&t, &code).await.json());
+    let first = Grant::of(t.redeem(&code).await.json());
     let request = t.get("/orders").header("X-WX-Code", &code);
     let reply = Reply::of(request).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -117,7 +113,7 @@ async fn a_client_that_leaves_finds_its_session_when_it_comes_back() {
         .json(&json!({"code": code}));
     let left = hasty.timeout(Duration::from_millis(100)).send().await;
     assert!(left.unwrap_err().is_timeout());
-    assert_eq!(log_in(&t, &code).await.status, 200);
+    assert_eq!(t.redeem(&code).await.status, 200);
     assert_eq!(t.redeemed().await, 1);
 }
 
@@ -125,7 +121,7 @@ async fn a_client_that_leaves_finds_its_session_when_it_comes_back() {
 async fn a_refused_code_is_refused_again_without_a_call() {
     let t = TestGateway::start().await;
     for _ in 0..3 {
-        let refused = log_in(&t, "0a1b2c").await.refused(401, "code_invalid");
+        let refused = t.redeem("0a1b2c").await.refused(401, "code_invalid");
         assert_eq!(refused["errcode"], 40029);
     }
     assert_eq!(t.redeemed().await, 1);
@@ -145,7 +141,7 @@ async fn a_code_that_may_be_spent_is_not_sent_again() {
         t.fault(plan).await;
         let (code, before) = (t.code("alice").await, t.redeemed().await);
         for _ in 0..2 {
-            log_in(&t, &code).await.refused(504, "wechat_timeout");
+            t.redeem(&code).await.refused(504, "wechat_timeout");
         }
         assert_eq!(t.redeemed().await - before, 1);
     }
@@ -161,11 +157,11 @@ async fn a_busy_wechat_is_asked_three_times_in_one_login() {
     t.fault(json!({"fault": "errcode", "errcode": -1, "times": 3}))
         .await;
     let code = t.code("bob").await;
-    let busy = log_in(&t, &code).await;
+    let busy = t.redeem(&code).await;
     assert_eq!(busy.refused(503, "wechat_busy")["errcode"], -1);
     assert_eq!(busy.headers[RETRY_AFTER], "1");
     assert_eq!(t.redeemed().await, 6);
-    assert_eq!(log_in(&t, &code).await.status, 200);
+    assert_eq!(t.redeem(&code).await.status, 200);
 }
 
 #[tokio::test]
@@ -174,8 +170,8 @@ async fn a_code_that_a_busy_wechat_spent_is_lost_and_not_somebody_elses() {
     let lost = json!({"fault": "errcode", "errcode": -1, "spend": true, "times": 1});
     t.fault(lost).await;
     let code = t.code("alice").await;
-    log_in(&t, &code).await.refused(504, "wechat_timeout");
-    log_in(&t, &code).await.refused(504, "wechat_timeout");
+    t.redeem(&code).await.refused(504, "wechat_timeout");
+    t.redeem(&code).await.refused(504, "wechat_timeout");
     assert_eq!(t.redeemed().await, 2);
 }
 
@@ -187,7 +183,7 @@ async fn a_wechat_that_cannot_be_reached_costs_no_code() {
     let via = format!("api_base = \"http://{address}\"");
     let t = TestGateway::builder().section("wechat", &via).start().await;
     let code = t.code("alice").await;
-    log_in(&t, &code).await.refused(503, "wechat_busy");
+    t.redeem(&code).await.refused(503, "wechat_busy");
     let wechat = tokio::net::TcpListener::bind(address).await.unwrap();
     let simulator = t.simulator;
     tokio::spawn(async move {
@@ -196,7 +192,7 @@ async fn a_wechat_that_cannot_be_reached_costs_no_code() {
             let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
         }
     });
-    assert_eq!(log_in(&t, &code).await.status, 200);
+    assert_eq!(t.redeem(&code).await.status, 200);
 }
 
 #[tokio::test]
@@ -212,7 +208,7 @@ async fn a_wechat_that_went_silent_is_called_again_when_it_is_back() {
     relay.die();
     let mut kept_back = false;
     for _ in 0..10 {
-        let reply = log_in(&t, &t.code("bob").await).await;
+        let reply = t.redeem(&t.code("bob").await).await;
         kept_back |= reply.status == 503;
         let error = if kept_back {
             "wechat_busy"
@@ -243,7 +239,7 @@ async fn what_is_no_code_never_gets_to_wechat() {
         (&long, 400, "bad_request"),
         (&large, 413, "body_too_large"),
     ] {
-        log_in(&t, code).await.refused(status, error);
+        t.redeem(code).await.refused(status, error);
         let header = reqwest::header::HeaderValue::from_bytes(code.as_bytes());
         if let Ok(code) = header
             && code.len() < 20_000

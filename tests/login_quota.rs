@@ -12,12 +12,8 @@ use menshen_test_support::{Reply, TestGateway};
 use reqwest::header::RETRY_AFTER;
 use serde_json::json;
 
-async fn log_in(t: &TestGateway, code: &str) -> Reply {
-    t.post("/_auth/login", json!({"code": code})).await
-}
-
 async fn try_in(t: &TestGateway, user: &str) -> Reply {
-    log_in(t, &t.code(user).await).await
+    t.redeem(&t.code(user).await).await
 }
 
 /// Checks that a login is refused as WeChat is busy, and returns when to come back and what WeChat said.
@@ -64,12 +60,12 @@ async fn whoever_finds_no_place_is_told_when_to_come_back_and_keeps_the_code() {
         .await;
     let alice = t.log_in("alice").await;
     let code = t.code("bob").await;
-    let reply = log_in(&t, &code).await;
+    let reply = t.redeem(&code).await;
     let (after, errcode) = busy(&reply);
     assert!((1..=3).contains(&after) && errcode.is_none(), "{after}");
     assert_eq!(t.get_as("/orders", &alice.token).await.status, 200);
     t.clock.advance(Duration::from_secs(after));
-    assert_eq!(log_in(&t, &code).await.status, 200);
+    assert_eq!(t.redeem(&code).await.status, 200);
     assert_eq!(t.redeemed().await, 2);
 }
 
@@ -102,7 +98,7 @@ async fn whoever_leaves_the_line_spends_no_code_and_no_call() {
     assert!(left.unwrap_err().is_timeout());
     t.log_in("carol").await;
     assert_eq!(t.redeemed().await, 2);
-    assert_eq!(log_in(&t, &code).await.status, 200);
+    assert_eq!(t.redeem(&code).await.status, 200);
 }
 
 #[tokio::test]
@@ -112,7 +108,7 @@ async fn a_minutes_quota_that_is_used_up_is_left_alone_until_the_minute_is_over(
     let alice = t.log_in("alice").await;
     t.fault(json!({"fault": "errcode", "errcode": 45011})).await;
     let code = t.code("bob").await;
-    let (after, errcode) = busy(&log_in(&t, &code).await);
+    let (after, errcode) = busy(&t.redeem(&code).await);
     assert!(
         (1..=61).contains(&after) && errcode == Some(45011),
         "{after}"
@@ -133,7 +129,7 @@ async fn a_minutes_quota_that_is_used_up_is_left_alone_until_the_minute_is_over(
     )
     .await;
     t.clock.advance(Duration::from_secs(61));
-    assert_eq!(log_in(&t, &code).await.status, 200);
+    assert_eq!(t.redeem(&code).await.status, 200);
     t.log_in("dave").await;
 }
 

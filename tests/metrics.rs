@@ -19,7 +19,7 @@ async fn logins_and_calls_are_counted_and_nobody_is_named() {
     let t = TestGateway::start().await;
     let code = t.code("alice").await;
     for _ in 0..2 {
-        let reply = t.post("/_auth/login", json!({"code": code})).await;
+        let reply = t.redeem(&code).await;
         assert_eq!(reply.status, 200);
     }
     t.post("/_auth/login", json!({"code": "0a1b2c"}))

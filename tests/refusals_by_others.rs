@@ -9,7 +9,7 @@ use tokio::net::TcpSocket;
 
 async fn log_in(t: &TestGateway) -> Reply {
     let code = t.code("alice").await;
-    t.post("/_auth/login", json!({"code": code})).await
+    t.redeem(&code).await
 }
 
 /// Logs in while WeChat misbehaves.

@@ -1,16 +1,14 @@
 //! The listener with a certificate: both versions of TLS, and the version of HTTP that the client chooses in it.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use menshen_test_support::{Builder, TestGateway, Wire};
-use rustls::pki_types::{CertificateDer, ServerName};
+use menshen_test_support::{Builder, Certificate, TestGateway, Wire};
+use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-use tempfile::TempDir;
+use rustls::{ClientConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -19,50 +17,28 @@ use tokio_rustls::client::TlsStream;
 const NAME: &str = "shop.example";
 const GET: &str = "GET /public HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
 
-/// A certificate for [`NAME`], in files and as a client trusts it.
-struct Certificate {
-    trusted: CertificateDer<'static>,
-    folder: TempDir,
+/// A gateway with a certificate for [`NAME`], and these lines in `[server]`.
+fn gateway(certificate: &Certificate, lines: &str) -> Builder {
+    let lines = format!("{lines}\n{}", certificate.lines());
+    TestGateway::builder().section("server", &lines)
 }
 
-impl Certificate {
-    fn new() -> Self {
-        let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("cert.pem"), made.cert.pem()).unwrap();
-        let key = made.signing_key.serialize_pem();
-        fs::write(folder.path().join("key.pem"), key).unwrap();
-        let trusted = made.cert.der().clone();
-        Self { trusted, folder }
-    }
-
-    /// A gateway with this certificate, and these lines in `[server]`.
-    fn gateway(&self, lines: &str) -> Builder {
-        let folder = self.folder.path().display();
-        let tls = format!(
-            "{lines}\ntls.cert_file = '{folder}/cert.pem'\ntls.key_file = '{folder}/key.pem'"
-        );
-        TestGateway::builder().section("server", &tls)
-    }
-
-    /// Connects with one version of TLS, offering these protocols.
-    async fn connect(
-        &self,
-        t: &TestGateway,
-        version: &'static SupportedProtocolVersion,
-        protocols: &[&str],
-    ) -> std::io::Result<TlsStream<TcpStream>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.trusted.clone()).unwrap();
-        let builder = ClientConfig::builder_with_protocol_versions(&[version]);
-        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
-        let stream = TcpStream::connect(t.address).await?;
-        let connector = TlsConnector::from(Arc::new(config));
-        connector
-            .connect(ServerName::try_from(NAME).unwrap(), stream)
-            .await
-    }
+/// Connects with one version of TLS, offering these protocols.
+async fn connect(
+    certificate: &Certificate,
+    t: &TestGateway,
+    version: &'static SupportedProtocolVersion,
+    protocols: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let builder = ClientConfig::builder_with_protocol_versions(&[version]);
+    let builder = builder.with_root_certificates(certificate.roots());
+    let mut config = builder.with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
+    let stream = TcpStream::connect(t.address).await?;
+    let connector = TlsConnector::from(Arc::new(config));
+    connector
+        .connect(ServerName::try_from(NAME).unwrap(), stream)
+        .await
 }
 
 /// Sends bytes and reads what comes back until the other side closes.
@@ -78,11 +54,11 @@ async fn exchange(mut stream: TlsStream<TcpStream>, bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn http_1_1_is_spoken_where_the_client_asks_for_it_or_for_nothing() {
-    let certificate = Certificate::new();
-    let t = certificate.gateway("").start().await;
+    let certificate = Certificate::new(NAME);
+    let t = gateway(&certificate, "").start().await;
     for version in [&TLS12, &TLS13] {
         for protocols in [&["http/1.1"][..], &[], &["http/1.0", "http/1.1"]] {
-            let stream = certificate.connect(&t, version, protocols).await.unwrap();
+            let stream = connect(&certificate, &t, version, protocols).await.unwrap();
             let connection = stream.get_ref().1;
             assert_eq!(connection.protocol_version(), Some(version.version));
             let chosen = (!protocols.is_empty()).then_some(&b"http/1.1"[..]);
@@ -99,11 +75,11 @@ async fn http_1_1_is_spoken_where_the_client_asks_for_it_or_for_nothing() {
 
 #[tokio::test]
 async fn http_2_is_spoken_where_the_client_offers_it() {
-    let certificate = Certificate::new();
-    let t = certificate.gateway("").start().await;
+    let certificate = Certificate::new(NAME);
+    let t = gateway(&certificate, "").start().await;
     for version in [&TLS12, &TLS13] {
         for protocols in [&["h2"][..], &["http/1.1", "h2"]] {
-            let stream = certificate.connect(&t, version, protocols).await.unwrap();
+            let stream = connect(&certificate, &t, version, protocols).await.unwrap();
             assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
             let (mut requests, connection) = h2::client::handshake(stream).await.unwrap();
             tokio::spawn(connection);
@@ -124,10 +100,10 @@ async fn http_2_is_spoken_where_the_client_offers_it() {
 
 #[tokio::test]
 async fn a_protocol_that_nobody_speaks_is_refused_in_the_handshake() {
-    let certificate = Certificate::new();
-    let t = certificate.gateway("").start().await;
+    let certificate = Certificate::new(NAME);
+    let t = gateway(&certificate, "").start().await;
     for protocols in [["h3"], ["spdy/3"]] {
-        let mut stream = match certificate.connect(&t, &TLS13, &protocols).await {
+        let mut stream = match connect(&certificate, &t, &TLS13, &protocols).await {
             Ok(stream) => stream,
             Err(_) => continue,
         };
@@ -138,9 +114,8 @@ async fn a_protocol_that_nobody_speaks_is_refused_in_the_handshake() {
 
 #[tokio::test]
 async fn plain_http_on_the_port_of_tls_ends_without_an_answer_to_it() {
-    let certificate = Certificate::new();
-    let t = certificate
-        .gateway("client_timeout = \"500ms\"")
+    let certificate = Certificate::new(NAME);
+    let t = gateway(&certificate, "client_timeout = \"500ms\"")
         .start()
         .await;
     for bytes in [
@@ -156,17 +131,16 @@ async fn plain_http_on_the_port_of_tls_ends_without_an_answer_to_it() {
         assert!(!answer.contains("HTTP"), "{answer}");
     }
     assert_eq!(t.upstream.requests(), 0);
-    let stream = certificate.connect(&t, &TLS13, &[]).await.unwrap();
+    let stream = connect(&certificate, &t, &TLS13, &[]).await.unwrap();
     let answer = exchange(stream, GET.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
 #[tokio::test]
 async fn an_encrypted_connection_is_used_again() {
-    let certificate = Certificate::new();
-    let t = certificate.gateway("").start().await;
-    let stream = certificate
-        .connect(&t, &TLS13, &["http/1.1"])
+    let certificate = Certificate::new(NAME);
+    let t = gateway(&certificate, "").start().await;
+    let stream = connect(&certificate, &t, &TLS13, &["http/1.1"])
         .await
         .unwrap();
     let again = GET.replace("Connection: close\r\n", "");
@@ -183,9 +157,9 @@ async fn an_encrypted_connection_is_used_again() {
 
 #[tokio::test]
 async fn an_idle_encrypted_connection_is_closed_after_its_time() {
-    let certificate = Certificate::new();
-    let t = certificate.gateway("keepalive = \"1s\"").start().await;
-    let stream = certificate.connect(&t, &TLS13, &[]).await.unwrap();
+    let certificate = Certificate::new(NAME);
+    let t = gateway(&certificate, "keepalive = \"1s\"").start().await;
+    let stream = connect(&certificate, &t, &TLS13, &[]).await.unwrap();
     let again = GET.replace("Connection: close\r\n", "");
     let answer = exchange(stream, again.as_bytes()).await;
     assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
@@ -193,10 +167,9 @@ async fn an_idle_encrypted_connection_is_closed_after_its_time() {
 
 #[tokio::test]
 async fn a_client_that_still_uploads_reads_its_refusal() {
-    let certificate = Certificate::new();
-    let t = certificate.gateway("").start().await;
-    let stream = certificate
-        .connect(&t, &TLS13, &["http/1.1"])
+    let certificate = Certificate::new(NAME);
+    let t = gateway(&certificate, "").start().await;
+    let stream = connect(&certificate, &t, &TLS13, &["http/1.1"])
         .await
         .unwrap();
     let body = vec![b'a'; 2 << 20];
@@ -210,10 +183,10 @@ async fn a_client_that_still_uploads_reads_its_refusal() {
 
 #[tokio::test]
 async fn an_absolute_target_of_the_other_scheme_is_no_way_to_another_decision() {
-    let certificate = Certificate::new();
-    let t = certificate.gateway("").start().await;
+    let certificate = Certificate::new(NAME);
+    let t = gateway(&certificate, "").start().await;
     for scheme in ["http", "https"] {
-        let stream = certificate.connect(&t, &TLS13, &[]).await.unwrap();
+        let stream = connect(&certificate, &t, &TLS13, &[]).await.unwrap();
         let request = GET.replace("/public", &format!("{scheme}://{NAME}/public"));
         let answer = exchange(stream, request.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");

@@ -7,12 +7,16 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use menshen_test_support::{Reply, TestGateway};
+use reqwest::Response;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 const TOKEN: &str = "/cgi-bin/stable_token";
 const CHECK: &str = "/wxa/checksession";
 const RESET: &str = "/wxa/resetusersessionkey";
+const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn log_in(t: &TestGateway, name: &str) -> String {
     let grant = t.log_in(name).await;
@@ -75,6 +79,21 @@ async fn force(t: &TestGateway) {
     assert!(given["access_token"].is_string());
 }
 
+/// Begins a reset that WeChat answers late, and waits until it has heard of it.
+async fn slow_reset(t: &TestGateway, openid: &str) -> JoinHandle<reqwest::Result<Response>> {
+    let late = json!({"fault": "delay", "by": "300ms", "times": 1});
+    fault(t, RESET, late).await;
+    let path = format!("/v1/apps/shop/users/{openid}/reset-session-key");
+    let reset = tokio::spawn(t.control("POST", &path).send());
+    let heard = async {
+        while calls(t, RESET).await == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, heard).await.unwrap();
+    reset
+}
+
 #[tokio::test]
 async fn wechat_says_whether_a_session_key_is_good() {
     let t = TestGateway::start().await;
@@ -120,22 +139,7 @@ async fn a_login_during_a_reset_wins() {
     let t = TestGateway::start().await;
     let alice = log_in(&t, "alice").await;
     // The reset is carried out after the login that came meanwhile, with a key of which WeChat knows nothing any more.
-    fault(
-        &t,
-        RESET,
-        json!({"fault": "delay", "by": "300ms", "times": 1}),
-    )
-    .await;
-    let path = format!("/v1/apps/shop/users/{alice}/reset-session-key");
-    let reset = tokio::spawn(t.control("POST", &path).send());
-    let seen = async {
-        while calls(&t, RESET).await == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), seen)
-        .await
-        .unwrap();
+    let reset = slow_reset(&t, &alice).await;
     t.clock.advance(Duration::from_secs(61));
     t.log_in("alice").await;
     assert_eq!(reset.await.unwrap().unwrap().status(), 409);
@@ -148,17 +152,14 @@ async fn a_login_during_a_reset_wins() {
 async fn one_access_token_serves_until_its_last_five_minutes_and_is_asked_for_once() {
     let t = TestGateway::start().await;
     let alice = log_in(&t, "alice").await;
-    let many = (0..20).map(|_| is_valid(&t, &alice));
-    let valid = futures::future::join_all(many).await;
-    assert_eq!(valid, [true; 20]);
+    let valid = async || join_all((0..20).map(|_| is_valid(&t, &alice))).await;
+    assert_eq!(valid().await, [true; 20]);
     assert_eq!((calls(&t, TOKEN).await, calls(&t, CHECK).await), (1, 20));
     t.clock.advance(Duration::from_secs(7200 - 310));
     assert!(is_valid(&t, &alice).await);
     assert_eq!(calls(&t, TOKEN).await, 1);
     t.clock.advance(Duration::from_secs(260));
-    let many = (0..20).map(|_| is_valid(&t, &alice));
-    let valid = futures::future::join_all(many).await;
-    assert_eq!(valid, [true; 20]);
+    assert_eq!(valid().await, [true; 20]);
     assert_eq!(calls(&t, TOKEN).await, 2);
 }
 
@@ -314,21 +315,10 @@ async fn the_previous_secret_gets_an_access_token_while_wechat_takes_no_other() 
 async fn a_caller_who_leaves_does_not_lose_the_new_key() {
     let t = TestGateway::start().await;
     let alice = log_in(&t, "alice").await;
-    fault(
-        &t,
-        RESET,
-        json!({"fault": "delay", "by": "300ms", "times": 1}),
-    )
-    .await;
     let asked = json!({"appid": TestGateway::appid("shop"), "user": "alice", "data": "same"});
     let before = t.simulate("encrypt", asked.clone()).await;
-    let path = format!("/v1/apps/shop/users/{alice}/reset-session-key");
-    let reset = tokio::spawn(t.control("POST", &path).send());
+    slow_reset(&t, &alice).await.abort();
     let stored = async {
-        while calls(&t, RESET).await == 0 {
-            tokio::task::yield_now().await;
-        }
-        reset.abort();
         // What is signed with another key has another signature.
         while t.simulate("encrypt", asked.clone()).await["signature"] == before["signature"] {
             tokio::task::yield_now().await;
@@ -337,6 +327,5 @@ async fn a_caller_who_leaves_does_not_lose_the_new_key() {
             tokio::task::yield_now().await;
         }
     };
-    let patience = Duration::from_secs(10);
-    tokio::time::timeout(patience, stored).await.unwrap();
+    tokio::time::timeout(PATIENCE, stored).await.unwrap();
 }

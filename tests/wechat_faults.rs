@@ -59,7 +59,7 @@ impl Scene {
         self.t.fault(plan).await;
         let before = self.t.redeemed().await;
         let code = self.t.code("alice").await;
-        let reply = self.t.post("/_auth/login", json!({"code": code})).await;
+        let reply = self.t.redeem(&code).await;
         let calls = self.t.redeemed().await - before;
         assert_eq!(calls, 1, "a code should go to WeChat once");
         reply

@@ -27,6 +27,7 @@ mod run;
 mod seats;
 mod sockets;
 mod tls;
+mod told;
 mod upstreams;
 mod watched;
 

@@ -22,7 +22,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// The stream; as long as it speaks HTTP it only passes on.
 #[derive(Debug)]
 pub(in crate::server) struct Closable {
-    pub(super) stream: Stream,
+    pub(in crate::server) stream: Stream,
     socket: Arc<Socket>,
     /// Where the server's frames stand that the client got.
     frames: Frames,

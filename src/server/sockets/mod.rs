@@ -2,12 +2,11 @@
 //!
 //! # Layout
 //! [`Sockets`] knows every open one and ends those of a session. `closable` is the client's stream that can be ended,
-//! `told` what it says of itself, `socket` what holds both together, and `frames` finds where a close frame fits.
+//! `socket` what holds both together, and `frames` finds where a close frame fits.
 
 mod closable;
 mod frames;
 mod socket;
-mod told;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

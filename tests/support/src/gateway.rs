@@ -329,6 +329,11 @@ impl TestGateway {
         calls["/sns/jscode2session"]["calls"].as_u64().unwrap_or(0)
     }
 
+    /// Logs in with a code.
+    pub async fn redeem(&self, code: &str) -> Reply {
+        self.post("/_auth/login", json!({"code": code})).await
+    }
+
     /// Does what `wx.login` does in the app `shop`.
     pub async fn code(&self, user: &str) -> String {
         self.code_in("shop", user).await

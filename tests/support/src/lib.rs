@@ -2,6 +2,7 @@
 //! everything it received, the spellings of forged headers, and the examples' backends.
 
 mod backends;
+mod certificate;
 mod front;
 mod fuzz;
 mod fuzzed;
@@ -20,6 +21,7 @@ mod upstream;
 mod wire;
 
 pub use backends::Backend;
+pub use certificate::Certificate;
 pub use front::{Front, Kind};
 pub use fuzz::fuzz;
 pub use fuzzed::Fuzzed;
