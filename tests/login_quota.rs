@@ -170,10 +170,10 @@ async fn nobody_is_sent_to_wechat_with_too_little_time_for_an_answer() {
         .await;
     // The first turn comes after a second. The second would after two, when a connection alone may take what is left.
     let code = t.code("bob").await;
-    busy(&log_in(&t, &code).await);
+    busy(&t.redeem(&code).await);
     assert_eq!(t.redeemed().await, 2);
     t.clock.advance(Duration::from_secs(2));
-    assert_eq!(log_in(&t, &code).await.status, 200);
+    assert_eq!(t.redeem(&code).await.status, 200);
 }
 
 #[tokio::test]
