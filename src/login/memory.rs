@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use super::lane::Lane;
@@ -12,13 +15,18 @@ use crate::clock::Clock;
 use crate::config::App;
 use crate::metrics::Metrics;
 
+/// How late what is over may be let go: it holds refresh tokens.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
 /// The lines by appid, each with the latest name of its app.
 type Lanes = HashMap<String, (String, Arc<Lane>)>;
 
 /// What logins know that outlasts a reload.
 #[derive(Debug)]
 pub struct Memory {
-    pub(super) codes: Codes,
+    pub(super) codes: Arc<Codes>,
+    /// Ends with the rest.
+    _sweeping: JoinSet<()>,
     /// The codes that are being redeemed.
     pub(super) tasks: TaskTracker,
     lanes: Arc<Mutex<Lanes>>,
@@ -29,7 +37,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Begins with nothing.
+    /// Begins with nothing, in a runtime.
     pub fn new(clock: Clock, metrics: Metrics) -> Self {
         let lanes: Arc<Mutex<Lanes>> = Arc::default();
         let shown = Arc::downgrade(&lanes);
@@ -40,8 +48,18 @@ impl Memory {
                 lane.show(app, metrics);
             }
         });
+        let codes = Arc::new(Codes::default());
+        let mut sweeping = JoinSet::new();
+        let swept = Arc::clone(&codes);
+        sweeping.spawn(async move {
+            loop {
+                sleep(SWEEP_EVERY).await;
+                swept.sweep();
+            }
+        });
         Self {
-            codes: Codes::default(),
+            codes,
+            _sweeping: sweeping,
             tasks: TaskTracker::new(),
             lanes,
             closed: watch::Sender::new(false),
@@ -83,5 +101,38 @@ impl Memory {
         self.tasks.close();
         self.tasks.wait().await;
         self.tasks.reopen();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::yield_now;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::login::once::Outcome;
+    use crate::request::Denial;
+    use crate::session::CodeMark;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn what_a_code_brought_is_let_go_when_its_time_is_over_though_nobody_comes() {
+        let memory = Memory::new(Clock::system(), Metrics::default());
+        let (codes, mark) = (&memory.codes, CodeMark::of_nothing());
+        for keep in [Duration::ZERO, Duration::from_millis(50)] {
+            let now = Instant::now();
+            let (flight, is_new) = codes.join(mark, now);
+            assert!(is_new);
+            let held = Arc::downgrade(&flight);
+            let refused = Outcome::Refused(Denial::CodeUsed(None));
+            codes.settle(mark, &flight, refused, keep, now);
+            drop(flight);
+            while held.upgrade().is_some() {
+                assert!(now.elapsed() < PATIENCE, "{keep:?}");
+                yield_now().await;
+            }
+            assert!(now.elapsed() >= keep);
+        }
     }
 }

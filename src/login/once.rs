@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use moka::Expiry;
+use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::sync::watch;
@@ -33,6 +35,7 @@ pub(super) enum Outcome {
 pub(super) struct Settled {
     pub(super) outcome: Outcome,
     until: Instant,
+    keep: Duration,
 }
 
 /// A code that is being redeemed, or was.
@@ -56,6 +59,21 @@ pub(super) struct Codes {
     arrivals: Cache<CodeMark, Arrival>,
 }
 
+/// Lets a flight go with its outcome, which may hold a refresh token.
+struct WithOutcome;
+
+impl Expiry<CodeMark, Arc<Flight>> for WithOutcome {
+    fn expire_after_update(
+        &self,
+        _code: &CodeMark,
+        flight: &Arc<Flight>,
+        _updated: std::time::Instant,
+        _left: Option<Duration>,
+    ) -> Option<Duration> {
+        flight.settled().map(|settled| settled.keep)
+    }
+}
+
 impl Default for Codes {
     fn default() -> Self {
         Self {
@@ -64,6 +82,7 @@ impl Default for Codes {
                 // The default would keep new codes out in favour of those that were asked for often.
                 .eviction_policy(EvictionPolicy::lru())
                 .time_to_live(LONGEST)
+                .expire_after(WithOutcome)
                 .build(),
             arrivals: Cache::builder()
                 .max_capacity(MOST_CODES)
@@ -91,18 +110,32 @@ impl Codes {
     pub(super) fn settle(
         &self,
         code: CodeMark,
-        flight: &Flight,
+        flight: &Arc<Flight>,
         outcome: Outcome,
         keep: Duration,
         now: Instant,
     ) {
-        if keep.is_zero() {
-            self.flights.invalidate(&code);
-        }
         let until = now + keep;
-        flight
-            .settled
-            .send_replace(Some(Settled { outcome, until }));
+        let settled = Settled {
+            outcome,
+            until,
+            keep,
+        };
+        flight.settled.send_replace(Some(settled));
+        // Another flight of this code has begun where this one was forgotten for the sake of others.
+        self.flights.entry(code).and_compute_with(|entry| {
+            let is_this = entry.is_some_and(|entry| Arc::ptr_eq(entry.value(), flight));
+            match is_this {
+                false => Op::Nop,
+                true if keep.is_zero() => Op::Remove,
+                true => Op::Put(Arc::clone(flight)),
+            }
+        });
+    }
+
+    /// Lets go of what is over: without this it would stay until others come.
+    pub(super) fn sweep(&self) {
+        self.flights.run_pending_tasks();
     }
 
     /// Returns when a code came that was turned away before.

@@ -22,7 +22,7 @@ impl CodeMark {
     }
 
     /// Returns what no code has.
-    pub(super) const fn of_nothing() -> Self {
+    pub(crate) const fn of_nothing() -> Self {
         Self([0; 16])
     }
 
