@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use menshen::clock::Clock;
 use menshen::session::{Lifetimes, Sessions};
 use menshen_test_support::{Builder, Grant, Relay, Reply, TestGateway};
@@ -318,19 +319,36 @@ async fn a_black_hole_swallows_no_login_after_its_end() {
     let t = hasty().section("wechat", &via).start().await;
     relay.lead_to(t.simulator);
     let alice = t.log_in("alice").await;
+    // Connections that are idle when the hole opens, and more of them than it swallows calls.
+    t.fault(json!({"fault": "delay", "by": "100ms", "times": 8}))
+        .await;
+    let users: Vec<String> = (0..8).map(|n| format!("user-{n}")).collect();
+    join_all(users.iter().map(|user| t.log_in(user))).await;
+    assert!(relay.answers().len() >= 8);
 
     relay.die();
+    let before = t.redeemed().await;
+    let mut swallowed = Vec::new();
     for _ in 0..3 {
         let code = json!({"code": t.code("alice").await});
+        let reply = t.post("/_auth/login", code.clone()).await;
+        assert_eq!(told_by(&reply), told(504, "wechat_timeout", None, None));
+        swallowed.push(code);
+    }
+    assert_eq!(t.get_as("/orders", &alice.token).await.status, 200);
+    assert_eq!(t.redeemed().await, before, "nothing should arrive");
+
+    relay.revive();
+    for user in &users {
+        t.log_in(user).await;
+    }
+    assert_eq!(t.redeemed().await, before + 8);
+    for code in swallowed {
+        // Nobody knows of these but the hole.
         let reply = t.post("/_auth/login", code).await;
         assert_eq!(told_by(&reply), told(504, "wechat_timeout", None, None));
     }
-    assert_eq!(t.get_as("/orders", &alice.token).await.status, 200);
-
-    relay.revive();
-    for _ in 0..3 {
-        t.log_in("alice").await;
-    }
+    assert_eq!(t.redeemed().await, before + 8);
 }
 
 #[tokio::test]

@@ -1,13 +1,14 @@
 //! The HTTP client for WeChat: every call has a time limit and a size limit, and no error holds a URL.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, StatusCode};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::ApiError;
+use super::connections::Connections;
 use crate::config::{App, WeChat};
 use crate::metrics::Metrics;
 
@@ -20,7 +21,7 @@ const USUAL_ANSWER_BYTES: usize = 2048;
 /// The client could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("the HTTP client could not be made")]
-pub struct ClientError(#[source] reqwest::Error);
+pub struct ClientError(#[source] pub(super) reqwest::Error);
 
 /// Why a call brought no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,10 +37,10 @@ pub enum CallError {
     NotAnAnswer(&'static str),
 }
 
-/// Calls WeChat's API.
+/// Calls WeChat's API; clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    connections: Arc<Connections>,
     api_base: String,
     timeout: Duration,
     metrics: Metrics,
@@ -48,19 +49,8 @@ pub struct Client {
 impl Client {
     /// Makes a client; the calls share its connections.
     pub fn new(config: &WeChat) -> Result<Self, ClientError> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(config.connect_timeout)
-            .timeout(config.timeout)
-            .pool_idle_timeout(Duration::from_secs(30))
-            // A redirect would carry the secret to somebody else.
-            .redirect(Policy::none())
-            .referer(false)
-            // The environment decides nothing, and least of all who else sees the secret.
-            .no_proxy()
-            .build()
-            .map_err(|error| ClientError(error.without_url()))?;
         Ok(Self {
-            http,
+            connections: Arc::new(Connections::new(config)?),
             api_base: config.api_base.clone(),
             timeout: config.timeout,
             metrics: Metrics::default(),
@@ -88,18 +78,28 @@ impl Client {
     }
 
     /// Starts a GET of a path with these query parameters.
-    pub(super) fn get(&self, path: &str, query: &[(&str, &str)]) -> RequestBuilder {
-        self.http
-            .get(format!("{}{path}", self.api_base))
-            .query(query)
+    pub(super) fn get(&self, path: &str, query: &[(&str, &str)]) -> Call<'_> {
+        self.call(path, |http, url| http.get(url).query(query))
     }
 
     /// Starts a POST of JSON to a path.
-    pub(super) fn post(&self, path: &str, body: &impl Serialize) -> RequestBuilder {
+    pub(super) fn post(&self, path: &str, body: &impl Serialize) -> Call<'_> {
         // WeChat answers 412 to a body in chunks; this one has a length.
-        self.http
-            .post(format!("{}{path}", self.api_base))
-            .json(body)
+        self.call(path, |http, url| http.post(url).json(body))
+    }
+
+    fn call(
+        &self,
+        path: &str,
+        begin: impl FnOnce(&reqwest::Client, String) -> RequestBuilder,
+    ) -> Call<'_> {
+        let used = self.connections.current();
+        let request = begin(&used, format!("{}{path}", self.api_base));
+        Call {
+            connections: &self.connections,
+            used,
+            request,
+        }
     }
 
     /// Returns where WeChat is.
@@ -108,9 +108,32 @@ impl Client {
     }
 }
 
-/// Sends a call and returns the body of its answer, which is wiped when dropped.
-pub(super) async fn send(call: RequestBuilder) -> Result<Zeroizing<Vec<u8>>, CallError> {
-    let mut answer = call.send().await.map_err(|error| {
+/// A call that is yet to be made.
+pub(super) struct Call<'c> {
+    connections: &'c Connections,
+    used: Arc<reqwest::Client>,
+    request: RequestBuilder,
+}
+
+impl Call<'_> {
+    /// Limits it further than all calls are.
+    pub(super) fn timeout(mut self, limit: Duration) -> Self {
+        self.request = self.request.timeout(limit);
+        self
+    }
+
+    /// Makes it and returns the body of its answer, which is wiped when dropped.
+    pub(super) async fn send(self) -> Result<Zeroizing<Vec<u8>>, CallError> {
+        let brought = answer_to(self.request).await;
+        if matches!(brought, Err(CallError::NoAnswer)) {
+            self.connections.leave(&self.used);
+        }
+        brought
+    }
+}
+
+async fn answer_to(request: RequestBuilder) -> Result<Zeroizing<Vec<u8>>, CallError> {
+    let mut answer = request.send().await.map_err(|error| {
         // reqwest's own text holds the URL, and so the secret: only the kind goes on.
         if error.is_connect() || error.is_builder() {
             CallError::Unreachable

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::client::send;
 use super::{AnswerError, CallError, Client, Code, Fields};
 use crate::config::App;
 use crate::secret::Secret;
@@ -77,6 +76,6 @@ impl Client {
             Some(limit) => call.timeout(limit.min(self.timeout())),
             None => call,
         };
-        Ok(Fields::parse(&send(call).await?)?)
+        Ok(Fields::parse(&call.send().await?)?)
     }
 }

@@ -8,6 +8,7 @@ mod api_error;
 mod client;
 mod code;
 mod code2session;
+mod connections;
 mod errcode;
 mod open_data;
 mod probe;

@@ -1,6 +1,5 @@
 //! Asks WeChat whether a user's session_key is good, and for another one.
 
-use super::client::send;
 use super::open_data::sign;
 use super::{AccessTokens, AnswerError, ApiError, Client, Fields, Trouble};
 use crate::config::App;
@@ -93,7 +92,7 @@ impl Client {
                 ("sig_method", "hmac_sha256"),
             ],
         );
-        let fields = Fields::parse(&send(call).await?)?;
+        let fields = Fields::parse(&call.send().await?)?;
         fields.says_ok()?;
         Ok(fields)
     }

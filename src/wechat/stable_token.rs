@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::client::send;
 use super::{ApiError, Client, Fields};
 use crate::config::App;
 use crate::secret::Secret;
@@ -44,7 +43,7 @@ impl Client {
                 force_refresh: false,
             },
         );
-        let fields = Fields::parse(&send(call).await?)?;
+        let fields = Fields::parse(&call.send().await?)?;
         Ok(Given {
             token: fields.secret("access_token")?,
             left: Duration::from_secs(fields.number("expires_in")?),
