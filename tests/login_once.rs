@@ -5,12 +5,14 @@
     reason = "a test may panic"
 )]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use menshen_test_support::{Grant, Relay, Reply, TestGateway, raw};
 use reqwest::header::RETRY_AFTER;
 use serde_json::json;
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn session(t: &TestGateway, grant: &Grant) -> String {
     let shown = t.get_as("/_auth/session", &grant.token).await.json();
@@ -101,20 +103,43 @@ async fn a_code_on_the_first_request_is_the_same_code() {
     assert_eq!(t.redeemed().await, 1);
 }
 
+/// Returns the ids of a user's sessions, as the private listener lists them.
+async fn sessions(t: &TestGateway, openid: &str) -> Vec<String> {
+    let call = format!("/v1/apps/shop/users/{openid}/sessions");
+    let listed = Reply::of(t.control("GET", &call)).await.json();
+    let listed = listed["sessions"].as_array().unwrap().iter();
+    let ids = listed.map(|session| session["session"].as_str().unwrap().to_owned());
+    ids.collect()
+}
+
 #[tokio::test]
 async fn a_client_that_leaves_finds_its_session_when_it_comes_back() {
     let t = TestGateway::start().await;
+    let before = t.log_in("alice").await;
+    let shown = t.get_as("/_auth/session", &before.token).await.json();
+    let openid = shown["openid"].as_str().unwrap();
     t.fault(json!({"fault": "delay", "by": "500ms", "times": 1}))
         .await;
     let code = t.code("alice").await;
-    let hasty = t
-        .http
-        .post(t.url("/_auth/login"))
-        .json(&json!({"code": code}));
-    let left = hasty.timeout(Duration::from_millis(100)).send().await;
-    assert!(left.unwrap_err().is_timeout());
-    assert_eq!(t.redeem(&code).await.status, 200);
-    assert_eq!(t.redeemed().await, 1);
+    let login = t.http.post(t.url("/_auth/login"));
+    let hasty = tokio::spawn(login.json(&json!({"code": code})).send());
+    let since = Instant::now();
+    while t.redeemed().await < 2 {
+        assert!(since.elapsed() < PATIENCE, "it should go to WeChat");
+    }
+    hasty.abort();
+    assert!(hasty.await.unwrap_err().is_cancelled());
+    while sessions(&t, openid).await.len() < 2 {
+        assert!(since.elapsed() < PATIENCE, "it should be stored");
+    }
+    let back = Grant::of(t.redeem(&code).await.json());
+    let found = session(&t, &back).await;
+    assert_ne!(found, session(&t, &before).await);
+    let listed = sessions(&t, openid).await;
+    assert!(listed.len() == 2 && listed.contains(&found), "{listed:?}");
+    assert_eq!(t.redeemed().await, 2);
+    let refresh = json!({"refresh_token": back.refresh_token});
+    assert_eq!(t.post("/_auth/refresh", refresh).await.status, 200);
 }
 
 #[tokio::test]
