@@ -9,8 +9,7 @@ use reqwest::header::RETRY_AFTER;
 use serde_json::json;
 
 async fn try_in(t: &TestGateway, user: &str) -> Reply {
-    let code = t.code(user).await;
-    t.post("/_auth/login", json!({"code": code})).await
+    t.redeem(&t.code(user).await).await
 }
 
 /// Checks that a login is refused as WeChat is busy, and returns when to come back.
@@ -80,9 +79,8 @@ async fn a_crowd_is_kept_from_a_busy_wechat_and_gets_in_as_told() {
         async move { t.code(&format!("user-{n}")).await }
     }));
     let codes = codes.await;
-    let log_in = |code: &String| t.post("/_auth/login", json!({"code": code}));
     let mut latest = 0;
-    for reply in join_all(codes.iter().map(log_in)).await {
+    for reply in join_all(codes.iter().map(|code| t.redeem(code))).await {
         latest = latest.max(busy(&reply));
     }
     let calls = t.redeemed().await;
@@ -90,7 +88,7 @@ async fn a_crowd_is_kept_from_a_busy_wechat_and_gets_in_as_told() {
     assert!((9..=100).contains(&calls), "{calls}");
     t.fault(json!({"fault": "delay", "by": "1ms"})).await;
     t.clock.advance(Duration::from_secs(latest));
-    for reply in join_all(codes.iter().map(log_in)).await {
+    for reply in join_all(codes.iter().map(|code| t.redeem(code))).await {
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
     assert_eq!(t.redeemed().await - calls, 100);

@@ -16,10 +16,6 @@ use serde_json::json;
 
 const MINUTE_MS: u64 = 60_000;
 
-async fn log_in(t: &TestGateway, code: &str) -> Reply {
-    t.post("/_auth/login", json!({"code": code})).await
-}
-
 /// Returns when to come back; `None` for whoever got in.
 fn told(reply: &Reply) -> Option<u64> {
     if reply.status == 200 {
@@ -74,7 +70,7 @@ async fn everybody_gets_in_who_comes_when_told_and_nine_calls_a_minute_run_into_
         t.clock
             .advance(Duration::from_millis(at.saturating_sub(now)));
         tries += 1;
-        if let Some(after) = told(&log_in(&t, &code).await) {
+        if let Some(after) = told(&t.redeem(&code).await) {
             assert!(after <= 70, "{after}");
             users.push(Reverse((t.clock.unix_ms() + after * 1000, code)));
         }
@@ -100,7 +96,7 @@ async fn a_crowd_that_meets_the_limit_is_in_as_soon_as_the_minute_is_over() {
     let began = t.clock.unix_ms();
     let t = &t;
     let until_in = async |code: String| {
-        while let Some(after) = told(&log_in(t, &code).await) {
+        while let Some(after) = told(&t.redeem(&code).await) {
             tokio::time::sleep(Duration::from_secs(after)).await;
         }
     };
@@ -123,7 +119,7 @@ async fn a_user_who_is_over_the_limit_for_one_keeps_the_others_out_for_a_second(
     }
     let before = t.redeemed().await;
     let code = t.code("mallory").await;
-    let reply = log_in(&t, &code).await;
+    let reply = t.redeem(&code).await;
     assert_eq!(reply.json()["errcode"], 45011);
     let after = told(&reply).unwrap();
     // Until the minute is over, as far as mallory is concerned.
@@ -135,5 +131,5 @@ async fn a_user_who_is_over_the_limit_for_one_keeps_the_others_out_for_a_second(
     assert!(t.clock.unix_ms() - since < 10_000);
     assert_eq!(t.redeemed().await - before, 4);
     t.clock.advance(Duration::from_secs(after));
-    assert_eq!(log_in(&t, &code).await.status, 200);
+    assert_eq!(t.redeem(&code).await.status, 200);
 }
