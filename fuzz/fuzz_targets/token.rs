@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     if text != refresh {
         let before = door.store.operations();
         let shown = RefreshToken::from_client(text);
-        let refreshed = door.store.refresh(&shown);
+        let refreshed = door.store.refresh(&shown, &door.apps);
         let refreshed = menshen_fuzz::wait(refreshed);
         assert!(matches!(refreshed, Err(RefreshError::Invalid)));
         assert_eq!(door.store.operations(), before, "the store was not asked");

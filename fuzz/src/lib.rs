@@ -11,7 +11,7 @@ use menshen::clock::Clock;
 use menshen::config::{self, Config};
 use menshen::request::{Message, Requests};
 use menshen::secret::Secret;
-use menshen::session::{Identity, Lifetimes, Opened, Sessions, Source};
+use menshen::session::{Apps, Identity, Lifetimes, Opened, Sessions, Source};
 use menshen::token::{Issuer, Tokens, Verifier, load_or_make};
 use tempfile::TempDir;
 
@@ -167,6 +167,8 @@ pub struct Door {
     pub tokens: Arc<Tokens>,
     /// What keeps sessions.
     pub store: Sessions,
+    /// The apps that sessions may go on in.
+    pub apps: Apps,
     /// A session and its refresh token.
     pub opened: Opened,
     /// A token of the session.
@@ -203,6 +205,7 @@ impl Door {
             unionid: None,
             source: Source::MiniProgram,
         };
+        let apps = Apps::new([(identity.app.as_str(), identity.appid.as_str())]);
         let key = Secret::new("key");
         let opened = store.open_session(identity, &key);
         let opened = wait(opened).expect("a session");
@@ -212,6 +215,7 @@ impl Door {
             requests: Requests::new(&config, Arc::clone(&tokens), store.revoked().clone()),
             tokens,
             store,
+            apps,
             opened,
             token: token.expose().to_owned(),
             config,
