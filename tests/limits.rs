@@ -276,8 +276,14 @@ async fn a_request_that_may_have_had_an_effect_is_not_sent_twice() {
     assert_eq!(Reply::of(t.request("POST", "/close")).await.status, 502);
     assert_eq!(t.upstream.requests(), 1);
     // On a connection that was used before, the backend may have closed it without reading.
-    assert_eq!(Reply::of(t.get("/x")).await.status, 200);
+    for _ in 0..2 {
+        assert_eq!(Reply::of(t.get("/x")).await.status, 200);
+    }
+    let before = t.upstream.connections();
     let reply = Reply::of(t.request("POST", "/close").body("hello")).await;
     assert_eq!(reply.refusal(), refused(502, "upstream_error"));
-    assert_eq!(t.upstream.requests(), 3);
+    assert_eq!(
+        (t.upstream.requests(), t.upstream.connections()),
+        (4, before)
+    );
 }

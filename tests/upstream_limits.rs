@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use menshen_test_support::{Reply, TestGateway, Upstream, Wire};
+use menshen_test_support::{ByHand, Reply, TestGateway, Upstream, Wire};
 use tokio::net::TcpSocket;
 
 #[tokio::test]
@@ -37,6 +37,71 @@ async fn a_route_has_a_read_timeout_of_its_own_in_either_direction() {
     assert_eq!(patient.await.unwrap().status, 200);
 }
 
+/// Uploads a part every so often, for longer than the server's `read_timeout`, and returns the client's connection.
+async fn upload_slowly(t: &TestGateway) -> Wire {
+    let mut client = Wire::connect(t.address).await;
+    let head = "POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.send(head).await;
+    for _ in 0..30 {
+        client.send("4\r\npart\r\n").await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    client.send("0\r\n\r\n").await;
+    client
+}
+
+async fn impatient_with(backend: &ByHand, protocol: &str) -> TestGateway {
+    let upstream = format!(
+        "[[upstream]]\nname = \"hand\"\nservers = [\"{}\"]\nprotocol = \"{protocol}\"\nread_timeout = \"1s\"\n",
+        backend.address
+    );
+    let routes = "[[route]]\nupstream = \"hand\"\nauth = \"public\"\n";
+    let builder = TestGateway::builder().upstreams(&upstream);
+    builder.routes(routes).start().await
+}
+
+#[tokio::test]
+async fn an_upload_may_last_for_longer_than_the_read_timeout_while_parts_of_it_come() {
+    let backend = ByHand::start().await;
+    let t = impatient_with(&backend, "http1").await;
+    let (mut client, ()) = tokio::join!(upload_slowly(&t), async {
+        let mut wire = backend.accept().await;
+        wire.read_to("\r\n0\r\n\r\n").await;
+        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .await;
+    });
+    assert!(client.message().await.starts_with("HTTP/1.1 200"));
+}
+
+// pingora begins to wait for the head of the answer when that of the request is written.
+#[tokio::test]
+async fn to_a_server_of_http_2_an_upload_lasts_no_longer_than_the_read_timeout() {
+    let backend = ByHand::start().await;
+    let t = impatient_with(&backend, "http2").await;
+    let (mut client, read) = tokio::join!(upload_slowly(&t), async {
+        let (_, stream) = backend.accept().await.into_parts();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let (request, _respond) = connection.accept().await.unwrap().unwrap();
+        tokio::spawn(async move { while connection.accept().await.is_some() {} });
+        let mut body = request.into_body();
+        let mut read = 0;
+        loop {
+            match body.data().await {
+                Some(Ok(part)) => {
+                    body.flow_control().release_capacity(part.len()).unwrap();
+                    read += part.len();
+                }
+                Some(Err(_)) => return read,
+                None => panic!("the body should not be whole"),
+            }
+        }
+    });
+    assert!(read >= 4, "{read}");
+    let answer = client.message().await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("\"request_timeout\""), "{answer}");
+}
+
 #[tokio::test]
 async fn a_route_has_a_connect_timeout_of_its_own() {
     // The queue of those who wait to be accepted is full, so that the system answers nobody.
@@ -61,7 +126,7 @@ async fn a_route_has_a_connect_timeout_of_its_own() {
 
 #[tokio::test]
 async fn a_route_has_a_write_timeout_of_its_own() {
-    let backend = menshen_test_support::ByHand::start().await;
+    let backend = ByHand::start().await;
     let address = backend.address;
     let upstream = format!("[[upstream]]\nname = \"hand\"\nservers = [\"{address}\"]\n");
     let routes = "[[route]]\nupstream = \"hand\"\nauth = \"public\"\nwrite_timeout = \"100ms\"\n\
