@@ -6,12 +6,11 @@
     reason = "a benchmark may panic"
 )]
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use menshen_test_support::{APP_SECRET, Program, Site, TestGateway, Upstream, address_in};
+use menshen_test_support::{APP_SECRET, Node, Nodes, TestGateway, bench};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
@@ -35,51 +34,31 @@ enum Way {
 
 /// A running program and the WeChat behind it.
 struct Scene {
+    /// Keeps connections, which the nodes' own does not.
     http: reqwest::Client,
-    simulator: SocketAddr,
-    gateway: SocketAddr,
-    _program: Program,
-    _site: Site,
-    _upstream: Upstream,
+    nodes: Nodes,
+    node: Node,
 }
 
 impl Scene {
     async fn start() -> Self {
-        let upstream = Upstream::start().await;
         let builder = TestGateway::builder().section("login", "refused_per_minute = 0");
-        let simulator = builder.simulator().await;
-        let site = builder.site(upstream.address, simulator);
-        // Another build than this one's may be measured.
-        let binary = std::env::var("MENSHEN");
-        let binary = binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_menshen"));
-        let program = Program::start(site.command(binary, &["serve"]));
-        Self {
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
-            simulator,
-            gateway: address_in(&program.logs("listening").await),
-            _program: program,
-            _site: site,
-            _upstream: upstream,
-        }
-    }
-
-    async fn simulate(&self, path: &str, body: Value) -> Value {
-        let url = format!("http://{}/_sim/{path}", self.simulator);
-        let answer = self.http.post(url).json(&body).send().await.unwrap();
-        assert_eq!(answer.status(), 200);
-        answer.json().await.unwrap()
+        let nodes = Nodes::new(builder).await;
+        let node = nodes
+            .serve(&bench::program(env!("CARGO_BIN_EXE_menshen")))
+            .await;
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { http, nodes, node }
     }
 
     /// Does what `wx.login` does, for a user of its own.
     async fn code(&self) -> String {
         let user = format!("user-{}", fastrand::u64(..));
         let asked = json!({"appid": TestGateway::appid("shop"), "user": user});
-        let answer = self.simulate("login", asked).await;
-        answer
-            .get("code")
-            .and_then(Value::as_str)
-            .unwrap()
-            .to_owned()
+        let url = format!("http://{}/_sim/login", self.nodes.simulator());
+        let answer = self.http.post(url).json(&asked).send().await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        answer["code"].as_str().unwrap().to_owned()
     }
 
     async fn codes(&self, count: usize) -> Vec<String> {
@@ -93,7 +72,7 @@ impl Scene {
     fn request(&self, way: Way, code: &str) -> RequestBuilder {
         match way {
             Way::Direct => {
-                let url = format!("http://{}/sns/jscode2session", self.simulator);
+                let url = format!("http://{}/sns/jscode2session", self.nodes.simulator());
                 self.http.get(url).query(&[
                     ("appid", TestGateway::appid("shop").as_str()),
                     ("secret", APP_SECRET),
@@ -102,7 +81,7 @@ impl Scene {
                 ])
             }
             Way::Through => {
-                let url = format!("http://{}/_auth/login", self.gateway);
+                let url = format!("http://{}/_auth/login", self.node.address);
                 self.http.post(url).json(&json!({ "code": code }))
             }
         }
@@ -158,10 +137,8 @@ fn say(line: &str) {
 
 /// Logs in while WeChat takes its time, and returns what that adds to it.
 async fn overhead(scene: &Arc<Scene>, rounds: usize, logins: usize) -> [Duration; 2] {
-    let path = "/sns/jscode2session";
     let by = format!("{}ms", WECHAT_TAKES.as_millis());
-    let plan = json!({"path": path, "fault": "delay", "by": by});
-    scene.simulate("faults", plan).await;
+    scene.node.fault(json!({"fault": "delay", "by": by})).await;
     for way in [Way::Direct, Way::Through] {
         redeem(scene, way, TOGETHER, Duration::ZERO).await;
     }
@@ -186,8 +163,7 @@ async fn overhead(scene: &Arc<Scene>, rounds: usize, logins: usize) -> [Duration
 
 /// Logs in while WeChat answers at once, which is as fast as it goes.
 async fn at_once(scene: &Arc<Scene>, logins: usize) {
-    let url = format!("http://{}/_sim/faults", scene.simulator);
-    scene.http.delete(url).send().await.unwrap();
+    scene.node.heal().await;
     for (name, way) in [("WeChat alone", Way::Direct), ("logins", Way::Through)] {
         let times = redeem(scene, way, logins, Duration::ZERO).await;
         let whole: Duration = times.iter().sum();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use menshen_test_support::{Official, TestGateway};
+use menshen_test_support::{Official, TestGateway, bench};
 
 const CALLS: u32 = 20_000;
 const WARMING: u32 = 2_000;
@@ -33,10 +33,8 @@ fn used(process: u32) -> Duration {
 
 #[tokio::main]
 async fn main() {
-    // Another build than this one's may be measured.
-    let binary = std::env::var("MENSHEN");
-    let binary = binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_menshen"));
-    let official = Official::start(binary, TestGateway::builder()).await;
+    let program = bench::program(env!("CARGO_BIN_EXE_menshen"));
+    let official = Official::start(&program, TestGateway::builder()).await;
     decrypt(&official, WARMING).await;
     let before = used(official.program.id());
     decrypt(&official, CALLS).await;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures::{SinkExt as _, StreamExt as _};
-use menshen_test_support::{Program, TestGateway, Upstream, address_in};
-use serde_json::{Value, json};
+use menshen_test_support::bench::{self, runs};
+use menshen_test_support::{Node, Nodes, TestGateway, resident_memory};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -25,53 +25,30 @@ const MOST_ADDED: Duration = Duration::from_micros(50);
 
 /// A running proxy, with a token that it takes.
 struct Proxy {
-    program: Program,
-    address: SocketAddr,
+    nodes: Nodes,
+    node: Node,
     token: String,
-    upstream: Upstream,
 }
 
 impl Proxy {
     async fn start() -> Self {
-        let upstream = Upstream::start().await;
         let builder = TestGateway::builder().section("server", "keepalive = \"10m\"");
-        let simulator = builder.simulator().await;
-        let site = builder.site(upstream.address, simulator);
-        // Another build than this one's may be measured.
-        let binary = std::env::var("MENSHEN");
-        let binary = binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_menshen"));
-        let program = Program::start(site.command(binary, &["serve"]));
-        let address = address_in(&program.logs("listening").await);
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let post = async |url: String, body: Value| -> Value {
-            let answer = http.post(url).json(&body).send().await.unwrap();
-            answer.json().await.unwrap()
-        };
-        let asked = json!({"appid": TestGateway::appid("shop"), "user": "alice"});
-        let code = post(format!("http://{simulator}/_sim/login"), asked).await;
-        let code = json!({"code": code.get("code").unwrap()});
-        let granted = post(format!("http://{address}/_auth/login"), code).await;
-        let token = granted.get("token").and_then(Value::as_str).unwrap();
-        Self {
-            program,
-            address,
-            token: token.to_owned(),
-            upstream,
-        }
+        let nodes = Nodes::new(builder).await;
+        let node = nodes
+            .serve(&bench::program(env!("CARGO_BIN_EXE_menshen")))
+            .await;
+        let token = node.log_in("alice").await.token;
+        Self { nodes, node, token }
     }
 
     /// Returns the memory that it occupies, in MiB.
     fn resident_mib(&self) -> f64 {
-        let status = format!("/proc/{}/status", self.program.id());
-        let status = std::fs::read_to_string(status).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        kib.unwrap().parse::<f64>().unwrap() / 1024.0
+        resident_memory(self.node.program.id()) as f64 / 1_048_576.0
     }
 
     /// Opens a connection, and keeps it after one exchange.
     async fn used_connection(&self) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let mut stream = TcpStream::connect(self.node.address).await.unwrap();
         let request = format!(
             "GET /orders HTTP/1.1\r\nHost: shop.example\r\nAuthorization: Bearer {}\r\n\r\n",
             self.token
@@ -102,7 +79,7 @@ async fn idle_connections() {
         open.extend(futures::future::join_all(more).await);
     }
     let after = proxy.resident_mib();
-    assert_eq!(proxy.upstream.requests(), CONNECTIONS);
+    assert_eq!(proxy.nodes.upstream.requests(), CONNECTIONS);
     say(&format!(
         "{CONNECTIONS} idle connections: {after:.0} MiB, {before:.0} MiB before them (at most {MOST_MIB})"
     ));
@@ -140,8 +117,8 @@ fn median(mut times: Vec<Duration>) -> Duration {
 
 async fn websocket_messages() {
     let proxy = Proxy::start().await;
-    let mut direct = socket(proxy.upstream.address, &proxy.token).await;
-    let mut through = socket(proxy.address, &proxy.token).await;
+    let mut direct = socket(proxy.nodes.upstream.address, &proxy.token).await;
+    let mut through = socket(proxy.node.address, &proxy.token).await;
     let (mut without, mut with, mut warming) = (Vec::new(), Vec::new(), Vec::new());
     echoes(&mut direct, &mut warming).await;
     echoes(&mut through, &mut warming).await;
@@ -161,14 +138,6 @@ async fn websocket_messages() {
 }
 
 fn main() {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let runs = |name: &str| {
-        let mut names = wanted
-            .iter()
-            .filter(|word| !word.starts_with('-'))
-            .peekable();
-        names.peek().is_none() || names.any(|word| name.contains(word.as_str()))
-    };
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().build().unwrap();
     runtime.block_on(async {

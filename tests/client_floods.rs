@@ -6,7 +6,7 @@ use std::time::Duration;
 use h2::Reason;
 use h2::client::handshake;
 use http::Request;
-use menshen_test_support::{Reply, TestGateway};
+use menshen_test_support::{Reply, TestGateway, resident_memory};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -17,10 +17,7 @@ const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
 
 /// Returns the memory that this process holds, in KiB.
 fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let digits = line.unwrap().split_whitespace().nth(1).unwrap();
-    digits.parse().unwrap()
+    resident_memory(std::process::id()) / 1024
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {

@@ -1,7 +1,8 @@
 //! What Menshen's tests on real sockets share: a gateway in the test's own process, a backend that remembers
-//! everything it received, the spellings of forged headers, and the examples' backends.
+//! everything it received, the spellings of forged headers, and the examples' backends; and what benchmarks share.
 
 mod backends;
+pub mod bench;
 mod certificate;
 mod front;
 mod fuzz;
@@ -29,7 +30,7 @@ pub use gateway::{APP_SECRET, Builder, CONTROL_SECRET, Grant, OTHER_SECRET, Test
 pub use identity::{IDENTITY, SEPARATORS, folded, forged, spellings};
 pub use nodes::{Node, Nodes, SEAL_KEY};
 pub use official::Official;
-pub use program::{Ended, Program, Site, address_in};
+pub use program::{Ended, Program, Site, address_in, resident_memory};
 pub use raw::{raw, raw_request, status};
 pub use relay::Relay;
 pub use reply::Reply;

@@ -161,11 +161,7 @@ impl Program {
 
     /// Returns the most memory that it has had so far, in bytes.
     pub fn peak_memory(&self) -> u64 {
-        let id = self.child.id().expect("it should still run");
-        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("a process");
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-        let kib = line.and_then(|line| line.split_whitespace().nth(1));
-        kib.expect("a size").parse::<u64>().expect("a number") * 1024
+        memory(self.id(), "VmHWM:")
     }
 
     /// Waits for the end.
@@ -187,6 +183,18 @@ impl Ended {
     pub fn said(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
+}
+
+/// Returns how many bytes of memory a process occupies now.
+pub fn resident_memory(process: u32) -> u64 {
+    memory(process, "VmRSS:")
+}
+
+fn memory(process: u32, what: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a process");
+    let line = status.lines().find(|line| line.starts_with(what));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    kib.expect("a size").parse::<u64>().expect("a number") * 1024
 }
 
 /// Finds the first address of this machine with a port in a text.
