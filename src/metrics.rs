@@ -7,7 +7,7 @@ use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 /// The counters; clones share them. Every label has few values: names from the configuration and words of ours.
 #[derive(Clone)]
@@ -55,45 +55,36 @@ struct KeptBack {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut counted = Counted {
+        let mut registry = Registry::with_prefix("menshen");
+        let of = &mut registry;
+        let counted = Counted {
             looks: Mutex::default(),
-            registry: Registry::with_prefix("menshen"),
-            logins: Family::default(),
-            calls: Family::default(),
-            replays: Family::default(),
-            waiting: Family::default(),
-            kept_back: Family::default(),
+            logins: registered(of, "logins", "Logins by what the client was told"),
+            calls: registered(of, "wechat_calls", "Calls to WeChat by what came of them"),
+            replays: registered(
+                of,
+                "login_replays",
+                "Codes that were sent again and brought the same session",
+            ),
+            waiting: registered(of, "login_waiting", "Logins that wait for their turn"),
+            kept_back: registered(
+                of,
+                "login_kept_back",
+                "Whether calls are kept back, by reason",
+            ),
+            registry,
         };
-        let registry = &mut counted.registry;
-        registry.register(
-            "logins",
-            "Logins by what the client was told",
-            counted.logins.clone(),
-        );
-        registry.register(
-            "wechat_calls",
-            "Calls to WeChat by what came of them",
-            counted.calls.clone(),
-        );
-        registry.register(
-            "login_replays",
-            "Codes that were sent again and brought the same session",
-            counted.replays.clone(),
-        );
-        registry.register(
-            "login_waiting",
-            "Logins that wait for their turn",
-            counted.waiting.clone(),
-        );
-        registry.register(
-            "login_kept_back",
-            "Whether calls are kept back, by reason",
-            counted.kept_back.clone(),
-        );
         Self {
             counted: Arc::new(counted),
         }
     }
+}
+
+/// Makes a metric that a registry knows.
+fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 impl Metrics {

@@ -272,6 +272,13 @@ mod tests {
         chosen
     }
 
+    /// Tells whether the only server is thought to be up.
+    fn is_up(upstreams: &Upstreams) -> bool {
+        let group = upstreams.groups.first().unwrap();
+        let standing = &group.servers.first().unwrap().standing;
+        standing.is_up(std::time::Instant::now())
+    }
+
     async fn settles(upstreams: &Upstreams, expected: &[String]) {
         let settling = async {
             while choices(upstreams).await != expected {
@@ -294,9 +301,7 @@ mod tests {
         assert_eq!(choices(&upstreams).await, both);
         let watching = upstreams.watch();
         settles(&upstreams, &[live.to_string()]).await;
-        let group = upstreams.groups.first().unwrap();
-        let standing = &group.servers.first().unwrap().standing;
-        assert!(standing.is_up(std::time::Instant::now()));
+        assert!(is_up(&upstreams));
         drop(watching);
     }
 
@@ -326,10 +331,8 @@ mod tests {
         let (names, _) = names(Resolver::Says(vec![one, two]));
         let upstreams = upstreams(names);
         let _watching = upstreams.watch();
-        let group = upstreams.groups.first().unwrap();
-        let standing = &group.servers.first().unwrap().standing;
         let settling = async {
-            while standing.is_up(std::time::Instant::now()) {
+            while is_up(&upstreams) {
                 tokio::task::yield_now().await;
             }
         };
