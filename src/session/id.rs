@@ -48,6 +48,12 @@ impl SessionId {
         (least, greatest)
     }
 
+    /// Tells whether a session of this id can be a user's.
+    pub(super) fn is_of(&self, user: User) -> bool {
+        let (least, greatest) = Self::range_of(user);
+        (least..=greatest).contains(self)
+    }
+
     fn of(mut self, user: User) -> Self {
         for (to, from) in self.0.iter_mut().zip(user.as_bytes()).take(OF_USER) {
             *to = *from;

@@ -63,6 +63,7 @@ macro_rules! contract_tests {
             a_logout_everywhere_ends_more_sessions_than_are_listed
             the_last_session_takes_the_session_key_with_it
             the_latest_session_key_stays_whichever_sessions_end
+            of_logins_at_once_one_session_key_wins_for_everybody
             a_text_that_is_no_refresh_token_is_invalid
             a_text_that_cannot_be_stored_is_refused
             logins_of_one_user_at_once_are_all_good

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
+
 use super::{APPID, SECOND, Subject, identity, session_key};
+use crate::secret::Secret;
 
 pub(in crate::session) async fn the_session_key_of_the_latest_login_wins(
     s: Subject<impl AsyncFn(Duration)>,
@@ -125,4 +128,27 @@ pub(in crate::session) async fn the_latest_session_key_stays_whichever_sessions_
         }
         assert_eq!(s.key(&openid).await, None, "{order:?}");
     }
+}
+
+pub(in crate::session) async fn of_logins_at_once_one_session_key_wins_for_everybody(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let keys = ["one", "two", "three"].map(session_key);
+    let logins = keys
+        .iter()
+        .map(|key| s.store.open_session(identity("alice"), key));
+    for opened in join_all(logins).await {
+        opened.unwrap();
+    }
+    let stored = async || {
+        let keys = s.store.session_keys(APPID, "alice").await.unwrap().unwrap();
+        let previous = keys.previous.unwrap();
+        [keys.latest, previous].map(|key| key.expose().to_owned())
+    };
+    let [latest, previous] = stored().await;
+    let brought: Vec<_> = keys.iter().map(Secret::expose).collect();
+    assert!(brought.contains(&latest.as_str()));
+    assert!(brought.contains(&previous.as_str()));
+    assert_ne!(latest, previous);
+    assert_eq!(stored().await, [latest, previous]);
 }

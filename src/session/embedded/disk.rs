@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use redb::backends::FileBackend;
 use redb::{
@@ -16,7 +16,8 @@ use super::index::Index;
 use super::operations::{Effects, Tables};
 use super::row::sid_of;
 use super::tables::{
-    Bytes, Fault, LAYOUT, LAYOUT_NUMBER, META, REVOKED, SEAL_CHECK, SESSIONS, create_all, time_of,
+    Bytes, Fault, LAYOUT, LAYOUT_NUMBER, META, REVOKED, SEAL_CHECK, SESSIONS, TRIED_OUT,
+    create_all, time_of,
 };
 use crate::session::{Lifetimes, OpenError, SessionId, StoreError};
 
@@ -32,8 +33,6 @@ pub(super) struct Disk {
     lifetimes: Lifetimes,
     /// `None` after it was closed, or while it cannot be opened again.
     database: RwLock<Option<Database>>,
-    /// What the last commit left. Whoever changes it has it until the commit, so that nobody reads of a change which is not yet
-    /// made, or misses one that is.
     index: RwLock<Index>,
 }
 
@@ -55,15 +54,12 @@ impl Disk {
     pub(super) fn load(&self) -> Result<(), redb::Error> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
-        let (mut places, mut next) = (Vec::new(), 0);
-        for entry in database.begin_read()?.open_table(SESSIONS)?.iter()? {
-            let (place, bytes) = entry?;
-            places.extend(sid_of(bytes.value()).map(|sid| (sid, place.value())));
-            next = place.value().saturating_add(1);
-        }
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        *index = Index::new(places, next);
+        *self.index_mut() = index_of(database)?;
         Ok(())
+    }
+
+    fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs one transaction: all of `work` is on the disk when this returns `Ok`.
@@ -74,11 +70,10 @@ impl Disk {
     ) -> Result<Effects, redb::Error> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        let written = self.transact(database, &mut index, now, work);
+        let written = self.transact(database, now, work);
         match &written {
-            Ok(effects) if effects.changed => index.commit(),
-            Ok(_) | Err(_) => index.roll_back(),
+            Ok(effects) if effects.changed => self.index_mut().commit(),
+            Ok(_) | Err(_) => self.index_mut().roll_back(),
         }
         written
     }
@@ -86,13 +81,12 @@ impl Disk {
     fn transact(
         &self,
         database: &Database,
-        index: &mut Index,
         now: u64,
         work: impl FnOnce(&mut Tables<'_>) -> Result<(), StorageError>,
     ) -> Result<Effects, redb::Error> {
         let mut transaction = database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
-        let mut tables = Tables::open(&transaction, index, self.lifetimes, now)?;
+        let mut tables = Tables::open(&transaction, &self.index, self.lifetimes, now)?;
         work(&mut tables)?;
         let effects = tables.into_effects();
         if effects.changed {
@@ -103,21 +97,21 @@ impl Disk {
         Ok(effects)
     }
 
-    /// Reads what was committed, of the sessions that `pick` finds; may wait for the disk, and for a commit.
+    /// Reads what was committed, of the sessions that `find` finds; may wait for the disk.
     pub(super) fn read<P, T>(
         &self,
-        pick: impl FnOnce(&Index) -> P,
+        find: impl FnOnce(&Index, &Rows) -> Result<P, StorageError>,
         work: impl FnOnce(&Rows, P) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = guard.as_ref().ok_or(StoreError::Unavailable)?;
-        // Of one moment, but without holding up the next commit while the disk is read.
+        // Both of one moment: what is committed in between would be in one of them alone.
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        let picked = pick(&index);
-        let rows = rows(database);
+        let rows = rows(database).map_err(|error| StoreError::Storage(Arc::new(error)))?;
+        let found = find(&index, &rows);
         drop(index);
-        let rows = rows.map_err(|error| StoreError::Storage(Arc::new(error)))?;
-        work(&rows, picked).map_err(StoreError::from)
+        let found = found.map_err(Fault::from)?;
+        work(&rows, found).map_err(StoreError::from)
     }
 
     /// Reads every revocation, in no useful order.
@@ -151,16 +145,32 @@ impl Disk {
         Ok(self.meta(SEAL_CHECK)?.as_deref() == Some(check))
     }
 
-    /// Closes the file and opens it again, which is what the engine asks for after a failed commit.
-    pub(super) fn reopen(&self) -> Result<(), DatabaseError> {
+    /// Closes the file and opens it again, which is what the engine asks for after a failed commit, or another process had it.
+    pub(super) fn reopen(&self) -> Result<(), redb::Error> {
         let mut database = self
             .database
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         // The file's lock is given up only when the old handle is gone.
         drop(database.take());
-        *database = Some((self.opener)()?);
+        // Before there is another one, or there would be two.
+        *self.index_mut() = Index::default();
+        let opened = (self.opener)()?;
+        *self.index_mut() = index_of(&opened)?;
+        *database = Some(opened);
         Ok(())
+    }
+
+    /// Writes something of no meaning: a file that can be opened may be on a disk that is full.
+    pub(super) fn try_out(&self) -> Result<(), redb::Error> {
+        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
+        let mut transaction = database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(TRIED_OUT, &b""[..])?;
+        drop(meta);
+        Ok(transaction.commit()?)
     }
 
     /// Closes the file for good.
@@ -174,6 +184,16 @@ impl Disk {
             tracing::warn!(%error, "the session store was not closed cleanly; its next start takes longer");
         }
     }
+}
+
+fn index_of(database: &Database) -> Result<Index, redb::Error> {
+    let (mut entries, mut next) = (Vec::new(), 0);
+    for stored in database.begin_read()?.open_table(SESSIONS)?.iter()? {
+        let (place, bytes) = stored?;
+        entries.extend(sid_of(bytes.value()).map(|sid| (sid, place.value())));
+        next = place.value().saturating_add(1);
+    }
+    Ok(Index::new(entries, next))
 }
 
 fn rows(database: &Database) -> Result<Rows, redb::Error> {

@@ -2,6 +2,9 @@
 //!
 //! On the disk sessions stand in the order of their logins, so that a login costs the same however many there are. What is asked
 //! for by an id or a user is found here: 24 bytes a session and their share of a tree, read from the file at the start.
+//!
+//! One writes, and changes this while it prepares a commit; others read meanwhile, of what was committed. What a batch has
+//! changed so far is known until it is committed or rolled back, and so is what was there before.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -9,18 +12,21 @@ use std::ops::Bound;
 use crate::session::SessionId;
 use crate::session::user::User;
 
-/// The place of each session in the order of logins.
+/// A session and its place in the order of logins.
+pub(super) type Entry = (SessionId, u64);
+
+/// The place of each session.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     places: BTreeMap<SessionId, u64>,
-    /// What the places were of those sessions that changed theirs, oldest first, until a commit.
+    /// What the batch has changed, oldest first: which session, and its place before.
     changes: Vec<(SessionId, Option<u64>)>,
     next: u64,
 }
 
 impl Index {
-    /// Makes an index of sessions in any order; places after `next` are free.
-    pub(super) fn new(places: impl IntoIterator<Item = (SessionId, u64)>, next: u64) -> Self {
+    /// Makes an index of sessions in any order; places from `next` on are free.
+    pub(super) fn new(places: impl IntoIterator<Item = Entry>, next: u64) -> Self {
         Self {
             places: places.into_iter().collect(),
             changes: Vec::new(),
@@ -33,34 +39,26 @@ impl Index {
     }
 
     /// Walks the sessions that may be a user's, oldest first: another user may have the same eight bytes.
-    pub(super) fn of_user(
-        &self,
-        user: User,
-    ) -> impl DoubleEndedIterator<Item = (SessionId, u64)> + '_ {
+    pub(super) fn of_user(&self, user: User) -> impl DoubleEndedIterator<Item = Entry> + '_ {
         let (least, greatest) = SessionId::range_of(user);
         let range = self.places.range(least..=greatest);
         range.map(|(sid, place)| (*sid, *place))
     }
 
     /// Walks those of [`Self::of_user`] that come before one of them, newest first.
-    pub(super) fn before(
-        &self,
-        sid: SessionId,
-        user: User,
-    ) -> impl Iterator<Item = (SessionId, u64)> + '_ {
+    pub(super) fn before(&self, sid: SessionId, user: User) -> impl Iterator<Item = Entry> + '_ {
         let (least, _) = SessionId::range_of(user);
-        let range = self.places.range(least..sid);
+        let range = self.places.range(least..sid.max(least));
         range.rev().map(|(sid, place)| (*sid, *place))
     }
 
     /// Walks those of [`Self::of_user`] that come after one of them.
-    pub(super) fn after(
-        &self,
-        sid: SessionId,
-        user: User,
-    ) -> impl Iterator<Item = (SessionId, u64)> + '_ {
+    pub(super) fn after(&self, sid: SessionId, user: User) -> impl Iterator<Item = Entry> + '_ {
         let (_, greatest) = SessionId::range_of(user);
-        let range = (Bound::Excluded(sid), Bound::Included(greatest));
+        let range = (
+            Bound::Excluded(sid.min(greatest)),
+            Bound::Included(greatest),
+        );
         self.places.range(range).map(|(sid, place)| (*sid, *place))
     }
 
@@ -73,9 +71,12 @@ impl Index {
         place
     }
 
-    pub(super) fn remove(&mut self, sid: SessionId) {
-        let before = self.places.remove(&sid);
-        self.changes.push((sid, before));
+    /// Removes a session, if it is at this place.
+    pub(super) fn remove(&mut self, sid: SessionId, place: u64) {
+        if self.get(sid) == Some(place) {
+            self.places.remove(&sid);
+            self.changes.push((sid, Some(place)));
+        }
     }
 
     /// Keeps what changed.
@@ -92,10 +93,67 @@ impl Index {
             };
         }
     }
+
+    /// Returns the place of a session in a view of the file, of which `is_stored` tells what is at a place.
+    pub(super) fn get_in<E>(
+        &self,
+        sid: SessionId,
+        is_stored: impl Fn(u64) -> Result<bool, E>,
+    ) -> Result<Option<u64>, E> {
+        let mut changes = self.changes.iter();
+        Ok(match changes.find(|(changed, _)| *changed == sid) {
+            Some((_, before)) if !self.is_committed(is_stored)? => *before,
+            Some(_) | None => self.get(sid),
+        })
+    }
+
+    /// Returns the sessions that may be a user's, oldest first, in a view of the file, of which `is_stored` tells what is at a
+    /// place.
+    pub(super) fn of_user_in<E>(
+        &self,
+        user: User,
+        is_stored: impl Fn(u64) -> Result<bool, E>,
+    ) -> Result<Vec<Entry>, E> {
+        let (least, greatest) = SessionId::range_of(user);
+        let changes = self.changes.iter();
+        let mut changes = changes.filter(|(sid, _)| (least..=greatest).contains(sid));
+        if changes.clone().next().is_none() || self.is_committed(is_stored)? {
+            return Ok(self.of_user(user).collect());
+        }
+        let mut before: BTreeMap<_, _> = self.of_user(user).collect();
+        while let Some((sid, place)) = changes.next_back() {
+            match place {
+                Some(place) => before.insert(*sid, *place),
+                None => before.remove(sid),
+            };
+        }
+        Ok(before.into_iter().collect())
+    }
+
+    /// Tells whether a view of the file has what the batch changed.
+    fn is_committed<E>(&self, is_stored: impl Fn(u64) -> Result<bool, E>) -> Result<bool, E> {
+        for (at, (sid, before)) in self.changes.iter().enumerate() {
+            // What a session has more than one change of began with the first.
+            let mut earlier = self.changes.iter().take(at);
+            if earlier.any(|(changed, _)| changed == sid) {
+                continue;
+            }
+            match (before, self.get(*sid)) {
+                (_, Some(now)) if *before != Some(now) => return is_stored(now),
+                (Some(before), None) => return Ok(!is_stored(*before)?),
+                _ => {}
+            }
+        }
+        // It makes no difference.
+        Ok(true)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::convert::Infallible;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -116,7 +174,7 @@ mod tests {
         assert_eq!(index.get(sid(bob, 2)), None);
         let of_alice: Vec<_> = index.of_user(alice).collect();
         assert_eq!(of_alice, [(sid(alice, 1), 11), (sid(alice, 2), 10)]);
-        let sids = |walk: &mut dyn Iterator<Item = (SessionId, u64)>| -> Vec<SessionId> {
+        let sids = |walk: &mut dyn Iterator<Item = Entry>| -> Vec<SessionId> {
             walk.map(|(sid, _)| sid).collect()
         };
         let before = sids(&mut index.before(sid(alice, 2), alice));
@@ -125,20 +183,47 @@ mod tests {
         assert_eq!(after, [sid(alice, 2)]);
     }
 
+    #[test]
+    fn around_a_session_of_somebody_else_there_is_nothing_to_walk() {
+        let [alice, bob] = ["alice", "bob"].map(|name| User::new("wx1", name));
+        let index = Index::new([(sid(alice, 1), 0), (sid(bob, 1), 1)], 2);
+        for (user, other) in [(alice, bob), (bob, alice)] {
+            let around = index
+                .before(sid(other, 1), user)
+                .chain(index.after(sid(other, 1), user));
+            assert!(around.count() <= 1);
+        }
+    }
+
+    #[test]
+    fn a_session_that_has_another_place_by_now_is_not_removed() {
+        let alice = User::new("wx1", "alice");
+        let mut index = Index::default();
+        let first = index.push(sid(alice, 1));
+        let second = index.push(sid(alice, 1));
+        index.remove(sid(alice, 1), first);
+        assert_eq!(index.get(sid(alice, 1)), Some(second));
+    }
+
+    type Change = (u8, u8, bool);
+
+    fn changes() -> impl Strategy<Value = Vec<Change>> {
+        proptest::collection::vec((0_u8..2, 0_u8..6, any::<bool>()), 0..20)
+    }
+
+    fn change(index: &mut Index, (user, n, add): Change) {
+        let user = User::from_bytes([user; 16]);
+        let sid = sid(user, n);
+        if add {
+            index.push(sid);
+        } else if let Some(place) = index.get(sid) {
+            index.remove(sid, place);
+        }
+    }
+
     proptest! {
         #[test]
-        fn what_is_rolled_back_was_never_there(
-            kept in proptest::collection::vec((0_u8..8, any::<bool>()), 0..20),
-            lost in proptest::collection::vec((0_u8..8, any::<bool>()), 0..20),
-        ) {
-            let user = User::new("wx1", "alice");
-            let change = |index: &mut Index, (n, add): (u8, bool)| {
-                if add {
-                    index.push(sid(user, n));
-                } else {
-                    index.remove(sid(user, n));
-                }
-            };
+        fn what_is_rolled_back_was_never_there(kept in changes(), lost in changes()) {
             let mut index = Index::default();
             kept.into_iter().for_each(|one| change(&mut index, one));
             index.commit();
@@ -146,6 +231,30 @@ mod tests {
             lost.into_iter().for_each(|one| change(&mut index, one));
             index.roll_back();
             prop_assert_eq!(index.places, before);
+        }
+
+        #[test]
+        fn a_reader_finds_what_its_view_of_the_file_has(kept in changes(), batch in changes()) {
+            let mut index = Index::default();
+            kept.into_iter().for_each(|one| change(&mut index, one));
+            index.commit();
+            let before = index.places.clone();
+            batch.into_iter().for_each(|one| change(&mut index, one));
+            let after = index.places.clone();
+            for view in [before, after] {
+                let stored: BTreeSet<u64> = view.values().copied().collect();
+                let is_stored = |place: u64| Ok::<_, Infallible>(stored.contains(&place));
+                for user in [0_u8, 1].map(|user| User::from_bytes([user; 16])) {
+                    let (least, greatest) = SessionId::range_of(user);
+                    let expected: Vec<_> =
+                        view.range(least..=greatest).map(|(sid, at)| (*sid, *at)).collect();
+                    prop_assert_eq!(index.of_user_in(user, is_stored), Ok(expected));
+                    for n in 0..6 {
+                        let expected = view.get(&sid(user, n)).copied();
+                        prop_assert_eq!(index.get_in(sid(user, n), is_stored), Ok(expected));
+                    }
+                }
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The store that needs nothing but a folder: one file, one process.
 //!
 //! # Layout
-//! `writer` gathers changes into batches, `disk` makes one transaction of each, `operations` is what can happen inside
+//! `writer` takes changes, `batches` gathers them, `disk` makes one transaction of each, `operations` is what can happen inside
 //! it, `tables` and `row` what it works on, `index` where in it a session is.
 
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -9,13 +9,18 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_lc_rs::error::Unspecified;
+use redb::StorageError;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use self::disk::{Disk, Rows};
 use self::index::Index;
-use self::tables::{Fault, live_rows, row, rows_of};
+use self::tables::{Fault, readable, row, rows_of};
 use self::writer::Writer;
 use super::record::Record;
 use super::seal::{Keys, SealKey};
@@ -25,6 +30,7 @@ use super::{Lifetimes, OpenError, RevokedSessions, SessionId, StoreError};
 use crate::clock::Clock;
 use crate::secret::Secret;
 
+mod batches;
 mod disk;
 mod index;
 mod operations;
@@ -35,6 +41,10 @@ mod writer;
 
 const FILE: &str = "sessions.redb";
 const SEAL_KEY_FILE: &str = "seal.key";
+/// How long anybody waits for an answer: a disk that hangs must hold neither logins nor vault services for ever.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How many read at once: a disk that hangs must not take all threads that others wait on as well.
+const READERS: usize = 64;
 
 /// Sessions in one file.
 pub(super) struct Embedded {
@@ -43,6 +53,7 @@ pub(super) struct Embedded {
     disk: Arc<Disk>,
     revoked: RevokedSessions,
     clock: Clock,
+    readers: Arc<Semaphore>,
 }
 
 impl Embedded {
@@ -81,13 +92,18 @@ impl Embedded {
         revoked.add(disk.revocations().map_err(damaged)?);
         let disk = Arc::new(disk);
         let writer = Writer::start(Arc::clone(&disk), revoked.clone(), clock.clone());
-        let store = Self {
-            writer: Arc::new(writer.map_err(unreadable)?),
+        let writer = writer.map_err(unreadable)?;
+        Ok((Self::over(writer, disk, revoked, clock), keys))
+    }
+
+    fn over(writer: Writer, disk: Arc<Disk>, revoked: RevokedSessions, clock: Clock) -> Self {
+        Self {
+            writer: Arc::new(writer),
             disk,
             revoked,
             clock,
-        };
-        Ok((store, keys))
+            readers: Arc::new(Semaphore::new(READERS)),
+        }
     }
 
     /// Looks at what [`Self::open`] would use, without making, locking or changing anything.
@@ -113,14 +129,30 @@ impl Embedded {
 
     async fn read<P: Send + 'static, T: Send + 'static>(
         &self,
-        pick: impl FnOnce(&Index) -> P + Send + 'static,
+        find: impl FnOnce(&Index, &Rows) -> Result<P, StorageError> + Send + 'static,
         work: impl FnOnce(&Rows, P) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let disk = Arc::clone(&self.disk);
-        tokio::task::spawn_blocking(move || disk.read(pick, work))
-            .await
+        let reading = async {
+            let permit = Arc::clone(&self.readers).acquire_owned().await;
+            let (disk, permit) = (Arc::clone(&self.disk), permit.ok()?);
+            let reading = spawn_blocking(move || {
+                // Until it has read, whoever still waits for it.
+                let _permit = permit;
+                disk.read(find, work)
+            });
+            reading.await.ok()
+        };
+        let answer = timeout(PATIENCE, reading).await;
+        answer
+            .ok()
+            .flatten()
             .unwrap_or(Err(StoreError::Unavailable))
     }
+}
+
+/// Tells what a view of the file has.
+fn is_stored(rows: &Rows) -> impl Fn(u64) -> Result<bool, StorageError> {
+    |place| Ok(rows.get(place)?.is_some())
 }
 
 #[async_trait]
@@ -148,9 +180,9 @@ impl Store for Embedded {
     async fn session(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
         let now = self.clock.unix_secs();
         let found = self.read(
-            move |index| index.get(id),
-            |rows, place| match place {
-                Some(place) => row(rows, place),
+            move |index, rows| index.get_in(id, is_stored(rows)),
+            move |rows, place| match place {
+                Some(place) => row(rows, (id, place)),
                 None => Ok(None),
             },
         );
@@ -161,8 +193,16 @@ impl Store for Embedded {
     async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError> {
         let now = self.clock.unix_secs();
         let found = self.read(
-            move |index| index.of_user(user).collect::<Vec<_>>(),
-            move |rows, places| live_rows(rows, user, places.into_iter(), now, MOST_AT_ONCE),
+            move |index, rows| index.of_user_in(user, is_stored(rows)),
+            move |rows, entries| {
+                let rows = rows_of(rows, user, entries.into_iter());
+                let live = rows.filter_map(readable).filter(|entry| match entry {
+                    Ok((_, row)) => now < row.record.expires,
+                    Err(_) => true,
+                });
+                let live = live.take(MOST_AT_ONCE).collect::<Result<Vec<_>, _>>();
+                Ok(live?)
+            },
         );
         let live = found.await?.into_iter();
         Ok(live.map(|(_, row)| (row.sid, row.record)).collect())
@@ -177,9 +217,9 @@ impl Store for Embedded {
     async fn session_keys(&self, user: User) -> Result<Option<SealedKeys>, StoreError> {
         let now = self.clock.unix_secs();
         self.read(
-            move |index| index.of_user(user).rev().collect::<Vec<_>>(),
-            move |rows, places| {
-                let mut newest_first = rows_of(rows, user, places.into_iter());
+            move |index, rows| index.of_user_in(user, is_stored(rows)),
+            move |rows, entries| {
+                let mut newest_first = rows_of(rows, user, entries.into_iter().rev());
                 let Some((_, newest)) = newest_first.next().transpose()? else {
                     return Ok(None);
                 };

@@ -7,10 +7,11 @@ use redb::Database;
 use redb::backends::InMemoryBackend;
 
 use super::disk::{self, Disk};
+use super::is_stored;
 use super::operations::Tables;
-use super::tables::{Fault, live_rows, rows_of};
+use super::tables::{Fault, rows_of};
 use crate::session::contract::{apps, identity};
-use crate::session::store::{Login, Refresh};
+use crate::session::store::{KeySwap, Login, Refresh};
 use crate::session::user::User;
 use crate::session::{Lifetimes, SessionId};
 
@@ -37,6 +38,11 @@ enum Step {
     EndAll {
         user: usize,
     },
+    /// Puts another session_key in the place of the latest one, or of one that is not.
+    Swap {
+        user: usize,
+        of_latest: bool,
+    },
     Pass {
         seconds: u64,
     },
@@ -56,6 +62,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => any::<usize>().prop_map(|nth| Step::Refresh { nth }),
         4 => any::<usize>().prop_map(|nth| Step::End { nth }),
         1 => user().prop_map(|user| Step::EndAll { user }),
+        2 => (user(), any::<bool>()).prop_map(|(user, of_latest)| Step::Swap { user, of_latest }),
         3 => (0_u64..60).prop_map(|seconds| Step::Pass { seconds }),
         1 => Just(Step::Restart),
         1 => (user(), any::<usize>()).prop_map(|(user, nth)| Step::Fail { user, nth }),
@@ -167,6 +174,27 @@ impl Scene {
                 self.sessions.retain(|session| session.user != user);
                 self.write(|tables| tables.end_some(identity(NAMES[user]).user()).map(drop));
             }
+            Step::Swap { user, of_latest } => {
+                self.logins += 1;
+                let swap = KeySwap {
+                    user: identity(NAMES[user]).user(),
+                    expected: if of_latest {
+                        self.latest[user].clone()
+                    } else {
+                        b"other".to_vec()
+                    },
+                    sealed_key: self.logins.to_be_bytes().to_vec(),
+                };
+                let is_there = self.sessions.iter().any(|session| session.user == user);
+                let swapped = is_there && of_latest;
+                if swapped {
+                    self.latest[user] = swap.sealed_key.clone();
+                }
+                self.write(|tables| {
+                    assert_eq!(tables.replace_session_key(swap)?, swapped);
+                    Ok(())
+                });
+            }
             Step::Pass { seconds } => {
                 self.now += seconds;
                 let now = self.now;
@@ -190,18 +218,23 @@ impl Scene {
     }
 
     fn stored(&self, user: User) -> Vec<(SessionId, u64)> {
-        let live = self.disk.read(
-            |index| index.of_user(user).collect::<Vec<_>>(),
-            |rows, places| live_rows(rows, user, places.into_iter(), self.now, usize::MAX),
+        let stored = self.disk.read(
+            |index, rows| index.of_user_in(user, is_stored(rows)),
+            |rows, entries| rows_of(rows, user, entries.into_iter()).collect::<Result<Vec<_>, _>>(),
         );
-        let live = live.unwrap().into_iter();
-        live.map(|(_, row)| (row.sid, row.record.expires)).collect()
+        let live = stored.unwrap().into_iter();
+        live.map(|(_, row)| (row.sid, row.record.expires))
+            .filter(|(_, expires)| self.now < *expires)
+            .collect()
     }
 
     fn key(&self, user: User) -> Option<Vec<u8>> {
         let newest = self.disk.read(
-            |index| index.of_user(user).rev().collect::<Vec<_>>(),
-            |rows, places| rows_of(rows, user, places.into_iter()).next().transpose(),
+            |index, rows| index.of_user_in(user, is_stored(rows)),
+            |rows, entries| {
+                let mut newest_first = rows_of(rows, user, entries.into_iter().rev());
+                newest_first.next().transpose()
+            },
         );
         newest.unwrap().map(|(_, row)| row.keys.latest)
     }

@@ -1,12 +1,14 @@
 //! What can be done to the tables inside one write transaction.
 
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
 use redb::{ReadableTable, StorageError, Table, TableError, WriteTransaction};
 
-use super::index::Index;
+use super::index::{Entry, Index};
 use super::row::{Row, sid_of};
 use super::tables::{
-    Bytes, EXPIRIES, Fault, REVOKED, SESSIONS, TimeAndPlace, TimeAndSid, live_rows, row, rows_of,
-    time_and_sid, time_of,
+    Bytes, EXPIRIES, Fault, REVOKED, SESSIONS, TimeAndPlace, TimeAndSid, readable, row, row_at,
+    rows_of, time_and_sid, time_of,
 };
 use crate::session::record::Record;
 use crate::session::rotation::{Presented, Rotation};
@@ -30,7 +32,7 @@ pub(super) struct Tables<'txn> {
     sessions: Table<'txn, u64, Bytes>,
     expiries: Table<'txn, TimeAndPlace, ()>,
     revoked: Table<'txn, TimeAndSid, ()>,
-    index: &'txn mut Index,
+    index: &'txn RwLock<Index>,
     lifetimes: Lifetimes,
     now: u64,
     effects: Effects,
@@ -39,7 +41,7 @@ pub(super) struct Tables<'txn> {
 impl<'txn> Tables<'txn> {
     pub(super) fn open(
         transaction: &'txn WriteTransaction,
-        index: &'txn mut Index,
+        index: &'txn RwLock<Index>,
         lifetimes: Lifetimes,
         now: u64,
     ) -> Result<Self, TableError> {
@@ -52,6 +54,15 @@ impl<'txn> Tables<'txn> {
             now,
             effects: Effects::default(),
         })
+    }
+
+    /// Locked for as long as it is looked at, since nobody else changes it, and briefly to change it.
+    fn index(&self) -> RwLockReadGuard<'txn, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn index_mut(&self) -> RwLockWriteGuard<'txn, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn into_effects(self) -> Effects {
@@ -75,7 +86,7 @@ impl<'txn> Tables<'txn> {
             let keys = keys.clone();
             self.put(place, &Row { keys, ..row })?;
         }
-        let place = self.index.push(login.sid);
+        let place = self.index_mut().push(login.sid);
         self.put(place, &Row::new(login.sid, record.clone(), keys))?;
         self.expiries.insert((record.expires, place), ())?;
         Ok(record)
@@ -102,8 +113,11 @@ impl<'txn> Tables<'txn> {
 
     /// Replaces the refresh token, says again by what it was replaced, or ends the session.
     pub(super) fn refresh(&mut self, refresh: Refresh) -> Result<Renewal, Fault> {
-        let Some((place, old)) = self.live(refresh.sid)? else {
-            return Ok(Renewal::Ended);
+        let (place, old) = match self.live(refresh.sid) {
+            Ok(Some(found)) => found,
+            // Of one that cannot be read nothing is left to go on with; another login is.
+            Ok(None) | Err(Fault::Damaged) => return Ok(Renewal::Ended),
+            Err(fault @ Fault::Storage(_)) => return Err(fault),
         };
         if !refresh.apps.have(&old.record.identity) {
             return Ok(Renewal::AppUnknown);
@@ -141,26 +155,42 @@ impl<'txn> Tables<'txn> {
 
     /// Ends a session; its tokens are revoked even when it expired before them.
     pub(super) fn end(&mut self, sid: SessionId) -> Result<bool, Fault> {
-        let live = self.live(sid)?;
-        let was_live = live.is_some();
-        if let Some((place, row)) = live {
-            self.remove(place, row)?;
-        }
+        let place = self.index().get(sid);
+        let ended = match place {
+            Some(place) => self.end_row(place, row(&self.sessions, (sid, place)))?,
+            None => false,
+        };
         self.revoke(sid)?;
-        Ok(was_live)
+        Ok(ended)
     }
 
     /// Ends some sessions of a user.
     pub(super) fn end_some(&mut self, user: User) -> Result<Vec<SessionId>, Fault> {
-        let places = self.index.of_user(user);
-        let live = live_rows(&self.sessions, user, places, self.now, MOST_AT_ONCE)?;
-        let mut ended = Vec::with_capacity(live.len());
-        for (place, row) in live {
-            ended.push(row.sid);
-            self.revoke(row.sid)?;
-            self.remove(place, row)?;
+        let mut ended = Vec::new();
+        let entries: Vec<Entry> = self.index().of_user(user).collect();
+        for (sid, place) in entries {
+            if ended.len() == MOST_AT_ONCE {
+                break;
+            }
+            let found = row(&self.sessions, (sid, place));
+            let others = matches!(&found, Ok(Some(row)) if row.record.identity.user() != user);
+            if !others && self.end_row(place, found)? {
+                self.revoke(sid)?;
+                ended.push(sid);
+            }
         }
         Ok(ended)
+    }
+
+    /// Removes what was found at a place if it has not expired, and tells whether; what is damaged goes too.
+    fn end_row(&mut self, place: u64, found: Result<Option<Row>, Fault>) -> Result<bool, Fault> {
+        match found {
+            Ok(Some(row)) if self.now < row.record.expires => self.remove(place, row)?,
+            Ok(_) => return Ok(false),
+            Err(Fault::Damaged) => self.remove_damaged(place)?,
+            Err(fault @ Fault::Storage(_)) => return Err(fault),
+        }
+        Ok(true)
     }
 
     /// Removes a few of the sessions and revocations whose time is over.
@@ -170,9 +200,9 @@ impl<'txn> Tables<'txn> {
         let expired = range.map(|entry| entry.map(|(key, _)| key.value()));
         let expired = expired.collect::<Result<Vec<TimeAndPlace>, _>>()?;
         for &(time, place) in &expired {
-            match row(&self.sessions, place) {
-                Ok(Some(row)) => self.remove(place, row)?,
-                Ok(None) => {}
+            match row_at(&self.sessions, place) {
+                Ok(Some(row)) if row.record.expires <= self.now => self.remove(place, row)?,
+                Ok(_) => {}
                 Err(Fault::Damaged) => self.remove_damaged(place)?,
                 Err(Fault::Storage(error)) => return Err(error),
             }
@@ -207,14 +237,16 @@ impl<'txn> Tables<'txn> {
 
     /// Reads the newest session of a user, in which their session_keys are.
     fn newest(&self, user: User) -> Result<Option<(u64, Row)>, StorageError> {
-        first_readable(&self.sessions, user, self.index.of_user(user).rev())
+        let index = self.index();
+        let newest_first = rows_of(&self.sessions, user, index.of_user(user).rev());
+        newest_first.filter_map(readable).next().transpose()
     }
 
     fn live(&self, sid: SessionId) -> Result<Option<(u64, Row)>, Fault> {
-        let Some(place) = self.index.get(sid) else {
+        let Some(place) = self.index().get(sid) else {
             return Ok(None);
         };
-        let row = row(&self.sessions, place)?;
+        let row = row(&self.sessions, (sid, place))?;
         let live = row.filter(|row| self.now < row.record.expires);
         Ok(live.map(|row| (place, row)))
     }
@@ -227,32 +259,37 @@ impl<'txn> Tables<'txn> {
 
     /// Removes a session; if it was the newest of its user, the one before it has their session_keys from now on.
     fn remove(&mut self, place: u64, row: Row) -> Result<(), StorageError> {
-        let (sid, user) = (row.sid, row.record.identity.user());
-        let newer = rows_of(&self.sessions, user, self.index.after(sid, user)).next();
-        let heir = match newer {
-            // One that cannot be read may be theirs.
-            Some(Ok(_) | Err(Fault::Damaged)) => None,
-            Some(Err(Fault::Storage(error))) => return Err(error),
-            None => first_readable(&self.sessions, user, self.index.before(sid, user))?,
-        };
-        if let Some((place, mut heir)) = heir {
+        if let Some((place, mut heir)) = self.heir(&row)? {
             heir.keys = row.keys;
             self.put(place, &heir)?;
         }
         self.effects.changed = true;
         self.sessions.remove(place)?;
         self.expiries.remove((row.record.expires, place))?;
-        self.index.remove(sid);
+        self.index_mut().remove(row.sid, place);
         Ok(())
     }
 
+    /// Reads the session before the newest of its user.
+    fn heir(&self, newest: &Row) -> Result<Option<(u64, Row)>, StorageError> {
+        let (sid, user) = (newest.sid, newest.record.identity.user());
+        let index = self.index();
+        match rows_of(&self.sessions, user, index.after(sid, user)).next() {
+            // It is not the newest; one that cannot be read may be theirs.
+            Some(Ok(_) | Err(Fault::Damaged)) => Ok(None),
+            Some(Err(Fault::Storage(error))) => Err(error),
+            None => {
+                let older = rows_of(&self.sessions, user, index.before(sid, user));
+                older.filter_map(readable).next().transpose()
+            }
+        }
+    }
+
     fn remove_damaged(&mut self, place: u64) -> Result<(), StorageError> {
+        self.effects.changed = true;
         let removed = self.sessions.remove(place)?;
-        let sid = removed.and_then(|bytes| sid_of(bytes.value()));
-        if let Some(sid) = sid
-            && self.index.get(sid) == Some(place)
-        {
-            self.index.remove(sid);
+        if let Some(sid) = removed.and_then(|bytes| sid_of(bytes.value())) {
+            self.index_mut().remove(sid, place);
         }
         Ok(())
     }
@@ -264,18 +301,4 @@ impl<'txn> Tables<'txn> {
         self.effects.revoked.push((sid, until));
         Ok(())
     }
-}
-
-/// Reads the first row that is a user's; those that cannot be read shall not keep anybody from logging in.
-fn first_readable(
-    sessions: &impl ReadableTable<u64, Bytes>,
-    user: User,
-    places: impl Iterator<Item = (SessionId, u64)>,
-) -> Result<Option<(u64, Row)>, StorageError> {
-    let found = rows_of(sessions, user, places).find_map(|entry| match entry {
-        Ok(entry) => Some(Ok(entry)),
-        Err(Fault::Damaged) => None,
-        Err(Fault::Storage(error)) => Some(Err(error)),
-    });
-    found.transpose()
 }

@@ -9,6 +9,8 @@ use crate::session::store::SealedKeys;
 /// How much longer a session may become before its row does. Rows stand close together, and one that became longer would take
 /// half a page of its own; a refresh adds so many bytes at first, and hardly ever more.
 const SLACK: usize = 6;
+/// How much of a record that became shorter stays free.
+const MOST_FREE: usize = 32;
 
 /// A session as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,17 +36,14 @@ impl Row {
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let record = self.record.to_bytes();
-        // The length of what is left free is one byte.
-        let free = match self.room.checked_sub(record.len()) {
-            Some(free) => u8::try_from(free).unwrap_or(u8::MAX),
-            None => SLACK as u8,
-        };
+        let free = self.room.checked_sub(record.len()).unwrap_or(SLACK);
+        let free = free.min(MOST_FREE);
         let mut out = Vec::with_capacity(256);
         out.extend_from_slice(self.sid.as_bytes());
         put_number(&mut out, record.len() as u64);
         out.extend_from_slice(&record);
-        out.push(free);
-        out.extend(std::iter::repeat_n(0, free.into()));
+        put_number(&mut out, free as u64);
+        out.extend(std::iter::repeat_n(0, free));
         out.extend_from_slice(&sealed_keys::to_bytes(&self.keys));
         out
     }
@@ -53,14 +52,18 @@ impl Row {
         let mut rest = Rest(bytes);
         let sid = SessionId::from_bytes(*rest.take()?);
         let length = rest.number()?;
-        let record = rest.bytes(length)?;
-        let free = rest.byte()?;
-        rest.bytes(free.into())?;
+        let bytes = rest.bytes(length)?;
+        let free = rest.number()?;
+        let free = rest.bytes(free)?;
+        let record = Record::from_bytes(bytes)?;
+        if !sid.is_of(record.identity.user()) {
+            return Err(Damaged);
+        }
         Ok(Self {
             sid,
-            record: Record::from_bytes(record)?,
+            record,
             keys: sealed_keys::from_bytes(rest.0)?,
-            room: record.len().saturating_add(free.into()),
+            room: bytes.len().saturating_add(free.len()),
         })
     }
 }
@@ -87,7 +90,8 @@ mod tests {
             expires: 1_702_592_000,
             rotation: Rotation::first([7; 16]),
         };
-        Row::new(SessionId::from_bytes([9; 16]), record, keys)
+        let sid = SessionId::draw(record.identity.user(), record.created).unwrap();
+        Row::new(sid, record, keys)
     }
 
     proptest! {
@@ -108,10 +112,32 @@ mod tests {
         }
 
         #[test]
+        fn a_row_of_somebody_elses_id_is_damaged(name in "[a-z]{1,40}") {
+            let keys = SealedKeys { latest: vec![1], previous: None };
+            let mut row = row(&name, keys);
+            row.sid = SessionId::draw(identity(&format!("{name}-")).user(), 0).unwrap();
+            prop_assert_eq!(Row::from_bytes(&row.to_bytes()), Err(Damaged));
+        }
+
+        #[test]
         fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>) {
             let _ = Row::from_bytes(&bytes);
             let _ = sid_of(&bytes);
         }
+    }
+
+    #[test]
+    fn room_that_was_needed_for_a_while_is_given_back() {
+        let keys = SealedKeys {
+            latest: vec![1],
+            previous: None,
+        };
+        let mut row = row("alice", keys);
+        let length = row.to_bytes().len();
+        row.record.rotation.replaced = vec![row.record.created + 9999; 64];
+        row = Row::from_bytes(&row.to_bytes()).unwrap();
+        row.record.rotation.replaced.clear();
+        assert!(row.to_bytes().len() <= length + MOST_FREE);
     }
 
     #[test]

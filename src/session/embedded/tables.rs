@@ -2,6 +2,7 @@
 
 use redb::{ReadableTable, StorageError, TableDefinition, TableError, WriteTransaction};
 
+use super::index::Entry;
 use super::row::Row;
 use crate::session::SessionId;
 use crate::session::encoding::Damaged;
@@ -21,6 +22,8 @@ pub(super) const REVOKED: TableDefinition<'_, TimeAndSid, ()> = TableDefinition:
 pub(super) const META: TableDefinition<'_, &str, Bytes> = TableDefinition::new("meta");
 /// The place in [`META`] of the value that tells which seal key belongs to the data.
 pub(super) const SEAL_CHECK: &str = "seal_check";
+/// The place in [`META`] of a value that is written to see whether anything can be.
+pub(super) const TRIED_OUT: &str = "tried_out";
 /// The place in [`META`] of the number of the layout.
 pub(super) const LAYOUT: &str = "layout";
 /// Counted up whenever tables or rows change so that a program of before would misread them.
@@ -73,8 +76,17 @@ impl From<StorageError> for Fault {
     }
 }
 
-/// Reads what is stored at a place, which may have expired.
+/// Reads a session from its place; it may have expired.
 pub(super) fn row(
+    sessions: &impl ReadableTable<u64, Bytes>,
+    (sid, place): Entry,
+) -> Result<Option<Row>, Fault> {
+    let stored = row_at(sessions, place)?;
+    Ok(stored.filter(|row| row.sid == sid))
+}
+
+/// Reads whatever session is at a place.
+pub(super) fn row_at(
     sessions: &impl ReadableTable<u64, Bytes>,
     place: u64,
 ) -> Result<Option<Row>, Fault> {
@@ -84,34 +96,26 @@ pub(super) fn row(
     }
 }
 
-/// Reads those rows that are a user's, expired ones included.
+/// Reads those sessions that are a user's, expired ones included.
 pub(super) fn rows_of(
     sessions: &impl ReadableTable<u64, Bytes>,
     user: User,
-    places: impl Iterator<Item = (SessionId, u64)>,
+    entries: impl Iterator<Item = Entry>,
 ) -> impl Iterator<Item = Result<(u64, Row), Fault>> {
-    places.filter_map(move |(_, place)| match row(sessions, place) {
-        Ok(Some(row)) if row.record.identity.user() == user => Some(Ok((place, row))),
+    entries.filter_map(move |entry| match row(sessions, entry) {
+        Ok(Some(row)) if row.record.identity.user() == user => Some(Ok((entry.1, row))),
         Ok(_) => None,
         Err(fault) => Some(Err(fault)),
     })
 }
 
-/// Reads the sessions of a user that have not expired, or so many of them.
-pub(super) fn live_rows(
-    sessions: &impl ReadableTable<u64, Bytes>,
-    user: User,
-    places: impl Iterator<Item = (SessionId, u64)>,
-    now: u64,
-    most: usize,
-) -> Result<Vec<(u64, Row)>, Fault> {
-    rows_of(sessions, user, places)
-        .filter(|entry| match entry {
-            Ok((_, row)) => now < row.record.expires,
-            Err(_) => true,
-        })
-        .take(most)
-        .collect()
+/// Passes over the rows that cannot be read: they shall not keep anybody from logging in or out.
+pub(super) fn readable<T>(entry: Result<T, Fault>) -> Option<Result<T, StorageError>> {
+    match entry {
+        Ok(entry) => Some(Ok(entry)),
+        Err(Fault::Damaged) => None,
+        Err(Fault::Storage(error)) => Some(Err(error)),
+    }
 }
 
 #[cfg(test)]
