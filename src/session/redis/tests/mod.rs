@@ -50,6 +50,17 @@ contract_tests!(
     |group: &Group, clause| over(group.config(), clause)
 );
 
+contract_tests!(
+    all_of_the_contract_holds_over_a_valkey,
+    servers::Redis::valkey(),
+    |server: &servers::Redis, clause| {
+        over(
+            config(RedisMode::Single, std::slice::from_ref(server)),
+            clause,
+        )
+    }
+);
+
 async fn over(mut config: RedisServer, clause: &'static str) -> Subject<impl AsyncFn(Duration)> {
     config.prefix = format!("{clause}:");
     let clock = Clock::system();
