@@ -126,3 +126,31 @@ async fn whoever_waits_at_another_node_gets_the_session_also_without_a_replay() 
     }
     assert_eq!(running[0].redeemed().await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_that_wechat_refused_is_refused_on_every_node_without_another_call() {
+    let (redis, _nodes, [one, other]) = two("").await;
+    let mut calls = 0;
+    for (errcode, status, error) in [
+        (40029, 401, "code_invalid"),
+        (40163, 401, "code_used"),
+        (40226, 403, "user_blocked"),
+    ] {
+        let plan = json!({"fault": "errcode", "errcode": errcode, "times": 1});
+        one.fault(plan).await;
+        let code = one.code("alice").await;
+        calls += 1;
+        for node in [&one, &other, &one, &other] {
+            let reply = Reply::of(node.login_with(&code)).await;
+            assert_eq!(reply.refused(status, error)["errcode"], errcode);
+            assert_eq!(one.redeemed().await, calls, "{errcode}");
+        }
+    }
+    let kept = redis.ask(&["--scan", "--pattern", "menshen:*:c:*"]);
+    assert_eq!(kept.lines().count(), 3, "{kept}");
+    for kept in kept.lines() {
+        let lasts: u64 = redis.ask(&["TTL", kept]).parse().unwrap();
+        assert!(lasts <= 60, "{lasts}");
+    }
+    other.log_in("alice").await;
+}

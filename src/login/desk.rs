@@ -121,10 +121,18 @@ impl Desk {
         self.memory.tasks.spawn(async move {
             let (outcome, keep, holder) = redemption.run(&ending.flight).await;
             let desk = Arc::clone(&ending.desk);
+            let refused = match &outcome {
+                Outcome::Refused(denial) if !keep.is_zero() => denial.errcode(),
+                Outcome::Refused(_) | Outcome::Granted(_) | Outcome::Abandoned => None,
+            };
             ending.settle(outcome, keep);
             if let Some(holder) = holder {
+                let sessions = &desk.sessions;
                 // Without this, other nodes would hold the code for one whose fate nobody knows.
-                let given_back = desk.sessions.give_back(mark, holder).await;
+                let given_back = match refused {
+                    Some(errcode) => sessions.keep_refusal(mark, holder, errcode, keep).await,
+                    None => sessions.give_back(mark, holder).await,
+                };
                 if let Err(error) = given_back {
                     tracing::debug!(%error, "a code could not be given back");
                 }

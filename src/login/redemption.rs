@@ -102,6 +102,14 @@ impl Redemption {
                 Ok(Claim::Done(opened, left)) => return Ok(Some((*opened, left))),
                 Ok(Claim::Lost) => return Err(Failure::unknown(Denial::WechatTimeout)),
                 Ok(Claim::Spent) => return Err(Failure::final_one(Denial::CodeUsed(None))),
+                Ok(Claim::Refused(errcode, left)) => {
+                    let known = self.refusal(errcode);
+                    return Err(Failure {
+                        keep: known.keep.min(left),
+                        gives_back: false,
+                        ..known
+                    });
+                }
                 Ok(Claim::Elsewhere) => {}
                 Err(error) => return Err(Failure::unspent(error.into())),
             }

@@ -61,6 +61,8 @@ pub enum Claim {
     Done(Box<Opened>, Duration),
     /// It was redeemed for a session that has ended, or has been refreshed.
     Spent,
+    /// WeChat refused it with this errcode; others are told so for this time.
+    Refused(i64, Duration),
 }
 
 /// What a store has of a code.
@@ -71,6 +73,8 @@ pub(super) enum Held {
     Lost,
     /// What it brought, sealed, and for how long that is kept.
     Memo(Vec<u8>, Duration),
+    /// What WeChat refused it with, and for how long that is kept.
+    Refused(i64, Duration),
 }
 
 /// What is to be kept of a code beside the session that it opened.

@@ -26,6 +26,7 @@ impl Sessions {
             Held::Yours => Claim::Yours,
             Held::Elsewhere => Claim::Elsewhere,
             Held::Lost => Claim::Lost,
+            Held::Refused(errcode, left) => Claim::Refused(errcode, left),
             Held::Memo(sealed, left) => {
                 let memos = &self.shared.keys.memos;
                 let token = memos.open(code.as_bytes(), &sealed);
@@ -42,6 +43,18 @@ impl Sessions {
     /// Gives a code back that was taken and not spent.
     pub async fn give_back(&self, code: CodeMark, holder: Holder) -> Result<(), StoreError> {
         self.shared.store.give_back(code, holder).await
+    }
+
+    /// Gives a code back that WeChat refused, and has other nodes told so for a while that ask for it.
+    pub async fn keep_refusal(
+        &self,
+        code: CodeMark,
+        holder: Holder,
+        errcode: i64,
+        keep: Duration,
+    ) -> Result<(), StoreError> {
+        let store = &self.shared.store;
+        store.keep_refusal(code, holder, errcode, keep).await
     }
 
     /// Returns the session of a refresh token that nobody has used yet; `None` when it was used or the session has ended.

@@ -36,6 +36,17 @@ pub(super) trait Store: Send + Sync {
         Ok(())
     }
 
+    /// Keeps for a while what WeChat refused a code with, if `holder` still has it; nobody else asks WeChat then.
+    async fn keep_refusal(
+        &self,
+        _code: CodeMark,
+        _holder: Holder,
+        _errcode: i64,
+        _keep: Duration,
+    ) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Stores a new session, and its user's session_key in place of the one before, which is kept beside it.
     async fn add(&self, login: Login) -> Result<Record, StoreError>;
 

@@ -1,5 +1,6 @@
--- Takes a code, unless somebody has it. Answers what it brought and for how long that is kept, where it is known; else 0 where it was taken, 1 where
--- another has it, 2 where that one has not been heard of for too long.
+-- Takes a code, unless somebody has it. Answers what became of it and for how long that is kept, where it is known: d with what it
+-- brought, or r with WeChat's refusal; else 0 where it was taken, 1 where another has it, 2 where that one has not been heard of
+-- for too long.
 local code = KEYS[1]
 local holder, lease, lasting = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local time = redis.call('TIME')
@@ -9,8 +10,8 @@ if not held then
   redis.call('SET', code, 'c' .. holder .. string.format('%d', now), 'PX', lasting)
   return 0
 end
-if string.sub(held, 1, 1) == 'd' then
-  return { string.sub(held, 2), redis.call('PTTL', code) }
+if string.sub(held, 1, 1) ~= 'c' then
+  return { held, redis.call('PTTL', code) }
 end
 if string.sub(held, 2, #holder + 1) == holder then
   return 0

@@ -39,6 +39,22 @@ impl Redis {
         self.change::<redis::Value>(change).await.map(drop)
     }
 
+    /// Keeps what WeChat refused a code with in place of the holder's claim.
+    pub(super) async fn keep_refused(
+        &self,
+        code: CodeMark,
+        holder: Holder,
+        errcode: i64,
+        keep: Duration,
+    ) -> Result<(), StoreError> {
+        let change = GIVE_BACK
+            .of_code(&self.names, code)
+            .arg(holder.as_bytes())
+            .arg(errcode)
+            .arg(millis(keep));
+        self.change::<redis::Value>(change).await.map(drop)
+    }
+
     /// Keeps what a code brought. Nobody waits for it but who asks for the code at another node, and looks again.
     pub(super) fn remember(&self, memo: Option<Memo>) {
         let Some(Memo { code, sealed, keep }) = memo else {

@@ -1,7 +1,11 @@
--- Gives a code back, if it is still the holder's.
-local code, holder = KEYS[1], ARGV[1]
+-- Gives a code back, if it is still the holder's; where WeChat refused it, that is kept in its place for a while.
+local code, holder, refused, lasting = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local held = redis.call('GET', code)
 if held and string.sub(held, 1, #holder + 1) == 'c' .. holder then
-  redis.call('DEL', code)
+  if refused then
+    redis.call('SET', code, 'r' .. refused, 'PX', lasting)
+  else
+    redis.call('DEL', code)
+  end
 end
 return redis.status_reply('OK')

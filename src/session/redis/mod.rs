@@ -162,6 +162,16 @@ impl Store for Redis {
         self.give_code_back(code, holder).await
     }
 
+    async fn keep_refusal(
+        &self,
+        code: CodeMark,
+        holder: Holder,
+        errcode: i64,
+        keep: Duration,
+    ) -> Result<(), StoreError> {
+        self.keep_refused(code, holder, errcode, keep).await
+    }
+
     async fn add(&self, login: Login) -> Result<Record, StoreError> {
         let now = self.clock.unix_secs();
         let record = Record {

@@ -260,8 +260,16 @@ impl FromRedisValue for Held {
                 _ => Self::Lost,
             });
         }
-        let (sealed, left): (Vec<u8>, i64) = redis::from_redis_value(value)?;
+        let (kept, left): (Vec<u8>, i64) = redis::from_redis_value(value)?;
         let left = Duration::from_millis(left.try_into().unwrap_or(0));
-        Ok(Self::Memo(sealed, left))
+        match kept.split_first() {
+            Some((b'd', sealed)) => Ok(Self::Memo(sealed.to_owned(), left)),
+            Some((b'r', errcode)) => {
+                let errcode = std::str::from_utf8(errcode)?.parse();
+                let errcode = errcode.map_err(|_| "not an errcode")?;
+                Ok(Self::Refused(errcode, left))
+            }
+            Some(_) | None => Err("not what became of a code".into()),
+        }
     }
 }

@@ -41,6 +41,30 @@ async fn one_node_redeems_a_code_and_the_others_learn_what_it_brought() {
     assert!(matches!(claim, Claim::Spent), "{claim:?}");
 }
 
+#[tokio::test]
+async fn what_wechat_refused_is_told_by_whoever_had_the_code_and_only_then() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let (one, other) = (server.sessions(&clock).await, server.sessions(&clock).await);
+    let (code, minute) = (one.mark("wx1", "0a"), Duration::from_secs(60));
+    let [first, second] = [(); 2].map(|()| Holder::random().unwrap());
+    one.claim(code, first, minute).await.unwrap();
+    let keep = other.keep_refusal(code, second, 40163, minute);
+    keep.await.unwrap();
+    let claim = other.claim(code, second, minute).await.unwrap();
+    assert!(matches!(claim, Claim::Elsewhere), "{claim:?}");
+    let keep = one.keep_refusal(code, first, 40029, minute);
+    keep.await.unwrap();
+    let claim = other.claim(code, second, minute).await.unwrap();
+    let Claim::Refused(40029, left) = claim else {
+        panic!("{claim:?}");
+    };
+    assert!(left <= minute && left > minute / 2, "{left:?}");
+    // It has no holder any more.
+    one.give_back(code, first).await.unwrap();
+    let claim = other.claim(code, second, minute).await.unwrap();
+    assert!(matches!(claim, Claim::Refused(40029, _)), "{claim:?}");
+}
+
 // On one thread, so that what goes on behind the answer has not begun when it is there.
 #[tokio::test]
 async fn a_login_takes_two_round_trips_and_leaves_no_token_in_clear() {
