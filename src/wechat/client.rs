@@ -110,7 +110,7 @@ impl Client {
 
 /// A call that is yet to be made.
 pub(super) struct Call<'c> {
-    connections: &'c Connections,
+    connections: &'c Arc<Connections>,
     used: Arc<reqwest::Client>,
     request: RequestBuilder,
 }
