@@ -265,27 +265,41 @@ async fn no_request_is_lost_while_the_configuration_is_reloaded_again_and_again(
             })
         })
         .collect();
+    let refreshing = async {
+        let mut grant = running.node.log_in("bob").await;
+        let mut count = 0;
+        while !over.load(Ordering::Relaxed) {
+            grant = running.node.refreshed(&grant.refresh_token).await;
+            running.node.log_in("carol").await;
+            count += 1;
+        }
+        count
+    };
     let other = Upstream::start().await;
-    for count in 1..=20 {
-        let addresses = [
-            running.nodes.upstream.address.to_string(),
-            other.address.to_string(),
-        ];
-        let [from, to] = if count % 2 == 1 {
-            addresses
-        } else {
-            let [one, two] = addresses;
-            [two, one]
-        };
-        running.change(&from, &to);
-        running.keys(&["new", "--now"]).await;
-        running.reload(count).await;
-    }
-    over.store(true, Ordering::Relaxed);
+    let reloading = async {
+        for count in 1..=20 {
+            let addresses = [
+                running.nodes.upstream.address.to_string(),
+                other.address.to_string(),
+            ];
+            let [from, to] = if count % 2 == 1 {
+                addresses
+            } else {
+                let [one, two] = addresses;
+                [two, one]
+            };
+            running.change(&from, &to);
+            running.keys(&["new", "--now"]).await;
+            running.reload(count).await;
+        }
+        over.store(true, Ordering::Relaxed);
+    };
+    let (refreshed, ()) = tokio::join!(refreshing, reloading);
     for client in clients {
         client.await.unwrap();
     }
     assert!(served.load(Ordering::Relaxed) >= 20);
+    assert!(refreshed > 0);
     let tokens: Value = running.get("/_auth/jwks.json", &token).await.json();
     assert_eq!(tokens["keys"].as_array().unwrap().len(), 21);
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use futures::{SinkExt as _, StreamExt as _};
 use menshen::server::{HandOverError, Predecessor};
 use menshen_test_support::{Grant, Nodes, Program, Reply, TestGateway, Upstream, address_in};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -73,6 +74,14 @@ impl Place {
         Reply::of(self.http.get(url).bearer_auth(token)).await
     }
 
+    async fn refreshed(&self, address: SocketAddr, refresh_token: &str) -> Grant {
+        let url = format!("http://{address}/_auth/refresh");
+        let body = json!({ "refresh_token": refresh_token });
+        let reply = Reply::of(self.http.post(url).json(&body)).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        Grant::of(reply.json())
+    }
+
     async fn log_in(&self, address: SocketAddr, user: &str) -> Grant {
         let reply = Reply::of(self.nodes.login_at(address, user).await).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
@@ -106,8 +115,9 @@ async fn nobody_loses_a_request_and_everybody_stays_logged_in() {
         Arc::new(AtomicUsize::new(0)),
     );
     let mut clients = Vec::new();
-    for client in 0..6 {
+    for client in 0..7 {
         let (place, token) = (Arc::clone(&place), token.clone());
+        let mut grant = place.log_in(address, "carol").await;
         let (over, served) = (Arc::clone(&over), Arc::clone(&served));
         clients.push(tokio::spawn(async move {
             let once = reqwest::Client::builder()
@@ -116,7 +126,7 @@ async fn nobody_loses_a_request_and_everybody_stays_logged_in() {
                 .unwrap();
             while !over.load(Ordering::Relaxed) {
                 match client {
-                    // Connections that are kept, new ones for each request, and logins.
+                    // Connections that are kept, new ones for each request, refreshes, and logins.
                     0 | 1 => {
                         let reply = place.get(address, "/orders", &token).await;
                         assert_eq!(reply.status, 200, "{}", reply.text());
@@ -124,6 +134,11 @@ async fn nobody_loses_a_request_and_everybody_stays_logged_in() {
                     2 | 3 => {
                         let url = format!("http://{address}/orders");
                         let reply = Reply::of(once.get(url).bearer_auth(&token)).await;
+                        assert_eq!(reply.status, 200, "{}", reply.text());
+                    }
+                    4 => {
+                        grant = place.refreshed(address, &grant.refresh_token).await;
+                        let reply = place.get(address, "/orders", &grant.token).await;
                         assert_eq!(reply.status, 200, "{}", reply.text());
                     }
                     _ => {

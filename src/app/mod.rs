@@ -2,7 +2,9 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 
 use self::check::may_open_door;
@@ -26,6 +28,9 @@ mod private;
 mod reload;
 mod serve;
 mod start_error;
+
+/// How long a process may take to die.
+const DYING: Duration = Duration::from_secs(2);
 
 /// A proxy that is ready to serve.
 pub struct App {
@@ -86,7 +91,10 @@ impl App {
             Some(running) => Some(running.let_go().await.map_err(StartError::HandOver)?),
             None => None,
         };
-        let sessions = open_sessions(&config, clock).await?;
+        let sessions = match &predecessor {
+            Some(_) => open_sessions_soon(&config, clock).await?,
+            None => open_sessions(&config, clock).await?,
+        };
         let keys = Arc::new(load_or_make(
             &config.token.keys_dir,
             config.token.algorithm,
@@ -142,6 +150,20 @@ impl App {
         let reloader = Reloader::new(self.config.clone(), source, gates, lasting);
         self.reloader = Some(reloader.clone());
         reloader
+    }
+}
+
+/// Opens the sessions of a process that let go or died; of what a dying one has open, the system closes its connections first
+/// and its files a moment later.
+async fn open_sessions_soon(config: &Config, clock: &Clock) -> Result<Sessions, StartError> {
+    let limit = Instant::now() + DYING;
+    loop {
+        match open_sessions(config, clock).await {
+            Err(StartError::Store(OpenError::InUse(_))) if Instant::now() < limit => {
+                sleep(DYING / 100).await;
+            }
+            opened => return opened,
+        }
     }
 }
 

@@ -105,7 +105,7 @@ impl Writer {
         self.tell(Message::Resume).await;
     }
 
-    /// Sends what must not be lost, and waits until it was done.
+    /// Sends what must not be lost, and waits until it was done, or the disk hangs.
     async fn tell(&self, message: impl FnOnce(oneshot::Sender<()>) -> Message) {
         let (done, is_done) = oneshot::channel();
         let mut message = message(done);
@@ -114,7 +114,7 @@ impl Writer {
             tokio::time::sleep(FULL_PAUSE).await;
         }
         // It fails when the thread has ended, which has closed the file as well.
-        let _ = is_done.await;
+        let _ = tokio::time::timeout(PATIENCE, is_done).await;
     }
 
     /// Finishes what was accepted, closes the file and ends the thread.
