@@ -304,6 +304,23 @@ async fn an_empty_last_part_ends_the_body_once() {
     let backend = ByHand::start().await;
     let t = before(&backend).await;
     let connection = Connection::open(&t).await;
+    // A backend that has answered twice on a connection is known to keep them.
+    let twice = async {
+        let mut wire = backend.accept().await;
+        for line in ["", "Connection: close\r\n"] {
+            wire.read_to("\r\n\r\n").await;
+            wire.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{line}\r\n"
+            ))
+            .await;
+        }
+    };
+    let asked = async {
+        for _ in 0..2 {
+            assert_eq!(connection.get("/kept", &[]).await.unwrap().0, 200);
+        }
+    };
+    tokio::join!(asked, twice);
     for parts in [&[""][..], &["", ""], &["part", ""]] {
         let (response, mut body) = connection.start(request("POST", "/one", &[])).await;
         let (last, first) = parts.split_last().unwrap();

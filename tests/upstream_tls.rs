@@ -294,7 +294,7 @@ async fn http_2_is_preferred_but_not_for_a_websocket() {
 async fn over_http_2_orders_share_a_connection_from_the_first_answer_on() {
     let (authority, backend) = (Authority::new(), ByHand::start().await);
     let front = Front::start(&authority, false, &["h2"], backend.address).await;
-    let lines = trusting(&authority);
+    let lines = format!("{}protocol = \"auto\"", trusting(&authority));
     let t = gateway(&upstream("api2", front.address, &lines), &[("/", "api2")]).await;
     tokio::spawn(async move {
         loop {
