@@ -382,7 +382,7 @@ fn cache() {
             expires: now + LIFETIMES.session_ttl.as_secs(),
         };
         let issued = issuer.issue(&session).unwrap();
-        tokens.check(issued.token.expose()).unwrap();
+        tokens.check(issued.token.expose().as_bytes()).unwrap();
     };
     (0..1000).for_each(check);
     let before = resident();

@@ -8,7 +8,7 @@ use super::{Denial, Field, Survey};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credential<'a> {
     /// A token of ours, not yet verified.
-    Token(&'a str),
+    Token(&'a [u8]),
     /// A login on the first request.
     Code {
         /// The code from `wx.login`, not yet checked.
@@ -36,7 +36,7 @@ pub fn credential<'a>(survey: &Survey<'a>) -> Result<Credential<'a>, Denial> {
 }
 
 /// Returns the token of `Authorization: Bearer` or of the sub-protocols; two are an error.
-pub fn bearer<'a>(survey: &Survey<'a>) -> Result<Option<&'a str>, Denial> {
+pub fn bearer<'a>(survey: &Survey<'a>) -> Result<Option<&'a [u8]>, Denial> {
     match (authorization(survey)?, survey.subprotocol_token) {
         (Some(_), Field::Once(_)) | (_, Field::Repeated) => Err(Denial::TokenAmbiguous),
         (None, Field::Once(token)) => Ok(Some(token)),
@@ -45,7 +45,7 @@ pub fn bearer<'a>(survey: &Survey<'a>) -> Result<Option<&'a str>, Denial> {
 }
 
 /// Returns the token of `Authorization: Bearer`; other schemes are the backend's business.
-fn authorization<'a>(survey: &Survey<'a>) -> Result<Option<&'a str>, Denial> {
+fn authorization<'a>(survey: &Survey<'a>) -> Result<Option<&'a [u8]>, Denial> {
     let value = match survey.authorization {
         Field::Absent => return Ok(None),
         Field::Once(value) => value.as_bytes(),
@@ -58,9 +58,7 @@ fn authorization<'a>(survey: &Survey<'a>) -> Result<Option<&'a str>, Denial> {
     if !scheme.eq_ignore_ascii_case(b"bearer") {
         return Ok(None);
     }
-    std::str::from_utf8(token)
-        .map(|token| Some(token.trim_matches([' ', '\t'])))
-        .map_err(|_| Denial::TokenInvalid("not text"))
+    Ok(Some(token.trim_ascii()))
 }
 
 fn text(field: Field<&HeaderValue>) -> Result<Option<&str>, Denial> {
@@ -88,7 +86,10 @@ mod tests {
             map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         credential(&Survey::of(&map))
-            .map(|c| format!("{c:?}"))
+            .map(|found| match found {
+                Credential::Token(token) => format!("Token {:?}", str::from_utf8(token)),
+                Credential::Code { .. } | Credential::None => format!("{found:?}"),
+            })
             .map_err(|d| d.code())
     }
 
@@ -99,13 +100,13 @@ mod tests {
         for value in ["Bearer abc", "bearer  abc ", "BEARER\tabc"] {
             assert_eq!(
                 found(&[("authorization", value)]).unwrap(),
-                "Token(\"abc\")",
+                "Token Ok(\"abc\")",
                 "{value:?}"
             );
         }
         assert_eq!(
             found(&[("authorization", "Bearer")]).unwrap(),
-            "Token(\"\")"
+            "Token Ok(\"\")"
         );
         assert_eq!(
             found(&[("x-wx-code", "0abc"), ("x-menshen-app", "shop")]).unwrap(),

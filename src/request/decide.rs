@@ -141,7 +141,7 @@ impl Requests {
     }
 
     /// Checks a token and that its session still stands.
-    pub fn admit_token(&self, token: &str) -> Result<Arc<Verified>, Denial> {
+    pub fn admit_token(&self, token: &[u8]) -> Result<Arc<Verified>, Denial> {
         let who = self.tokens.check(token)?;
         if self.revoked.contains(who.session()) {
             return Err(Denial::SessionEnded);

@@ -17,11 +17,8 @@ pub enum Subprotocols {
 }
 
 /// Returns the tokens of one line of sub-protocols.
-pub(super) fn tokens(line: &HeaderValue) -> impl Iterator<Item = &str> {
-    // What is no text is no token either, and fails as one.
-    names(line)
-        .filter_map(after_prefix)
-        .map(|token| std::str::from_utf8(token).unwrap_or_default())
+pub(super) fn tokens(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    names(line).filter_map(after_prefix)
 }
 
 /// Takes the tokens out, which neither the upstream nor the reply may see.

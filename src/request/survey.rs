@@ -47,9 +47,9 @@ pub struct Survey<'a> {
     /// Whether a value begins or ends with a space or a tab, which HTTP/1.1 cannot say.
     pub padded: bool,
     /// The token among the sub-protocols of a WebSocket handshake.
-    pub subprotocol_token: Field<&'a str>,
+    pub subprotocol_token: Field<&'a [u8]>,
     /// The token among the sub-protocols, whether or not this is a handshake.
-    pub offered_token: Field<&'a str>,
+    pub offered_token: Field<&'a [u8]>,
     /// The code of a login on the first request.
     pub code: Field<&'a HeaderValue>,
     /// The app of a login on the first request.

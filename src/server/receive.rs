@@ -78,7 +78,7 @@ impl Proxy {
         let grant = gate.counting(exchange, unless_left(wire, login)).await?;
         let token = grant.token.expose().to_owned();
         exchange.grant = Some(grant);
-        pass.who = Some(requests.admit_token(&token)?);
+        pass.who = Some(requests.admit_token(token.as_bytes())?);
         Ok(pass)
     }
 }
