@@ -19,6 +19,8 @@ use menshen::config::{self, Algorithm};
 use menshen::secret::Secret;
 use menshen::session::{Apps, Identity, Lifetimes, RefreshToken, Session, Sessions, Source};
 use menshen::token::{Issuer, Tokens, Verifier, load_or_make};
+use menshen_test_support::bench::runs;
+use menshen_test_support::resident_memory;
 use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, TableHandle as _};
 use tempfile::TempDir;
 
@@ -402,21 +404,10 @@ fn cache() {
 
 /// Returns the memory that this process occupies, in bytes.
 fn resident() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    kib.unwrap().parse::<f64>().unwrap() * 1024.0
+    resident_memory(std::process::id()) as f64
 }
 
 fn main() {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let runs = |name: &str| {
-        let mut names = wanted
-            .iter()
-            .filter(|word| !word.starts_with('-'))
-            .peekable();
-        names.peek().is_none() || names.any(|word| name.contains(word.as_str()))
-    };
     // First, while little memory was given back that it could use again.
     if runs("cache") {
         cache();
