@@ -43,7 +43,9 @@ async fn a_wechat_that_stays_busy_is_left_alone_longer_and_longer() {
         }
         assert_eq!(t.redeemed().await, calls, "nobody should ask");
         t.clock.advance(Duration::from_secs(pause));
-        busy(&try_in(&t, "dave").await);
+        let tried = try_in(&t, "dave").await;
+        busy(&tried);
+        assert_eq!(tried.json()["errcode"], -1, "WeChat said so");
         calls += 1;
         assert_eq!(t.redeemed().await, calls, "one call decides");
     }

@@ -136,17 +136,17 @@ impl Redemption {
         } = &*self.desk;
         let mut app = credentials.in_use();
         let mut other_tried = false;
-        let mut was_busy = false;
+        let mut busy = None;
         let mut retries = 0;
         let redeemed = loop {
-            let turn = self.turn(flight).await?;
+            let turn = self.turn(flight, busy).await?;
             if !sessions.is_available() {
                 return Err(Failure::unspent(Denial::StoreUnavailable));
             }
             let limit = self.deadline.saturating_duration_since(clock.instant());
             if limit < config.least_for_call {
                 drop(turn);
-                return Err(Failure::unspent(Denial::WechatBusy(None, self.pause())));
+                return Err(Failure::unspent(Denial::WechatBusy(busy, self.pause())));
             }
             let called = wechat.redeem(app, &self.code, limit).await;
             turn.brought(lesson(&called));
@@ -164,11 +164,11 @@ impl Redemption {
             };
             let (errcode, rid) = told(&error);
             tracing::debug!(request_id = %self.id, app = app.name, rid, %error, "code not redeemed");
-            if was_busy && errcode == Some(40163) {
+            if busy.is_some() && errcode == Some(40163) {
                 // It was the busy WeChat that redeemed it, and lost what it brought.
                 return Err(Failure::unknown(Denial::WechatTimeout));
             }
-            was_busy |= errcode == Some(-1);
+            busy = busy.or(errcode.filter(|errcode| class(*errcode) == Refusal::Busy));
             // The secret is looked at before the code, which is as good as before.
             if errcode == Some(40125)
                 && !other_tried
@@ -200,8 +200,9 @@ impl Redemption {
         })
     }
 
-    /// Waits until it is this code's turn, and no longer than somebody waits for it.
-    async fn turn(&self, flight: &Flight) -> Result<Turn, Failure> {
+    /// Waits until it is this code's turn, and no longer than somebody waits for it. Who has been told that WeChat is `busy`
+    /// hears of that.
+    async fn turn(&self, flight: &Flight, busy: Option<i64>) -> Result<Turn, Failure> {
         let Desk {
             memory,
             lane,
@@ -232,7 +233,7 @@ impl Redemption {
                 promised,
             };
             memory.codes.turned_away(self.mark, arrival);
-            Failure::unspent(Denial::WechatBusy(None, promised - now))
+            Failure::unspent(Denial::WechatBusy(busy, promised - now))
         })
     }
 
