@@ -13,8 +13,14 @@ use crate::config::Store;
 use crate::server::{Doorway, HandOverError, Listening, SETTLED, Serving, Successor};
 
 impl App {
-    /// Serves until `stop` resolves, or a successor serves, and what is in flight has finished.
-    pub async fn serve(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+    /// Serves until `stop` resolves, or a successor serves, and what is in flight has finished; `ready` is called when it
+    /// serves and a successor could come.
+    pub async fn serve(
+        self,
+        stop: impl Future<Output = ()>,
+        ready: impl FnOnce(),
+    ) -> io::Result<()> {
+        let mut ready = Some(ready);
         let (server, tls, stop) = (&self.config.server, self.tls.as_ref(), stop.shared());
         let mut serving = Serving::start(&self.listening, tls, &self.gates, server)?;
         if let Some(predecessor) = self.predecessor
@@ -28,6 +34,9 @@ impl App {
         loop {
             let private = Private::start(&self.listening, &self.lasting, self.reloader.clone())?;
             let doorway = open_door(server.upgrade_socket.as_deref()).await;
+            if let Some(ready) = ready.take() {
+                ready();
+            }
             let successor = tokio::select! {
                 () = stop.clone() => None,
                 successor = prepared(doorway.as_ref(), &self.listening) => Some(successor),

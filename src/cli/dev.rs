@@ -143,7 +143,7 @@ async fn serve(app: App, parts: Parts, secret: String, stop: impl Future<Output 
     let backend = parts
         .backend
         .map(|listener| tokio::spawn(demo::serve(listener, wait(stopped))));
-    if let Err(error) = app.serve(stop).await {
+    if let Err(error) = app.serve(stop, || {}).await {
         warn(&format_args!("what was bound cannot be served: {error}"));
     }
     let _ = stopping.send(true);

@@ -38,16 +38,20 @@ pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
                 let file = file.to_owned();
                 let reloader = app.reloader(Box::new(move || config(&file)));
                 let reloads = tokio::spawn(reload(reloader, hang_ups));
-                for address in app.addresses() {
-                    tracing::info!(%address, "listening");
-                }
-                for address in app.redirect_addresses() {
-                    tracing::info!(%address, "listening, to send on to HTTPS");
-                }
-                if let Some(address) = app.control_address() {
-                    tracing::info!(%address, "open for control");
-                }
-                let served = app.serve(stop).await;
+                let (addresses, redirects) = (app.addresses(), app.redirect_addresses());
+                let private = app.control_address();
+                let served = app.serve(stop, || {
+                    for address in addresses {
+                        tracing::info!(%address, "listening");
+                    }
+                    for address in redirects {
+                        tracing::info!(%address, "listening, to send on to HTTPS");
+                    }
+                    if let Some(address) = private {
+                        tracing::info!(%address, "open for control");
+                    }
+                });
+                let served = served.await;
                 reloads.abort();
                 match served {
                     Ok(()) => Outcome::Done,

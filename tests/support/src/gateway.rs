@@ -162,7 +162,7 @@ impl Builder {
             let stop = async {
                 let _ = stopped.await;
             };
-            app.serve(stop).await.expect("it serves");
+            app.serve(stop, || {}).await.expect("it serves");
         });
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
