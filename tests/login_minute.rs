@@ -7,7 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use menshen_test_support::{Reply, TestGateway};
@@ -132,4 +132,55 @@ async fn a_user_who_is_over_the_limit_for_one_keeps_the_others_out_for_a_second(
     assert_eq!(t.redeemed().await - before, 4);
     t.clock.advance(Duration::from_secs(after));
     assert_eq!(t.redeem(&code).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_user_who_comes_again_and_again_over_the_limit_for_one_keeps_nobody_out_for_long() {
+    let t = TestGateway::builder()
+        .section("server", "trusted_proxies = [\"127.0.0.1\"]")
+        .section("login", "refused_per_minute = 1200")
+        .start()
+        .await;
+    leave(&t, MINUTE_MS - 1);
+    let from = |address: &str, code: &str| {
+        let request = t.http.post(t.url("/_auth/login"));
+        let request = request.json(&json!({"code": code}));
+        Reply::of(request.header("X-Forwarded-For", address))
+    };
+    for _ in 0..100 {
+        let code = t.code("mallory").await;
+        assert_eq!(from("192.0.2.66", &code).await.status, 200);
+    }
+    let mut codes = Vec::new();
+    for _ in 0..30 {
+        codes.push(t.code("mallory").await);
+    }
+    let before = t.redeemed().await;
+    let mallory = async {
+        loop {
+            for code in &codes {
+                let status = from("192.0.2.66", code).await.status;
+                assert!([429, 503].contains(&status), "{status}");
+            }
+        }
+    };
+    let others = async {
+        let mut slowest = Duration::ZERO;
+        for user in 0..10 {
+            let (code, began) = (t.code(&format!("user-{user}")).await, Instant::now());
+            while let Some(after) = told(&from(&format!("198.51.100.{user}"), &code).await) {
+                tokio::time::sleep(Duration::from_secs(after)).await;
+            }
+            slowest = slowest.max(began.elapsed());
+        }
+        slowest
+    };
+    let slowest = tokio::select! {
+        slowest = others => slowest,
+        () = mallory => unreachable!("who waits for nothing does not end"),
+    };
+    let vain = t.redeemed().await - before - 10;
+    println!("{vain} calls over the limit; the others waited {slowest:?} at most");
+    assert!(slowest < Duration::from_secs(10), "{slowest:?}");
+    assert!(vain <= 5, "{vain}");
 }

@@ -312,6 +312,19 @@ async fn the_previous_secret_gets_an_access_token_while_wechat_takes_no_other() 
 }
 
 #[tokio::test]
+async fn a_secret_may_be_refused_for_an_access_token_in_two_ways() {
+    for errcode in [40125, 40001] {
+        let secrets = "secret_env = \"APP_SECRET\"\nprevious_secret_env = \"APP_SECRET\"";
+        let t = TestGateway::builder().section("app", secrets).start().await;
+        let alice = log_in(&t, "alice").await;
+        let plan = json!({"fault": "errcode", "errcode": errcode, "times": 1});
+        fault(&t, TOKEN, plan).await;
+        assert!(is_valid(&t, &alice).await, "{errcode}");
+        assert_eq!(calls(&t, TOKEN).await, 2);
+    }
+}
+
+#[tokio::test]
 async fn a_caller_who_leaves_does_not_lose_the_new_key() {
     let t = TestGateway::start().await;
     let alice = log_in(&t, "alice").await;

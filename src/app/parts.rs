@@ -12,7 +12,7 @@ use crate::control::{Known, WeChatApi};
 use crate::login::{Logins, Memory};
 use crate::metrics::Metrics;
 use crate::request::{Identities, Origins, Rates, Requests};
-use crate::server::{Gate, Sockets, Upstreams};
+use crate::server::{Gate, LoginRates, Sockets, Upstreams};
 use crate::session::Sessions;
 use crate::token::{Assertions, Issuer, KeyRing, Tokens, Verifier};
 use crate::wechat::{AccessTokens, Client};
@@ -58,7 +58,7 @@ pub(super) fn wechat(
 /// What counts by address, which a reload replaces only where its limit is another.
 pub(super) struct Counters {
     requests: Option<Arc<Rates>>,
-    logins: Option<Arc<Rates>>,
+    logins: Option<Arc<LoginRates>>,
 }
 
 impl Counters {
@@ -66,7 +66,7 @@ impl Counters {
         let logins = config.login.refused_per_minute;
         Self {
             requests: Rates::new(&config.server.limits).map(Arc::new),
-            logins: logins.map(|count| Arc::new(Rates::per_minute(count))),
+            logins: logins.map(|count| Arc::new(LoginRates::new(count))),
         }
     }
 

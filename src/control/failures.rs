@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::refusal::Refusal;
 use crate::clock::Clock;
 use crate::request::Counts;
@@ -17,6 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(120);
 pub struct Failures {
     counts: Counts,
     clock: Clock,
+    began: Instant,
 }
 
 impl Failures {
@@ -24,6 +27,7 @@ impl Failures {
     pub fn new(clock: Clock) -> Self {
         Self {
             counts: Counts::new(INTERVAL, BURST),
+            began: clock.instant(),
             clock,
         }
     }
@@ -41,6 +45,6 @@ impl Failures {
     }
 
     fn now(&self) -> Duration {
-        Duration::from_millis(self.clock.unix_ms())
+        self.clock.instant().saturating_duration_since(self.began)
     }
 }

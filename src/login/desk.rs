@@ -90,7 +90,7 @@ impl Desk {
         begun: Option<&RequestId>,
     ) -> Result<Option<Opened>, Denial> {
         if let Some(settled) = flight.settled() {
-            return self.again(settled.outcome).await;
+            return self.again(settled.outcome_at(self.clock.instant())).await;
         }
         let mut heard = flight.listen();
         if let Some(id) = begun {

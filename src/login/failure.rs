@@ -65,7 +65,8 @@ pub(super) fn told(error: &RedeemError) -> (Option<i64>, Option<&str>) {
         RedeemError::Answer(AnswerError::Errcode { errcode, rid, .. }) => {
             (Some(*errcode), rid.as_deref())
         }
-        RedeemError::Answer(AnswerError::Invalid(_)) | RedeemError::Call(_) => (None, None),
+        RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject)
+        | RedeemError::Call(_) => (None, None),
     }
 }
 
@@ -74,7 +75,7 @@ pub(super) fn is_unspent(error: &RedeemError) -> bool {
     match error {
         RedeemError::Call(CallError::Unreachable) => true,
         RedeemError::Call(CallError::NoAnswer | CallError::NotAnAnswer(_))
-        | RedeemError::Answer(AnswerError::Invalid(_)) => false,
+        | RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => false,
         RedeemError::Answer(AnswerError::Errcode { errcode, .. }) => {
             class(*errcode) == Refusal::Busy
         }
@@ -85,7 +86,9 @@ pub(super) fn is_unspent(error: &RedeemError) -> bool {
 pub(super) fn lesson(called: &Result<Redeemed, RedeemError>) -> Lesson {
     match called {
         // A gateway's page is what comes before WeChat is well again: those to come would lose their codes to it.
-        Err(RedeemError::Call(_)) => Lesson::Silence,
+        Err(RedeemError::Call(_) | RedeemError::Answer(AnswerError::NotAnObject)) => {
+            Lesson::Silence
+        }
         Err(RedeemError::Answer(AnswerError::Errcode { errcode, .. })) => match class(*errcode) {
             Refusal::Busy => Lesson::Busy,
             Refusal::MinuteQuota => Lesson::Minute,
@@ -114,7 +117,7 @@ pub(super) fn counted_as(called: &Result<Redeemed, RedeemError>) -> String {
             | Refusal::DayQuota
             | Refusal::Misconfigured => return errcode.to_string(),
         },
-        Err(RedeemError::Answer(AnswerError::Invalid(_)))
+        Err(RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject))
         | Err(RedeemError::Call(CallError::NotAnAnswer(_))) => "invalid",
         Err(RedeemError::Call(CallError::Unreachable)) => "unreachable",
         Err(RedeemError::Call(CallError::NoAnswer)) => "no_answer",

@@ -20,6 +20,9 @@ const LATEST_WITHOUT_QUOTA: Duration = Duration::from_secs(60);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// The most calls that are under way at a time: so many codes at most are lost when WeChat falls silent.
+const MOST_UNDER_WAY: usize = 256;
+
 /// How a line is kept; a reload may change it at any time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
@@ -60,6 +63,7 @@ pub(super) enum Step {
 pub(super) struct Line {
     waiting: BTreeMap<Place, Waiter>,
     number: u64,
+    under_way: usize,
     bucket: Bucket,
     breaker: Breaker,
     /// When the last of those who were turned away is to come.
@@ -104,6 +108,7 @@ impl Line {
             if due.is_some_and(|due| due <= now) {
                 self.leave(place);
                 self.count(terms, now);
+                self.under_way += 1;
                 return Step::Go(self.breaker.begin(now));
             }
             if now < deadline {
@@ -133,10 +138,15 @@ impl Line {
         now: Instant,
         unix_ms: u64,
     ) -> Option<Door> {
+        let was_full = self.is_full();
+        self.under_way = self.under_way.saturating_sub(1);
         let before = self.breaker.door(now);
         self.breaker.learn(lesson, age, now, unix_ms);
         let after = self.breaker.door(now);
         if before == after {
+            if was_full {
+                self.call_first();
+            }
             return None;
         }
         if after == Door::Open {
@@ -192,6 +202,9 @@ impl Line {
 
     /// Returns when a call may be made that has so many before it; `None` where nobody can say.
     fn due(&self, terms: &Terms, before: usize, now: Instant) -> Option<Instant> {
+        if self.is_full() {
+            return None;
+        }
         let from = match self.breaker.door(now) {
             Door::Open | Door::Ajar(_) => now,
             Door::Shut(until, _) => until,
@@ -208,7 +221,8 @@ impl Line {
             let in_time = match self.breaker.door(now) {
                 // Whoever tries it may wait as long as a call can take.
                 Door::Tried(Reason::Silence) => false,
-                // An answer is on its way.
+                // Answers are on their way.
+                Door::Open if self.is_full() => true,
                 Door::Tried(Reason::Minute | Reason::Day | Reason::Busy) => true,
                 Door::Open | Door::Ajar(_) | Door::Shut(..) => {
                     let due = self.due(terms, before, now);
@@ -224,6 +238,10 @@ impl Line {
                 waiter.called.notify_one();
             }
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.under_way >= MOST_UNDER_WAY
     }
 
     fn may_go(&self, terms: &Terms, now: Instant) -> bool {
@@ -327,9 +345,24 @@ mod tests {
     }
 
     #[test]
+    fn so_many_calls_and_no_more_are_under_way_at_a_time() {
+        let mut s = Scene::new(0, 1000);
+        let ages: Vec<Age> = (0..MOST_UNDER_WAY).map(|_| s.age()).collect();
+        let (first, step) = s.come();
+        assert!(waits(&step));
+        let (second, step) = s.come();
+        assert!(waits(&step));
+        s.learn(Lesson::Answered, ages[0]);
+        assert!(matches!(s.step(first), Step::Go(_)));
+        assert!(waits(&s.step(second)));
+        s.now += PATIENCE;
+        assert!(matches!(s.step(second), Step::TurnedAway(_)));
+    }
+
+    #[test]
     fn without_a_quota_everybody_goes_at_once() {
         let mut s = Scene::new(0, 0);
-        for _ in 0..1000 {
+        for _ in 0..MOST_UNDER_WAY {
             s.age();
         }
     }

@@ -149,6 +149,19 @@ impl Codes {
     }
 }
 
+impl Settled {
+    /// Returns the outcome for whoever comes now; a time to come back has passed in part.
+    pub(super) fn outcome_at(self, now: Instant) -> Outcome {
+        match self.outcome {
+            Outcome::Refused(Denial::WechatBusy(errcode, _)) => {
+                let left = self.until.saturating_duration_since(now);
+                Outcome::Refused(Denial::WechatBusy(errcode, left))
+            }
+            outcome @ (Outcome::Granted(_) | Outcome::Refused(_) | Outcome::Abandoned) => outcome,
+        }
+    }
+}
+
 impl Flight {
     /// Returns the outcome where it is known already.
     pub(super) fn settled(&self) -> Option<Settled> {

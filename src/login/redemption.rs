@@ -244,7 +244,7 @@ impl Redemption {
             }
             RedeemError::Call(CallError::NoAnswer) => Failure::unknown(Denial::WechatTimeout),
             RedeemError::Call(CallError::NotAnAnswer(_))
-            | RedeemError::Answer(AnswerError::Invalid(_)) => {
+            | RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => {
                 Failure::unknown(Denial::WechatError(None))
             }
             RedeemError::Answer(AnswerError::Errcode { errcode, .. }) => self.refusal(*errcode),
@@ -260,7 +260,12 @@ impl Redemption {
             Refusal::MinuteQuota => {
                 let left = minute_left(self.desk.clock.unix_ms());
                 let after = left.max(self.promise());
-                Failure::unspent(Denial::WechatBusy(Some(errcode), after))
+                // Of a user who is over a limit of their own, the same code must not be tried again and again: each time would
+                // keep all others back.
+                Failure {
+                    keep: left,
+                    ..Failure::unspent(Denial::WechatBusy(Some(errcode), after))
+                }
             }
             Refusal::DayQuota => {
                 Failure::unspent(Denial::WechatBusy(Some(errcode), self.promise()))

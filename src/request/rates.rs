@@ -36,16 +36,23 @@ impl Rates {
         }
     }
 
-    /// Counts a request, or refuses it.
-    pub fn admit(&self, client: &Client, now: Instant) -> Result<(), Denial> {
+    /// Refuses a request where there were too many.
+    pub fn check(&self, client: &Client, now: Instant) -> Result<(), Denial> {
         let Some(address) = client.address else {
             return Ok(());
         };
-        let (who, now) = (network(address), now.duration_since(self.began));
-        self.counts
-            .check(&who, now)
-            .map_err(Denial::TooManyRequests)?;
-        self.counts.count(&who, now);
+        let now = now.duration_since(self.began);
+        let checked = self.counts.check(&network(address), now);
+        checked.map_err(Denial::TooManyRequests)
+    }
+
+    /// Counts a request, or refuses it.
+    pub fn admit(&self, client: &Client, now: Instant) -> Result<(), Denial> {
+        self.check(client, now)?;
+        if let Some(address) = client.address {
+            let now = now.duration_since(self.began);
+            self.counts.count(&network(address), now);
+        }
         Ok(())
     }
 

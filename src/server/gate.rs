@@ -1,12 +1,13 @@
 //! Everything that an exchange needs and that does not change while it lasts.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ipnet::IpNet;
 
 use super::exchange::Exchange;
+use super::login_rates::LoginRates;
 use super::{Sockets, Upstreams};
 use crate::login::Logins;
 use crate::request::{Denial, Identities, Origins, Pass, Rates, Requests};
@@ -35,7 +36,7 @@ pub struct Gate {
     /// Counts the requests of each address; `None` where there is no limit.
     pub rates: Option<Arc<Rates>>,
     /// Counts the codes of each address that were good for nothing; `None` where there is no limit.
-    pub login_rates: Option<Arc<Rates>>,
+    pub login_rates: Option<Arc<LoginRates>>,
     /// Limit between two reads from or two writes to a client.
     pub client_timeout: Duration,
     /// How long an idle connection of a client is kept.
@@ -43,32 +44,16 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Logs an exchange's client in, or refuses it where too many of its codes were good for nothing.
-    ///
-    /// A code counts as soon as it is on its way, so that a crowd of them is as many; one that is good for something is taken
-    /// back, since thousands of users may share an address.
+    /// Has an exchange's client log in, or refuses it for what its address did before.
     pub(super) async fn counting<T>(
         &self,
         exchange: &Exchange,
         login: impl Future<Output = Result<T, Denial>>,
     ) -> Result<T, Denial> {
-        let (Some(rates), Some(client)) = (&self.login_rates, &exchange.client) else {
-            return login.await;
-        };
-        rates.admit(client, Instant::now())?;
-        let outcome = login.await;
-        // Who leaves is told of a bad request, and the call may have been made.
-        let in_vain = matches!(
-            outcome,
-            Err(Denial::CodeInvalid(_)
-                | Denial::CodeUsed(_)
-                | Denial::UserBlocked(_)
-                | Denial::BadRequest(_))
-        );
-        if !in_vain {
-            rates.take_back(client);
+        match (&self.login_rates, &exchange.client) {
+            (Some(rates), Some(client)) => rates.counting(client, login).await,
+            _ => login.await,
         }
-        outcome
     }
 
     /// Returns the index of the upstream that a request goes to.

@@ -21,7 +21,8 @@ const SETTLED_MS: u64 = 5_000;
 /// How long WeChat is left alone after it gave no token.
 const REST_MS: u64 = 5_000;
 const REST_MISCONFIGURED_MS: u64 = 30_000;
-const WRONG_SECRET: i64 = 40125;
+/// What WeChat says of a wrong secret, at this endpoint in both ways.
+const WRONG_SECRET: [i64; 2] = [40125, 40001];
 
 /// The access_tokens of all apps; clones share them.
 #[derive(Clone)]
@@ -199,10 +200,14 @@ fn is_ours(error: &ApiError) -> bool {
     )
 }
 
+fn says_wrong_secret(errcode: i64) -> bool {
+    WRONG_SECRET.contains(&errcode)
+}
+
 /// Asks for a token with the app's secret, and with its previous one where WeChat does not take that.
 async fn ask(wechat: &Client, app: &App) -> Result<Given, ApiError> {
     let refused = match wechat.stable_token(app, &app.secret).await {
-        Err(error) if error.errcode() == Some(WRONG_SECRET) => error,
+        Err(error) if error.errcode().is_some_and(says_wrong_secret) => error,
         done => return done,
     };
     let Some(previous) = &app.previous_secret else {
@@ -211,7 +216,7 @@ async fn ask(wechat: &Client, app: &App) -> Result<Given, ApiError> {
     let given = wechat.stable_token(app, previous).await?;
     tracing::error!(
         app = app.name,
-        errcode = WRONG_SECRET,
+        errcode = refused.errcode(),
         "WeChat refuses the app's secret, and gave an access_token for its previous_secret: \
          put the secret that WeChat's console shows into the configuration, and reload"
     );
@@ -221,7 +226,8 @@ async fn ask(wechat: &Client, app: &App) -> Result<Given, ApiError> {
 fn report(app: &App, error: &ApiError) {
     let (rid, address) = match error {
         ApiError::Answer(AnswerError::Errcode { rid, address, .. }) => (rid.as_deref(), *address),
-        ApiError::Answer(AnswerError::Invalid(_)) | ApiError::Call(_) => (None, None),
+        ApiError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject)
+        | ApiError::Call(_) => (None, None),
     };
     let (app, address) = (app.name.as_str(), address.map(tracing::field::display));
     let advice = error.errcode().and_then(advice);

@@ -20,6 +20,9 @@ pub enum AnswerError {
         /// The address that the call came from, where WeChat refuses it for that.
         address: Option<IpAddr>,
     },
+    /// It is no JSON object, as all of WeChat's are: somebody else's, or cut off.
+    #[error("the answer is not WeChat's: no JSON object")]
+    NotAnObject,
     /// It is not what WeChat sends; the text says in which way, and holds nothing of the answer.
     #[error("WeChat's answer is not a valid one: {0}")]
     Invalid(&'static str),
@@ -42,7 +45,7 @@ impl Fields {
     /// Reads an answer's body; its status and content type say nothing reliable.
     pub fn parse(body: &[u8]) -> Result<Self, AnswerError> {
         let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
-            return Err(AnswerError::Invalid("not a JSON object"));
+            return Err(AnswerError::NotAnObject);
         };
         let errcode = match fields.get("errcode") {
             None => 0,
@@ -139,7 +142,7 @@ mod tests {
     fn errcode(body: &str) -> Option<i64> {
         match Fields::parse(body.as_bytes()) {
             Err(AnswerError::Errcode { errcode, .. }) => Some(errcode),
-            Ok(_) | Err(AnswerError::Invalid(_)) => None,
+            Ok(_) | Err(AnswerError::Invalid(_) | AnswerError::NotAnObject) => None,
         }
     }
 
@@ -186,14 +189,14 @@ mod tests {
             "null",
             "{\"openid\":\"o1\"",
             "\u{feff}{}",
-            "{\"errcode\":true}",
-            "{\"errcode\":\"x\"}",
             "{\"nick\":\"a\u{1}b\"}",
         ] {
-            assert!(
-                matches!(Fields::parse(body.as_bytes()), Err(AnswerError::Invalid(_))),
-                "{body:?}"
-            );
+            let parsed = Fields::parse(body.as_bytes());
+            assert!(matches!(parsed, Err(AnswerError::NotAnObject)), "{body:?}");
+        }
+        for body in [r#"{"errcode":true}"#, r#"{"errcode":"x"}"#] {
+            let parsed = Fields::parse(body.as_bytes());
+            assert!(matches!(parsed, Err(AnswerError::Invalid(_))), "{body}");
         }
         for body in [
             r"{}",
@@ -235,7 +238,7 @@ mod tests {
             let body = format!(r#"{{"errcode":40164,"errmsg":"{errmsg}"}}"#);
             match Fields::parse(body.as_bytes()) {
                 Err(AnswerError::Errcode { address, .. }) => address,
-                Ok(_) | Err(AnswerError::Invalid(_)) => None,
+                Ok(_) | Err(AnswerError::Invalid(_) | AnswerError::NotAnObject) => None,
             }
         };
         let known = "invalid ip 192.0.2.1 ipv6 ::ffff:192.0.2.1, not in whitelist rid: 1";

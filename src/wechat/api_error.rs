@@ -45,9 +45,8 @@ impl ApiError {
         match self {
             Self::Call(CallError::Unreachable) => Trouble::Unreachable,
             Self::Call(CallError::NoAnswer) => Trouble::NoAnswer,
-            Self::Call(CallError::NotAnAnswer(_)) | Self::Answer(AnswerError::Invalid(_)) => {
-                Trouble::Unknown
-            }
+            Self::Call(CallError::NotAnAnswer(_))
+            | Self::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => Trouble::Unknown,
             Self::Answer(AnswerError::Errcode { errcode, .. }) => meaning(*errcode),
         }
     }
@@ -57,9 +56,8 @@ impl ApiError {
         let word = match self {
             Self::Call(CallError::Unreachable) => "unreachable",
             Self::Call(CallError::NoAnswer) => "no_answer",
-            Self::Call(CallError::NotAnAnswer(_)) | Self::Answer(AnswerError::Invalid(_)) => {
-                "invalid"
-            }
+            Self::Call(CallError::NotAnAnswer(_))
+            | Self::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => "invalid",
             Self::Answer(AnswerError::Errcode { errcode, .. }) => {
                 if meaning(*errcode) != Trouble::Unknown {
                     return errcode.to_string();
@@ -74,7 +72,9 @@ impl ApiError {
     pub fn errcode(&self) -> Option<i64> {
         match self {
             Self::Answer(AnswerError::Errcode { errcode, .. }) => Some(*errcode),
-            Self::Answer(AnswerError::Invalid(_)) | Self::Call(_) => None,
+            Self::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) | Self::Call(_) => {
+                None
+            }
         }
     }
 }

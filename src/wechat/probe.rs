@@ -73,7 +73,9 @@ fn unknown(error: RedeemError) -> Verdict {
             "try again; does a firewall swallow calls to wechat.api_base?"
         }
         RedeemError::Call(CallError::NotAnAnswer(_))
-        | RedeemError::Answer(AnswerError::Invalid(_)) => "is wechat.api_base WeChat's?",
+        | RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => {
+            "is wechat.api_base WeChat's?"
+        }
         RedeemError::Answer(AnswerError::Errcode { errcode, .. }) => match class(*errcode) {
             Refusal::Busy | Refusal::MinuteQuota | Refusal::DayQuota => {
                 "WeChat is busy or a quota is used up; try again later"

@@ -3,7 +3,7 @@
 //! AES takes the bytes of a session_key, while signatures take the base64 text in which WeChat gives it.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use aws_lc_rs::cipher::{AES_128, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey};
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
@@ -11,8 +11,8 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::iv::FixedLength;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::Zeroizing;
 
@@ -141,17 +141,54 @@ struct Watermark<'a> {
     appid: Cow<'a, str>,
 }
 
+/// The names that decide something, here or in a backend.
+const NAMES: [&str; 6] = [
+    "openId",
+    "unionId",
+    "watermark",
+    "phoneNumber",
+    "purePhoneNumber",
+    "openGId",
+];
+
+/// Whether a field's name is one of [`NAMES`] but for case: whoever chooses the `iv` can make it so, and hide the field from us
+/// but not from a backend that passes over case.
+struct HidesName(bool);
+
+impl<'de> Deserialize<'de> for HidesName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Self(false))
+    }
+}
+
+impl<'de> Visitor<'de> for HidesName {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<Self, M::Error> {
+        while let Some((name, IgnoredAny)) = map.next_entry::<String, _>()? {
+            let hides = |own: &&str| name != **own && name.eq_ignore_ascii_case(own);
+            self.0 |= NAMES.iter().any(hides);
+        }
+        Ok(self)
+    }
+}
+
 /// Says whether a text is an object that WeChat made for this app, and for this user where it names one.
 fn is_data_of(owner: Owner<'_>, text: &[u8]) -> bool {
     // serde also reads a struct from an array, and does not look at the bytes of texts that nobody asked for.
     let is_object = text.trim_ascii_start().first() == Some(&b'{');
     let is_text = std::str::from_utf8(text).is_ok();
+    let hides_name = serde_json::from_slice(text).is_ok_and(|HidesName(hides)| hides);
     let Ok(data) = serde_json::from_slice::<OpenData<'_>>(text) else {
         return false;
     };
     // Phone numbers and groups name no user: that they open with the user's own key is all there is.
     let names_another = data.openid.is_some_and(|openid| openid != owner.openid);
-    is_object && is_text && !names_another && data.watermark.appid == owner.appid
+    is_object && is_text && !hides_name && !names_another && data.watermark.appid == owner.appid
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -131,6 +131,8 @@ fn everything_that_is_near_it_is_the_same_error() {
         // The openId is no UTF-8 any more, or another one.
         (DATA, "r7BXXKkLb8qrSNn05n2qiA=="),
         (DATA, &iv_that_changes(11, b'G', b'H')),
+        // The name of the openId is another one for us, and not for who passes over case.
+        (DATA, &iv_that_changes(6, b'I', b'i')),
         // No JSON any more.
         (DATA, &iv_that_changes(0, b'{', b'[')),
         (DATA, &iv_that_changes(1, b'"', b' ')),

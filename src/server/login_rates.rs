@@ -1,0 +1,60 @@
+//! How many codes an address may send that are good for nothing, or that its users had better sent later.
+
+use std::future::Future;
+use std::num::NonZeroU32;
+use std::time::Instant;
+
+use crate::request::{Client, Denial, Rates};
+
+/// So many calls of an address may be over a quota of WeChat's at once, and as many a minute: each keeps all others back for a
+/// moment.
+const OVER_QUOTA: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
+/// What WeChat says where a user, or the app, has used up this minute's calls.
+const MINUTE_QUOTA: i64 = 45011;
+
+/// The counters of all addresses.
+#[derive(Debug)]
+pub struct LoginRates {
+    in_vain: Rates,
+    over_quota: Rates,
+}
+
+impl LoginRates {
+    /// Prepares the counters, with so many codes a minute that may be good for nothing.
+    pub fn new(in_vain: NonZeroU32) -> Self {
+        Self {
+            in_vain: Rates::per_minute(in_vain),
+            over_quota: Rates::per_minute(OVER_QUOTA),
+        }
+    }
+
+    /// Has a client log in, or refuses it where too many of its codes were good for nothing.
+    ///
+    /// A code counts as soon as it is on its way, so that a crowd of them is as many; one that is good for something is taken
+    /// back, since thousands of users may share an address.
+    pub(super) async fn counting<T>(
+        &self,
+        client: &Client,
+        login: impl Future<Output = Result<T, Denial>>,
+    ) -> Result<T, Denial> {
+        self.over_quota.check(client, Instant::now())?;
+        self.in_vain.admit(client, Instant::now())?;
+        let outcome = login.await;
+        // Who leaves is told of a bad request, and the call may have been made.
+        let in_vain = matches!(
+            outcome,
+            Err(Denial::CodeInvalid(_)
+                | Denial::CodeUsed(_)
+                | Denial::UserBlocked(_)
+                | Denial::BadRequest(_))
+        );
+        if !in_vain {
+            self.in_vain.take_back(client);
+        }
+        if matches!(outcome, Err(Denial::WechatBusy(Some(MINUTE_QUOTA), _))) {
+            // Not beyond the limit: a crowd that has used up the app's quota together is kept out no longer for it.
+            let _ = self.over_quota.admit(client, Instant::now());
+        }
+        outcome
+    }
+}
