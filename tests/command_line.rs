@@ -400,6 +400,9 @@ async fn the_probe_says_what_wechat_said_and_what_to_do() {
         assert_eq!(ended.code, Some(2));
         let said = format!("app shop: {said}");
         assert!(ended.stderr.starts_with(&said), "{}", ended.stderr);
+        // By which WeChat finds the call.
+        let has_rid = ended.stderr.contains("(rid ");
+        assert_eq!(has_rid, said.contains("app shop: WeChat answered errcode"));
     }
 }
 

@@ -1,7 +1,7 @@
 //! A log is one line for each exchange and each login, which a machine can read.
 
 use menshen_test_support::{Nodes, Program, Reply, TestGateway, Upstream, address_in, raw};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
@@ -213,4 +213,20 @@ async fn a_description_that_is_refused_is_told_once() {
     let log = program.ended().await.stderr;
     let told = log.matches("outside server.trusted_proxies describes a request");
     assert_eq!(told.count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn a_session_that_was_opened_for_a_client_that_left_is_logged() {
+    let nodes = Nodes::new(TestGateway::builder()).await;
+    let node = nodes.serve(MENSHEN).await;
+    node.fault(json!({"fault": "delay", "by": "500ms", "times": 1}))
+        .await;
+    let code = node.code("alice").await;
+    let hasty = tokio::spawn(node.login_with(&code).send());
+    while node.redeemed().await == 0 {
+        tokio::task::yield_now().await;
+    }
+    hasty.abort();
+    let line = node.program.logs("a client that has left").await;
+    assert!(line.contains("request_id="), "{line}");
 }

@@ -41,11 +41,16 @@ fn of_one(app: &str, verdict: &Verdict) -> Outcome {
         Verdict::Wrong {
             errcode,
             advice,
+            rid,
             address,
         } => {
             let address = address.map_or_else(String::new, |address| format!(" ({address})"));
+            let rid = rid
+                .as_ref()
+                .map(|rid| format!(" (rid {rid})"))
+                .unwrap_or_default();
             complain(&format_args!(
-                "app {app}: WeChat answered errcode {errcode}: {advice}{address}"
+                "app {app}: WeChat answered errcode {errcode}: {advice}{address}{rid}"
             ))
         }
         Verdict::Unknown { error, advice } => {

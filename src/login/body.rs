@@ -2,16 +2,23 @@
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroize as _;
 
 use crate::request::Denial;
 
-/// The body of a login.
+/// The body of a login; the code is wiped when it is dropped.
 #[derive(Deserialize)]
 pub struct LoginBody {
     /// The code from `wx.login`.
     pub code: Option<String>,
     /// The app's name.
     pub app: Option<String>,
+}
+
+impl Drop for LoginBody {
+    fn drop(&mut self) {
+        self.code.zeroize();
+    }
 }
 
 /// The body of a refresh.

@@ -117,10 +117,15 @@ impl Desk {
             ending.settle(Outcome::Refused(busy), Duration::ZERO);
             return;
         }
+        let id = id.clone();
         let redemption = Redemption::new(Arc::clone(self), code.clone(), mark, id.clone());
         self.memory.tasks.spawn(async move {
             let (outcome, keep, holder) = redemption.run(&ending.flight).await;
             let desk = Arc::clone(&ending.desk);
+            if ending.flight.is_left() && matches!(outcome, Outcome::Granted(_)) {
+                // Nobody else says so.
+                tracing::info!(request_id = %id, app = desk.name(), "login granted to a client that has left");
+            }
             let refused = match &outcome {
                 Outcome::Refused(denial) if !keep.is_zero() => denial.errcode(),
                 Outcome::Refused(_) | Outcome::Granted(_) | Outcome::Abandoned => None,

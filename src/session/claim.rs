@@ -13,7 +13,11 @@ pub struct CodeMark([u8; 16]);
 impl CodeMark {
     pub(super) fn new(key: &hmac::Key, appid: &str, code: &str) -> Self {
         // No appid holds a NUL.
-        let tag = hmac::sign(key, &[appid.as_bytes(), code.as_bytes()].join(&0));
+        let mut context = hmac::Context::with_key(key);
+        context.update(appid.as_bytes());
+        context.update(&[0]);
+        context.update(code.as_bytes());
+        let tag = context.sign();
         let mut out = [0; 16];
         for (to, from) in out.iter_mut().zip(tag.as_ref()) {
             *to = *from;

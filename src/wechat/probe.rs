@@ -19,6 +19,8 @@ pub enum Verdict {
         errcode: i64,
         /// What to do about it.
         advice: &'static str,
+        /// The id under which WeChat finds the call in its own logs.
+        rid: Option<String>,
         /// This machine's address as WeChat sees it, where WeChat names it.
         address: Option<IpAddr>,
     },
@@ -51,6 +53,7 @@ impl Client {
                 Some(advice) => Verdict::Wrong {
                     errcode,
                     advice,
+                    rid,
                     address,
                 },
                 None => unknown(RedeemError::Answer(AnswerError::Errcode {
