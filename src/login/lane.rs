@@ -29,11 +29,11 @@ impl Lane {
         }
     }
 
-    /// Waits for the turn of a code that was first seen then, and maybe turned away; an error says when to come back.
+    /// Waits for the turn of a code that was first seen then, and maybe turned away until then; an error says when to come back.
     pub(super) async fn enter(
         self: &Arc<Self>,
         terms: Terms,
-        seen: (Instant, bool),
+        seen: (Instant, Option<Instant>),
         deadline: Instant,
     ) -> Result<Turn, Duration> {
         let called = Arc::new(Notify::new());

@@ -37,8 +37,8 @@ pub(super) struct Terms {
 pub(super) struct Place {
     first_seen: Instant,
     number: u64,
-    /// Whether they were turned away before, and came back.
-    again: bool,
+    /// When they were told to come back, where they were turned away before.
+    told: Option<Instant>,
 }
 
 /// Somebody in line.
@@ -80,7 +80,7 @@ impl Line {
     pub(super) fn stand(
         &mut self,
         terms: &Terms,
-        (first_seen, again): (Instant, bool),
+        (first_seen, told): (Instant, Option<Instant>),
         deadline: Instant,
         called: Arc<Notify>,
         now: Instant,
@@ -89,7 +89,7 @@ impl Line {
         let place = Place {
             first_seen,
             number: self.number,
-            again,
+            told,
         };
         self.waiting.insert(place, Waiter { deadline, called });
         self.thin(terms, now);
@@ -99,7 +99,7 @@ impl Line {
     /// Says what somebody in line is to do now.
     pub(super) fn step(&mut self, terms: &Terms, place: Place, now: Instant) -> Step {
         let Some(waiter) = self.waiting.get(&place) else {
-            return Step::TurnedAway(self.promise(terms, place.again, now));
+            return Step::TurnedAway(self.turn_away(terms, place, now));
         };
         let deadline = waiter.deadline;
         let is_first = self.waiting.keys().next() == Some(&place);
@@ -118,7 +118,16 @@ impl Line {
             return Step::Wait(deadline);
         }
         self.leave(place);
-        Step::TurnedAway(self.promise(terms, place.again, now))
+        Step::TurnedAway(self.turn_away(terms, place, now))
+    }
+
+    /// Returns after what time somebody should come back who found no place; who comes before their time is told that time again,
+    /// and moves nobody else's.
+    fn turn_away(&mut self, terms: &Terms, place: Place, now: Instant) -> Duration {
+        match place.told {
+            Some(told) if told > now => told - now,
+            told => self.promise(terms, told.is_some(), now),
+        }
     }
 
     /// Gives a place up.
@@ -313,7 +322,7 @@ mod tests {
 
         fn stand(&mut self, first_seen: Instant) -> Place {
             let deadline = self.now + PATIENCE;
-            let seen = (first_seen, first_seen < self.now);
+            let seen = (first_seen, (first_seen < self.now).then_some(self.now));
             self.line
                 .stand(&self.terms, seen, deadline, Arc::default(), self.now)
         }
@@ -342,6 +351,27 @@ mod tests {
 
     fn waits(step: &Step) -> bool {
         matches!(step, Step::Wait(_))
+    }
+
+    #[test]
+    fn who_comes_before_their_time_moves_nobody_elses() {
+        for shut in [false, true] {
+            let mut s = Scene::new(60, 0);
+            let age = s.age();
+            if shut {
+                s.learn(Lesson::Day, age);
+            }
+            let told = s.now + SECOND * 20;
+            for _ in 0..100 {
+                let seen = (s.now, Some(told));
+                let deadline = s.now + PATIENCE;
+                let place = s
+                    .line
+                    .stand(&s.terms, seen, deadline, Arc::default(), s.now);
+                assert_eq!(s.step(place), Step::TurnedAway(SECOND * 20));
+            }
+            assert_eq!((s.line.promised, s.line.promised_again), (None, None));
+        }
     }
 
     #[test]

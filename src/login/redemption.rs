@@ -219,21 +219,17 @@ impl Redemption {
         let entered = tokio::select! {
             // Who can go at once does.
             biased;
-            entered = lane.enter(*terms, (first_seen, known.is_some()), deadline) => entered,
+            entered = lane.enter(*terms, (first_seen, known.map(|known| known.promised)), deadline) => entered,
             () = flight.left() => return Err(Failure::abandoned()),
             () = memory.lines_closed() => Err(RETRY_BUSY),
         };
         entered.map_err(|after| {
-            let now = clock.instant();
-            // Who comes before their time is told that time again, and moves nobody else's.
-            let promised = known.map(|known| known.promised).filter(|at| *at > now);
-            let promised = promised.unwrap_or(now + after);
             let arrival = Arrival {
                 first_seen,
-                promised,
+                promised: clock.instant() + after,
             };
             memory.codes.turned_away(self.mark, arrival);
-            Failure::unspent(Denial::WechatBusy(busy, promised - now))
+            Failure::unspent(Denial::WechatBusy(busy, after))
         })
     }
 
