@@ -1,0 +1,291 @@
+//! The line before WeChat, of one app: whoever came first calls first, and who cannot wait is told when to come back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::breaker::{Age, Breaker, Door, Lesson, Reason};
+use super::quota::{Bucket, Pace};
+
+/// A code lives for five minutes: who would come later than that needs another one in any case.
+const LATEST: Duration = Duration::from_secs(300);
+
+/// What is taken for the quota where nobody configured one and there were fewer calls lately.
+const FEWEST_CALLS: u32 = 600;
+/// Without a quota only trouble turns anybody away, and it may be over at any time.
+const LATEST_WITHOUT_QUOTA: Duration = Duration::from_secs(60);
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The most calls that are under way at a time: so many codes at most are lost when WeChat falls silent.
+const MOST_UNDER_WAY: usize = 256;
+
+/// How a line is kept; a reload may change it at any time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// `None` where there is no quota of ours.
+    pub(super) pace: Option<Pace>,
+    /// The most that wait at a time.
+    pub(super) places: usize,
+}
+
+/// The place of somebody in line: by when the code was first seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    first_seen: Instant,
+    number: u64,
+    /// When they were told to come back, where they were turned away before.
+    told: Option<Instant>,
+}
+
+/// Somebody in line.
+#[derive(Debug)]
+struct Waiter {
+    deadline: Instant,
+    called: Arc<Notify>,
+}
+
+/// What somebody in line is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Make the call.
+    Go(Age),
+    /// Wait until then, or until called.
+    Wait(Instant),
+    /// Come back after this time.
+    TurnedAway(Duration),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    waiting: BTreeMap<Place, Waiter>,
+    number: u64,
+    under_way: usize,
+    bucket: Bucket,
+    breaker: Breaker,
+    /// When the last of those who were turned away is to come.
+    promised: Option<Instant>,
+    /// The same for those who came when told, and found no place again.
+    promised_again: Option<Instant>,
+    minute: Option<(Instant, u32)>,
+    /// How many calls the minute before had.
+    minute_before: u32,
+}
+
+impl Line {
+    /// Takes a place. Who is last and cannot be served in time loses theirs.
+    pub(super) fn stand(
+        &mut self,
+        terms: &Terms,
+        (first_seen, told): (Instant, Option<Instant>),
+        deadline: Instant,
+        called: Arc<Notify>,
+        now: Instant,
+    ) -> Place {
+        self.number += 1;
+        let place = Place {
+            first_seen,
+            number: self.number,
+            told,
+        };
+        self.waiting.insert(place, Waiter { deadline, called });
+        self.thin(terms, now);
+        place
+    }
+
+    /// Says what somebody in line is to do now.
+    pub(super) fn step(&mut self, terms: &Terms, place: Place, now: Instant) -> Step {
+        let Some(waiter) = self.waiting.get(&place) else {
+            return Step::TurnedAway(self.turn_away(terms, place, now));
+        };
+        let deadline = waiter.deadline;
+        let is_first = self.waiting.keys().next() == Some(&place);
+        if is_first {
+            let due = self.due(terms, 0, now);
+            if due.is_some_and(|due| due <= now) {
+                self.leave(place);
+                self.count(terms, now);
+                self.under_way += 1;
+                return Step::Go(self.breaker.begin(now));
+            }
+            if now < deadline {
+                return Step::Wait(due.map_or(deadline, |due| due.min(deadline)));
+            }
+        } else if now < deadline {
+            return Step::Wait(deadline);
+        }
+        self.leave(place);
+        Step::TurnedAway(self.turn_away(terms, place, now))
+    }
+
+    /// Returns after what time somebody should come back who found no place; who comes before their time is told that time again,
+    /// and moves nobody else's.
+    fn turn_away(&mut self, terms: &Terms, place: Place, now: Instant) -> Duration {
+        match place.told {
+            Some(told) if told > now => told - now,
+            told => self.promise(terms, told.is_some(), now),
+        }
+    }
+
+    /// Gives a place up.
+    pub(super) fn leave(&mut self, place: Place) {
+        let was_first = self.waiting.keys().next() == Some(&place);
+        if self.waiting.remove(&place).is_some() && was_first {
+            self.call_first();
+        }
+    }
+
+    /// Learns from a call, and tells whether calls are kept back from now on, or no longer.
+    pub(super) fn learn(
+        &mut self,
+        terms: &Terms,
+        lesson: Lesson,
+        age: Age,
+        now: Instant,
+        unix_ms: u64,
+    ) -> Option<Door> {
+        let was_full = self.is_full();
+        self.under_way = self.under_way.saturating_sub(1);
+        let before = self.breaker.door(now);
+        self.breaker.learn(lesson, age, now, unix_ms);
+        let after = self.breaker.door(now);
+        if before == after {
+            if was_full {
+                self.call_first();
+            }
+            return None;
+        }
+        if after == Door::Open {
+            // Whoever was told to come behind many others need not any more.
+            (self.promised, self.promised_again) = (None, None);
+        }
+        self.thin(terms, now);
+        self.call_first();
+        Some(after)
+    }
+
+    /// Returns after what time somebody should come back for whom there is no place.
+    ///
+    /// They come one behind the other at the pace of the calls, from when half the line is gone: so who comes finds a few
+    /// before them, no call that could be made is not, and nobody comes in a crowd.
+    /// Who finds no place `again` comes before all who were not there yet, instead of behind them.
+    pub(super) fn promise(&mut self, terms: &Terms, again: bool, now: Instant) -> Duration {
+        let interval = self.interval(terms, now);
+        let half = u32::try_from(self.waiting.len() / 2).unwrap_or(u32::MAX);
+        let opens = match self.breaker.door(now) {
+            Door::Shut(until, _) => until,
+            Door::Open | Door::Ajar(_) | Door::Tried(_) => now,
+        };
+        let earliest = opens + interval.saturating_mul(half).min(LATEST);
+        let promised = if again && self.breaker.door(now) == Door::Open {
+            &mut self.promised_again
+        } else {
+            &mut self.promised
+        };
+        let last = promised.unwrap_or(earliest).max(earliest);
+        let next = last + interval;
+        let latest = match terms.pace {
+            Some(_) => LATEST,
+            None => LATEST_WITHOUT_QUOTA.max(earliest - now).min(LATEST),
+        };
+        if next - now > latest {
+            // They are too many to come one by one, but must not come all at once either.
+            return latest.mul_f64(fastrand::f64().mul_add(0.2, 0.8));
+        }
+        *promised = Some(next);
+        next - now
+    }
+
+    /// Returns how many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Says whether calls are kept back.
+    pub(super) fn door(&self, now: Instant) -> Door {
+        self.breaker.door(now)
+    }
+
+    /// Returns when a call may be made that has so many before it; `None` where nobody can say.
+    fn due(&self, terms: &Terms, before: usize, now: Instant) -> Option<Instant> {
+        if self.is_full() {
+            return None;
+        }
+        let from = match self.breaker.door(now) {
+            Door::Open | Door::Ajar(_) => now,
+            Door::Shut(until, _) => until,
+            Door::Tried(_) => return None,
+        };
+        let paced = terms.pace.map(|pace| self.bucket.due(pace, before, now));
+        Some(paced.map_or(from, |due| due.max(from)))
+    }
+
+    /// Turns away from the end of the line who is too many, or will not be served in time.
+    fn thin(&mut self, terms: &Terms, now: Instant) {
+        while let Some(last) = self.waiting.last_entry() {
+            let (deadline, before) = (last.get().deadline, self.waiting.len() - 1);
+            let in_time = match self.breaker.door(now) {
+                // Whoever tries it may wait as long as a call can take.
+                Door::Tried(Reason::Silence) => false,
+                // Answers are on their way.
+                Door::Open if self.is_full() => true,
+                Door::Tried(Reason::Minute | Reason::Day | Reason::Busy) => true,
+                Door::Open | Door::Ajar(_) | Door::Shut(..) => {
+                    let due = self.due(terms, before, now);
+                    due.is_some_and(|due| due <= deadline)
+                }
+            };
+            // Who is first and can go at once takes no place.
+            let places = terms.places + usize::from(self.may_go(terms, now));
+            if in_time && before < places {
+                return;
+            }
+            if let Some((_, waiter)) = self.waiting.pop_last() {
+                waiter.called.notify_one();
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.under_way >= MOST_UNDER_WAY
+    }
+
+    fn may_go(&self, terms: &Terms, now: Instant) -> bool {
+        self.due(terms, 0, now).is_some_and(|due| due <= now)
+    }
+
+    fn call_first(&self) {
+        if let Some((_, first)) = self.waiting.first_key_value() {
+            first.called.notify_one();
+        }
+    }
+
+    fn count(&mut self, terms: &Terms, now: Instant) {
+        if let Some(pace) = terms.pace {
+            self.bucket.take(pace, now);
+        }
+        match &mut self.minute {
+            Some((began, calls)) if now - *began < MINUTE => *calls += 1,
+            minute => {
+                self.minute_before = minute.map_or(0, |(_, calls)| calls);
+                *minute = Some((now, 1));
+            }
+        }
+    }
+
+    /// Returns the time between two calls, where no quota is known by how many there were lately.
+    fn interval(&self, terms: &Terms, now: Instant) -> Duration {
+        if let Some(pace) = terms.pace {
+            return pace.interval;
+        }
+        let lately = self.minute.filter(|(began, _)| now - *began < MINUTE * 2);
+        let calls = lately.map_or(0, |(_, calls)| calls.max(self.minute_before));
+        MINUTE / calls.max(FEWEST_CALLS)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,329 @@
+//! Tests of the line: who calls when, who is turned away, and what they are told.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::num::NonZeroU32;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn terms(per_minute: u32, places: usize) -> Terms {
+    Terms {
+        pace: NonZeroU32::new(per_minute).map(Pace::new),
+        places,
+    }
+}
+
+struct Scene {
+    line: Line,
+    terms: Terms,
+    now: Instant,
+}
+
+impl Scene {
+    fn new(per_minute: u32, places: usize) -> Self {
+        Self {
+            line: Line::default(),
+            terms: terms(per_minute, places),
+            now: Instant::now(),
+        }
+    }
+
+    fn stand(&mut self, first_seen: Instant) -> Place {
+        let deadline = self.now + PATIENCE;
+        let seen = (first_seen, (first_seen < self.now).then_some(self.now));
+        self.line
+            .stand(&self.terms, seen, deadline, Arc::default(), self.now)
+    }
+
+    fn come(&mut self) -> (Place, Step) {
+        let place = self.stand(self.now);
+        (place, self.step(place))
+    }
+
+    fn step(&mut self, place: Place) -> Step {
+        self.line.step(&self.terms, place, self.now)
+    }
+
+    fn age(&mut self) -> Age {
+        let (_, step) = self.come();
+        match step {
+            Step::Go(age) => age,
+            other @ (Step::Wait(_) | Step::TurnedAway(_)) => panic!("{other:?}"),
+        }
+    }
+
+    fn learn(&mut self, lesson: Lesson, age: Age) {
+        self.line.learn(&self.terms, lesson, age, self.now, 0);
+    }
+}
+
+fn waits(step: &Step) -> bool {
+    matches!(step, Step::Wait(_))
+}
+
+#[test]
+fn who_comes_before_their_time_moves_nobody_elses() {
+    for shut in [false, true] {
+        let mut s = Scene::new(60, 0);
+        let age = s.age();
+        if shut {
+            s.learn(Lesson::Day, age);
+        }
+        let told = s.now + SECOND * 20;
+        for _ in 0..100 {
+            let seen = (s.now, Some(told));
+            let deadline = s.now + PATIENCE;
+            let place = s
+                .line
+                .stand(&s.terms, seen, deadline, Arc::default(), s.now);
+            assert_eq!(s.step(place), Step::TurnedAway(SECOND * 20));
+        }
+        assert_eq!((s.line.promised, s.line.promised_again), (None, None));
+    }
+}
+
+#[test]
+fn so_many_calls_and_no_more_are_under_way_at_a_time() {
+    let mut s = Scene::new(0, 1000);
+    let ages: Vec<Age> = (0..MOST_UNDER_WAY).map(|_| s.age()).collect();
+    let (first, step) = s.come();
+    assert!(waits(&step));
+    let (second, step) = s.come();
+    assert!(waits(&step));
+    s.learn(Lesson::Answered, ages[0]);
+    assert!(matches!(s.step(first), Step::Go(_)));
+    assert!(waits(&s.step(second)));
+    s.now += PATIENCE;
+    assert!(matches!(s.step(second), Step::TurnedAway(_)));
+}
+
+#[test]
+fn without_a_quota_everybody_goes_at_once() {
+    let mut s = Scene::new(0, 0);
+    for _ in 0..MOST_UNDER_WAY {
+        s.age();
+    }
+}
+
+#[test]
+fn whoever_came_first_goes_first_also_when_they_were_turned_away() {
+    let mut s = Scene::new(60, 2);
+    s.age();
+    let early = s.now;
+    s.now += Duration::from_millis(10);
+    let (one, step) = s.come();
+    assert!(waits(&step));
+    s.now += Duration::from_millis(10);
+    let (two, step) = s.come();
+    assert!(waits(&step));
+    s.now += Duration::from_millis(10);
+    let (_, step) = s.come();
+    assert!(matches!(step, Step::TurnedAway(_)), "{step:?}");
+    let back = s.stand(early);
+    assert!(matches!(s.step(two), Step::TurnedAway(_)));
+    s.now += SECOND * 2;
+    assert!(waits(&s.step(one)));
+    assert!(matches!(s.step(back), Step::Go(_)));
+}
+
+#[test]
+fn who_leaves_makes_room() {
+    let mut s = Scene::new(60, 1);
+    s.age();
+    let (one, _) = s.come();
+    s.line.leave(one);
+    let (_, step) = s.come();
+    assert!(waits(&step));
+}
+
+#[test]
+fn nobody_waits_who_cannot_be_served_in_time() {
+    let mut s = Scene::new(60, 1000);
+    s.age();
+    let waiting = (0..20).filter(|_| waits(&s.come().1)).count();
+    assert_eq!(waiting, 4);
+}
+
+#[test]
+fn a_door_that_shuts_turns_away_who_would_wait_in_vain() {
+    let mut s = Scene::new(60, 1000);
+    let age = s.age();
+    let (place, _) = s.come();
+    s.learn(Lesson::Day, age);
+    let Step::TurnedAway(after) = s.step(place) else {
+        panic!("it should be turned away");
+    };
+    assert!(after > SECOND, "{after:?}");
+}
+
+#[test]
+fn while_one_call_tries_whether_wechat_answers_nobody_waits_for_it() {
+    let mut s = Scene::new(0, 1000);
+    for _ in 0..5 {
+        let age = s.age();
+        s.learn(Lesson::Silence, age);
+    }
+    s.now += SECOND;
+    let age = s.age();
+    assert!(matches!(s.come().1, Step::TurnedAway(_)));
+    s.learn(Lesson::Answered, age);
+    s.age();
+}
+
+#[test]
+fn while_one_call_tries_a_quota_the_others_wait_for_its_answer() {
+    let mut s = Scene::new(0, 1000);
+    let age = s.age();
+    s.learn(Lesson::Minute, age);
+    let (early, step) = s.come();
+    assert!(waits(&step));
+    s.now += SECOND;
+    let Step::Go(age) = s.step(early) else {
+        panic!("it should go");
+    };
+    let (late, step) = s.come();
+    assert!(waits(&step));
+    s.learn(Lesson::Answered, age);
+    assert!(matches!(s.step(late), Step::Go(_)));
+}
+
+#[test]
+fn what_was_promised_in_an_outage_is_forgotten_with_it() {
+    let mut s = Scene::new(0, 1000);
+    for _ in 0..5 {
+        let age = s.age();
+        s.learn(Lesson::Silence, age);
+    }
+    s.now += SECOND;
+    let age = s.age();
+    for _ in 0..2000 {
+        let Step::TurnedAway(after) = s.come().1 else {
+            panic!("nobody waits for a call into silence");
+        };
+        assert!(after <= LATEST_WITHOUT_QUOTA, "{after:?}");
+    }
+    s.learn(Lesson::Answered, age);
+    let again = s.line.promise(&s.terms, false, s.now);
+    assert!(again <= SECOND, "{again:?}");
+}
+
+#[test]
+fn those_who_are_turned_away_come_back_one_by_one() {
+    let mut s = Scene::new(2000, 0);
+    let mut last = loop {
+        match s.come().1 {
+            Step::TurnedAway(after) => break after,
+            Step::Go(_) | Step::Wait(_) => {}
+        }
+    };
+    assert!(last <= SECOND / 32);
+    for _ in 0..9000 {
+        let Step::TurnedAway(after) = s.come().1 else {
+            panic!("there is no place");
+        };
+        assert!(
+            after > last && after - last <= SECOND / 32,
+            "{last:?} {after:?}"
+        );
+        last = after;
+    }
+    for _ in 0..2000 {
+        let Step::TurnedAway(after) = s.come().1 else {
+            panic!("there is no place");
+        };
+        assert!(after <= LATEST && after > SECOND * 239, "{after:?}");
+    }
+}
+
+/// What a user of the storm is about to do, and when.
+#[derive(Clone, Copy)]
+struct User {
+    next: Option<Instant>,
+    first_came: Option<Instant>,
+    place: Option<Place>,
+}
+
+/// Lets users come evenly within a minute, who do as they are told until they are served. Returns how long it took in all,
+/// by how much somebody was later than those who came before make them, and the most calls in a minute.
+fn storm(count: u32, same_code: bool) -> (Duration, Duration, usize) {
+    let mut s = Scene::new(2000, 1000);
+    let start = s.now;
+    let interval = s.terms.pace.unwrap().interval;
+    let (mut served, mut latest, mut events) = (Vec::new(), Duration::ZERO, BinaryHeap::new());
+    let mut users = Vec::new();
+    for user in 0..count as usize {
+        let next = Some(start + MINUTE * user as u32 / count);
+        events.push(Reverse((next, user)));
+        users.push(User {
+            next,
+            first_came: None,
+            place: None,
+        });
+    }
+    while let Some(Reverse((next, at))) = events.pop() {
+        // Whoever was called meanwhile has another time.
+        let (Some(now), true) = (next, next == users[at].next) else {
+            continue;
+        };
+        s.now = now;
+        let first = *users[at].first_came.get_or_insert(now);
+        let first_seen = if same_code { first } else { now };
+        let place = users[at].place.take();
+        let place = place.unwrap_or_else(|| s.stand(first_seen));
+        let next = match s.step(place) {
+            Step::Go(age) => {
+                served.push(now);
+                let before = if same_code { at as u32 } else { count };
+                latest = latest.max(now.saturating_duration_since(start + interval * before));
+                s.learn(Lesson::Answered, age);
+                let called = s.line.waiting.keys().next().copied();
+                let called =
+                    called.map(|called| users.iter().position(|u| u.place == Some(called)));
+                if let Some(Some(called)) = called {
+                    users[called].next = Some(now);
+                    events.push(Reverse((Some(now), called)));
+                }
+                None
+            }
+            Step::Wait(until) => {
+                users[at].place = Some(place);
+                Some(until.max(now + SECOND / 1000))
+            }
+            Step::TurnedAway(after) => {
+                let secs = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+                Some(now + Duration::from_secs(secs.max(1)))
+            }
+        };
+        users[at].next = next;
+        if next.is_some() {
+            events.push(Reverse((next, at)));
+        }
+    }
+    assert_eq!(served.len(), count as usize);
+    let minute = |first: &Instant| {
+        let within = served
+            .iter()
+            .filter(|call| *call >= first && **call - *first < MINUTE);
+        within.count()
+    };
+    let fullest = served.iter().step_by(50).map(minute).max();
+    (*served.last().unwrap() - start, latest, fullest.unwrap())
+}
+
+#[test]
+fn ten_thousand_users_are_served_in_five_minutes_whether_they_keep_their_code_or_not() {
+    for same_code in [true, false] {
+        let (whole, late, fullest) = storm(10_000, same_code);
+        println!(
+            "same code {same_code}: {whole:?}, {late:?} late at most, fullest minute {fullest}"
+        );
+        // 95 % of the quota is used.
+        assert!(whole < MINUTE * 5 * 100 / 95, "{whole:?}");
+        // Who has to make room for somebody is told so late here: when their time in line is over.
+        assert!(late < SECOND * 20, "{late:?}");
+        assert!((1900..=2000).contains(&fullest), "{fullest}");
+    }
+}
