@@ -236,3 +236,47 @@ async fn whoever_waits_when_it_stops_is_turned_away_at_once_and_keeps_the_code()
     t.stop().await;
     assert_eq!(t.redeemed().await, 1);
 }
+
+#[tokio::test]
+async fn one_address_has_nobody_else_told_to_come_much_later() {
+    let t = TestGateway::builder()
+        .section(
+            "login",
+            "quota_per_minute = 60\nqueue = 0\nrefused_per_minute = 15",
+        )
+        .section("server", "trusted_proxies = [\"127.0.0.1\"]")
+        .start()
+        .await;
+    let from = |address: &str, code: &str| {
+        let request = t.http.post(t.url("/_auth/login"));
+        let request = request.json(&json!({"code": code}));
+        Reply::of(request.header("X-Forwarded-For", address))
+    };
+    let codes: Vec<String> = (0..150).map(|n| format!("0made-up-{n}")).collect();
+    let flood = async {
+        let mut replies = Vec::new();
+        // No more at a time than may be good for nothing.
+        for some in codes.chunks(10) {
+            replies.extend(join_all(some.iter().map(|code| from("192.0.2.66", code))).await);
+        }
+        replies
+    };
+    let code = t.code("alice").await;
+    let alice = async {
+        loop {
+            let reply = from("198.51.100.1", &code).await;
+            if reply.status == 200 {
+                return;
+            }
+            reply.refused(503, "wechat_busy");
+            let after: u64 = reply.header("retry-after").parse().unwrap();
+            // One a second for each of the fifteen, and for those in line.
+            assert!(after <= 20, "{after}");
+            t.clock.advance(Duration::from_secs(after));
+        }
+    };
+    let replies = flood.await;
+    alice.await;
+    let turned_away = replies.iter().filter(|reply| reply.status == 503).count();
+    assert!(turned_away > 50, "{turned_away}");
+}

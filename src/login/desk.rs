@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::caller::Caller;
 use super::credentials::Credentials;
 use super::line::Terms;
 use super::memory::Memory;
@@ -11,7 +12,7 @@ use super::quota::Pace;
 use super::redemption::Redemption;
 use crate::clock::Clock;
 use crate::config::{App, Login};
-use crate::request::{Denial, RequestId};
+use crate::request::Denial;
 use crate::session::{CodeMark, Opened, Sessions};
 use crate::wechat::{Client, Code};
 
@@ -67,12 +68,12 @@ impl Desk {
     pub(super) async fn redeem(
         self: &Arc<Self>,
         code: &Code,
-        id: &RequestId,
+        caller: &Caller,
     ) -> Result<Opened, Denial> {
         let mark = self.sessions.mark(self.appid(), code.expose());
         loop {
             let (flight, is_new) = self.memory.codes.join(mark, self.clock.instant());
-            let begun = is_new.then_some(id);
+            let begun = is_new.then_some(caller);
             if let Some(opened) = self.follow(code, mark, &flight, begun).await? {
                 return Ok(opened);
             }
@@ -87,14 +88,14 @@ impl Desk {
         code: &Code,
         mark: CodeMark,
         flight: &Arc<Flight>,
-        begun: Option<&RequestId>,
+        begun: Option<&Caller>,
     ) -> Result<Option<Opened>, Denial> {
         if let Some(settled) = flight.settled() {
             return self.again(settled.outcome_at(self.clock.instant())).await;
         }
         let mut heard = flight.listen();
-        if let Some(id) = begun {
-            self.begin(code, mark, flight, id);
+        if let Some(caller) = begun {
+            self.begin(code, mark, flight, caller);
         }
         let settled = heard.wait_for(Option::is_some).await;
         let outcome = settled.map_err(|_| Denial::Internal)?.clone();
@@ -106,19 +107,20 @@ impl Desk {
     }
 
     /// Redeems a code in a task of its own: a client that leaves comes again, with the same code.
-    fn begin(self: &Arc<Self>, code: &Code, mark: CodeMark, flight: &Arc<Flight>, id: &RequestId) {
+    fn begin(self: &Arc<Self>, code: &Code, mark: CodeMark, flight: &Arc<Flight>, caller: &Caller) {
         let ending = Ending {
             desk: Arc::clone(self),
             mark,
             flight: Arc::clone(flight),
         };
         if self.memory.tasks.len() >= MOST_AT_ONCE {
-            let busy = Denial::WechatBusy(None, self.lane.promise(&self.terms));
+            let after = self.lane.promise(&self.terms, caller.crowded);
+            let busy = Denial::WechatBusy(None, after);
             ending.settle(Outcome::Refused(busy), Duration::ZERO);
             return;
         }
-        let id = id.clone();
-        let redemption = Redemption::new(Arc::clone(self), code.clone(), mark, id.clone());
+        let id = caller.id.clone();
+        let redemption = Redemption::new(Arc::clone(self), code.clone(), mark, caller.clone());
         self.memory.tasks.spawn(async move {
             let (outcome, keep, holder) = redemption.run(&ending.flight).await;
             let desk = Arc::clone(&ending.desk);

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::breaker::{Age, Door, Lesson, Reason};
-use super::line::{Line, Place, Step, Terms};
+use super::line::{Line, Place, Seen, Step, Terms};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
@@ -29,11 +29,11 @@ impl Lane {
         }
     }
 
-    /// Waits for the turn of a code that was first seen then, and maybe turned away until then; an error says when to come back.
+    /// Waits for the turn of a code; an error says when to come back.
     pub(super) async fn enter(
         self: &Arc<Self>,
         terms: Terms,
-        seen: (Instant, Option<Instant>),
+        seen: Seen,
         deadline: Instant,
     ) -> Result<Turn, Duration> {
         let called = Arc::new(Notify::new());
@@ -68,9 +68,9 @@ impl Lane {
     }
 
     /// Returns after what time somebody should come back whose call WeChat refused.
-    pub(super) fn promise(&self, terms: &Terms) -> Duration {
+    pub(super) fn promise(&self, terms: &Terms, crowded: bool) -> Duration {
         let now = self.clock.instant();
-        self.line().promise(terms, false, now)
+        self.line().promise(terms, false, crowded, now)
     }
 
     /// Says whether calls are made as they come.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::caller::Caller;
 use super::choose::choose;
 use super::desk::Desk;
 use super::{Grant, LoginBody, Memory};
 use crate::clock::Clock;
 use crate::config::{App, Config};
 use crate::metrics::Metrics;
-use crate::request::{Denial, RequestId};
+use crate::request::Denial;
 use crate::session::{Apps, Opened, Sessions, StoreError};
 use crate::token::{Issuer, Verified};
 use crate::wechat::{Client, Code, CodeError};
@@ -58,15 +59,15 @@ impl Logins {
         }
     }
 
-    /// Logs in with a body that a client sent to the login endpoint; `id` is that of its request.
+    /// Logs in with a body that a client sent to the login endpoint.
     pub async fn log_in(
         &self,
         body: LoginBody,
         referer: Option<&str>,
-        id: &RequestId,
+        caller: &Caller,
     ) -> Result<Grant, Denial> {
         let code = body.code.as_deref().unwrap_or("");
-        self.log_in_with(code, body.app.as_deref(), None, referer, id)
+        self.log_in_with(code, body.app.as_deref(), None, referer, caller)
             .await
     }
 
@@ -77,13 +78,14 @@ impl Logins {
         app: Option<&str>,
         allowed: Option<&[usize]>,
         referer: Option<&str>,
-        id: &RequestId,
+        caller: &Caller,
     ) -> Result<Grant, Denial> {
+        let id = &caller.id;
         let started = Instant::now();
         let code = Code::parse(code)?;
         let index = choose(&self.apps, allowed, app, referer)?;
         let desk = self.desks.get(index).ok_or(Denial::AppUnknown)?;
-        let redeemed = desk.redeem(&code, id).await;
+        let redeemed = desk.redeem(&code, caller).await;
         let outcome = redeemed.and_then(|opened| self.grant(opened));
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let told = outcome.as_ref().err().map_or("ok", Denial::code);

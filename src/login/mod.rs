@@ -9,6 +9,7 @@
 
 mod body;
 mod breaker;
+mod caller;
 mod choose;
 mod credentials;
 mod desk;
@@ -25,6 +26,7 @@ mod redemption;
 mod renew;
 
 pub use body::{LoginBody, LogoutBody, RefreshBody};
+pub use caller::Caller;
 pub use grant::Grant;
 pub use log_in::Logins;
 pub use memory::Memory;

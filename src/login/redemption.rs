@@ -6,11 +6,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::breaker::minute_left;
+use super::caller::Caller;
 use super::desk::Desk;
 use super::failure::{Failure, counted_as, is_unspent, lesson, told};
 use super::lane::Turn;
+use super::line::Seen;
 use super::once::{Arrival, Flight, Outcome};
-use crate::request::{Denial, RequestId};
+use crate::request::Denial;
 use crate::session::{Claim, CodeMark, Holder, Opened};
 use crate::wechat::{AnswerError, CallError, Code, RedeemError, Redeemed, Refusal, class};
 
@@ -38,21 +40,21 @@ pub(super) struct Redemption {
     desk: Arc<Desk>,
     code: Code,
     mark: CodeMark,
-    /// The request that brought the code first.
-    id: RequestId,
+    /// Who brought the code first.
+    caller: Caller,
     arrival: Instant,
     deadline: Instant,
 }
 
 impl Redemption {
-    pub(super) fn new(desk: Arc<Desk>, code: Code, mark: CodeMark, id: RequestId) -> Self {
+    pub(super) fn new(desk: Arc<Desk>, code: Code, mark: CodeMark, caller: Caller) -> Self {
         let arrival = desk.clock.instant();
         Self {
             deadline: arrival + desk.config.timeout,
             desk,
             code,
             mark,
-            id,
+            caller,
             arrival,
         }
     }
@@ -163,7 +165,7 @@ impl Redemption {
                 Err(error) => error,
             };
             let (errcode, rid) = told(&error);
-            tracing::debug!(request_id = %self.id, app = app.name, rid, %error, "code not redeemed");
+            tracing::debug!(request_id = %self.caller.id, app = app.name, rid, %error, "code not redeemed");
             if busy.is_some() && errcode == Some(40163) {
                 // It was the busy WeChat that redeemed it, and lost what it brought.
                 return Err(Failure::unknown(Denial::WechatTimeout));
@@ -195,7 +197,7 @@ impl Redemption {
         } = redeemed;
         let opened = sessions.open_session_for(self.mark, config.replay, identity, &session_key);
         opened.await.map_err(|error| {
-            tracing::error!(request_id = %self.id, %error, "a login could not be stored");
+            tracing::error!(request_id = %self.caller.id, %error, "a login could not be stored");
             Failure::unknown(Denial::StoreUnavailableCodeSpent)
         })
     }
@@ -213,13 +215,18 @@ impl Redemption {
         } = &*self.desk;
         let known = memory.codes.arrival(self.mark);
         let first_seen = known.map_or(self.arrival, |known| known.first_seen);
+        let seen = Seen {
+            first: first_seen,
+            told: known.map(|known| known.promised),
+            crowded: self.caller.crowded,
+        };
         let now = clock.instant();
         let latest = self.deadline.checked_sub(config.least_for_call);
         let deadline = (now + config.queue_timeout).min(latest.unwrap_or(now));
         let entered = tokio::select! {
             // Who can go at once does.
             biased;
-            entered = lane.enter(*terms, (first_seen, known.map(|known| known.promised)), deadline) => entered,
+            entered = lane.enter(*terms, seen, deadline) => entered,
             () = flight.left() => return Err(Failure::abandoned()),
             () = memory.lines_closed() => Err(RETRY_BUSY),
         };
@@ -281,7 +288,9 @@ impl Redemption {
     }
 
     fn promise(&self) -> Duration {
-        self.desk.lane.promise(&self.desk.terms)
+        self.desk
+            .lane
+            .promise(&self.desk.terms, self.caller.crowded)
     }
 }
 

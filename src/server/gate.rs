@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::exchange::Exchange;
 use super::login_rates::LoginRates;
 use super::{Sockets, Upstreams};
-use crate::login::Logins;
+use crate::login::{Caller, Logins};
 use crate::request::{Denial, Identities, Origins, Pass, Rates, Requests};
 use crate::token::Assertions;
 
@@ -48,11 +48,18 @@ impl Gate {
     pub(super) async fn counting<T>(
         &self,
         exchange: &Exchange,
-        login: impl Future<Output = Result<T, Denial>>,
+        login: impl AsyncFnOnce(Caller) -> Result<T, Denial>,
     ) -> Result<T, Denial> {
+        let caller = |crowded| Caller {
+            id: exchange.request_id.clone(),
+            crowded,
+        };
         match (&self.login_rates, &exchange.client) {
-            (Some(rates), Some(client)) => rates.counting(client, login).await,
-            _ => login.await,
+            (Some(rates), Some(client)) => {
+                let login = async |crowded| login(caller(crowded)).await;
+                rates.counting(client, login).await
+            }
+            _ => login(caller(false)).await,
         }
     }
 

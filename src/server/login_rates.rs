@@ -1,6 +1,5 @@
 //! How many codes an address may send that are good for nothing, or that its users had better sent later.
 
-use std::future::Future;
 use std::num::NonZeroU32;
 use std::time::Instant;
 
@@ -16,30 +15,34 @@ const MINUTE_QUOTA: i64 = 45011;
 #[derive(Debug)]
 pub struct LoginRates {
     in_vain: Rates,
+    turned_away: Rates,
     over_quota: Rates,
 }
 
 impl LoginRates {
-    /// Prepares the counters, with so many codes a minute that may be good for nothing.
+    /// Prepares the counters, with so many codes a minute that may be good for nothing, or be turned away.
     pub fn new(in_vain: NonZeroU32) -> Self {
         Self {
             in_vain: Rates::per_minute(in_vain),
+            turned_away: Rates::per_minute(in_vain),
             over_quota: Rates::per_minute(OVER_QUOTA),
         }
     }
 
-    /// Has a client log in, or refuses it where too many of its codes were good for nothing.
+    /// Has a client log in, or refuses it where too many of its codes were good for nothing; `login` is told whether too many were
+    /// turned away.
     ///
     /// A code counts as soon as it is on its way, so that a crowd of them is as many; one that is good for something is taken
     /// back, since thousands of users may share an address.
     pub(super) async fn counting<T>(
         &self,
         client: &Client,
-        login: impl Future<Output = Result<T, Denial>>,
+        login: impl AsyncFnOnce(bool) -> Result<T, Denial>,
     ) -> Result<T, Denial> {
         self.over_quota.check(client, Instant::now())?;
         self.in_vain.admit(client, Instant::now())?;
-        let outcome = login.await;
+        let crowded = self.turned_away.admit(client, Instant::now()).is_err();
+        let outcome = login(crowded).await;
         // Who leaves is told of a bad request, and the call may have been made.
         let in_vain = matches!(
             outcome,
@@ -50,6 +53,9 @@ impl LoginRates {
         );
         if !in_vain {
             self.in_vain.take_back(client);
+        }
+        if !crowded && !matches!(outcome, Err(Denial::WechatBusy(None, _))) {
+            self.turned_away.take_back(client);
         }
         if matches!(outcome, Err(Denial::WechatBusy(Some(MINUTE_QUOTA), _))) {
             // Not beyond the limit: a crowd that has used up the app's quota together is kept out no longer for it.

@@ -62,10 +62,11 @@ pub(super) async fn answer(
 async fn log_in(gate: &Gate, wire: &mut Session, exchange: &Exchange) -> Result<Answer, Denial> {
     let body = LoginBody::parse(&body::read(wire, gate.client_timeout).await?)?;
     let referer = referer(wire).map(str::to_owned);
-    let login = gate
-        .logins
-        .log_in(body, referer.as_deref(), &exchange.request_id);
-    let grant = gate.counting(exchange, unless_left(wire, login)).await?;
+    let login = async |caller| {
+        let login = gate.logins.log_in(body, referer.as_deref(), &caller);
+        unless_left(wire, login).await
+    };
+    let grant = gate.counting(exchange, login).await?;
     Ok(Answer::Json(grant.body()))
 }
 

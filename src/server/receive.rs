@@ -73,9 +73,11 @@ impl Proxy {
         let referer = own::referer(wire).map(str::to_owned);
         let (app, referer) = (app.as_deref(), referer.as_deref());
         let logins = &gate.logins;
-        let id = &exchange.request_id;
-        let login = logins.log_in_with(&code, app, Some(&route.apps), referer, id);
-        let grant = gate.counting(exchange, unless_left(wire, login)).await?;
+        let login = async |caller| {
+            let login = logins.log_in_with(&code, app, Some(&route.apps), referer, &caller);
+            unless_left(wire, login).await
+        };
+        let grant = gate.counting(exchange, login).await?;
         let token = grant.token.expose().to_owned();
         exchange.grant = Some(grant);
         pass.who = Some(requests.admit_token(token.as_bytes())?);

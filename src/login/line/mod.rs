@@ -32,13 +32,22 @@ pub(super) struct Terms {
     pub(super) places: usize,
 }
 
+/// What is known of a code that comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Seen {
+    pub(super) first: Instant,
+    /// When it was told to come back, where it was turned away before.
+    pub(super) told: Option<Instant>,
+    /// Whether what it is told shall move nobody else's time.
+    pub(super) crowded: bool,
+}
+
 /// The place of somebody in line: by when the code was first seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     first_seen: Instant,
     number: u64,
-    /// When they were told to come back, where they were turned away before.
-    told: Option<Instant>,
+    seen: Seen,
 }
 
 /// Somebody in line.
@@ -80,16 +89,16 @@ impl Line {
     pub(super) fn stand(
         &mut self,
         terms: &Terms,
-        (first_seen, told): (Instant, Option<Instant>),
+        seen: Seen,
         deadline: Instant,
         called: Arc<Notify>,
         now: Instant,
     ) -> Place {
         self.number += 1;
         let place = Place {
-            first_seen,
+            first_seen: seen.first,
             number: self.number,
-            told,
+            seen,
         };
         self.waiting.insert(place, Waiter { deadline, called });
         self.thin(terms, now);
@@ -124,9 +133,10 @@ impl Line {
     /// Returns after what time somebody should come back who found no place; who comes before their time is told that time again,
     /// and moves nobody else's.
     fn turn_away(&mut self, terms: &Terms, place: Place, now: Instant) -> Duration {
-        match place.told {
+        let Seen { told, crowded, .. } = place.seen;
+        match told {
             Some(told) if told > now => told - now,
-            told => self.promise(terms, told.is_some(), now),
+            told => self.promise(terms, told.is_some(), crowded, now),
         }
     }
 
@@ -172,7 +182,14 @@ impl Line {
     /// They come one behind the other at the pace of the calls, from when half the line is gone: so who comes finds a few
     /// before them, no call that could be made is not, and nobody comes in a crowd.
     /// Who finds no place `again` comes before all who were not there yet, instead of behind them.
-    pub(super) fn promise(&mut self, terms: &Terms, again: bool, now: Instant) -> Duration {
+    /// To who is `crowded` the time is told that nobody has been promised yet, and nobody is.
+    pub(super) fn promise(
+        &mut self,
+        terms: &Terms,
+        again: bool,
+        crowded: bool,
+        now: Instant,
+    ) -> Duration {
         let interval = self.interval(terms, now);
         let half = u32::try_from(self.waiting.len() / 2).unwrap_or(u32::MAX);
         let opens = match self.breaker.door(now) {
@@ -195,7 +212,9 @@ impl Line {
             // They are too many to come one by one, but must not come all at once either.
             return latest.mul_f64(fastrand::f64().mul_add(0.2, 0.8));
         }
-        *promised = Some(next);
+        if !crowded {
+            *promised = Some(next);
+        }
         next - now
     }
 

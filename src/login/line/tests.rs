@@ -33,7 +33,11 @@ impl Scene {
 
     fn stand(&mut self, first_seen: Instant) -> Place {
         let deadline = self.now + PATIENCE;
-        let seen = (first_seen, (first_seen < self.now).then_some(self.now));
+        let seen = Seen {
+            first: first_seen,
+            told: (first_seen < self.now).then_some(self.now),
+            crowded: false,
+        };
         self.line
             .stand(&self.terms, seen, deadline, Arc::default(), self.now)
     }
@@ -74,7 +78,11 @@ fn who_comes_before_their_time_moves_nobody_elses() {
         }
         let told = s.now + SECOND * 20;
         for _ in 0..100 {
-            let seen = (s.now, Some(told));
+            let seen = Seen {
+                first: s.now,
+                told: Some(told),
+                crowded: false,
+            };
             let deadline = s.now + PATIENCE;
             let place = s
                 .line
@@ -83,6 +91,19 @@ fn who_comes_before_their_time_moves_nobody_elses() {
         }
         assert_eq!((s.line.promised, s.line.promised_again), (None, None));
     }
+}
+
+#[test]
+fn who_is_crowded_moves_nobodys_time() {
+    let mut s = Scene::new(60, 0);
+    s.age();
+    let before = s.line.promise(&s.terms, false, false, s.now);
+    for _ in 0..1000 {
+        let told = s.line.promise(&s.terms, false, true, s.now);
+        assert!(told > before && told <= before + SECOND * 2, "{told:?}");
+    }
+    let next = s.line.promise(&s.terms, false, false, s.now);
+    assert!(next <= before + SECOND * 2, "{next:?}");
 }
 
 #[test]
@@ -206,7 +227,7 @@ fn what_was_promised_in_an_outage_is_forgotten_with_it() {
         assert!(after <= LATEST_WITHOUT_QUOTA, "{after:?}");
     }
     s.learn(Lesson::Answered, age);
-    let again = s.line.promise(&s.terms, false, s.now);
+    let again = s.line.promise(&s.terms, false, false, s.now);
     assert!(again <= SECOND, "{again:?}");
 }
 
