@@ -184,7 +184,6 @@ async fn what_cannot_be_a_code_is_refused_without_asking_wechat() {
     let t = TestGateway::start().await;
     let long = "0".repeat(10_000);
     for (code, error) in [
-        ("", "code_missing"),
         ("a&appid=wx1", "bad_request"),
         ("a#b", "bad_request"),
         ("a\"b", "bad_request"),

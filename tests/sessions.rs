@@ -240,6 +240,18 @@ async fn a_logout_needs_a_sound_token() {
 }
 
 #[tokio::test]
+async fn null_for_everywhere_ends_this_session_alone() {
+    let t = TestGateway::start().await;
+    let (ended, other) = (t.log_in("alice").await, t.log_in("alice").await);
+    let request = t.request("POST", "/_auth/logout").bearer_auth(&ended.token);
+    let reply = Reply::of(request.json(&json!({"everywhere": null}))).await;
+    assert_eq!(reply.status, 204, "{}", reply.text());
+    let reply = t.get_as("/orders", &ended.token).await;
+    assert_eq!(reply.refusal(), (401, "session_ended".to_owned()));
+    lives(&t, &other).await;
+}
+
+#[tokio::test]
 async fn a_logout_whose_body_is_malformed_ends_nothing() {
     let t = TestGateway::start().await;
     let grant = t.log_in("alice").await;

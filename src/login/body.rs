@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroize as _;
 
-use crate::request::Denial;
+use crate::request::{Denial, is_placeholder};
 
 /// The body of a login; the code is wiped when it is dropped.
 #[derive(Deserialize)]
@@ -31,15 +31,24 @@ pub struct RefreshBody {
 /// The body of a logout; it may be empty.
 #[derive(Default, Deserialize)]
 pub struct LogoutBody {
-    /// Whether all of the user's sessions in this app end.
-    #[serde(default)]
-    pub everywhere: bool,
+    /// Whether all of the user's sessions in this app end; missing and `null` mean no.
+    pub everywhere: Option<bool>,
 }
 
 impl LoginBody {
     /// Reads the body of a login.
     pub fn parse(body: &[u8]) -> Result<Self, Denial> {
         object(body)
+    }
+
+    /// Returns the code; what stands for none is empty.
+    pub(super) fn code(&self) -> &str {
+        sent(self.code.as_deref()).unwrap_or("")
+    }
+
+    /// Returns the app's name, where the client gave one.
+    pub(super) fn app(&self) -> Option<&str> {
+        sent(self.app.as_deref())
     }
 }
 
@@ -58,6 +67,10 @@ impl LogoutBody {
         }
         object(body)
     }
+}
+
+fn sent(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !is_placeholder(text.as_bytes()))
 }
 
 fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Denial> {
@@ -96,11 +109,27 @@ mod tests {
         let body = LoginBody::parse(br#" {"code":"0a","app":"shop","more":{}}"#).unwrap();
         assert_eq!(body.code.as_deref(), Some("0a"));
         assert_eq!(body.app.as_deref(), Some("shop"));
-        assert!(
-            LogoutBody::parse(b"{\"everywhere\":true}")
-                .unwrap()
-                .everywhere
-        );
-        assert!(!LogoutBody::parse(b"").unwrap().everywhere);
+        let everywhere = |body: &[u8]| LogoutBody::parse(body).unwrap().everywhere;
+        assert_eq!(everywhere(b"{\"everywhere\":true}"), Some(true));
+        assert_eq!(everywhere(b""), None);
+    }
+
+    #[test]
+    fn null_is_a_member_that_is_missing() {
+        let body = LoginBody::parse(br#"{"code":null,"app":null}"#).unwrap();
+        assert_eq!((body.code(), body.app()), ("", None));
+        let body = RefreshBody::parse(br#"{"refresh_token":null}"#).unwrap();
+        assert_eq!(body.refresh_token, None);
+        let body = LogoutBody::parse(br#"{"everywhere":null}"#).unwrap();
+        assert_eq!(body.everywhere, None);
+    }
+
+    #[test]
+    fn what_stands_for_a_code_or_an_app_is_none() {
+        for nothing in ["", " ", "undefined", "null"] {
+            let body = format!(r#"{{"code":"{nothing}","app":"{nothing}"}}"#);
+            let body = LoginBody::parse(body.as_bytes()).unwrap();
+            assert_eq!((body.code(), body.app()), ("", None), "{nothing:?}");
+        }
     }
 }

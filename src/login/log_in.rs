@@ -66,8 +66,7 @@ impl Logins {
         referer: Option<&str>,
         caller: &Caller,
     ) -> Result<Grant, Denial> {
-        let code = body.code.as_deref().unwrap_or("");
-        self.log_in_with(code, body.app.as_deref(), None, referer, caller)
+        self.log_in_with(body.code(), body.app(), None, referer, caller)
             .await
     }
 

@@ -7,7 +7,7 @@ use crate::token::Verified;
 impl Logins {
     /// Ends the caller's session, or every session of the caller in this app.
     pub async fn log_out(&self, who: &Verified, body: &LogoutBody) -> Result<(), Denial> {
-        if body.everywhere {
+        if body.everywhere == Some(true) {
             let app = self.apps.get(who.app()).ok_or(Denial::AppUnknown)?;
             let openid = String::from_utf8_lossy(who.openid().as_bytes());
             self.sessions.end_all(&app.appid, &openid).await?;

@@ -2,7 +2,7 @@
 
 use http::HeaderValue;
 
-use super::{Denial, Field, Survey};
+use super::{Denial, Field, Survey, is_placeholder};
 
 /// What a client identifies itself with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,21 +44,55 @@ pub fn bearer<'a>(survey: &Survey<'a>) -> Result<Option<&'a [u8]>, Denial> {
     }
 }
 
+/// Says whether `Authorization` is the scheme `Bearer` and no token, which is as good as no header.
+pub(super) fn is_empty_bearer(survey: &Survey<'_>) -> bool {
+    let Field::Once(value) = survey.authorization else {
+        return false;
+    };
+    let (scheme, token) = split(value);
+    is_bearer(scheme) && is_placeholder(token)
+}
+
 /// Returns the token of `Authorization: Bearer`; other schemes are the backend's business.
 fn authorization<'a>(survey: &Survey<'a>) -> Result<Option<&'a [u8]>, Denial> {
-    let value = match survey.authorization {
+    let (scheme, token) = match survey.authorization {
         Field::Absent => return Ok(None),
-        Field::Once(value) => value.as_bytes(),
+        Field::Once(value) => split(value),
         Field::Repeated => return Err(Denial::TokenAmbiguous),
     };
+    if is_bearer(scheme) {
+        return Ok(Some(token).filter(|token| !is_placeholder(token)));
+    }
+    if token.is_empty() && is_jwt(scheme) {
+        return Err(Denial::TokenSchemeMissing);
+    }
+    Ok(None)
+}
+
+fn split(value: &HeaderValue) -> (&[u8], &[u8]) {
+    let value = value.as_bytes();
     let (scheme, token) = match value.iter().position(|b| matches!(b, b' ' | b'\t')) {
         Some(at) => value.split_at(at),
         None => (value, &[][..]),
     };
-    if !scheme.eq_ignore_ascii_case(b"bearer") {
-        return Ok(None);
-    }
-    Ok(Some(token.trim_ascii()))
+    (scheme, token.trim_ascii())
+}
+
+fn is_bearer(scheme: &[u8]) -> bool {
+    scheme.eq_ignore_ascii_case(b"bearer")
+}
+
+/// Says whether a text is three parts in base64url, of which the first begins as the JSON of a JWT's header does.
+fn is_jwt(text: &[u8]) -> bool {
+    let in_part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let is_part =
+        |part: Option<&[u8]>| part.is_some_and(|part| !part.is_empty() && part.iter().all(in_part));
+    let mut parts = text.split(|&b| b == b'.');
+    text.starts_with(b"eyJ")
+        && is_part(parts.next())
+        && is_part(parts.next())
+        && is_part(parts.next())
+        && parts.next().is_none()
 }
 
 fn text(field: Field<&HeaderValue>) -> Result<Option<&str>, Denial> {
@@ -105,13 +139,62 @@ mod tests {
             );
         }
         assert_eq!(
-            found(&[("authorization", "Bearer")]).unwrap(),
-            "Token Ok(\"\")"
-        );
-        assert_eq!(
             found(&[("x-wx-code", "0abc"), ("x-menshen-app", "shop")]).unwrap(),
             "Code { code: \"0abc\", app: Some(\"shop\") }"
         );
+    }
+
+    #[test]
+    fn what_stands_for_no_credential_is_none() {
+        for value in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "bearer undefined",
+            "Bearer null",
+            "Bearer \"\"",
+        ] {
+            let authorization = ("authorization", value);
+            assert_eq!(found(&[authorization]).unwrap(), "None", "{value:?}");
+            for code in ["", " ", "undefined", "null"] {
+                let code = ("x-wx-code", code);
+                assert_eq!(found(&[authorization, code]).unwrap(), "None", "{code:?}");
+                let token = ("authorization", "Bearer a");
+                assert_eq!(found(&[token, code]).unwrap(), "Token Ok(\"a\")");
+                let found = found(&[code, ("x-wx-code", "0abc"), authorization]);
+                assert_eq!(found.unwrap(), "Code { code: \"0abc\", app: None }");
+            }
+        }
+        let app = [("x-wx-code", "0abc"), ("x-menshen-app", "undefined")];
+        assert_eq!(found(&app).unwrap(), "Code { code: \"0abc\", app: None }");
+        let offered = "menshen.bearer.undefined, menshen.bearer.";
+        let socket = [
+            ("upgrade", "websocket"),
+            ("sec-websocket-protocol", offered),
+        ];
+        assert_eq!(found(&socket).unwrap(), "None");
+    }
+
+    #[test]
+    fn a_jwt_without_its_scheme_is_not_passed_over() {
+        let (jwt, code) = ("eyJh.eyJp.c-_1", ("x-wx-code", "0abc"));
+        assert_eq!(found(&[("authorization", jwt)]), Err("token_missing"));
+        assert_eq!(found(&[("authorization", jwt), code]), Err("token_missing"));
+        for other in [
+            "eyJh",
+            "eyJh.eyJp",
+            "eyJh..c",
+            "eyJh.b.c.d",
+            "xyJh.b.c",
+            "eyJh.b.c d",
+            "eyJh.b.c=",
+        ] {
+            assert_eq!(
+                found(&[("authorization", other)]).unwrap(),
+                "None",
+                "{other}"
+            );
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+use super::bearer::is_empty_bearer;
 use super::{
     Credential, Denial, Destination, Destinations, Endpoint, Field, Message, Survey, Taken,
     admit_stranger, bearer, credential,
@@ -118,8 +119,9 @@ impl Requests {
                 Ok(Decision::Forward(pass))
             }
             Credential::Code { code, app } => {
-                pass.hide_authorization =
-                    !route.forward_token && self.carries_ours(&request.survey)?;
+                let ours =
+                    is_empty_bearer(&request.survey) || self.carries_ours(&request.survey)?;
+                pass.hide_authorization = ours && !route.forward_token;
                 Ok(Decision::LogIn(FirstLogin {
                     code: code.to_owned(),
                     app: app.map(str::to_owned),
@@ -127,9 +129,11 @@ impl Requests {
                 }))
             }
             Credential::None => {
+                if self.carries_ours(&request.survey)? {
+                    return Err(Denial::TokenSchemeMissing);
+                }
                 admit_stranger(route)?;
-                pass.hide_authorization =
-                    !route.forward_token && self.carries_ours(&request.survey)?;
+                pass.hide_authorization = !route.forward_token && is_empty_bearer(&request.survey);
                 Ok(Decision::Forward(pass))
             }
         }

@@ -27,6 +27,8 @@ pub enum Denial {
     PathAmbiguous,
     /// A protected route without a token.
     TokenMissing,
+    /// `Authorization` holds a token, but not the scheme with which it counts.
+    TokenSchemeMissing,
     /// The token is not one of ours; the text is for the log.
     TokenInvalid(&'static str),
     /// The token's time is over.
@@ -128,6 +130,11 @@ impl Denial {
                 "The path could be read in more than one way.",
             ),
             Self::TokenMissing => (S::UNAUTHORIZED, "token_missing", "Log in first."),
+            Self::TokenSchemeMissing => (
+                S::UNAUTHORIZED,
+                "token_missing",
+                "Authorization holds a token without its scheme; send Authorization: Bearer TOKEN.",
+            ),
             Self::TokenInvalid(_) => (
                 S::UNAUTHORIZED,
                 "token_invalid",

@@ -4,7 +4,7 @@ use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderMap, HeaderValue};
 
 use super::names::{APP, CODE, is_alias, poses_as_framing};
-use super::subprotocol;
+use super::{is_placeholder, subprotocol};
 
 /// A header that must not be there more than once.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,6 +70,7 @@ impl<'a> Survey<'a> {
                 "host" => &mut survey.host,
                 "content-length" => &mut survey.content_length,
                 "transfer-encoding" => &mut survey.transfer_encoding,
+                CODE | APP if is_placeholder(value.as_bytes()) => continue,
                 CODE => &mut survey.code,
                 APP => &mut survey.app,
                 "upgrade" => {
@@ -77,7 +78,8 @@ impl<'a> Survey<'a> {
                     continue;
                 }
                 "sec-websocket-protocol" => {
-                    for token in subprotocol::tokens(value) {
+                    let tokens = subprotocol::tokens(value);
+                    for token in tokens.filter(|token| !is_placeholder(token)) {
                         survey.offered_token.add(token);
                     }
                     continue;

@@ -43,8 +43,7 @@ pub(super) enum ControlError {
 struct WxLogin {
     appid: String,
     user: String,
-    #[serde(default)]
-    blocked: bool,
+    blocked: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -83,10 +82,12 @@ pub(super) async fn log_in(
 ) -> Result<Json<Value>, ControlError> {
     let login: WxLogin = serde_json::from_slice(&body)?;
     let now_ms = simulator.clock.unix_ms();
-    let code = simulator
-        .state()
-        .world
-        .log_in(&login.appid, &login.user, login.blocked, now_ms)?;
+    let code = simulator.state().world.log_in(
+        &login.appid,
+        &login.user,
+        login.blocked.unwrap_or(false),
+        now_ms,
+    )?;
     Ok(Json(json!({ "code": code })))
 }
 

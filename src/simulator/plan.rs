@@ -54,7 +54,8 @@ struct Terms {
 impl Plan {
     /// Reads a plan as written in the body of `POST /_sim/faults`.
     pub(super) fn read(body: &[u8]) -> Result<Self, PlanError> {
-        let written: Map<String, Value> = serde_json::from_slice(body)?;
+        let mut written: Map<String, Value> = serde_json::from_slice(body)?;
+        written.retain(|_, value| !value.is_null());
         let (terms, fault): (Map<_, _>, Map<_, _>) = written
             .clone()
             .into_iter()
@@ -187,6 +188,14 @@ mod tests {
         ] {
             assert!(Plan::read(text.as_bytes()).is_ok(), "{text}");
         }
+    }
+
+    #[test]
+    fn null_is_a_field_that_is_missing() {
+        let with = r#"{"path":"/p","fault":"redirect","location":null,"times":null,"spend":null}"#;
+        let without = plan(r#"{"path":"/p","fault":"redirect"}"#);
+        assert_eq!(plan(with).planned.fault, without.planned.fault);
+        assert!(refusal(r#"{"path":"/p","fault":"delay","by":null}"#).contains("`by`"));
     }
 
     #[test]

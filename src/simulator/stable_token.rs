@@ -16,12 +16,11 @@ const MAX_BODY: usize = 64 * 1024;
 
 /// What is asked for.
 #[derive(Default, Deserialize)]
-#[serde(default)]
 pub(super) struct Asked {
-    grant_type: String,
-    appid: String,
-    secret: String,
-    force_refresh: bool,
+    grant_type: Option<String>,
+    appid: Option<String>,
+    secret: Option<String>,
+    force_refresh: Option<bool>,
 }
 
 impl Asked {
@@ -48,17 +47,15 @@ pub(super) fn answer(world: &mut World, asked: Result<Asked, i64>, now_ms: u64) 
 }
 
 fn give(world: &mut World, asked: &Asked, now_ms: u64) -> Result<Granted, i64> {
-    if asked.appid.is_empty() {
-        return Err(41002);
-    }
-    if asked.secret.is_empty() {
-        return Err(41004);
-    }
-    if asked.grant_type != "client_credential" {
+    let given = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
+    let appid = given(&asked.appid).ok_or(41002)?;
+    let secret = given(&asked.secret).ok_or(41004)?;
+    if asked.grant_type.as_deref() != Some("client_credential") {
         return Err(40002);
     }
-    check_secret(world, &asked.appid, &asked.secret)?;
-    let given = world.tokens.give(&asked.appid, asked.force_refresh, now_ms);
+    check_secret(world, &appid, &secret)?;
+    let force = asked.force_refresh.unwrap_or(false);
+    let given = world.tokens.give(&appid, force, now_ms);
     let (token, secs) = given.map_err(|_| -1)?;
     Ok(Granted {
         access_token: Some(token),
@@ -84,6 +81,10 @@ mod tests {
         for (body, expected) in [
             ("{", "47001"),
             ("{}", "41002"),
+            (
+                r#"{"appid":null,"secret":null,"force_refresh":null}"#,
+                "41002",
+            ),
             (r#"{"appid":"wx9"}"#, "41004"),
             (r#"{"appid":"wx9","secret":"s"}"#, "40002"),
             (

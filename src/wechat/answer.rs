@@ -48,7 +48,7 @@ impl Fields {
             return Err(AnswerError::NotAnObject);
         };
         let errcode = match fields.get("errcode") {
-            None => 0,
+            None | Some(Value::Null) => 0,
             // Some of WeChat's own pages show the number as a string.
             Some(Value::String(text)) => text
                 .parse()
@@ -87,10 +87,11 @@ impl Fields {
 
     /// Makes sure that the answer says it is no error, where WeChat always does.
     pub fn says_ok(&self) -> Result<(), AnswerError> {
-        if self.0.contains_key("errcode") {
-            Ok(())
-        } else {
-            Err(AnswerError::Invalid("it does not say how the call went"))
+        match self.0.get("errcode") {
+            None | Some(Value::Null) => {
+                Err(AnswerError::Invalid("it does not say how the call went"))
+            }
+            Some(_) => Ok(()),
         }
     }
 
@@ -165,10 +166,19 @@ mod tests {
             r#"{"openid":"o1"}"#,
             r#"{"errcode":0,"openid":"o1"}"#,
             r#"{"errcode":"0","openid":"o1"}"#,
+            r#"{"errcode":null,"errmsg":null,"openid":"o1"}"#,
         ] {
             let fields = Fields::parse(body.as_bytes()).unwrap();
             assert_eq!(fields.text("openid").unwrap(), "o1");
         }
+    }
+
+    #[test]
+    fn an_answer_that_always_has_an_errcode_does_not_say_ok_without_one() {
+        let says_ok = |body: &[u8]| Fields::parse(body).unwrap().says_ok();
+        assert!(says_ok(br#"{"errcode":0}"#).is_ok());
+        assert!(says_ok(br#"{"errcode":null}"#).is_err());
+        assert!(says_ok(br"{}").is_err());
     }
 
     #[test]
