@@ -70,6 +70,9 @@ async fn data_of_a_user_who_logged_in_opens_as_wechat_wrote_it() {
     for data in [
         json!({"openId": alice.openid, "nickName": "门神", "gender": 1}),
         json!({"phoneNumber": "13580006666", "countryCode": "86"}),
+        json!({"openGId": "tGroup1"}),
+        json!({"opengid": "tGroup1", "group_openid": "oInGroup", "chat_type": 3}),
+        json!(r#"{"opengid":"tGroup1","group_openid":"oInGroup","chat_type":3}"#),
     ] {
         let data = open_data(&t, "alice", data).await;
         let reply = alice.decrypt(&t, &data).await;

@@ -124,15 +124,20 @@ struct OpenData<'a> {
     #[serde(borrow, rename = "openId")]
     openid: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    watermark: Watermark<'a>,
+    watermark: Option<Watermark<'a>>,
     #[serde(rename = "unionId")]
-    _unionid: Option<IgnoredAny>,
+    unionid: Option<IgnoredAny>,
     #[serde(rename = "phoneNumber")]
-    _phone_number: Option<IgnoredAny>,
+    phone_number: Option<IgnoredAny>,
     #[serde(rename = "purePhoneNumber")]
-    _pure_phone_number: Option<IgnoredAny>,
+    pure_phone_number: Option<IgnoredAny>,
+    /// A group, as `wx.getShareInfo` spells it.
     #[serde(rename = "openGId")]
     _open_gid: Option<IgnoredAny>,
+    /// A group, as `wx.getGroupEnterInfo` and `wx.getChatToolInfo` spell it.
+    opengid: Option<IgnoredAny>,
+    /// A chat of two, as they spell it.
+    open_single_roomid: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -141,14 +146,25 @@ struct Watermark<'a> {
     appid: Cow<'a, str>,
 }
 
-/// The names that decide something, here or in a backend.
-const NAMES: [&str; 6] = [
+impl OpenData<'_> {
+    /// Says whether it is about a chat and no person: of some such calls, WeChat sends no watermark.
+    fn is_of_chat(&self) -> bool {
+        let names_person = self.openid.is_some()
+            || self.unionid.is_some()
+            || self.phone_number.is_some()
+            || self.pure_phone_number.is_some();
+        let names_chat = self.opengid.is_some() || self.open_single_roomid.is_some();
+        names_chat && !names_person
+    }
+}
+
+/// The names that identify a person or the app, each in the one spelling that WeChat has for it.
+const NAMES: [&str; 5] = [
     "openId",
     "unionId",
     "watermark",
     "phoneNumber",
     "purePhoneNumber",
-    "openGId",
 ];
 
 /// Whether a field's name is one of [`NAMES`] but for case: whoever chooses the `iv` can make it so, and hide the field from us
@@ -187,8 +203,15 @@ fn is_data_of(owner: Owner<'_>, text: &[u8]) -> bool {
         return false;
     };
     // Phone numbers and groups name no user: that they open with the user's own key is all there is.
-    let names_another = data.openid.is_some_and(|openid| openid != owner.openid);
-    is_object && is_text && !hides_name && !names_another && data.watermark.appid == owner.appid
+    let is_owners = data
+        .openid
+        .as_ref()
+        .is_none_or(|openid| openid == owner.openid);
+    let is_apps = match &data.watermark {
+        Some(watermark) => watermark.appid == owner.appid,
+        None => data.is_of_chat(),
+    };
+    is_object && is_text && !hides_name && is_owners && is_apps
 }
 
 fn hex(bytes: &[u8]) -> String {

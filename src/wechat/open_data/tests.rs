@@ -163,6 +163,51 @@ fn what_names_no_user_is_taken_for_the_user_whose_key_it_is() {
 }
 
 #[test]
+fn groups_open_as_each_call_of_wechat_spells_them() {
+    let watermark = r#""watermark":{"timestamp":1,"appid":"wx4f4bc4dec97d474b"}"#;
+    for group in [
+        r#""openGId":"tGroup1""#,
+        r#""opengid":"tGroup1""#,
+        r#""openGId":"tGroup1","opengid":"tGroup1""#,
+        r#""opengid":"tGroup1","open_single_roomid":"","group_openid":"oInGroup","chat_type":3"#,
+    ] {
+        let data = format!("{{{group},{watermark}}}");
+        assert_eq!(reopened(&data).unwrap(), data);
+        let twice = format!("{{{group},{group},{watermark}}}");
+        assert_eq!(reopened(&twice), Err(NotOpened), "{twice}");
+    }
+}
+
+#[test]
+fn chats_without_a_watermark_open_and_nothing_else_does() {
+    let data =
+        r#"{"opengid":"tGroup1","open_single_roomid":"","group_openid":"oInGroup","chat_type":3}"#;
+    assert_eq!(reopened(data).unwrap(), data);
+    let single = r#"{"open_single_roomid":"sRoom1","group_openid":"oInRoom","chat_type":1}"#;
+    assert_eq!(reopened(single).unwrap(), single);
+    let owner = format!("\"openId\":\"{OPENID}\"");
+    for more in [
+        owner.as_str(),
+        r#""unionId":"o1""#,
+        r#""phoneNumber":"13580006666""#,
+        r#""purePhoneNumber":"13580006666""#,
+        r#""watermark":{"appid":"wx4f4bc4dec97d474c"}"#,
+        r#""Watermark":{"appid":"wx4f4bc4dec97d474b"}"#,
+        r#""OpenId":"o1""#,
+    ] {
+        let data = format!("{{\"opengid\":\"tGroup1\",{more}}}");
+        assert_eq!(reopened(&data), Err(NotOpened), "{data}");
+    }
+    for data in [
+        r#"{"group_openid":"o1"}"#,
+        r#"{"opengid":null}"#,
+        r#"{"stepInfoList":[]}"#,
+    ] {
+        assert_eq!(reopened(data), Err(NotOpened), "{data}");
+    }
+}
+
+#[test]
 fn what_is_no_object_with_a_watermark_is_refused() {
     for plain in [
         "",
