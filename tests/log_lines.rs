@@ -50,6 +50,29 @@ async fn numbers_are_numbers() {
 }
 
 #[tokio::test]
+async fn the_line_for_each_exchange_can_be_turned_off_and_on_by_a_reload() {
+    let builder = TestGateway::builder().section("log", "format = \"json\"\naccess = false");
+    let upstream = Upstream::start().await.address;
+    let site = builder.site(upstream, builder.simulator().await);
+    let program = Program::start(site.command(MENSHEN, &["serve"]));
+    let address = address_in(&program.logs("listening").await);
+    let request = |path| format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+    raw(address, request("/public/before").as_bytes()).await;
+    raw(address, b"GET / x HTTP/1.1\r\nHost: here\r\n\r\n").await;
+    site.change("access = false", "access = true");
+    program.signal("HUP").await;
+    program.logs("was reloaded").await;
+    raw(address, request("/public/after").as_bytes()).await;
+    program.signal("TERM").await;
+    let log = program.ended().await.stderr;
+    let lines = log.lines().filter(|line| line.contains("menshen::access"));
+    let paths: Vec<Value> = lines
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["path"].take())
+        .collect();
+    assert_eq!(paths, ["/public/after"], "{log}");
+}
+
+#[tokio::test]
 async fn an_exchange_names_the_server_that_was_asked() {
     let builder = TestGateway::builder().section("log", "format = \"json\"");
     let upstream = Upstream::start().await.address;

@@ -211,7 +211,7 @@ async fn the_log_level_changes() {
     running.get("/public/first", "").await;
     let good = fs::read_to_string(&running.nodes.site.config).unwrap();
     let quiet = async {
-        loop {
+        for times in 1.. {
             let before = running
                 .node
                 .program
@@ -221,7 +221,8 @@ async fn the_log_level_changes() {
             running.get("/public/probe", "").await;
             running.change("error", "loud");
             running.node.program.signal("HUP").await;
-            running.node.program.logs("not reloaded").await;
+            let program = &running.node.program;
+            program.logs_times("not reloaded", times).await;
             fs::write(&running.nodes.site.config, &good).unwrap();
             if running
                 .node

@@ -89,7 +89,7 @@ impl Reloader {
             tokio::task::spawn_blocking(move || prepare(&source, &current, &old, &lasting)).await;
         let (config, gate, wechat, restart_needed) =
             prepared.map_err(|_| ReloadError::Stopping)??;
-        crate::log::set_level(config.log.level);
+        crate::log::show(&config.log);
         shared.gates.replace(gate);
         shared.lasting.known.replace(&config, wechat);
         shared.lasting.tokens.keep(&config.apps);

@@ -41,7 +41,10 @@ pub(super) fn run(upstream: Option<&str>, listen: SocketAddr) -> Outcome {
             Ok(config) => config,
             Err(problem) => return complain(&problem),
         };
-        log::start(&config.log);
+        let stderr = match log::start(&config.log) {
+            Ok(stderr) => stderr,
+            Err(error) => return complain(&error),
+        };
         let app = match App::build(config, &Clock::system()).await {
             Ok(app) => app,
             Err(error) => return complain(&error),
@@ -52,7 +55,7 @@ pub(super) fn run(upstream: Option<&str>, listen: SocketAddr) -> Outcome {
             tracing::info!(%address, "open for control");
         }
         say(&what_to_try(proxy, parts.simulator.1));
-        serve(app, parts, secret, stop).await;
+        serve(app, parts, secret, stop, &stderr).await;
         Outcome::Done
     })
 }
@@ -128,7 +131,13 @@ upstream = "backend"
     }
 }
 
-async fn serve(app: App, parts: Parts, secret: String, stop: impl Future<Output = ()>) {
+async fn serve(
+    app: App,
+    parts: Parts,
+    secret: String,
+    stop: impl Future<Output = ()>,
+    stderr: &log::Stderr,
+) {
     let (stopping, stopped) = watch::channel(false);
     let wait = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|&stop| stop).await;
@@ -144,7 +153,7 @@ async fn serve(app: App, parts: Parts, secret: String, stop: impl Future<Output 
         .backend
         .map(|listener| tokio::spawn(demo::serve(listener, wait(stopped))));
     if let Err(error) = app.serve(stop, || {}).await {
-        warn(&format_args!("what was bound cannot be served: {error}"));
+        stderr.print(&format_args!("what was bound cannot be served: {error}"));
     }
     let _ = stopping.send(true);
     let _ = simulator.await;

@@ -15,11 +15,17 @@ pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
         Ok(config) => config,
         Err(problems) => return complain(&problems),
     };
-    log::start(&loaded.log);
+    let stderr = match log::start(&loaded.log) {
+        Ok(stderr) => stderr,
+        Err(error) => {
+            warn(&format_args!("logging cannot be started: {error}"));
+            return Outcome::Failed;
+        }
+    };
     let runtime = match runtime(loaded.server.threads) {
         Ok(runtime) => runtime,
         Err(error) => {
-            warn(&format_args!("the runtime cannot be started: {error}"));
+            stderr.print(&format_args!("the runtime cannot be started: {error}"));
             return Outcome::Failed;
         }
     };
@@ -56,17 +62,20 @@ pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
                 match served {
                     Ok(()) => Outcome::Done,
                     Err(error) => {
-                        warn(&format_args!("what was bound cannot be served: {error}"));
+                        stderr.print(&format_args!("what was bound cannot be served: {error}"));
                         Outcome::Failed
                     }
                 }
             }
             // A supervisor should try again.
             Err(error) if error.may_pass() => {
-                warn(&error);
+                stderr.print(&error);
                 Outcome::Failed
             }
-            Err(error) => complain(&error),
+            Err(error) => {
+                stderr.print(&error);
+                Outcome::Misconfigured
+            }
         }
     })
 }

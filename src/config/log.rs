@@ -2,7 +2,7 @@
 
 use tracing::Level;
 
-use super::kind::Kind;
+use super::kind::{Kind, SWITCH};
 use super::model::{Log, LogFormat};
 use super::reader::Table;
 
@@ -31,8 +31,10 @@ const LEVEL: Kind<Level> = Kind {
 pub(super) fn read(table: &mut Table<'_, '_>) -> Option<Log> {
     let format = table.or("format", r#""text""#, &FORMAT);
     let level = table.or("level", r#""info""#, &LEVEL);
+    let access = table.or("access", "true", &SWITCH);
     Some(Log {
         format: format?,
         level: level?,
+        access: access?,
     })
 }

@@ -270,6 +270,8 @@ pub struct Log {
     pub format: LogFormat,
     /// The least severe level shown.
     pub level: tracing::Level,
+    /// Whether each exchange has a line.
+    pub access: bool,
 }
 
 impl Algorithm {

@@ -13,5 +13,9 @@ fn mistakes_about_the_log_are_refused_with_their_key_and_a_reason() {
             with("[log]", "level = \"loud\""),
             "log.level (line 14): must be \"error\"",
         ),
+        (
+            with("[log]", "access = \"off\""),
+            "log.access (line 14): must be true or false, not \"off\"",
+        ),
     ]);
 }

@@ -1,0 +1,81 @@
+//! Sets up the log lines, which go to stderr by way of a queue.
+
+use std::panic::{self, PanicHookInfo};
+use std::sync::OnceLock;
+
+use tracing::Level;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt, reload};
+
+pub use self::queue::Stderr;
+use self::queue::{Lines, Queue};
+use crate::config::{Log, LogFormat};
+
+mod queue;
+
+/// Changes what is shown of what was started here.
+static SHOW: OnceLock<Box<Show>> = OnceLock::new();
+
+type Show = dyn Fn(&Log) + Send + Sync;
+
+/// Starts logging; a second call changes nothing. Lines are lost that are logged after what it returns was dropped.
+pub fn start(log: &Log) -> std::io::Result<Stderr> {
+    let (shown, handle) = reload::Layer::new(shown(log));
+    let (queue, stderr) = Queue::start()?;
+    let lines = fmt::layer()
+        .with_writer(Lines(queue))
+        // A line that cannot be formatted would be reported on stderr directly, where a reader that stopped blocks.
+        .log_internal_errors(false);
+    let lines = match log.format {
+        LogFormat::Text => lines.with_ansi(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let started = tracing_subscriber::registry()
+        .with(lines.with_filter(shown))
+        .try_init();
+    if started.is_ok() {
+        let _ = SHOW.set(Box::new(move |log| {
+            // It fails only when logging has ended.
+            let _ = handle.reload(self::shown(log));
+        }));
+        // The standard library's hook writes to stderr directly.
+        panic::set_hook(Box::new(report));
+    }
+    Ok(stderr)
+}
+
+/// Logs a panic in one line.
+fn report(panic: &PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    tracing::error!(
+        location = panic.location().map(tracing::field::display),
+        payload = text.or(payload.downcast_ref::<&str>().copied()),
+        "a task panicked"
+    );
+}
+
+/// Changes which lines are shown, but not their format; nothing where logging was not started here.
+pub fn show(log: &Log) {
+    if let Some(show) = SHOW.get() {
+        show(log);
+    }
+}
+
+fn shown(log: &Log) -> Targets {
+    let level = log.level;
+    // Libraries print whole requests, tokens included, at their finer levels.
+    let shown = Targets::new()
+        .with_default(Level::WARN.min(level))
+        .with_target("menshen", level)
+        // What it warns of, we say ourselves where it matters.
+        .with_target("redis", Level::ERROR.min(level));
+    if log.access {
+        shown
+    } else {
+        // Where the line is written, one comparison is left of it.
+        shown.with_target("menshen::access", LevelFilter::OFF)
+    }
+}

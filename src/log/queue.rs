@@ -1,0 +1,301 @@
+//! The bounded queue between who logs and the thread that writes to stderr, so that a reader that stops blocks nobody.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd as _;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The most bytes that wait; as many again may be on their way to the reader.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// What an idle queue keeps allocated.
+const KEPT_BYTES: usize = 256 * 1024;
+/// The least time between two writes, so that busy moments make few of them.
+const PACE: Duration = Duration::from_millis(10);
+/// How long a stop waits for the lines that are queued.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
+/// Lines that wait to be written.
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    /// Wakes the writer.
+    more: Condvar,
+    /// Wakes who waits for the end.
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    text: Vec<u8>,
+    lines: u64,
+    /// Lines that did not fit since `text` was last taken.
+    dropped: u64,
+    /// Whether the writer waits for a first line; while it does not, nobody needs to wake it.
+    idle: bool,
+    stopping: bool,
+    stopped: bool,
+}
+
+impl Queue {
+    /// Starts the thread that writes to stderr.
+    pub(super) fn start() -> io::Result<(Arc<Self>, Stderr)> {
+        // Not through the standard library's handle, whose lock the writer would hold for as long as nobody reads.
+        let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+        Self::start_to(stderr)
+    }
+
+    fn start_to(out: impl Write + Send + 'static) -> io::Result<(Arc<Self>, Stderr)> {
+        let queue = Arc::new(Self {
+            waiting: Mutex::default(),
+            more: Condvar::new(),
+            done: Condvar::new(),
+        });
+        let writer = Writer {
+            queue: Arc::clone(&queue),
+            out,
+            dropped: 0,
+            works: true,
+        };
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || writer.run())?;
+        Ok((Arc::clone(&queue), Stderr(queue)))
+    }
+
+    /// Queues a whole line, or counts it as dropped; it waits for nothing but another such call.
+    fn push(&self, line: &[u8]) {
+        let mut waiting = self.lock();
+        if waiting.text.len() + line.len() > MOST_BYTES {
+            waiting.dropped += 1;
+            return;
+        }
+        waiting.text.extend_from_slice(line);
+        waiting.lines += 1;
+        let wake = std::mem::take(&mut waiting.idle);
+        drop(waiting);
+        if wake {
+            self.more.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes the lines from the formatter.
+pub(super) struct Lines(pub(super) Arc<Queue>);
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = &'a Queue;
+
+    fn make_writer(&'a self) -> &'a Queue {
+        &self.0
+    }
+}
+
+impl Write for &Queue {
+    /// Takes a whole line, which the formatter writes in one piece.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// stderr behind the queue; when it is dropped, what is queued is written within a second.
+#[must_use]
+pub struct Stderr(Arc<Queue>);
+
+impl Stderr {
+    /// Queues a line as it is.
+    pub fn print(&self, line: &dyn Display) {
+        self.0.push(format!("{line}\n").as_bytes());
+    }
+}
+
+impl Drop for Stderr {
+    fn drop(&mut self) {
+        let queue = &self.0;
+        let mut waiting = queue.lock();
+        waiting.stopping = true;
+        queue.more.notify_one();
+        let stopped = queue
+            .done
+            .wait_timeout_while(waiting, FLUSH_LIMIT, |waiting| !waiting.stopped);
+        drop(stopped.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// The thread that writes.
+struct Writer<W> {
+    queue: Arc<Queue>,
+    out: W,
+    /// Lines that were lost and not reported yet.
+    dropped: u64,
+    /// Whether the last write succeeded.
+    works: bool,
+}
+
+impl<W: Write> Writer<W> {
+    fn run(mut self) {
+        let mut text = Vec::new();
+        let mut last = None;
+        while let Some(lines) = self.next(&mut text, last) {
+            // Queued before anything that is logged later, and so in the place of what was dropped.
+            self.report();
+            last = Some(Instant::now());
+            self.works = self.write(&text).is_ok();
+            if self.works {
+                self.report();
+            } else {
+                self.dropped += lines;
+            }
+            text.clear();
+            text.shrink_to(KEPT_BYTES);
+        }
+        self.queue.lock().stopped = true;
+        self.queue.done.notify_all();
+    }
+
+    /// Waits for lines, swaps them with the empty `text` and returns how many there are; `None` at the end.
+    fn next(&mut self, text: &mut Vec<u8>, last: Option<Instant>) -> Option<u64> {
+        let queue = &self.queue;
+        let mut waiting = queue.lock();
+        loop {
+            let due = last.map_or(Duration::ZERO, |last| PACE.saturating_sub(last.elapsed()));
+            if waiting.stopping && waiting.text.is_empty() {
+                return None;
+            } else if waiting.text.is_empty() {
+                waiting.idle = true;
+                waiting = queue
+                    .more
+                    .wait(waiting)
+                    .unwrap_or_else(PoisonError::into_inner);
+                waiting.idle = false;
+            } else if !waiting.stopping && !due.is_zero() {
+                let waited = queue.more.wait_timeout(waiting, due);
+                waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
+            } else {
+                std::mem::swap(&mut waiting.text, text);
+                self.dropped += std::mem::take(&mut waiting.dropped);
+                return Some(std::mem::take(&mut waiting.lines));
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        // Where writing fails, the report would be the next line that fails.
+        if self.works && self.dropped > 0 {
+            let lines = std::mem::take(&mut self.dropped);
+            tracing::warn!(lines, "log lines were dropped: nobody read them in time");
+        }
+    }
+
+    fn write(&mut self, mut text: &[u8]) -> io::Result<()> {
+        while !text.is_empty() {
+            match self.out.write(text) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => text = text.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Whoever shares the pipe has made it non-blocking.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PACE),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// Takes one write each time the test lets it, and says what was written.
+    struct Reader {
+        turns: Receiver<io::Result<()>>,
+        written: Sender<String>,
+    }
+
+    impl Write for Reader {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.turns.recv().unwrap_or(Ok(()))?;
+            let text_of = String::from_utf8(text.to_vec()).unwrap();
+            self.written.send(text_of).unwrap();
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn reader() -> (Sender<io::Result<()>>, Receiver<String>, Reader) {
+        let (let_write, turns) = channel();
+        let (written, texts) = channel();
+        (let_write, texts, Reader { turns, written })
+    }
+
+    #[test]
+    fn lines_that_wait_are_written_in_one_piece() {
+        let (let_write, texts, reader) = reader();
+        let (queue, stderr) = Queue::start_to(reader).unwrap();
+        queue.push(b"first\n");
+        while !queue.lock().text.is_empty() {
+            thread::yield_now();
+        }
+        for line in 0..100 {
+            stderr.print(&line);
+        }
+        let_write.send(Ok(())).unwrap();
+        let_write.send(Ok(())).unwrap();
+        assert_eq!(texts.recv().unwrap(), "first\n");
+        let rest: String = (0..100).map(|line| format!("{line}\n")).collect();
+        assert_eq!(texts.recv().unwrap(), rest);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_dropped_and_a_stop_waits_no_longer_than_its_limit() {
+        let (_let_write, texts, reader) = reader();
+        let (queue, stderr) = Queue::start_to(reader).unwrap();
+        let line = [b'x'; 1024];
+        for _ in 0..MOST_BYTES / line.len() * 3 {
+            queue.push(&line);
+        }
+        assert!(queue.lock().text.len() <= MOST_BYTES);
+        assert!(queue.lock().dropped > 0);
+        let since = Instant::now();
+        drop(stderr);
+        assert!(since.elapsed() < FLUSH_LIMIT * 5);
+        assert!(texts.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_write_that_fails_costs_its_own_lines_only() {
+        let (let_write, texts, reader) = reader();
+        for turn in [
+            Err(io::ErrorKind::StorageFull.into()),
+            Err(io::ErrorKind::WouldBlock.into()),
+            Err(io::ErrorKind::Interrupted.into()),
+            Ok(()),
+        ] {
+            let_write.send(turn).unwrap();
+        }
+        let (queue, _stderr) = Queue::start_to(reader).unwrap();
+        queue.push(b"lost\n");
+        while !queue.lock().text.is_empty() {
+            thread::yield_now();
+        }
+        queue.push(b"written\n");
+        assert_eq!(texts.recv().unwrap(), "written\n");
+    }
+}
