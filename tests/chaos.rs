@@ -304,7 +304,8 @@ impl Chaos {
     /// Sends all codes at once, each as often as `sends` says.
     async fn wave(&self, codes: &[String], sends: impl Fn(usize) -> usize) -> Vec<Vec<Reply>> {
         let logins = codes.iter().enumerate().map(|(number, code)| {
-            let sent = (0..sends(number)).map(|_| Reply::of(self.node.login_with(code)));
+            let nonce = format!("nonce-{code}");
+            let sent = (0..sends(number)).map(|_| Reply::of(self.node.login_as(code, &nonce)));
             join_all(sent)
         });
         join_all(logins).await

@@ -37,7 +37,7 @@ async fn a_preflight_is_answered_without_a_token_and_without_the_backend() {
         let headers = reply.header("access-control-allow-headers");
         assert_eq!(
             headers,
-            "authorization, content-type, x-wx-code, x-menshen-app"
+            "authorization, content-type, x-wx-code, x-menshen-nonce, x-menshen-app"
         );
         assert_eq!(reply.header("access-control-max-age"), "600");
         assert_eq!(reply.header("vary"), "Origin");

@@ -24,7 +24,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     (
         "login",
         &[
-            "clock", "config", "metrics", "request", "session", "token", "wechat",
+            "clock", "config", "metrics", "request", "secret", "session", "token", "wechat",
         ],
     ),
     (

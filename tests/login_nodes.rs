@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use menshen_test_support::redis::Redis;
 use menshen_test_support::{Grant, Node, Nodes, Reply, TestGateway};
+use reqwest::RequestBuilder;
 use serde_json::json;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
@@ -56,6 +57,66 @@ async fn a_code_that_is_sent_to_another_node_later_brings_the_same_session_until
     assert!(lasts <= 60, "{lasts}");
     let kept = redis.ask(&["GET", &kept]);
     assert!(!kept.contains(&code) && !kept.contains(&first.refresh_token));
+}
+
+/// Begins a login with a nonce, where one is given, from an address that a proxy names.
+fn login_from(node: &Node, code: &str, nonce: Option<&str>, address: &str) -> RequestBuilder {
+    let body = json!({"code": code, "app": "shop", "nonce": nonce});
+    let request = node.request("POST", "/_auth/login").json(&body);
+    request.header("X-Forwarded-For", address)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_node_gives_a_session_again_to_the_codes_first_sender_alone() {
+    let redis = Redis::durable();
+    let builder = TestGateway::builder().section("server", "trusted_proxies = [\"127.0.0.1\"]");
+    let nodes = Nodes::over_with(builder, &redis.url()).await;
+    let [one, other] = [nodes.serve(MENSHEN).await, nodes.serve(MENSHEN).await];
+    let [nonce, wrong] = ["a-nonce-0123456789", "another-0123456789"].map(Some);
+    let [home, elsewhere] = ["192.0.2.1", "198.51.100.1"];
+    for (first, again, others, lasts) in [
+        (
+            (nonce, home),
+            (nonce, elsewhere),
+            [(wrong, home), (None, home)],
+            60,
+        ),
+        (
+            (None, home),
+            (None, home),
+            [(None, elsewhere), (nonce, elsewhere)],
+            10,
+        ),
+    ] {
+        let (code, before) = (one.code("alice").await, one.redeemed().await);
+        let send = async |node: &Node, (nonce, address)| {
+            Reply::of(login_from(node, &code, nonce, address)).await
+        };
+        let granted = Grant::of(send(&one, first).await.json());
+        let kept = redis.ask(&["--scan", "--pattern", "menshen:*:c:*"]);
+        let since = Instant::now();
+        let mut value = redis.ask(&["GET", &kept]);
+        // It is written behind the answer, in place of the claim.
+        while value.starts_with('c') {
+            assert!(since.elapsed() < PATIENCE, "it should be kept");
+            value = redis.ask(&["GET", &kept]);
+        }
+        assert!(!value.contains("a-nonce") && !value.contains(home));
+        let left: u64 = redis.ask(&["TTL", &kept]).parse().unwrap();
+        assert!(left <= lasts, "{left}");
+        // Whoever asks another node first leaves nothing there that would keep the first sender out.
+        for sender in others {
+            let refused = send(&other, sender).await;
+            assert!(refused.refused(401, "code_used")["errcode"].is_null());
+        }
+        let same = Grant::of(send(&other, again).await.json());
+        assert_eq!(same.refresh_token, granted.refresh_token);
+        for sender in others {
+            send(&other, sender).await.refused(401, "code_used");
+        }
+        assert_eq!(one.redeemed().await - before, 1);
+        redis.ask(&["DEL", &kept]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -45,20 +45,6 @@ async fn a_code_that_is_sent_ten_times_at_once_is_one_call_and_one_session() {
 }
 
 #[tokio::test]
-async fn a_code_that_is_sent_again_brings_the_same_session_for_a_minute() {
-    let t = TestGateway::start().await;
-    let code = t.code("alice").await;
-    let first = t.redeem(&code).await;
-    t.clock.advance(Duration::from_secs(59));
-    let second = t.redeem(&code).await;
-    are_one(&t, vec![first, second]).await;
-    assert_eq!(t.redeemed().await, 1);
-    t.clock.advance(Duration::from_secs(2));
-    let third = t.redeem(&code).await;
-    assert_eq!(third.refused(401, "code_used")["errcode"], 40163);
-}
-
-#[tokio::test]
 async fn a_replay_can_be_switched_off() {
     let t = TestGateway::builder()
         .section("login", "replay = \"0s\"")

@@ -82,8 +82,20 @@ function createClient({ wx, baseUrl, app, authPath = '/_auth' }) {
     return remembered(answer);
   }
 
-  function redeemed(fresh) {
-    return send({ url: `${authPath}/login`, method: 'POST', data: { code: fresh, app } });
+  // An answer may have been lost on its way: the same code with the same nonce brings the same session again.
+  async function redeemed(fresh) {
+    const data = { code: fresh, nonce: await nonce(), app };
+    const login = () => send({ url: `${authPath}/login`, method: 'POST', data });
+    return login().catch(login);
+  }
+
+  // A platform without secure random numbers sends none, and is known by its address.
+  function nonce() {
+    return new Promise((resolve) => {
+      const fail = () => resolve(undefined);
+      if (!wx.getRandomValues) return fail();
+      wx.getRandomValues({ length: 16, success: ({ randomValues }) => resolve(hex(randomValues)), fail });
+    });
   }
 
   function code() {
@@ -149,6 +161,10 @@ function refusal(answer) {
 function body({ data }) {
   if (data instanceof ArrayBuffer) return parsed(Array.from(new Uint8Array(data), (byte) => String.fromCharCode(byte)).join(''));
   return (typeof data === 'string' ? parsed(data) : data) ?? {};
+}
+
+function hex(buffer) {
+  return Array.from(new Uint8Array(buffer), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 function parsed(text) {

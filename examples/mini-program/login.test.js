@@ -12,8 +12,37 @@ test('the first request logs in and carries the token', async () => {
   const answer = await client(fake).request({ url: '/orders' });
   assert.deepEqual(answer.data, { token: 'token-1' });
   assert.deepEqual(fake.paths(), ['/_auth/login', '/orders']);
-  assert.deepEqual(fake.calls[0].data, { code: 'code-1', app: 'shop' });
+  assert.deepEqual(fake.calls[0].data, { code: 'code-1', nonce: '01'.repeat(16), app: 'shop' });
 });
+
+test('a login whose answer is lost sends the same code with the same nonce again, once', async () => {
+  const fake = fakeWx();
+  fake.loseOnce('/_auth/login');
+  await client(fake).request({ url: '/orders' });
+  const [first, second] = fake.calls.filter((call) => call.path === '/_auth/login');
+  assert.deepEqual(second.data, first.data);
+  assert.equal(fake.count('/_auth/login'), 2);
+});
+
+test('each code has a nonce of its own', async () => {
+  const fake = fakeWx();
+  const menshen = client(fake);
+  await menshen.login();
+  await menshen.login();
+  assert.deepEqual(fake.calls.map((call) => call.data.nonce), ['01'.repeat(16), '02'.repeat(16)]);
+});
+
+for (const [platform, getRandomValues] of [
+  ['has no secure random numbers', undefined],
+  ['fails to give random numbers', ({ fail }) => queueMicrotask(() => fail({ errMsg: 'getRandomValues:fail' }))],
+]) {
+  test(`a platform that ${platform} logs in without a nonce`, async () => {
+    const fake = fakeWx();
+    fake.getRandomValues = getRandomValues;
+    await client(fake).login();
+    assert.equal(fake.calls[0].data.nonce, undefined);
+  });
+}
 
 test('parallel requests share one login', async () => {
   const fake = fakeWx();
@@ -207,9 +236,11 @@ function client(wx) {
 
 function fakeWx() {
   const refusals = [];
+  const losses = [];
   const holds = new Map();
   const valid = { token: null };
   let codes = 0;
+  let draws = 0;
   let logins = 0;
 
   function refusal(path) {
@@ -242,10 +273,16 @@ function fakeWx() {
       codes += 1;
       queueMicrotask(() => success({ code: `code-${codes}` }));
     },
+    getRandomValues({ length, success }) {
+      draws += 1;
+      queueMicrotask(() => success({ randomValues: new Uint8Array(length).fill(draws).buffer }));
+    },
     request(options) {
       const path = options.url.replace(BASE, '');
       fake.calls.push({ ...options, path });
-      if (fake.offline) return queueMicrotask(() => options.fail({ errMsg: 'request:fail' }));
+      const lost = losses.indexOf(path);
+      if (lost >= 0) losses.splice(lost, 1);
+      if (fake.offline || lost >= 0) return queueMicrotask(() => options.fail({ errMsg: 'request:fail' }));
       const [statusCode, data] = answer(path, options.header?.Authorization);
       const bytes = () => new TextEncoder().encode(JSON.stringify(data)).buffer;
       const reply = { statusCode, data: options.responseType === 'arraybuffer' ? bytes() : data, header: {} };
@@ -264,6 +301,7 @@ function fakeWx() {
       valid.token = 'another';
     },
     refuseOnce: (path, status, error) => refusals.push({ path, status, error, forever: false }),
+    loseOnce: (path) => losses.push(path),
     refuseAlways: (path, status, error) => refusals.push({ path, status, error, forever: true }),
     hold(path) {
       const held = {};

@@ -47,7 +47,8 @@ const HEADERS: Kind<Vec<HeaderName>> = Kind {
 /// Reads the section.
 pub(super) fn read(table: &mut Table<'_, '_>) -> Option<Cors> {
     let allow_origins = table.list("allow_origins", &ORIGINS);
-    let headers = r#"["Authorization", "Content-Type", "X-WX-Code", "X-Menshen-App"]"#;
+    let headers =
+        r#"["Authorization", "Content-Type", "X-WX-Code", "X-Menshen-Nonce", "X-Menshen-App"]"#;
     let allow_headers = table.or("allow_headers", headers, &HEADERS);
     let max_age = table.or("max_age", r#""10m""#, &PERIOD);
     let allow_credentials = table.or("allow_credentials", "false", &SWITCH);

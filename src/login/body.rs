@@ -6,11 +6,13 @@ use zeroize::Zeroize as _;
 
 use crate::request::{Denial, is_placeholder};
 
-/// The body of a login; the code is wiped when it is dropped.
+/// The body of a login; code and nonce are wiped when it is dropped.
 #[derive(Deserialize)]
 pub struct LoginBody {
     /// The code from `wx.login`.
     pub code: Option<String>,
+    /// Proves to be the same client when the code is sent again.
+    pub nonce: Option<String>,
     /// The app's name.
     pub app: Option<String>,
 }
@@ -18,6 +20,7 @@ pub struct LoginBody {
 impl Drop for LoginBody {
     fn drop(&mut self) {
         self.code.zeroize();
+        self.nonce.zeroize();
     }
 }
 
@@ -44,6 +47,11 @@ impl LoginBody {
     /// Returns the code; what stands for none is empty.
     pub(super) fn code(&self) -> &str {
         sent(self.code.as_deref()).unwrap_or("")
+    }
+
+    /// Returns the nonce, where the client sent one.
+    pub(super) fn nonce(&self) -> Option<&str> {
+        sent(self.nonce.as_deref())
     }
 
     /// Returns the app's name, where the client gave one.

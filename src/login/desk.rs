@@ -7,13 +7,14 @@ use super::caller::Caller;
 use super::credentials::Credentials;
 use super::line::Terms;
 use super::memory::Memory;
-use super::once::{Flight, Outcome};
+use super::nonce::Nonce;
+use super::once::{Flight, Granted, Outcome};
 use super::quota::Pace;
 use super::redemption::Redemption;
 use crate::clock::Clock;
 use crate::config::{App, Login};
-use crate::request::Denial;
-use crate::session::{CodeMark, Opened, Sessions};
+use crate::request::{Denial, network};
+use crate::session::{CodeMark, Opened, Sender, Sessions};
 use crate::wechat::{Client, Code};
 
 /// The most codes that are being redeemed at a time: a client that leaves does not end what it began.
@@ -71,43 +72,70 @@ impl Desk {
         caller: &Caller,
     ) -> Result<Opened, Denial> {
         let mark = self.sessions.mark(self.appid(), code.expose());
+        let nonce = caller.nonce.as_ref().map(Nonce::expose);
+        let address = caller.address.map(network);
+        let attempt = Attempt {
+            code,
+            mark,
+            caller,
+            sender: self.sessions.sender(mark, nonce, address)?,
+        };
         loop {
             let (flight, is_new) = self.memory.codes.join(mark, self.clock.instant());
-            let begun = is_new.then_some(caller);
-            if let Some(opened) = self.follow(code, mark, &flight, begun).await? {
+            if let Some(opened) = self.follow(&attempt, &flight, is_new).await? {
                 return Ok(opened);
             }
         }
     }
 
-    /// Waits for what a flight brings, which has yet to begin where its request is given.
+    /// Waits for what a flight brings, which has yet to begin where it `is_new`.
     ///
     /// `None` where somebody left just then, and another flight is needed.
     async fn follow(
         self: &Arc<Self>,
-        code: &Code,
-        mark: CodeMark,
+        attempt: &Attempt<'_>,
         flight: &Arc<Flight>,
-        begun: Option<&Caller>,
+        is_new: bool,
     ) -> Result<Option<Opened>, Denial> {
         if let Some(settled) = flight.settled() {
-            return self.again(settled.outcome_at(self.clock.instant())).await;
+            let outcome = settled.outcome_at(self.clock.instant());
+            return self.again(attempt, outcome).await;
         }
         let mut heard = flight.listen();
-        if let Some(caller) = begun {
-            self.begin(code, mark, flight, caller);
+        if is_new {
+            self.begin(attempt, flight);
         }
         let settled = heard.wait_for(Option::is_some).await;
         let outcome = settled.map_err(|_| Denial::Internal)?.clone();
         match outcome.map(|settled| settled.outcome) {
-            Some(Outcome::Granted(opened)) => Ok(Some(opened)),
+            Some(Outcome::Granted(granted)) => self.give(attempt, *granted).map(Some),
             Some(Outcome::Refused(denial)) => Err(denial),
             Some(Outcome::Abandoned) | None => Ok(None),
         }
     }
 
+    /// Gives a code's session to its first sender, and to nobody else.
+    fn give(&self, attempt: &Attempt<'_>, granted: Granted) -> Result<Opened, Denial> {
+        if attempt.sender.is(&granted.first) {
+            return Ok(granted.opened);
+        }
+        tracing::warn!(
+            request_id = %attempt.caller.id,
+            first_request_id = granted.first_id.as_ref().map(tracing::field::display),
+            app = self.name(),
+            "a code came from two clients: one has its session, the other neither its nonce nor its address"
+        );
+        Err(Denial::CodeUsed(None))
+    }
+
     /// Redeems a code in a task of its own: a client that leaves comes again, with the same code.
-    fn begin(self: &Arc<Self>, code: &Code, mark: CodeMark, flight: &Arc<Flight>, caller: &Caller) {
+    fn begin(self: &Arc<Self>, attempt: &Attempt<'_>, flight: &Arc<Flight>) {
+        let Attempt {
+            code,
+            mark,
+            caller,
+            ref sender,
+        } = *attempt;
         let ending = Ending {
             desk: Arc::clone(self),
             mark,
@@ -120,7 +148,8 @@ impl Desk {
             return;
         }
         let id = caller.id.clone();
-        let redemption = Redemption::new(Arc::clone(self), code.clone(), mark, caller.clone());
+        let (code, caller) = (code.clone(), caller.clone());
+        let redemption = Redemption::new(Arc::clone(self), code, mark, caller, sender.mark());
         self.memory.tasks.spawn(async move {
             let (outcome, keep, holder) = redemption.run(&ending.flight).await;
             let desk = Arc::clone(&ending.desk);
@@ -148,9 +177,14 @@ impl Desk {
     }
 
     /// Gives an outcome of a moment ago again.
-    async fn again(&self, outcome: Outcome) -> Result<Option<Opened>, Denial> {
+    async fn again(
+        &self,
+        attempt: &Attempt<'_>,
+        outcome: Outcome,
+    ) -> Result<Option<Opened>, Denial> {
         match outcome {
-            Outcome::Granted(opened) => {
+            Outcome::Granted(granted) => {
+                let opened = self.give(attempt, *granted)?;
                 let unused = self.sessions.unused(&opened.refresh).await?;
                 let unused = unused.ok_or(Denial::CodeUsed(None))?;
                 self.memory.metrics.replay(self.name());
@@ -160,6 +194,14 @@ impl Desk {
             Outcome::Abandoned => Ok(None),
         }
     }
+}
+
+/// A client's try to redeem a code.
+struct Attempt<'a> {
+    code: &'a Code,
+    mark: CodeMark,
+    caller: &'a Caller,
+    sender: Sender,
 }
 
 /// Brings a flight to an end, whatever becomes of its task.
@@ -194,6 +236,7 @@ mod tests {
     use super::*;
     use crate::config::WeChat;
     use crate::metrics::Metrics;
+    use crate::request::RequestId;
     use crate::secret::Secret;
     use crate::session::Lifetimes;
 
@@ -245,7 +288,19 @@ mod tests {
         let (joined, is_new) = codes.join(mark, now);
         codes.settle(mark, &joined, Outcome::Abandoned, Duration::ZERO, now);
         assert!(!is_new);
-        let followed = desk.follow(&code, mark, &joined, None).await;
+        let caller = Caller {
+            id: RequestId::random(),
+            address: None,
+            nonce: None,
+            crowded: false,
+        };
+        let attempt = Attempt {
+            code: &code,
+            mark,
+            caller: &caller,
+            sender: desk.sessions.sender(mark, None, None).unwrap(),
+        };
+        let followed = desk.follow(&attempt, &joined, false).await;
         assert!(matches!(followed, Ok(None)), "{followed:?}");
         assert!(codes.join(mark, now).1);
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::caller::Caller;
 use super::choose::choose;
 use super::desk::Desk;
-use super::{Grant, LoginBody, Memory};
+use super::{Grant, LoginBody, Memory, Nonce};
 use crate::clock::Clock;
 use crate::config::{App, Config};
 use crate::metrics::Metrics;
@@ -66,7 +66,11 @@ impl Logins {
         referer: Option<&str>,
         caller: &Caller,
     ) -> Result<Grant, Denial> {
-        self.log_in_with(body.code(), body.app(), None, referer, caller)
+        let caller = Caller {
+            nonce: body.nonce().map(Nonce::parse).transpose()?,
+            ..caller.clone()
+        };
+        self.log_in_with(body.code(), body.app(), None, referer, &caller)
             .await
     }
 

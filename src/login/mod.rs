@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! `log_in` is the way in, with `body`, `choose` and, at its end, `grant`. `desk` redeems the codes of one app: `once` has
-//! each code go to WeChat once, `redemption` is its course
+//! each code go to WeChat once and knows by the `nonce` who may have its session again, `redemption` is its course
 //! and `failure` where it may end. `lane` lets the calls go in turn: by its `line`, at the pace of
 //! the `quota`, and not while the `breaker` keeps them back. `memory` is what outlasts a reload. `renew` and `log_out` stand
 //! beside all that.
@@ -20,6 +20,7 @@ mod line;
 mod log_in;
 mod log_out;
 mod memory;
+mod nonce;
 mod once;
 mod quota;
 mod redemption;
@@ -30,3 +31,4 @@ pub use caller::Caller;
 pub use grant::Grant;
 pub use log_in::Logins;
 pub use memory::Memory;
+pub use nonce::Nonce;

@@ -1,4 +1,4 @@
-//! One code, one call: whoever sends a code that is being redeemed, or was a moment ago, gets what it brings.
+//! One code, one call (single-flight): a client that sends its code again, while it is redeemed or shortly after, gets what it brings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use moka::sync::Cache;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::request::Denial;
-use crate::session::{CodeMark, Opened};
+use crate::request::{Denial, RequestId};
+use crate::session::{CodeMark, Opened, SenderMark};
 
 /// The most codes that are remembered; the one that was not asked for the longest is forgotten first.
 const MOST_CODES: u64 = 100_000;
@@ -22,12 +22,21 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// What became of a code.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
-    /// It opened this session.
-    Granted(Opened),
+    /// It opened a session.
+    Granted(Box<Granted>),
     /// It was refused.
     Refused(Denial),
     /// Nobody waited any more before it was sent to WeChat.
     Abandoned,
+}
+
+/// A session that a code opened, which only the code's first sender gets.
+#[derive(Clone, Debug)]
+pub(super) struct Granted {
+    pub(super) opened: Opened,
+    pub(super) first: SenderMark,
+    /// The request that brought the code first, where it came to this node.
+    pub(super) first_id: Option<RequestId>,
 }
 
 /// An outcome, and until when it goes for whoever comes later.

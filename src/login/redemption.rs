@@ -11,9 +11,9 @@ use super::desk::Desk;
 use super::failure::{Failure, counted_as, is_unspent, lesson, told};
 use super::lane::Turn;
 use super::line::Seen;
-use super::once::{Arrival, Flight, Outcome};
+use super::once::{Arrival, Flight, Granted, Outcome};
 use crate::request::Denial;
-use crate::session::{Claim, CodeMark, Holder, Opened};
+use crate::session::{Claim, CodeMark, Holder, Opened, SenderMark};
 use crate::wechat::{AnswerError, CallError, Code, RedeemError, Redeemed, Refusal, class};
 
 /// How often a call that surely did not spend the code is made again.
@@ -23,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// The time that a login may take beyond its limit, to be stored.
 const STORING: Duration = Duration::from_secs(5);
 const RETRY_BUSY: Duration = Duration::from_secs(1);
+/// How long a code without a nonce brings its session again: many users may share an address.
+const REPLAY_BY_ADDRESS: Duration = Duration::from_secs(10);
 
 /// How often somebody looks whether another node is done with a code.
 const LOOKS: [Duration; 4] = [
@@ -42,12 +44,19 @@ pub(super) struct Redemption {
     mark: CodeMark,
     /// Who brought the code first.
     caller: Caller,
+    sender: SenderMark,
     arrival: Instant,
     deadline: Instant,
 }
 
 impl Redemption {
-    pub(super) fn new(desk: Arc<Desk>, code: Code, mark: CodeMark, caller: Caller) -> Self {
+    pub(super) fn new(
+        desk: Arc<Desk>,
+        code: Code,
+        mark: CodeMark,
+        caller: Caller,
+        sender: SenderMark,
+    ) -> Self {
         let arrival = desk.clock.instant();
         Self {
             deadline: arrival + desk.config.timeout,
@@ -55,26 +64,34 @@ impl Redemption {
             code,
             mark,
             caller,
+            sender,
             arrival,
         }
     }
 
     /// Goes all the way.
     pub(super) async fn run(self, flight: &Flight) -> Ended {
-        let replay = self.desk.config.replay;
         let holder = match Holder::random() {
             Ok(holder) => holder,
             Err(error) => return (Outcome::Refused(error.into()), Duration::ZERO, None),
         };
         let done = match self.take(holder, flight).await {
             Ok(None) => self.redeem(flight).await,
-            Ok(Some((opened, left))) => {
-                return (Outcome::Granted(opened), left.min(replay), None);
+            Ok(Some((granted, left))) => {
+                let keep = left.min(self.desk.config.replay);
+                return (Outcome::Granted(Box::new(granted)), keep, None);
             }
             Err(failure) => Err(failure),
         };
         match done {
-            Ok(opened) => (Outcome::Granted(opened), replay, None),
+            Ok(opened) => {
+                let granted = Granted {
+                    opened,
+                    first: self.sender,
+                    first_id: Some(self.caller.id.clone()),
+                };
+                (Outcome::Granted(Box::new(granted)), self.replay(), None)
+            }
             Err(failure) => {
                 let holder = failure.gives_back.then_some(holder);
                 (failure.outcome, failure.keep, holder)
@@ -82,12 +99,22 @@ impl Redemption {
         }
     }
 
-    /// Takes the code, or finds out what it brought elsewhere, and for how long others are told that.
+    /// Returns for how long the first sender gets the session again.
+    fn replay(&self) -> Duration {
+        let replay = self.desk.config.replay;
+        if self.sender.is_nonce() {
+            replay
+        } else {
+            replay.min(REPLAY_BY_ADDRESS)
+        }
+    }
+
+    /// Takes the code, or finds out what it brought elsewhere, and for how long its first sender gets that again.
     async fn take(
         &self,
         holder: Holder,
         flight: &Flight,
-    ) -> Result<Option<(Opened, Duration)>, Failure> {
+    ) -> Result<Option<(Granted, Duration)>, Failure> {
         let Desk {
             sessions, config, ..
         } = &*self.desk;
@@ -101,7 +128,14 @@ impl Redemption {
             let claim = sessions.claim(self.mark, holder, config.timeout + STORING);
             match claim.await {
                 Ok(Claim::Yours) => return Ok(None),
-                Ok(Claim::Done(opened, left)) => return Ok(Some((*opened, left))),
+                Ok(Claim::Done(opened, first, left)) => {
+                    let granted = Granted {
+                        opened: *opened,
+                        first,
+                        first_id: None,
+                    };
+                    return Ok(Some((granted, left)));
+                }
                 Ok(Claim::Lost) => return Err(Failure::unknown(Denial::WechatTimeout)),
                 Ok(Claim::Spent) => return Err(Failure::final_one(Denial::CodeUsed(None))),
                 Ok(Claim::Refused(errcode, left)) => {
@@ -195,7 +229,13 @@ impl Redemption {
             identity,
             session_key,
         } = redeemed;
-        let opened = sessions.open_session_for(self.mark, config.replay, identity, &session_key);
+        let opened = sessions.open_session_for(
+            self.mark,
+            self.sender,
+            self.replay(),
+            identity,
+            &session_key,
+        );
         opened.await.map_err(|error| {
             tracing::error!(request_id = %self.caller.id, %error, "a login could not be stored");
             Failure::unknown(Denial::StoreUnavailableCodeSpent)

@@ -13,6 +13,8 @@ pub enum Credential<'a> {
     Code {
         /// The code from `wx.login`, not yet checked.
         code: &'a str,
+        /// The nonce that proves who sent it, not yet checked.
+        nonce: Option<&'a str>,
         /// The app's name, where the client gave one.
         app: Option<&'a str>,
     },
@@ -29,6 +31,7 @@ pub fn credential<'a>(survey: &Survey<'a>) -> Result<Credential<'a>, Denial> {
         (Some(token), None) => Ok(Credential::Token(token)),
         (None, Some(code)) => Ok(Credential::Code {
             code,
+            nonce: text(survey.nonce)?,
             app: text(survey.app)?,
         }),
         (None, None) => Ok(Credential::None),
@@ -140,7 +143,7 @@ mod tests {
         }
         assert_eq!(
             found(&[("x-wx-code", "0abc"), ("x-menshen-app", "shop")]).unwrap(),
-            "Code { code: \"0abc\", app: Some(\"shop\") }"
+            "Code { code: \"0abc\", nonce: None, app: Some(\"shop\") }"
         );
     }
 
@@ -162,11 +165,17 @@ mod tests {
                 let token = ("authorization", "Bearer a");
                 assert_eq!(found(&[token, code]).unwrap(), "Token Ok(\"a\")");
                 let found = found(&[code, ("x-wx-code", "0abc"), authorization]);
-                assert_eq!(found.unwrap(), "Code { code: \"0abc\", app: None }");
+                assert_eq!(
+                    found.unwrap(),
+                    "Code { code: \"0abc\", nonce: None, app: None }"
+                );
             }
         }
         let app = [("x-wx-code", "0abc"), ("x-menshen-app", "undefined")];
-        assert_eq!(found(&app).unwrap(), "Code { code: \"0abc\", app: None }");
+        assert_eq!(
+            found(&app).unwrap(),
+            "Code { code: \"0abc\", nonce: None, app: None }"
+        );
         let offered = "menshen.bearer.undefined, menshen.bearer.";
         let socket = [
             ("upgrade", "websocket"),

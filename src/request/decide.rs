@@ -42,6 +42,8 @@ pub struct Pass {
 pub struct FirstLogin {
     /// The code, not yet checked.
     pub code: String,
+    /// The nonce that proves who sent it, not yet checked.
+    pub nonce: Option<String>,
     /// The app's name, where the client gave one.
     pub app: Option<String>,
     /// How the request goes on; nobody is known yet.
@@ -118,12 +120,13 @@ impl Requests {
                 pass.hide_authorization = !route.forward_token;
                 Ok(Decision::Forward(pass))
             }
-            Credential::Code { code, app } => {
+            Credential::Code { code, nonce, app } => {
                 let ours =
                     is_empty_bearer(&request.survey) || self.carries_ours(&request.survey)?;
                 pass.hide_authorization = ours && !route.forward_token;
                 Ok(Decision::LogIn(FirstLogin {
                     code: code.to_owned(),
+                    nonce: nonce.map(str::to_owned),
                     app: app.map(str::to_owned),
                     pass,
                 }))

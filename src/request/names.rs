@@ -6,6 +6,8 @@ use crate::config::InjectedNames;
 
 /// Carries a code for a login on the first request.
 pub(super) const CODE: &str = "x-wx-code";
+/// Carries the nonce of such a login.
+pub(super) const NONCE: &str = "x-menshen-nonce";
 /// Names the app of such a login.
 pub(super) const APP: &str = "x-menshen-app";
 

@@ -3,7 +3,7 @@
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderMap, HeaderValue};
 
-use super::names::{APP, CODE, is_alias, poses_as_framing};
+use super::names::{APP, CODE, NONCE, is_alias, poses_as_framing};
 use super::{is_placeholder, subprotocol};
 
 /// A header that must not be there more than once.
@@ -52,6 +52,8 @@ pub struct Survey<'a> {
     pub offered_token: Field<&'a [u8]>,
     /// The code of a login on the first request.
     pub code: Field<&'a HeaderValue>,
+    /// The nonce of a login on the first request.
+    pub nonce: Field<&'a HeaderValue>,
     /// The app of a login on the first request.
     pub app: Field<&'a HeaderValue>,
 }
@@ -70,8 +72,9 @@ impl<'a> Survey<'a> {
                 "host" => &mut survey.host,
                 "content-length" => &mut survey.content_length,
                 "transfer-encoding" => &mut survey.transfer_encoding,
-                CODE | APP if is_placeholder(value.as_bytes()) => continue,
+                CODE | NONCE | APP if is_placeholder(value.as_bytes()) => continue,
                 CODE => &mut survey.code,
+                NONCE => &mut survey.nonce,
                 APP => &mut survey.app,
                 "upgrade" => {
                     websocket |= value.as_bytes().eq_ignore_ascii_case(b"websocket");

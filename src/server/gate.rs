@@ -52,6 +52,8 @@ impl Gate {
     ) -> Result<T, Denial> {
         let caller = |crowded| Caller {
             id: exchange.request_id.clone(),
+            address: exchange.client.as_ref().and_then(|client| client.address),
+            nonce: None,
             crowded,
         };
         match (&self.login_rates, &exchange.client) {

@@ -11,6 +11,7 @@ use super::inbound::message;
 use super::leaving::unless_left;
 use super::phases::{Duty, Proxy};
 use super::{body, own, reply};
+use crate::login::{Caller, Nonce};
 use crate::request::{Cors, Decision, Denial, FirstLogin, Line, Pass};
 
 impl Proxy {
@@ -60,6 +61,7 @@ impl Proxy {
     ) -> Result<Pass, Denial> {
         let FirstLogin {
             code,
+            nonce,
             app,
             mut pass,
         } = first;
@@ -73,7 +75,9 @@ impl Proxy {
         let referer = own::referer(wire).map(str::to_owned);
         let (app, referer) = (app.as_deref(), referer.as_deref());
         let logins = &gate.logins;
-        let login = async |caller| {
+        let nonce = nonce.as_deref().map(Nonce::parse).transpose()?;
+        let login = async |mut caller: Caller| {
+            caller.nonce = nonce;
             let login = logins.log_in_with(&code, app, Some(&route.apps), referer, &caller);
             unless_left(wire, login).await
         };

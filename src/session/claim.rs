@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_lc_rs::{hmac, rand};
 
-use super::{Opened, StoreError};
+use super::{Opened, SenderMark, StoreError};
 
 /// A code, as a digest under a key that all nodes of one store share; nobody finds a code by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,8 +61,9 @@ pub enum Claim {
     Elsewhere,
     /// Another node that has not been heard of since, so that nobody knows whether the code is spent.
     Lost,
-    /// It was redeemed, for this session, which stands as it was opened; others are told so for this time.
-    Done(Box<Opened>, Duration),
+    /// It was redeemed, for this session, which stands as it was opened: whoever is its first sender gets it again for this
+    /// time.
+    Done(Box<Opened>, SenderMark, Duration),
     /// It was redeemed for a session that has ended, or has been refreshed.
     Spent,
     /// WeChat refused it with this errcode; others are told so for this time.
@@ -75,7 +76,7 @@ pub(super) enum Held {
     Yours,
     Elsewhere,
     Lost,
-    /// What it brought, sealed, and for how long that is kept.
+    /// What it brought, as in [`Memo`], and for how long that is kept.
     Memo(Vec<u8>, Duration),
     /// What WeChat refused it with, and for how long that is kept.
     Refused(i64, Duration),
@@ -85,7 +86,7 @@ pub(super) enum Held {
 #[derive(Clone, Debug)]
 pub(super) struct Memo {
     pub(super) code: CodeMark,
-    /// The refresh token, sealed.
+    /// The mark of its sender, and the refresh token, sealed and bound to both.
     pub(super) sealed: Vec<u8>,
     pub(super) keep: Duration,
 }

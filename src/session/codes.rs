@@ -1,16 +1,36 @@
 //! The codes that become sessions: which node redeems one, and the same session again for the same code.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::claim::Held;
+use super::claim::{Held, Memo};
+use super::seal::Sealer;
 use super::sessions::session;
-use super::{Claim, CodeMark, Holder, Identity, Opened, RefreshToken, Sessions, StoreError};
+use super::{
+    Claim, CodeMark, Holder, Identity, Opened, RefreshToken, Sender, SenderMark, Sessions,
+    StoreError,
+};
 use crate::secret::Secret;
 
 impl Sessions {
     /// Returns the digest by which a code is known.
     pub fn mark(&self, appid: &str, code: &str) -> CodeMark {
         CodeMark::new(&self.shared.keys.codes, appid, code)
+    }
+
+    /// Returns by what the client that sends a code is known again.
+    pub fn sender(
+        &self,
+        code: CodeMark,
+        nonce: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Result<Sender, StoreError> {
+        Ok(Sender::new(
+            &self.shared.keys.senders,
+            code,
+            nonce,
+            address,
+        )?)
     }
 
     /// Takes a code, so that no other node redeems it, or tells what became of it.
@@ -27,13 +47,11 @@ impl Sessions {
             Held::Elsewhere => Claim::Elsewhere,
             Held::Lost => Claim::Lost,
             Held::Refused(errcode, left) => Claim::Refused(errcode, left),
-            Held::Memo(sealed, left) => {
-                let memos = &self.shared.keys.memos;
-                let token = memos.open(code.as_bytes(), &sealed);
-                let token = token.ok_or(StoreError::Damaged)?;
-                let token = RefreshToken::from_client(token.expose());
+            Held::Memo(memo, left) => {
+                let opened = Memo::open(&self.shared.keys.memos, code, &memo);
+                let (first, token) = opened.ok_or(StoreError::Damaged)?;
                 match self.unused(&token).await? {
-                    Some(opened) => Claim::Done(Box::new(opened), left),
+                    Some(opened) => Claim::Done(Box::new(opened), first, left),
                     None => Claim::Spent,
                 }
             }
@@ -75,14 +93,41 @@ impl Sessions {
         }))
     }
 
-    /// Does what [`Self::open_session`] does for a code that was taken, and keeps for a while what it brought.
+    /// Does what [`Self::open_session`] does for a code that was taken, and keeps for a while what it brought and who sent it.
     pub async fn open_session_for(
         &self,
         code: CodeMark,
+        first: SenderMark,
         keep: Duration,
         identity: Identity,
         session_key: &Secret,
     ) -> Result<Opened, StoreError> {
-        self.open(identity, session_key, Some((code, keep))).await
+        self.open(identity, session_key, Some((code, first, keep)))
+            .await
+    }
+}
+
+impl Memo {
+    pub(super) fn seal(
+        sealer: &Sealer,
+        (code, first, keep): (CodeMark, SenderMark, Duration),
+        refresh: &RefreshToken,
+    ) -> Result<Self, StoreError> {
+        let first = first.to_bytes();
+        let owner = [code.as_bytes().as_slice(), &first].concat();
+        let sealed = sealer.seal(&owner, refresh.secret())?;
+        Ok(Self {
+            code,
+            sealed: [first.as_slice(), &sealed].concat(),
+            keep,
+        })
+    }
+
+    fn open(sealer: &Sealer, code: CodeMark, memo: &[u8]) -> Option<(SenderMark, RefreshToken)> {
+        let (first, sealed) = memo.split_first_chunk()?;
+        let owner = [code.as_bytes().as_slice(), first].concat();
+        let token = sealer.open(&owner, sealed)?;
+        let first = SenderMark::from_bytes(*first)?;
+        Some((first, RefreshToken::from_client(token.expose())))
     }
 }

@@ -3,7 +3,8 @@
 //! # Layout
 //! [`Sessions`] turns tokens and keys into digests (`refresh_token`) and sealed bytes (`seal`), which are all that a
 //! store sees. `store` says what a store must do, `contract` proves it of each: `embedded`, one file for one process,
-//! and `redis`, for many. `claim` is what is kept of a code while it becomes a session. `rotation` is the rule by which refresh tokens follow each other, `record` the bytes of a
+//! and `redis`, for many. `claim` is what is kept of a code while it becomes a session, `sender` by what its client is known
+//! again. `rotation` is the rule by which refresh tokens follow each other, `record` the bytes of a
 //! session, `revoked` what every node keeps in memory.
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ mod refresh_token;
 mod revoked;
 mod rotation;
 mod seal;
+mod sender;
 mod sessions;
 mod store;
 mod user;
@@ -38,6 +40,7 @@ pub use claim::{Claim, CodeMark, Holder};
 pub use id::{NoSessionId, SessionId};
 pub use refresh_token::RefreshToken;
 pub use revoked::RevokedSessions;
+pub use sender::{Sender, SenderMark};
 pub use sessions::Sessions;
 
 /// A token may be signed a moment after its session ended, so revocations outlive tokens by this.

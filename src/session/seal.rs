@@ -34,6 +34,8 @@ pub(super) struct Keys {
     pub(super) memos: Sealer,
     /// Digests codes.
     pub(super) codes: hmac::Key,
+    /// Digests what is known of the clients that send codes.
+    pub(super) senders: hmac::Key,
     /// Kept in the store, to tell a different seal key from damage.
     pub(super) check: [u8; 16],
 }
@@ -94,6 +96,7 @@ impl SealKey {
             hkdf::Salt::new(hkdf::HKDF_SHA256, b"menshen session store").extract(self.0.as_ref());
         let refresh = root.expand(&[b"refresh token"], hmac::HMAC_SHA256)?;
         let codes = root.expand(&[b"code"], hmac::HMAC_SHA256)?;
+        let senders = root.expand(&[b"sender of a code"], hmac::HMAC_SHA256)?;
         let mut check = [0; 16];
         root.expand(&[b"check"], CheckLength)?.fill(&mut check)?;
         Ok(Keys {
@@ -101,6 +104,7 @@ impl SealKey {
             sealer: Sealer::derive(&root, b"session_key")?,
             memos: Sealer::derive(&root, b"what a code brought")?,
             codes: codes.into(),
+            senders: senders.into(),
             check,
         })
     }

@@ -15,7 +15,7 @@ use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, S
 use super::user::{User, user_name};
 use super::{
     Apps, CodeMark, Identity, LONGEST_TEXT, Lifetimes, OpenError, Opened, RefreshError,
-    RefreshToken, RevokedSessions, Session, SessionId, SessionKeys, StoreError,
+    RefreshToken, RevokedSessions, SenderMark, Session, SessionId, SessionKeys, StoreError,
 };
 use crate::clock::Clock;
 use crate::config::RedisServer;
@@ -97,7 +97,7 @@ impl Sessions {
         &self,
         identity: Identity,
         session_key: &Secret,
-        code: Option<(CodeMark, Duration)>,
+        code: Option<(CodeMark, SenderMark, Duration)>,
     ) -> Result<Opened, StoreError> {
         acceptable(&identity, session_key)?;
         let keys = &self.shared.keys;
@@ -106,11 +106,7 @@ impl Sessions {
         let token = keys.refresh.first(sid, user)?;
         let refresh = keys.refresh.text(&token);
         let memo = match code {
-            Some((code, keep)) => Some(Memo {
-                code,
-                sealed: keys.memos.seal(code.as_bytes(), refresh.secret())?,
-                keep,
-            }),
+            Some(code) => Some(Memo::seal(&keys.memos, code, &refresh)?),
             None => None,
         };
         let owner = user_name(&identity.appid, &identity.openid);

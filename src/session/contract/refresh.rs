@@ -160,10 +160,11 @@ pub(in crate::session) async fn a_token_is_unused_until_it_is_refreshed_or_its_s
     s: Subject<impl AsyncFn(Duration)>,
 ) {
     let code = s.store.mark(APPID, "0a1b2c");
+    let first = s.store.sender(code, None, None).unwrap().mark();
     let key = session_key("some key");
     let opened = s
         .store
-        .open_session_for(code, SECOND * 60, identity("alice"), &key)
+        .open_session_for(code, first, SECOND * 60, identity("alice"), &key)
         .await
         .unwrap();
     let again = s.store.unused(&opened.refresh).await.unwrap().unwrap();

@@ -170,6 +170,12 @@ impl Node {
         self.request("POST", "/_auth/login").json(&body)
     }
 
+    /// Begins a login with a code and a nonce, by which this client may send the code again.
+    pub fn login_as(&self, code: &str, nonce: &str) -> RequestBuilder {
+        let body = json!({"code": code, "nonce": nonce, "app": "shop"});
+        self.request("POST", "/_auth/login").json(&body)
+    }
+
     /// Returns how often WeChat was asked to redeem a code.
     pub async fn redeemed(&self) -> u64 {
         self.calls("/sns/jscode2session").await

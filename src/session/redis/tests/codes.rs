@@ -24,16 +24,21 @@ async fn one_node_redeems_a_code_and_the_others_learn_what_it_brought() {
     assert!(matches!(claim, Claim::Elsewhere), "{claim:?}");
     let claim = other.claim(code, second, Duration::ZERO).await.unwrap();
     assert!(matches!(claim, Claim::Lost), "{claim:?}");
+    let sender = one.sender(code, Some("nonce"), None).unwrap();
     let opened = one
-        .open_session_for(code, lease, identity("a"), &session_key("k"))
+        .open_session_for(code, sender.mark(), lease, identity("a"), &session_key("k"))
         .await
         .unwrap();
     let claim = async || other.claim(code, second, lease).await.unwrap();
     soon(async || !matches!(claim().await, Claim::Elsewhere)).await;
     let claim = claim().await;
-    let Claim::Done(told, _) = claim else {
+    let Claim::Done(told, first, _) = claim else {
         panic!("{claim:?}");
     };
+    for (nonce, is_first) in [(Some("nonce"), true), (Some("other"), false), (None, false)] {
+        let sender = other.sender(code, nonce, None).unwrap();
+        assert_eq!(sender.is(&first), is_first, "{nonce:?}");
+    }
     assert_eq!(told.session, opened.session);
     assert_eq!(told.refresh.expose(), opened.refresh.expose());
     one.refresh(&opened.refresh, &apps()).await.unwrap();
@@ -74,8 +79,10 @@ async fn a_login_takes_two_round_trips_and_leaves_no_token_in_clear() {
     let before = store.operations();
     let holder = Holder::random().unwrap();
     store.claim(code, holder, lease).await.unwrap();
+    let address = "192.0.2.1".parse().unwrap();
+    let sender = store.sender(code, None, Some(address)).unwrap();
     let opened = store
-        .open_session_for(code, lease, identity("a"), &session_key("k"))
+        .open_session_for(code, sender.mark(), lease, identity("a"), &session_key("k"))
         .await
         .unwrap();
     assert_eq!(store.operations() - before, 2);
@@ -98,7 +105,8 @@ async fn what_a_code_brought_is_told_only_where_its_session_is_stored() {
     store.claim(code, first, minute).await.unwrap();
     server.ask::<()>("ACL SETUSER default -evalsha -eval").await;
     let key = session_key("some key");
-    let opened = store.open_session_for(code, minute, identity("alice"), &key);
+    let first = store.sender(code, None, None).unwrap().mark();
+    let opened = store.open_session_for(code, first, minute, identity("alice"), &key);
     assert!(opened.await.is_err());
     server.ask::<()>("ACL SETUSER default +evalsha +eval").await;
     let claim = store.claim(code, second, minute).await.unwrap();
