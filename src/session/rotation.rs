@@ -12,7 +12,7 @@ pub(super) struct Rotation {
     pub(super) generation: u32,
     pub(super) current: Fingerprint,
     /// When the tokens before the current one were replaced, oldest first, in seconds since the Unix epoch. They need no
-    /// other place: a token says its generation, and its tag that it is the only one of it.
+    /// other place: a token says its generation, and whoever has the keys looks whether it leads to the current one.
     pub(super) replaced: Vec<u64>,
 }
 
@@ -21,7 +21,8 @@ pub(super) struct Rotation {
 pub(super) enum Presented {
     /// The current one, which is replaced: this is the rotation from now on.
     Current(Rotation),
-    /// One that was replaced a moment ago, so that its client may not have heard of its successor.
+    /// One that says to be of a generation that was replaced a moment ago, so that its client may not have heard of its
+    /// successor.
     WithinGrace,
     /// One that was replaced before that: two parties hold tokens of this session.
     Reused,
@@ -36,21 +37,24 @@ impl Rotation {
         }
     }
 
-    /// Tells what a genuine token is, given its generation and its successor's fingerprint.
+    /// Tells what a token is, given its generation, its fingerprint and those of the tokens that it proves to follow, newest
+    /// first, and its successor's.
     pub(super) fn present(
         &self,
         generation: u32,
-        presented: Fingerprint,
+        presented: &[Fingerprint],
         successor: Fingerprint,
         now: u64,
         grace_secs: u64,
     ) -> Presented {
-        if generation == self.generation && presented == self.current {
-            return Presented::Current(self.followed_by(generation, successor, 1, now, grace_secs));
-        }
-        // Its tag says that we issued it, so the store has lost its last write (a failover, a copy put back).
-        if self.generation.checked_add(1) == Some(generation) {
-            return Presented::Current(self.followed_by(generation, successor, 2, now, grace_secs));
+        // Where it is ahead, the store has lost rotations (a failover, a copy put back).
+        if let Some(ahead) = generation.checked_sub(self.generation)
+            && presented.get(ahead as usize) == Some(&self.current)
+        {
+            let steps = ahead as usize + 1;
+            return Presented::Current(
+                self.followed_by(generation, successor, steps, now, grace_secs),
+            );
         }
         let age = self.generation.saturating_sub(generation);
         let at = self.replaced.len().checked_sub(age as usize);
@@ -84,6 +88,7 @@ impl Rotation {
 
 #[cfg(test)]
 mod tests {
+    use super::super::refresh_token::LOST_AT_MOST;
     use super::*;
 
     const GRACE: u64 = 30;
@@ -95,8 +100,9 @@ mod tests {
     }
 
     fn present(rotation: &Rotation, generation: u32, now: u64) -> Presented {
-        let (presented, successor) = (print(generation), print(generation + 1));
-        rotation.present(generation, presented, successor, now, GRACE)
+        let oldest = generation.saturating_sub(LOST_AT_MOST);
+        let presented: Vec<Fingerprint> = (oldest..=generation).rev().map(print).collect();
+        rotation.present(generation, &presented, print(generation + 1), now, GRACE)
     }
 
     fn refreshed(times: &[u64]) -> Rotation {
@@ -142,21 +148,41 @@ mod tests {
     }
 
     #[test]
-    fn a_token_whose_rotation_was_lost_is_the_current_one() {
+    fn a_token_that_follows_lost_rotations_is_the_current_one() {
         let behind = refreshed(&[100]);
-        let Presented::Current(next) = present(&behind, 2, 200) else {
-            panic!("refused");
-        };
-        assert_eq!((next.generation, next.current), (3, print(3)));
-        assert_eq!(present(&next, 1, 200), Presented::WithinGrace);
-        assert_eq!(present(&next, 0, 200), Presented::Reused);
-        assert_eq!(present(&behind, 3, 200), Presented::Reused);
+        for lost in 1..=LOST_AT_MOST {
+            let Presented::Current(next) = present(&behind, 1 + lost, 200) else {
+                panic!("refused");
+            };
+            assert_eq!((next.generation, next.current), (2 + lost, print(2 + lost)));
+            for replaced in 1..2 + lost {
+                assert_eq!(present(&next, replaced, 230), Presented::WithinGrace);
+                assert_eq!(present(&next, replaced, 231), Presented::Reused);
+            }
+            assert_eq!(present(&next, 0, 200), Presented::Reused);
+        }
+        let most = present(&behind, 2 + LOST_AT_MOST, 200);
+        assert_eq!(most, Presented::Reused);
+    }
+
+    #[test]
+    fn a_token_that_is_ahead_and_follows_no_token_of_the_session_is_none_of_ours() {
+        let rotation = refreshed(&[100]);
+        for presented in [
+            vec![print(2)],
+            vec![print(2), print(9)],
+            vec![print(2), print(9), print(1)],
+            vec![print(1), print(9)],
+        ] {
+            let other = rotation.present(2, &presented, print(3), 100, GRACE);
+            assert_eq!(other, Presented::Reused, "{presented:?}");
+        }
     }
 
     #[test]
     fn another_token_of_the_current_generation_is_none_of_ours() {
         let rotation = refreshed(&[100]);
-        let other = rotation.present(1, print(9), print(2), 100, GRACE);
+        let other = rotation.present(1, &[print(9), print(1)], print(2), 100, GRACE);
         assert_eq!(other, Presented::Reused);
     }
 }

@@ -94,13 +94,14 @@ impl SealKey {
     pub(super) fn derive(&self) -> Result<Keys, Unspecified> {
         let root =
             hkdf::Salt::new(hkdf::HKDF_SHA256, b"menshen session store").extract(self.0.as_ref());
-        let refresh = root.expand(&[b"refresh token"], hmac::HMAC_SHA256)?;
+        let tag = root.expand(&[b"tag of a refresh token"], hmac::HMAC_SHA256)?;
+        let next = root.expand(&[b"successor of a refresh token"], hmac::HMAC_SHA256)?;
         let codes = root.expand(&[b"code"], hmac::HMAC_SHA256)?;
         let senders = root.expand(&[b"sender of a code"], hmac::HMAC_SHA256)?;
         let mut check = [0; 16];
         root.expand(&[b"check"], CheckLength)?.fill(&mut check)?;
         Ok(Keys {
-            refresh: RefreshKey::new(refresh.into()),
+            refresh: RefreshKey::new(tag.into(), next.into()),
             sealer: Sealer::derive(&root, b"session_key")?,
             memos: Sealer::derive(&root, b"what a code brought")?,
             codes: codes.into(),

@@ -10,6 +10,7 @@ use super::claim::Memo;
 use super::embedded::Embedded;
 use super::record::Record;
 use super::redis::Redis;
+use super::rotation::Rotation;
 use super::seal::Keys;
 use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
 use super::user::{User, user_name};
@@ -136,20 +137,37 @@ impl Sessions {
             store.sweep(token.sid(), token.user()).await?;
             return Err(RefreshError::Ended);
         }
-        let successor = key.successor(&token);
+        let (sid, user, generation) = (token.sid(), token.user(), token.generation());
+        let presented = token.fingerprints();
+        let successor = key.successor(token);
         let refresh = Refresh {
-            sid: token.sid(),
-            user: token.user(),
-            generation: token.generation(),
-            presented: token.fingerprint(),
+            sid,
+            user,
+            generation,
+            presented,
             successor: successor.fingerprint(),
             apps: apps.clone(),
         };
         match store.refresh(refresh).await? {
-            Renewal::Renewed(record) => Ok(Opened {
-                session: session(token.sid(), record),
-                refresh: key.text(&successor),
-            }),
+            Renewal::Renewed(record) => {
+                let Rotation {
+                    generation,
+                    current,
+                    ..
+                } = record.rotation;
+                if !key.leads_to(&successor, generation, &current) {
+                    tracing::error!(
+                        session = %sid,
+                        "a refresh token has the right tag and was never issued: somebody has the seal key; replace it, \
+                         and have everybody log in again"
+                    );
+                    return Err(RefreshError::Invalid);
+                }
+                Ok(Opened {
+                    session: session(sid, record),
+                    refresh: key.text(&successor),
+                })
+            }
             Renewal::Reused => Err(RefreshError::Reused),
             Renewal::Ended => Err(RefreshError::Ended),
             Renewal::AppUnknown => Err(RefreshError::AppUnknown),

@@ -124,7 +124,8 @@ pub(super) struct Refresh {
     pub(super) user: User,
     /// How many tokens of the session came before the presented one.
     pub(super) generation: u32,
-    pub(super) presented: Fingerprint,
+    /// The presented token, and those before it that it proves to follow, newest first.
+    pub(super) presented: Vec<Fingerprint>,
     pub(super) successor: Fingerprint,
     /// Sessions of other apps are left alone.
     pub(super) apps: Apps,

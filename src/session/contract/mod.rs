@@ -55,6 +55,8 @@ macro_rules! contract_tests {
             each_replaced_token_gives_its_successor_within_its_own_grace
             a_token_that_was_replaced_often_ends_the_session
             reuse_revokes_that_session_and_no_other
+            rotations_that_the_store_lost_are_borne_up_to_a_limit
+            the_seal_key_alone_makes_no_refresh_token
             an_expired_session_cannot_be_refreshed
             an_expired_session_is_listed_no_more
             a_logout_ends_that_session_and_no_other

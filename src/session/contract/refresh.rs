@@ -1,10 +1,12 @@
 //! What every store makes of a refresh token, and of one that was replaced.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use futures::future::join_all;
 
 use super::{APPID, SECOND, Subject, apps, identity, session_key};
+use crate::session::refresh_token::LOST_AT_MOST;
 use crate::session::{Apps, RefreshError, RefreshToken};
 
 pub(in crate::session) async fn a_refresh_gives_another_token_and_more_time(
@@ -135,6 +137,67 @@ pub(in crate::session) async fn reuse_revokes_that_session_and_no_other(
     assert!(s.store.revoked().contains(&opened.session.id));
     assert!(!s.store.revoked().contains(&other));
     assert_eq!(s.count("alice").await, 1);
+}
+
+pub(in crate::session) async fn rotations_that_the_store_lost_are_borne_up_to_a_limit(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let keys = &s.store.shared.keys.refresh;
+    // The token that a client has after so many refreshes of which the store knows nothing.
+    let after = |first: &RefreshToken, lost: u32| {
+        let first = keys.recognise(first).unwrap();
+        keys.text(&(0..lost).fold(first, |token, _| keys.successor(token)))
+    };
+    for lost in [1, 2, LOST_AT_MOST] {
+        let first = s.log_in("alice").await;
+        let second = s.refresh(&first.refresh).await.refresh;
+        let next = s.refresh(&after(&second, lost)).await;
+        let again = s.refresh(&after(&second, lost - 1)).await;
+        assert_eq!(
+            again.refresh.expose(),
+            after(&second, lost).expose(),
+            "{lost}"
+        );
+        assert_eq!(again.session, next.session);
+        s.refresh(&next.refresh).await;
+    }
+    let before = s.count("alice").await;
+    let first = s.log_in("alice").await;
+    let ahead = after(&first.refresh, LOST_AT_MOST + 1);
+    let refused = s.store.refresh(&ahead, &apps()).await;
+    assert!(matches!(refused, Err(RefreshError::Reused)), "{refused:?}");
+    assert_eq!(s.count("alice").await, before);
+}
+
+pub(in crate::session) async fn the_seal_key_alone_makes_no_refresh_token(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let keys = &s.store.shared.keys.refresh;
+    // Backends are sent both the session's id and the openid.
+    for rotations in 0..3 {
+        for generation in 0..=rotations + LOST_AT_MOST + 1 {
+            let mut opened = s.log_in("alice").await;
+            for _ in 0..rotations {
+                opened = s.refresh(&opened.refresh).await;
+            }
+            let forged = keys.first(opened.session.id, identity("alice").user());
+            let forged = (0..generation).fold(forged.unwrap(), |token, _| keys.successor(token));
+            let forged = keys.text(&forged);
+            assert!(s.store.unused(&forged).await.unwrap().is_none());
+            let refused = s.store.refresh(&forged, &apps()).await;
+            let refused = refused.expect_err("it should be refused");
+            match generation.cmp(&rotations) {
+                // As if it had been replaced a moment ago: the session is the user's as before.
+                Ordering::Less => {
+                    assert!(matches!(refused, RefreshError::Invalid), "{refused:?}");
+                    s.refresh(&opened.refresh).await;
+                }
+                Ordering::Equal | Ordering::Greater => {
+                    assert!(matches!(refused, RefreshError::Reused), "{refused:?}");
+                }
+            }
+        }
+    }
 }
 
 pub(in crate::session) async fn a_text_that_is_no_refresh_token_is_invalid(

@@ -155,7 +155,7 @@ impl Scene {
                     sid: session.sid,
                     user: identity(NAMES[session.user]).user(),
                     generation: session.generation,
-                    presented: print(session.generation),
+                    presented: vec![print(session.generation)],
                     successor: print(session.generation + 1),
                     apps: apps(),
                 };

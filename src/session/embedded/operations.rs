@@ -131,7 +131,7 @@ impl<'txn> Tables<'txn> {
             ..
         } = refresh;
         let rotation = &old.record.rotation;
-        match rotation.present(generation, presented, successor, self.now, grace_secs) {
+        match rotation.present(generation, &presented, successor, self.now, grace_secs) {
             Presented::Current(rotation) => {
                 self.expiries.remove((old.record.expires, place))?;
                 let record = Record {

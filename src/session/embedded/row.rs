@@ -154,7 +154,7 @@ mod tests {
             let successor = [generation as u8; 16];
             let current = row.record.rotation.current;
             let rotation = &row.record.rotation;
-            let presented = rotation.present(generation, current, successor, now, 30);
+            let presented = rotation.present(generation, &[current], successor, now, 30);
             let Presented::Current(next) = presented else {
                 panic!("{presented:?}");
             };

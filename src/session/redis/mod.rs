@@ -202,7 +202,7 @@ impl Store for Redis {
             .arg(refresh.sid.as_bytes())
             .arg(self.lifetimes.refresh_grace.as_secs())
             .arg(refresh.generation)
-            .arg(&refresh.presented)
+            .arg(refresh.presented.as_flattened())
             .arg(&refresh.successor)
             .arg(super::rotation::REMEMBERED)
             .arg(self.lifetimes.revoked_until(0));

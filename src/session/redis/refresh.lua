@@ -25,7 +25,8 @@ for time in string.gmatch(old[6], '%d+') do
 end
 
 local ahead = generation - tonumber(old[4])
-if (ahead == 0 and presented == old[5]) or ahead == 1 then
+-- Presented are the fingerprints, 16 bytes each, of the token and of those before it that it proves to follow, newest first.
+if ahead >= 0 and string.sub(presented, ahead * 16 + 1, ahead * 16 + 16) == old[5] then
   local kept = {}
   for _, time in ipairs(replaced) do
     if now - time <= grace or #kept > 0 then

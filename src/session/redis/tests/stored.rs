@@ -19,6 +19,26 @@ async fn nodes_share_sessions_and_give_one_successor() {
 }
 
 #[tokio::test]
+async fn a_session_whose_last_rotations_redis_lost_goes_on() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    let mut opened = log_in(&store, "a").await;
+    let keys: Vec<String> = server.ask("KEYS *:s:*").await;
+    let [session] = keys.as_slice() else {
+        panic!("{keys:?}");
+    };
+    for lost in [1, 2, 5] {
+        let _: u8 = server.ask(&format!("COPY {session} copy")).await;
+        for _ in 0..lost {
+            opened = store.refresh(&opened.refresh, &apps()).await.unwrap();
+        }
+        let _: u8 = server.ask(&format!("COPY copy {session} REPLACE")).await;
+        let _: u8 = server.ask("DEL copy").await;
+        opened = store.refresh(&opened.refresh, &apps()).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_refresh_and_a_login_take_one_round_trip() {
     let (server, clock) = (Server::start().await, Clock::system());
     let store = server.sessions(&clock).await;
