@@ -3,7 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use menshen_test_support::{Builder, Ended, Program, Site, TestGateway, address_in, raw};
@@ -39,6 +39,13 @@ async fn serve_as_nobody(site: &Site) -> Ended {
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+/// Gives a folder to whom [`serve_as_nobody`] runs as.
+fn give_to_nobody(folder: &Path) {
+    if fs::metadata(folder).unwrap().uid() == 0 {
+        chown(folder, Some(NOBODYS_UID), None).unwrap();
+    }
 }
 
 /// Makes the first signing key and returns its file.
@@ -148,7 +155,7 @@ async fn a_folder_where_no_key_may_be_made_is_named() {
     // The store comes first, and can be made.
     let data = site.folder.path().join("data");
     fs::create_dir(&data).unwrap();
-    set_mode(&data, 0o777);
+    give_to_nobody(&data);
     refused(&serve_as_nobody(&site).await, keys.to_str().unwrap());
     assert_eq!(fs::read_dir(&keys).unwrap().count(), 0);
 }
@@ -163,7 +170,7 @@ async fn a_data_folder_without_permission_is_named() {
     for folder in [&keys, &data] {
         fs::create_dir(folder).unwrap();
     }
-    set_mode(&keys, 0o777);
+    give_to_nobody(&keys);
     set_mode(&data, 0o000);
     refused(&serve_as_nobody(&site).await, data.to_str().unwrap());
     set_mode(&data, 0o700);

@@ -5,7 +5,7 @@ use std::path::Path;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::contents::contents;
+use super::contents::{contents, secret_contents};
 
 /// Checks that a file holds certificates; the error is a problem's message.
 pub(super) fn check_certificates(path: &Path) -> Result<(), String> {
@@ -20,7 +20,7 @@ pub(super) fn check_certificates(path: &Path) -> Result<(), String> {
 
 /// Checks that a file holds a private key; the error is a problem's message.
 pub(super) fn check_private_key(path: &Path) -> Result<(), String> {
-    let pem = contents(path).map_err(|reason| format!("cannot be read: {reason}"))?;
+    let pem = secret_contents(path)?;
     PrivateKeyDer::from_pem_slice(&pem)
         .map(|_| ())
         .map_err(|_| "must name a PEM file with a private key in it".to_owned())

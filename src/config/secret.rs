@@ -4,7 +4,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::contents::contents;
+use super::contents::secret_contents;
 use super::kind::TEXT;
 use super::reader::Table;
 use crate::secret::Secret;
@@ -58,7 +58,7 @@ pub(super) fn optional(
 }
 
 fn from_file(path: &Path) -> Result<Zeroizing<String>, String> {
-    let bytes = contents(path).map_err(|reason| format!("cannot be read: {reason}"))?;
+    let bytes = secret_contents(path)?;
     match std::str::from_utf8(&bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(_) => Err("must name a file that holds text".to_owned()),

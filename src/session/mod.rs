@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{error, io};
 
-use crate::secret::Secret;
+use crate::secret::{Exposed, Secret};
 
 #[cfg(test)]
 #[macro_use]
@@ -217,6 +217,9 @@ pub enum OpenError {
     /// Group or others may read the seal key.
     #[error("{0} can be read by other users; make it mode 0600")]
     SealKeyExposed(PathBuf),
+    /// Another user may replace the sessions or their key.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
     /// There are sessions, but the key that sealed them is gone.
     #[error("{0} is missing, and the stored sessions cannot be used without it")]
     SealKeyMissing(PathBuf),

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::OpenError;
 use super::refresh_token::RefreshKey;
-use crate::secret::Secret;
+use crate::secret::{Secret, only_ours};
 
 const KEY_BYTES: usize = 32;
 /// What is sealed is the text as it came.
@@ -55,7 +55,9 @@ impl SealKey {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(error)),
         };
-        let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+        let found = file.metadata().map_err(unreadable)?;
+        only_ours(path, &found)?;
+        let mode = found.permissions().mode();
         if mode & 0o077 != 0 {
             return Err(OpenError::SealKeyExposed(path.to_owned()));
         }

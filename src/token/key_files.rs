@@ -1,7 +1,7 @@
 //! Signing keys as files: `KID.ALGORITHM.pem` (or `.secret`), whose ids say which of them signs.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -10,12 +10,13 @@ use aws_lc_rs::{rsa, signature};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pem::Pem;
+use zeroize::Zeroizing;
 
 use super::kid::{Signs, kid, made_ms, signer, signs_from_ms};
 use super::{KeyRing, SigningKey};
 use crate::clock::Clock;
 use crate::config::Algorithm;
-use crate::secret::Secret;
+use crate::secret::{Exposed, Secret, only_ours};
 
 const RETIRED: &str = "retired";
 /// What nodes lock while they look whether the first key is theirs to make.
@@ -41,13 +42,16 @@ pub enum KeyFileError {
         /// Its permission bits.
         mode: u32,
     },
-    /// A file holds no usable key.
-    #[error("{}: is not a {algorithm} key", path.display())]
+    /// Another user may replace the keys.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
+    /// A file holds no key of its algorithm, or a weak one.
+    #[error("{}: is not a {} key, which is {}", path.display(), algorithm.name(), asked_of(*algorithm))]
     NotAKey {
         /// The file.
         path: PathBuf,
         /// What its name says it is.
-        algorithm: &'static str,
+        algorithm: Algorithm,
     },
     /// The key generator failed.
     #[error("no {0} key could be made")]
@@ -128,6 +132,7 @@ pub fn verify_files(dir: &Path) -> Result<(), KeyFileError> {
 /// Lists the keys in use, the oldest first.
 pub fn list(dir: &Path) -> Result<Vec<KeyFile>, KeyFileError> {
     let mut found = Vec::new();
+    only_ours(dir, &fs::metadata(dir).map_err(|cause| at(dir, cause))?)?;
     for entry in fs::read_dir(dir).map_err(|cause| at(dir, cause))? {
         let path = entry.map_err(|cause| at(dir, cause))?.path();
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
@@ -224,22 +229,36 @@ impl KeyFile {
 
 fn read(file: &KeyFile) -> Result<SigningKey, KeyFileError> {
     let path = &file.path;
-    let mode = fs::metadata(path)
-        .map_err(|cause| at(path, cause))?
-        .permissions()
-        .mode()
-        & 0o777;
+    let mut open = File::open(path).map_err(|cause| at(path, cause))?;
+    let found = open.metadata().map_err(|cause| at(path, cause))?;
+    only_ours(path, &found)?;
+    let mode = found.permissions().mode() & 0o777;
+    // Its group may: Kubernetes gives the files of a Secret to a group of the pod's, and to no user of it.
     if mode & 0o004 != 0 {
         return Err(KeyFileError::Readable {
             path: path.clone(),
             mode,
         });
     }
-    let text = Secret::new(fs::read_to_string(path).map_err(|cause| at(path, cause))?);
-    SigningKey::parse(file.kid.clone(), file.algorithm, &text).map_err(|_| KeyFileError::NotAKey {
+    let mut text = Zeroizing::new(String::new());
+    open.read_to_string(&mut text)
+        .map_err(|cause| at(path, cause))?;
+    let text = Secret::new(text.as_str());
+    let key = SigningKey::parse(file.kid.clone(), file.algorithm, &text);
+    key.ok_or_else(|| KeyFileError::NotAKey {
         path: path.clone(),
-        algorithm: file.algorithm.name(),
+        algorithm: file.algorithm,
     })
+}
+
+/// Returns what a key must be.
+fn asked_of(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Es256 => "a key of the curve P-256, as PKCS#8 in PEM",
+        Algorithm::EdDsa => "a key of the curve Ed25519, as PKCS#8 in PEM",
+        Algorithm::Rs256 => "an RSA key of 2048 bits or more, as PEM",
+        Algorithm::Hs256 => "32 random bytes or more, in base64",
+    }
 }
 
 fn generate(algorithm: Algorithm) -> Option<Secret> {
@@ -363,7 +382,7 @@ mod tests {
         let told = load_or_make(dir.path(), Algorithm::Es256, &Clock::system())
             .unwrap_err()
             .to_string();
-        assert!(told.ends_with("is not a ES256 key"), "{told}");
+        assert!(told.contains("is not a ES256 key"), "{told}");
         assert!(!told.contains("rubbish"));
     }
 }

@@ -1,11 +1,17 @@
 //! The signing keys: one signs at a time, all verify, and the public ones can be published.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::jwk::{Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm as JwtAlgorithm, DecodingKey, EncodingKey};
+use zeroize::Zeroizing;
 
 use super::kid::{signer, signs_from_ms};
 use crate::config::Algorithm;
 use crate::secret::Secret;
+
+/// As many bytes as HS256 puts out, which RFC 7518, section 3.2, asks for: a shorter secret can be guessed from any token.
+const LEAST_SHARED: usize = 32;
 
 /// A key that can sign, with its id.
 pub struct SigningKey {
@@ -18,38 +24,40 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// Reads a key: PKCS#8 in PEM, or 32 or more bytes in base64 for HS256.
-    pub fn parse(
-        kid: String,
-        algorithm: Algorithm,
-        text: &Secret,
-    ) -> Result<Self, jsonwebtoken::errors::Error> {
+    /// Reads a key: PKCS#8 in PEM, or 32 or more bytes in base64 for HS256; `None` for anything else, or a weaker key.
+    pub fn parse(kid: String, algorithm: Algorithm, text: &Secret) -> Option<Self> {
         let pem = text.expose().as_bytes();
+        // What EC, Ed25519 and RSA keys must be is checked below, where the public half is made.
         let (jwt, private) = match algorithm {
-            Algorithm::Es256 => (JwtAlgorithm::ES256, EncodingKey::from_ec_pem(pem)?),
-            Algorithm::EdDsa => (JwtAlgorithm::EdDSA, EncodingKey::from_ed_pem(pem)?),
-            Algorithm::Rs256 => (JwtAlgorithm::RS256, EncodingKey::from_rsa_pem(pem)?),
-            Algorithm::Hs256 => (
-                JwtAlgorithm::HS256,
-                EncodingKey::from_base64_secret(text.expose().trim())?,
-            ),
+            Algorithm::Es256 => (JwtAlgorithm::ES256, EncodingKey::from_ec_pem(pem)),
+            Algorithm::EdDsa => (JwtAlgorithm::EdDSA, EncodingKey::from_ed_pem(pem)),
+            Algorithm::Rs256 => (JwtAlgorithm::RS256, EncodingKey::from_rsa_pem(pem)),
+            Algorithm::Hs256 => return Self::shared(kid, text),
         };
-        let (check, public) = if algorithm == Algorithm::Hs256 {
-            (DecodingKey::from_base64_secret(text.expose().trim())?, None)
-        } else {
-            let mut jwk = Jwk::from_encoding_key(&private, jwt)?;
-            jwk.common.key_id = Some(kid.clone());
-            jwk.common.key_algorithm = Some(key_algorithm(algorithm));
-            jwk.common.public_key_use = Some(PublicKeyUse::Signature);
-            (DecodingKey::from_jwk(&jwk)?, Some(jwk))
-        };
-        Ok(Self {
+        let private = private.ok()?;
+        let mut jwk = Jwk::from_encoding_key(&private, jwt).ok()?;
+        jwk.common.key_id = Some(kid.clone());
+        jwk.common.key_algorithm = Some(key_algorithm(algorithm));
+        jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+        Some(Self {
             signs_from_ms: signs_from_ms(&kid),
             kid,
             algorithm: jwt,
             private,
-            check,
-            public,
+            check: DecodingKey::from_jwk(&jwk).ok()?,
+            public: Some(jwk),
+        })
+    }
+
+    fn shared(kid: String, text: &Secret) -> Option<Self> {
+        let secret = Zeroizing::new(STANDARD.decode(text.expose().trim()).ok()?);
+        (secret.len() >= LEAST_SHARED).then(|| Self {
+            signs_from_ms: signs_from_ms(&kid),
+            kid,
+            algorithm: JwtAlgorithm::HS256,
+            private: EncodingKey::from_secret(&secret),
+            check: DecodingKey::from_secret(&secret),
+            public: None,
         })
     }
 

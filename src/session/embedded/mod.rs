@@ -28,7 +28,7 @@ use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, S
 use super::user::User;
 use super::{Lifetimes, OpenError, RevokedSessions, SessionId, StoreError};
 use crate::clock::Clock;
-use crate::secret::Secret;
+use crate::secret::{Secret, only_ours};
 
 mod batches;
 mod disk;
@@ -71,7 +71,7 @@ impl Embedded {
         builder.recursive(true).mode(0o700);
         builder.create(dir).map_err(unreadable)?;
         let path = dir.join(FILE);
-        let exists = path.try_exists().map_err(unreadable)?;
+        let exists = ours(dir, &path)?;
         let keys = seal_key_for(dir, seal_key, exists)?
             .derive()
             .map_err(|Unspecified| OpenError::Cryptography)?;
@@ -118,6 +118,7 @@ impl Embedded {
         }
         fs::read_dir(dir).map_err(|source| OpenError::unreadable(dir, source))?;
         let path = dir.join(FILE);
+        ours(dir, &path)?;
         let file = OpenOptions::new().read(true).write(true).open(&path);
         let exists = match file {
             Ok(_) => true,
@@ -257,6 +258,17 @@ impl Store for Embedded {
         let writer = Arc::clone(&self.writer);
         // It can only fail by a panic of the writing thread, which has been reported by then.
         let _ = tokio::task::spawn_blocking(move || writer.stop()).await;
+    }
+}
+
+/// Refuses a folder or a file of sessions that another user may write to, and says whether there is a file.
+fn ours(dir: &Path, file: &Path) -> Result<bool, OpenError> {
+    let found = fs::metadata(dir).map_err(|source| OpenError::unreadable(dir, source))?;
+    only_ours(dir, &found)?;
+    match fs::metadata(file) {
+        Ok(found) => Ok(only_ours(file, &found).map(|()| true)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(OpenError::unreadable(file, error)),
     }
 }
 

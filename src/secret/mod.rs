@@ -5,6 +5,10 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+pub use self::owner::{Exposed, only_ours};
+
+mod owner;
+
 /// A secret string: redacted in `Debug`, without `Display` or `Serialize`, wiped when dropped.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);

@@ -1,0 +1,211 @@
+//! Keys that can be guessed or that another user can replace are refused by `check`, at the start and by a reload.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use menshen_test_support::{Node, Nodes, Program, TestGateway};
+
+const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
+
+/// Keys that were made for these tests.
+const RSA_1024: &str = "\
+-----BEGIN PRIVATE KEY-----\n\
+MIICdwIBADANBgkqhkiG9w0BAQEFAASCAmEwggJdAgEAAoGBAOkesy+VuF0XkNug\n\
+JIAKlwHMqWLFNL0Z62PnIfe1DmJhm7EfIH7Aq4515Salo+ETpcnUKrAt9NYcXAc9\n\
+z7aR1cj9bQNcM0LufyETBKOfzF6dl4bZk/5b+0eL4C6dgmRNtWNblmQ2gxVVa1FW\n\
+H4juzPXQ7/o01AhjQUXzuX/GIFRXAgMBAAECgYEApvnkYusc2SEuEwIL4uKy8wkD\n\
+MsoKUoCkSDSf8etv2CwN9rpS7jdXKn1rm1j9nxQRphUgVn00Z8B8cntlsmGW/Dfd\n\
+h0CXuioCUHaTbniuBQ2KXv6ENBAQ4ZYpaT8v8NFt2a4j0udMI4A4gckhfq028wuT\n\
+9oPuOo1Ma59yUp+KnJECQQD7f99odQ3UP1opl5ewRHYaw6l/5q1M+0Ilhm/xvKDQ\n\
+K4+Bb00b9tE5xxtMQeQDmxd/pgy0vXnKmh9bDmUNJdgdAkEA7UqhOurQMRM1RpKu\n\
+ZV5HAynU0O2v4hzAkgnzrRX2nYOotC1NNSUD6vlaCKuBY/iM4eZ0Zk+FpOg9OrF8\n\
+Eag8AwJALbRxX0RWfQn+Uqyv7mKiq/5+4TWErQbEYJlr4pyLBQnFjJozgy95mmxq\n\
+s5MN4vHedV4x1O7SIVWc+SlGh/smqQJBAOVtY+g4QqVAYiFjDxVZiyVm26pKNeVU\n\
+UWiiEKWId9KiCopyxpScvmYBQ2jgkhEbrvN3w5FsT9Y66YCHPGNCGwsCQB9jqKGo\n\
+lyXkk8T2n5SwBJcTBTs3OesUWzq+L7oK4AAmg5YuZD2uBey2qIR7ino4RlMrel69\n\
+1YYUQZVB4L9N3Ok=\n\
+-----END PRIVATE KEY-----\n";
+const P_384: &str = "\
+-----BEGIN PRIVATE KEY-----\n\
+MIG2AgEAMBAGByqGSM49AgEGBSuBBAAiBIGeMIGbAgEBBDAZ4w/6YlvYbyLUGtoL\n\
+8Y7lYTwG5fXmUg9pGO5oZCfrPmTe8WDLBlHWO7adjVebKgOhZANiAARrmQS8rJe+\n\
+pYVbxPRtD1liWwMbtIz+fUgahpJ9v1JaJeNjJuPgOjrdLWVG7e0sBdTgErvkqZBS\n\
++VRWensXdQDiN2KaBkeSREmUy/k+Ia5js1IvL99gOAQ0/5bD3VoMh5s=\n\
+-----END PRIVATE KEY-----\n";
+const X25519: &str = "\
+-----BEGIN PRIVATE KEY-----\n\
+MC4CAQAwBQYDK2VuBCIEIDCqcfhXGsqiV12GbMwRb1l8qCTF1DyN2oSuELDuy1do\n\
+-----END PRIVATE KEY-----\n";
+
+/// A user without rights on Debian and most others.
+const NOBODY: u32 = 65534;
+
+/// A place where a node has made the first signing key, and goes on running.
+struct Place {
+    nodes: Nodes,
+    node: Node,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let nodes = Nodes::new(TestGateway::builder()).await;
+        let node = nodes.serve(MENSHEN).await;
+        Self { nodes, node }
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.nodes.site.folder.path().join(name)
+    }
+
+    /// Checks that nobody takes what the folder holds now, and that each says why.
+    async fn refuses(&self, because: &str, reloads_refused: usize) {
+        for command in ["check", "serve"] {
+            // It stops before it asks for the store, which is in use.
+            let ended = Program::run(self.nodes.site.command(MENSHEN, &[command])).await;
+            assert_eq!(ended.code, Some(2), "{command}: {}", ended.said());
+            assert!(
+                ended.stderr.contains(because),
+                "{command}: {}",
+                ended.said()
+            );
+        }
+        self.node.program.signal("HUP").await;
+        let program = &self.node.program;
+        program.logs_times("not reloaded", reloads_refused).await;
+        let log = program.stderr();
+        let line = log.lines().rfind(|line| line.contains("not reloaded"));
+        assert!(line.unwrap().contains(because), "{log}");
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn a_key_that_is_too_weak_for_its_algorithm_is_refused() {
+    let place = Place::new().await;
+    let short = [0, 3, 31].map(|length| STANDARD.encode(vec![b'k'; length]));
+    let [empty, three, almost] = &short;
+    for (times, (file, text, because)) in [
+        ("2.HS256.secret", empty.as_str(), "32 random bytes"),
+        ("2.HS256.secret", three, "32 random bytes"),
+        ("2.HS256.secret", almost, "32 random bytes"),
+        ("2.RS256.pem", RSA_1024, "2048 bits"),
+        ("2.ES256.pem", P_384, "curve P-256"),
+        ("2.ES256.pem", X25519, "curve P-256"),
+        ("2.EdDSA.pem", X25519, "curve Ed25519"),
+        ("2.EdDSA.pem", P_384, "curve Ed25519"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = place.folder("keys").join(file);
+        fs::write(&path, text).unwrap();
+        set_mode(&path, 0o600);
+        place.refuses(because, times + 1).await;
+        fs::remove_file(path).unwrap();
+    }
+    // The weakest that is taken.
+    let path = place.folder("keys").join("2.HS256.secret");
+    fs::write(&path, STANDARD.encode([b'k'; 32])).unwrap();
+    set_mode(&path, 0o600);
+    place.node.program.signal("HUP").await;
+    place.node.program.logs("was reloaded").await;
+}
+
+#[tokio::test]
+async fn keys_that_another_user_may_replace_are_refused() {
+    let place = Place::new().await;
+    let keys = place.folder("keys");
+    let key = fs::read_dir(&keys)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let key = key.filter(|path| path.extension().is_some_and(|end| end == "pem"));
+    let key = key.last().unwrap();
+    let mut times = 0;
+    for path in [&keys, &key] {
+        let mode = fs::metadata(path).unwrap().mode() & 0o7777;
+        for unsafe_mode in [mode | 0o002, mode | 0o1002] {
+            set_mode(path, unsafe_mode);
+            times += 1;
+            let because = format!("{}: must not be writable", path.display());
+            place.refuses(&because, times).await;
+        }
+        set_mode(path, mode);
+        // Only root can give a file away.
+        let owner = fs::metadata(path).unwrap().uid();
+        if owner == 0 {
+            chown(path, Some(NOBODY), None).unwrap();
+            times += 1;
+            let because = format!("{}: must belong to root", path.display());
+            place.refuses(&because, times).await;
+            chown(path, Some(owner), None).unwrap();
+        }
+    }
+    place.node.program.signal("HUP").await;
+    place.node.program.logs("was reloaded").await;
+}
+
+#[tokio::test]
+async fn nothing_is_done_with_keys_in_a_folder_that_everybody_may_write_to() {
+    let place = Place::new().await;
+    set_mode(&place.folder("keys"), 0o777);
+    for arguments in [&["keys", "new"][..], &["keys", "list"]] {
+        let ended = Program::run(place.nodes.site.command(MENSHEN, arguments)).await;
+        assert_eq!(ended.code, Some(1), "{}", ended.said());
+        assert!(
+            ended.stderr.contains("must not be writable"),
+            "{}",
+            ended.said()
+        );
+    }
+}
+
+#[tokio::test]
+async fn sessions_and_a_seal_key_that_another_user_may_replace_are_refused() {
+    let nodes = Nodes::new(TestGateway::builder()).await;
+    let node = nodes.serve(MENSHEN).await;
+    node.program.signal("TERM").await;
+    assert_eq!(node.program.ended().await.code, Some(0));
+    let data = nodes.site.folder.path().join("data");
+    for path in [data.clone(), data.join("sessions.redb")] {
+        let mode = fs::metadata(&path).unwrap().mode() & 0o7777;
+        set_mode(&path, mode | 0o002);
+        for command in ["check", "serve"] {
+            let ended = Program::run(nodes.site.command(MENSHEN, &[command])).await;
+            assert_eq!(ended.code, Some(2), "{command}: {}", ended.said());
+            let because = format!("{}: must not be writable", path.display());
+            assert!(
+                ended.stderr.contains(&because),
+                "{command}: {}",
+                ended.said()
+            );
+        }
+        set_mode(&path, mode);
+    }
+    let ended = Program::run(nodes.site.command(MENSHEN, &["check"])).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+}
+
+#[tokio::test]
+async fn a_secret_file_that_everybody_may_write_to_is_refused() {
+    let nodes = Nodes::new(TestGateway::builder()).await;
+    let file = nodes.site.folder.path().join("app-secret");
+    fs::write(&file, "0123456789abcdef0123456789abcdef").unwrap();
+    let named = format!("secret_file = '{}'", file.display());
+    nodes.site.change("secret_env = \"APP_SECRET\"", &named);
+    for (mode, code) in [(0o666, 2), (0o644, 0)] {
+        set_mode(&file, mode);
+        let ended = Program::run(nodes.site.command(MENSHEN, &["check"])).await;
+        assert_eq!(ended.code, Some(code), "{mode:o}: {}", ended.said());
+        let said = ended
+            .stderr
+            .contains("must name a file that not every user may write to");
+        assert_eq!(said, code == 2, "{mode:o}: {}", ended.said());
+    }
+}
