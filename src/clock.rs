@@ -10,12 +10,33 @@ use tokio::time::Instant;
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     offset_ms: Arc<AtomicI64>,
+    /// By how much the machine's clock is wrong, where a test says so.
+    #[cfg(test)]
+    wrong_ms: i64,
 }
 
 impl Clock {
     /// Returns a clock that shows the system's time.
     pub fn system() -> Self {
         Self::default()
+    }
+
+    /// Returns the clock of a machine whose time is behind.
+    #[cfg(test)]
+    pub(crate) fn behind(by: Duration) -> Self {
+        Self {
+            wrong_ms: -i64::try_from(by.as_millis()).unwrap_or(i64::MAX),
+            ..Self::default()
+        }
+    }
+
+    /// Returns the clock of a machine whose time is ahead.
+    #[cfg(test)]
+    pub(crate) fn ahead(by: Duration) -> Self {
+        Self {
+            wrong_ms: i64::try_from(by.as_millis()).unwrap_or(i64::MAX),
+            ..Self::default()
+        }
     }
 
     /// Returns milliseconds since the Unix epoch.
@@ -28,6 +49,8 @@ impl Clock {
             .duration_since(UNIX_EPOCH)
             .unwrap_or(Duration::ZERO);
         let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        #[cfg(test)]
+        let now = now + self.wrong_ms;
         let moved = now.saturating_add(self.offset_ms.load(Ordering::Relaxed));
         u64::try_from(moved).unwrap_or(0)
     }

@@ -253,3 +253,14 @@ async fn a_session_that_was_opened_for_a_client_that_left_is_logged() {
     let line = node.program.logs("a client that has left").await;
     assert!(line.contains("request_id="), "{line}");
 }
+
+#[tokio::test]
+async fn a_token_that_is_refused_has_what_is_wrong_with_it_in_its_line() {
+    let request = "GET /orders HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\
+                   Authorization: Bearer eyJh.eyJh.eyJh\r\n\r\n";
+    let log = log_of(request, "json").await;
+    let mut lines = log.lines().filter(|line| line.contains("menshen::access"));
+    let line: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+    assert_eq!(line["reason"], "token_invalid", "{line}");
+    assert_eq!(line["token_fault"], "not a JWT", "{line}");
+}

@@ -269,6 +269,14 @@ impl Denial {
         self.told().1
     }
 
+    /// Returns what is wrong with a token, for the log.
+    pub fn token_fault(&self) -> Option<&'static str> {
+        if let Self::TokenInvalid(why) = self {
+            return Some(why);
+        }
+        None
+    }
+
     /// Returns the whole seconds after which trying again makes sense.
     pub fn retry_after_secs(&self) -> Option<u64> {
         if let Self::WechatBusy(_, after) | Self::TooManyRequests(after) = self {

@@ -38,6 +38,7 @@ pub(super) fn write(wire: &Session, exchange: &Exchange, failed: bool, gate: &Ga
         status,
         decision,
         reason = exchange.denial.as_ref().map(|denial| denial.code()),
+        token_fault = exchange.denial.as_ref().and_then(|denial| denial.token_fault()),
         route = route.or(asked).map(|route| route.path.as_str()),
         server = exchange.attempts.server().map(tracing::field::display),
         client = client.map(tracing::field::display),

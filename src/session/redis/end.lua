@@ -1,8 +1,11 @@
--- Removes a session, and its user's session_key with the last one. Answers whether it was there.
-local session, user, keys, ending = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local now, sid, lasting = unpack(ARGV)
+-- Ends a session, whose tombstone is set in any case. Answers whether it was there.
+local session, user, keys, ending, tombstones = unpack(KEYS)
+local moved, sid, revoked_for, ended_for = unpack(ARGV)
+local now = time(moved)
 if redis.call('EXISTS', session) == 0 then
+  add_tombstone(tombstones, sid, now, ended_for)
   return 0
 end
-remove(session, user, keys, ending, sid, now, lasting)
+note_end(ending, tombstones, sid, now, revoked_for, ended_for)
+remove(session, user, keys, sid, now)
 return 1

@@ -1,18 +1,12 @@
--- Removes the sessions that are named, and their user's session_key with the last one. Answers which sessions are to be
--- revoked now: these, and those of a time before that was broken off.
-local user, keys, ending = KEYS[1], KEYS[2], KEYS[3]
-local now, lasting = ARGV[1], ARGV[2]
--- First, since a Redis without memory refuses this: then nothing is done by half.
-for at = 3, #ARGV do
-  redis.call('SADD', ending, ARGV[at])
-  redis.call('EXPIRE', ending, lasting)
+-- Ends the sessions that are named. Answers which are to be revoked now: these, and those of an end that was broken off.
+local user, keys, ending, tombstones = unpack(KEYS, 1, 4)
+local moved, revoked_for, ended_for = unpack(ARGV, 1, 3)
+local now = time(moved)
+for at = 4, #ARGV do
+  note_end(ending, tombstones, ARGV[at], now, revoked_for, ended_for)
 end
-for at = 3, #ARGV do
-  redis.call('DEL', KEYS[at + 1])
-  redis.call('ZREM', user, ARGV[at])
+for at = 4, #ARGV do
+  remove(KEYS[at + 1], user, keys, ARGV[at], now)
 end
-redis.call('ZREMRANGEBYSCORE', user, '-inf', now)
-if redis.call('EXISTS', user) == 0 then
-  redis.call('DEL', keys)
-end
+redis.call('ZREMRANGEBYSCORE', user, '-inf', string.format('%d', now))
 return redis.call('SMEMBERS', ending)

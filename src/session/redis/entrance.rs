@@ -8,7 +8,10 @@ use redis::{RedisError, RedisResult};
 use super::connect::Connector;
 use super::keys::Names;
 use super::link::Link;
+use super::revocations::settle;
+use super::stream::Stream;
 use super::{refusal, rehearsal};
+use crate::clock::Clock;
 use crate::config::RedisServer;
 use crate::secret::Secret;
 use crate::session::OpenError;
@@ -35,18 +38,26 @@ impl<'s> Entrance<'s> {
             server,
             link: Arc::new(Link::new(Arc::clone(&connector), server.timeout)),
             connector,
-            names: Names::new(&server.prefix),
+            names: Names::new(&server.prefix, &server.mode),
             keys,
         })
     }
 
-    /// Writes down which seal key belongs to the data, where nobody has.
+    /// Writes down which seal key belongs to the data, where nobody has: where Redis lost that, the nodes that know it come first.
     pub(super) async fn claim(&self) -> Result<(), OpenError> {
+        self.settle().await.map_err(|error| self.unusable(&error))?;
         let mut write = redis::cmd("SET");
         let (key, check) = (self.names.seal_check(), &self.keys.check);
         write.arg(key).arg(check).arg("NX");
         let written: RedisResult<Option<String>> = self.link.ask(&write).await;
-        written.map(drop).map_err(|error| self.unusable(&error))
+        written.map_err(|error| self.unusable(&error))?;
+        self.is_ours().await
+    }
+
+    async fn settle(&self) -> RedisResult<()> {
+        let mut connection = self.connector.connect().await?;
+        let stream = Stream::new(&self.names);
+        settle(&mut connection, &stream, self.server.timeout).await
     }
 
     /// Compares the seal key with what was written down.
@@ -63,8 +74,8 @@ impl<'s> Entrance<'s> {
     }
 
     /// Asks for everything that the store will need; see [`rehearsal`].
-    pub(super) async fn rehearse(&self, now: u64) -> Result<(), OpenError> {
-        let rehearsed = rehearsal::rehearse(&self.link, &self.names, now).await;
+    pub(super) async fn rehearse(&self, clock: &Clock) -> Result<(), OpenError> {
+        let rehearsed = rehearsal::rehearse(&self.link, &self.names, clock).await;
         rehearsed.map_err(|error| self.unusable(&error))
     }
 

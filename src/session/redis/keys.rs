@@ -1,19 +1,49 @@
 //! The names of the keys; braces mark the part by which a Cluster chooses the slot.
 
+use std::sync::Arc;
+
+use crc16::{State, XMODEM};
+
+use crate::config::RedisMode;
 use crate::session::SessionId;
 use crate::session::claim::CodeMark;
 use crate::session::user::User;
+
+const SLOTS: u16 = 16384;
 
 /// Makes the names that begin with the configured prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     prefix: String,
+    buckets: Buckets,
+}
+
+/// Where the ends of sessions are noted: in few keys, since each of them costs memory.
+#[derive(Clone, Debug)]
+enum Buckets {
+    /// By the first byte of an id.
+    OfBytes,
+    /// One for each slot: a script of a Cluster works in one slot. The first tag of each slot, by slot.
+    OfSlots(Arc<Vec<Option<u16>>>),
 }
 
 impl Names {
-    pub(super) fn new(prefix: &str) -> Self {
+    pub(super) fn new(prefix: &str, mode: &RedisMode) -> Self {
+        let buckets = match mode {
+            RedisMode::Single | RedisMode::Sentinel { .. } => Buckets::OfBytes,
+            RedisMode::Cluster => Buckets::OfSlots(Arc::new(first_tags())),
+        };
         Self {
             prefix: prefix.to_owned(),
+            buckets,
+        }
+    }
+
+    /// Returns the names of what is tried at the start, which are nobody else's.
+    pub(super) fn rehearsed(&self) -> Self {
+        Self {
+            prefix: format!("{}rehearsal:", self.prefix),
+            buckets: self.buckets.clone(),
         }
     }
 
@@ -32,9 +62,24 @@ impl Names {
         self.name('k', user.as_bytes())
     }
 
-    /// A set: a user's sessions that were removed and are yet to be revoked.
-    pub(super) fn ending(&self, user: User) -> String {
-        self.name('e', user.as_bytes())
+    /// A set: the sessions of a bucket that were removed and are yet to be revoked. The id may be a user's or a session's.
+    pub(super) fn ending(&self, id: &[u8; 16]) -> String {
+        self.of_bucket('e', &self.bucket(id))
+    }
+
+    /// A string: the tombstones of a bucket.
+    pub(super) fn tombstones(&self, id: &[u8; 16]) -> String {
+        self.of_bucket('t', &self.bucket(id))
+    }
+
+    /// Returns the names that [`Self::ending`] can have.
+    pub(super) fn all_ending(&self) -> Vec<String> {
+        let buckets: Vec<String> = match &self.buckets {
+            Buckets::OfBytes => (0..=u8::MAX).map(|byte| format!("{byte:02x}")).collect(),
+            Buckets::OfSlots(tags) => tags.iter().flatten().map(|tag| hex(*tag)).collect(),
+        };
+        let buckets = buckets.iter();
+        buckets.map(|bucket| self.of_bucket('e', bucket)).collect()
     }
 
     /// A string: who redeems a code, or what it brought, sealed.
@@ -47,6 +92,11 @@ impl Names {
         format!("{}revoked", self.prefix)
     }
 
+    /// A hash in the slot of the stream: what is counted of it.
+    pub(super) fn revoked_state(&self) -> String {
+        format!("{0}{{{0}revoked}}:state", self.prefix)
+    }
+
     /// A string that tells which seal key belongs to the data.
     pub(super) fn seal_check(&self) -> String {
         format!("{}seal-check", self.prefix)
@@ -54,23 +104,92 @@ impl Names {
 
     /// The first two bytes are the same in a user's id and in those of their sessions.
     fn name(&self, kind: char, id: &[u8; 16]) -> String {
+        let tag = hex(tag(id));
         let id = u128::from_be_bytes(*id);
-        format!("{}{{{:04x}}}:{kind}:{id:032x}", self.prefix, id >> 112)
+        format!("{}{{{tag}}}:{kind}:{id:032x}", self.prefix)
     }
+
+    fn of_bucket(&self, kind: char, bucket: &str) -> String {
+        format!("{}{{{bucket}}}:{kind}", self.prefix)
+    }
+
+    fn bucket(&self, id: &[u8; 16]) -> String {
+        let own = tag(id);
+        match &self.buckets {
+            Buckets::OfBytes => format!("{:02x}", own >> 8),
+            Buckets::OfSlots(tags) => {
+                let first = tags.get(usize::from(slot(own))).copied().flatten();
+                hex(first.unwrap_or(own))
+            }
+        }
+    }
+}
+
+fn tag(id: &[u8; 16]) -> u16 {
+    let [first, second, ..] = *id;
+    u16::from_be_bytes([first, second])
+}
+
+fn hex(tag: u16) -> String {
+    format!("{tag:04x}")
+}
+
+/// Returns the slot of every key with this tag.
+fn slot(tag: u16) -> u16 {
+    State::<XMODEM>::calculate(hex(tag).as_bytes()) % SLOTS
+}
+
+fn first_tags() -> Vec<Option<u16>> {
+    let mut first = vec![None; usize::from(SLOTS)];
+    for tag in (0..=u16::MAX).rev() {
+        if let Some(first) = first.get_mut(usize::from(slot(tag))) {
+            *first = Some(tag);
+        }
+    }
+    first
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
     fn all_of_a_user_is_in_one_slot() {
-        let names = Names::new("menshen:");
-        let user = User::new("wx1", "alice");
-        let session = names.session(SessionId::draw(user, 1_800_000_000).unwrap());
-        let slot = |name: &str| name.split(['{', '}']).nth(1).unwrap().to_owned();
-        assert_eq!(slot(&session), slot(&names.user(user)));
-        assert_eq!(slot(&session), slot(&names.session_keys(user)));
-        assert!(session.starts_with("menshen:{"), "{session}");
+        let names = Names::new("menshen:", &RedisMode::Cluster);
+        let slot_of = |name: &str| {
+            let tag = name.split(['{', '}']).nth(1).unwrap().to_owned();
+            State::<XMODEM>::calculate(tag.as_bytes()) % SLOTS
+        };
+        for n in 0..1000 {
+            let user = User::new("wx1", &n.to_string());
+            let id = SessionId::draw(user, 1_800_000_000).unwrap();
+            let session = names.session(id);
+            assert!(session.starts_with("menshen:{"), "{session}");
+            let others = [
+                names.user(user),
+                names.session_keys(user),
+                names.ending(user.as_bytes()),
+                names.tombstones(user.as_bytes()),
+            ];
+            for other in others {
+                assert_eq!(slot_of(&session), slot_of(&other), "{other}");
+            }
+            assert_eq!(names.ending(user.as_bytes()), names.ending(id.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn every_place_where_ends_are_noted_is_listed() {
+        for (mode, most) in [(RedisMode::Single, 256), (RedisMode::Cluster, 16384)] {
+            let names = Names::new("menshen:", &mode);
+            let all: HashSet<String> = names.all_ending().into_iter().collect();
+            assert!(all.len() <= most);
+            for n in 0..1000 {
+                let user = User::new("wx1", &n.to_string());
+                assert!(all.contains(&names.ending(user.as_bytes())));
+            }
+        }
     }
 }

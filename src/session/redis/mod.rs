@@ -2,13 +2,15 @@
 //!
 //! # Layout
 //! `connect` makes a connection in each of the three ways, `link` keeps one and repeats what was lost with it,
-//! `scripts` are the changes, each one round trip, `keys` their names, `codes` who redeems which code, `revocations` the
-//! stream by which nodes tell each other which sessions ended, `entrance` what comes before all this, `rehearsal` what is
-//! tried then and `refusal` what is said when it does not go well.
+//! `scripts` are the changes, each one round trip, `answers` what comes of them, `keys` their names, `codes` who redeems
+//! which code, `ends` how the end of a session is written down, `revocations` by which nodes tell each other: `stream` is
+//! where, `follower` reads on in it, `maintenance` completes what lacks. `time` is Redis's. `entrance` is what comes before
+//! all this, `rehearsal` what is tried then and `refusal` what is said when it does not go well.
 //!
-//! What a change touches is in one slot of a Cluster: a session, its user's other sessions and their session_key. Only the
-//! stream of revocations is elsewhere. It is written last, so that an end that is broken off can be asked for again; what a
-//! failover brings back of a revoked session is removed by whoever meets it.
+//! What a change touches is in one slot of a Cluster: a session, its user's other sessions, their session_key and the bucket
+//! where its end is noted. Only the stream of revocations is elsewhere. It is written last; an end that was broken off before
+//! is in its bucket, where every node finds it. What Redis brings back of a session that ended is removed by whoever meets it,
+//! and by every node that knows of the end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,11 +20,14 @@ use async_trait::async_trait;
 use redis::RedisError;
 use tokio_util::task::TaskTracker;
 
+use self::answers::{Fields, Refreshed};
+use self::ends::Ends;
 use self::entrance::Entrance;
 use self::keys::Names;
 use self::link::Link;
-use self::revocations::Revocations;
-use self::scripts::{END, END_ALL, LOGIN, REFRESH, REPLACE_KEY};
+use self::revocations::{Beginning, Revocations};
+use self::scripts::{LOGIN, REFRESH, REPLACE_KEY};
+use self::time::Time;
 use super::claim::{CodeMark, Held, Holder};
 use super::encoding::Damaged;
 use super::record::{Record, identity_bytes};
@@ -35,15 +40,21 @@ use crate::clock::Clock;
 use crate::config::RedisServer;
 use crate::secret::Secret;
 
+mod answers;
 mod codes;
 mod connect;
+mod ends;
 mod entrance;
+mod follower;
 mod keys;
 mod link;
+mod maintenance;
 mod refusal;
 mod rehearsal;
 mod revocations;
 mod scripts;
+mod stream;
+mod time;
 
 #[cfg(test)]
 mod tests;
@@ -53,6 +64,7 @@ pub(super) struct Redis {
     link: Arc<Link>,
     names: Names,
     revocations: Revocations,
+    ends: Ends,
     lifetimes: Lifetimes,
     clock: Clock,
     closed: AtomicBool,
@@ -69,18 +81,26 @@ impl Redis {
         clock: Clock,
     ) -> Result<(Self, Keys), OpenError> {
         let entrance = Entrance::new(server, seal_key)?;
-        entrance.claim().await?;
         entrance.is_ours().await?;
-        entrance.rehearse(clock.unix_secs()).await?;
-        let (connector, timeout) = (Arc::clone(&entrance.connector), server.timeout);
-        let (link, names) = (&entrance.link, &entrance.names);
-        let followed = Revocations::follow(connector, link, names, clock.clone(), timeout).await;
-        let revocations = followed.map_err(|error| entrance.unusable(&error))?;
+        entrance.rehearse(&clock).await?;
+        entrance.claim().await?;
+        let ends = Ends::new(&entrance.names, &lifetimes, &clock);
+        let followed = Revocations::follow(Beginning {
+            connector: Arc::clone(&entrance.connector),
+            link: Arc::clone(&entrance.link),
+            names: entrance.names.clone(),
+            ends: ends.clone(),
+            time: Time::new(clock.clone()),
+            seal_check: entrance.keys.check,
+            timeout: server.timeout,
+        });
+        let revocations = followed.await.map_err(|error| entrance.unusable(&error))?;
         let Entrance {
             link, names, keys, ..
         } = entrance;
         let store = Self {
             revocations,
+            ends,
             link,
             names,
             lifetimes,
@@ -99,7 +119,7 @@ impl Redis {
     ) -> Result<(), OpenError> {
         let entrance = Entrance::new(server, seal_key)?;
         entrance.is_ours().await?;
-        entrance.rehearse(clock.unix_secs()).await
+        entrance.rehearse(clock).await
     }
 
     async fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
@@ -129,12 +149,12 @@ impl Redis {
         Ok(change.make(&self.link).await?)
     }
 
-    async fn revoke(&self, ids: &[SessionId], now: u64) -> Result<(), StoreError> {
+    async fn revoke(&self, ids: &[SessionId]) -> Result<(), StoreError> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable);
         }
-        let until = self.lifetimes.revoked_until(now);
-        Ok(self.revocations.revoke(&self.link, ids, until).await?)
+        let lasting = self.ends.revoked_for;
+        Ok(self.revocations.revoke(&self.link, ids, lasting).await?)
     }
 
     async fn live_ids(&self, user: User, now: u64) -> Result<Vec<SessionId>, StoreError> {
@@ -205,60 +225,50 @@ impl Store for Redis {
             .arg(refresh.presented.as_flattened())
             .arg(&refresh.successor)
             .arg(super::rotation::REMEMBERED)
-            .arg(self.lifetimes.revoked_until(0));
+            .arg(self.ends.revoked_for)
+            .arg(self.ends.ended_for);
         for beginning in refresh.apps.beginnings() {
             change = change.arg(beginning);
         }
         match self.change(change).await? {
-            scripts::Refreshed::Renewed(fields) => Ok(Renewal::Renewed(record(fields)?)),
-            scripts::Refreshed::Ended => Ok(Renewal::Ended),
-            scripts::Refreshed::AppUnknown => Ok(Renewal::AppUnknown),
-            scripts::Refreshed::Reused => {
-                self.revoke_ending(refresh.user, &[refresh.sid]).await?;
+            Refreshed::Renewed(fields) => Ok(Renewal::Renewed(record(fields)?)),
+            Refreshed::Ended => Ok(Renewal::Ended),
+            Refreshed::AppUnknown => Ok(Renewal::AppUnknown),
+            Refreshed::Reused => {
+                self.revoke_ending(&[refresh.sid]).await?;
                 Ok(Renewal::Reused)
             }
         }
     }
 
     async fn end(&self, id: SessionId) -> Result<bool, StoreError> {
-        let now = self.clock.unix_secs();
         let Some(record) = self.stored(id).await? else {
             // Who was not answered asks again, and comes as far as this.
-            self.revoke(&[id], now).await?;
+            self.change::<redis::Value>(self.ends.unknown(id)).await?;
+            self.revoke_ending(&[id]).await?;
             return Ok(false);
         };
-        let user = record.identity.user();
-        let removed = self.remove(id, user, now).await?;
-        self.revoke_ending(user, &[id]).await?;
-        Ok(removed && now < record.expires)
+        let removed: bool = self
+            .change(self.ends.one(id, record.identity.user()))
+            .await?;
+        self.revoke_ending(&[id]).await?;
+        Ok(removed && self.clock.unix_secs() < record.expires)
     }
 
     async fn end_some(&self, user: User) -> Result<Vec<SessionId>, StoreError> {
-        let now = self.clock.unix_secs();
-        let live = self.live_ids(user, now).await?;
-        let mut change = END_ALL
-            .of_user(&self.names, user)
-            .arg(now)
-            .arg(self.lifetimes.revoked_until(0));
-        for id in &live {
-            change = change.key(self.names.session(*id)).arg(id.as_bytes());
+        let live = self.live_ids(user, self.clock.unix_secs()).await?;
+        let ending: Vec<Vec<u8>> = self.change(self.ends.several(user, &live)).await?;
+        let ending = ending.iter().map(|bytes| sid(bytes));
+        let ending: Vec<SessionId> = ending.collect::<Result<_, _>>()?;
+        if !ending.is_empty() {
+            self.revoke_ending(&ending).await?;
         }
-        let ending: Vec<Vec<u8>> = self.change(change).await?;
-        let ending: Vec<SessionId> = ending
-            .iter()
-            .map(|bytes| sid(bytes))
-            .collect::<Result<_, _>>()?;
-        if ending.is_empty() {
-            return Ok(live);
-        }
-        self.revoke_ending(user, &ending).await?;
         Ok(live)
     }
 
     async fn sweep(&self, id: SessionId, user: User) -> Result<(), StoreError> {
-        let now = self.clock.unix_secs();
-        if self.remove(id, user, now).await? {
-            self.revoke_ending(user, &[id]).await?;
+        if self.change(self.ends.one(id, user)).await? {
+            self.revoke_ending(&[id]).await?;
         }
         Ok(())
     }
@@ -277,9 +287,9 @@ impl Store for Redis {
         }
         let mut reads = redis::pipe();
         for id in &ids {
-            reads.add_command(scripts::read(&self.names, *id));
+            reads.add_command(answers::read(&self.names, *id));
         }
-        let found: Vec<scripts::Fields> = self.ask_all(&reads).await?;
+        let found: Vec<Fields> = self.ask_all(&reads).await?;
         let mut sessions = Vec::with_capacity(ids.len());
         for (id, fields) in ids.into_iter().zip(found) {
             if fields.is_some() {
@@ -342,32 +352,19 @@ impl Store for Redis {
 }
 
 impl Redis {
-    /// Removes a session; tells whether it was there.
-    async fn remove(&self, id: SessionId, user: User, now: u64) -> Result<bool, StoreError> {
-        let change = END
-            .of(&self.names, id, user)
-            .arg(now)
-            .arg(id.as_bytes())
-            .arg(self.lifetimes.revoked_until(0));
-        self.change(change).await
-    }
-
-    /// Revokes sessions that were removed, and notes that this is done.
-    async fn revoke_ending(&self, user: User, ids: &[SessionId]) -> Result<(), StoreError> {
-        self.revoke(ids, self.clock.unix_secs()).await?;
-        let mut done = redis::cmd("SREM");
-        done.arg(self.names.ending(user));
-        for id in ids {
-            done.arg(id.as_bytes());
+    /// Revokes sessions of one bucket that were removed, and notes that this is done.
+    async fn revoke_ending(&self, ids: &[SessionId]) -> Result<(), StoreError> {
+        self.revoke(ids).await?;
+        if let Some(done) = self.ends.revoked(ids) {
+            // What stays there is revoked once more.
+            let _: u64 = self.ask(&done).await?;
         }
-        // What stays there is revoked once more by the next who ends all of the user's sessions.
-        let _: u64 = self.ask(&done).await?;
         Ok(())
     }
 
     /// Reads a session, which may have expired.
     async fn stored(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
-        let fields: scripts::Fields = self.ask(&scripts::read(&self.names, id)).await?;
+        let fields: Fields = self.ask(&answers::read(&self.names, id)).await?;
         match fields.is_some() {
             true => Ok(Some(record(fields)?)),
             false => Ok(None),
@@ -375,7 +372,7 @@ impl Redis {
     }
 }
 
-fn record(fields: scripts::Fields) -> Result<Record, StoreError> {
+fn record(fields: Fields) -> Result<Record, StoreError> {
     fields.into_record().map_err(StoreError::from)
 }
 

@@ -1,9 +1,8 @@
 -- Replaces a refresh token by the rule in rotation.rs. Answers the session, 0 when it is over, 1 for a token that was
--- replaced too long ago, which ends it, 2 when the identity begins with none of the last arguments. The time is Redis's own: a command may have waited long in its buffers, and
--- nodes' clocks may differ by more than the grace.
-local session, user, keys, ending = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local moved, ttl, sid, grace, generation, presented, successor, remembered, lasting = unpack(ARGV, 1, 9)
-local now = tonumber(redis.call('TIME')[1]) + tonumber(moved)
+-- replaced too long ago, which ends it, 2 when the identity begins with none of the last arguments.
+local session, user, keys, ending, tombstones = unpack(KEYS)
+local moved, ttl, sid, grace, generation, presented, successor, remembered, revoked_for, ended_for = unpack(ARGV, 1, 10)
+local now = time(moved)
 local expires = string.format('%d', now + ttl)
 grace, generation, remembered = tonumber(grace), tonumber(generation), tonumber(remembered)
 
@@ -11,8 +10,13 @@ local old = redis.call('HMGET', session, 'identity', 'created', 'expires', 'gene
 if not old[1] or now >= tonumber(old[3]) then
   return 0
 end
+if is_ended(tombstones, sid) then
+  -- A write that Redis lost brought it back.
+  remove(session, user, keys, sid, now)
+  return 0
+end
 local known = false
-for at = 10, #ARGV do
+for at = 11, #ARGV do
   known = known or string.sub(old[1], 1, #ARGV[at]) == ARGV[at]
 end
 if not known then
@@ -51,5 +55,6 @@ if time and now - time <= grace then
   return old
 end
 
-remove(session, user, keys, ending, sid, now, lasting)
+note_end(ending, tombstones, sid, now, revoked_for, ended_for)
+remove(session, user, keys, sid, now)
 return 1

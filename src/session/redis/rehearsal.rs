@@ -1,10 +1,14 @@
-//! Asks Redis once for everything that the store will need, so that a right that lacks is told at the start.
+//! Asks Redis once for everything that the store will need, so that a permission that lacks is told at the start.
 
 use redis::{RedisResult, Value};
 
+use super::answers;
+use super::ends::Ends;
 use super::keys::Names;
 use super::link::Link;
-use super::scripts::{self, CLAIM, END, END_ALL, GIVE_BACK, LOGIN, REFRESH, REPLACE_KEY};
+use super::scripts::{CLAIM, GIVE_BACK, LOGIN, REFRESH, REPLACE_KEY};
+use super::stream::{Generation, Stream};
+use crate::clock::Clock;
 use crate::session::SessionId;
 use crate::session::claim::CodeMark;
 use crate::session::user::User;
@@ -12,11 +16,18 @@ use crate::session::user::User;
 /// What is left of a rehearsal that was cut off goes soon after this many seconds.
 const LASTS: u64 = 60;
 
-/// Goes through the life of a session of somebody who cannot exist, and leaves nothing of it behind.
-pub(super) async fn rehearse(link: &Link, names: &Names, now: u64) -> RedisResult<()> {
+/// Goes through the life of a session of somebody who cannot exist, under names of its own, and leaves nothing of it behind.
+pub(super) async fn rehearse(link: &Link, names: &Names, clock: &Clock) -> RedisResult<()> {
+    let names = &names.rehearsed();
     // No app has such an appid.
     let user = User::new("rehearsal", "nobody");
     let id = SessionId::from_bytes(*user.as_bytes());
+    let now = clock.unix_secs();
+    // What is left of one that was refused would keep scripts from what they do otherwise.
+    let stream = Stream::new(names);
+    let tombstones = names.tombstones(id.as_bytes());
+    forget(link, &[tombstones.clone()]).await?;
+    forget(link, stream.keys()).await?;
     let login = LOGIN
         .of(names, id, user)
         .arg(now)
@@ -36,34 +47,45 @@ pub(super) async fn rehearse(link: &Link, names: &Names, now: u64) -> RedisResul
         .arg("successor")
         .arg(1)
         .arg(LASTS)
+        .arg(LASTS)
         .arg("identity");
-    let end = END.of(names, id, user);
-    let end = end.arg(now).arg(id.as_bytes()).arg(LASTS);
-    let end_all = END_ALL.of_user(names, user).arg(now).arg(LASTS);
-    let end_all = end_all.key(names.session(id)).arg(id.as_bytes());
     let replace = REPLACE_KEY.of_keys(names, user);
     let replace = replace.arg(now).arg("sealed").arg("another");
     for change in [login, refresh, replace] {
         change.make::<Value>(link).await?;
     }
     let mut reads = redis::pipe();
-    reads.add_command(scripts::read(names, id));
+    reads.add_command(answers::read(names, id));
     let sessions = names.user(user);
     reads.cmd("ZRANGEBYSCORE").arg(&sessions).arg(now).arg(now);
     reads.cmd("ZCOUNT").arg(&sessions).arg(now).arg(now);
+    reads.cmd("EXISTS").arg(names.session(id));
+    reads.cmd("SMEMBERS").arg(names.ending(id.as_bytes()));
     link.ask_all::<Value>(&reads).await?;
-    for change in [end, end_all] {
+    let ends = Ends::lasting(names, clock, LASTS);
+    for change in [
+        ends.one(id, user),
+        ends.several(user, &[id]),
+        ends.unknown(id),
+    ] {
         change.make::<Value>(link).await?;
     }
-    let mut done = redis::cmd("SREM");
-    done.arg(names.ending(user)).arg(id.as_bytes());
-    link.ask::<Value>(&done).await?;
+    if let Some(done) = ends.revoked(&[id]) {
+        link.ask::<Value>(&done).await?;
+    }
     redeem_nothing(link, names).await?;
     // A script that Redis knew already was not sent as such.
     let mut script = redis::cmd("EVAL");
     script.arg("return 1").arg(1).arg(sessions);
     link.ask::<Value>(&script).await?;
-    revoke_nobody(link, &names.revoked()).await
+    forget(link, &[tombstones]).await?;
+    revoke_nobody(link, &stream, id).await?;
+    forget(link, stream.keys()).await
+}
+
+async fn forget(link: &Link, keys: &[String]) -> RedisResult<()> {
+    let mut delete = redis::cmd("DEL");
+    link.ask::<Value>(delete.arg(keys)).await.map(drop)
 }
 
 /// Takes a code that cannot exist, keeps something of it and gives it back.
@@ -80,19 +102,27 @@ async fn redeem_nothing(link: &Link, names: &Names) -> RedisResult<()> {
     link.ask::<Value>(&keep).await.map(drop)
 }
 
-/// Adds an entry to the stream that nobody takes for a revocation, reads it and removes it.
-async fn revoke_nobody(link: &Link, stream: &str) -> RedisResult<()> {
-    let mut add = redis::cmd("XADD");
-    add.arg(stream).arg("*").arg("u").arg(0);
-    let entry: String = link.ask(&add).await?;
+/// Does with another stream what is done with that of the revocations.
+async fn revoke_nobody(link: &Link, stream: &Stream, id: SessionId) -> RedisResult<()> {
+    let seen: Generation = None;
+    let renewal = stream.renew(&seen, 0);
+    let renewal = renewal.map_err(|_| std::io::Error::other("no randomness"))?;
+    renewal.make::<Value>(link).await?;
+    stream.add(&[(id, 0)]).make::<Value>(link).await?;
     let mut read = redis::cmd("XREAD");
-    read.arg("COUNT").arg(1).arg("STREAMS").arg(stream);
+    read.arg("COUNT").arg(1).arg("STREAMS").arg(stream.name());
     link.ask::<Value>(read.arg("0-0")).await?;
-    let mut newest = redis::cmd("XREVRANGE");
-    newest.arg(stream).arg("+").arg("-").arg("COUNT").arg(1);
-    link.ask::<Value>(&newest).await?;
-    let mut delete = redis::cmd("XDEL");
-    link.ask::<Value>(delete.arg(stream).arg(entry))
-        .await
-        .map(drop)
+    let mut looks = redis::pipe();
+    for order in [["XRANGE", "-", "+"], ["XREVRANGE", "+", "-"]] {
+        let [command, from, to] = order;
+        looks.cmd(command).arg(stream.name()).arg(from).arg(to);
+        looks.arg("COUNT").arg(1);
+    }
+    looks.cmd("XLEN").arg(stream.name());
+    for counts in stream.keys().iter().skip(1) {
+        looks.cmd("HGETALL").arg(counts);
+    }
+    link.ask_all::<Value>(&looks).await?;
+    link.ask::<Value>(&redis::cmd("TIME")).await?;
+    stream.trim(1).make::<Value>(link).await.map(drop)
 }

@@ -1,12 +1,17 @@
--- Removes a session, and what its user has with the last one; it is noted as one that is yet to be revoked.
-local function remove(session, user, keys, ending, sid, now, lasting)
-  -- First, since a Redis without memory refuses this: then nothing is done by half.
-  redis.call('SADD', ending, sid)
-  redis.call('EXPIRE', ending, lasting)
+-- Removes what is stored of a session, and what its user has with the last one.
+local function remove(session, user, keys, sid, now)
   redis.call('DEL', session)
   redis.call('ZREM', user, sid)
-  redis.call('ZREMRANGEBYSCORE', user, '-inf', now)
+  redis.call('ZREMRANGEBYSCORE', user, '-inf', string.format('%d', now))
   if redis.call('EXISTS', user) == 0 then
     redis.call('DEL', keys)
   end
+end
+
+-- Notes that a session ended and is yet to be revoked. It comes before the removal, since a Redis without memory refuses it:
+-- then nothing is done by half.
+local function note_end(ending, tombstones, sid, now, revoked_for, ended_for)
+  redis.call('SADD', ending, sid)
+  redis.call('EXPIRE', ending, revoked_for)
+  add_tombstone(tombstones, sid, now, ended_for)
 end

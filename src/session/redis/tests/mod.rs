@@ -2,12 +2,14 @@
 
 mod away;
 mod codes;
+mod losses;
 mod revocations;
 mod stored;
 
 use std::time::Duration;
 
 use self::servers::{Cluster, Group};
+use super::ends::SKEW_SECS;
 use super::*;
 use crate::config::RedisMode;
 use crate::session::contract::{Subject, identity, session_key};

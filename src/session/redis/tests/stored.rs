@@ -7,6 +7,13 @@ use crate::clock::Clock;
 use crate::session::contract::{apps, identity, session_key};
 use crate::session::{Lifetimes, OpenError, Sessions};
 
+/// The keys that do not go by themselves.
+const LASTING: [&str; 3] = [
+    "menshen:revoked",
+    "menshen:seal-check",
+    "menshen:{menshen:revoked}:state",
+];
+
 #[tokio::test]
 async fn nodes_share_sessions_and_give_one_successor() {
     let (server, clock) = (Server::start().await, Clock::system());
@@ -77,20 +84,75 @@ async fn redis_drops_by_itself_what_is_over() {
         }
     }
     lasting.sort();
-    assert_eq!(lasting, ["menshen:revoked", "menshen:seal-check"]);
+    // Nothing was revoked.
+    assert_eq!(lasting, LASTING[1..]);
 }
 
 #[tokio::test]
-async fn a_session_that_ended_leaves_nothing_but_its_revocation() {
+async fn a_session_that_ended_leaves_nothing_but_its_revocation_and_its_tombstone() {
     let (server, clock) = (Server::start().await, Clock::system());
     let store = server.sessions(&clock).await;
     let opened = log_in(&store, "a").await;
     store.end(opened.session.id).await.unwrap();
     log_in(&store, "b").await;
     store.end_all("wx1", "b").await.unwrap();
-    let mut keys: Vec<String> = server.ask("KEYS *").await;
-    keys.sort();
-    assert_eq!(keys, ["menshen:revoked", "menshen:seal-check"]);
+    let keys: Vec<String> = server.ask("KEYS *").await;
+    let (tombstones, mut others): (Vec<String>, Vec<String>) =
+        keys.into_iter().partition(|key| key.ends_with("}:t"));
+    others.sort();
+    assert_eq!(others, LASTING);
+    let month = LIFETIMES.session_ttl.as_secs() as i64;
+    for tombstones in tombstones {
+        let lasts: i64 = server.ask(&format!("TTL {tombstones}")).await;
+        assert!((month..month + 700).contains(&lasts), "{lasts}");
+    }
+}
+
+#[tokio::test]
+async fn a_tombstone_costs_no_more_than_sixty_bytes() {
+    const ENDED: usize = 10_000;
+    let (server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    let mut ids = Vec::with_capacity(ENDED);
+    for from in (0..ENDED).step_by(100) {
+        let openids: Vec<String> = (from..from + 100).map(|n| n.to_string()).collect();
+        let opened = openids.iter().map(|openid| log_in(&store, openid));
+        let opened = futures::future::join_all(opened).await;
+        let opened = opened.into_iter().map(|opened| opened.session.id);
+        ids.extend(opened);
+    }
+    for page in ids.chunks(100) {
+        let ended = futures::future::join_all(page.iter().map(|id| store.end(*id))).await;
+        assert!(ended.into_iter().all(|ended| ended.unwrap()));
+    }
+    let keys: Vec<String> = server.ask("KEYS *}:t").await;
+    let (mut memory, mut bytes) = (0, 0);
+    for key in keys {
+        memory += server.ask::<usize>(&format!("MEMORY USAGE {key}")).await;
+        bytes += server.ask::<usize>(&format!("STRLEN {key}")).await;
+    }
+    assert_eq!(bytes, ENDED * 20);
+    println!("a tombstone costs {} bytes", memory / ENDED);
+    assert!(memory <= ENDED * 60, "{memory}");
+}
+
+#[tokio::test]
+async fn tombstones_that_are_over_make_room_for_others() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    let key = session_key("k");
+    let mut length = 0;
+    for _ in 0..3 {
+        for _ in 0..4 {
+            let opened = store.open_session(identity("a"), &key).await.unwrap();
+            store.end(opened.session.id).await.unwrap();
+        }
+        let tombstones: Vec<String> = server.ask("KEYS *}:t").await;
+        length = server.ask(&format!("STRLEN {}", tombstones[0])).await;
+        // The key is Redis's own to drop, by a clock that no test moves.
+        clock.advance(LIFETIMES.session_ttl + Duration::from_secs(700));
+    }
+    assert_eq!(length, 4 * 20);
 }
 
 #[tokio::test]
