@@ -26,7 +26,7 @@ pub(super) async fn rehearse(link: &Link, names: &Names, clock: &Clock) -> Redis
     // What is left of one that was refused would keep scripts from what they do otherwise.
     let stream = Stream::new(names);
     let tombstones = names.tombstones(id.as_bytes());
-    forget(link, &[tombstones.clone()]).await?;
+    forget(link, std::slice::from_ref(&tombstones)).await?;
     forget(link, stream.keys()).await?;
     let login = LOGIN
         .of(names, id, user)
@@ -78,7 +78,7 @@ pub(super) async fn rehearse(link: &Link, names: &Names, clock: &Clock) -> Redis
     let mut script = redis::cmd("EVAL");
     script.arg("return 1").arg(1).arg(sessions);
     link.ask::<Value>(&script).await?;
-    forget(link, &[tombstones]).await?;
+    forget(link, std::slice::from_ref(&tombstones)).await?;
     revoke_nobody(link, &stream, id).await?;
     forget(link, stream.keys()).await
 }
