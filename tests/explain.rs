@@ -105,6 +105,30 @@ async fn a_refusal_is_named_with_its_reason() {
             "400 path_ambiguous",
             "dot segment",
         ),
+        (
+            "GET",
+            "http://h/a/%252e%252e/b",
+            "400 path_ambiguous",
+            "perhaps when it is decoded again",
+        ),
+        (
+            "GET",
+            "http://h/%2570ublic",
+            "400 path_ambiguous",
+            "or read   \"/public\" takes route 2",
+        ),
+        (
+            "GET",
+            "http://h/%EF%BD%90ublic",
+            "400 path_ambiguous",
+            "or read   read without regard to case, or with look-alikes",
+        ),
+        (
+            "GET",
+            "http://h/PUBLIC/%2541",
+            "400 path_ambiguous",
+            "or read   read without regard to case, or with look-alikes",
+        ),
         ("GET", "http://h/a#b", "400 bad_request", "A fragment"),
         (
             "GET",
@@ -156,6 +180,20 @@ async fn a_refusal_is_named_with_its_reason() {
 }
 
 #[tokio::test]
+async fn what_only_begins_like_a_prefix_is_said_not_to_be_below_it() {
+    for path in ["/public.json", "/public.", "/public%20", "/Publicity/a"] {
+        let said = explained("GET", &format!("http://h{path}")).await;
+        assert!(said.starts_with("route 1 of 4 takes it"), "{said}");
+        let why = "not below \"/public\": a prefix is a whole path or ends before a \"/\"";
+        assert!(said.contains(why), "{said}");
+    }
+    for path in ["/public", "/public/", "/public/publicity", "/x/public.json"] {
+        let said = explained("GET", &format!("http://h{path}")).await;
+        assert!(!said.contains("not below"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn what_menshen_answers_itself_takes_no_route() {
     assert_eq!(
         explained("POST", "http://h/_auth/login").await,
@@ -175,6 +213,9 @@ async fn the_proxy_does_what_is_explained() {
         ("GET", "shop.example", "/blog"),
         ("GET", "h", "/public/..%2fitems"),
         ("GET", "h", "//public"),
+        ("GET", "h", "/public/%252e%252e/items"),
+        ("GET", "h", "/public/%2520"),
+        ("GET", "h", "/%EF%BD%90ublic"),
         ("GET", "h", "/public#x"),
         ("GET", "h:x", "/public"),
         ("GET", "[[[]", "/public"),

@@ -244,11 +244,48 @@ async fn a_path_that_two_parties_could_read_differently_is_refused() {
 }
 
 #[tokio::test]
-async fn a_path_decoded_twice_is_not_decoded_by_the_gateway() {
+async fn what_leads_elsewhere_when_it_is_decoded_again_never_reaches_a_backend() {
     let t = guarded().await;
-    let answer = get_raw(&t, b"/public/%252e%252e/admin").await;
+    for target in [
+        "/public/%252e%252e/admin",
+        "/public/%25252e%25252e/admin",
+        "/public%252f..%252fadmin",
+        "/public/%255c",
+        "/%2561dmin",
+        "/public/x%2500",
+    ] {
+        let answer = get_raw(&t, target.as_bytes()).await;
+        assert_eq!(status(&answer), 400, "{target}: {answer}");
+        assert!(answer.contains("\"error\":\"path_ambiguous\""), "{answer}");
+    }
+    assert_eq!(t.upstream.requests(), 0);
+    let harmless = "/public/50%2525%2520off";
+    let answer = get_raw(&t, harmless.as_bytes()).await;
     assert_eq!(status(&answer), 200, "{answer}");
-    assert_eq!(t.upstream.last().target, "/public/%252e%252e/admin");
+    assert_eq!(t.upstream.last().target, harmless);
+}
+
+#[tokio::test]
+async fn what_looks_like_ascii_leads_around_no_route() {
+    let t = guarded().await;
+    for target in [
+        "/adm%C4%B1n",
+        "/%EF%BC%A1dmin/x",
+        "/admin%EF%BC%8Fx",
+        "/public/%EF%BC%8E%EF%BC%8E/admin",
+        "/_auth%EF%BC%8Flogin",
+        "/_%EF%BD%81uth/login",
+        "/%255fauth/login",
+    ] {
+        let answer = get_raw(&t, target.as_bytes()).await;
+        assert_eq!(status(&answer), 400, "{target}: {answer}");
+        assert!(answer.contains("\"error\":\"path_ambiguous\""), "{answer}");
+    }
+    assert_eq!(t.upstream.requests(), 0);
+    let chinese = "/public/%E6%96%87%E4%BB%B6%EF%BC%9A2024%EF%BC%8F05%E3%80%82";
+    let answer = get_raw(&t, chinese.as_bytes()).await;
+    assert_eq!(status(&answer), 200, "{answer}");
+    assert_eq!(t.upstream.last().target, chinese);
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Finds where a request goes before anybody asks who sent it: an endpoint of ours or a route, and the path forwarded.
 
-use super::{Admitted, Denial, Endpoint, Message, RouteTable, admit};
+use http::Method;
+
+use super::{Admitted, Denial, Endpoint, Message, NormalPath, RouteTable, admit};
 use crate::config::{Auth, Config, Route};
 
 /// Where a request goes, if its sender may.
@@ -126,15 +128,31 @@ impl Destinations {
                 Some(_) | None => Some(Err(Denial::PathAmbiguous)),
             },
             _ => find(request.path.as_str()).or_else(|| {
-                // Some gateways pass over case when they choose what is ours.
-                let is_near = request.path.has_capitals() && {
-                    let path = request.path.as_str().to_ascii_lowercase();
-                    Endpoint::find(&self.auth_path.to_ascii_lowercase(), &path, request.method)
-                        .is_some()
-                };
+                let is_near = self.is_near(&request.path, request.method);
                 is_near.then_some(Err(Denial::PathAmbiguous))
             }),
         }
+    }
+
+    /// Says whether a path is ours for a gateway that passes over case, decodes it again, or takes look-alikes for ASCII.
+    fn is_near(&self, path: &NormalPath<'_>, method: &Method) -> bool {
+        let is_ours = |path: &str| {
+            let (auth_path, path) = (
+                self.auth_path.to_ascii_lowercase(),
+                path.to_ascii_lowercase(),
+            );
+            Endpoint::find(&auth_path, &path, method).is_some()
+        };
+        (path.has_capitals() && is_ours(path.as_str()))
+            || path
+                .folded()
+                .is_some_and(|folded| folded.iter().any(|path| is_ours(path)))
+            || path.decoded_again().is_some_and(|again| {
+                let other = again.other_reading();
+                is_ours(again.as_str())
+                    || other.is_some_and(|other| is_ours(&other))
+                    || self.is_near(again, method)
+            })
     }
 }
 

@@ -140,10 +140,9 @@ impl Explanation {
                     request.path.as_str()
                 ),
             ),
-            ("method", method),
-            ("auth", auth),
-            ("no token", stranger),
         ];
+        reasons.extend(beside(taken, config));
+        reasons.extend([("method", method), ("auth", auth), ("no token", stranger)]);
         if let Some(upstream) = config.upstreams.get(route.upstream) {
             let servers = list(&upstream.servers);
             reasons.push(("upstream", format!("{} ({servers})", upstream.name)));
@@ -195,7 +194,7 @@ fn reasons(
         (Denial::PathAmbiguous, Ok(request)) => readings(&request, config, destinations),
         (Denial::PathAmbiguous, Err(_)) => {
             let held = "it holds a dot segment, an encoded slash or backslash, a control character, \
-                        a character that must be escaped or a broken escape";
+                        a character that must be escaped or a broken escape, perhaps when it is decoded again";
             vec![("path", held.to_owned())]
         }
         (Denial::RouteUnknown, Ok(request)) => {
@@ -226,14 +225,37 @@ fn readings(
         }
         Reading::Route(Err(denial)) => format!("{path:?} is refused: {}", told(&denial)),
     };
-    let other = request.path.other_reading();
     let mut readings = vec![("sent", lead(request.path.as_str()))];
-    readings.extend(other.map(|other| ("or read", lead(&other))));
-    if readings.len() == 1 {
-        let why = "read without regard to case, the path takes another route";
+    let mut path = Some(&request.path);
+    while let Some(reading) = path {
+        let other = reading.other_reading();
+        readings.extend(other.map(|other| ("or read", lead(&other))));
+        path = reading.decoded_again();
+        readings.extend(path.map(|again| ("or read", lead(again.as_str()))));
+    }
+    let leads = |(_, lead): &(&str, String)| lead.split_once("\" ").map(|(_, to)| to.to_owned());
+    let first = readings.first().and_then(leads);
+    if readings.iter().all(|reading| leads(reading) == first) {
+        let why = "read without regard to case, or with look-alikes for ASCII letters, the path takes another route";
         readings.push(("or read", why.to_owned()));
     }
     readings
+}
+
+/// Says which longer prefixes a path only seems to be below.
+fn beside(taken: &Taken<'_>, config: &Config) -> Option<(&'static str, String)> {
+    let path = taken.request.path.as_str().to_ascii_lowercase();
+    let seems_below = |prefix: &&str| {
+        let rest = path.strip_prefix(&prefix.to_ascii_lowercase());
+        rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+            && prefix.len() > taken.route.path.len()
+    };
+    let prefixes = config.routes.iter().map(|route| &*route.path);
+    let longest = prefixes
+        .filter(seems_below)
+        .max_by_key(|prefix| prefix.len())?;
+    let why = format!("{longest:?}: a prefix is a whole path or ends before a \"/\"");
+    Some(("not below", why))
 }
 
 fn below_auth_path(config: &Config) -> String {

@@ -15,6 +15,7 @@ mod forward_auth;
 mod head;
 mod hops;
 mod identity;
+mod lookalike;
 mod names;
 mod origins;
 mod path;

@@ -3,6 +3,10 @@
 use std::borrow::Cow;
 
 use super::Denial;
+use super::lookalike::folded;
+
+/// How often a backend may decode a path again before nobody can say what it reads.
+const DECODED_AGAIN: u8 = 4;
 
 /// A path in normal form: no dot segments, no encoded separators, escapes only where they are needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +15,15 @@ pub struct NormalPath<'a> {
     /// Whether a backend might read it differently.
     two_readings: bool,
     has_capitals: bool,
+    /// What few paths have.
+    rare: Option<Box<Rare>>,
+}
+
+/// What a path with escapes may be to a backend that does more with them than to undo them once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rare {
+    folded: Option<String>,
+    again: Option<NormalPath<'static>>,
 }
 
 impl<'a> NormalPath<'a> {
@@ -20,6 +33,10 @@ impl<'a> NormalPath<'a> {
         if !raw.starts_with('/') {
             return Err(Denial::PathAmbiguous);
         }
+        Self::read(raw, DECODED_AGAIN)
+    }
+
+    fn read(raw: &'a str, times: u8) -> Result<Self, Denial> {
         let mut look = Look::at(raw);
         let text = if look.plain {
             Cow::Borrowed(raw)
@@ -28,15 +45,18 @@ impl<'a> NormalPath<'a> {
             look = Look::at(&text);
             Cow::Owned(text)
         };
-        // What Tomcat and others cut off at a semicolon must not hide a dot segment either.
-        let is_dots = |segment: &str| matches!(without_parameters(segment), "." | "..");
-        if look.dot_begins_segment && text.split('/').any(is_dots) {
+        if look.dot_begins_segment && has_dot_segment(&text) {
             return Err(Denial::PathAmbiguous);
         }
+        let rare = match look.has_escapes {
+            true => Rare::of(&text, times)?,
+            false => None,
+        };
         Ok(Self {
             text,
             two_readings: look.two_readings,
             has_capitals: look.has_capitals,
+            rare,
         })
     }
 
@@ -57,23 +77,87 @@ impl<'a> NormalPath<'a> {
 
     /// Returns how a backend that merges slashes and cuts path parameters would read it, if differently.
     pub fn other_reading(&self) -> Option<String> {
-        if !self.two_readings {
-            return None;
-        }
-        let mut other = String::with_capacity(self.text.len());
-        for segment in self.text.split('/') {
-            // Cut first: what is empty only then is merged as well, as Tomcat does with "/;x/admin".
-            let segment = without_parameters(segment);
-            if !segment.is_empty() {
-                other.push('/');
-                other.push_str(segment);
-            }
-        }
-        if other.is_empty() || self.text.ends_with('/') {
-            other.push('/');
-        }
-        Some(other)
+        self.two_readings.then(|| merged(&self.text))
     }
+
+    /// Returns how a backend would read it that decodes it once more, if differently.
+    pub fn decoded_again(&self) -> Option<&NormalPath<'static>> {
+        self.rare.as_ref()?.again.as_ref()
+    }
+
+    /// Returns how a backend would read it, as it is and with slashes merged and parameters cut, that takes look-alikes for
+    /// ASCII, in small letters and without escapes; `None` where it has nothing but ASCII.
+    pub fn folded(&self) -> Option<[String; 2]> {
+        let folded = self.rare.as_ref()?.folded.as_ref()?;
+        Some([folded.clone(), merged(folded)])
+    }
+
+    fn into_owned(self) -> NormalPath<'static> {
+        NormalPath {
+            text: Cow::Owned(self.text.into_owned()),
+            two_readings: self.two_readings,
+            has_capitals: self.has_capitals,
+            rare: self.rare,
+        }
+    }
+}
+
+impl Rare {
+    fn of(path: &str, times: u8) -> Result<Option<Box<Self>>, Denial> {
+        let folded = folded(path);
+        let separators = ['/', '\\'];
+        let dots = |path: &str| path.split(separators).any(has_dot_segment);
+        if folded.as_deref().is_some_and(dots) {
+            return Err(Denial::PathAmbiguous);
+        }
+        let again = match (undo_percent(path), times.checked_sub(1)) {
+            (None, _) => None,
+            // Nobody escapes so often who does not mean to hide something.
+            (Some(_), None) => return Err(Denial::PathAmbiguous),
+            (Some(again), Some(times)) => Some(NormalPath::read(&again, times)?.into_owned()),
+        };
+        let is_rare = folded.is_some() || again.is_some();
+        Ok(is_rare.then(|| Box::new(Self { folded, again })))
+    }
+}
+
+/// Undoes the escape of each percent sign that begins an escape then; `None` where none does.
+fn undo_percent(path: &str) -> Option<String> {
+    let mut parts = path.split("%25");
+    let mut undone = String::with_capacity(path.len());
+    undone.push_str(parts.next()?);
+    let mut any = false;
+    for part in parts {
+        let mut digits = part.bytes();
+        let is_escape = hex(digits.next()).is_ok() && hex(digits.next()).is_ok();
+        undone.push_str(if is_escape { "%" } else { "%25" });
+        undone.push_str(part);
+        any |= is_escape;
+    }
+    any.then_some(undone)
+}
+
+/// Says whether a path holds a dot segment, which what Tomcat and others cut off at a semicolon must not hide either.
+fn has_dot_segment(path: &str) -> bool {
+    let is_dots = |segment: &str| matches!(without_parameters(segment), "." | "..");
+    path.split('/').any(is_dots)
+}
+
+/// Merges slashes and cuts path parameters.
+fn merged(path: &str) -> String {
+    let mut other = String::with_capacity(path.len());
+    for segment in path.split('/') {
+        // Cut first: what is empty only then is merged as well, as Tomcat does with "/;x/admin".
+        let segment = without_parameters(segment);
+        if !segment.is_empty() {
+            other.push('/');
+            other.push_str(segment);
+        }
+    }
+    if other.is_empty() || path.ends_with('/') {
+        other.push('/');
+    }
+    other
 }
 
 /// Cuts what some backends take for parameters of a path segment.
@@ -88,6 +172,7 @@ struct Look {
     dot_begins_segment: bool,
     two_readings: bool,
     has_capitals: bool,
+    has_escapes: bool,
 }
 
 impl Look {
@@ -108,6 +193,7 @@ impl Look {
             dot_begins_segment,
             two_readings: two_slashes || any & CUTS != 0,
             has_capitals: any & CAPITAL != 0,
+            has_escapes: any & ESCAPE != 0,
         }
     }
 }
@@ -117,6 +203,8 @@ const PLAIN: u8 = 1;
 /// Some backends cut there; some undo the escape of a semicolon first.
 const CUTS: u8 = 2;
 const CAPITAL: u8 = 4;
+/// A backend may undo more than one escape.
+const ESCAPE: u8 = 8;
 
 /// What each byte is: a table, since every request's path is looked at.
 #[expect(
@@ -137,7 +225,7 @@ const fn class_of(byte: u8) -> u8 {
     match byte {
         b'A'..=b'Z' => PLAIN | CAPITAL,
         b';' => PLAIN | CUTS,
-        b'%' => CUTS,
+        b'%' => CUTS | ESCAPE,
         b'a'..=b'z'
         | b'0'..=b'9'
         | b'-'
@@ -280,7 +368,78 @@ mod tests {
         assert_eq!(other("/admin"), None);
     }
 
+    #[test]
+    fn what_becomes_a_dot_segment_or_a_separator_by_decoding_again_is_refused() {
+        for raw in [
+            "/public/%252e%252e/a",
+            "/public/%252E%2e/a",
+            "/public/.%252e/a",
+            "/public/%25%32%65%25%32%65/a",
+            "/public/%25252e%25252e/a",
+            "/public/%2525252525252e./a",
+            "/public%252fa",
+            "/public%252Fa",
+            "/public%255ca",
+            "/public%25255ca",
+            "/a%2500",
+            "/a%250d",
+            "/%252e%252e%253bx/a",
+            "/a%25c0%25af",
+            "/a%25ff",
+            "/a/%E2%80%A5/b",
+            "/a/%EF%BC%8E%EF%BC%8E/b",
+            "/a%EF%BC%8F..%EF%BC%8Fb",
+            "/a%EF%BC%BC..%EF%BC%BCb",
+            "/a/%25E2%2580%25A5/b",
+            "/%252525252561",
+        ] {
+            assert_eq!(parsed(raw), None, "{raw:?}");
+        }
+        for raw in [
+            "/100%25",
+            "/100%25/%25",
+            "/a%2520b",
+            "/%25252541",
+            "/%25E4%25BD%25A0",
+            "/%E4%BD%A0%EF%BC%8F2024%EF%BC%9B",
+            "/a%25.%25./b",
+        ] {
+            assert_eq!(parsed(raw).as_deref(), Some(raw));
+        }
+    }
+
+    #[test]
+    fn a_path_says_how_it_reads_when_it_is_decoded_again() {
+        let again = |raw: &str| {
+            let path = NormalPath::parse(raw.as_bytes()).unwrap();
+            path.decoded_again().map(|again| again.as_str().to_owned())
+        };
+        assert_eq!(again("/%2561dmin"), Some("/admin".into()));
+        assert_eq!(again("/%252561dmin"), Some("/%2561dmin".into()));
+        assert_eq!(again("/100%25"), None);
+        assert_eq!(again("/a%20b%25"), None);
+        assert_eq!(again("/%2525"), Some("/%25".into()));
+        assert_eq!(again("/%25zz%2541"), Some("/%25zzA".into()));
+    }
+
     proptest! {
+        #[test]
+        fn no_path_is_a_dot_segment_or_has_more_segments_however_often_it_is_decoded(
+            raw in "/(%25|%|25|2e|2f|5c|E2|80|A5|EF|BC|8F|[.a/%;]){0,14}",
+        ) {
+            if let Some(path) = parsed(&raw) {
+                let segments = path.split('/').count();
+                let mut decoded = path.into_bytes();
+                for _ in 0..8 {
+                    decoded = percent_encoding::percent_decode(&decoded).collect();
+                    let text = std::str::from_utf8(&decoded).unwrap();
+                    prop_assert!(!has_dot_segment(text), "{text}");
+                    prop_assert_eq!(text.split('/').count(), segments);
+                    prop_assert!(!text.contains('\\'));
+                }
+            }
+        }
+
         #[test]
         fn a_normal_path_is_its_own_normal_form(raw in "/[ -~]{0,40}") {
             if let Some(once) = parsed(&raw) {

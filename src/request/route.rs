@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use foldhash::fast::RandomState;
 use http::Method;
 
-use super::{Admitted, Denial};
+use super::{Admitted, Denial, NormalPath};
 use crate::config::Route;
 
 /// The routes by host and prefix, made once from the configuration.
@@ -59,37 +59,59 @@ impl RouteTable {
 
     /// Returns the index of the route that a request takes.
     pub fn find(&self, request: &Admitted<'_>) -> Result<usize, Denial> {
-        let path = request.path.as_str();
-        let found = self.look_up(request.host, path, request.method);
-        let other = request.path.other_reading();
-        if let Some(other) = &other {
-            // A backend that reads the path that way must not get it under another route's rules.
-            let otherwise = self.look_up(request.host, other, request.method);
-            if found != otherwise {
-                return Err(Denial::PathAmbiguous);
-            }
-        }
-        let case_matters = request.path.has_capitals() || self.has_capitals;
-        let other = other.as_deref().unwrap_or(path);
-        if case_matters
-            && !(self.ignores_case(request.host, path) && self.ignores_case(request.host, other))
-        {
+        let found = self.look_up(request.host, request.path.as_str(), request.method);
+        if !self.is_read_alike(request, &request.path, &found) {
             return Err(Denial::PathAmbiguous);
         }
         found
+    }
+
+    /// Says whether whoever reads a path otherwise gets it under the rules of the same route.
+    fn is_read_alike(
+        &self,
+        request: &Admitted<'_>,
+        path: &NormalPath<'_>,
+        found: &Result<usize, Denial>,
+    ) -> bool {
+        let (host, text) = (request.host, path.as_str());
+        let look_up = |path: &str| self.look_up(host, path, request.method);
+        let other = path.other_reading();
+        if other
+            .as_deref()
+            .is_some_and(|other| look_up(other) != *found)
+        {
+            return false;
+        }
+        let case_matters = path.has_capitals() || self.has_capitals;
+        let other = other.as_deref().unwrap_or(text);
+        if case_matters && !(self.ignores_case(host, text) && self.ignores_case(host, other)) {
+            return false;
+        }
+        if let Some([folded, merged]) = path.folded()
+            && !(self.leads_alike(host, text, &folded) && self.leads_alike(host, text, &merged))
+        {
+            return false;
+        }
+        path.decoded_again().is_none_or(|again| {
+            look_up(again.as_str()) == *found && self.is_read_alike(request, again, found)
+        })
     }
 
     /// Tells whether a path leads to the same prefix for those that pass over case, as Express and Windows do.
     ///
     /// Of prefixes that differ in nothing but case the one that is spelled as the path counts.
     pub(super) fn ignores_case(&self, host: &str, path: &str) -> bool {
+        self.leads_alike(host, path, &path.to_ascii_lowercase())
+    }
+
+    /// Tells whether a path leads to the same prefix as its reading in small letters does where case is passed over.
+    fn leads_alike(&self, host: &str, path: &str, folded: &str) -> bool {
         let found = self.first(host, |prefixes| {
             let (length, _) = prefixes.longest(path, |prefix| prefixes.routes.get(prefix))?;
             Some((std::ptr::from_ref(prefixes), length))
         });
-        let path = path.to_ascii_lowercase();
         let otherwise = self.first(host, |prefixes| {
-            let (length, _) = prefixes.longest(&path, |prefix| prefixes.folded.get(prefix))?;
+            let (length, _) = prefixes.longest(folded, |prefix| prefixes.folded.get(prefix))?;
             Some((std::ptr::from_ref(prefixes), length))
         });
         found == otherwise
@@ -340,6 +362,47 @@ mod tests {
             assert_eq!(find("h", path), Ok(expected), "{path}");
         }
         assert_eq!(find("shop.example", "/only/A"), Ok(5));
+    }
+
+    #[test]
+    fn a_path_that_takes_another_route_for_who_decodes_again_or_folds_unicode_is_refused() {
+        let table = RouteTable::new(&[
+            route(None, "/", &[]),
+            route(None, "/kiosk", &[]),
+            route(None, "/Shop/admin", &[]),
+        ]);
+        for path in [
+            "/%256biosk",
+            "/%25256biosk/x",
+            "/%254Biosk",
+            "/kiosk%253bx",
+            "/%E2%84%AAiosk",
+            "/%25E2%2584%25AAiosk",
+            "/%E2%84%AAIOSK/x",
+            "/k%C4%B1osk",
+            "/K%C4%B0OSK",
+            "/kio%C5%BFk",
+            "/%EF%BD%8Biosk",
+            "/kiosk%EF%BC%8Fx",
+            "/kiosk%EF%BC%9Bx",
+            "/%EF%BC%8Fkiosk",
+            "/%C5%BFhop/admin",
+            "/Shop/%EF%BD%81dmin",
+        ] {
+            let found = find(&table, Method::GET, "h", path);
+            assert_eq!(found, Err(Denial::PathAmbiguous), "{path}");
+        }
+        for (path, expected) in [
+            ("/kiosk/%E2%84%AA", 1),
+            ("/kiosk/%256b%E4%BD%A0%EF%BC%8F", 1),
+            ("/%E4%BD%A0/kiosk", 0),
+            ("/a%2520b", 0),
+            ("/kiosk%25", 0),
+            ("/kiosk%C3%A9", 0),
+            ("/Shop/admin/%C5%BF", 2),
+        ] {
+            assert_eq!(find(&table, Method::GET, "h", path), Ok(expected), "{path}");
+        }
     }
 
     #[test]
