@@ -108,6 +108,19 @@ async fn a_busy_wechat_is_to_be_asked_later() {
 }
 
 #[tokio::test]
+async fn a_wechat_out_of_reach_is_to_be_asked_later() {
+    // Bound and not listening: connections are refused, and nobody else gets the port.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nowhere = format!("api_base = \"http://{}\"", nobody.local_addr().unwrap());
+    let builder = TestGateway::builder().section("wechat", &nowhere);
+    let reply = log_in(&builder.start().await).await;
+    reply.refused(503, "wechat_unreachable");
+    let after: u64 = reply.header("retry-after").parse().unwrap();
+    assert!(after >= 1);
+}
+
+#[tokio::test]
 async fn a_silent_wechat_may_have_spent_the_code() {
     let fault = json!({"fault": "hang"});
     let reply = log_in_with(impatient_with_wechat(), fault).await;

@@ -300,7 +300,7 @@ async fn whoever_is_logged_in_notices_nothing_while_wechat_hangs() {
 }
 
 #[tokio::test]
-async fn wechat_out_of_reach_is_busy_and_keeps_nobody_out_who_is_logged_in() {
+async fn wechat_out_of_reach_is_told_and_keeps_nobody_out_who_is_logged_in() {
     let builder = hasty();
     let mut t = builder.clone().start().await;
     let alice = t.log_in("alice").await;
@@ -310,7 +310,10 @@ async fn wechat_out_of_reach_is_busy_and_keeps_nobody_out_who_is_logged_in() {
     let t = builder.section("wechat", &nowhere).start_in(folder).await;
 
     let reply = t.post("/_auth/login", json!({"code": "0a1b2c"})).await;
-    assert_eq!(told_by(&reply), told(503, "wechat_busy", None, Some("1")));
+    assert_eq!(
+        told_by(&reply),
+        told(503, "wechat_unreachable", None, Some("1"))
+    );
     Scene { t, alice }.ends_as_it_began().await;
 }
 

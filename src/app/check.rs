@@ -8,12 +8,14 @@ use crate::config::{Config, Store};
 use crate::server::{Doorway, Encryption, Listening, Upstreams};
 use crate::session::{OpenError, Sessions};
 use crate::token::verify_files;
+use crate::wechat::Client;
 
 /// Does the checks of a start that leave nothing behind, and returns each problem with the key that it is about.
 pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
     let (tls, session) = (&config.server.tls, &config.session);
     let tls = Encryption::load(tls);
     let upstreams = Upstreams::new(&config.upstreams);
+    let wechat = Client::new(&config.wechat);
     let keys = verify_files(&config.token.keys_dir);
     // Whether Redis can be reached is not asked, but by `try_store`: a check changes nothing and needs no network.
     let store = match &session.store {
@@ -34,6 +36,7 @@ pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
         ("upstream", upstreams.map(drop).map_err(StartError::from)),
         ("token.keys_dir", keys.map_err(StartError::from)),
         ("session.path", store),
+        ("wechat", wechat.map(drop).map_err(StartError::from)),
     ];
     checks
         .into_iter()

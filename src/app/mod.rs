@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::server::{Encryption, Gates, Listening, Predecessor, Sockets, Upstreams};
 use crate::session::{Lifetimes, OpenError, Sessions};
 use crate::token::{load_or_make, verify_files};
-use crate::wechat::AccessTokens;
+use crate::wechat::{AccessTokens, Reach};
 
 mod check;
 mod parts;
@@ -101,13 +101,15 @@ impl App {
             clock,
         )?);
         let tokens = AccessTokens::new(clock.clone());
-        let metrics = Metrics::default();
+        let (metrics, reach) = (Metrics::default(), Reach::default());
+        let wechat = wechat(&config, &tokens, &metrics, &reach)?;
         let lasting = Lasting {
             sockets: Sockets::new(sessions.clone(), clock.clone()),
             sessions,
             clock: clock.clone(),
-            known: Arc::new(Known::new(&config, wechat(&config, &tokens, &metrics)?)),
+            known: Arc::new(Known::new(&config, wechat)),
             tokens,
+            reach,
             resets: TaskTracker::new(),
             memory: Arc::new(Memory::new(clock.clone(), metrics.clone())),
             metrics,

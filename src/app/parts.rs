@@ -15,7 +15,7 @@ use crate::request::{Identities, Origins, Rates, Requests};
 use crate::server::{Gate, LoginRates, Sockets, Upstreams};
 use crate::session::Sessions;
 use crate::token::{Assertions, Issuer, KeyRing, Tokens, Verifier};
-use crate::wechat::{AccessTokens, Client};
+use crate::wechat::{AccessTokens, Client, Reach};
 
 /// The parts that no reload replaces.
 #[derive(Clone)]
@@ -29,6 +29,8 @@ pub(super) struct Lasting {
     /// What the private listener knows of the configuration.
     pub(super) known: Arc<Known>,
     pub(super) tokens: AccessTokens,
+    /// Whether WeChat can be reached.
+    pub(super) reach: Reach,
     /// The session_keys that are being reset.
     pub(super) resets: TaskTracker,
 }
@@ -48,9 +50,11 @@ pub(super) fn wechat(
     config: &Config,
     tokens: &AccessTokens,
     metrics: &Metrics,
+    reach: &Reach,
 ) -> Result<WeChatApi, StartError> {
+    let client = Client::new(&config.wechat)?.noting_in(reach.clone());
     Ok(WeChatApi {
-        client: Client::new(&config.wechat)?.counted_in(metrics.clone()),
+        client: client.counted_in(metrics.clone()),
         tokens: tokens.clone(),
     })
 }
@@ -95,7 +99,7 @@ pub(super) fn gate(
     {
         return Err(StartError::SharedKey(shared.kid().to_owned()));
     }
-    let wechat = Client::new(&config.wechat)?;
+    let wechat = Client::new(&config.wechat)?.noting_in(lasting.reach.clone());
     let Lasting {
         sessions,
         sockets,

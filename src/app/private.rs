@@ -33,6 +33,7 @@ impl Private {
             known: Arc::clone(&lasting.known),
             metrics: lasting.metrics.clone(),
             sessions: lasting.sessions.clone(),
+            reach: lasting.reach.clone(),
             readiness: Arc::clone(&readiness),
             failures: Arc::new(Failures::new(lasting.clock.clone())),
             resets: lasting.resets.clone(),

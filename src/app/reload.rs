@@ -136,6 +136,7 @@ fn prepare(
     let counters = Counters::renewed(&config, running, old);
     let gate =
         gate(&config, &keys, upstreams, counters, lasting).map_err(about("configuration"))?;
-    let wechat = wechat(&config, &lasting.tokens, &lasting.metrics).map_err(about("wechat"))?;
+    let wechat = wechat(&config, &lasting.tokens, &lasting.metrics, &lasting.reach);
+    let wechat = wechat.map_err(about("wechat"))?;
     Ok((config, gate, wechat, restart_needed))
 }

@@ -54,14 +54,35 @@ pub(super) const ORIGIN: Kind<String> = Kind {
     },
 };
 
-/// Tells whether an origin would carry secrets over a network in clear.
-pub(super) fn is_plain_and_remote(origin: &str) -> bool {
+/// An `http` or `https` URL that paths are added to, without a trailing slash.
+pub(super) const BASE: Kind<String> = Kind {
+    expected: "an origin, with or without a path, such as \"https://api.weixin.qq.com\"",
+    read: |value| {
+        let base = kind::text(value)?.trim_end_matches('/');
+        let (origin, path) = origin_and_path(base);
+        let in_path = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b);
+        let is_path = path.bytes().all(in_path) && !path.contains("//");
+        (origin_host(origin).is_some() && is_path).then(|| base.to_owned())
+    },
+};
+
+/// Tells whether an origin, with or without a path, would carry secrets over a network in clear.
+pub(super) fn is_plain_and_remote(base: &str) -> bool {
+    let (origin, _) = origin_and_path(base);
     let local = origin_host(origin).is_some_and(|host| {
         let bare = host.trim_matches(['[', ']']);
         let address: Result<IpAddr, _> = bare.parse();
         host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     });
     origin.starts_with("http://") && !local
+}
+
+/// Splits a URL behind its host and port.
+fn origin_and_path(base: &str) -> (&str, &str) {
+    let host = base.find("://").map_or(0, |at| at + 3);
+    let end = base.bytes().skip(host).position(|b| b == b'/');
+    end.and_then(|end| base.split_at_checked(host + end))
+        .unwrap_or((base, ""))
 }
 
 /// Returns an origin's host, or `None` when it is no origin.
@@ -184,11 +205,38 @@ mod tests {
     }
 
     #[test]
+    fn a_base_is_an_origin_that_may_have_a_path() {
+        for (text, base) in [
+            ("https://api.weixin.qq.com", "https://api.weixin.qq.com"),
+            (
+                "https://gw.example:8443/wechat/v1/",
+                "https://gw.example:8443/wechat/v1",
+            ),
+            ("http://127.0.0.1:8600/x", "http://127.0.0.1:8600/x"),
+        ] {
+            assert_eq!(read(&BASE, text).as_deref(), Some(base));
+        }
+        for bad in [
+            "gw.example/wechat",
+            "https:///a",
+            "https://a//b",
+            "https://a/b?c",
+            "https://a/b#c",
+            "https://me:pw@a/b",
+            "https://a/é",
+            "https://a/b c",
+        ] {
+            assert_eq!(read(&BASE, bad), None, "{bad}");
+        }
+    }
+
+    #[test]
     fn only_this_machine_is_reached_in_clear_without_a_word() {
         for local in [
             "http://localhost:1",
             "http://127.8.8.8",
             "http://[::1]:1",
+            "http://[::1]:1/path",
             "https://a.example",
         ] {
             assert!(!is_plain_and_remote(local), "{local}");
@@ -197,6 +245,7 @@ mod tests {
             "http://a.example",
             "http://10.0.0.1:80",
             "http://localhost.a.example",
+            "http://a.example/localhost",
         ] {
             assert!(is_plain_and_remote(remote), "{remote}");
         }

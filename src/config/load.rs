@@ -73,7 +73,7 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
     let control = table.section("control", |table| {
         control::read(table, server.server.as_ref(), env)
     });
-    let wechat = table.section("wechat", wechat::read);
+    let wechat = table.section("wechat", |table| wechat::read(table, env));
     let login = table.section("login", |table| login::read(table, wechat.as_ref()));
     let quota = login.as_ref().and_then(|login| login.quota_per_minute);
     let app = table.sections("app", |table| {

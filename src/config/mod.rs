@@ -44,8 +44,8 @@ pub use limits::Limits;
 pub use load::{known_keys, load, parse};
 pub use login::Login;
 pub use model::{
-    Algorithm, App, Auth, Cache, Config, Control, Headers, InjectedNames, Log, LogFormat, Route,
-    Server, Session, Store, Tls, Token, WeChat,
+    Algorithm, App, Auth, Cache, Config, Control, Headers, InjectedNames, Log, LogFormat, Proxy,
+    Route, Server, Session, Store, Tls, Token, WeChat,
 };
 pub use problem::{Problem, Problems};
 pub use shared_store::{RedisMode, RedisServer};

@@ -104,12 +104,29 @@ pub struct Control {
 /// How WeChat is reached.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WeChat {
-    /// The API's origin, without a trailing slash.
+    /// Where the API is, without a trailing slash; it may have a path.
     pub api_base: String,
+    /// Through which proxy it is reached.
+    pub proxy: Proxy,
+    /// What that proxy asks for, `user:password`.
+    pub proxy_auth: Option<Secret>,
+    /// The authorities trusted instead of the system's, in PEM.
+    pub ca_file: Option<PathBuf>,
     /// Limit for connecting.
     pub connect_timeout: Duration,
     /// Limit for a whole call, connecting included.
     pub timeout: Duration,
+}
+
+/// An outbound proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    /// There is none, whatever the environment says.
+    None,
+    /// The one at this origin.
+    Url(String),
+    /// What `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
+    Environment,
 }
 
 /// One WeChat application.

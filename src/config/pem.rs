@@ -1,11 +1,26 @@
 //! Certificates and keys in PEM files, looked into at start-up so that the listener does not find out later.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::contents::{contents, secret_contents};
+use super::kind::TEXT;
+use super::reader::Table;
+
+/// Reads a key that names such a file and may be left out; `None` means that it was, or that a problem was noted.
+pub(super) fn file(
+    table: &mut Table<'_, '_>,
+    key: &'static str,
+    check: fn(&Path) -> Result<(), String>,
+) -> Option<PathBuf> {
+    let file = PathBuf::from(table.optional(key, &TEXT)?);
+    check(&file)
+        .map_err(|message| table.refuse(key, message))
+        .ok()?;
+    Some(file)
+}
 
 /// Checks that a file holds certificates; the error is a problem's message.
 pub(super) fn check_certificates(path: &Path) -> Result<(), String> {

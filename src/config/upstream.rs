@@ -1,13 +1,12 @@
 //! Reads `[[upstream]]`, the servers of one backend.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::address::{SERVER, is_host_name};
 use super::backend::{Balance, Health, Patience, Protocol, ServerAddress, Upstream, UpstreamTls};
-use super::kind::{self, Kind, SWITCH, TEXT, number};
+use super::kind::{self, Kind, SWITCH, number};
 use super::name::{self, Names};
-use super::pem::{check_certificates, check_private_key};
+use super::pem::{check_certificates, check_private_key, file};
 use super::reader::Table;
 use super::unit::{PERIOD, TIMEOUT};
 
@@ -138,18 +137,6 @@ fn tls(table: &mut Table<'_, '_>, has_unix: bool) -> Option<Option<UpstreamTls>>
         client: cert_file.zip(key_file),
         danger_skip_verify: danger_skip_verify?,
     }))
-}
-
-fn file(
-    table: &mut Table<'_, '_>,
-    key: &'static str,
-    check: fn(&Path) -> Result<(), String>,
-) -> Option<PathBuf> {
-    let file = PathBuf::from(table.optional(key, &TEXT)?);
-    check(&file)
-        .map_err(|message| table.refuse(key, message))
-        .ok()?;
-    Some(file)
 }
 
 /// Reads `health`; the inner `None` means that it is off, the outer that a problem was noted.

@@ -1,17 +1,58 @@
 //! Reads `[wechat]`, how WeChat is reached.
 
-use super::address::{ORIGIN, is_plain_and_remote};
-use super::kind::SWITCH;
-use super::model::WeChat;
+use super::address::{BASE, ORIGIN, is_plain_and_remote};
+use super::kind::{Kind, SWITCH};
+use super::model::{Proxy, WeChat};
+use super::pem::{check_certificates, file};
 use super::reader::Table;
+use super::secret::{self, Environment, Keys};
 use super::unit::TIMEOUT;
 
+const PROXY: Kind<Proxy> = Kind {
+    expected: "an http origin without user, such as \"http://proxy.internal:3128\", or \"environment\"",
+    read: |value| {
+        if value.as_str() == Some("environment") {
+            return Some(Proxy::Environment);
+        }
+        let origin = (ORIGIN.read)(value)?;
+        origin.starts_with("http://").then_some(Proxy::Url(origin))
+    },
+};
+
+const PROXY_AUTH: Keys = Keys {
+    file: "proxy_auth_file",
+    env: "proxy_auth_env",
+};
+
 /// Reads the section.
-pub(super) fn read(table: &mut Table<'_, '_>) -> Option<WeChat> {
-    let api_base = table.or("api_base", r#""https://api.weixin.qq.com""#, &ORIGIN);
+pub(super) fn read(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<WeChat> {
+    let api_base = table.or("api_base", r#""https://api.weixin.qq.com""#, &BASE);
     let allow_plain_http = table.or("allow_plain_http", "false", &SWITCH);
+    let proxy = table.optional("proxy", &PROXY);
+    let proxy_auth = secret::optional(table, &PROXY_AUTH, env);
+    let ca_file = file(table, "ca_file", check_certificates);
     let connect_timeout = table.or("connect_timeout", r#""2s""#, &TIMEOUT);
     let timeout = table.or("timeout", r#""5s""#, &TIMEOUT);
+    let given = [PROXY_AUTH.file, PROXY_AUTH.env]
+        .into_iter()
+        .find(|key| table.has(key));
+    if let Some(key) = given {
+        let has_user = |auth: &str| {
+            auth.split_once(':')
+                .is_some_and(|(user, _)| !user.is_empty())
+        };
+        if !table.has("proxy") || proxy == Some(Proxy::Environment) {
+            table.refuse(key, "needs a proxy that wechat.proxy names".to_owned());
+        } else if proxy_auth
+            .as_ref()
+            .is_some_and(|auth| !has_user(auth.expose()))
+        {
+            table.refuse(
+                key,
+                "must lead to a user and a password, as user:password".to_owned(),
+            );
+        }
+    }
     let api_base = api_base?;
     if is_plain_and_remote(&api_base) && allow_plain_http == Some(false) {
         table.refuse(
@@ -22,6 +63,9 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Option<WeChat> {
     }
     Some(WeChat {
         api_base,
+        proxy: proxy.unwrap_or(Proxy::None),
+        proxy_auth,
+        ca_file,
         connect_timeout: connect_timeout?,
         timeout: timeout?,
     })

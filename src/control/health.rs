@@ -68,17 +68,17 @@ pub(super) async fn alive() -> Json<Alive> {
 
 /// `GET /readyz`
 ///
-/// Without its store a node is still ready: whoever is logged in works on, and another node has the same store.
+/// Without its store, or WeChat, a node is still ready: whoever is logged in works on, and other nodes may have lost them too.
 pub(super) async fn ready(State(control): State<Control>) -> (StatusCode, Json<Report>) {
     let state = control.readiness.phase();
-    let store = control.sessions.is_available();
+    let parts = [
+        ("session_store", control.sessions.is_available()),
+        ("wechat", control.reach.obstacle().is_none()),
+    ];
+    let lost = parts.into_iter().filter(|(_, works)| !works);
     let report = Report {
         state,
-        degraded: if store {
-            Vec::new()
-        } else {
-            vec!["session_store"]
-        },
+        degraded: lost.map(|(part, _)| part).collect(),
     };
     let status = match state {
         Phase::Ready => StatusCode::OK,

@@ -30,6 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 use crate::session::Sessions;
+use crate::wechat::Reach;
 
 pub use failures::Failures;
 pub use health::Readiness;
@@ -46,6 +47,8 @@ pub struct Control {
     pub metrics: Metrics,
     /// The stored logins.
     pub sessions: Sessions,
+    /// Whether WeChat can be reached.
+    pub reach: Reach,
     /// Whether requests should come here.
     pub readiness: Arc<Readiness>,
     /// What did not open of late.

@@ -202,8 +202,8 @@ fn of_wechat(trouble: Trouble) -> (StatusCode, &'static str, &'static str) {
         ),
         Trouble::Unreachable => (
             S::SERVICE_UNAVAILABLE,
-            "wechat_busy",
-            "WeChat could not be reached; try again later.",
+            "wechat_unreachable",
+            "WeChat cannot be reached; try again later.",
         ),
         Trouble::NoAnswer => (
             S::GATEWAY_TIMEOUT,

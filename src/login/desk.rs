@@ -234,7 +234,7 @@ impl Drop for Ending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::WeChat;
+    use crate::config::{Proxy, WeChat};
     use crate::metrics::Metrics;
     use crate::request::RequestId;
     use crate::secret::Secret;
@@ -261,6 +261,9 @@ mod tests {
         };
         let wechat = WeChat {
             api_base: "http://127.0.0.1:9".to_owned(),
+            proxy: Proxy::None,
+            proxy_auth: None,
+            ca_file: None,
             connect_timeout: SECOND,
             timeout: SECOND,
         };
@@ -288,12 +291,7 @@ mod tests {
         let (joined, is_new) = codes.join(mark, now);
         codes.settle(mark, &joined, Outcome::Abandoned, Duration::ZERO, now);
         assert!(!is_new);
-        let caller = Caller {
-            id: RequestId::random(),
-            address: None,
-            nonce: None,
-            crowded: false,
-        };
+        let caller = Caller::new(RequestId::random(), None, false);
         let attempt = Attempt {
             code: &code,
             mark,

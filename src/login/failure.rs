@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::breaker::Lesson;
+use super::caller::Said;
 use super::once::Outcome;
 use crate::request::Denial;
 use crate::wechat::{AnswerError, CallError, RedeemError, Redeemed, Refusal, class};
@@ -59,22 +60,44 @@ impl Failure {
     }
 }
 
-/// Returns WeChat's number, and the id under which it finds the call.
-pub(super) fn told(error: &RedeemError) -> (Option<i64>, Option<&str>) {
+/// Returns WeChat's number, where it gave one.
+pub(super) fn errcode(error: &RedeemError) -> Option<i64> {
     match error {
-        RedeemError::Answer(AnswerError::Errcode { errcode, rid, .. }) => {
-            (Some(*errcode), rid.as_deref())
-        }
+        RedeemError::Answer(AnswerError::Errcode { errcode, .. }) => Some(*errcode),
         RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject)
-        | RedeemError::Call(_) => (None, None),
+        | RedeemError::Call(_) => None,
+    }
+}
+
+/// Returns what a call brought, for the log.
+pub(super) fn said(error: &RedeemError) -> Said {
+    match error {
+        RedeemError::Answer(AnswerError::Errcode { rid, errmsg, .. }) => Said {
+            rid: rid.clone(),
+            errmsg: errmsg.clone(),
+            cause: None,
+        },
+        RedeemError::Call(CallError::Unreachable(obstacle)) => Said {
+            cause: Some(obstacle.to_string()),
+            ..Said::default()
+        },
+        RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject)
+        | RedeemError::Call(
+            CallError::NoAnswer | CallError::NotAnAnswer(_) | CallError::NotWeChat(_),
+        ) => Said {
+            cause: Some(error.to_string()),
+            ..Said::default()
+        },
     }
 }
 
 /// Says whether a call surely did not spend the code, or WeChat at least asks for another.
 pub(super) fn is_unspent(error: &RedeemError) -> bool {
     match error {
-        RedeemError::Call(CallError::Unreachable) => true,
-        RedeemError::Call(CallError::NoAnswer | CallError::NotAnAnswer(_))
+        RedeemError::Call(CallError::Unreachable(_)) => true,
+        RedeemError::Call(
+            CallError::NoAnswer | CallError::NotAnAnswer(_) | CallError::NotWeChat(_),
+        )
         | RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => false,
         RedeemError::Answer(AnswerError::Errcode { errcode, .. }) => {
             class(*errcode) == Refusal::Busy
@@ -118,8 +141,8 @@ pub(super) fn counted_as(called: &Result<Redeemed, RedeemError>) -> String {
             | Refusal::Misconfigured => return errcode.to_string(),
         },
         Err(RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject))
-        | Err(RedeemError::Call(CallError::NotAnAnswer(_))) => "invalid",
-        Err(RedeemError::Call(CallError::Unreachable)) => "unreachable",
+        | Err(RedeemError::Call(CallError::NotAnAnswer(_) | CallError::NotWeChat(_))) => "invalid",
+        Err(RedeemError::Call(CallError::Unreachable(_))) => "unreachable",
         Err(RedeemError::Call(CallError::NoAnswer)) => "no_answer",
     };
     word.to_owned()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::caller::Caller;
+use super::caller::{Caller, Said};
 use super::choose::choose;
 use super::desk::Desk;
 use super::{Grant, LoginBody, Memory, Nonce};
@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::request::Denial;
 use crate::session::{Apps, Opened, Sessions, StoreError};
 use crate::token::{Issuer, Verified};
-use crate::wechat::{Client, Code, CodeError};
+use crate::wechat::{Client, Code, CodeError, advice};
 
 /// Everything a login needs.
 pub struct Logins {
@@ -97,14 +97,22 @@ impl Logins {
             Ok(_) => {
                 tracing::info!(request_id = %id, app = desk.name(), elapsed_ms, "login granted");
             }
-            Err(denial) => tracing::warn!(
-                request_id = %id,
-                app = desk.name(),
-                reason = denial.code(),
-                errcode = denial.errcode(),
-                elapsed_ms,
-                "login refused"
-            ),
+            Err(denial) => {
+                let Said { rid, errmsg, cause } = caller.said();
+                let errcode = denial.errcode();
+                tracing::warn!(
+                    request_id = %id,
+                    app = desk.name(),
+                    reason = denial.code(),
+                    errcode,
+                    errmsg,
+                    rid,
+                    cause,
+                    advice = errcode.and_then(advice),
+                    elapsed_ms,
+                    "login refused"
+                );
+            }
         }
         outcome
     }

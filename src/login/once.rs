@@ -166,6 +166,10 @@ impl Settled {
                 let left = self.until.saturating_duration_since(now);
                 Outcome::Refused(Denial::WechatBusy(errcode, left))
             }
+            Outcome::Refused(Denial::WechatUnreachable(_)) => {
+                let left = self.until.saturating_duration_since(now);
+                Outcome::Refused(Denial::WechatUnreachable(left))
+            }
             outcome @ (Outcome::Granted(_) | Outcome::Refused(_) | Outcome::Abandoned) => outcome,
         }
     }

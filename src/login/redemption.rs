@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::breaker::minute_left;
 use super::caller::Caller;
 use super::desk::Desk;
-use super::failure::{Failure, counted_as, is_unspent, lesson, told};
+use super::failure::{Failure, counted_as, errcode, is_unspent, lesson, said};
 use super::lane::Turn;
 use super::line::Seen;
 use super::once::{Arrival, Flight, Granted, Outcome};
@@ -198,8 +198,9 @@ impl Redemption {
                 }
                 Err(error) => error,
             };
-            let (errcode, rid) = told(&error);
-            tracing::debug!(request_id = %self.caller.id, app = app.name, rid, %error, "code not redeemed");
+            let errcode = errcode(&error);
+            self.caller.note(said(&error));
+            tracing::debug!(request_id = %self.caller.id, app = app.name, %error, "code not redeemed");
             if busy.is_some() && errcode == Some(40163) {
                 // It was the busy WeChat that redeemed it, and lost what it brought.
                 return Err(Failure::unknown(Denial::WechatTimeout));
@@ -248,6 +249,7 @@ impl Redemption {
         let Desk {
             memory,
             lane,
+            wechat,
             terms,
             config,
             clock,
@@ -276,16 +278,21 @@ impl Redemption {
                 promised: clock.instant() + after,
             };
             memory.codes.turned_away(self.mark, arrival);
-            Failure::unspent(Denial::WechatBusy(busy, after))
+            Failure::unspent(if busy.is_none() && wechat.is_cut_off() {
+                Denial::WechatUnreachable(after)
+            } else {
+                Denial::WechatBusy(busy, after)
+            })
         })
     }
 
     fn failure(&self, error: &RedeemError) -> Failure {
         match error {
-            RedeemError::Call(CallError::Unreachable) => {
-                Failure::unspent(Denial::WechatBusy(None, self.pause()))
+            RedeemError::Call(CallError::Unreachable(_)) => {
+                Failure::unspent(Denial::WechatUnreachable(self.pause()))
             }
             RedeemError::Call(CallError::NoAnswer) => Failure::unknown(Denial::WechatTimeout),
+            RedeemError::Call(CallError::NotWeChat(_)) => Failure::unknown(Denial::NotWechat),
             RedeemError::Call(CallError::NotAnAnswer(_))
             | RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => {
                 Failure::unknown(Denial::WechatError(None))

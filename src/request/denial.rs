@@ -63,14 +63,18 @@ pub enum Denial {
     TooManyConnections,
     /// WeChat refuses our credentials or call.
     WechatMisconfigured(Errcode),
-    /// WeChat's answer is not a valid one.
+    /// WeChat's answer is not a valid one, or a number that nobody knows.
     WechatError(Option<Errcode>),
+    /// Something else answers in WeChat's place.
+    NotWechat,
     /// No server of the upstream could be reached.
     UpstreamUnreachable,
     /// The upstream's answer is not a valid one.
     UpstreamError,
-    /// WeChat is busy, over quota or out of reach; the code was not spent.
+    /// WeChat is busy or over quota, or calls are kept back; the code was not spent.
     WechatBusy(Option<Errcode>, Duration),
+    /// WeChat cannot be reached; the code was not spent.
+    WechatUnreachable(Duration),
     /// The session store did not answer.
     StoreUnavailable,
     /// The session store did not answer, and the code of the login is spent.
@@ -216,10 +220,21 @@ impl Denial {
                 "wechat_misconfigured",
                 "WeChat refuses this proxy's configuration; its operator must act.",
             ),
-            Self::WechatError(_) => (
+            Self::WechatError(None) => (
                 S::BAD_GATEWAY,
                 "wechat_error",
                 "WeChat gave no valid answer; call wx.login again.",
+            ),
+            // Nobody knows whether another code would help.
+            Self::WechatError(Some(_)) => (
+                S::BAD_GATEWAY,
+                "wechat_error",
+                "WeChat refused the login; its errcode says why.",
+            ),
+            Self::NotWechat => (
+                S::BAD_GATEWAY,
+                "wechat_error",
+                "Something else answers in WeChat's place; this proxy's operator must act.",
             ),
             Self::UpstreamUnreachable => (
                 S::BAD_GATEWAY,
@@ -235,6 +250,11 @@ impl Denial {
                 S::SERVICE_UNAVAILABLE,
                 "wechat_busy",
                 "WeChat is busy; try again later.",
+            ),
+            Self::WechatUnreachable(_) => (
+                S::SERVICE_UNAVAILABLE,
+                "wechat_unreachable",
+                "WeChat cannot be reached; try again later.",
             ),
             Self::StoreUnavailable => (
                 S::SERVICE_UNAVAILABLE,
@@ -279,7 +299,10 @@ impl Denial {
 
     /// Returns the whole seconds after which trying again makes sense.
     pub fn retry_after_secs(&self) -> Option<u64> {
-        if let Self::WechatBusy(_, after) | Self::TooManyRequests(after) = self {
+        if let Self::WechatBusy(_, after)
+        | Self::WechatUnreachable(after)
+        | Self::TooManyRequests(after) = self
+        {
             // Rounded up: who comes a fraction too early is refused again.
             let begun = u64::from(after.subsec_nanos() > 0);
             return Some(after.as_secs().saturating_add(begun).max(1));

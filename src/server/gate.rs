@@ -50,12 +50,8 @@ impl Gate {
         exchange: &Exchange,
         login: impl AsyncFnOnce(Caller) -> Result<T, Denial>,
     ) -> Result<T, Denial> {
-        let caller = |crowded| Caller {
-            id: exchange.request_id.clone(),
-            address: exchange.client.as_ref().and_then(|client| client.address),
-            nonce: None,
-            crowded,
-        };
+        let address = exchange.client.as_ref().and_then(|client| client.address);
+        let caller = |crowded| Caller::new(exchange.request_id.clone(), address, crowded);
         match (&self.login_rates, &exchange.client) {
             (Some(rates), Some(client)) => {
                 let login = async |crowded| login(caller(crowded)).await;

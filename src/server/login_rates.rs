@@ -54,7 +54,11 @@ impl LoginRates {
         if !in_vain {
             self.in_vain.take_back(client);
         }
-        if !crowded && !matches!(outcome, Err(Denial::WechatBusy(None, _))) {
+        let turned_away = matches!(
+            outcome,
+            Err(Denial::WechatBusy(None, _) | Denial::WechatUnreachable(_))
+        );
+        if !crowded && !turned_away {
             self.turned_away.take_back(client);
         }
         if matches!(outcome, Err(Denial::WechatBusy(Some(MINUTE_QUOTA), _))) {

@@ -17,6 +17,8 @@ pub enum AnswerError {
         errcode: i64,
         /// The id under which WeChat finds the call in its own logs.
         rid: Option<String>,
+        /// What WeChat wrote beside the number, fit for the log.
+        errmsg: Option<String>,
         /// The address that the call came from, where WeChat refuses it for that.
         address: Option<IpAddr>,
     },
@@ -64,6 +66,7 @@ impl Fields {
         Err(AnswerError::Errcode {
             errcode,
             rid: errmsg.and_then(rid).map(str::to_owned),
+            errmsg: errmsg.map(words).filter(|words| !words.is_empty()),
             address: errmsg.and_then(address),
         })
     }
@@ -116,16 +119,50 @@ fn is_id(text: &str) -> bool {
     text.len() <= 512 && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// Finds the trace id, whose spelling around has changed over the years.
+/// Finds the trace id, whose spelling has changed over the years; what has not its shape is not one.
 fn rid(errmsg: &str) -> Option<&str> {
-    let (_, after) = errmsg
-        .split_once("rid: ")
-        .or_else(|| errmsg.split_once("req_id: "))
-        .or_else(|| errmsg.split_once("hint: ["))?;
-    let end = after
-        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'))
-        .unwrap_or(after.len());
-    after.get(..end.min(64)).filter(|rid| !rid.is_empty())
+    let behind = |label: &str| {
+        let (_, after) = errmsg.split_once(label)?;
+        let end = after.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'));
+        after.get(..end.unwrap_or(after.len()))
+    };
+    let is_rid = |id: &&str| {
+        let is_part = |part: &str| part.len() == 8 && part.bytes().all(|b| b.is_ascii_hexdigit());
+        id.split('-').count() == 3 && id.split('-').all(is_part)
+    };
+    let is_old = |id: &&str| (8..=24).contains(&id.len());
+    let old = || behind("req_id: ").or_else(|| behind("hint: ["));
+    behind("rid: ")
+        .filter(is_rid)
+        .or_else(|| old().filter(is_old))
+}
+
+/// Returns what an errmsg says before its trace id, on one line, without anything long enough to be a secret: who answers
+/// at `api_base` need not be WeChat.
+fn words(errmsg: &str) -> String {
+    const LONGEST: usize = 200;
+    const LONGEST_WORD: usize = 15;
+    let said = rid(errmsg).and_then(|id| errmsg.split_once(id));
+    let said = said.map_or(errmsg, |(before, _)| {
+        let before = before.trim_end();
+        let labels = ["rid:", "hints: [ req_id:", "hint: ["];
+        let found = labels
+            .into_iter()
+            .find_map(|label| before.strip_suffix(label));
+        found.unwrap_or(before).trim_end_matches([' ', ','])
+    });
+    let in_word = |c: char| c.is_ascii_alphanumeric() || "_-+/=%".contains(c);
+    let (mut text, mut length) = (String::new(), 0);
+    for c in said.chars().take(LONGEST) {
+        length = if in_word(c) { length + 1 } else { 0 };
+        if length <= LONGEST_WORD {
+            text.push(if c.is_control() { ' ' } else { c });
+        } else if length == LONGEST_WORD + 1 {
+            text.truncate(text.trim_end_matches(in_word).len());
+            text.push('…');
+        }
+    }
+    text.trim().to_owned()
 }
 
 /// Finds the address in a text such as `invalid ip 192.0.2.1 ipv6 ::ffff:192.0.2.1, not in whitelist`.
@@ -240,6 +277,47 @@ mod tests {
             assert_eq!(rid(errmsg), Some(id));
         }
         assert_eq!(rid("system error"), None);
+    }
+
+    #[test]
+    fn what_has_not_the_shape_of_a_trace_id_is_none() {
+        for errmsg in [
+            "rid: 0123456789abcdef0123456789abcdef",
+            "rid: 66c69111-4157f271",
+            "rid: 66c69111-4157f271-729ca238-00000000",
+            "rid: 66c69111-4157f271-729ca23g",
+            "rid: ",
+            "req_id: 0123456789abcdef0123456789abcdef",
+            "hint: [ab]",
+        ] {
+            assert_eq!(rid(errmsg), None, "{errmsg}");
+        }
+    }
+
+    #[test]
+    fn of_an_errmsg_the_words_are_kept_and_nothing_that_could_be_a_secret() {
+        for (errmsg, kept) in [
+            ("system error", "system error"),
+            (
+                "invalid code, rid: 66c69111-4157f271-729ca238",
+                "invalid code",
+            ),
+            (
+                "invalid code, hints: [ req_id: gjUEFA0981th20 ]",
+                "invalid code",
+            ),
+            ("invalid code hint: [RIJFrrMre-UcIqxa]", "invalid code"),
+            (
+                "invalid ip 192.0.2.1 ipv6 ::ffff:192.0.2.1, not in whitelist rid: 65713974-7970e3f9-1a07ebbf",
+                "invalid ip 192.0.2.1 ipv6 ::ffff:192.0.2.1, not in whitelist",
+            ),
+            ("secret=0123456789abcdef&code=0a1b2c", "…&code=0a1b2c"),
+            ("a\r\nb\0", "a  b"),
+            (" \n", ""),
+        ] {
+            assert_eq!(words(errmsg), kept, "{errmsg:?}");
+        }
+        assert!(words(&"a ".repeat(1000)).len() <= 200);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::errcode::is_operators;
 use super::{AnswerError, CallError};
 
 /// Why there is no good answer.
@@ -43,9 +44,9 @@ impl ApiError {
     /// Returns what the error means.
     pub fn trouble(&self) -> Trouble {
         match self {
-            Self::Call(CallError::Unreachable) => Trouble::Unreachable,
+            Self::Call(CallError::Unreachable(_)) => Trouble::Unreachable,
             Self::Call(CallError::NoAnswer) => Trouble::NoAnswer,
-            Self::Call(CallError::NotAnAnswer(_))
+            Self::Call(CallError::NotAnAnswer(_) | CallError::NotWeChat(_))
             | Self::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => Trouble::Unknown,
             Self::Answer(AnswerError::Errcode { errcode, .. }) => meaning(*errcode),
         }
@@ -54,9 +55,9 @@ impl ApiError {
     /// Returns the word under which the call is counted; a number that nobody knows is not one.
     pub(super) fn counted_as(&self) -> String {
         let word = match self {
-            Self::Call(CallError::Unreachable) => "unreachable",
+            Self::Call(CallError::Unreachable(_)) => "unreachable",
             Self::Call(CallError::NoAnswer) => "no_answer",
-            Self::Call(CallError::NotAnAnswer(_))
+            Self::Call(CallError::NotAnAnswer(_) | CallError::NotWeChat(_))
             | Self::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => "invalid",
             Self::Answer(AnswerError::Errcode { errcode, .. }) => {
                 if meaning(*errcode) != Trouble::Unknown {
@@ -97,12 +98,7 @@ fn meaning(errcode: i64) -> Trouble {
         -1 => Trouble::Busy(BUSY),
         45011 => Trouble::Busy(MINUTE_QUOTA),
         45009 => Trouble::Busy(DAY_QUOTA),
-        // grant_type, appid, secret; no appid, secret or token; frozen secret; IP list.
-        40002 | 40013 | 40125 | 41001 | 41002 | 41004 | 40243 | 40164 | 89501..=89507
-        // The account: forbidden, frozen, no right, a third-party platform's.
-        | 48001 | 48004 | 50002 | 50004 | 50007 | 61007 | 61024
-        // Our call: method, body, path, way of signing.
-        | 43001 | 43002 | 44002 | 47001 | 40066 | 87008 => Trouble::Misconfigured,
+        _ if is_operators(errcode) => Trouble::Misconfigured,
         _ => Trouble::Unknown,
     }
 }

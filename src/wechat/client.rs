@@ -7,34 +7,47 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::ApiError;
 use super::connections::Connections;
+use super::reach::Way;
+use super::{AnswerError, ApiError, Fields, Obstacle, Reach};
 use crate::config::{App, WeChat};
 use crate::metrics::Metrics;
 
 /// WeChat's answers to logins have a few hundred bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
+/// What begins data that gzip has compressed.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
 /// What all usual answers fit in, so that nothing of one is left behind where a buffer grew.
 const USUAL_ANSWER_BYTES: usize = 2048;
 
-/// The client could not be made.
+/// Why the client could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client could not be made")]
-pub struct ClientError(#[source] pub(super) reqwest::Error);
+pub enum ClientError {
+    /// The authorities to trust cannot be read.
+    #[error("wechat.ca_file cannot be read: {0}")]
+    Authorities(#[source] std::io::Error),
+    /// They are not what they should be, or the rest is not.
+    #[error("the HTTP client could not be made")]
+    Http(#[source] reqwest::Error),
+}
 
 /// Why a call brought no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// No connection: WeChat has not seen the call.
     #[error("WeChat could not be reached")]
-    Unreachable,
+    Unreachable(Obstacle),
     /// The call was sent, and nothing came back in time or the connection broke.
     #[error("WeChat did not answer")]
     NoAnswer,
-    /// What came back is not from WeChat's API: a gateway's error page, a redirect, far too much.
+    /// What came back is no answer of WeChat's API: a gateway's error, far too much.
     #[error("WeChat answered with something else than an answer ({0})")]
     NotAnAnswer(&'static str),
+    /// What came back is somebody else's: a portal's redirect, a web page.
+    #[error("something else answered in WeChat's place ({0})")]
+    NotWeChat(&'static str),
 }
 
 /// Calls WeChat's API; clones share its connections.
@@ -42,6 +55,8 @@ pub enum CallError {
 pub struct Client {
     connections: Arc<Connections>,
     api_base: String,
+    way: Way,
+    reach: Reach,
     timeout: Duration,
     metrics: Metrics,
 }
@@ -52,15 +67,30 @@ impl Client {
         Ok(Self {
             connections: Arc::new(Connections::new(config)?),
             api_base: config.api_base.clone(),
+            way: Way::of(config),
+            reach: Reach::default(),
             timeout: config.timeout,
             metrics: Metrics::default(),
         })
+    }
+
+    /// Has it noted there whether WeChat can be reached.
+    pub fn noting_in(mut self, reach: Reach) -> Self {
+        self.reach = reach;
+        self
     }
 
     /// Has the calls with an access_token, and those for one, counted there.
     pub fn counted_in(mut self, metrics: Metrics) -> Self {
         self.metrics = metrics;
         self
+    }
+
+    /// Says whether the last call made no connection to WeChat.
+    pub fn is_cut_off(&self) -> bool {
+        self.reach
+            .obstacle()
+            .is_some_and(|met| met != Obstacle::Page)
     }
 
     /// Counts a call to a path.
@@ -96,7 +126,7 @@ impl Client {
         let used = self.connections.current();
         let request = begin(&used, format!("{}{path}", self.api_base));
         Call {
-            connections: &self.connections,
+            client: self,
             used,
             request,
         }
@@ -110,7 +140,7 @@ impl Client {
 
 /// A call that is yet to be made.
 pub(super) struct Call<'c> {
-    connections: &'c Arc<Connections>,
+    client: &'c Client,
     used: Arc<reqwest::Client>,
     request: RequestBuilder,
 }
@@ -122,34 +152,92 @@ impl Call<'_> {
         self
     }
 
-    /// Makes it and returns the body of its answer, which is wiped when dropped.
-    pub(super) async fn send(self) -> Result<Zeroizing<Vec<u8>>, CallError> {
-        let brought = answer_to(self.request).await;
-        if matches!(brought, Err(CallError::NoAnswer)) {
-            self.connections.leave(&self.used);
+    /// Makes it and returns the fields of its answer.
+    pub(super) async fn fields<E: From<CallError> + From<AnswerError>>(self) -> Result<Fields, E> {
+        let Client {
+            connections,
+            way,
+            reach,
+            ..
+        } = self.client;
+        let body = match answer_to(self.request).await {
+            Ok(body) => body,
+            Err(Failed { error, detail }) => {
+                match error {
+                    CallError::Unreachable(obstacle) => reach.met(obstacle, detail.as_deref(), way),
+                    CallError::NotWeChat(what) => reach.met(Obstacle::Page, Some(what), way),
+                    CallError::NoAnswer => connections.leave(&self.used),
+                    CallError::NotAnAnswer(_) => {}
+                }
+                return Err(error.into());
+            }
+        };
+        let fields = Fields::parse(&body);
+        if !matches!(fields, Err(AnswerError::NotAnObject)) {
+            reach.reached(way);
         }
-        brought
+        Ok(fields?)
     }
 }
 
-async fn answer_to(request: RequestBuilder) -> Result<Zeroizing<Vec<u8>>, CallError> {
+/// A call that failed, with the words of the system or of TLS.
+struct Failed {
+    error: CallError,
+    detail: Option<String>,
+}
+
+impl From<CallError> for Failed {
+    fn from(error: CallError) -> Self {
+        Self {
+            error,
+            detail: None,
+        }
+    }
+}
+
+/// Makes a call and returns the body of its answer, which is wiped when dropped.
+async fn answer_to(request: RequestBuilder) -> Result<Zeroizing<Vec<u8>>, Failed> {
     let mut answer = request.send().await.map_err(|error| {
-        // reqwest's own text holds the URL, and so the secret: only the kind goes on.
+        // reqwest's own text holds the URL, and so the secret: only what others said goes on.
         if error.is_connect() || error.is_builder() {
-            CallError::Unreachable
+            let (obstacle, detail) = Obstacle::of(&error);
+            Failed {
+                error: CallError::Unreachable(obstacle),
+                detail,
+            }
         } else {
-            CallError::NoAnswer
+            CallError::NoAnswer.into()
         }
     })?;
-    if answer.status() != StatusCode::OK {
-        return Err(CallError::NotAnAnswer("its status is not 200"));
+    if let Some(error) = refused(answer.status()) {
+        return Err(error.into());
     }
     let mut body = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER_BYTES));
     while let Some(chunk) = answer.chunk().await.map_err(|_| CallError::NoAnswer)? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(CallError::NotAnAnswer("it is too large"));
+            return Err(CallError::NotAnAnswer("it is too large").into());
         }
         body.extend_from_slice(&chunk);
     }
+    if body.starts_with(&GZIP) {
+        return Err(CallError::NotWeChat("it is compressed, which nobody asked for").into());
+    }
+    if body.trim_ascii_start().first() == Some(&b'<') {
+        return Err(CallError::NotWeChat("it is a web page").into());
+    }
     Ok(body)
+}
+
+/// Returns what a status says that is not WeChat's API's, which answers 200 to everything.
+fn refused(status: StatusCode) -> Option<CallError> {
+    Some(match status {
+        StatusCode::OK => return None,
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => CallError::Unreachable(Obstacle::ProxyAuth),
+        StatusCode::NETWORK_AUTHENTICATION_REQUIRED => CallError::Unreachable(Obstacle::Page),
+        _ if status.is_redirection() => CallError::NotWeChat("it is a redirect"),
+        // WeChat's own gateway says so, and may have passed the call on.
+        _ if status.is_server_error() => CallError::NotAnAnswer("its status is not 200"),
+        StatusCode::PRECONDITION_FAILED => CallError::NotAnAnswer("its status is not 200"),
+        _ => CallError::NotWeChat("its status is not 200"),
+    })
 }

@@ -76,6 +76,6 @@ impl Client {
             Some(limit) => call.timeout(limit.min(self.timeout())),
             None => call,
         };
-        Ok(Fields::parse(&call.send().await?)?)
+        call.fields().await
     }
 }

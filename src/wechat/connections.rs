@@ -1,15 +1,17 @@
-//! The connections to WeChat, of which none is used again after a call that was lost on one of them.
+//! The connections to WeChat, through a proxy where there is one, of which none is used again after a call that was lost on one of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use reqwest::Certificate;
 use reqwest::redirect::Policy;
 use tokio::task::spawn_blocking;
 
 use super::client::ClientError;
-use crate::config::WeChat;
+use super::resolver::Resolver;
+use crate::config::{Proxy, WeChat};
 
 /// The connections to WeChat.
 #[derive(Debug)]
@@ -17,22 +19,24 @@ pub(super) struct Connections {
     current: ArcSwap<reqwest::Client>,
     /// Whether new ones are being made.
     renewing: AtomicBool,
-    connect_timeout: Duration,
-    timeout: Duration,
+    means: Means,
+}
+
+/// What a client is made of.
+#[derive(Debug)]
+struct Means {
+    config: WeChat,
+    /// What is trusted instead of the system's authorities; `None` means those.
+    authorities: Option<Vec<Certificate>>,
 }
 
 impl Connections {
     pub(super) fn new(config: &WeChat) -> Result<Self, ClientError> {
-        let WeChat {
-            connect_timeout,
-            timeout,
-            ..
-        } = *config;
+        let means = Means::of(config)?;
         Ok(Self {
-            current: ArcSwap::from_pointee(client(connect_timeout, timeout)?),
+            current: ArcSwap::from_pointee(means.client()?),
             renewing: AtomicBool::new(false),
-            connect_timeout,
-            timeout,
+            means,
         })
     }
 
@@ -55,7 +59,7 @@ impl Connections {
     }
 
     fn renew(&self, used: &Arc<reqwest::Client>) {
-        match client(self.connect_timeout, self.timeout) {
+        match self.means.client() {
             Ok(new) => {
                 self.current.compare_and_swap(used, Arc::new(new));
             }
@@ -67,16 +71,51 @@ impl Connections {
     }
 }
 
-fn client(connect_timeout: Duration, timeout: Duration) -> Result<reqwest::Client, ClientError> {
-    reqwest::Client::builder()
-        .connect_timeout(connect_timeout)
-        .timeout(timeout)
-        .pool_idle_timeout(Duration::from_secs(30))
-        // A redirect would carry the secret to somebody else.
-        .redirect(Policy::none())
-        .referer(false)
-        // The environment decides nothing, and least of all who else sees the secret.
-        .no_proxy()
-        .build()
-        .map_err(|error| ClientError(error.without_url()))
+impl Means {
+    fn of(config: &WeChat) -> Result<Self, ClientError> {
+        let authorities = match &config.ca_file {
+            Some(file) => {
+                let pem = std::fs::read(file).map_err(ClientError::Authorities)?;
+                Some(Certificate::from_pem_bundle(&pem).map_err(ClientError::Http)?)
+            }
+            None => None,
+        };
+        Ok(Self {
+            config: config.clone(),
+            authorities,
+        })
+    }
+
+    fn client(&self) -> Result<reqwest::Client, ClientError> {
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(self.config.connect_timeout)
+            .timeout(self.config.timeout)
+            .pool_idle_timeout(Duration::from_secs(30))
+            .dns_resolver(Resolver)
+            // A redirect would carry the secret to somebody else.
+            .redirect(Policy::none())
+            .referer(false);
+        // Without a word in the file, the environment decides nothing, and least of all who else sees the secret.
+        if self.config.proxy != Proxy::Environment {
+            builder = builder.no_proxy();
+        }
+        if let Proxy::Url(url) = &self.config.proxy {
+            builder = builder.proxy(self.proxy(url)?);
+        }
+        if let Some(authorities) = &self.authorities {
+            builder = builder.tls_certs_only(authorities.iter().cloned());
+        }
+        let client = builder.build();
+        client.map_err(|error| ClientError::Http(error.without_url()))
+    }
+
+    fn proxy(&self, url: &str) -> Result<reqwest::Proxy, ClientError> {
+        let proxy = reqwest::Proxy::all(url).map_err(ClientError::Http)?;
+        let auth = self.config.proxy_auth.as_ref();
+        let auth = auth.and_then(|auth| auth.expose().split_once(':'));
+        Ok(match auth {
+            Some((user, password)) => proxy.basic_auth(user, password),
+            None => proxy,
+        })
+    }
 }

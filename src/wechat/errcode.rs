@@ -30,9 +30,36 @@ pub fn class(errcode: i64) -> Refusal {
         -1 => Refusal::Busy,
         45011 => Refusal::MinuteQuota,
         45009 => Refusal::DayQuota,
-        // grant_type, appid, secret; missing appid, secret and code; frozen secret; account; rights; IP list.
-        40002 | 40013 | 40125 | 41002 | 41004 | 41008 | 40243 | 50002 | 50004 | 50007 | 48001
-        | 40164 | 61024 => Refusal::Misconfigured,
+        _ if is_operators(errcode) => Refusal::Misconfigured,
         _ => Refusal::Unknown,
+    }
+}
+
+/// Says whether the operator must act, at whichever endpoint: no other code, token or try brings another answer.
+pub(super) fn is_operators(errcode: i64) -> bool {
+    matches!(
+        errcode,
+        // grant_type, appid, secret; no appid, secret, token or code; a token where a secret belongs.
+        40002 | 40013 | 40125 | 40001 | 40014 | 42001 | 41001 | 41002 | 41004 | 41008
+        // The secret is frozen; this machine's address.
+        | 40243 | 40164 | 89501..=89507
+        // The account: forbidden, frozen, no right; a third-party platform's.
+        | 48001 | 48004 | 50002 | 50004 | 50007 | 61003..=61007 | 61011 | 61024
+        // Our call: path, method, body, way of signing.
+        | 40066 | 43001 | 43002 | 44002 | 47001 | 87008
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_other_code_cures_is_the_operators() {
+        for errcode in [89503, 89507, 61003, 40164, 40243, 48001, 40001] {
+            assert_eq!(class(errcode), Refusal::Misconfigured, "{errcode}");
+        }
+        assert_eq!(class(40029), Refusal::CodeInvalid);
+        assert_eq!(class(99999), Refusal::Unknown);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{AnswerError, CallError, Client, RedeemError, Refusal, advice, class};
+use super::{AnswerError, CallError, Client, Obstacle, RedeemError, Refusal, advice, class};
 use crate::config::App;
 
 /// WeChat checks appid and secret before it looks at the code, so a code that cannot exist is enough.
@@ -29,7 +29,7 @@ pub enum Verdict {
         /// Why.
         error: RedeemError,
         /// What to do about it.
-        advice: &'static str,
+        advice: String,
     },
 }
 
@@ -48,6 +48,7 @@ impl Client {
             Err(RedeemError::Answer(AnswerError::Errcode {
                 errcode,
                 rid,
+                errmsg,
                 address,
             })) => match advice(errcode) {
                 Some(advice) => Verdict::Wrong {
@@ -59,6 +60,7 @@ impl Client {
                 None => unknown(RedeemError::Answer(AnswerError::Errcode {
                     errcode,
                     rid,
+                    errmsg,
                     address,
                 })),
             },
@@ -69,9 +71,14 @@ impl Client {
 
 fn unknown(error: RedeemError) -> Verdict {
     let advice = match &error {
-        RedeemError::Call(CallError::Unreachable) => {
-            "can this machine reach wechat.api_base (its name, a firewall, TLS)?"
+        RedeemError::Call(CallError::Unreachable(obstacle)) => {
+            let advice = format!(
+                "can this machine reach wechat.api_base? {obstacle}: {}",
+                obstacle.advice()
+            );
+            return Verdict::Unknown { error, advice };
         }
+        RedeemError::Call(CallError::NotWeChat(_)) => Obstacle::Page.advice(),
         RedeemError::Call(CallError::NoAnswer) => {
             "try again; does a firewall swallow calls to wechat.api_base?"
         }
@@ -90,5 +97,6 @@ fn unknown(error: RedeemError) -> Verdict {
             | Refusal::Unknown => "WeChat's documentation has the number",
         },
     };
+    let advice = advice.to_owned();
     Verdict::Unknown { error, advice }
 }

@@ -92,7 +92,7 @@ impl Client {
                 ("sig_method", "hmac_sha256"),
             ],
         );
-        let fields = Fields::parse(&call.send().await?)?;
+        let fields: Fields = call.fields::<ApiError>().await?;
         fields.says_ok()?;
         Ok(fields)
     }

@@ -43,7 +43,7 @@ impl Client {
                 force_refresh: false,
             },
         );
-        let fields = Fields::parse(&call.send().await?)?;
+        let fields: Fields = call.fields::<ApiError>().await?;
         Ok(Given {
             token: fields.secret("access_token")?,
             left: Duration::from_secs(fields.number("expires_in")?),

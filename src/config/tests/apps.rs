@@ -7,7 +7,7 @@ fn mistakes_about_apps_and_wechat_are_refused_with_their_key_and_a_reason() {
     let long_name = format!("name = \"{}\"", "x".repeat(33));
     refused([
         (
-            with("[wechat]", "api_base = \"https://a.example/api\""),
+            with("[wechat]", "api_base = \"https://a.example/api?x\""),
             "wechat.api_base (line 14): must be an origin",
         ),
         (

@@ -15,6 +15,7 @@ mod server;
 mod session;
 mod token;
 mod upstream;
+mod wechat;
 
 const SECRET: &str = "hunter2hunter2";
 
@@ -28,6 +29,7 @@ fn env(name: &str) -> Option<String> {
     match name {
         "SECRET" => Some(format!("{SECRET}\n")),
         "SPACED" => Some("a secret with spaces in it".to_owned()),
+        "PROXY_AUTH" => Some("me:a:b".to_owned()),
         "EMPTY" => Some("\n".to_owned()),
         "SEAL_KEY" => Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n".to_owned()),
         _ => None,

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use rustls::pki_types::CertificateDer;
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 
@@ -18,13 +20,40 @@ pub struct Certificate {
 impl Certificate {
     /// Makes one for a name.
     pub fn new(name: &str) -> Self {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("is made");
+        Self::with(name, |_| {})
+    }
+
+    /// Makes one that has expired.
+    pub fn expired(name: &str) -> Self {
+        Self::with(name, |made| {
+            made.not_after = rcgen::date_time_ymd(2020, 1, 1)
+        })
+    }
+
+    /// Makes one that is not valid yet.
+    pub fn of_the_future(name: &str) -> Self {
+        Self::with(name, |made| {
+            made.not_before = rcgen::date_time_ymd(4000, 1, 1)
+        })
+    }
+
+    fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
+        change(&mut params);
+        let key = KeyPair::generate().expect("a key");
+        let cert = params.self_signed(&key).expect("is made");
         let folder = tempfile::tempdir().expect("a folder");
         let write = |file: &str, text: String| fs::write(folder.path().join(file), text);
-        write("cert.pem", made.cert.pem()).expect("is written");
-        write("key.pem", made.signing_key.serialize_pem()).expect("is written");
-        let trusted = made.cert.der().clone();
+        write("cert.pem", cert.pem()).expect("is written");
+        write("key.pem", key.serialize_pem()).expect("is written");
+        let trusted = cert.der().clone();
         Self { trusted, folder }
+    }
+
+    /// Returns it with its private key, as a server wants them.
+    pub fn pair(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let key = PrivateKeyDer::from_pem_file(self.folder().join("key.pem"));
+        (self.trusted.clone(), key.expect("a key"))
     }
 
     /// Returns where `cert.pem` and `key.pem` are.

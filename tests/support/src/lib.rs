@@ -4,6 +4,7 @@
 mod backends;
 pub mod bench;
 mod certificate;
+mod forward_proxy;
 mod front;
 mod fuzz;
 mod fuzzed;
@@ -18,11 +19,13 @@ mod relay;
 mod reply;
 mod secrets;
 mod strict;
+mod tls_front;
 mod upstream;
 mod wire;
 
 pub use backends::Backend;
 pub use certificate::Certificate;
+pub use forward_proxy::ForwardProxy;
 pub use front::{Front, Kind};
 pub use fuzz::fuzz;
 pub use fuzzed::Fuzzed;
@@ -36,5 +39,6 @@ pub use relay::Relay;
 pub use reply::Reply;
 pub use secrets::Secrets;
 pub use strict::{Seen, Step, Strict, StrictRequest, find};
+pub use tls_front::tls_front;
 pub use upstream::{Received, Upstream};
 pub use wire::{ByHand, Wire};

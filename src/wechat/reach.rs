@@ -1,0 +1,121 @@
+//! Whether WeChat can be reached: the log is told once in a while why it cannot, and once that it can again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Obstacle;
+use crate::config::{Proxy, WeChat};
+
+/// How often the log is told of the same obstacle.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// How long an obstacle is believed in that nobody has met again.
+const BELIEVED: Duration = Duration::from_secs(600);
+
+/// Whether WeChat can be reached, as far as the last call says; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Reach(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The obstacle that the last call met; `None` where WeChat answered it.
+    met: Option<Met>,
+    told: HashMap<Obstacle, Told>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Met {
+    obstacle: Obstacle,
+    at: Instant,
+    /// Whether the log was told of any obstacle since WeChat was last reached.
+    told: bool,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    /// When the log was last told of an obstacle.
+    last: Option<Instant>,
+    /// How many calls have met it since.
+    calls: u64,
+}
+
+/// Where calls go.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    /// WeChat's host, as in the configuration.
+    pub(super) host: String,
+    /// The proxy in between, without its password.
+    pub(super) proxy: Option<String>,
+}
+
+impl Way {
+    pub(super) fn of(config: &WeChat) -> Self {
+        let (_, rest) = config.api_base.split_once("://").unwrap_or_default();
+        let (host, _) = rest.split_once('/').unwrap_or((rest, ""));
+        Self {
+            host: host.to_owned(),
+            proxy: match &config.proxy {
+                Proxy::None => None,
+                Proxy::Environment => Some("environment".to_owned()),
+                Proxy::Url(url) => Some(url.clone()),
+            },
+        }
+    }
+}
+
+impl Reach {
+    /// Returns the obstacle that the last call met.
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        let met = self.state().met.filter(|met| met.at.elapsed() < BELIEVED);
+        met.map(|met| met.obstacle)
+    }
+
+    /// Takes notice of a call that WeChat answered.
+    pub(super) fn reached(&self, way: &Way) {
+        let met = self.state().met.take();
+        if met.is_some_and(|met| met.told) {
+            tracing::info!(host = way.host, "WeChat can be reached again");
+        }
+    }
+
+    /// Takes notice of a call that met an obstacle; `detail` is what the system or TLS said.
+    pub(super) fn met(&self, obstacle: Obstacle, detail: Option<&str>, way: &Way) {
+        let now = Instant::now();
+        let calls = {
+            let mut state = self.state();
+            let told = state.told.entry(obstacle).or_default();
+            told.calls += 1;
+            let recent = told
+                .last
+                .is_some_and(|last| now.duration_since(last) < TOLD_EVERY);
+            let due = (!recent).then(|| {
+                told.last = Some(now);
+                std::mem::take(&mut told.calls)
+            });
+            let was_told = state.met.is_some_and(|met| met.told);
+            state.met = Some(Met {
+                obstacle,
+                at: now,
+                told: was_told || due.is_some(),
+            });
+            due
+        };
+        if let Some(calls) = calls {
+            tracing::warn!(
+                host = way.host,
+                proxy = way.proxy,
+                cause = %obstacle,
+                detail,
+                calls,
+                "WeChat cannot be reached: {}",
+                obstacle.advice()
+            );
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
