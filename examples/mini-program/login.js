@@ -4,6 +4,9 @@
 const LOG_IN = new Set(['token_missing', 'token_invalid', 'session_ended', 'refresh_invalid', 'refresh_reused']);
 const NEW_CODE = new Set(['code_invalid', 'code_used']);
 
+/** How long `wx.login` and its kin may take, in milliseconds: some versions of the platform never answer. */
+const PLATFORM_TIMEOUT = 10_000;
+
 /**
  * Makes a client for one app behind one Menshen.
  * `wx` is the platform's own object, or a fake of it; `app` may be left out when Menshen knows only one.
@@ -26,9 +29,20 @@ function createClient({ wx, baseUrl, app, authPath = '/_auth' }) {
     return answer;
   }
 
-  /** Gives a token for calls that do not go through `request`: `wx.uploadFile`, `wx.connectSocket`. */
+  /**
+   * Gives a token for calls that do not go through `request`: `wx.uploadFile`, `wx.connectSocket`.
+   * Nobody repeats those for an expired token, so that one is refreshed before its time is over.
+   */
   async function token() {
-    return (await current()).token;
+    const used = await current();
+    if (isFresh(used)) return used.token;
+    try {
+      return (await renewed(used, true)).token;
+    } catch (reason) {
+      // A Menshen that is busy takes nothing away: the token is good to its end.
+      if (session === used && Date.now() < used.expires) return used.token;
+      throw reason;
+    }
   }
 
   /** Logs in now, even when there is a session. */
@@ -41,7 +55,7 @@ function createClient({ wx, baseUrl, app, authPath = '/_auth' }) {
     if (renewal) await renewal.catch(() => null);
     const ended = session;
     session = null;
-    wx.removeStorageSync(key);
+    attempt(() => wx.removeStorageSync(key));
     if (!ended) return;
     const leave = (bearer) => send({ url: `${authPath}/logout`, method: 'POST', data: { everywhere } }, bearer);
     if (refusal(await leave(ended.token)) !== 'token_expired') return;
@@ -91,33 +105,38 @@ function createClient({ wx, baseUrl, app, authPath = '/_auth' }) {
 
   // A platform without secure random numbers sends none, and is known by its address.
   function nonce() {
-    return new Promise((resolve) => {
+    const drawn = new Promise((resolve) => {
       const fail = () => resolve(undefined);
       if (!wx.getRandomValues) return fail();
       wx.getRandomValues({ length: 16, success: ({ randomValues }) => resolve(hex(randomValues)), fail });
     });
+    return inTime('wx.getRandomValues', drawn).catch(() => undefined);
   }
 
   function code() {
-    return new Promise((resolve, reject) => {
+    const given = new Promise((resolve, reject) => {
       wx.login({
+        timeout: PLATFORM_TIMEOUT,
         success: (answer) => (answer.code ? resolve(answer.code) : reject(failure('wx.login', answer))),
         fail: (reason) => reject(failure('wx.login', reason)),
       });
     });
+    return inTime('wx.login', given);
   }
 
   function remembered(answer) {
-    const { token, refresh_token } = answer.data ?? {};
+    const { token, refresh_token, expires_in } = answer.data ?? {};
     if (refusal(answer) !== null || !token || !refresh_token) throw refused(answer);
-    session = { token, refresh_token };
-    wx.setStorageSync(key, session);
+    const received = Date.now();
+    session = { token, refresh_token, received, expires: received + 1000 * (expires_in ?? 0) };
+    // A storage that is full or broken costs a login at the next start, and not this one.
+    attempt(() => wx.setStorageSync(key, session));
     return session;
   }
 
   // Another version of the mini-program may have left something else there.
   function stored() {
-    const kept = wx.getStorageSync(key);
+    const kept = attempt(() => wx.getStorageSync(key));
     return kept?.token && kept.refresh_token ? kept : null;
   }
 
@@ -138,6 +157,29 @@ function createClient({ wx, baseUrl, app, authPath = '/_auth' }) {
   }
 
   return { request, token, login, logout };
+}
+
+// The last tenth of a token's time is left to the call that it is for. A clock that was set back makes no token younger.
+function isFresh({ received, expires }) {
+  const now = Date.now();
+  return received <= now && now < expires - (expires - received) / 10;
+}
+
+function attempt(call) {
+  try {
+    return call();
+  } catch (reason) {
+    console.warn('menshen: the storage failed', reason);
+    return null;
+  }
+}
+
+function inTime(call, answer) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(failure(call, { errMsg: `${call}:fail timeout` })), PLATFORM_TIMEOUT);
+  });
+  return Promise.race([answer, late]).finally(() => clearTimeout(timer));
 }
 
 // Two tokens would be refused as ambiguous, so the caller's own Authorization gives way, however it is spelled.
@@ -176,12 +218,21 @@ function parsed(text) {
 }
 
 function refused(answer) {
-  const { error, message, request_id: requestId } = body(answer);
+  const { error, message, request_id: requestId, errcode } = body(answer);
   return Object.assign(new Error(message ?? `login failed with status ${answer.statusCode}`), {
     error: error ?? 'unknown',
     statusCode: answer.statusCode,
     requestId,
+    errcode,
+    retryAfter: retryAfter(answer),
   });
+}
+
+// In seconds. How a header's name is spelled varies by platform.
+function retryAfter({ header }) {
+  const found = Object.entries(header ?? {}).find(([name]) => name.toLowerCase() === 'retry-after');
+  const seconds = Number(found?.[1]);
+  return Number.isFinite(seconds) ? seconds : undefined;
 }
 
 function failure(call, reason) {

@@ -230,6 +230,93 @@ test('the token can be had for a socket', async () => {
   assert.equal(await client(fake).token(), 'token-1');
 });
 
+test('a token that is about to expire is refreshed before a call of another kind gets it', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'] });
+  const fake = fakeWx();
+  const { token } = client(fake);
+  assert.equal(await token(), 'token-1');
+  t.mock.timers.tick(6_400_000);
+  assert.equal(await token(), 'token-1');
+  t.mock.timers.tick(100_000);
+  assert.deepEqual(await Promise.all([token(), token()]), ['token-2', 'token-2']);
+  assert.equal(fake.count('/_auth/refresh'), 1);
+  t.mock.timers.tick(7_300_000);
+  assert.equal(await token(), 'token-3');
+});
+
+test('a token of a stored session that says nothing of its time is refreshed', async () => {
+  const fake = fakeWx();
+  fake.storage.set(`menshen:${BASE}:shop`, { token: 'old', refresh_token: 'older' });
+  assert.equal(await client(fake).token(), 'token-1');
+  assert.deepEqual(fake.paths(), ['/_auth/refresh']);
+});
+
+test('a clock that was set back makes no token younger', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: 10_000_000 });
+  const { token } = client(fakeWx());
+  await token();
+  t.mock.timers.setTime(5_000_000);
+  assert.equal(await token(), 'token-2');
+});
+
+test('a busy Menshen leaves a token that is good to its end', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'] });
+  const fake = fakeWx();
+  const { token } = client(fake);
+  await token();
+  fake.refuseAlways('/_auth/refresh', 503, 'store_unavailable');
+  t.mock.timers.tick(7_000_000);
+  assert.equal(await token(), 'token-1');
+  t.mock.timers.tick(300_000);
+  await assert.rejects(token(), { error: 'store_unavailable' });
+});
+
+for (const broken of ['getStorageSync', 'setStorageSync', 'removeStorageSync']) {
+  test(`a ${broken} that throws costs neither the start nor a login`, async (t) => {
+    t.mock.method(console, 'warn', () => {});
+    const fake = fakeWx();
+    fake[broken] = () => {
+      throw new Error('storage:fail');
+    };
+    const menshen = client(fake);
+    assert.equal((await menshen.request({ url: '/orders' })).statusCode, 200);
+    await menshen.logout();
+    assert.equal(fake.count('/_auth/logout'), 1);
+  });
+}
+
+for (const [call, error] of [
+  ['login', { error: 'unreachable', message: 'wx.login:fail timeout' }],
+  ['getRandomValues', null],
+]) {
+  test(`a wx.${call} that never answers hangs nobody`, async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const fake = fakeWx();
+    const answers = fake[call];
+    const asked = new Promise((resolve) => {
+      fake[call] = () => resolve();
+    });
+    const menshen = client(fake);
+    const request = menshen.request({ url: '/orders' });
+    await asked;
+    t.mock.timers.tick(10_000);
+    if (error) await assert.rejects(request, error);
+    else assert.equal((await request).statusCode, 200);
+    fake[call] = answers;
+    assert.equal((await menshen.request({ url: '/orders' })).statusCode, 200);
+  });
+}
+
+for (const name of ['Retry-After', 'retry-after']) {
+  test(`an error says after how many seconds to come back, as ${name} does`, async () => {
+    const fake = fakeWx();
+    fake.refuseOnce('/_auth/login', 503, 'wechat_busy', { [name]: '7' });
+    await assert.rejects(client(fake).login(), { error: 'wechat_busy', retryAfter: 7 });
+    fake.refuseOnce('/_auth/login', 502, 'wechat_error', { [name]: 'soon' });
+    await assert.rejects(client(fake).login(), { error: 'wechat_error', retryAfter: undefined });
+  });
+}
+
 function client(wx) {
   return createClient({ wx, baseUrl: BASE, app: 'shop' });
 }
@@ -246,9 +333,9 @@ function fakeWx() {
   function refusal(path) {
     const at = refusals.findIndex((planned) => planned.path === path);
     if (at < 0) return null;
-    const { status, error, forever } = refusals[at];
+    const { status, error, forever, header } = refusals[at];
     if (!forever) refusals.splice(at, 1);
-    return [status, { error, message: 'No.', request_id: 'r-1' }];
+    return [status, { error, message: 'No.', request_id: 'r-1' }, header];
   }
 
   function answer(path, bearer) {
@@ -283,9 +370,9 @@ function fakeWx() {
       const lost = losses.indexOf(path);
       if (lost >= 0) losses.splice(lost, 1);
       if (fake.offline || lost >= 0) return queueMicrotask(() => options.fail({ errMsg: 'request:fail' }));
-      const [statusCode, data] = answer(path, options.header?.Authorization);
+      const [statusCode, data, header] = answer(path, options.header?.Authorization);
       const bytes = () => new TextEncoder().encode(JSON.stringify(data)).buffer;
-      const reply = { statusCode, data: options.responseType === 'arraybuffer' ? bytes() : data, header: {} };
+      const reply = { statusCode, data: options.responseType === 'arraybuffer' ? bytes() : data, header: header ?? {} };
       const held = holds.get(path);
       holds.delete(path);
       if (held) held(() => options.success(reply));
@@ -300,7 +387,7 @@ function fakeWx() {
     expireToken() {
       valid.token = 'another';
     },
-    refuseOnce: (path, status, error) => refusals.push({ path, status, error, forever: false }),
+    refuseOnce: (path, status, error, header) => refusals.push({ path, status, error, header, forever: false }),
     loseOnce: (path) => losses.push(path),
     refuseAlways: (path, status, error) => refusals.push({ path, status, error, forever: true }),
     hold(path) {
