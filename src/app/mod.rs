@@ -84,7 +84,7 @@ impl App {
         )?;
         may_open_door(&config)?;
         let tls = Encryption::load(&config.server.tls)?;
-        let upstreams = Upstreams::new(&config.upstreams)?;
+        let upstreams = Upstreams::new(&config.upstreams, config.server.upstream_pool)?;
         // A start that fails on the store makes no keys.
         verify_files(&config.token.keys_dir)?;
         let predecessor = match predecessor {

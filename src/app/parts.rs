@@ -142,5 +142,7 @@ pub(super) fn gate(
         login_rates: counters.logins,
         client_timeout: config.server.client_timeout,
         keepalive: config.server.keepalive,
+        min_body_rate: config.server.min_body_rate,
+        max_header_bytes: config.server.max_header_bytes,
     })
 }

@@ -41,6 +41,7 @@ impl Kept {
             // What follows is the gate's.
             auth_path: _,
             max_body_bytes: _,
+            min_body_rate: _,
             client_timeout: _,
             keepalive: _,
         } = new;

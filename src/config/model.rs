@@ -69,6 +69,8 @@ pub struct Server {
     pub max_header_bytes: usize,
     /// The largest request body accepted where a route does not say otherwise, in bytes.
     pub max_body_bytes: u64,
+    /// The bytes a second that a request's body must bring in the long run; `None` where it may be as slow as it likes.
+    pub min_body_rate: Option<u64>,
     /// How long a client may take between two reads or two writes.
     pub client_timeout: Duration,
     /// How much one client may ask of us.

@@ -10,7 +10,7 @@ use super::model::{Server, Tls};
 use super::pem::{check_certificates, check_private_key};
 use super::reader::Table;
 use super::route::path;
-use super::unit::{PERIOD, SIZE, TIMEOUT};
+use super::unit::{PERIOD, RATE, SIZE, TIMEOUT};
 
 const AUTH_PATH: Kind<String> = Kind {
     expected: "a path other than \"/\" in its plain form, such as \"/_auth\"",
@@ -119,6 +119,7 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
     let threads = table.or("threads", "0", &THREADS);
     let max_header = table.or("max_header", r#""64KiB""#, &HEADER_SIZE);
     let max_body = table.or("max_body", r#""100MiB""#, &SIZE);
+    let min_body_rate = table.or("min_body_rate", r#""100B""#, &RATE);
     let client_timeout = table.or("client_timeout", r#""60s""#, &TIMEOUT);
     let limits = limits::read(table);
     let keepalive = table.or("keepalive", r#""60s""#, &PERIOD);
@@ -140,6 +141,7 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
         threads: threads?,
         max_header_bytes: max_header?,
         max_body_bytes: max_body?,
+        min_body_rate: Some(min_body_rate?).filter(|rate| *rate > 0),
         client_timeout: client_timeout?,
         limits: limits?,
         keepalive: keepalive?,

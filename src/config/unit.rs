@@ -31,6 +31,12 @@ pub(super) const SIZE: Kind<u64> = Kind {
     read: size,
 };
 
+/// A number of bytes each second.
+pub(super) const RATE: Kind<u64> = Kind {
+    expected: "a size for each second with a unit, such as \"100B\"; \"0B\" is no limit",
+    read: size,
+};
+
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Returns a duration of up to a year, so that no sum of a time and a duration overflows.

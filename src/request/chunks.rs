@@ -10,10 +10,14 @@ pub struct MalformedChunks;
 
 /// Where in a chunked body a connection is.
 ///
-/// pingora overlooks a size without digits, line feeds in extensions and trailers that are none. A proxy in front that
+/// Many parsers overlook a size without digits, line feeds in extensions and trailers that are none. A proxy in front that
 /// reads those otherwise would take one request's body for the next request, or the other way round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Chunks(State);
+pub struct Chunks {
+    state: State,
+    /// Whether spaces may stand between a size and the end of its line, as some servers pad sizes.
+    padded: bool,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -52,31 +56,50 @@ impl Default for State {
 }
 
 impl Chunks {
-    /// Takes the next bytes of the connection; those behind the body do not matter.
-    pub fn follow(&mut self, mut bytes: &[u8]) -> Result<(), MalformedChunks> {
-        while let Some((&byte, rest)) = bytes.split_first() {
-            if let State::Data { left } = self.0 {
-                let all = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-                let taken = usize::try_from(left.min(all)).unwrap_or(bytes.len());
-                bytes = bytes.get(taken..).unwrap_or_default();
-                self.0 = match left.saturating_sub(all) {
-                    0 => State::DataEnd { feed: false },
-                    left => State::Data { left },
-                };
-                continue;
-            }
-            if self.is_over() {
-                return Ok(());
-            }
-            self.0 = self.0.after(byte).ok_or(MalformedChunks)?;
-            bytes = rest;
+    /// Begins with a body whose sizes may be padded with spaces.
+    pub fn padded() -> Self {
+        Self {
+            padded: true,
+            ..Self::default()
         }
+    }
+
+    /// Takes the next byte of what frames the data.
+    pub fn frame(&mut self, byte: u8) -> Result<(), MalformedChunks> {
+        self.state = match (self.state, byte) {
+            (State::Space { size }, b'\r') if self.padded => State::SizeEnd { size },
+            (state, _) => state.after(byte).ok_or(MalformedChunks)?,
+        };
         Ok(())
+    }
+
+    /// Returns how many bytes of data follow.
+    pub fn data_left(&self) -> u64 {
+        match self.state {
+            State::Data { left } => left,
+            _ => 0,
+        }
+    }
+
+    /// Takes the next bytes of the data, of which there are as many.
+    pub fn take_data(&mut self, taken: u64) {
+        self.state = match self.data_left().saturating_sub(taken) {
+            0 => State::DataEnd { feed: false },
+            left => State::Data { left },
+        };
+    }
+
+    /// Tells whether the next byte belongs to the trailers, or to the empty line behind them.
+    pub fn is_in_trailers(&self) -> bool {
+        matches!(
+            self.state,
+            State::Line | State::Name | State::Value | State::LineEnd | State::LastFeed
+        )
     }
 
     /// Says whether the whole body has come.
     pub fn is_over(&self) -> bool {
-        self.0 == State::Over
+        self.state == State::Over
     }
 }
 
@@ -133,17 +156,19 @@ mod tests {
 
     use super::*;
 
-    /// Follows a body, whole and byte by byte.
+    /// Follows a body as far as it goes.
     fn followed(body: &[u8]) -> Result<bool, MalformedChunks> {
-        let mut whole = Chunks::default();
-        let at_once = whole.follow(body);
-        let mut parts = Chunks::default();
-        let bit_by_bit = body.iter().try_for_each(|&byte| parts.follow(&[byte]));
-        assert_eq!(at_once, bit_by_bit);
-        at_once.map(|()| {
-            assert_eq!(whole, parts);
-            whole.is_over()
-        })
+        let mut chunks = Chunks::default();
+        for &byte in body {
+            if chunks.is_over() {
+                break;
+            }
+            match chunks.data_left() {
+                0 => chunks.frame(byte)?,
+                _ => chunks.take_data(1),
+            }
+        }
+        Ok(chunks.is_over())
     }
 
     #[test]
@@ -200,9 +225,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_a_padded_body_has_spaces_behind_its_sizes() {
+        let mut padded = Chunks::padded();
+        assert!(b"5  \r\n".iter().all(|byte| padded.frame(*byte).is_ok()));
+        assert_eq!(padded.data_left(), 5);
+        assert_eq!(followed(b"5  \r\n"), Err(MalformedChunks));
+    }
+
     proptest! {
         #[test]
-        fn parts_do_not_matter(body in "[0-9a-f;: \r\nx]{0,40}") {
+        fn arbitrary_bytes_never_panic(body in "[0-9a-f;: \r\nx]{0,40}") {
             let _ = followed(body.as_bytes());
         }
     }

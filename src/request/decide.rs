@@ -27,8 +27,8 @@ pub enum Decision {
 /// A request that may be forwarded.
 #[derive(Clone, Debug)]
 pub struct Pass {
-    /// The route's index in the configuration.
-    pub route: usize,
+    /// The route that takes it.
+    pub route: Arc<Route>,
     /// Who sent it; `None` on routes that let strangers in.
     pub who: Option<Arc<Verified>>,
     /// The path and query to ask the upstream for; `None` when they are what the client sent.
@@ -73,11 +73,6 @@ impl Requests {
         self.tokens.forget();
     }
 
-    /// Returns the route with this index.
-    pub fn route(&self, index: usize) -> Option<&Route> {
-        self.destinations.route(index)
-    }
-
     /// Finds where a request goes, if its sender may.
     pub fn find<'a>(&'a self, message: &Message<'a>) -> Result<Destination<'a>, Denial> {
         self.destinations.find(message)
@@ -91,16 +86,16 @@ impl Requests {
     /// Decides what happens to a request that goes to a destination.
     pub fn decide_at(&self, destination: Destination<'_>) -> Result<Decision, Denial> {
         let Taken {
-            index,
             route,
             request,
             target,
+            ..
         } = match destination {
             Destination::Own(endpoint) => return Ok(Decision::Own(endpoint)),
             Destination::Route(taken) => taken,
         };
         let mut pass = Pass {
-            route: index,
+            route: Arc::clone(route),
             who: None,
             target,
             hide_authorization: false,

@@ -1,5 +1,7 @@
 //! Finds where a request goes before anybody asks who sent it: an endpoint of ours or a route, and the path forwarded.
 
+use std::sync::Arc;
+
 use http::Method;
 
 use super::{Admitted, Denial, Endpoint, Message, NormalPath, RouteTable, admit};
@@ -24,7 +26,7 @@ pub struct Taken<'a> {
     /// The route's index in the configuration.
     pub index: usize,
     /// The route.
-    pub route: &'a Route,
+    pub route: &'a Arc<Route>,
     /// What the request says.
     pub request: Admitted<'a>,
     /// The path and query to ask the upstream for; `None` when they are what the client sent.
@@ -43,7 +45,7 @@ pub enum Reading {
 /// Every place where a request can go.
 #[derive(Debug)]
 pub struct Destinations {
-    routes: Vec<Route>,
+    routes: Vec<Arc<Route>>,
     table: RouteTable,
     auth_path: String,
     max_header_bytes: usize,
@@ -54,7 +56,7 @@ impl Destinations {
     pub fn new(config: &Config) -> Self {
         Self {
             table: RouteTable::new(&config.routes),
-            routes: config.routes.clone(),
+            routes: config.routes.iter().cloned().map(Arc::new).collect(),
             auth_path: config.server.auth_path.clone(),
             max_header_bytes: config.server.max_header_bytes,
         }
@@ -62,7 +64,7 @@ impl Destinations {
 
     /// Returns the route with this index.
     pub fn route(&self, index: usize) -> Option<&Route> {
-        self.routes.get(index)
+        self.routes.get(index).map(|route| &**route)
     }
 
     /// Finds where a request goes, or refuses it.

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 use super::{
     Admitted, Denial, Destination, Destinations, Message, Reading, Taken, admit_stranger,
-    check_head,
+    parse_head,
 };
 use crate::config::{Auth, Config};
 
@@ -85,8 +86,11 @@ impl Explanation {
     /// Answers a question for a configuration.
     pub fn of(question: &Question, config: &Config) -> Self {
         let destinations = Destinations::new(config);
-        let found = check_head(question.head().as_bytes())
-            .and_then(|_| destinations.find(&question.message()));
+        let head = parse_head(&Bytes::from(question.head()));
+        let found = match &head {
+            Ok(head) => destinations.find(&head.message()),
+            Err(denial) => Err(denial.clone()),
+        };
         match found {
             Ok(Destination::Route(taken)) => Self::taken(question, config, &taken),
             Ok(Destination::Own(_)) => Self {

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use super::admit::{admit_line, check_method};
 use super::{Admitted, Credential, Decision, Denial, Message, Requests, credential};
+use crate::config::Route;
 use crate::token::Verified;
 
 /// Answers somebody who describes a request and is no trusted proxy.
@@ -17,8 +18,8 @@ pub const DESCRIBER_UNTRUSTED: Denial =
 pub struct Allowed {
     /// Who sent it; `None` on routes that let strangers in.
     pub who: Option<Arc<Verified>>,
-    /// The index of the route whose rule applied; `None` when it was not known which request is meant.
-    pub route: Option<usize>,
+    /// The route whose rule applied; `None` when it was not known which request is meant.
+    pub route: Option<Arc<Route>>,
 }
 
 impl Requests {

@@ -1,178 +1,269 @@
-//! Checks the bytes of an HTTP/1 head, before a parser that mends or drops what it should refuse sees them.
+//! Parses the head of an HTTP/1 request, and refuses what two parsers could read differently.
 
 use std::ops::Range;
 
-use http::Method;
-use httparse::{EMPTY_HEADER, Error, Header, Status};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use httparse::{EMPTY_HEADER, Error, Header, Status, parse_headers};
+use memchr::{memchr, memchr_iter};
 
-use super::Denial;
-use super::admit::{POSES_AS_FRAMING, host_of, is_length, split_query, split_target};
-use super::names::poses_as_framing;
+use super::{Denial, Message};
+use super::admit::{host_of, length, same_authority, split_query, split_target};
 
-/// The most header lines, which is also the most that pingora takes.
+/// Most heads have no more lines, and a larger table costs each of them its initialisation.
+const FEW_LINES: usize = 32;
+/// The most header lines.
 const MOST_LINES: usize = 256;
-
-/// The longest target that pingora takes.
+/// The longest target.
 const LONGEST_TARGET: usize = 65_534;
 
-/// What must be known of a head to pass it on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shape {
+const MALFORMED: Denial = Denial::BadRequest("The request is malformed.");
+
+/// A head that has one reading.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// The method.
+    pub method: Method,
+    /// The target in origin form.
+    pub target: Bytes,
+    /// HTTP/1.0 or HTTP/1.1.
+    pub version: Version,
+    /// The header section.
+    pub headers: HeaderMap,
+    /// Where each key of `headers` stands in the head, in their order.
+    pub names: Vec<Range<u32>>,
     /// Where the body ends.
     pub framing: Framing,
-    /// Where a target in absolute form says what `Host` says again.
-    pub origin: Option<Range<usize>>,
 }
 
-const MALFORMED: Denial = Denial::BadRequest("The request is malformed.");
+impl Head {
+    /// Returns what the decision reads.
+    pub fn message(&self) -> Message<'_> {
+        Message {
+            method: &self.method,
+            target: &self.target,
+            authority: None,
+            version: self.version,
+            headers: &self.headers,
+        }
+    }
+}
 
 /// Where a request's body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// After as many bytes as the head says, or at once.
-    Length,
+    /// After so many bytes; 0 without a body.
+    Length(u64),
     /// Behind the last of its chunks.
     Chunks,
 }
 
-/// Refuses a head that two parsers could read differently, or that is none.
+/// Looks for the end of a head in `head`, of which the first `seen` bytes were looked at before.
 ///
-/// `head` ends with the empty line.
-pub fn check_head(head: &[u8]) -> Result<Shape, Denial> {
-    let (first, lines) = first_line(head).ok_or(MALFORMED)?;
-    let request = check_request_line(first)?;
-    check_line_ends(head)?;
-    let mut fields = [EMPTY_HEADER; MOST_LINES];
-    match httparse::parse_headers(lines, &mut fields) {
-        Ok(Status::Complete((_, fields))) => Ok(Shape {
-            framing: check_fields(fields, &request)?,
-            origin: request.origin,
-        }),
-        Err(Error::TooManyHeaders) => Err(Denial::HeadersTooLarge),
-        Ok(Status::Partial) | Err(_) => Err(MALFORMED),
+/// Returns where the head ends, if it does. Each byte is looked at once.
+pub fn end_of_head(head: &[u8], seen: usize) -> Result<Option<usize>, Denial> {
+    const LINE_END: Denial = Denial::BadRequest("A line does not end with CR and LF.");
+    let from = seen.saturating_sub(1);
+    for feed in memchr_iter(b'\n', head.get(from..).unwrap_or(&[])) {
+        let feed = from + feed;
+        if feed < seen {
+            continue;
+        }
+        let line = head.get(..feed).unwrap_or(&[]);
+        if !line.ends_with(b"\r") {
+            return Err(LINE_END);
+        }
+        if line.ends_with(b"\r\n\r") || line == b"\r" {
+            return Ok(Some(feed + 1));
+        }
     }
+    Ok(None)
 }
 
 /// Refuses the beginning of a head whose first line is there and is none, so that nobody waits for its end.
 pub fn check_start(head: &[u8]) -> Result<(), Denial> {
     match first_line(head) {
-        Some((first, _)) => check_request_line(first).map(drop),
+        Some(first) => RequestLine::parse(first).map(drop),
         None => Ok(()),
     }
 }
 
-/// Returns the first line without its end, and what follows it.
-fn first_line(head: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = head.iter().position(|&b| b == b'\n')?;
-    let (first, rest) = head.split_at(end);
-    Some((first.strip_suffix(b"\r").unwrap_or(first), rest.get(1..)?))
-}
-
-fn check_line_ends(head: &[u8]) -> Result<(), Denial> {
-    let mut before = 0;
-    for &byte in head {
-        if (byte == b'\n') != (before == b'\r') {
-            return Err(Denial::BadRequest("A line does not end with CR and LF."));
+/// Parses a head, which ends with the empty line.
+pub fn parse_head(head: &Bytes) -> Result<Head, Denial> {
+    let first = first_line(head).ok_or(MALFORMED)?;
+    let line = RequestLine::parse(first)?;
+    let lines = head.get(first.len() + 2..).ok_or(MALFORMED)?;
+    let (mut few, mut many);
+    few = [EMPTY_HEADER; FEW_LINES];
+    let fields = match parse_headers(lines, &mut few) {
+        Err(Error::TooManyHeaders) => {
+            many = [EMPTY_HEADER; MOST_LINES];
+            parse_headers(lines, &mut many)
         }
-        before = byte;
-    }
-    Ok(())
-}
-
-/// What the first line says of how the rest is read.
-struct RequestLine<'a> {
-    http10: bool,
-    /// The authority of a target in absolute form.
-    authority: Option<&'a str>,
-    /// Where that stands, with its scheme.
-    origin: Option<Range<usize>>,
-}
-
-fn check_request_line(line: &[u8]) -> Result<RequestLine<'_>, Denial> {
-    let mut words = line.split(|&b| b == b' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
-        return Err(Denial::BadRequest(
-            "The first line is not a method, a target and a version.",
-        ));
+        parsed => parsed,
     };
-    let start = method.len() + 1;
-    let method = Method::from_bytes(method).map_err(|_| MALFORMED)?;
-    if method == Method::CONNECT {
-        return Err(Denial::MethodNotAllowed(Vec::new()));
-    }
-    if target.len() > LONGEST_TARGET {
-        return Err(Denial::HeadersTooLarge);
-    }
-    let control = target.iter().any(|&b| b < 0x20 || b == 0x7f);
-    if target.is_empty() || control || std::str::from_utf8(target).is_err() {
-        return Err(Denial::PathAmbiguous);
-    }
-    let http10 = match version {
-        b"HTTP/1.1" => false,
-        b"HTTP/1.0" => true,
-        _ => return Err(Denial::BadRequest("The version is not one of HTTP/1.")),
+    let fields = match fields {
+        Ok(Status::Complete((_, fields))) => fields,
+        Err(Error::TooManyHeaders) => return Err(Denial::HeadersTooLarge),
+        Ok(Status::Partial) | Err(_) => return Err(MALFORMED),
     };
-    let (authority, path_and_query) = split_target(target)?;
-    split_query(path_and_query)?;
-    let end = start + target.len() - path_and_query.len();
-    Ok(RequestLine {
-        http10,
-        authority,
-        origin: authority.map(|_| start..end),
+    let mut headers = HeaderMap::with_capacity(fields.len());
+    let mut names = Vec::with_capacity(fields.len());
+    let mut framing = Fields::default();
+    for Header { name, value } in fields {
+        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| MALFORMED)?;
+        framing.note(&parsed, value, &line)?;
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(value)).map_err(|_| MALFORMED)?;
+        if !headers.append(parsed, value) {
+            names.push(range_of(head, name.as_bytes()));
+        }
+    }
+    Ok(Head {
+        framing: framing.finish(&line)?,
+        target: line.origin_form(head),
+        version: line.version,
+        method: line.method,
+        headers,
+        names,
     })
 }
 
-fn check_fields(fields: &[Header<'_>], request: &RequestLine<'_>) -> Result<Framing, Denial> {
-    let (mut hosts, mut lengths, mut codings) = (0, 0, 0);
-    for Header { name, value } in fields {
-        if name.eq_ignore_ascii_case("host") {
-            hosts += 1;
-            check_host(value, request.authority)?;
-        } else if name.eq_ignore_ascii_case("content-length") {
-            lengths += 1;
-            if !is_length(value) {
+/// Returns the first line without its end.
+fn first_line(head: &[u8]) -> Option<&[u8]> {
+    let end = memchr(b'\n', head)?;
+    let line = head.get(..end)?;
+    Some(line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+/// What the first line says.
+struct RequestLine<'a> {
+    method: Method,
+    /// In origin form, as far as it was sent.
+    target: &'a [u8],
+    version: Version,
+    /// The scheme and the authority of a target in absolute form.
+    authority: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> RequestLine<'a> {
+    fn parse(line: &'a [u8]) -> Result<Self, Denial> {
+        let mut words = line.split(|&b| b == b' ');
+        let (Some(method), Some(target), Some(version), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(Denial::BadRequest(
+                "The first line is not a method, a target and a version.",
+            ));
+        };
+        let method = Method::from_bytes(method).map_err(|_| MALFORMED)?;
+        if method == Method::CONNECT {
+            return Err(Denial::MethodNotAllowed(Vec::new()));
+        }
+        if target.len() > LONGEST_TARGET {
+            return Err(Denial::HeadersTooLarge);
+        }
+        let control = target.iter().any(|&b| b < 0x20 || b == 0x7f);
+        if target.is_empty() || control || std::str::from_utf8(target).is_err() {
+            return Err(Denial::PathAmbiguous);
+        }
+        let version = match version {
+            b"HTTP/1.1" => Version::HTTP_11,
+            b"HTTP/1.0" => Version::HTTP_10,
+            // RFC 9112, section 2.3: a higher minor version is read as the highest one that is known.
+            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Version::HTTP_11,
+            _ => return Err(Denial::BadRequest("The version is not one of HTTP/1.")),
+        };
+        let (authority, target) = split_target(target)?;
+        split_query(target)?;
+        Ok(Self {
+            method,
+            target,
+            version,
+            authority,
+        })
+    }
+
+    /// Returns the target to decide on; an empty path is `/` (RFC 9110, section 4.2.3).
+    fn origin_form(&self, head: &Bytes) -> Bytes {
+        if self.target.starts_with(b"/") {
+            return head.slice_ref(self.target);
+        }
+        Bytes::from([b"/", self.target].concat())
+    }
+}
+
+/// The fields that decide where a message ends and whom it is for, as far as they were seen.
+#[derive(Default)]
+struct Fields {
+    hosts: u32,
+    codings: u32,
+    length: Option<u64>,
+    lengths: u32,
+}
+
+impl Fields {
+    fn note(
+        &mut self,
+        name: &HeaderName,
+        value: &[u8],
+        line: &RequestLine<'_>,
+    ) -> Result<(), Denial> {
+        if *name == HOST {
+            self.hosts += 1;
+            check_host(value, line.authority)?;
+        } else if *name == CONTENT_LENGTH {
+            self.lengths += 1;
+            self.length = length(value);
+            if self.length.is_none() {
                 return Err(Denial::BadRequest("The Content-Length is not one number."));
             }
-        } else if name.eq_ignore_ascii_case("transfer-encoding") {
-            codings += 1;
-            if request.http10 || !value.eq_ignore_ascii_case(b"chunked") {
+        } else if *name == TRANSFER_ENCODING {
+            self.codings += 1;
+            if line.version == Version::HTTP_10 || !value.eq_ignore_ascii_case(b"chunked") {
                 return Err(Denial::BadRequest(
                     "The only Transfer-Encoding understood is chunked.",
                 ));
             }
-        } else if poses_as_framing(name) {
-            // Refused here, what follows is never read: it may be what somebody else takes for the body.
-            return Err(POSES_AS_FRAMING);
         }
+        Ok(())
     }
-    if hosts == 0 && request.authority.is_some() {
-        return Err(Denial::BadRequest("There is no Host."));
+
+    fn finish(self, line: &RequestLine<'_>) -> Result<Framing, Denial> {
+        if self.hosts == 0 && line.authority.is_some() {
+            return Err(Denial::BadRequest("There is no Host."));
+        }
+        if self.hosts > 1 {
+            return Err(Denial::BadRequest("There is more than one Host."));
+        }
+        if self.lengths > 1 || self.codings > 1 {
+            return Err(Denial::BadRequest("The body's length is said twice."));
+        }
+        if self.lengths + self.codings > 1 {
+            return Err(Denial::BadRequest(
+                "Content-Length and Transfer-Encoding exclude each other.",
+            ));
+        }
+        Ok(match self.codings {
+            0 => Framing::Length(self.length.unwrap_or(0)),
+            _ => Framing::Chunks,
+        })
     }
-    if hosts > 1 {
-        return Err(Denial::BadRequest("There is more than one Host."));
-    }
-    if lengths > 1 || codings > 1 {
-        return Err(Denial::BadRequest("The body's length is said twice."));
-    }
-    if lengths + codings > 1 {
-        return Err(Denial::BadRequest(
-            "Content-Length and Transfer-Encoding exclude each other.",
-        ));
-    }
-    Ok(match codings {
-        0 => Framing::Length,
-        _ => Framing::Chunks,
-    })
 }
 
-fn check_host(value: &[u8], authority: Option<&str>) -> Result<(), Denial> {
+fn check_host(value: &[u8], authority: Option<(&str, &str)>) -> Result<(), Denial> {
     let host = std::str::from_utf8(value).map_err(|_| MALFORMED)?;
-    if authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(host)) {
+    if authority.is_some_and(|(scheme, authority)| !same_authority(scheme, authority, host)) {
         return Err(Denial::BadRequest("The target and the Host disagree."));
     }
     host_of(host).map(drop)
+}
+
+/// Returns where a part of a head stands in it.
+fn range_of(head: &[u8], part: &[u8]) -> Range<u32> {
+    let start = part.as_ptr() as usize - head.as_ptr() as usize;
+    // A head is far shorter than what fits.
+    start as u32..(start + part.len()) as u32
 }
 
 #[cfg(test)]
@@ -180,6 +271,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Finds the end of a head and parses it, as a connection does.
+    fn parsed(head: &str) -> Result<Head, Denial> {
+        let end = end_of_head(head.as_bytes(), 0)?;
+        assert_eq!(end, Some(head.len()), "{head:?}");
+        parse_head(&Bytes::copy_from_slice(head.as_bytes()))
+    }
 
     #[test]
     fn a_head_with_one_reading_passes() {
@@ -192,15 +290,12 @@ mod tests {
             "GET / HTTP/1.1\r\nX: #not-a-fragment\r\n\r\n",
             "GET http://H/x HTTP/1.1\r\nHost: h\r\n\r\n",
         ] {
-            assert_eq!(
-                check_head(head.as_bytes()).map(|shape| shape.framing),
-                Ok(if head.contains("chunked") {
-                    Framing::Chunks
-                } else {
-                    Framing::Length
-                }),
-                "{head:?}"
-            );
+            let expected = if head.contains("chunked") {
+                Framing::Chunks
+            } else {
+                Framing::Length(if head.contains("Length: 3\r\n\r\n") && !head.contains("X-C") { 3 } else { 0 })
+            };
+            assert_eq!(parsed(head).map(|head| head.framing), Ok(expected), "{head:?}");
         }
     }
 
@@ -221,7 +316,11 @@ mod tests {
             "GET /?<b HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET http://h/x HTTP/1.1\r\n\r\n",
             "GET /\tb HTTP/1.1\r\nHost: h\r\n\r\n",
-            "GET / HTTP/1.2\r\nHost: h\r\n\r\n",
+            "GET / HTTP/1.20\r\nHost: h\r\n\r\n",
+            "GET http://other/ HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET http://h:81/ HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET http://h:443/ HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET http:///x HTTP/1.1\r\nHost:\r\n\r\n",
             "GET / HTTP/2.0\r\nHost: h\r\n\r\n",
             "GET /\r\n\r\n",
             "G(T / HTTP/1.1\r\n\r\n",
@@ -233,34 +332,62 @@ mod tests {
             "POST / HTTP/1.1\r\nTRANSFER-ENCODING: chunked\r\nCONTENT-LENGTH: 3\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
             "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
-            "POST / HTTP/1.1\r\nTransfer_Encoding: chunked\r\n\r\n",
-            "POST / HTTP/1.1\r\nCONTENT.length: 3\r\n\r\n",
         ] {
-            assert!(check_head(head.as_bytes()).is_err(), "{head:?}");
+            assert!(parsed(head).is_err(), "{head:?}");
         }
     }
 
     #[test]
-    fn the_shape_of_a_head_is_known() {
-        let shape = |head: &str| check_head(head.as_bytes()).unwrap();
-        let plain = shape("GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
-        assert_eq!((plain.framing, plain.origin), (Framing::Length, None));
-        let chunked = shape("GET /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
-        assert_eq!(chunked.framing, Framing::Chunks);
-        let absolute = shape("GET http://h/x HTTP/1.1\r\nHost: h\r\n\r\n");
-        assert_eq!(absolute.origin, Some(4..12));
+    fn a_target_in_absolute_form_is_read_in_origin_form() {
+        for (target, host, expected) in [
+            ("http://h/x", "h", "/x"),
+            ("http://H:80/x", "h", "/x"),
+            ("http://h", "h:80", "/"),
+            ("HTTPS://h:443?x=1", "h", "/?x=1"),
+            ("/x", "h", "/x"),
+        ] {
+            let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            assert_eq!(parsed(&head).unwrap().target, expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn the_spelling_of_each_name_is_found_again() {
+        let head = "GET / HTTP/1.1\r\nHost: h\r\nX-aB: 1\r\nx-Ab: 2\r\nX-C: 3\r\n\r\n";
+        let parsed = parsed(head).unwrap();
+        let spelled = |range: &Range<u32>| &head[range.start as usize..range.end as usize];
+        let names: Vec<&str> = parsed.names.iter().map(spelled).collect();
+        assert_eq!(names, ["Host", "X-aB", "X-C"]);
+        let keys: Vec<&str> = parsed.headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(keys, ["host", "x-ab", "x-c"]);
     }
 
     #[test]
     fn too_many_lines_are_too_large() {
-        let head = format!("GET / HTTP/1.1\r\n{}\r\n", "X: a\r\n".repeat(257));
-        assert_eq!(check_head(head.as_bytes()), Err(Denial::HeadersTooLarge));
+        let head = |lines| format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: a\r\n".repeat(lines));
+        assert!(parsed(&head(255)).is_ok());
+        assert_eq!(parsed(&head(256)).unwrap_err(), Denial::HeadersTooLarge);
+    }
+
+    #[test]
+    fn the_end_is_found_wherever_the_reads_were_cut() {
+        let head = b"GET / HTTP/1.1\r\nHost: h\r\n\r\nbody";
+        let end = head.len() - 4;
+        for cut in 0..head.len() {
+            let early = end_of_head(&head[..cut], 0);
+            assert_eq!(early, Ok((cut >= end).then_some(end)), "{cut}");
+            if early == Ok(None) {
+                assert_eq!(end_of_head(head, cut), Ok(Some(end)), "{cut}");
+            }
+        }
+        assert!(end_of_head(b"GET / HTTP/1.1\n\nx", 0).is_err());
+        assert_eq!(end_of_head(b"GET / HTTP/1.1\r\n", 0), Ok(None));
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(head in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = check_head(&head);
+            let _ = parse_head(&Bytes::from(head));
         }
     }
 }

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::Denial;
 
-/// The most names in `Connection`, which is also the most that pingora takes.
+/// The most names in `Connection`.
 const MOST_NAMES: usize = 9;
 
 /// Says whether a request is the handshake of a WebSocket (RFC 6455, section 4.1).
@@ -21,30 +21,33 @@ pub fn is_handshake(method: &Method, version: Version, headers: &HeaderMap) -> b
         && names(headers).any(|name| name.eq_ignore_ascii_case(b"upgrade"))
 }
 
-/// Returns what is left of `Connection` without the names of headers that are `ours`, which no client may have
-/// removed; `None` where it names none of them.
-pub fn without_protected(
-    headers: &HeaderMap,
-    ours: impl Fn(&HeaderName) -> bool,
-) -> Result<Option<HeaderValue>, Denial> {
+/// Returns the names of headers that `Connection` names, which are for this connection only.
+///
+/// The other side of the connection decides what is removed, so that a name that frames or addresses the message is
+/// refused.
+pub fn named_hops(headers: &HeaderMap) -> Result<Vec<HeaderName>, Denial> {
     const MALFORMED: Denial = Denial::BadRequest("Connection names what it must not.");
-    let mut left: Vec<&[u8]> = Vec::new();
-    let mut found = false;
+    let mut named = Vec::new();
     for (count, name) in names(headers).enumerate() {
+        if is_option(name) {
+            continue;
+        }
         let parsed = HeaderName::from_bytes(name).map_err(|_| MALFORMED)?;
         // A parser that takes more for a name than there is would miss one of ours in quotes.
         let is_token = name.iter().all(|b| b.is_ascii_graphic()) && !name.contains(&b'"');
-        if count == MOST_NAMES || !is_token || parsed == HOST {
+        if count >= MOST_NAMES || !is_token || parsed == HOST {
             return Err(MALFORMED);
         }
-        if ours(&parsed) {
-            found = true;
-        } else {
-            left.push(name);
-        }
+        named.push(parsed);
     }
-    let left = HeaderValue::from_bytes(&left.join(&b", "[..])).map_err(|_| MALFORMED)?;
-    Ok(found.then_some(left))
+    Ok(named)
+}
+
+/// Tells whether a name in `Connection` is an option of the connection, and no header that would be removed.
+fn is_option(name: &[u8]) -> bool {
+    [&b"keep-alive"[..], b"close", b"upgrade"]
+        .iter()
+        .any(|option| name.eq_ignore_ascii_case(option))
 }
 
 fn names(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
@@ -91,17 +94,11 @@ mod tests {
     }
 
     #[test]
-    fn protected_names_are_taken_out_of_connection() {
-        let left = |value: &str| {
-            let headers = headers(&[(CONNECTION, value)]);
-            without_protected(&headers, |name| name == "x-wx-openid")
-        };
-        assert_eq!(left("close, X-Hop"), Ok(None));
-        assert_eq!(
-            left("close, X-WX-OpenID,X-Hop"),
-            Ok(Some(HeaderValue::from_static("close, X-Hop")))
-        );
-        assert_eq!(left("x-wx-openid"), Ok(Some(HeaderValue::from_static(""))));
+    fn the_named_headers_are_found_and_odd_names_refused() {
+        let named = |value: &str| named_hops(&headers(&[(CONNECTION, value)]));
+        assert_eq!(named("close, Keep-Alive, Upgrade"), Ok(vec![]));
+        let hops = ["x-wx-openid", "x-hop"].map(HeaderName::from_static);
+        assert_eq!(named("close, X-WX-OPENID,X-Hop"), Ok(hops.to_vec()));
         for malformed in [
             "Host",
             "\"host\"",
@@ -109,7 +106,7 @@ mod tests {
             ":authority",
             "a,a,a,a,a,a,a,a,a,a",
         ] {
-            assert!(left(malformed).is_err(), "{malformed}");
+            assert!(named(malformed).is_err(), "{malformed}");
         }
     }
 }

@@ -1,24 +1,13 @@
-//! Rewrites the headers for the upstream: what is ours is removed, then set from what was verified.
+//! Which headers of a request are ours: no client sets them, and they are set from what was verified.
 
 use http::header::InvalidHeaderValue;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 use super::names::OwnedNames;
 use super::{Client, Pass, RequestId};
 use crate::config::{App, Headers, InjectedNames, Route};
 use crate::session::Source;
 use crate::token::Verified;
-
-/// What is done to a request's headers before it is forwarded: first all removals, then the rest.
-#[derive(Clone, Debug)]
-pub struct Edits<'a> {
-    /// Headers to take out.
-    pub remove: Vec<HeaderName>,
-    /// Whether `Authorization` is taken out as well.
-    pub hide_authorization: bool,
-    /// Headers to set, each to one value.
-    pub set: Vec<(&'a HeaderName, &'a HeaderValue)>,
-}
 
 /// The headers of one app that are the same for all its users.
 #[derive(Clone, Debug)]
@@ -36,7 +25,7 @@ struct Always {
     request_id: HeaderName,
 }
 
-/// Makes the edits; everything that does not depend on the request is ready.
+/// Knows the headers; everything that does not depend on the request is ready.
 #[derive(Clone, Debug)]
 pub struct Identities {
     owned: OwnedNames,
@@ -86,22 +75,15 @@ impl Identities {
         })
     }
 
-    /// Returns the edits for one request. Without `pass.who` nothing identifies anybody.
-    pub fn edits<'a>(
+    /// Returns the headers that are set in one request. Without `pass.who` none of them identifies anybody.
+    pub fn set<'a>(
         &'a self,
-        inbound: &HeaderMap,
         pass: &'a Pass,
         client: &'a Client,
         request_id: &'a RequestId,
-    ) -> Edits<'a> {
-        let owned = inbound.keys().filter(|name| self.owned.contains(name));
-        let mut edits = Edits {
-            remove: owned.cloned().collect(),
-            hide_authorization: pass.hide_authorization,
-            set: Vec::with_capacity(MOST_SET),
-        };
-        let set = &mut edits.set;
-        self.introduce(pass.who.as_deref(), set);
+    ) -> Vec<(&'a HeaderName, &'a HeaderValue)> {
+        let mut set = Vec::with_capacity(MOST_SET);
+        self.introduce(pass.who.as_deref(), &mut set);
         let (names, always) = (&self.names, &self.always);
         let address = client.address_text.iter();
         set.extend(address.map(|address| (&names.client_address, address)));
@@ -111,7 +93,7 @@ impl Identities {
         let host = client.host.iter();
         set.extend(host.map(|host| (&always.forwarded_host, host)));
         set.push((&always.request_id, request_id.value()));
-        edits
+        set
     }
 
     /// Returns what another gateway is told about a request that it may forward.

@@ -41,6 +41,13 @@ pub fn left(headers: &HeaderMap) -> Option<HeaderValue> {
     joined.filter(|joined| !joined.is_empty())
 }
 
+/// Returns the sub-protocol that carries a token, as it was offered.
+pub fn offered_subprotocol(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().flat_map(names);
+    let ours = offered.find(|name| after_prefix(name).is_some())?;
+    HeaderValue::from_bytes(ours).ok()
+}
+
 fn after_prefix(name: &[u8]) -> Option<&[u8]> {
     // It is a name, never in quotes, but a lenient backend may take them off.
     let name = name.strip_prefix(b"\"").unwrap_or(name).trim_ascii_start();

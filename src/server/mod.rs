@@ -1,44 +1,30 @@
-//! The wire: listeners, pingora's phases in call order, replies and upstreams; the only folder that knows pingora.
+//! The wire: the only folder that knows pingora.
+//!
+//! # Layout
+//!
+//! ```text
+//! process → connection → exchange → upstreams, sockets → http1, http2 → message, timer
+//! ```
+//!
+//! `process` binds and stops, `connection` accepts and finds out what a client speaks, `exchange` serves one request,
+//! `upstreams` connects to servers, `sockets` carries WebSockets and ends what outlasts its session. `http1` and `http2`
+//! turn bytes into messages and back.
 
-mod access_log;
-mod body;
-mod certificates;
 mod connection;
-mod cookies;
 mod exchange;
-mod failure;
-mod gate;
-mod gates;
-mod hand_over;
-mod head;
+mod file_state;
+mod http1;
 mod http2;
-mod inbound;
-mod leaving;
-mod listen;
-mod login_rates;
-mod looks;
-mod outbound;
-mod own;
-mod phases;
-mod proxy_protocol;
-mod receive;
-mod reply;
-mod retries;
-mod run;
-mod seats;
+mod message;
+mod process;
 mod sockets;
-mod tls;
-mod told;
+mod timer;
 mod upstreams;
-mod watched;
 
-pub use certificates::TlsError;
-pub use gate::Gate;
-pub use gates::Gates;
-pub use hand_over::{Doorway, HandOverError, Predecessor, Successor};
-pub use listen::{BindError, Listening};
-pub use login_rates::LoginRates;
-pub use run::{SETTLED, Serving};
+pub use connection::{Encryption, TlsError};
+pub use exchange::{Gate, Gates, LoginRates};
+pub use process::{
+    BindError, Doorway, HandOverError, Listening, Predecessor, SETTLED, Serving, Successor,
+};
 pub use sockets::Sockets;
-pub use tls::Encryption;
 pub use upstreams::{UpstreamError, Upstreams};

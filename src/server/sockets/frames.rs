@@ -1,24 +1,12 @@
 //! Follows where a WebSocket's frames begin and end in what a server sends, without keeping any of it (RFC 6455).
 
-/// What ends the head of an answer.
-const HEAD_END: &[u8; 4] = b"\r\n\r\n";
-/// Where the status stands in `HTTP/1.1 101`.
-const STATUS: std::ops::Range<usize> = 9..12;
-
 const CLOSE: u8 = 0x8;
 
 /// Where in the stream the next byte stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Frames {
-    /// In the head of the handshake's answer, or of one that announces it.
-    Head {
-        /// How many bytes of it there were, as far as the status.
-        length: usize,
-        status: [u8; 3],
-        /// How many bytes of [`HEAD_END`] came last.
-        ending: usize,
-    },
     /// Between two frames.
+    #[default]
     Between,
     /// Before the second byte of a frame, whose first said whether it is the last one.
     Length { last: bool },
@@ -38,20 +26,6 @@ pub(super) struct Rest {
 }
 
 impl Frames {
-    /// Starts before the head of the answer to a handshake.
-    pub(super) const fn new() -> Self {
-        Self::Head {
-            length: 0,
-            status: [0; 3],
-            ending: 0,
-        }
-    }
-
-    /// Tells whether the handshake has not been answered yet.
-    pub(super) fn before_first(&self) -> bool {
-        matches!(self, Self::Head { .. })
-    }
-
     /// Goes on behind `bytes`.
     pub(super) fn advance(&mut self, mut bytes: &[u8]) {
         while let Some((&byte, rest)) = bytes.split_first() {
@@ -69,30 +43,6 @@ impl Frames {
 
     fn behind(self, byte: u8) -> Self {
         match self {
-            Self::Head {
-                length,
-                mut status,
-                ending,
-            } => {
-                let digit = length.checked_sub(STATUS.start);
-                if let Some(digit) = digit.and_then(|at| status.get_mut(at)) {
-                    *digit = byte;
-                }
-                let ending = match HEAD_END.get(ending) {
-                    Some(&expected) if expected == byte => ending + 1,
-                    Some(_) | None => usize::from(byte == b'\r'),
-                };
-                match (ending == HEAD_END.len(), &status) {
-                    (true, b"101") => Self::Between,
-                    // Such as 103, which announces another.
-                    (true, _) => Self::new(),
-                    (false, _) => Self::Head {
-                        length: (length + 1).min(STATUS.end),
-                        status,
-                        ending,
-                    },
-                }
-            }
             Self::Between => Self::Length {
                 last: byte & 0xf == CLOSE,
             },
@@ -150,8 +100,6 @@ mod tests {
 
     use super::*;
 
-    const HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
-
     /// Writes a frame, its length in the form asked for where it fits in it.
     fn frame(opcode: u8, payload: &[u8], masked: bool, longer: bool) -> Vec<u8> {
         let mask = if masked { 0x80 } else { 0 };
@@ -193,8 +141,7 @@ mod tests {
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..40),
             ends in any::<bool>(),
         ) {
-            let mut stream = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n".to_vec();
-            stream.extend(HEAD);
+            let mut stream = Vec::new();
             let mut boundaries = vec![stream.len()];
             for frame in &frames {
                 stream.extend(frame);
@@ -207,14 +154,13 @@ mod tests {
             cuts.extend(&boundaries);
             cuts.push(stream.len());
             cuts.sort();
-            let (mut followed, mut at) = (Frames::new(), 0);
+            let (mut followed, mut at) = (Frames::default(), 0);
             for cut in cuts {
                 followed.advance(&stream[at..cut]);
                 at = cut;
                 let closed = ends && at == stream.len();
                 prop_assert_eq!(followed == Frames::Between, boundaries.contains(&at) && !closed);
                 prop_assert_eq!(followed == Frames::Closed, closed);
-                prop_assert_eq!(followed.before_first(), at < boundaries[0]);
             }
         }
 

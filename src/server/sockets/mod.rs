@@ -1,30 +1,25 @@
-//! The open WebSockets, each of which ends with the session that opened it.
+//! What is open for sessions, each of which ends with the session that opened it: WebSockets, and exchanges that last.
 //!
 //! # Layout
-//! [`Sockets`] knows every open one and ends those of a session. `closable` is the client's stream that can be ended,
-//! `socket` what holds both together, and `frames` finds where a close frame fits.
+//! [`Sockets`] knows everything that is open and ends what belongs to a session. `handle` is how one of them is ended,
+//! `pump` carries a WebSocket, and `frames` finds where a close frame fits.
 
-mod closable;
 mod frames;
-mod socket;
+mod handle;
+mod pump;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use pingora::Result;
-use pingora::proxy::Session;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-pub(super) use self::closable::Closable;
-use self::socket::Ending;
-pub(super) use self::socket::Socket;
-use super::exchange::Exchange;
-use super::failure;
+pub(super) use self::handle::{Ending, Handle};
+pub(super) use self::pump::{WebSocket, WebSocketLimits};
 use crate::clock::Clock;
 use crate::session::{SessionId, Sessions};
 
@@ -37,7 +32,7 @@ const AGAIN_SECS: u64 = 5;
 /// How many sessions it is asked about at once.
 const AT_ONCE: usize = 16;
 
-/// Every open WebSocket; there are at most as many as connections.
+/// Everything that is open; there is at most as much as exchanges.
 pub struct Sockets {
     open: Mutex<Open>,
     store: Sessions,
@@ -47,9 +42,17 @@ pub struct Sockets {
 /// Whose socket it is, where anybody is known, and a number that no other has.
 type Key = (Option<SessionId>, u64);
 
+/// What is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    WebSocket,
+    Exchange,
+}
+
 #[derive(Default)]
 struct Open {
-    sockets: BTreeMap<Key, Arc<Socket>>,
+    entries: BTreeMap<Key, (Kind, Arc<Handle>)>,
+    web_sockets: usize,
     /// When it must be found out about each session of these whether it has ended.
     due: HashMap<SessionId, u64>,
     /// The same in the order of time.
@@ -58,10 +61,18 @@ struct Open {
     going_away: bool,
 }
 
-/// What is known of an open WebSocket, until it is dropped.
+/// What is known of something that is open, until it is dropped.
 pub(super) struct Entry {
     sockets: Arc<Sockets>,
     key: Key,
+    handle: Arc<Handle>,
+}
+
+impl Entry {
+    /// Returns how it is ended.
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
 }
 
 impl Sockets {
@@ -76,7 +87,7 @@ impl Sockets {
 
     /// Returns how many WebSockets are open.
     pub fn len(&self) -> usize {
-        self.open().sockets.len()
+        self.open().web_sockets
     }
 
     /// Tells whether no WebSocket is open.
@@ -84,53 +95,36 @@ impl Sockets {
         self.len() == 0
     }
 
-    /// Notes that an exchange becomes a WebSocket with the answer that is about to be written.
-    pub(super) fn admit(
-        self: &Arc<Self>,
-        wire: &mut Session,
-        exchange: &mut Exchange,
-    ) -> Result<()> {
-        let stream = wire.as_downstream().as_http1().map(|http| http.stream());
-        let socket = stream.and_then(Closable::socket);
-        // Without it nobody could end the socket, so it is not opened.
-        let socket = socket.ok_or_else(failure::refused)?;
-        let who = exchange.pass.as_ref().and_then(|pass| pass.who.as_ref());
-        // A session does not end before its tokens do, unless it is revoked.
-        let session = who.map(|who| (*who.session(), who.expires()));
-        exchange.socket = Some(self.enter(session, socket));
-        // What is said in either direction counts for the backend's limit, which says alone how long nothing may be.
-        wire.set_read_timeout(None);
-        Ok(())
-    }
-
-    /// Adds a socket of a session that stands until the given time at least.
-    fn enter(self: &Arc<Self>, session: Option<(SessionId, u64)>, socket: &Arc<Socket>) -> Entry {
-        socket.open();
+    /// Adds what is opened for a session that stands until the given time at least, or for nobody.
+    pub(super) fn enter(self: &Arc<Self>, kind: Kind, session: Option<(SessionId, u64)>) -> Entry {
+        let handle = Arc::<Handle>::default();
         let mut open = self.open();
         open.opened += 1;
         let key = (session.map(|(id, _)| id), open.opened);
-        open.sockets.insert(key, Arc::clone(socket));
+        open.entries.insert(key, (kind, Arc::clone(&handle)));
+        open.web_sockets += usize::from(kind == Kind::WebSocket);
         if let Some((id, until)) = session
             && !open.due.contains_key(&id)
         {
             open.postpone(id, until);
         }
-        let going_away = open.going_away;
+        let going_away = open.going_away && kind == Kind::WebSocket;
         drop(open);
-        // It may have been revoked since the request was admitted; later revocations find the socket.
+        // It may have been revoked since the request was admitted; later revocations find the entry.
         let revoked = session.is_some_and(|(id, _)| self.store.revoked().contains(&id));
         if revoked {
-            socket.end(Ending::SessionOver);
+            handle.end(Ending::SessionOver);
         } else if going_away {
-            socket.end(Ending::GoingAway);
+            handle.end(Ending::GoingAway);
         }
         Entry {
             sockets: Arc::clone(self),
             key,
+            handle,
         }
     }
 
-    /// Ends sockets when their sessions do, until what is returned is dropped.
+    /// Ends what is open when its session ends, until what is returned is dropped.
     pub(super) fn keep(self: &Arc<Self>) -> JoinSet<()> {
         let mut keepers = JoinSet::new();
         let additions = self.store.revoked().additions();
@@ -139,12 +133,13 @@ impl Sockets {
         keepers
     }
 
-    /// Ends every socket, now and from now on, because the process does.
+    /// Ends every WebSocket, now and from now on, because the process does.
     pub fn go_away(&self) {
         let mut open = self.open();
         open.going_away = true;
-        for socket in open.sockets.values() {
-            socket.end(Ending::GoingAway);
+        let sockets = open.entries.values();
+        for (_, handle) in sockets.filter(|(kind, _)| *kind == Kind::WebSocket) {
+            handle.end(Ending::GoingAway);
         }
     }
 
@@ -180,7 +175,7 @@ impl Sockets {
         }
     }
 
-    /// Ends the sockets of a session that has ended; a refresh may have moved its end.
+    /// Ends what is open for a session that has ended; a refresh may have moved its end.
     async fn ask_about(&self, id: SessionId) {
         let answer = timeout(ANSWER, self.store.end_of(id)).await;
         let now = self.clock.unix_secs();
@@ -188,7 +183,7 @@ impl Sockets {
         match answer {
             Ok(Ok(Some(end))) => open.postpone(id, end.max(now.saturating_add(1))),
             Ok(Ok(None)) => open.end(id),
-            // Nobody is sent away because the store is.
+            // A store that cannot answer ends nothing.
             Ok(Err(_)) | Err(_) => open.postpone(id, now.saturating_add(AGAIN_SECS)),
         }
     }
@@ -199,19 +194,19 @@ impl Sockets {
 }
 
 impl Open {
-    /// Ends the sockets of a session.
+    /// Ends what is open for a session.
     fn end(&self, id: SessionId) {
-        for socket in self.of(id) {
-            socket.end(Ending::SessionOver);
+        for handle in self.of(id) {
+            handle.end(Ending::SessionOver);
         }
     }
 
-    fn of(&self, id: SessionId) -> impl Iterator<Item = &Arc<Socket>> {
+    fn of(&self, id: SessionId) -> impl Iterator<Item = &Arc<Handle>> {
         let all = (Some(id), 0)..=(Some(id), u64::MAX);
-        self.sockets.range(all).map(|(_, socket)| socket)
+        self.entries.range(all).map(|(_, (_, handle))| handle)
     }
 
-    /// Has a session looked at again at a time, as long as it has sockets.
+    /// Has a session looked at again at a time, as long as something is open for it.
     fn postpone(&mut self, id: SessionId, until: u64) {
         self.forget(id);
         if self.of(id).next().is_some() {
@@ -236,7 +231,9 @@ impl Open {
 impl Drop for Entry {
     fn drop(&mut self) {
         let mut open = self.sockets.open();
-        open.sockets.remove(&self.key);
+        if let Some((Kind::WebSocket, _)) = open.entries.remove(&self.key) {
+            open.web_sockets -= 1;
+        }
         if let (Some(id), _) = self.key
             && open.of(id).next().is_none()
         {
@@ -302,11 +299,10 @@ mod tests {
         }
 
         /// Opens a socket of a session whose token has just expired.
-        fn socket(&self, id: SessionId) -> (Arc<Socket>, Entry) {
-            let socket = Arc::default();
+        fn socket(&self, id: SessionId) -> (Arc<Handle>, Entry) {
             let session = Some((id, self.clock.unix_secs()));
-            let entry = self.sockets.enter(session, &socket);
-            (socket, entry)
+            let entry = self.sockets.enter(Kind::WebSocket, session);
+            (Arc::clone(&entry.handle), entry)
         }
 
         fn due(&self) -> Vec<SessionId> {
@@ -369,8 +365,10 @@ mod tests {
         let s = Subject::new();
         let id = s.session().await;
         let entries = [s.socket(id), s.socket(id), s.socket(s.session().await)];
-        let stranger = s.sockets.enter(None, &Arc::default());
+        let stranger = s.sockets.enter(Kind::WebSocket, None);
+        let exchange = s.sockets.enter(Kind::Exchange, Some((id, 0)));
         assert_eq!(s.sockets.len(), 4);
+        drop(exchange);
         s.sockets.ask_about(id).await;
         drop(entries);
         assert_eq!(s.sockets.len(), 1);
@@ -378,7 +376,7 @@ mod tests {
         s.sockets.ask_about(id).await;
         drop(stranger);
         let open = s.sockets.open();
-        assert!(open.sockets.is_empty() && open.due.is_empty() && open.by_time.is_empty());
+        assert!(open.entries.is_empty() && open.due.is_empty() && open.by_time.is_empty());
     }
 
     #[tokio::test]

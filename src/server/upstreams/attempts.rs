@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use http::Version;
 use pingora::protocols::l4::socket::SocketAddr;
 
-use super::keeping::Connections;
 use super::server::{Busy, Server};
 use crate::config::ServerAddress;
 
@@ -13,10 +11,12 @@ use crate::config::ServerAddress;
 #[derive(Debug, Default)]
 pub(in crate::server) struct Attempts {
     tried: Vec<(usize, SocketAddr)>,
-    current: Option<(Busy, SocketAddr)>,
+    current: Option<Busy>,
     second_chance: bool,
     /// Whether the current connection had been used before.
     reused: bool,
+    /// How often a server said that it did not process the request.
+    unprocessed: u32,
 }
 
 impl Attempts {
@@ -25,29 +25,16 @@ impl Attempts {
         self.tried.iter().any(|(tried, _)| *tried == server)
     }
 
-    /// Returns the first address of a server that was not tried.
-    pub(super) fn untried<'p>(
-        &self,
-        server: usize,
-        places: &'p [SocketAddr],
-    ) -> Option<&'p SocketAddr> {
-        let tried = |place: &SocketAddr| {
-            let mut tried = self.tried.iter();
-            tried.any(|(at, tried)| *at == server && tried == place)
-        };
-        places.iter().find(|place| !tried(place))
+    /// Tells whether an address of a server was tried.
+    pub(super) fn has_tried_at(&self, server: usize, place: &SocketAddr) -> bool {
+        let mut tried = self.tried.iter();
+        tried.any(|(at, tried)| *at == server && tried == place)
     }
 
     /// Notes that an address is about to be tried.
-    pub(super) fn begin(
-        &mut self,
-        at: usize,
-        server: &Arc<Server>,
-        place: SocketAddr,
-        connections: Connections,
-    ) {
-        self.tried.push((at, place.clone()));
-        self.current = Some((Busy::with(server, connections), place));
+    pub(super) fn begin(&mut self, at: usize, server: &Arc<Server>, place: SocketAddr) {
+        self.tried.push((at, place));
+        self.current = Some(Busy::with(server));
     }
 
     /// Notes that there is a connection, and whether it had been used before.
@@ -55,10 +42,15 @@ impl Attempts {
         self.reused = reused;
     }
 
+    /// Tells whether the current connection had been used before.
+    pub(in crate::server) fn is_reused(&self) -> bool {
+        self.reused
+    }
+
     /// Returns the server that is being asked, and where.
     pub(super) fn current(&self) -> Option<(&Server, &SocketAddr)> {
-        let (busy, place) = self.current.as_ref()?;
-        Some((busy.server(), place))
+        let (_, place) = self.tried.last()?;
+        Some((self.current.as_ref()?.server(), place))
     }
 
     /// Tells whether the next connection must be a new one.
@@ -68,29 +60,44 @@ impl Attempts {
 
     /// Lets the server be asked again whose kept connection was closed meanwhile, once; says whether it may.
     pub(in crate::server) fn forgive(&mut self) -> bool {
+        if self.second_chance {
+            return false;
+        }
         self.tried.pop();
-        !std::mem::replace(&mut self.second_chance, true)
+        self.second_chance = true;
+        true
+    }
+
+    /// Lets the server be asked again that did not process the request, as often as connections are left to try.
+    pub(in crate::server) fn ask_again(&mut self) -> bool {
+        const MOST: u32 = 2;
+        self.unprocessed += 1;
+        if self.unprocessed > MOST {
+            return false;
+        }
+        self.tried.pop();
+        true
     }
 
     /// Returns the server that was asked last.
     pub(in crate::server) fn server(&self) -> Option<&ServerAddress> {
-        self.current().map(|(server, _)| &server.address)
+        self.current.as_ref().map(|busy| &busy.server().address)
     }
 
     /// Notes that the server answered.
-    pub(in crate::server) fn answered(&self, version: Version) {
-        if let Some((server, _)) = self.current() {
-            server.standing.answered();
-            if self.reused || version == Version::HTTP_2 {
-                server.keeping.proven();
+    pub(in crate::server) fn answered(&self) {
+        if let Some(busy) = &self.current {
+            busy.server().standing.answered();
+            if self.reused {
+                busy.server().reuse.answered();
             }
         }
     }
 
     /// Notes that the server closed a kept connection without an answer.
     pub(in crate::server) fn lost(&self) {
-        if let Some((server, _)) = self.current() {
-            server.keeping.disproven();
+        if let Some(busy) = &self.current {
+            busy.server().reuse.lost();
         }
     }
 }

@@ -47,7 +47,6 @@ fn mix(mut bits: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keeping::Connections;
     use super::super::server::Busy;
     use super::*;
     use crate::config::ServerAddress;
@@ -83,7 +82,7 @@ mod tests {
         let servers = servers(&["a", "b"]);
         let chosen = |turn| chosen(Balance::LeastConnections, &servers, turn, None);
         assert_eq!([chosen(0), chosen(1)], ["a:80", "b:80"]);
-        let busy = Busy::with(&servers[0], Connections::Any);
+        let busy = Busy::with(&servers[0]);
         assert_eq!([chosen(0), chosen(1)], ["b:80", "b:80"]);
         drop(busy);
         assert_eq!(chosen(0), "a:80");

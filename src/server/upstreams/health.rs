@@ -1,30 +1,33 @@
 //! Asks servers in the background how they are.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
-use pingora::connectors::http::Connector;
-use pingora::http::RequestHeader;
+use http::{Method, Request};
 use pingora::protocols::l4::socket::SocketAddr;
-use pingora::{Error, ErrorType, Result};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::handshake::Handshake;
-use super::keeping::Connections;
+use super::connect::{Connection, Connector, Target};
 use super::names::Names;
+use super::reuse::Reuse;
 use super::server::Server;
 use super::{Group, Wanted};
 use crate::config::{Health, Patience};
+use crate::server::http2::ClientStream;
+use crate::server::message::Body;
 
 /// Starts to ask every server whose upstream says so, each on its own; dropping what is returned ends it.
-pub(super) fn watch(groups: &[Arc<Group>], names: &Arc<Names>) -> JoinSet<()> {
+pub(super) fn watch(
+    groups: &[Arc<Group>],
+    names: &Arc<Names>,
+    connector: &Arc<Connector>,
+) -> JoinSet<()> {
     let mut checks = JoinSet::new();
-    let mut connector = None;
     for group in groups {
         let Some(health) = &group.config.health else {
             continue;
         };
-        let connector = connector.get_or_insert_with(|| Arc::new(Connector::new(None)));
         for server in &group.servers {
             let check = Check {
                 group: Arc::clone(group),
@@ -105,8 +108,13 @@ impl Check {
 
     /// Asks each address of the server once; the error says what was wrong.
     async fn ask(&self, health: &Health) -> Vec<(Option<SocketAddr>, Result<(), String>)> {
-        let places = self.names.places(&self.server.address, health.timeout);
-        let places = places.await;
+        let places = match &self.server.fixed {
+            Some(place) => vec![place.clone()],
+            None => {
+                let names = &self.names;
+                names.places(&self.server.address, health.timeout).await
+            }
+        };
         if places.is_empty() {
             return vec![(None, Err("its name has no address".to_owned()))];
         }
@@ -119,8 +127,7 @@ impl Check {
     }
 
     async fn ask_at(&self, place: &SocketAddr, health: &Health) -> Result<(), String> {
-        let status = self.status(place, &health.path).await;
-        let status = status.map_err(|error| error.etype().as_str().to_owned())?;
+        let status = self.status(place, health).await?;
         if (200..400).contains(&status) {
             Ok(())
         } else {
@@ -128,46 +135,63 @@ impl Check {
         }
     }
 
-    async fn status(&self, place: &SocketAddr, path: &str) -> Result<u16> {
+    /// Asks on a connection of its own, which shows that new ones can be made.
+    async fn status(&self, place: &SocketAddr, health: &Health) -> Result<u16, String> {
         let wanted = Wanted {
             openid: None,
             upgrade: false,
-            handshake: &Handshake::default(),
             repeatable: true,
             patience: Patience::default(),
         };
         let template = &self.group.template;
-        let peer = template.peer(&self.server, place, &wanted, Connections::New);
-        let (mut session, _) = self.connector.get_http_session(&peer).await?;
-        let host = match &peer.sni {
-            name if name.is_empty() => self.server.address.host().unwrap_or("localhost"),
+        let apart = Server::new(&self.server.address);
+        let target = Target {
+            template,
+            server: &apart,
+            place,
+            speaks: template.speaks(&wanted),
+            reuse: Reuse::Never,
+            limit: health.timeout,
+        };
+        let host = match template.server_name(&self.server) {
+            "" => self.server.address.host().unwrap_or("localhost"),
             name => name,
         };
-        let mut request = RequestHeader::build("GET", path.as_bytes(), Some(2))?;
-        request.insert_header("Host", host)?;
-        request.insert_header("User-Agent", "menshen-health")?;
-        if session.as_http2().is_some() {
-            request.set_version(http::Version::HTTP_2);
-            let uri = http::Uri::builder()
-                .scheme(if peer.is_tls() { "https" } else { "http" })
-                .authority(host)
-                .path_and_query(path)
-                .build();
-            request.set_uri(
-                uri.map_err(|error| {
-                    Error::because(ErrorType::InternalError, "health path", error)
-                })?,
-            );
-            request.remove_header(&http::header::HOST);
-        }
-        session.write_request_header(Box::new(request)).await?;
-        session.finish_request_body().await?;
-        session.read_response_header().await?;
-        let status = session
-            .response_header()
-            .map_or(0, |head| head.status.as_u16());
-        session.shutdown().await;
-        Ok(status)
+        let connected = self.connector.connect(&target).await;
+        let (connection, _) = connected.map_err(|error| error.to_string())?;
+        let answered = match connection {
+            Connection::Http1(mut client) => {
+                client.put_head(false, Body::Empty, false, |out| {
+                    let path = &health.path;
+                    let head = format!(
+                        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: menshen-health\r\nConnection: close\r\n"
+                    );
+                    out.extend_from_slice(head.as_bytes());
+                });
+                poll_fn(|cx| client.poll_flush(cx)).await.map_err(|error| error.to_string())?;
+                poll_fn(|cx| client.poll_head(cx)).await
+            }
+            Connection::Http2(mut requests, mut lease) => {
+                let uri = http::Uri::builder()
+                    .scheme(if template.is_tls() { "https" } else { "http" })
+                    .authority(host)
+                    .path_and_query(health.path.as_str())
+                    .build()
+                    .map_err(|error| error.to_string())?;
+                let mut request = Request::new(());
+                *request.method_mut() = Method::GET;
+                *request.uri_mut() = uri;
+                let agent = http::HeaderValue::from_static("menshen-health");
+                request.headers_mut().insert(http::header::USER_AGENT, agent);
+                let stream = ClientStream::start(&mut requests, request, true);
+                let mut stream = stream.map_err(|error| error.to_string())?;
+                let answered = poll_fn(|cx| stream.poll_head(cx)).await;
+                lease.is_over = stream.is_over();
+                answered
+            }
+        };
+        let head = answered.map_err(|error| error.to_string())?;
+        Ok(head.status.as_u16())
     }
 }
 
@@ -247,7 +271,7 @@ mod tests {
             },
             keepalive: SECOND,
         };
-        let mut upstreams = Upstreams::new(&[config]).unwrap();
+        let mut upstreams = Upstreams::new(&[config], 10).unwrap();
         upstreams.names = Arc::new(names);
         upstreams
     }
@@ -257,15 +281,15 @@ mod tests {
         let wanted = Wanted {
             openid: None,
             upgrade: false,
-            handshake: &Handshake::default(),
             repeatable: true,
             patience: Patience::default(),
         };
         let mut chosen = Vec::new();
         for _ in 0..10 {
             let mut attempts = Attempts::default();
-            let peer = upstreams.choose(0, &wanted, &mut attempts).await.unwrap();
-            chosen.push(peer._address.to_string());
+            let group = &upstreams.groups[0];
+            let choice = upstreams.choose(group, &wanted, &mut attempts).await;
+            chosen.push(choice.unwrap().1.to_string());
         }
         chosen.sort();
         chosen.dedup();

@@ -2,20 +2,22 @@
 //!
 //! # Layout
 //!
-//! [`Upstreams::choose`] is the way in. `balance` picks among the servers that `standing` says are up, `names` gives
-//! them addresses, `peer` and `tls` say how to connect, `handshake` is the connection of a WebSocket. `keeping` knows
-//! which servers keep connections, `attempts` remembers what one exchange has tried, and `health` asks the servers in the
-//! background.
+//! [`Upstreams::connect`] is the way in. `balance` picks among the servers that `standing` says are up, `names` gives
+//! them addresses, `template` and `tls` say how to connect, and `connect` does it. `pool` keeps connections of HTTP/1 where
+//! `reuse` says that the server does, `http2` keeps those of HTTP/2. `attempts` remembers what one exchange has tried, and
+//! `health` asks the servers in the background.
 
 mod attempts;
 mod balance;
-mod handshake;
+mod connect;
 mod health;
-mod keeping;
+mod http2;
 mod names;
-mod peer;
+mod pool;
+mod reuse;
 mod server;
 mod standing;
+mod template;
 mod tls;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,25 +25,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use pingora::upstreams::peer::HttpPeer;
+use pingora::protocols::l4::socket::SocketAddr;
 use tokio::task::JoinSet;
 
 pub(super) use self::attempts::Attempts;
-pub(super) use self::handshake::Handshake;
-use self::keeping::Connections;
+pub(super) use self::connect::Connection;
+use self::connect::{Connector, Target};
+pub(super) use self::http2::Lease;
 use self::names::Names;
-use self::peer::Template;
+use self::reuse::Reuse;
 use self::server::Server;
+use self::template::Template;
 pub use self::tls::UpstreamError;
-use super::looks;
-use crate::config::{Patience, Protocol, Upstream};
+use super::file_state;
+use super::http1::ClientSide;
+use crate::config::{Patience, Upstream};
 use crate::request::network;
+
+/// How often idle connections are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// Every upstream, by its index in the configuration.
 #[derive(Debug)]
 pub struct Upstreams {
     groups: Vec<Arc<Group>>,
     names: Arc<Names>,
+    connector: Arc<Connector>,
 }
 
 /// The servers of one upstream.
@@ -72,18 +81,35 @@ pub(super) struct Wanted<'a> {
     pub(super) openid: Option<&'a [u8]>,
     /// Whether it is about to leave HTTP, which only HTTP/1.1 can.
     pub(super) upgrade: bool,
-    /// What notes how far that has come.
-    pub(super) handshake: &'a Handshake,
     /// Whether it may be sent twice.
     pub(super) repeatable: bool,
     /// The route's own limits.
     pub(super) patience: Patience<Option<Duration>>,
 }
 
+/// A connection for one exchange, and where it came from.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) connection: Connection,
+    pub(super) origin: Origin,
+    pub(super) is_tls: bool,
+    /// The limits of the exchange.
+    pub(super) patience: Patience<Duration>,
+}
+
+/// Where a connection goes when its exchange has ended.
+#[derive(Debug)]
+pub(super) struct Origin {
+    server: Arc<Server>,
+    place: SocketAddr,
+    generation: u32,
+}
+
 impl Upstreams {
-    /// Prepares the upstreams; certificates and keys are read here.
-    pub fn new(upstreams: &[Upstream]) -> Result<Self, UpstreamError> {
-        Self::prepare(upstreams, |_| None, Arc::default())
+    /// Prepares the upstreams, with so many idle connections at the most; certificates and keys are read here.
+    pub fn new(upstreams: &[Upstream], most_idle: usize) -> Result<Self, UpstreamError> {
+        let connector = Arc::new(Connector::new(most_idle));
+        Self::prepare(upstreams, |_| None, Arc::default(), connector)
     }
 
     /// Prepares upstreams in place of these; what is the same keeps its connections and what is known of its servers.
@@ -92,13 +118,15 @@ impl Upstreams {
             let group = self.groups.iter().find(|group| group.config == *config);
             group.cloned()
         };
-        Self::prepare(upstreams, same, Arc::clone(&self.names))
+        let connector = Arc::clone(&self.connector);
+        Self::prepare(upstreams, same, Arc::clone(&self.names), connector)
     }
 
     fn prepare(
         upstreams: &[Upstream],
         same: impl Fn(&Upstream) -> Option<Arc<Group>>,
         names: Arc<Names>,
+        connector: Arc<Connector>,
     ) -> Result<Self, UpstreamError> {
         let groups = upstreams.iter().map(|config| match same(config) {
             Some(group) => Ok(group),
@@ -107,6 +135,7 @@ impl Upstreams {
         Ok(Self {
             groups: groups.collect::<Result<_, _>>()?,
             names,
+            connector,
         })
     }
 
@@ -120,7 +149,8 @@ impl Upstreams {
     /// Asks servers how they are and reads certificates that change, where there are any, until what is returned is
     /// dropped.
     pub(super) fn watch(&self) -> JoinSet<()> {
-        let mut watching = health::watch(&self.groups, &self.names);
+        let mut watching = health::watch(&self.groups, &self.names, &self.connector);
+        watching.spawn(sweep(self.groups.clone()));
         let renewable = |group: &&Arc<Group>| group.template.renewable().is_some();
         let groups: Vec<_> = self.groups.iter().filter(renewable).cloned().collect();
         if !groups.is_empty() {
@@ -129,17 +159,76 @@ impl Upstreams {
         watching
     }
 
-    /// Chooses the next server for an exchange; `None` when each address of each server was tried.
+    /// Connects an exchange to the next server; `None` when each address of each server was tried.
     ///
     /// Servers that are down are asked only when no other is left: trying costs less than refusing everybody because
     /// a health check is wrong.
-    pub(super) async fn choose(
+    pub(super) async fn connect(
         &self,
         index: usize,
         wanted: &Wanted<'_>,
         attempts: &mut Attempts,
-    ) -> Option<HttpPeer> {
+    ) -> Option<Connected> {
         let group = self.groups.get(index)?;
+        loop {
+            let (server, place) = self.choose(group, wanted, attempts).await?;
+            let reuse = if attempts.is_second_chance() {
+                Reuse::Never
+            } else if wanted.repeatable {
+                Reuse::Any
+            } else {
+                server.reuse.for_unrepeatable()
+            };
+            let target = Target {
+                template: &group.template,
+                server: &server,
+                place: &place,
+                speaks: group.template.speaks(wanted),
+                reuse,
+                limit: group.template.patience(wanted).connect,
+            };
+            match self.connector.connect(&target).await {
+                Ok((connection, reused)) => {
+                    attempts.connected(reused);
+                    return Some(Connected {
+                        connection,
+                        origin: Origin {
+                            server,
+                            place,
+                            generation: group.template.generation(),
+                        },
+                        is_tls: group.template.is_tls(),
+                        patience: group.template.patience(wanted),
+                    });
+                }
+                Err(error) => {
+                    // Nothing was sent, so whatever is left may be asked.
+                    tracing::debug!(server = %server.address, %error, "a server could not be reached");
+                    self.unreachable(index, attempts);
+                }
+            }
+        }
+    }
+
+    /// Keeps the connection of an exchange that has ended, where another may follow on it.
+    pub(super) fn release(&self, connection: ClientSide, origin: Origin) {
+        if connection.is_reusable() {
+            let Origin {
+                server,
+                place,
+                generation,
+            } = origin;
+            let wire = connection.into_wire();
+            server.pool.put(wire, place, generation, &self.connector.room);
+        }
+    }
+
+    async fn choose(
+        &self,
+        group: &Group,
+        wanted: &Wanted<'_>,
+        attempts: &mut Attempts,
+    ) -> Option<(Arc<Server>, SocketAddr)> {
         let turn = group.turn.fetch_add(1, Ordering::Relaxed);
         let key = wanted.openid.map(balance::key);
         let now = Instant::now();
@@ -161,22 +250,21 @@ impl Upstreams {
                 pick(&|at, server| !attempts.has_tried(at) && server.standing.is_up(now))
                     .or_else(|| pick(&|at, _| !attempts.has_tried(at)))
                     .or_else(|| pick(&|_, _| true))?;
-            let limit = group.template.connect_limit(wanted);
-            let mut places = self.names.places(&server.address, limit).await;
-            server.put_well_first(&mut places);
-            let Some(place) = attempts.untried(at, &places) else {
+            let place = match &server.fixed {
+                Some(place) => Some(place.clone()),
+                None => {
+                    let limit = group.template.patience(wanted).connect;
+                    let mut places = self.names.places(&server.address, limit).await;
+                    server.put_well_first(&mut places);
+                    places.into_iter().find(|place| !attempts.has_tried_at(at, place))
+                }
+            };
+            let Some(place) = place.filter(|place| !attempts.has_tried_at(at, place)) else {
                 exhausted.push(at);
                 continue;
             };
-            let connections = if attempts.is_second_chance() {
-                Connections::New
-            } else if wanted.repeatable || group.config.protocol == Protocol::Http2 {
-                Connections::Any
-            } else {
-                server.keeping.connections(now)
-            };
-            attempts.begin(at, server, place.clone(), connections);
-            return Some(group.template.peer(server, place, wanted, connections));
+            attempts.begin(at, server, place.clone());
+            return Some((Arc::clone(server), place));
         }
     }
 
@@ -214,9 +302,25 @@ impl Upstreams {
     }
 }
 
+/// Closes connections that nobody needs any more, for ever.
+async fn sweep(groups: Vec<Arc<Group>>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for group in &groups {
+            let generation = group.template.generation();
+            for server in &group.servers {
+                server.pool.sweep(group.config.keepalive, generation);
+                server.http2.sweep(group.config.keepalive, generation);
+            }
+        }
+    }
+}
+
 /// Reads files that change, for ever.
 async fn renew(groups: Vec<Arc<Group>>) {
-    let mut ticks = tokio::time::interval(looks::PAUSE);
+    let mut ticks = tokio::time::interval(file_state::PAUSE);
     loop {
         ticks.tick().await;
         for group in &groups {

@@ -75,19 +75,12 @@ impl Names {
         }
     }
 
-    /// Returns where a server is, in the order in which to try, after `limit` at the latest; none when its name has
-    /// no address.
+    /// Returns where a server is whose address is a name, in the order in which to try, after `limit` at the latest; none
+    /// when it has no address.
     pub(super) async fn places(&self, server: &ServerAddress, limit: Duration) -> Vec<SocketAddr> {
-        let name = match server {
-            ServerAddress::Tcp(name) => name,
-            ServerAddress::Unix(path) => {
-                let socket = std::os::unix::net::SocketAddr::from_pathname(path);
-                return socket.into_iter().map(SocketAddr::Unix).collect();
-            }
+        let ServerAddress::Tcp(name) = server else {
+            return Vec::new();
         };
-        if let Ok(address) = name.parse() {
-            return vec![SocketAddr::Inet(address)];
-        }
         let mut places = self.resolve(name, limit).await.to_vec();
         if places.len() > 1 {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use pingora::protocols::l4::socket::SocketAddr;
 
 use super::balance;
-use super::keeping::{Connections, Keeping};
+use super::http2::Connections;
+use super::pool::Pool;
+use super::reuse::ReusePolicy;
 use super::standing::Standing;
 use crate::config::ServerAddress;
 
@@ -18,7 +19,11 @@ pub(super) struct Server {
     /// What consistent hashing knows it by; the same on every node.
     pub(super) key: u64,
     pub(super) standing: Standing,
-    pub(super) keeping: Keeping,
+    pub(super) reuse: ReusePolicy,
+    pub(super) pool: Pool,
+    pub(super) http2: Connections,
+    /// Its address where that is no name to look up.
+    pub(super) fixed: Option<SocketAddr>,
     /// Those of its addresses that health checks found unwell.
     unwell: Mutex<Arc<[SocketAddr]>>,
     busy: AtomicUsize,
@@ -26,10 +31,7 @@ pub(super) struct Server {
 
 /// One exchange with it, which counts for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Busy {
-    server: Arc<Server>,
-    connections: Connections,
-}
+pub(super) struct Busy(Arc<Server>);
 
 impl Server {
     pub(super) fn new(address: &ServerAddress) -> Self {
@@ -37,7 +39,10 @@ impl Server {
             address: address.clone(),
             key: balance::key(address.to_string().as_bytes()),
             standing: Standing::new(),
-            keeping: Keeping::default(),
+            reuse: ReusePolicy::default(),
+            pool: Pool::default(),
+            http2: Connections::default(),
+            fixed: fixed(address),
             unwell: Mutex::default(),
             busy: AtomicUsize::new(0),
         }
@@ -70,24 +75,28 @@ impl Server {
 }
 
 impl Busy {
-    pub(super) fn with(server: &Arc<Server>, connections: Connections) -> Self {
+    pub(super) fn with(server: &Arc<Server>) -> Self {
         server.busy.fetch_add(1, Ordering::Relaxed);
-        Self {
-            server: Arc::clone(server),
-            connections,
-        }
+        Self(Arc::clone(server))
     }
 
     pub(super) fn server(&self) -> &Server {
-        &self.server
+        &self.0
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.server.busy.fetch_sub(1, Ordering::Relaxed);
-        // pingora has put the connection into the pool by now.
-        let keeping = &self.server.keeping;
-        keeping.left(self.connections, Instant::now());
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn fixed(address: &ServerAddress) -> Option<SocketAddr> {
+    match address {
+        ServerAddress::Tcp(name) => name.parse().ok().map(SocketAddr::Inet),
+        ServerAddress::Unix(path) => {
+            let socket = std::os::unix::net::SocketAddr::from_pathname(path).ok();
+            socket.map(SocketAddr::Unix)
+        }
     }
 }

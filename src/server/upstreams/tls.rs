@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::{Upstream, UpstreamTls};
-use crate::server::looks::Looks;
+use crate::server::file_state::FileState;
 
 /// Why an upstream's certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +51,12 @@ pub(super) struct Trust {
 pub(super) struct Encryption {
     pub(super) config: UpstreamTls,
     current: ArcSwap<(u32, Trust)>,
-    seen: Mutex<Looks>,
+    seen: Mutex<FileState>,
 }
 
 impl Encryption {
     pub(super) fn read(upstream: &Upstream, tls: &UpstreamTls) -> Result<Self, UpstreamError> {
-        let seen = looks(tls);
+        let seen = state(tls);
         Ok(Self {
             current: ArcSwap::from_pointee((0, Trust::read(upstream, tls)?)),
             seen: Mutex::new(seen),
@@ -77,11 +77,11 @@ impl Encryption {
     /// Reads files that changed. What cannot be used is reported once, and what was read before stays.
     pub(super) fn renew(&self, upstream: &Upstream) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let looks = looks(&self.config);
-        if *seen == looks {
+        let now = state(&self.config);
+        if *seen == now {
             return;
         }
-        *seen = looks;
+        *seen = now;
         match Trust::read(upstream, &self.config) {
             Ok(trust) => {
                 let upstream = upstream.name.as_str();
@@ -96,8 +96,8 @@ impl Encryption {
     }
 }
 
-fn looks(tls: &UpstreamTls) -> Looks {
-    Looks::of(files(tls))
+fn state(tls: &UpstreamTls) -> FileState {
+    FileState::of(files(tls))
 }
 
 fn files(tls: &UpstreamTls) -> impl Iterator<Item = &Path> {

@@ -1,0 +1,182 @@
+//! The certificates, chosen by the name that a client asks for, and read again when their files change.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use webpki::EndEntityCert;
+
+use crate::server::file_state::FileState;
+use crate::config::Tls;
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read or holds no PEM of the right kind.
+    #[error("{}: {cause}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: pem::Error,
+    },
+    /// Certificate and key do not go together, or are of a kind that is not understood.
+    #[error("{}: {cause}", path.display())]
+    Pair {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: rustls::Error,
+    },
+}
+
+/// All certificates.
+#[derive(Debug)]
+pub(super) struct Certificates {
+    files: Mutex<Vec<Watched>>,
+    current: ArcSwap<Choice>,
+}
+
+/// What a handshake chooses from.
+#[derive(Debug)]
+struct Choice {
+    /// By name in lower case; a name such as `*.example.com` is for one label more.
+    names: HashMap<String, Arc<CertifiedKey>>,
+    /// For names that none is for.
+    first: Arc<CertifiedKey>,
+}
+
+/// A pair of files, and what was last read from them.
+#[derive(Debug)]
+struct Watched {
+    files: Tls,
+    key: Arc<CertifiedKey>,
+    /// How the files looked when they were last read, whether that went well or not.
+    seen: FileState,
+}
+
+impl Certificates {
+    /// Reads the files; `None` where there are none.
+    pub(super) fn load(files: &[Tls]) -> Result<Option<Self>, TlsError> {
+        let files: Vec<_> = files.iter().map(Watched::load).collect::<Result<_, _>>()?;
+        Ok(Choice::of(&files).map(|choice| Self {
+            files: Mutex::new(files),
+            current: ArcSwap::from_pointee(choice),
+        }))
+    }
+
+    /// Reads the files that changed. What cannot be used is reported once, and what was read before stays.
+    pub(super) fn renew(&self) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = false;
+        for watched in files.iter_mut() {
+            let seen = watched.files.state();
+            if seen == watched.seen {
+                continue;
+            }
+            watched.seen = seen;
+            let path = watched.files.cert_file.display();
+            match read(&watched.files) {
+                Ok(key) => {
+                    tracing::info!(certificate = %path, "a certificate was read again");
+                    watched.key = key;
+                    changed = true;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a certificate changed and cannot be used; the one before stays");
+                }
+            }
+        }
+        if let Some(choice) = Choice::of(&files).filter(|_| changed) {
+            self.current.store(Arc::new(choice));
+        }
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let current = self.current.load();
+        let found = hello.server_name().and_then(|name| current.find(name));
+        Some(Arc::clone(found.unwrap_or(&current.first)))
+    }
+}
+
+impl Choice {
+    fn of(files: &[Watched]) -> Option<Self> {
+        let mut names = HashMap::new();
+        for watched in files {
+            for name in names_of(&watched.key) {
+                // Of two certificates for a name, the operator named the better one first.
+                names
+                    .entry(name)
+                    .or_insert_with(|| Arc::clone(&watched.key));
+            }
+        }
+        let first = Arc::clone(&files.first()?.key);
+        Some(Self { names, first })
+    }
+
+    fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+        let name = name.to_ascii_lowercase();
+        self.names.get(&name).or_else(|| {
+            let (_, parent) = name.split_once('.')?;
+            self.names.get(&format!("*.{parent}"))
+        })
+    }
+}
+
+impl Watched {
+    fn load(files: &Tls) -> Result<Self, TlsError> {
+        let seen = files.state();
+        Ok(Self {
+            files: files.clone(),
+            key: read(files)?,
+            seen,
+        })
+    }
+}
+
+impl Tls {
+    fn state(&self) -> FileState {
+        FileState::of([&*self.cert_file, &*self.key_file])
+    }
+}
+
+/// Returns the names that a certificate is for.
+fn names_of(key: &CertifiedKey) -> Vec<String> {
+    let leaf = key.cert.first().map(EndEntityCert::try_from);
+    let Some(Ok(leaf)) = leaf else {
+        return Vec::new();
+    };
+    leaf.valid_dns_names()
+        .map(str::to_ascii_lowercase)
+        .collect()
+}
+
+fn read(files: &Tls) -> Result<Arc<CertifiedKey>, TlsError> {
+    let file = |path: &Path, cause| TlsError::File {
+        path: path.to_owned(),
+        cause,
+    };
+    let chain = CertificateDer::pem_file_iter(&files.cert_file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|cause| file(&files.cert_file, cause))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key_file)
+        .map_err(|cause| file(&files.key_file, cause))?;
+    let pair = |cause| TlsError::Pair {
+        path: files.cert_file.clone(),
+        cause,
+    };
+    if chain.is_empty() {
+        return Err(pair(rustls::Error::NoCertificatesPresented));
+    }
+    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
+        .map(Arc::new)
+        .map_err(pair)
+}

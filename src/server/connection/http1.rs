@@ -1,0 +1,84 @@
+//! Serves a connection of HTTP/1: one exchange after the other.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use pingora::protocols::Stream;
+
+use super::serve::Connections;
+use crate::request::{self, Denial, RequestId};
+use crate::server::exchange::{Client, Outcome, Proxy, join, refuse_unread, write_unread};
+use crate::server::http1::{Limits, Read, ServerSide};
+use crate::server::timer::Timer;
+
+/// A client whose connection is about to be closed without another exchange has nothing to be waited for.
+const AT_ONCE: Duration = Duration::ZERO;
+
+impl Connections {
+    pub(super) async fn serve_http1(
+        &self,
+        stream: Stream,
+        proxy: &Proxy,
+        connection: &request::Connection,
+    ) {
+        let mut client = ServerSide::new(stream);
+        let mut timer = Timer::default();
+        // A new connection is not kept, it is about to be used.
+        let mut idle = self.client_timeout();
+        let mut lingered = pin!(self.lingered());
+        loop {
+            let gate = self.gates.current();
+            let limits = Limits {
+                idle,
+                read: gate.client_timeout,
+                whole: self.head_timeout,
+                max_bytes: gate.max_header_bytes,
+            };
+            drop(gate);
+            let read = tokio::select! {
+                biased;
+                read = client.read_head(&mut timer, &limits) => read,
+                // What has not been asked for whole by then is asked for elsewhere.
+                () = &mut lingered => return,
+            };
+            let head = match read {
+                Read::Head(head) => head,
+                Read::Refused(denial) => {
+                    let denial = proxy.told(connection, denial);
+                    let id = RequestId::random();
+                    refuse_unread(&mut client, &mut timer, &denial, &id, limits.read).await;
+                    log_unread(connection, &id, denial.told().0.as_u16(), &denial);
+                    return client.linger().await;
+                }
+                Read::Unfinished => {
+                    // It is no way round the limits, and the operator sees it.
+                    let denial = proxy.told(connection, Denial::RequestTimeout);
+                    log_unread(connection, &RequestId::random(), 0, &denial);
+                    return;
+                }
+                Read::Idle => return,
+            };
+            let mut side = Client::Http1(&mut client);
+            let outcome = proxy.exchange(&mut side, &mut timer, &head, connection).await;
+            match outcome {
+                Outcome::Answered if client.is_reusable() => {}
+                Outcome::Answered | Outcome::Unread => return client.linger().await,
+                Outcome::Broken => return,
+                Outcome::Upgraded(upgraded) => {
+                    let socket = join(*upgraded, client.into_wire());
+                    return Box::pin(socket.run()).await;
+                }
+            }
+            idle = self.keepalive();
+            if idle == AT_ONCE {
+                return client.linger().await;
+            }
+        }
+    }
+}
+
+fn log_unread(connection: &request::Connection, id: &RequestId, status: u16, denial: &Denial) {
+    if let Some(peer) = &connection.peer {
+        write_unread(peer, id, status, denial);
+    }
+}

@@ -1,0 +1,200 @@
+//! Serves a connection of HTTP/2: its streams at once, and ends one that only makes work.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+use pingora::protocols::Stream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::serve::Connections;
+use crate::request;
+use crate::server::exchange::{Client, Outcome, Proxy};
+use crate::server::http2::ServerStream;
+use crate::server::timer::Timer;
+
+/// The most streams of a connection that are open at a time.
+const MAX_STREAMS: u32 = 100;
+/// What a client may send of one body before somebody takes it.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The same for all its bodies: more than they can hold, so that none waits for another.
+const CONNECTION_WINDOW: u32 = (MAX_STREAMS + 1) * STREAM_WINDOW;
+
+/// What HTTP/2 counts for each header beside its text, for as many headers as HTTP/1.1 may have.
+const HEADER_OVERHEAD: usize = 32 * 256;
+
+/// So many requests may be given up or malformed before anybody asks whether others were worth the work.
+const FORGIVEN: usize = 100;
+
+/// The bytes of decoded heads that a connection may bring at once, in heads of the largest size, and each second.
+///
+/// HPACK says in one byte what was said before, so the bytes on the wire bound nothing.
+const HEADS_AT_ONCE: usize = 16;
+
+/// How a client uses its connection.
+#[derive(Default)]
+struct Conduct {
+    answered: usize,
+    given_up: usize,
+}
+
+impl Conduct {
+    /// Tells whether the client asks for work that it does not wait for, as in a rapid reset.
+    fn is_abuse(&self) -> bool {
+        self.given_up > FORGIVEN && self.given_up > self.answered
+    }
+}
+
+/// A token bucket of the bytes of decoded heads.
+struct HeadBudget {
+    capacity: f64,
+    left: f64,
+    since: Instant,
+}
+
+impl HeadBudget {
+    fn new(max_header_bytes: usize) -> Self {
+        let capacity = (max_header_bytes * HEADS_AT_ONCE) as f64;
+        Self {
+            capacity,
+            left: capacity,
+            since: Instant::now(),
+        }
+    }
+
+    /// Takes the bytes of a head, and tells whether there were as many.
+    fn take(&mut self, bytes: usize) -> bool {
+        let now = Instant::now();
+        let earned = now.saturating_duration_since(self.since).as_secs_f64() * self.capacity;
+        self.since = now;
+        self.left = (self.left + earned).min(self.capacity) - bytes as f64;
+        self.left >= 0.0
+    }
+}
+
+impl Connections {
+    /// Serves the streams of a connection until one side ends it, or only the first where it is to be the last.
+    pub(super) async fn serve_http2(
+        &self,
+        stream: Stream,
+        proxy: &Proxy,
+        connection: &request::Connection,
+        only_first: bool,
+    ) {
+        let max_header_bytes = self.gates.current().max_header_bytes;
+        let greeting = limits(max_header_bytes).handshake::<_, Bytes>(stream);
+        let Ok(Ok(mut wire)) = tokio::time::timeout(self.client_timeout(), greeting).await else {
+            return;
+        };
+        let connection = Arc::new(connection.clone());
+        let mut shutdown = self.shutdown.clone();
+        let mut stopping = false;
+        let mut streams = JoinSet::new();
+        let mut conduct = Conduct::default();
+        let mut budget = HeadBudget::new(max_header_bytes);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stopped(&mut shutdown), if !stopping => {
+                    wire.graceful_shutdown();
+                    stopping = true;
+                    continue;
+                }
+                Some(served) = streams.join_next() => {
+                    match served {
+                        Ok(true) => conduct.answered += 1,
+                        Ok(false) | Err(_) => conduct.given_up += 1,
+                    }
+                    if conduct.is_abuse() {
+                        end(&mut wire, &conduct).await;
+                        break;
+                    }
+                    continue;
+                }
+                accepted = wire.accept() => accepted,
+                () = tokio::time::sleep(self.keepalive()), if streams.is_empty() => {
+                    wire.graceful_shutdown();
+                    let closing = poll_fn(|cx| wire.poll_closed(cx));
+                    let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
+                    break;
+                }
+            };
+            let Some(Ok((request, respond))) = accepted else {
+                break;
+            };
+            if !budget.take(size_of_head(&request)) {
+                tracing::debug!("a connection was ended: too many bytes of headers");
+                end(&mut wire, &conduct).await;
+                break;
+            }
+            streams.spawn(serve_stream(proxy.clone(), Arc::clone(&connection), request, respond));
+            if only_first && !stopping {
+                wire.graceful_shutdown();
+                stopping = true;
+            }
+        }
+        // They learn from their streams that the connection is gone, and still write their lines of the log.
+        streams.detach_all();
+    }
+}
+
+/// Resolves when nobody is accepted any more.
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    let _ = shutdown.wait_for(|&stop| stop).await;
+}
+
+/// Tells a client that it makes too much work, and ends its connection.
+async fn end(wire: &mut h2::server::Connection<Stream, Bytes>, conduct: &Conduct) {
+    let Conduct { answered, given_up } = conduct;
+    tracing::debug!(answered, given_up, "a connection of HTTP/2 was ended: too much work");
+    wire.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    let closing = poll_fn(|cx| match wire.poll_closed(cx) {
+        Poll::Ready(_) => Poll::Ready(()),
+        Poll::Pending => Poll::Pending,
+    });
+    let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
+}
+
+/// Returns the limits of the protocol's own machinery.
+fn limits(max_header_bytes: usize) -> Builder {
+    let list = u32::try_from(max_header_bytes.saturating_add(HEADER_OVERHEAD));
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MAX_STREAMS)
+        // A little more than we accept, so that the refusal is ours.
+        .max_header_list_size(list.unwrap_or(u32::MAX))
+        .max_local_error_reset_streams(Some(FORGIVEN));
+    builder
+}
+
+fn size_of_head(request: &Request<RecvStream>) -> usize {
+    let fields = request.headers().iter();
+    let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let target = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    fields + target
+}
+
+/// Serves a stream, and tells whether the client waited for its answer.
+async fn serve_stream(
+    proxy: Proxy,
+    connection: Arc<request::Connection>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) -> bool {
+    let (head, mut stream) = ServerStream::accept(request, respond);
+    let mut timer = Timer::default();
+    let mut client = Client::Http2(&mut stream);
+    let outcome = proxy.exchange(&mut client, &mut timer, &head, &connection).await;
+    match outcome {
+        Outcome::Answered | Outcome::Unread => true,
+        Outcome::Broken | Outcome::Upgraded(_) => !stream.is_lost(),
+    }
+}

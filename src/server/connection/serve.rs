@@ -1,0 +1,199 @@
+//! Serves one connection: TLS, then HTTP/1.1 or HTTP/2 as the client speaks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::listeners::tls::Acceptor;
+use pingora::protocols::Stream;
+use pingora::protocols::l4::stream::Stream as L4Stream;
+use pingora::protocols::{ALPN, GetSocketDigest, UniqueID};
+use tokio::sync::watch;
+
+use super::limits::{ConnectionLimits, Slot};
+use super::proxy_protocol::{self, Spoken};
+use crate::request::{self, Peer};
+use crate::server::exchange::{Gate, Gates, Proxy};
+
+/// How long a connection without an exchange is kept when the program stops: closed at once, it would take a request
+/// along that is on its way.
+pub(in crate::server) const LINGER: Duration = Duration::from_millis(500);
+
+/// The first bytes of HTTP/2 without TLS; no method of HTTP/1.1 starts with them.
+const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The most that a connection over the limit is waited for.
+const REFUSAL: Duration = Duration::from_secs(3);
+
+/// What all connections of a listener share.
+pub(in crate::server) struct Connections {
+    pub(in crate::server) proxy: Proxy,
+    /// Answers those over the limit.
+    pub(in crate::server) refuser: Proxy,
+    pub(in crate::server) acceptor: Option<Acceptor>,
+    pub(in crate::server) head_timeout: Duration,
+    pub(in crate::server) limits: Arc<ConnectionLimits>,
+    /// Whether trusted proxies must say whose connection it is, and nobody else may connect.
+    pub(in crate::server) proxied: bool,
+    pub(in crate::server) shutdown: watch::Receiver<bool>,
+    pub(in crate::server) gates: Arc<Gates>,
+}
+
+/// What a client speaks.
+enum Speaks {
+    Http1,
+    Http2,
+}
+
+impl Connections {
+    /// Serves a connection until one side ends it, or tells it that there is no place for it.
+    pub(in crate::server) async fn serve(&self, mut tcp: L4Stream, slot: Slot) {
+        let patience = match slot {
+            Slot::Served(_) => self.client_timeout(),
+            Slot::Refused(_) => self.refusal(),
+        };
+        let placed = async {
+            let peer = self.peer(&mut tcp, patience).await?;
+            let trusted = &self.gates.current().trusted_proxies;
+            Some((slot.claim(peer.address(), trusted)?, peer))
+        };
+        let Some((slot, peer)) = self.unless_stopping(placed).await else {
+            return;
+        };
+        let connection = request::Connection {
+            peer: Some(peer),
+            tls: self.acceptor.is_some(),
+        };
+        match slot {
+            Slot::Served(_permit) => {
+                match self.unless_stopping(self.greet(tcp)).await {
+                    Some((stream, Speaks::Http2)) => {
+                        let serving = self.serve_http2(stream, &self.proxy, &connection, false);
+                        Box::pin(serving).await;
+                    }
+                    Some((stream, Speaks::Http1)) => {
+                        self.serve_http1(stream, &self.proxy, &connection).await;
+                    }
+                    None => {}
+                }
+            }
+            Slot::Refused(_permit) => {
+                // Boxed: every connection would be as large as this rare one.
+                let refusing = Box::pin(self.refuse(tcp, &connection));
+                let _ = tokio::time::timeout(self.refusal(), refusing).await;
+            }
+        }
+    }
+
+    /// Returns the limit between two reads, as a reload may have changed it.
+    pub(super) fn client_timeout(&self) -> Duration {
+        self.gates.current().client_timeout
+    }
+
+    /// Returns how long an idle connection is kept, as a reload may have changed it.
+    pub(super) fn keepalive(&self) -> Duration {
+        self.gates.current().keepalive
+    }
+
+    /// Returns the most that a connection over the limit is waited for.
+    fn refusal(&self) -> Duration {
+        REFUSAL.min(self.head_timeout)
+    }
+
+    /// Answers the first request of a connection over the limit.
+    async fn refuse(&self, tcp: L4Stream, connection: &request::Connection) {
+        let refuser = &self.refuser;
+        match self.unless_stopping(self.greet(tcp)).await {
+            Some((stream, Speaks::Http2)) => {
+                self.serve_http2(stream, refuser, connection, true).await;
+            }
+            Some((stream, Speaks::Http1)) => {
+                self.serve_http1(stream, refuser, connection).await;
+            }
+            None => {}
+        }
+    }
+
+    /// Does what comes before a request; when nothing has been asked for, there is nothing to finish.
+    async fn unless_stopping<T>(&self, begun: impl Future<Output = Option<T>>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = begun => done,
+            () = self.lingered() => None,
+        }
+    }
+
+    /// Resolves a moment after nobody is accepted any more: what a client sends meanwhile is still answered.
+    pub(super) async fn lingered(&self) {
+        let mut shutdown = self.shutdown.clone();
+        let _ = shutdown.wait_for(|&stop| stop).await;
+        tokio::time::sleep(LINGER).await;
+    }
+
+    /// Returns whose a connection is, which a proxy may have to say first.
+    async fn peer(&self, tcp: &mut L4Stream, patience: Duration) -> Option<Peer> {
+        let peer = tcp.get_socket_digest()?.peer_addr()?.as_inet()?.ip();
+        if !self.proxied {
+            return Some(Peer::new(peer));
+        }
+        let known = peer.to_canonical();
+        let trusts = |gate: &Gate| gate.trusted_proxies.iter().any(|net| net.contains(&known));
+        if !trusts(&self.gates.current()) {
+            tracing::debug!(%peer, "a connection does not come from a trusted proxy");
+            return None;
+        }
+        let told = proxy_protocol::accept(tcp);
+        match tokio::time::timeout(patience, told).await.ok()? {
+            Some(Spoken::For(client)) => Some(Peer::new(client)),
+            Some(Spoken::ForItself) => Some(Peer::unknown_behind(peer)),
+            None => {
+                tracing::debug!(%peer, "a trusted proxy sent no PROXY header");
+                None
+            }
+        }
+    }
+
+    /// Does what comes before the first request: TLS, and finding out what the client speaks.
+    async fn greet(&self, mut tcp: L4Stream) -> Option<(Stream, Speaks)> {
+        let _ = tcp.set_nodelay();
+        let id = tcp.id();
+        let mut stream: Stream = match &self.acceptor {
+            None => Box::new(tcp),
+            Some(acceptor) => {
+                // Boxed: a connection would be as large as its handshake for as long as it lasts.
+                let handshake = Box::pin(acceptor.tls_handshake(tcp));
+                match tokio::time::timeout(self.client_timeout(), handshake).await {
+                    Ok(Ok(stream)) => Box::new(stream),
+                    Ok(Err(error)) => {
+                        tracing::debug!(id, %error, "TLS handshake failed");
+                        return None;
+                    }
+                    Err(_) => return None,
+                }
+            }
+        };
+        let speaks = match (&self.acceptor, stream.selected_alpn_proto()) {
+            (Some(_), Some(ALPN::H2)) => Speaks::Http2,
+            (Some(_), _) => Speaks::Http1,
+            (None, _) => self.first_bytes(&mut stream).await?,
+        };
+        Some((stream, speaks))
+    }
+
+    /// Waits for the first bytes and says whose they are; `None` when they do not come in time.
+    async fn first_bytes(&self, stream: &mut Stream) -> Option<Speaks> {
+        let peek = async {
+            let mut start = [0; 4];
+            let mut whole = [0; 24];
+            let begins = stream.try_peek(&mut start).await?;
+            if !begins || !H2_PREFACE.starts_with(&start) {
+                return Ok(Speaks::Http1);
+            }
+            let http2 = stream.try_peek(&mut whole).await? && whole == *H2_PREFACE;
+            Ok::<_, std::io::Error>(if http2 { Speaks::Http2 } else { Speaks::Http1 })
+        };
+        tokio::time::timeout(self.client_timeout(), peek)
+            .await
+            .ok()?
+            .ok()
+    }
+}

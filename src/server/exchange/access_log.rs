@@ -1,0 +1,43 @@
+//! Writes one line for each exchange, without anything that could be used again.
+
+use super::state::Exchange;
+use crate::request::{Denial, Peer, RequestId};
+use crate::server::message::RequestHead;
+
+/// Writes the line.
+pub(super) fn write(head: &RequestHead, exchange: &Exchange) {
+    let decision = match &exchange.denial {
+        Some(_) => "refused",
+        None => exchange.decision.as_str(),
+    };
+    tracing::info!(
+        target: "menshen::access",
+        request_id = %exchange.request_id,
+        method = %head.method,
+        // Without the query: links carry tickets and signatures there.
+        path = head.path(),
+        status = exchange.status,
+        decision,
+        reason = exchange.denial.as_ref().map(|denial| denial.code()),
+        token_fault = exchange.denial.as_ref().and_then(|denial| denial.token_fault()),
+        route = exchange.route.as_ref().map(|route| route.path.as_str()),
+        server = exchange.attempts.server().map(tracing::field::display),
+        client = exchange.client.address.map(tracing::field::display),
+        elapsed_ms = u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        failed = exchange.has_failed,
+        "exchange"
+    );
+}
+
+/// Writes the line for a head that was refused before it was parsed.
+pub(in crate::server) fn write_unread(peer: &Peer, request_id: &RequestId, status: u16, denial: &Denial) {
+    tracing::info!(
+        target: "menshen::access",
+        request_id = %request_id,
+        status,
+        decision = "refused",
+        reason = denial.code(),
+        client = tracing::field::display(peer.address()),
+        "exchange"
+    );
+}

@@ -1,0 +1,268 @@
+//! Asks a server: connects, sends, pumps both ways, and asks again where that is safe.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use h2::Reason;
+use http::Method;
+
+use super::client::{Client, Leaving};
+use super::failure::Failure;
+use super::outbound::Outbound;
+use super::pump::{End, Pump, Upload};
+use super::replay::{KEPT_BYTES, Replay};
+use super::server::Server;
+use super::state::Exchange;
+use super::{Outcome, inbound, reply};
+use crate::request::{Denial, Pass};
+use crate::server::http1::{Buffered, ResponseError};
+use crate::server::http2::ClientStream;
+use crate::server::message::{Body, RequestHead, ResponseHead};
+use crate::server::sockets::{Kind, WebSocket, WebSocketLimits};
+use crate::server::timer::Timer;
+use crate::server::upstreams::{Connected, Connection, Wanted};
+
+/// A WebSocket whose client's side is still to come.
+pub(in crate::server) struct Upgraded {
+    server: Buffered,
+    limits: WebSocketLimits,
+    entry: crate::server::sockets::Entry,
+}
+
+impl Upgraded {
+    /// Joins both sides.
+    pub(super) fn with(self, client: Buffered) -> WebSocket {
+        WebSocket::new(client, self.server, self.limits, self.entry)
+    }
+}
+
+/// Forwards a request.
+pub(super) async fn run(
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    head: &RequestHead,
+    pass: &Pass,
+) -> Outcome {
+    let mut replay = Replay::default();
+    loop {
+        let connected = match connect(client, exchange, head, pass).await {
+            Ok(connected) => connected,
+            Err(None) => return left(exchange),
+            Err(Some(denial)) => return reply::refuse(client, timer, exchange, head, denial).await,
+        };
+        let patience = connected.patience;
+        let mut server = match start(connected, exchange, head, pass) {
+            Ok(server) => server,
+            Err(Start::Unprocessed) if exchange.attempts.ask_again() => continue,
+            Err(Start::Unprocessed) => {
+                let denial = Denial::UpstreamError;
+                return reply::refuse(client, timer, exchange, head, denial).await;
+            }
+            Err(Start::Refused(denial)) => {
+                return reply::refuse(client, timer, exchange, head, denial).await;
+            }
+        };
+        let upload = match head.body {
+            Body::Empty => Upload::Flushing,
+            Body::Length(_) | Body::Unknown if replay.send(&mut server) => Upload::Flushing,
+            Body::Length(_) | Body::Unknown => Upload::Reading,
+        };
+        let max_body = pass.route.max_body_bytes;
+        let mut pump = Pump::new(
+            client, &mut server, timer, exchange, head, &mut replay, patience, max_body, upload,
+        );
+        let end = poll_fn(|cx| pump.poll(cx)).await;
+        let is_answered = pump.is_answered();
+        match end {
+            Ok(End::Response) => {
+                release(exchange, server);
+                return match client.has_whole_body() {
+                    true => Outcome::Answered,
+                    false => Outcome::Unread,
+                };
+            }
+            Ok(End::Upgrade(answer)) => {
+                return upgrade(client, timer, exchange, head, server, *answer, patience).await;
+            }
+            Err(failure) => {
+                drop(server);
+                if !is_answered && may_ask_again(exchange, head, &replay, failure) {
+                    continue;
+                }
+                return fail(client, timer, exchange, head, pass, failure, is_answered).await;
+            }
+        }
+    }
+}
+
+/// Connects to the next server, unless the client leaves before; the error is what the client is told, if anything.
+async fn connect(
+    client: &mut Client<'_>,
+    exchange: &mut Exchange,
+    head: &RequestHead,
+    pass: &Pass,
+) -> Result<Connected, Option<Denial>> {
+    let gate = Arc::clone(&exchange.gate);
+    let wanted = Wanted {
+        openid: pass.who.as_ref().map(|who| who.openid().as_bytes()),
+        upgrade: head.handshake,
+        repeatable: is_idempotent(&head.method)
+            && head.body.length().is_some_and(|length| length <= KEPT_BYTES),
+        patience: pass.route.patience,
+    };
+    let connecting = gate.upstreams.connect(pass.route.upstream, &wanted, &mut exchange.attempts);
+    let mut connecting = pin!(connecting);
+    let connected = poll_fn(|cx| {
+        if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
+            return Poll::Ready(connected.ok_or(Some(Denial::UpstreamUnreachable)));
+        }
+        match client.has_whole_body() && client.poll_leaving(cx) == Poll::Ready(Leaving::Gone) {
+            true => Poll::Ready(Err(None)),
+            false => Poll::Pending,
+        }
+    });
+    connected.await
+}
+
+/// Why a request could not be begun on a connection.
+enum Start {
+    /// The connection takes no more requests.
+    Unprocessed,
+    Refused(Denial),
+}
+
+/// Writes the head of the request.
+fn start(
+    connected: Connected,
+    exchange: &Exchange,
+    head: &RequestHead,
+    pass: &Pass,
+) -> Result<Server, Start> {
+    let outbound = Outbound::new(exchange, head, pass).map_err(Start::Refused)?;
+    match connected.connection {
+        Connection::Http1(mut server) => {
+            let is_head = head.method == Method::HEAD;
+            server.put_head(is_head, head.body, outbound.says_no_length(), |out| outbound.write(out));
+            Ok(Server::Http1(server, connected.origin))
+        }
+        Connection::Http2(mut requests, lease) => {
+            let request = outbound.into_request(connected.is_tls).map_err(Start::Refused)?;
+            let is_over = head.body == Body::Empty;
+            match ClientStream::start(&mut requests, request, is_over) {
+                Ok(stream) => Ok(Server::Http2(stream, lease)),
+                Err(_) => {
+                    lease.retire();
+                    Err(Start::Unprocessed)
+                }
+            }
+        }
+    }
+}
+
+/// Gives back what was lent for an exchange whose response has ended.
+fn release(exchange: &Exchange, server: Server) {
+    match server {
+        Server::Http1(server, origin) => exchange.gate.upstreams.release(server, origin),
+        Server::Http2(stream, mut lease) => lease.is_over = stream.is_over(),
+    }
+}
+
+/// Says whether a request that got no answer is sent once more (RFC 9110, section 9.2.2; RFC 9113, section 8.7).
+fn may_ask_again(
+    exchange: &mut Exchange,
+    head: &RequestHead,
+    replay: &Replay,
+    failure: Failure,
+) -> bool {
+    let attempts = &mut exchange.attempts;
+    match failure {
+        Failure::Response(ResponseError::Unprocessed) => replay.is_possible() && attempts.ask_again(),
+        // Probably the server closed the connection before the request came.
+        Failure::Response(ResponseError::Closed) if attempts.is_reused() => {
+            attempts.lost();
+            is_idempotent(&head.method) && replay.is_possible() && attempts.forgive()
+        }
+        _ => false,
+    }
+}
+
+fn is_idempotent(method: &Method) -> bool {
+    method.is_idempotent()
+}
+
+/// Ends an exchange that broke off.
+async fn fail(
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    head: &RequestHead,
+    pass: &Pass,
+    failure: Failure,
+    is_answered: bool,
+) -> Outcome {
+    tracing::debug!(request_id = %exchange.request_id, error = %failure, "exchange failed");
+    // As long as the body is not whole, the server may be waiting for it, or may have refused it by hanging up.
+    let blamed = failure.is_by_server()
+        && !is_answered
+        && !exchange.attempts.is_reused()
+        && client.has_whole_body();
+    if blamed {
+        let upstreams = &exchange.gate.upstreams;
+        upstreams.broke_off(pass.route.upstream, &exchange.attempts, exchange.client.address);
+    }
+    let Some(denial) = failure.denial() else {
+        return left(exchange);
+    };
+    if is_answered {
+        exchange.denial = Some(denial);
+        exchange.has_failed = true;
+        client.break_off(match failure {
+            Failure::SessionEnded => Reason::CANCEL,
+            _ => Reason::INTERNAL_ERROR,
+        });
+        return Outcome::Broken;
+    }
+    exchange.has_failed = true;
+    client.close_after();
+    reply::refuse(client, timer, exchange, head, denial).await
+}
+
+fn left(exchange: &mut Exchange) -> Outcome {
+    exchange.has_failed = true;
+    Outcome::Broken
+}
+
+/// Answers a handshake, and hands the server's side over.
+async fn upgrade(
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    head: &RequestHead,
+    server: Server,
+    answer: ResponseHead,
+    patience: crate::config::Patience<std::time::Duration>,
+) -> Outcome {
+    let Server::Http1(server, _) = server else {
+        return left(exchange);
+    };
+    let entry = exchange.gate.sockets.enter(Kind::WebSocket, exchange.session);
+    let answer = inbound::upgrade(answer, head, exchange);
+    exchange.status = answer.status.as_u16();
+    client.put_head(answer, Body::Unknown);
+    let limit = exchange.gate.client_timeout;
+    if reply::flush(client, timer, limit).await.is_err() {
+        return left(exchange);
+    }
+    Outcome::Upgraded(Box::new(Upgraded {
+        server: server.into_wire(),
+        limits: WebSocketLimits {
+            idle: patience.read,
+            client_write: limit,
+            server_write: patience.write,
+        },
+        entry,
+    }))
+}

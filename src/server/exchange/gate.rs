@@ -1,0 +1,67 @@
+//! Everything that an exchange needs and that does not change while it lasts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ipnet::IpNet;
+
+use super::login_rates::LoginRates;
+use super::state::Exchange;
+use crate::login::{Caller, Logins};
+use crate::request::{Denial, Identities, Origins, Rates, Requests};
+use crate::server::{Sockets, Upstreams};
+use crate::token::Assertions;
+
+/// The parts behind the listener.
+pub struct Gate {
+    /// Decides.
+    pub requests: Requests,
+    /// Logs in, renews and logs out.
+    pub logins: Logins,
+    /// Rewrites headers.
+    pub identities: Identities,
+    /// Signs assertions; `None` when none are sent.
+    pub assertions: Option<Assertions>,
+    /// The backends.
+    pub upstreams: Upstreams,
+    /// The open WebSockets.
+    pub sockets: Arc<Sockets>,
+    /// The public keys, as JSON.
+    pub jwks: Bytes,
+    /// Peers whose `X-Forwarded-*` count.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Which web pages may read answers.
+    pub origins: Origins,
+    /// Counts the requests of each address; `None` where there is no limit.
+    pub rates: Option<Arc<Rates>>,
+    /// Counts the codes of each address that were good for nothing; `None` where there is no limit.
+    pub login_rates: Option<Arc<LoginRates>>,
+    /// Limit between two reads from or two writes to a client.
+    pub client_timeout: Duration,
+    /// How long an idle connection of a client is kept.
+    pub keepalive: Duration,
+    /// The bytes a second that a request's body must bring in the long run; `None` where it may be as slow as it likes.
+    pub min_body_rate: Option<u64>,
+    /// The most bytes of a header section.
+    pub max_header_bytes: usize,
+}
+
+impl Gate {
+    /// Has an exchange's client log in, or refuses it for what its address did before.
+    pub(super) async fn counting<T>(
+        &self,
+        exchange: &Exchange,
+        login: impl AsyncFnOnce(Caller) -> Result<T, Denial>,
+    ) -> Result<T, Denial> {
+        let address = exchange.client.address;
+        let caller = |crowded| Caller::new(exchange.request_id.clone(), address, crowded);
+        match &self.login_rates {
+            Some(rates) => {
+                let login = async |crowded| login(caller(crowded)).await;
+                rates.counting(&exchange.client, login).await
+            }
+            None => login(caller(false)).await,
+        }
+    }
+}

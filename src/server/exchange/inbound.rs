@@ -1,0 +1,106 @@
+//! Makes a server's answer ours: framing, hop-by-hop headers and version belong to one connection only.
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH,
+    SEC_WEBSOCKET_PROTOCOL, TRAILER, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use super::outbound::is_hop_by_hop;
+use super::reply::{self, REFRESH_TOKEN, TOKEN, TOKEN_EXPIRES_IN, X_REQUEST_ID};
+use super::state::Exchange;
+use crate::request::offered_subprotocol;
+use crate::server::http1::declared_length;
+use crate::server::message::{Body, RequestHead, ResponseHead};
+
+/// Makes a final head ours.
+pub(super) fn shape(mut head: ResponseHead, exchange: &Exchange) -> ResponseHead {
+    hide(&mut head, |name| {
+        exchange.owns_cors
+            && (*name == ACCESS_CONTROL_ALLOW_ORIGIN || *name == ACCESS_CONTROL_ALLOW_CREDENTIALS)
+    });
+    add(&mut head, exchange);
+    head
+}
+
+/// Makes an interim head ours.
+pub(super) fn interim(mut head: ResponseHead) -> ResponseHead {
+    hide(&mut head, |_| false);
+    head
+}
+
+/// Makes the answer to a handshake ours.
+///
+/// Where the server chose no sub-protocol, the client gets the one that carries its token: strict clients fail when
+/// none of what they offered is named.
+pub(super) fn upgrade(mut head: ResponseHead, request: &RequestHead, exchange: &Exchange) -> ResponseHead {
+    hide(&mut head, |_| false);
+    if !head.headers.contains_key(SEC_WEBSOCKET_PROTOCOL)
+        && let Some(offered) = offered_subprotocol(&request.headers)
+    {
+        head.added.push((SEC_WEBSOCKET_PROTOCOL, offered));
+    }
+    head.added.push((CONNECTION, HeaderValue::from_static("Upgrade")));
+    head.added.push((UPGRADE, HeaderValue::from_static("websocket")));
+    add(&mut head, exchange);
+    head
+}
+
+/// Returns how long the body of the answer is, or would be for an answer that has none.
+pub(super) fn length(head: &ResponseHead, body: Body, request: &RequestHead) -> Body {
+    let without_body = request.method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED;
+    match declared_length(&head.headers) {
+        Some(length) if without_body => Body::Length(length),
+        None if without_body => Body::Unknown,
+        _ => body,
+    }
+}
+
+/// Tells whether a server has switched to what was asked for.
+pub(super) fn is_websocket(head: &ResponseHead) -> bool {
+    let protocol = head.headers.get(UPGRADE);
+    protocol.is_none_or(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Returns the trailers that go on.
+pub(super) fn trailers(trailers: HeaderMap) -> Option<HeaderMap> {
+    let mut left = HeaderMap::with_capacity(trailers.len());
+    for (name, value) in &trailers {
+        if !is_of_connection(name) && !is_ours(name) && *name != TRAILER {
+            left.append(name.clone(), value.clone());
+        }
+    }
+    (!left.is_empty()).then_some(left)
+}
+
+fn hide(head: &mut ResponseHead, also: impl Fn(&HeaderName) -> bool) {
+    let is_hidden = |name: &&HeaderName| is_of_connection(name) || is_ours(name) || also(name);
+    let hidden = head.headers.keys().filter(is_hidden).cloned();
+    head.hidden = hidden.collect();
+    for line in head.headers.get_all(CONNECTION) {
+        for name in line.as_bytes().split(|&b| b == b',') {
+            if let Ok(name) = HeaderName::from_bytes(name.trim_ascii()) {
+                head.hidden.push(name);
+            }
+        }
+    }
+}
+
+fn add(head: &mut ResponseHead, exchange: &Exchange) {
+    if let Some(grant) = &exchange.grant {
+        reply::add_grant(head, grant);
+    }
+    for (name, value) in &exchange.cors {
+        head.added.push((name.clone(), value.clone()));
+    }
+    head.set(X_REQUEST_ID, exchange.request_id.value().clone());
+}
+
+fn is_of_connection(name: &HeaderName) -> bool {
+    is_hop_by_hop(name) || *name == CONTENT_LENGTH
+}
+
+/// Clients take these for the result of a login; a backend's own would be one.
+fn is_ours(name: &HeaderName) -> bool {
+    *name == TOKEN || *name == TOKEN_EXPIRES_IN || *name == REFRESH_TOKEN
+}

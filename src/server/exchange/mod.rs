@@ -1,0 +1,144 @@
+//! One exchange, in order: decide → answer or choose a server → connect → send → pump both ways → finish → log.
+//!
+//! # Layout
+//! [`Proxy::exchange`] is the loop's body. `receive` decides, `own` answers Menshen's own endpoints and `reply` writes what
+//! is ours, `forward` asks a server: `outbound` makes its request, `pump` carries both bodies, `inbound` makes its answer
+//! ours, `failure` and `replay` say what happens when it breaks off. `state` is what is known of one exchange, `gate` what
+//! all share, and `access_log` writes the line.
+
+mod access_log;
+mod body;
+mod client;
+mod failure;
+mod forward;
+mod gate;
+mod gates;
+mod inbound;
+mod login_rates;
+mod outbound;
+mod own;
+mod pump;
+mod receive;
+mod replay;
+mod reply;
+mod server;
+mod state;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::HeaderMap;
+
+pub(super) use self::access_log::write_unread;
+pub(super) use self::client::Client;
+pub use self::gate::Gate;
+pub use self::gates::Gates;
+pub use self::login_rates::LoginRates;
+pub(super) use self::reply::refuse_unread;
+use self::receive::Received;
+use self::state::Exchange;
+use super::message::RequestHead;
+use super::sockets::WebSocket;
+use super::timer::Timer;
+use crate::request::{self, Denial, RequestId, Secure, client};
+
+/// Serves exchanges.
+#[derive(Clone)]
+pub(super) struct Proxy {
+    pub(super) gates: Arc<Gates>,
+    pub(super) duty: Duty,
+}
+
+/// What is done with requests.
+#[derive(Clone)]
+pub(super) enum Duty {
+    /// They are answered or forwarded.
+    Serve,
+    /// They are sent on to HTTPS.
+    Redirect(Secure),
+    /// They came on a connection over the limit, which is all that they are told.
+    Refuse,
+}
+
+/// How an exchange ended.
+pub(super) enum Outcome {
+    /// The response was written.
+    Answered,
+    /// The response was written, and the client may still be sending what nobody reads.
+    Unread,
+    /// The response broke off, or could not be written.
+    Broken,
+    /// The connection has become a WebSocket on the server's side. The client's joins it.
+    Upgraded(Box<forward::Upgraded>),
+}
+
+pub(super) use self::forward::Upgraded;
+
+impl Proxy {
+    pub(super) fn new(gates: &Arc<Gates>, duty: Duty) -> Self {
+        let gates = Arc::clone(gates);
+        Self { gates, duty }
+    }
+
+    /// Serves one request of a connection from `peer`.
+    pub(super) async fn exchange(
+        &self,
+        client: &mut Client<'_>,
+        timer: &mut Timer,
+        head: &RequestHead,
+        connection: &request::Connection,
+    ) -> Outcome {
+        let mut exchange = self.begin(head, connection);
+        let outcome = match self.receive(client, timer, &mut exchange, head).await {
+            Ok(Received::Pass(pass)) => forward::run(client, timer, &mut exchange, head, &pass).await,
+            Ok(Received::Answered(outcome)) => outcome,
+            Err(denial) => reply::refuse(client, timer, &mut exchange, head, denial).await,
+        };
+        access_log::write(head, &exchange);
+        outcome
+    }
+
+    fn begin(&self, head: &RequestHead, connection: &request::Connection) -> Exchange {
+        let gate = self.gates.current();
+        let seen = client(
+            connection,
+            &head.headers,
+            head.authority.as_deref(),
+            &gate.trusted_proxies,
+        );
+        let given = head.headers.get("x-request-id").filter(|_| seen.trusted);
+        let id = given.and_then(RequestId::adopt).unwrap_or_else(RequestId::random);
+        Exchange::new(gate, seen, id)
+    }
+
+    /// Counts a request whose head nobody could read, and says whether there were too many.
+    pub(super) fn count_unread(&self, connection: &request::Connection) -> Result<(), Denial> {
+        let gate = self.gates.current();
+        let trusted = &gate.trusted_proxies;
+        let seen = client(connection, &HeaderMap::new(), None, trusted);
+        // For whom a proxy sent it, nobody knows either.
+        let rates = gate.rates.as_ref().filter(|_| !seen.trusted);
+        rates.map_or(Ok(()), |rates| rates.admit(&seen, Instant::now()))
+    }
+
+    /// Returns whose connection it is, for a line about a request that nobody could read.
+    pub(super) fn told(&self, connection: &request::Connection, denial: Denial) -> Denial {
+        self.count_unread(connection).err().unwrap_or(denial)
+    }
+}
+
+impl std::fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Answered => "Answered",
+            Self::Unread => "Unread",
+            Self::Broken => "Broken",
+            Self::Upgraded(_) => "Upgraded",
+        })
+    }
+}
+
+/// Joins both sides of a WebSocket.
+pub(super) fn join(upgraded: Upgraded, client: super::http1::Buffered) -> WebSocket {
+    upgraded.with(client)
+}

@@ -1,0 +1,170 @@
+//! Answers Menshen's own endpoints.
+
+use std::sync::Once;
+
+use bytes::Bytes;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde_json::json;
+
+use super::client::Client;
+use super::gate::Gate;
+use super::receive::referer;
+use super::reply::unless_left;
+use super::state::Exchange;
+use super::{Outcome, body, reply};
+use crate::login::{LoginBody, LogoutBody, RefreshBody};
+use crate::request::{Allowed, DESCRIBER_UNTRUSTED, Denial, Endpoint, left};
+use crate::server::message::RequestHead;
+use crate::server::timer::Timer;
+use crate::token::Verified;
+
+/// Names what Envoy takes out of a request that it may forward.
+const ENVOY_REMOVES: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
+
+/// Whether the log was told of a description that does not count; once is enough for an operator.
+static DESCRIBED: Once = Once::new();
+
+/// What is answered when nothing went wrong.
+enum Answer {
+    Json(Vec<u8>),
+    PublicKeys,
+    Nothing,
+    /// What another gateway needs to forward a request itself.
+    Allowed(Vec<(HeaderName, HeaderValue)>),
+}
+
+/// Answers a request to one of our own endpoints.
+pub(super) async fn answer(
+    gate: &Gate,
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    head: &RequestHead,
+    endpoint: Endpoint,
+) -> Outcome {
+    let answered = match endpoint {
+        Endpoint::Login => log_in(gate, client, timer, exchange, head).await,
+        Endpoint::Refresh => renew(gate, client, timer, head).await,
+        Endpoint::Session => session(gate, head),
+        Endpoint::Logout => log_out(gate, client, timer, head).await,
+        Endpoint::Jwks => Ok(Answer::PublicKeys),
+        Endpoint::Verify => verify(gate, exchange, head),
+    };
+    match answered {
+        Ok(Answer::Json(body)) => {
+            reply::json(client, timer, exchange, head, Bytes::from(body)).await
+        }
+        Ok(Answer::PublicKeys) => {
+            reply::public_json(client, timer, exchange, head, gate.jwks.clone()).await
+        }
+        Ok(Answer::Nothing) => reply::no_content(client, timer, exchange, head).await,
+        Ok(Answer::Allowed(lines)) => reply::allowed(client, timer, exchange, head, lines).await,
+        Err(denial) => reply::refuse(client, timer, exchange, head, denial).await,
+    }
+}
+
+async fn log_in(
+    gate: &Gate,
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &Exchange,
+    head: &RequestHead,
+) -> Result<Answer, Denial> {
+    let body = body::read(client, timer, head, gate.client_timeout).await?;
+    let body = LoginBody::parse(&body)?;
+    let login = async |caller| {
+        let login = gate.logins.log_in(body, referer(head), &caller);
+        unless_left(client, login).await
+    };
+    let grant = gate.counting(exchange, login).await?;
+    Ok(Answer::Json(grant.body()))
+}
+
+async fn renew(
+    gate: &Gate,
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    head: &RequestHead,
+) -> Result<Answer, Denial> {
+    let body = body::read(client, timer, head, gate.client_timeout).await?;
+    let grant = gate.logins.renew(RefreshBody::parse(&body)?).await?;
+    Ok(Answer::Json(grant.body()))
+}
+
+fn session(gate: &Gate, head: &RequestHead) -> Result<Answer, Denial> {
+    let about = match gate.requests.caller(&head.headers) {
+        Ok(who) => about(gate, &who),
+        Err(denial) if denial.told().0 == StatusCode::UNAUTHORIZED => json!({"logged_in": false}),
+        Err(denial) => return Err(denial),
+    };
+    Ok(Answer::Json(about.to_string().into_bytes()))
+}
+
+async fn log_out(
+    gate: &Gate,
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    head: &RequestHead,
+) -> Result<Answer, Denial> {
+    let who = gate.requests.caller(&head.headers)?;
+    let body = body::read(client, timer, head, gate.client_timeout).await?;
+    gate.logins.log_out(&who, &LogoutBody::parse(&body)?).await?;
+    Ok(Answer::Nothing)
+}
+
+fn verify(gate: &Gate, exchange: &mut Exchange, head: &RequestHead) -> Result<Answer, Denial> {
+    let trusted = exchange.client.trusted;
+    let allowed = gate.requests.verify(&head.message(), trusted);
+    let Allowed { who, route } = allowed.inspect_err(|denial| {
+        if *denial == DESCRIBER_UNTRUSTED {
+            DESCRIBED.call_once(|| tracing::warn!(
+                "somebody outside server.trusted_proxies describes a request at verify, which is refused: \
+                 is a gateway's address missing there?"
+            ));
+        }
+    })?;
+    exchange.route.clone_from(&route);
+    let told = gate.identities.told(who.as_deref()).into_iter();
+    let mut told: Vec<_> = told.map(|(n, v)| (n.clone(), v.clone())).collect();
+    let upstream = route.map(|route| route.upstream);
+    // A client could show its assertion to the backend itself; who it is, it may know.
+    let assertions = gate.assertions.as_ref().filter(|_| trusted);
+    if let (Some(assertions), Some(who), Some(index)) = (assertions, &who, upstream)
+        && let Some(name) = gate.upstreams.name(index)
+    {
+        let assertion = assertions.assert(who, index, name).map_err(|error| {
+            tracing::error!(%error, "an assertion could not be signed");
+            Denial::Internal
+        })?;
+        told.push((gate.identities.assertion_name().clone(), assertion));
+    }
+    told.extend(subprotocols(&head.headers));
+    Ok(Answer::Allowed(told))
+}
+
+/// Returns what a gateway is to make of the sub-protocols, which it forwards as they are in the answer.
+fn subprotocols(asked: &HeaderMap) -> Option<(HeaderName, HeaderValue)> {
+    if let Some(left) = left(asked) {
+        return Some((SEC_WEBSOCKET_PROTOCOL, left));
+    }
+    // Where a header stays that the answer does not set, Envoy is told to remove it.
+    let named = HeaderValue::from_static("sec-websocket-protocol");
+    let there = asked.contains_key(SEC_WEBSOCKET_PROTOCOL);
+    there.then_some((ENVOY_REMOVES, named))
+}
+
+fn about(gate: &Gate, who: &Verified) -> serde_json::Value {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let mut told = json!({
+        "logged_in": true,
+        "app": gate.logins.app_name(who),
+        "openid": text(who.openid()),
+        "session": who.session().to_string(),
+        "expires_in": gate.logins.secs_left(who),
+    });
+    if let (Some(unionid), Some(told)) = (who.unionid(), told.as_object_mut()) {
+        told.insert("unionid".to_owned(), text(unionid).into());
+    }
+    told
+}

@@ -1,0 +1,149 @@
+//! Receives a request: counts it, decides, answers what is ours, and lets the rest through.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::REFERER;
+
+use super::client::Client;
+use super::gate::Gate;
+use super::reply::{self, unless_left};
+use super::state::{Decision as Decided, Exchange};
+use super::{Duty, Outcome, Proxy, own};
+use crate::config::Auth;
+use crate::login::{Caller, Nonce};
+use crate::request::{Cors, Decision, Denial, FirstLogin, Line, Pass, named_hops};
+use crate::server::message::RequestHead;
+use crate::server::timer::Timer;
+
+/// What became of a request.
+pub(super) enum Received {
+    /// It goes to a server.
+    Pass(Pass),
+    /// It was answered.
+    Answered(Outcome),
+}
+
+impl Proxy {
+    /// Decides, answers what is ours, and lets the rest through.
+    pub(super) async fn receive(
+        &self,
+        client: &mut Client<'_>,
+        timer: &mut Timer,
+        exchange: &mut Exchange,
+        head: &RequestHead,
+    ) -> Result<Received, Denial> {
+        let gate = Arc::clone(&exchange.gate);
+        let Gate {
+            requests, origins, ..
+        } = &*gate;
+        // Until it is known where the request goes.
+        exchange.cors = lines(origins.all(), head);
+        self.count(&gate, exchange)?;
+        named_hops(&head.headers)?;
+        let message = head.message();
+        if let Duty::Redirect(secure) = &self.duty {
+            let location = secure.location(&message)?;
+            let sent = reply::moved(client, timer, exchange, head, &location).await;
+            return Ok(Received::Answered(sent));
+        }
+        if let Some(cors) = origins.preflight(requests, &message)? {
+            exchange.cors = cors.preflight(&head.headers);
+            let sent = reply::no_content(client, timer, exchange, head).await;
+            return Ok(Received::Answered(sent));
+        }
+        let destination = requests.find(&message)?;
+        exchange.cors = lines(origins.at(&destination), head);
+        exchange.owns_cors = origins.at(&destination).is_some();
+        match requests.decide_at(destination)? {
+            Decision::Own(endpoint) => {
+                let _busy = self.gates.busy();
+                // Boxed, since nearly every exchange is forwarded and would have room for this in its state.
+                let answering = Box::pin(own::answer(&gate, client, timer, exchange, head, endpoint));
+                Ok(Received::Answered(answering.await))
+            }
+            Decision::Forward(pass) => admit(exchange, head, pass),
+            Decision::LogIn(first) => {
+                let _busy = self.gates.busy();
+                let pass = Box::pin(self.log_in(client, exchange, head, first)).await?;
+                admit(exchange, head, pass)
+            }
+        }
+    }
+
+    /// Says whether a client has asked too often, or from too many connections.
+    fn count(&self, gate: &Gate, exchange: &Exchange) -> Result<(), Denial> {
+        if matches!(self.duty, Duty::Refuse) {
+            return Err(Denial::TooManyConnections);
+        }
+        let rates = gate.rates.as_ref();
+        rates.map_or(Ok(()), |rates| rates.admit(&exchange.client, Instant::now()))
+    }
+
+    /// Logs in on the first request, which then goes on as that user's.
+    async fn log_in(
+        &self,
+        client: &mut Client<'_>,
+        exchange: &mut Exchange,
+        head: &RequestHead,
+        first: FirstLogin,
+    ) -> Result<Pass, Denial> {
+        let FirstLogin {
+            code,
+            nonce,
+            app,
+            mut pass,
+        } = first;
+        let gate = Arc::clone(&exchange.gate);
+        exchange.route = Some(Arc::clone(&pass.route));
+        // A body that will be refused must not cost the user's code.
+        if is_too_large(head, &pass) {
+            return Err(Denial::BodyTooLarge);
+        }
+        let (app, referer) = (app.as_deref(), referer(head));
+        let logins = &gate.logins;
+        let nonce = nonce.as_deref().map(Nonce::parse).transpose()?;
+        let login = async |mut caller: Caller| {
+            caller.nonce = nonce;
+            let login = logins.log_in_with(&code, app, Some(&pass.route.apps), referer, &caller);
+            unless_left(client, login).await
+        };
+        let grant = gate.counting(exchange, login).await?;
+        let token = grant.token.expose().to_owned();
+        exchange.grant = Some(grant);
+        pass.who = Some(gate.requests.admit_token(token.as_bytes())?);
+        Ok(pass)
+    }
+}
+
+/// Lets a request through to its route.
+fn admit(exchange: &mut Exchange, head: &RequestHead, pass: Pass) -> Result<Received, Denial> {
+    exchange.route = Some(Arc::clone(&pass.route));
+    if is_too_large(head, &pass) {
+        return Err(Denial::BodyTooLarge);
+    }
+    exchange.decision = match &pass.who {
+        _ if pass.route.auth == Auth::Public => Decided::Public,
+        Some(_) => Decided::Authenticated,
+        None => Decided::Anonymous,
+    };
+    // A session does not end before its tokens do, unless it is revoked.
+    let who = pass.who.as_ref();
+    exchange.session = who.map(|who| (*who.session(), who.expires()));
+    Ok(Received::Pass(pass))
+}
+
+fn is_too_large(head: &RequestHead, pass: &Pass) -> bool {
+    let length = head.body.length();
+    length.is_some_and(|length| length > pass.route.max_body_bytes)
+}
+
+/// Returns what an answer says about web pages of other origins.
+fn lines(cors: Option<&Cors>, head: &RequestHead) -> Vec<Line> {
+    cors.map_or_else(Vec::new, |cors| cors.actual(&head.headers))
+}
+
+/// Returns the page that a mini-program's requests come from.
+pub(super) fn referer(head: &RequestHead) -> Option<&str> {
+    head.headers.get(REFERER)?.to_str().ok()
+}

@@ -1,0 +1,282 @@
+//! Writes Menshen's own answers, all of them in one shape.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use tokio::time::Instant;
+
+use super::Outcome;
+use super::client::{Client, Leaving};
+use super::state::Exchange;
+use crate::login::Grant;
+use crate::request::{Denial, RequestId};
+use crate::server::http1::{BodyError, ServerSide};
+use crate::server::message::{Body, RequestHead, ResponseHead};
+use crate::server::timer::Timer;
+
+/// Carry the result of a login on the first request.
+pub(super) const TOKEN: HeaderName = HeaderName::from_static("menshen-token");
+pub(super) const TOKEN_EXPIRES_IN: HeaderName = HeaderName::from_static("menshen-token-expires-in");
+pub(super) const REFRESH_TOKEN: HeaderName = HeaderName::from_static("menshen-refresh-token");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Sent by a gateway that reads no bodies, as nginx when it asks, to find a refusal's in the header.
+const ASKS_FOR_REFUSAL: &str = "x-menshen-refusal";
+const REFUSAL: HeaderName = HeaderName::from_static("menshen-refusal");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// Answers with a JSON body.
+pub(super) async fn json(
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    request: &RequestHead,
+    body: Bytes,
+) -> Outcome {
+    let head = start(StatusCode::OK, NO_STORE);
+    send(client, timer, exchange, request, head, Some(body)).await
+}
+
+/// Answers with JSON that may be cached for five minutes.
+pub(super) async fn public_json(
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    request: &RequestHead,
+    body: Bytes,
+) -> Outcome {
+    let head = start(StatusCode::OK, HeaderValue::from_static("public, max-age=300"));
+    send(client, timer, exchange, request, head, Some(body)).await
+}
+
+/// Answers that it is done, without a body.
+pub(super) async fn no_content(
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    request: &RequestHead,
+) -> Outcome {
+    let head = start(StatusCode::NO_CONTENT, NO_STORE);
+    send(client, timer, exchange, request, head, None).await
+}
+
+/// Answers another gateway that it may forward a request, with these headers.
+pub(super) async fn allowed(
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    request: &RequestHead,
+    lines: Vec<(HeaderName, HeaderValue)>,
+) -> Outcome {
+    let mut head = start(StatusCode::OK, NO_STORE);
+    head.headers.extend(lines);
+    send(client, timer, exchange, request, head, None).await
+}
+
+/// Answers that the same is found at another URL, for good.
+pub(super) async fn moved(
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    request: &RequestHead,
+    location: &str,
+) -> Outcome {
+    // A cached redirect would outlive the operator's change of mind.
+    let mut head = start(StatusCode::PERMANENT_REDIRECT, NO_STORE);
+    if let Ok(location) = HeaderValue::from_str(location) {
+        head.headers.insert(LOCATION, location);
+    }
+    send(client, timer, exchange, request, head, None).await
+}
+
+/// Refuses the exchange, and remembers why for the log.
+pub(super) async fn refuse(
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    request: &RequestHead,
+    denial: Denial,
+) -> Outcome {
+    let (mut head, body) = refusal(&denial, &exchange.request_id);
+    if let Some(grant) = &exchange.grant {
+        // The code is spent: losing the token now would cost the user another login.
+        add_grant(&mut head, grant);
+    }
+    if request.headers.contains_key(ASKS_FOR_REFUSAL)
+        && let Ok(text) = HeaderValue::from_bytes(&body)
+    {
+        head.headers.insert(REFUSAL, text);
+    }
+    if closes(&denial) {
+        client.close_after();
+    }
+    let is_late = denial == Denial::RequestTimeout;
+    exchange.denial = Some(denial);
+    let outcome = send(client, timer, exchange, request, head, Some(body)).await;
+    match outcome {
+        // It had its time.
+        Outcome::Unread if is_late => Outcome::Broken,
+        outcome => outcome,
+    }
+}
+
+/// Refuses a request whose head could not be read.
+pub(in crate::server) async fn refuse_unread(
+    client: &mut ServerSide,
+    timer: &mut Timer,
+    denial: &Denial,
+    id: &RequestId,
+    limit: Duration,
+) {
+    let (mut head, body) = refusal(denial, id);
+    head.headers.insert(X_REQUEST_ID, id.value().clone());
+    client.close_after();
+    client.put_head(&head, Body::Length(body.len() as u64));
+    client.put(body);
+    client.finish(None);
+    let _ = flush(&mut Client::Http1(client), timer, limit).await;
+}
+
+/// Tells whether what follows a refused request is never read: it may be a part of it.
+fn closes(denial: &Denial) -> bool {
+    matches!(
+        denial,
+        Denial::BadRequest(_)
+            | Denial::RequestTimeout
+            | Denial::TooManyConnections
+            | Denial::BodyTooLarge
+            | Denial::HeadersTooLarge
+    )
+}
+
+/// Writes everything that waits for a client.
+pub(super) async fn flush(
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    limit: Duration,
+) -> Result<(), BodyError> {
+    let mut deadline = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(flushed) = client.poll_flush(cx) {
+            return Poll::Ready(flushed);
+        }
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
+        ready!(timer.poll(cx, deadline));
+        Poll::Ready(Err(BodyError::Gone))
+    })
+    .await
+}
+
+/// Waits for what `work` brings, unless the client leaves before; nobody reads the refusal then.
+pub(super) async fn unless_left<T>(
+    client: &mut Client<'_>,
+    work: impl Future<Output = Result<T, Denial>>,
+) -> Result<T, Denial> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        match client.has_whole_body() && left(client, cx) {
+            true => Poll::Ready(Err(Denial::BadRequest("The client has left."))),
+            false => Poll::Pending,
+        }
+    })
+    .await
+}
+
+fn left(client: &mut Client<'_>, cx: &mut std::task::Context<'_>) -> bool {
+    matches!(
+        client.poll_leaving(cx),
+        Poll::Ready(Leaving::Gone | Leaving::HalfClosed)
+    )
+}
+
+/// Adds what a login on the first request brought.
+pub(super) fn add_grant(head: &mut ResponseHead, grant: &Grant) {
+    let expires = HeaderValue::from(grant.expires_in_secs);
+    let token = HeaderValue::from_str(grant.token.expose());
+    let refresh = HeaderValue::from_str(grant.refresh.expose());
+    if let (Ok(token), Ok(refresh)) = (token, refresh) {
+        head.set(TOKEN, token);
+        head.set(TOKEN_EXPIRES_IN, expires);
+        head.set(REFRESH_TOKEN, refresh);
+        head.set(CACHE_CONTROL, NO_STORE);
+    }
+}
+
+/// Returns the head of a refusal, and its body.
+fn refusal(denial: &Denial, request_id: &RequestId) -> (ResponseHead, Bytes) {
+    let (status, ..) = denial.told();
+    let mut head = start(status, NO_STORE);
+    if let Some(secs) = denial.retry_after_secs() {
+        head.headers.insert(RETRY_AFTER, secs.into());
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("Bearer realm=\"menshen\"");
+        head.headers.insert(WWW_AUTHENTICATE, scheme);
+    }
+    if let Denial::MethodNotAllowed(methods) = denial
+        && !methods.is_empty()
+    {
+        let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
+        if let Ok(methods) = HeaderValue::from_str(&methods.join(", ")) {
+            head.headers.insert(ALLOW, methods);
+        }
+    }
+    head.headers.insert(CONTENT_TYPE, JSON);
+    (head, Bytes::from(denial.body(request_id.as_str())))
+}
+
+fn start(status: StatusCode, cache: HeaderValue) -> ResponseHead {
+    let mut head = ResponseHead::new(status);
+    head.headers.insert(CACHE_CONTROL, cache);
+    head
+}
+
+async fn send(
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    request: &RequestHead,
+    mut head: ResponseHead,
+    body: Option<Bytes>,
+) -> Outcome {
+    for (name, value) in &exchange.cors {
+        head.headers.append(name, value.clone());
+    }
+    head.headers.insert(X_REQUEST_ID, exchange.request_id.value().clone());
+    if body.is_some() {
+        head.headers.insert(CONTENT_TYPE, JSON);
+    }
+    client.discard_buffered();
+    let is_unread = !client.has_whole_body();
+    if is_unread {
+        client.close_after();
+    }
+    exchange.status = head.status.as_u16();
+    let length = body.as_ref().map_or(Body::Empty, |body| Body::Length(body.len() as u64));
+    client.put_head(head, length);
+    if let Some(body) = body.filter(|_| request.method != Method::HEAD) {
+        client.put(body);
+    }
+    client.finish(None);
+    let limit = exchange.gate.client_timeout;
+    match flush(client, timer, limit).await {
+        Ok(()) if is_unread => Outcome::Unread,
+        Ok(()) => Outcome::Answered,
+        Err(_) => {
+            exchange.has_failed = true;
+            Outcome::Broken
+        }
+    }
+}

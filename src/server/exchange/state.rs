@@ -1,0 +1,86 @@
+//! What is known about one exchange while it goes through the loop.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::gate::Gate;
+use crate::config::Route;
+use crate::login::Grant;
+use crate::request::{Client, Denial, Line, RequestId};
+use crate::server::upstreams::Attempts;
+use crate::session::SessionId;
+
+/// One request and its response.
+pub(super) struct Exchange {
+    /// The parts that were there when it began.
+    pub(super) gate: Arc<Gate>,
+    pub(super) started: Instant,
+    pub(super) request_id: RequestId,
+    pub(super) client: Client,
+    /// The route that takes it, or the one of the request that another gateway asked about.
+    pub(super) route: Option<Arc<Route>>,
+    /// The session of whoever sent it, and until when that stands at least.
+    pub(super) session: Option<(SessionId, u64)>,
+    pub(super) decision: Decision,
+    /// Set when the user was logged in by this request.
+    pub(super) grant: Option<Grant>,
+    /// What browsers are told about pages of other origins, whatever else the answer says.
+    pub(super) cors: Vec<Line>,
+    /// Whether that takes the place of what the backend says about it.
+    pub(super) owns_cors: bool,
+    /// Set when the exchange was refused.
+    pub(super) denial: Option<Denial>,
+    /// The status of the final response; 0 until it is written.
+    pub(super) status: u16,
+    pub(super) body_bytes: u64,
+    /// Whether it ended before its response did.
+    pub(super) has_failed: bool,
+    /// The servers that were asked.
+    pub(super) attempts: Attempts,
+}
+
+/// What was decided, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Menshen answered.
+    Own,
+    /// Forwarded, on a route where nobody is identified.
+    Public,
+    /// Forwarded for nobody.
+    Anonymous,
+    /// Forwarded for a user.
+    Authenticated,
+}
+
+impl Decision {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Public => "public",
+            Self::Anonymous => "anonymous",
+            Self::Authenticated => "authenticated",
+        }
+    }
+}
+
+impl Exchange {
+    pub(super) fn new(gate: Arc<Gate>, client: Client, request_id: RequestId) -> Self {
+        Self {
+            gate,
+            started: Instant::now(),
+            request_id,
+            client,
+            route: None,
+            session: None,
+            decision: Decision::Own,
+            grant: None,
+            cors: Vec::new(),
+            owns_cors: false,
+            denial: None,
+            status: 0,
+            body_bytes: 0,
+            has_failed: false,
+            attempts: Attempts::default(),
+        }
+    }
+}

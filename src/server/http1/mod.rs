@@ -1,0 +1,17 @@
+//! HTTP/1 on a connection: bytes in, messages out, and the other way round; for clients and for servers.
+//!
+//! # Layout
+//! `stream` buffers the connection, `head` parses and writes heads, `body` frames bodies. [`ServerSide`] serves a client,
+//! [`ClientSide`] asks a server.
+
+mod body;
+mod client;
+mod head;
+mod server;
+mod stream;
+
+
+pub(super) use self::client::{ClientSide, ResponseError};
+pub(super) use self::head::write_field;
+pub(super) use self::server::{BodyError, Limits, Read, ServerSide, declared_length};
+pub(super) use self::stream::Buffered;

@@ -1,0 +1,417 @@
+//! Serves a client of HTTP/1: reads requests and writes responses, one after the other.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
+use http::{HeaderMap, Method, StatusCode, Version};
+use pingora::protocols::Stream;
+use tokio::time::Instant;
+
+use super::body::{Incoming, Malformed, Outgoing};
+use super::head::write_response;
+use super::stream::Buffered;
+use crate::request::{Chunks, Denial, Framing, Head, check_start, end_of_head, is_handshake, parse_head};
+use crate::server::message::{Body, Part, RequestHead, ResponseHead, Spelling};
+use crate::server::timer::Timer;
+
+/// What frames a head beside its target and fields: the method, the version and line ends.
+const FIRST_LINE: usize = 256;
+/// How long a client that was refused may go on sending: to close on it would destroy the answer before it is read.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// What a client may take for a head.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) struct Limits {
+    /// Until the first byte.
+    pub(in crate::server) idle: Duration,
+    /// Between two reads.
+    pub(in crate::server) read: Duration,
+    /// From the first byte to the last.
+    pub(in crate::server) whole: Duration,
+    /// The bytes of target and fields.
+    pub(in crate::server) max_bytes: usize,
+}
+
+/// What came instead of the next request, or the request.
+#[derive(Debug)]
+pub(in crate::server) enum Read {
+    Head(RequestHead),
+    Refused(Denial),
+    /// The client left, or was late, with a part of a head.
+    Unfinished,
+    /// The client left, or was late, and had sent nothing.
+    Idle,
+}
+
+/// The connection.
+#[derive(Debug)]
+pub(in crate::server) struct ServerSide {
+    wire: Buffered,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    /// Whether the client has closed its sending side.
+    eof: bool,
+    is_http10: bool,
+    is_head_request: bool,
+    expects_continue: bool,
+    keeps: bool,
+}
+
+impl ServerSide {
+    pub(in crate::server) fn new(stream: Stream) -> Self {
+        Self {
+            wire: Buffered::new(stream),
+            incoming: Incoming::Over,
+            outgoing: Outgoing::None,
+            eof: false,
+            is_http10: false,
+            is_head_request: false,
+            expects_continue: false,
+            keeps: true,
+        }
+    }
+
+    /// Reads the next head.
+    pub(in crate::server) async fn read_head(&mut self, timer: &mut Timer, limits: &Limits) -> Read {
+        self.wire.shrink();
+        let mut reading = Reading {
+            deadline: Instant::now() + limits.idle,
+            whole: None,
+            skipped: 0,
+            seen: 0,
+            is_first_line_checked: false,
+        };
+        poll_fn(|cx| self.poll_head(cx, timer, limits, &mut reading)).await
+    }
+
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        timer: &mut Timer,
+        limits: &Limits,
+        reading: &mut Reading,
+    ) -> Poll<Read> {
+        loop {
+            if !self.wire.input.is_empty() {
+                match self.take_head(limits, reading) {
+                    Ok(Some(head)) => return Poll::Ready(Read::Head(head)),
+                    Ok(None) => {}
+                    Err(denial) => {
+                        self.keeps = false;
+                        return Poll::Ready(Read::Refused(denial));
+                    }
+                }
+            }
+            let unfinished = reading.skipped > 0 || !self.wire.input.is_empty();
+            let ended = if unfinished { Read::Unfinished } else { Read::Idle };
+            match self.wire.poll_fill(cx) {
+                Poll::Ready(Ok(1..)) => {
+                    let now = Instant::now();
+                    let whole = *reading.whole.get_or_insert(now + limits.whole);
+                    reading.deadline = whole.min(now + limits.read);
+                }
+                Poll::Ready(Ok(_) | Err(_)) => return Poll::Ready(ended),
+                Poll::Pending => {
+                    ready!(timer.poll(cx, reading.deadline));
+                    return Poll::Ready(ended);
+                }
+            }
+        }
+    }
+
+    /// Takes a whole head out of what was read.
+    fn take_head(&mut self, limits: &Limits, reading: &mut Reading) -> Result<Option<RequestHead>, Denial> {
+        let input = &mut self.wire.input;
+        // RFC 9112, section 2.2: a client may send empty lines before a request.
+        while reading.seen == 0 && input.starts_with(b"\r\n") {
+            input.advance(2);
+            reading.skipped += 2;
+        }
+        let end = end_of_head(input, reading.seen)?;
+        if reading.skipped + end.unwrap_or(input.len()) > limits.max_bytes.saturating_add(FIRST_LINE) {
+            return Err(Denial::HeadersTooLarge);
+        }
+        let Some(end) = end else {
+            reading.seen = input.len();
+            if !reading.is_first_line_checked {
+                check_start(input)?;
+                reading.is_first_line_checked = memchr::memchr(b'\n', input).is_some();
+            }
+            return Ok(None);
+        };
+        let raw = input.split_to(end).freeze();
+        let head = parse_head(&raw)?;
+        Ok(Some(self.begin(raw, head)))
+    }
+
+    fn begin(&mut self, raw: Bytes, head: Head) -> RequestHead {
+        let Head {
+            method,
+            target,
+            version,
+            headers,
+            names,
+            framing,
+        } = head;
+        self.is_http10 = version == Version::HTTP_10;
+        self.is_head_request = method == Method::HEAD;
+        self.keeps = keeps_alive(&headers, self.is_http10);
+        self.outgoing = Outgoing::None;
+        let body;
+        (self.incoming, body) = match framing {
+            Framing::Length(0) => (Incoming::Over, Body::Empty),
+            Framing::Length(length) => (Incoming::length(length), Body::Length(length)),
+            Framing::Chunks => (Incoming::chunks(Chunks::default()), Body::Unknown),
+        };
+        let expected = headers.get(EXPECT);
+        self.expects_continue = !self.is_http10
+            && body != Body::Empty
+            && expected.is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        RequestHead {
+            handshake: body == Body::Empty && is_handshake(&method, version, &headers),
+            method,
+            target,
+            authority: None,
+            version,
+            headers,
+            spelling: Spelling::new(raw, names),
+            body,
+        }
+    }
+
+    /// Reads the next part of the body.
+    pub(in crate::server) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, BodyError>> {
+        loop {
+            if let Some(part) = self.incoming.take(&mut self.wire.input, self.eof)? {
+                return Poll::Ready(Ok(part));
+            }
+            let read = ready!(self.wire.poll_fill(cx)).map_err(|_| BodyError::Gone)?;
+            if read == 0 {
+                return Poll::Ready(Err(BodyError::Gone));
+            }
+        }
+    }
+
+    /// Resolves when the client has closed its side behind a whole request.
+    pub(in crate::server) fn poll_eof(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        if self.eof {
+            return Poll::Ready(Ok(()));
+        }
+        // What else it sends is not read before its turn.
+        if !self.incoming.is_over() || !self.wire.input.is_empty() {
+            return Poll::Pending;
+        }
+        match ready!(self.wire.poll_fill(cx)) {
+            Ok(0) => {
+                self.eof = true;
+                Poll::Ready(Ok(()))
+            }
+            // One wake-up for the data is enough: nothing more is asked for.
+            Ok(_) => Poll::Pending,
+            Err(_) => Poll::Ready(Err(BodyError::Gone)),
+        }
+    }
+
+    /// Tells whether the whole request was read.
+    pub(in crate::server) fn has_whole_body(&self) -> bool {
+        self.incoming.is_over()
+    }
+
+    /// Says to the client that its body is wanted, if it waits for that.
+    pub(in crate::server) fn put_continue(&mut self) {
+        if std::mem::take(&mut self.expects_continue) {
+            self.wire.put_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+    }
+
+    /// Writes an interim response, which HTTP/1.0 does not know.
+    pub(in crate::server) fn put_interim(&mut self, head: &ResponseHead) {
+        if self.is_http10 {
+            return;
+        }
+        if head.status == StatusCode::CONTINUE {
+            self.expects_continue = false;
+        }
+        write_response(head, &mut self.wire.output);
+        self.wire.put_slice(b"\r\n");
+    }
+
+    /// Writes the head of the response; nothing in it may frame the body.
+    pub(in crate::server) fn put_head(&mut self, head: &ResponseHead, body: Body) {
+        let status = head.status;
+        let without_body = self.is_head_request
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+            || status.is_informational();
+        let out = &mut self.wire.output;
+        write_response(head, out);
+        self.outgoing = match body {
+            _ if status == StatusCode::SWITCHING_PROTOCOLS => Outgoing::None,
+            Body::Unknown if without_body => Outgoing::None,
+            Body::Unknown if self.is_http10 => {
+                self.keeps = false;
+                Outgoing::UntilEnd
+            }
+            Body::Unknown => {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+                Outgoing::Chunks
+            }
+            Body::Empty | Body::Length(_) => {
+                let length = body.length().unwrap_or(0);
+                // A head alone says how long the body would be, where somebody knows.
+                if status != StatusCode::NO_CONTENT && (body != Body::Empty || !without_body) {
+                    write_length(length, out);
+                }
+                match length {
+                    0 => Outgoing::None,
+                    _ if without_body => Outgoing::None,
+                    length => Outgoing::Length(length),
+                }
+            }
+        };
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            if !self.keeps {
+                out.extend_from_slice(b"Connection: close\r\n");
+            } else if self.is_http10 {
+                out.extend_from_slice(b"Connection: keep-alive\r\n");
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Writes data of the body.
+    pub(in crate::server) fn put(&mut self, data: Bytes) {
+        self.outgoing.put(&mut self.wire, data);
+    }
+
+    /// Writes the end of the body. One that is shorter than the head said ends the connection.
+    pub(in crate::server) fn finish(&mut self, trailers: Option<&HeaderMap>) {
+        if !self.outgoing.finish(&mut self.wire, trailers) {
+            self.keeps = false;
+        }
+    }
+
+    pub(in crate::server) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.wire.poll_flush(cx)
+    }
+
+    /// Tells whether something waits to be written.
+    pub(in crate::server) fn has_output(&self) -> bool {
+        self.wire.has_output()
+    }
+
+    /// Tells whether no more should be put before what waits is flushed.
+    pub(in crate::server) fn is_full(&self) -> bool {
+        self.wire.is_full()
+    }
+
+    /// Takes what has come already of a body that nobody wants.
+    pub(in crate::server) fn discard_buffered(&mut self) {
+        loop {
+            match self.incoming.take(&mut self.wire.input, false) {
+                Ok(Some(Part::Data(_))) => {}
+                Ok(Some(Part::End(_)) | None) => return,
+                Err(_) => {
+                    self.keeps = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Closes the connection behind this response.
+    pub(in crate::server) fn close_after(&mut self) {
+        self.keeps = false;
+    }
+
+    /// Tells whether another request may follow, after a response that was written to its end.
+    ///
+    /// What was sent before the response is never taken for the next request: it might be the rest of this one.
+    pub(in crate::server) fn is_reusable(&self) -> bool {
+        let early = self.wire.input.chunks(2).any(|pair| pair != b"\r\n");
+        self.keeps && !self.eof && self.incoming.is_over() && !early
+    }
+
+    /// Closes the connection so that the client reads what was written, although it may still be sending.
+    pub(in crate::server) async fn linger(mut self) {
+        if poll_fn(|cx| self.wire.poll_shutdown(cx)).await.is_err() || self.eof {
+            return;
+        }
+        let reading = poll_fn(|cx| {
+            loop {
+                self.wire.input.clear();
+                match ready!(self.wire.poll_fill(cx)) {
+                    Ok(1..) => {}
+                    Ok(_) | Err(_) => return Poll::Ready(()),
+                }
+            }
+        });
+        let _ = tokio::time::timeout(LINGER, reading).await;
+    }
+
+    /// Returns the connection, which has become a WebSocket.
+    pub(in crate::server) fn into_wire(self) -> Buffered {
+        self.wire
+    }
+}
+
+/// How far the next head was read.
+#[derive(Debug)]
+struct Reading {
+    deadline: Instant,
+    whole: Option<Instant>,
+    /// The bytes of empty lines before it.
+    skipped: usize,
+    seen: usize,
+    is_first_line_checked: bool,
+}
+
+/// Why a body was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::server) enum BodyError {
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("the client has left")]
+    Gone,
+}
+
+/// Writes `Content-Length`.
+pub(super) fn write_length(length: u64, out: &mut BytesMut) {
+    let mut digits = [0; 20];
+    let (mut at, mut left) = (digits.len(), length);
+    loop {
+        at -= 1;
+        if let Some(place) = digits.get_mut(at) {
+            *place = b'0' + (left % 10) as u8;
+        }
+        left /= 10;
+        if left == 0 || at == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(b"Content-Length: ");
+    out.extend_from_slice(digits.get(at..).unwrap_or(b"0"));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Tells whether the sender of a head keeps its connection.
+pub(super) fn keeps_alive(headers: &HeaderMap, is_http10: bool) -> bool {
+    let mut keeps = !is_http10;
+    for line in headers.get_all(CONNECTION) {
+        for option in line.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+            if option.eq_ignore_ascii_case(b"close") {
+                return false;
+            }
+            keeps |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+    keeps
+}
+
+/// Returns the length that a header section says, where it says one.
+pub(in crate::server) fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

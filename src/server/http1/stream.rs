@@ -1,0 +1,157 @@
+//! A connection with a buffer in front of each direction, which hold nothing while the connection is idle.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use pingora::protocols::Stream;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio_util::io::poll_read_buf;
+
+/// A read goes through the stack, so that a connection that waits holds no buffer. A head fits in one.
+const SCRATCH: usize = 16 * 1024;
+/// What a body is read in, once a read has filled the scratch.
+const LARGE: usize = 64 * 1024;
+/// Shorter parts are copied behind each other, longer ones are written from where they are.
+const COPIED: usize = 8 * 1024;
+
+/// The connection.
+#[derive(Debug)]
+pub(in crate::server) struct Buffered {
+    stream: Stream,
+    /// What was read and not taken yet.
+    pub(super) input: BytesMut,
+    /// What waits to be written, in this order.
+    pub(super) output: BytesMut,
+    tail: Bytes,
+    /// Whether the last read was as long as a read can be, so that more is probably there.
+    is_streaming: bool,
+    unflushed: bool,
+}
+
+impl Buffered {
+    pub(in crate::server) fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            tail: Bytes::new(),
+            is_streaming: false,
+            unflushed: false,
+        }
+    }
+
+    /// Reads once, and returns how many bytes came; 0 is the end.
+    pub(in crate::server) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.is_streaming {
+            if self.input.capacity() - self.input.len() < SCRATCH {
+                self.input.reserve(LARGE);
+            }
+            let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input);
+            match &read {
+                Poll::Ready(Ok(read)) => self.is_streaming = *read >= SCRATCH,
+                Poll::Ready(Err(_)) => {}
+                Poll::Pending => {
+                    self.is_streaming = false;
+                    if self.input.is_empty() {
+                        self.input = BytesMut::new();
+                    }
+                }
+            }
+            return read;
+        }
+        let mut scratch = [MaybeUninit::uninit(); SCRATCH];
+        let mut scratch = ReadBuf::uninit(&mut scratch);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut scratch))?;
+        let read = scratch.filled();
+        self.is_streaming = read.len() == SCRATCH;
+        self.input.extend_from_slice(read);
+        Poll::Ready(Ok(read.len()))
+    }
+
+    /// Takes everything that was read.
+    pub(in crate::server) fn take_input(&mut self) -> Bytes {
+        self.input.split().freeze()
+    }
+
+    /// Tells whether something waits to be written.
+    pub(in crate::server) fn has_output(&self) -> bool {
+        self.unflushed || !self.output.is_empty() || !self.tail.is_empty()
+    }
+
+    /// Tells whether so much waits that it should be written before more is put behind it.
+    pub(super) fn is_full(&self) -> bool {
+        !self.tail.is_empty() || self.output.len() > COPIED
+    }
+
+    /// Puts bytes behind what waits to be written. No more may be put behind long ones before they are flushed.
+    pub(in crate::server) fn put(&mut self, bytes: Bytes) {
+        if bytes.len() <= COPIED || !self.tail.is_empty() {
+            self.flatten();
+            self.output.extend_from_slice(&bytes);
+        } else {
+            self.tail = bytes;
+        }
+    }
+
+    /// Puts bytes behind what waits to be written.
+    pub(super) fn put_slice(&mut self, bytes: &[u8]) {
+        self.flatten();
+        self.output.extend_from_slice(bytes);
+    }
+
+    fn flatten(&mut self) {
+        if !self.tail.is_empty() {
+            self.output.extend_from_slice(&std::mem::take(&mut self.tail));
+        }
+    }
+
+    /// Writes everything that waits.
+    pub(in crate::server) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.output.is_empty() || !self.tail.is_empty() {
+            self.unflushed = true;
+            let stream = Pin::new(&mut self.stream);
+            let written = ready!(match (self.output.is_empty(), self.tail.is_empty()) {
+                (false, true) => stream.poll_write(cx, &self.output),
+                (true, _) => stream.poll_write(cx, &self.tail),
+                (false, false) => {
+                    let parts = [IoSlice::new(&self.output), IoSlice::new(&self.tail)];
+                    stream.poll_write_vectored(cx, &parts)
+                }
+            })?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let first = written.min(self.output.len());
+            self.output.advance(first);
+            self.tail.advance(written - first);
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        // Neither direction keeps what a large message took.
+        if self.output.capacity() > COPIED {
+            self.output = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gives up the buffers, which an idle connection does not need.
+    pub(super) fn shrink(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        if self.output.is_empty() {
+            self.output = BytesMut::new();
+        }
+    }
+
+    /// Ends the direction that is written, as TLS and TCP each do.
+    pub(in crate::server) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

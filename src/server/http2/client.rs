@@ -1,0 +1,159 @@
+//! Asks a server over HTTP/2: one stream, which is one request and its response.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{Error, Reason, RecvStream, SendStream};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+
+use super::sending::Sending;
+use crate::server::http1::{ResponseError, declared_length};
+use crate::server::message::{Body, Part, ResponseHead, Spelling};
+
+/// The most interim responses to one request.
+const MOST_INTERIM: u32 = 32;
+
+/// The stream.
+#[derive(Debug)]
+pub(in crate::server) struct ClientStream {
+    response: ResponseFuture,
+    sending: Sending,
+    receiving: Option<RecvStream>,
+    interim: u32,
+    is_head_request: bool,
+    body: Body,
+    is_over: bool,
+}
+
+impl ClientStream {
+    /// Sends the head of a request.
+    pub(in crate::server) fn start(
+        connection: &mut SendRequest<Bytes>,
+        request: Request<()>,
+        is_over: bool,
+    ) -> Result<Self, ResponseError> {
+        let is_head_request = *request.method() == Method::HEAD;
+        let sent: Result<(ResponseFuture, SendStream<Bytes>), Error> =
+            connection.send_request(request, is_over);
+        // What was not sent was not processed.
+        let (response, stream) = sent.map_err(|_| ResponseError::Unprocessed)?;
+        Ok(Self {
+            response,
+            sending: Sending::new(stream, is_over),
+            receiving: None,
+            interim: 0,
+            is_head_request,
+            body: Body::Unknown,
+            is_over: false,
+        })
+    }
+
+    pub(in crate::server) fn put(&mut self, data: Bytes) {
+        self.sending.put(data);
+    }
+
+    pub(in crate::server) fn finish(&mut self, trailers: Option<HeaderMap>) {
+        self.sending.finish(trailers);
+    }
+
+    pub(in crate::server) fn has_output(&self) -> bool {
+        self.sending.has_waiting()
+    }
+
+    /// Tells whether data waits to be sent.
+    pub(in crate::server) fn has_data(&self) -> bool {
+        self.sending.has_data()
+    }
+
+    pub(in crate::server) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ResponseError>> {
+        self.sending.poll_flush(cx).map_err(|_| ResponseError::BrokenOff)
+    }
+
+    pub(in crate::server) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<ResponseHead, ResponseError>> {
+        match self.response.poll_informational(cx) {
+            Poll::Ready(Some(Ok(interim))) => {
+                self.interim += 1;
+                if self.interim > MOST_INTERIM {
+                    return Poll::Ready(Err(ResponseError::Malformed));
+                }
+                return Poll::Ready(Ok(head(interim)));
+            }
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(lost(&error))),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        let answered = ready!(Pin::new(&mut self.response).poll(cx));
+        let answered = answered.map_err(|error| match error.is_io() {
+            // The connection ended, as a kept one of HTTP/1 does.
+            true => ResponseError::Closed,
+            false => lost(&error),
+        });
+        let (parts, receiving) = answered?.into_parts();
+        let head = head(Response::from_parts(parts, ()));
+        let without_body = self.is_head_request
+            || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        self.body = match declared_length(&head.headers) {
+            _ if without_body || receiving.is_end_stream() => Body::Empty,
+            Some(length) => Body::Length(length),
+            None => Body::Unknown,
+        };
+        self.receiving = Some(receiving);
+        Poll::Ready(Ok(head))
+    }
+
+    /// Returns how long the response's body is, as far as its head said.
+    pub(in crate::server) fn body(&self) -> Body {
+        self.body
+    }
+
+    pub(in crate::server) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ResponseError>> {
+        let Some(receiving) = &mut self.receiving else {
+            return Poll::Ready(Err(ResponseError::BrokenOff));
+        };
+        match ready!(receiving.poll_data(cx)) {
+            Some(Ok(data)) => {
+                let _ = receiving.flow_control().release_capacity(data.len());
+                return Poll::Ready(Ok(Part::Data(data)));
+            }
+            Some(Err(error)) => return Poll::Ready(Err(lost(&error))),
+            None => {}
+        }
+        let trailers = ready!(receiving.poll_trailers(cx)).map_err(|error| lost(&error))?;
+        self.is_over = true;
+        Poll::Ready(Ok(Part::End(trailers)))
+    }
+
+    /// Tells whether both directions have ended, so that dropping the stream resets nothing.
+    pub(in crate::server) fn is_over(&self) -> bool {
+        self.is_over && self.sending.is_over()
+    }
+}
+
+fn head(response: Response<()>) -> ResponseHead {
+    let (parts, ()) = response.into_parts();
+    ResponseHead {
+        status: parts.status,
+        reason: None,
+        headers: parts.headers,
+        spelling: Spelling::default(),
+        hidden: Vec::new(),
+        added: Vec::with_capacity(4),
+    }
+}
+
+/// Says what the end of a stream means for its request.
+///
+/// RFC 9113, section 8.7: a stream that is refused, or that a GOAWAY leaves out, was not processed. The crate h2 ends only
+/// the latter with the GOAWAY's error.
+fn lost(error: &Error) -> ResponseError {
+    let refused = error.is_remote() && error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+    let left_out = error.is_remote() && error.is_go_away();
+    if refused || left_out {
+        return ResponseError::Unprocessed;
+    }
+    ResponseError::BrokenOff
+}

@@ -1,0 +1,187 @@
+//! Serves a client of HTTP/2: one stream, which is one request and its response.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+
+use super::sending::Sending;
+use crate::server::http1::{BodyError, declared_length};
+use crate::server::message::{Body, Part, RequestHead, ResponseHead, Spelling};
+
+/// The stream.
+#[derive(Debug)]
+pub(in crate::server) struct ServerStream {
+    receiving: RecvStream,
+    respond: SendResponse<Bytes>,
+    sending: Option<Sending>,
+    has_whole_body: bool,
+    expects_continue: bool,
+    is_head_request: bool,
+    is_lost: bool,
+}
+
+impl ServerStream {
+    /// Takes a stream apart into its request and what answers it.
+    pub(in crate::server) fn accept(
+        request: Request<RecvStream>,
+        respond: SendResponse<Bytes>,
+    ) -> (RequestHead, Self) {
+        let (parts, receiving) = request.into_parts();
+        let path = parts.uri.path_and_query();
+        let target = path.map_or_else(Bytes::new, |path| Bytes::copy_from_slice(path.as_str().as_bytes()));
+        let body = match declared_length(&parts.headers) {
+            _ if receiving.is_end_stream() => Body::Empty,
+            Some(length) => Body::Length(length),
+            None => Body::Unknown,
+        };
+        let expected = parts.headers.get(http::header::EXPECT);
+        let stream = Self {
+            respond,
+            sending: None,
+            has_whole_body: body == Body::Empty,
+            expects_continue: body != Body::Empty
+                && expected.is_some_and(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue")),
+            is_head_request: parts.method == Method::HEAD,
+            is_lost: false,
+            receiving,
+        };
+        let head = RequestHead {
+            method: parts.method,
+            target,
+            authority: parts.uri.authority().map(|authority| authority.as_str().to_owned()),
+            version: Version::HTTP_2,
+            headers: parts.headers,
+            spelling: Spelling::default(),
+            body,
+            handshake: false,
+        };
+        (head, stream)
+    }
+
+    pub(in crate::server) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, BodyError>> {
+        if self.has_whole_body {
+            return Poll::Ready(Ok(Part::End(None)));
+        }
+        match ready!(self.receiving.poll_data(cx)) {
+            Some(Ok(data)) => {
+                let _ = self.receiving.flow_control().release_capacity(data.len());
+                return Poll::Ready(Ok(Part::Data(data)));
+            }
+            Some(Err(_)) => return Poll::Ready(Err(self.gone())),
+            None => {}
+        }
+        match ready!(self.receiving.poll_trailers(cx)) {
+            Ok(trailers) => {
+                self.has_whole_body = true;
+                Poll::Ready(Ok(Part::End(trailers)))
+            }
+            Err(_) => Poll::Ready(Err(self.gone())),
+        }
+    }
+
+    fn gone(&mut self) -> BodyError {
+        self.is_lost = true;
+        BodyError::Gone
+    }
+
+    /// Resolves when the client has given the stream up.
+    pub(in crate::server) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(match &mut self.sending {
+            None => self.respond.poll_reset(cx).map(drop),
+            Some(sending) if sending.is_over() => return Poll::Pending,
+            Some(sending) => sending.poll_reset(cx).map(drop),
+        });
+        self.is_lost = true;
+        Poll::Ready(())
+    }
+
+    pub(in crate::server) fn has_whole_body(&self) -> bool {
+        self.has_whole_body
+    }
+
+    pub(in crate::server) fn put_continue(&mut self) {
+        if std::mem::take(&mut self.expects_continue) {
+            let mut response = Response::new(());
+            *response.status_mut() = StatusCode::CONTINUE;
+            let _ = self.respond.send_informational(response);
+        }
+    }
+
+    pub(in crate::server) fn put_interim(&mut self, head: ResponseHead) {
+        if head.status == StatusCode::CONTINUE {
+            self.expects_continue = false;
+        }
+        let _ = self.respond.send_informational(response(head));
+    }
+
+    /// Sends the head of the response; nothing in it may frame the body.
+    pub(in crate::server) fn put_head(&mut self, mut head: ResponseHead, body: Body) {
+        let status = head.status;
+        let without_body = self.is_head_request
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let says_length = status != StatusCode::NO_CONTENT && (body != Body::Empty || !without_body);
+        if let Some(length) = body.length().filter(|_| says_length) {
+            head.added.push((http::header::CONTENT_LENGTH, length.into()));
+        }
+        let is_over = without_body || body.length() == Some(0);
+        match self.respond.send_response(response(head), is_over) {
+            Ok(stream) => self.sending = Some(Sending::new(stream, is_over)),
+            Err(_) => self.is_lost = true,
+        }
+    }
+
+    pub(in crate::server) fn put(&mut self, data: Bytes) {
+        if let Some(sending) = &mut self.sending {
+            sending.put(data);
+        }
+    }
+
+    pub(in crate::server) fn finish(&mut self, trailers: Option<HeaderMap>) {
+        if let Some(sending) = &mut self.sending {
+            sending.finish(trailers);
+        }
+    }
+
+    pub(in crate::server) fn has_output(&self) -> bool {
+        self.sending.as_ref().is_some_and(Sending::has_waiting)
+    }
+
+    /// Tells whether data waits to be sent.
+    pub(in crate::server) fn has_data(&self) -> bool {
+        self.sending.as_ref().is_some_and(Sending::has_data)
+    }
+
+    pub(in crate::server) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        if self.is_lost {
+            return Poll::Ready(Err(BodyError::Gone));
+        }
+        let Some(sending) = &mut self.sending else {
+            return Poll::Ready(Ok(()));
+        };
+        ready!(sending.poll_flush(cx)).map_err(|_| self.gone())?;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Breaks the response off.
+    pub(in crate::server) fn reset(&mut self, reason: Reason) {
+        match &mut self.sending {
+            Some(sending) => sending.reset(reason),
+            None => self.respond.send_reset(reason),
+        }
+    }
+
+    /// Tells whether the client gave the stream up before its response was sent.
+    pub(in crate::server) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+}
+
+fn response(head: ResponseHead) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.into_headers();
+    response
+}

@@ -1,0 +1,174 @@
+//! The messages of an exchange, as both protocols and both sides of the proxy know them.
+
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+
+use crate::request::Message;
+
+/// The head of a request.
+pub(super) struct RequestHead {
+    pub(super) method: Method,
+    /// In origin form, as the client sent it.
+    pub(super) target: Bytes,
+    /// What HTTP/2 sends in place of `Host`.
+    pub(super) authority: Option<String>,
+    pub(super) version: Version,
+    pub(super) headers: HeaderMap,
+    pub(super) spelling: Spelling,
+    pub(super) body: Body,
+    /// Whether it asks for a WebSocket.
+    pub(super) handshake: bool,
+}
+
+/// The head of a response.
+pub(super) struct ResponseHead {
+    pub(super) status: StatusCode,
+    /// The reason that HTTP/1 gives, where it is not the usual one.
+    pub(super) reason: Option<Bytes>,
+    pub(super) headers: HeaderMap,
+    pub(super) spelling: Spelling,
+    /// Names in `headers` that are not sent on. They stay in the map, which `spelling` belongs to.
+    pub(super) hidden: Vec<HeaderName>,
+    /// Headers that are sent behind those of the map.
+    pub(super) added: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// How long a body is, as far as its head says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    Empty,
+    Length(u64),
+    /// The length is known when the body has ended.
+    Unknown,
+}
+
+/// A piece of a body, or its end.
+#[derive(Debug)]
+pub(super) enum Part {
+    Data(Bytes),
+    End(Option<HeaderMap>),
+}
+
+/// How the names of a head of HTTP/1 were spelled, in the order of the map's keys.
+///
+/// Some clients compare names by their case, so HTTP/1 keeps what HTTP/1 said. Nothing may be removed from the map that
+/// this belongs to.
+#[derive(Clone, Default)]
+pub(super) struct Spelling {
+    raw: Bytes,
+    names: Vec<Range<u32>>,
+}
+
+impl RequestHead {
+    /// Returns what the decision reads.
+    pub(super) fn message(&self) -> Message<'_> {
+        Message {
+            method: &self.method,
+            target: &self.target,
+            authority: self.authority.as_deref(),
+            version: self.version,
+            headers: &self.headers,
+        }
+    }
+
+    /// Returns the path without its query, for the log.
+    pub(super) fn path(&self) -> &str {
+        let target = std::str::from_utf8(&self.target).unwrap_or("");
+        target.split('?').next().unwrap_or("")
+    }
+}
+
+impl ResponseHead {
+    /// Begins a response of our own.
+    pub(super) fn new(status: StatusCode) -> Self {
+        Self {
+            status,
+            reason: None,
+            headers: HeaderMap::with_capacity(12),
+            spelling: Spelling::default(),
+            hidden: Vec::new(),
+            added: Vec::new(),
+        }
+    }
+
+    /// Sets a header in place of one of the server's.
+    pub(super) fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        if self.headers.contains_key(&name) {
+            self.hidden.push(name.clone());
+        }
+        self.added.push((name, value));
+    }
+
+    /// Returns what is sent, for a protocol that spells all names in one way.
+    pub(super) fn into_headers(self) -> HeaderMap {
+        let mut headers = self.headers;
+        for name in self.hidden {
+            headers.remove(name);
+        }
+        for (name, value) in self.added {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    /// Tells whether another head follows.
+    pub(super) fn is_interim(&self) -> bool {
+        self.status.is_informational() && self.status != StatusCode::SWITCHING_PROTOCOLS
+    }
+}
+
+impl Body {
+    /// Returns the length where the head says one.
+    pub(super) fn length(self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Length(length) => Some(length),
+            Self::Unknown => None,
+        }
+    }
+}
+
+impl Spelling {
+    pub(super) fn new(raw: Bytes, names: Vec<Range<u32>>) -> Self {
+        Self { raw, names }
+    }
+
+    /// Returns the spelling of the map's key at this position.
+    pub(super) fn of(&self, key: usize) -> Option<&[u8]> {
+        let range = self.names.get(key)?;
+        self.raw.get(range.start as usize..range.end as usize)
+    }
+}
+
+/// Calls `line` with each line of a header section, its name as HTTP/1 spells it.
+pub(super) fn for_each_line<'h>(
+    headers: &'h HeaderMap,
+    spelling: &'h Spelling,
+    mut line: impl FnMut(&'h HeaderName, Option<&'h [u8]>, &'h HeaderValue),
+) {
+    let (mut key, mut last) = (0, None);
+    for (name, value) in headers {
+        // All values of a name come one behind the other.
+        if last.is_some_and(|last| !std::ptr::eq(last, name)) {
+            key += 1;
+        }
+        last = Some(name);
+        line(name, spelling.of(key), value);
+    }
+}
+
+impl fmt::Debug for RequestHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Headers and query hold secrets.
+        f.debug_struct("RequestHead").field("method", &self.method).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ResponseHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseHead").field("status", &self.status).finish_non_exhaustive()
+    }
+}

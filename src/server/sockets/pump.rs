@@ -1,0 +1,199 @@
+//! Carries a WebSocket: bytes both ways, until one side ends it, nothing is said for too long, or its session ends.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::Entry;
+use super::frames::Frames;
+use super::handle::Ending;
+use crate::server::http1::Buffered;
+use crate::server::timer::Timer;
+
+/// How long a close frame may take to leave.
+const FAREWELL: Duration = Duration::from_millis(400);
+/// How long the client may take to close its side of a connection that has ended.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long each side may take.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) struct WebSocketLimits {
+    /// Without a byte in either direction.
+    pub(in crate::server) idle: Duration,
+    /// Between two writes to the client.
+    pub(in crate::server) client_write: Duration,
+    /// Between two writes to the server.
+    pub(in crate::server) server_write: Duration,
+}
+
+/// A connection that has become a WebSocket on both sides.
+pub(in crate::server) struct WebSocket {
+    client: Side,
+    server: Side,
+    /// Where the server's frames stand that were given to the client's side.
+    frames: Frames,
+    limits: WebSocketLimits,
+    entry: Entry,
+    last: Instant,
+}
+
+/// One of the two connections.
+struct Side {
+    wire: Buffered,
+    /// Whether it has said that nothing more comes.
+    is_over: bool,
+    /// When bytes for it began to wait.
+    waiting: Option<Instant>,
+}
+
+/// Why it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// One side has closed, or broken, its connection.
+    Closed,
+    Late,
+    Told(Ending),
+}
+
+impl WebSocket {
+    pub(in crate::server) fn new(
+        client: Buffered,
+        server: Buffered,
+        limits: WebSocketLimits,
+        entry: Entry,
+    ) -> Self {
+        let side = |wire| Side {
+            wire,
+            is_over: false,
+            waiting: None,
+        };
+        Self {
+            client: side(client),
+            server: side(server),
+            frames: Frames::default(),
+            limits,
+            entry,
+            last: Instant::now(),
+        }
+    }
+
+    /// Carries it to its end.
+    pub(in crate::server) async fn run(mut self) {
+        let mut timer = Timer::default();
+        let end = poll_fn(|cx| self.poll(cx, &mut timer)).await;
+        let Self {
+            mut client,
+            server,
+            frames,
+            entry,
+            ..
+        } = self;
+        // Its backend learns at once that it is over.
+        drop(server);
+        let told = match end {
+            End::Told(why) => {
+                // A frame that was begun cannot be ended by us: then the connection is cut.
+                let fits = match frames {
+                    Frames::Between => {
+                        client.wire.put(why.frame().into());
+                        true
+                    }
+                    // The server has said it by itself.
+                    Frames::Closed => true,
+                    Frames::Length { .. } | Frames::LongLength { .. } | Frames::Payload { .. } => false,
+                };
+                let leaving = poll_fn(|cx| client.wire.poll_shutdown(cx));
+                fits && matches!(timeout(FAREWELL, leaving).await, Ok(Ok(())))
+            }
+            End::Closed => {
+                let leaving = poll_fn(|cx| client.wire.poll_shutdown(cx));
+                matches!(timeout(FAREWELL, leaving).await, Ok(Ok(())))
+            }
+            End::Late => false,
+        };
+        drop(entry);
+        if told && !client.is_over {
+            // To close on what the client still sends would destroy the close frame before it is read.
+            let answered = poll_fn(|cx| {
+                loop {
+                    drop(client.wire.take_input());
+                    match ready!(client.wire.poll_fill(cx)) {
+                        Ok(1..) => {}
+                        Ok(_) | Err(_) => return Poll::Ready(()),
+                    }
+                }
+            });
+            let _ = timeout(LINGER, answered).await;
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<End> {
+        if let Poll::Ready(why) = self.entry.handle().poll_ending(cx) {
+            return Poll::Ready(End::Told(why));
+        }
+        loop {
+            let up = self.client.pass_to(&mut self.server, cx, |_| {});
+            let frames = &mut self.frames;
+            let down = self.server.pass_to(&mut self.client, cx, |bytes| frames.advance(bytes));
+            let (Ok(up), Ok(down)) = (up, down) else {
+                return Poll::Ready(End::Closed);
+            };
+            if up || down {
+                self.last = Instant::now();
+                continue;
+            }
+            let over = |from: &Side, to: &Side| from.is_over && !to.wire.has_output();
+            if over(&self.client, &self.server) || over(&self.server, &self.client) {
+                return Poll::Ready(End::Closed);
+            }
+            let deadlines = [
+                Some(self.last + self.limits.idle),
+                self.client.waiting.map(|since| since + self.limits.client_write),
+                self.server.waiting.map(|since| since + self.limits.server_write),
+            ];
+            if let Some(deadline) = deadlines.into_iter().flatten().min() {
+                ready!(timer.poll(cx, deadline));
+            }
+            return Poll::Ready(End::Late);
+        }
+    }
+}
+
+impl Side {
+    /// Passes on what this side says as far as the other takes it, and tells whether anything moved.
+    fn pass_to(
+        &mut self,
+        other: &mut Self,
+        cx: &mut Context<'_>,
+        follow: impl FnOnce(&[u8]),
+    ) -> std::io::Result<bool> {
+        if other.wire.has_output() {
+            if other.wire.poll_flush(cx)?.is_pending() {
+                other.waiting.get_or_insert_with(Instant::now);
+                return Ok(false);
+            }
+            other.waiting = None;
+            return Ok(true);
+        }
+        let mut bytes = self.wire.take_input();
+        if bytes.is_empty() && !self.is_over {
+            match self.wire.poll_fill(cx)? {
+                Poll::Ready(0) => self.is_over = true,
+                Poll::Ready(_) => bytes = self.wire.take_input(),
+                Poll::Pending => {}
+            }
+        }
+        follow(&bytes);
+        let moved = !bytes.is_empty();
+        other.wire.put(bytes);
+        Ok(moved)
+    }
+}
+
+impl std::fmt::Debug for WebSocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebSocket").finish_non_exhaustive()
+    }
+}

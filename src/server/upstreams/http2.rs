@@ -1,0 +1,165 @@
+//! The connections of HTTP/2 to one server, each shared by many exchanges.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use h2::client::{Builder, SendRequest};
+use pingora::protocols::Stream;
+use pingora::protocols::l4::socket::SocketAddr;
+
+/// The most exchanges on one connection.
+const MAX_STREAMS: u32 = 100;
+/// What an exchange may hold unread of its response.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// What all exchanges of a connection may hold: more than they can, so that none waits for what another does not read.
+const CONNECTION_WINDOW: u32 = (MAX_STREAMS + 1) * STREAM_WINDOW;
+/// A connection on which clients gave up so many exchanges gets no more of them: a server that counts resets ends its
+/// connection, with the exchanges of all others on it.
+const MAX_RESETS: u32 = 50;
+/// The longest header section of a response, as HTTP/2 counts it.
+const MAX_HEADER_LIST: u32 = 256 * 1024;
+
+/// The connections.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    open: Mutex<Vec<Arc<Connection>>>,
+    /// Held while a connection is made, so that a crowd that finds none makes one.
+    pub(super) making: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    requests: SendRequest<Bytes>,
+    place: SocketAddr,
+    /// How often the files had changed when it was made.
+    generation: u32,
+    streams: AtomicU32,
+    resets: AtomicU32,
+    is_gone: AtomicBool,
+    last_used: Mutex<Instant>,
+}
+
+/// A connection as one exchange uses it.
+#[derive(Debug)]
+pub(in crate::server) struct Lease {
+    connection: Arc<Connection>,
+    /// Whether the exchange has ended, so that nothing is reset.
+    pub(in crate::server) is_over: bool,
+}
+
+impl Connections {
+    /// Takes a place on an open connection to an address.
+    pub(super) fn take(&self, place: &SocketAddr, generation: u32) -> Option<(Lease, SendRequest<Bytes>)> {
+        let mut open = self.open();
+        open.retain(|connection| !connection.is_gone.load(Ordering::Acquire));
+        let fit = open
+            .iter()
+            .filter(|connection| connection.place == *place && connection.generation == generation);
+        fit.filter_map(|connection| connection.lease()).next()
+    }
+
+    /// Begins to speak HTTP/2 on a new connection, and takes a place on it.
+    pub(super) async fn add(
+        &self,
+        stream: Stream,
+        place: SocketAddr,
+        generation: u32,
+    ) -> Result<(Lease, SendRequest<Bytes>), h2::Error> {
+        let mut builder = Builder::new();
+        builder
+            .enable_push(false)
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(MAX_HEADER_LIST)
+            // Until the server has said how many it takes.
+            .initial_max_send_streams(MAX_STREAMS as usize);
+        let (requests, driver) = builder.handshake(stream).await?;
+        let connection = Arc::new(Connection {
+            requests,
+            place,
+            generation,
+            streams: AtomicU32::new(0),
+            resets: AtomicU32::new(0),
+            is_gone: AtomicBool::new(false),
+            last_used: Mutex::new(Instant::now()),
+        });
+        let driven = Arc::downgrade(&connection);
+        tokio::spawn(async move {
+            let ended = driver.await;
+            if let Some(connection) = driven.upgrade() {
+                connection.is_gone.store(true, Ordering::Release);
+            }
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection of HTTP/2 to a server ended");
+            }
+        });
+        let lease = Lease::new(&connection);
+        let requests = connection.requests.clone();
+        self.open().push(connection);
+        Ok((lease, requests))
+    }
+
+    /// Closes what was idle for too long, or was made before the files changed.
+    pub(super) fn sweep(&self, keepalive: Duration, generation: u32) {
+        let now = Instant::now();
+        self.open().retain(|connection| {
+            let idle = now.saturating_duration_since(*connection.last_used());
+            let is_used = connection.streams.load(Ordering::Acquire) > 0;
+            !connection.is_gone.load(Ordering::Acquire)
+                && (is_used || connection.generation == generation && idle < keepalive)
+        });
+    }
+
+    fn open(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection {
+    fn lease(self: &Arc<Self>) -> Option<(Lease, SendRequest<Bytes>)> {
+        let mut requests = self.requests.clone();
+        let most = u32::try_from(requests.current_max_send_streams()).unwrap_or(u32::MAX);
+        let is_full = self.streams.load(Ordering::Acquire) >= most.min(MAX_STREAMS);
+        if is_full || self.resets.load(Ordering::Relaxed) >= MAX_RESETS {
+            return None;
+        }
+        // A handle waits while a request before it waits for the server's permission.
+        let ready = std::future::poll_fn(|cx| requests.poll_ready(cx)).now_or_never();
+        matches!(ready, Some(Ok(()))).then(|| (Lease::new(self), requests))
+    }
+
+    fn last_used(&self) -> MutexGuard<'_, Instant> {
+        self.last_used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease {
+    fn new(connection: &Arc<Connection>) -> Self {
+        connection.streams.fetch_add(1, Ordering::AcqRel);
+        Self {
+            connection: Arc::clone(connection),
+            is_over: false,
+        }
+    }
+}
+
+impl Lease {
+    /// Gives the connection no more exchanges.
+    pub(in crate::server) fn retire(self) {
+        self.connection.is_gone.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        if !self.is_over {
+            connection.resets.fetch_add(1, Ordering::Relaxed);
+        }
+        *connection.last_used() = Instant::now();
+        connection.streams.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,125 @@
+//! Keeps the idle connections of one server that speaks HTTP/1.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use pingora::protocols::l4::socket::SocketAddr;
+
+use super::reuse::{LASTING, Reuse};
+use crate::server::http1::Buffered;
+
+/// Counts the idle connections of all servers.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    taken: Arc<AtomicUsize>,
+    most: usize,
+}
+
+/// The idle connections.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    idle: Mutex<Vec<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    wire: Buffered,
+    place: SocketAddr,
+    /// How often the files had changed when it was made.
+    generation: u32,
+    since: Instant,
+    _room: Taken,
+}
+
+/// One place in a [`Room`].
+#[derive(Debug)]
+struct Taken(Arc<AtomicUsize>);
+
+impl Room {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            taken: Arc::default(),
+            most,
+        }
+    }
+
+    fn take(&self) -> Option<Taken> {
+        let before = self.taken.fetch_add(1, Ordering::Relaxed);
+        let taken = Taken(Arc::clone(&self.taken));
+        (before < self.most).then_some(taken)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Pool {
+    /// Takes the connection to an address that was used last, of those that may be used again.
+    pub(super) fn take(&self, place: &SocketAddr, generation: u32, reuse: Reuse) -> Option<Buffered> {
+        let now = Instant::now();
+        let fits = |idle: &Idle| {
+            idle.place == *place
+                && idle.generation == generation
+                && match reuse {
+                    Reuse::Any => true,
+                    Reuse::Lasting => now.saturating_duration_since(idle.since) >= LASTING,
+                    Reuse::Never => false,
+                }
+        };
+        loop {
+            let mut idle = self.idle();
+            let at = idle.iter().rposition(fits)?;
+            let found = idle.remove(at);
+            drop(idle);
+            let mut wire = found.wire;
+            if is_open(&mut wire) {
+                return Some(wire);
+            }
+        }
+    }
+
+    /// Keeps a connection on which nothing is under way.
+    pub(super) fn put(&self, mut wire: Buffered, place: SocketAddr, generation: u32, room: &Room) {
+        if !is_open(&mut wire) {
+            return;
+        }
+        let Some(room) = room.take() else { return };
+        self.idle().push(Idle {
+            wire,
+            place,
+            generation,
+            since: Instant::now(),
+            _room: room,
+        });
+    }
+
+    /// Closes what was idle for too long, was closed by the server, or was made before the files changed.
+    pub(super) fn sweep(&self, keepalive: Duration, generation: u32) {
+        let now = Instant::now();
+        let mut idle = self.idle();
+        let (kept, closed) = std::mem::take(&mut *idle).into_iter().partition(|idle| {
+            idle.generation == generation && now.saturating_duration_since(idle.since) < keepalive
+        });
+        *idle = kept;
+        idle.retain_mut(|idle| is_open(&mut idle.wire));
+        drop(idle);
+        let _: Vec<Idle> = closed;
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells whether a server has neither closed an idle connection nor said anything on it.
+fn is_open(wire: &mut Buffered) -> bool {
+    let read = poll_fn(|cx| wire.poll_fill(cx));
+    // Within its budget a task may be told to wait for what is there.
+    tokio::task::unconstrained(read).now_or_never().is_none()
+}
