@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::Criterion;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use menshen::clock::Clock;
 use menshen::config::{self, Algorithm, Config};
 use menshen::request::{
-    Client, Connection, Decision, Edits, Identities, Message, Pass, Peer, RequestId, Requests,
-    client,
+    Client, Connection, Decision, Identities, Message, Pass, Peer, RequestId, Requests, client,
 };
 use menshen::session::{Identity, RevokedSessions, Session, Source};
 use menshen::token::{Issuer, Tokens, Verifier, load_or_make};
@@ -122,8 +121,16 @@ impl Parts {
         client(&connection, &self.headers, None, &[])
     }
 
-    fn edit<'a>(&'a self, pass: &'a Pass, client: &'a Client, id: &'a RequestId) -> Edits<'a> {
-        self.identities.edits(&self.headers, pass, client, id)
+    /// Does what is done to the headers of a request: ours are passed over, and the others stay.
+    fn edit<'a>(
+        &'a self,
+        pass: &'a Pass,
+        client: &'a Client,
+        id: &'a RequestId,
+    ) -> (usize, Vec<(&'a HeaderName, &'a HeaderValue)>) {
+        let names = self.headers.keys();
+        let passed_on = names.filter(|name| !self.identities.owns(name)).count();
+        (passed_on, self.identities.set(pass, client, id))
     }
 }
 

@@ -128,7 +128,8 @@ async fn chunks_are_framed_anew_for_the_backend() {
             .contains("\r\ntransfer-encoding: chunked\r\n"),
         "{head}"
     );
-    assert_eq!(server.read_to("0\r\n\r\n").await, "5\r\nhello\r\n0\r\n\r\n");
+    let body = server.read_to("y\r\n\r\n").await;
+    assert_eq!(body, "5\r\nhello\r\n0\r\nx-trailer: y\r\n\r\n");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use http::{HeaderMap, Method, Version};
 
-use super::{Denial, Field, NormalPath, Survey};
+use super::{Denial, Field, NormalPath, Survey, is_handshake};
 
 /// A header that some backends take for `Content-Length` or `Transfer-Encoding`.
 pub(super) const POSES_AS_FRAMING: Denial =
@@ -45,7 +45,13 @@ pub struct Admitted<'a> {
 
 /// Checks a message's framing, host and target.
 pub fn admit<'a>(message: &Message<'a>, max_header_bytes: usize) -> Result<Admitted<'a>, Denial> {
-    let survey = Survey::of(message.headers);
+    let mut survey = Survey::of(message.headers);
+    if !matches!(survey.subprotocol_token, Field::Absent)
+        && !is_handshake(message.method, message.version, message.headers)
+    {
+        // Without the rest of a handshake, `Upgrade` says nothing.
+        survey.subprotocol_token = Field::Absent;
+    }
     if survey.bytes + message.target.len() > max_header_bytes {
         return Err(Denial::HeadersTooLarge);
     }

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use httparse::{EMPTY_HEADER, Error, Header, Status, parse_headers};
 use memchr::{memchr, memchr_iter};
 
-use super::{Denial, Message};
 use super::admit::{host_of, length, same_authority, split_query, split_target};
+use super::{Denial, Message};
 
 /// Most heads have no more lines, and a larger table costs each of them its initialisation.
 const FEW_LINES: usize = 32;
@@ -293,9 +293,19 @@ mod tests {
             let expected = if head.contains("chunked") {
                 Framing::Chunks
             } else {
-                Framing::Length(if head.contains("Length: 3\r\n\r\n") && !head.contains("X-C") { 3 } else { 0 })
+                Framing::Length(
+                    if head.contains("Length: 3\r\n\r\n") && !head.contains("X-C") {
+                        3
+                    } else {
+                        0
+                    },
+                )
             };
-            assert_eq!(parsed(head).map(|head| head.framing), Ok(expected), "{head:?}");
+            assert_eq!(
+                parsed(head).map(|head| head.framing),
+                Ok(expected),
+                "{head:?}"
+            );
         }
     }
 
@@ -364,7 +374,12 @@ mod tests {
 
     #[test]
     fn too_many_lines_are_too_large() {
-        let head = |lines| format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: a\r\n".repeat(lines));
+        let head = |lines| {
+            format!(
+                "GET / HTTP/1.1\r\nHost: h\r\n{}\r\n",
+                "X: a\r\n".repeat(lines)
+            )
+        };
         assert!(parsed(&head(255)).is_ok());
         assert_eq!(parsed(&head(256)).unwrap_err(), Denial::HeadersTooLarge);
     }

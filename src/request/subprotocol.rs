@@ -43,7 +43,10 @@ pub fn left(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// Returns the sub-protocol that carries a token, as it was offered.
 pub fn offered_subprotocol(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().flat_map(names);
+    let mut offered = headers
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .flat_map(names);
     let ours = offered.find(|name| after_prefix(name).is_some())?;
     HeaderValue::from_bytes(ours).ok()
 }

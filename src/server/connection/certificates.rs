@@ -12,8 +12,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
 
-use crate::server::file_state::FileState;
 use crate::config::Tls;
+use crate::server::file_state::FileState;
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]

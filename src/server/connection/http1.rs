@@ -59,7 +59,9 @@ impl Connections {
                 Read::Idle => return,
             };
             let mut side = Client::Http1(&mut client);
-            let outcome = proxy.exchange(&mut side, &mut timer, &head, connection).await;
+            let outcome = proxy
+                .exchange(&mut side, &mut timer, &head, connection)
+                .await;
             match outcome {
                 Outcome::Answered if client.is_reusable() => {}
                 Outcome::Answered | Outcome::Unread => return client.linger().await,

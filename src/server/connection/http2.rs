@@ -133,7 +133,12 @@ impl Connections {
                 end(&mut wire, &conduct).await;
                 break;
             }
-            streams.spawn(serve_stream(proxy.clone(), Arc::clone(&connection), request, respond));
+            streams.spawn(serve_stream(
+                proxy.clone(),
+                Arc::clone(&connection),
+                request,
+                respond,
+            ));
             if only_first && !stopping {
                 wire.graceful_shutdown();
                 stopping = true;
@@ -152,7 +157,11 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
 /// Tells a client that it makes too much work, and ends its connection.
 async fn end(wire: &mut h2::server::Connection<Stream, Bytes>, conduct: &Conduct) {
     let Conduct { answered, given_up } = conduct;
-    tracing::debug!(answered, given_up, "a connection of HTTP/2 was ended: too much work");
+    tracing::debug!(
+        answered,
+        given_up,
+        "a connection of HTTP/2 was ended: too much work"
+    );
     wire.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
     let closing = poll_fn(|cx| match wire.poll_closed(cx) {
         Poll::Ready(_) => Poll::Ready(()),
@@ -177,8 +186,13 @@ fn limits(max_header_bytes: usize) -> Builder {
 
 fn size_of_head(request: &Request<RecvStream>) -> usize {
     let fields = request.headers().iter();
-    let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let target = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    let fields: usize = fields
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |path| path.as_str().len());
     fields + target
 }
 
@@ -192,7 +206,9 @@ async fn serve_stream(
     let (head, mut stream) = ServerStream::accept(request, respond);
     let mut timer = Timer::default();
     let mut client = Client::Http2(&mut stream);
-    let outcome = proxy.exchange(&mut client, &mut timer, &head, &connection).await;
+    let outcome = proxy
+        .exchange(&mut client, &mut timer, &head, &connection)
+        .await;
     match outcome {
         Outcome::Answered | Outcome::Unread => true,
         Outcome::Broken | Outcome::Upgraded(_) => !stream.is_lost(),

@@ -64,18 +64,16 @@ impl Connections {
             tls: self.acceptor.is_some(),
         };
         match slot {
-            Slot::Served(_permit) => {
-                match self.unless_stopping(self.greet(tcp)).await {
-                    Some((stream, Speaks::Http2)) => {
-                        let serving = self.serve_http2(stream, &self.proxy, &connection, false);
-                        Box::pin(serving).await;
-                    }
-                    Some((stream, Speaks::Http1)) => {
-                        self.serve_http1(stream, &self.proxy, &connection).await;
-                    }
-                    None => {}
+            Slot::Served(_permit) => match self.unless_stopping(self.greet(tcp)).await {
+                Some((stream, Speaks::Http2)) => {
+                    let serving = self.serve_http2(stream, &self.proxy, &connection, false);
+                    Box::pin(serving).await;
                 }
-            }
+                Some((stream, Speaks::Http1)) => {
+                    self.serve_http1(stream, &self.proxy, &connection).await;
+                }
+                None => {}
+            },
             Slot::Refused(_permit) => {
                 // Boxed: every connection would be as large as this rare one.
                 let refusing = Box::pin(self.refuse(tcp, &connection));

@@ -30,7 +30,12 @@ pub(super) fn write(head: &RequestHead, exchange: &Exchange) {
 }
 
 /// Writes the line for a head that was refused before it was parsed.
-pub(in crate::server) fn write_unread(peer: &Peer, request_id: &RequestId, status: u16, denial: &Denial) {
+pub(in crate::server) fn write_unread(
+    peer: &Peer,
+    request_id: &RequestId,
+    status: u16,
+    denial: &Denial,
+) {
     tracing::info!(
         target: "menshen::access",
         request_id = %request_id,

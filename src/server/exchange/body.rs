@@ -23,7 +23,11 @@ pub(super) async fn read(
     head: &RequestHead,
     limit: Duration,
 ) -> Result<BytesMut, Denial> {
-    if head.body.length().is_some_and(|length| length > MAX_BYTES as u64) {
+    if head
+        .body
+        .length()
+        .is_some_and(|length| length > MAX_BYTES as u64)
+    {
         return Err(Denial::BodyTooLarge);
     }
     client.put_continue();

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use h2::Reason;
 use http::Method;
@@ -16,6 +17,7 @@ use super::replay::{KEPT_BYTES, Replay};
 use super::server::Server;
 use super::state::Exchange;
 use super::{Outcome, inbound, reply};
+use crate::config::Patience;
 use crate::request::{Denial, Pass};
 use crate::server::http1::{Buffered, ResponseError};
 use crate::server::http2::ClientStream;
@@ -23,6 +25,9 @@ use crate::server::message::{Body, RequestHead, ResponseHead};
 use crate::server::sockets::{Kind, WebSocket, WebSocketLimits};
 use crate::server::timer::Timer;
 use crate::server::upstreams::{Connected, Connection, Wanted};
+
+/// How long what was received of a response that broke off may take to leave.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// A WebSocket whose client's side is still to come.
 pub(in crate::server) struct Upgraded {
@@ -72,7 +77,15 @@ pub(super) async fn run(
         };
         let max_body = pass.route.max_body_bytes;
         let mut pump = Pump::new(
-            client, &mut server, timer, exchange, head, &mut replay, patience, max_body, upload,
+            client,
+            &mut server,
+            timer,
+            exchange,
+            head,
+            &mut replay,
+            patience,
+            max_body,
+            upload,
         );
         let end = poll_fn(|cx| pump.poll(cx)).await;
         let is_answered = pump.is_answered();
@@ -110,10 +123,15 @@ async fn connect(
         openid: pass.who.as_ref().map(|who| who.openid().as_bytes()),
         upgrade: head.handshake,
         repeatable: is_idempotent(&head.method)
-            && head.body.length().is_some_and(|length| length <= KEPT_BYTES),
+            && head
+                .body
+                .length()
+                .is_some_and(|length| length <= KEPT_BYTES),
         patience: pass.route.patience,
     };
-    let connecting = gate.upstreams.connect(pass.route.upstream, &wanted, &mut exchange.attempts);
+    let connecting = gate
+        .upstreams
+        .connect(pass.route.upstream, &wanted, &mut exchange.attempts);
     let mut connecting = pin!(connecting);
     let connected = poll_fn(|cx| {
         if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
@@ -145,11 +163,15 @@ fn start(
     match connected.connection {
         Connection::Http1(mut server) => {
             let is_head = head.method == Method::HEAD;
-            server.put_head(is_head, head.body, outbound.says_no_length(), |out| outbound.write(out));
+            server.put_head(is_head, head.body, outbound.says_no_length(), |out| {
+                outbound.write(out)
+            });
             Ok(Server::Http1(server, connected.origin))
         }
         Connection::Http2(mut requests, lease) => {
-            let request = outbound.into_request(connected.is_tls).map_err(Start::Refused)?;
+            let request = outbound
+                .into_request(connected.is_tls)
+                .map_err(Start::Refused)?;
             let is_over = head.body == Body::Empty;
             match ClientStream::start(&mut requests, request, is_over) {
                 Ok(stream) => Ok(Server::Http2(stream, lease)),
@@ -179,7 +201,9 @@ fn may_ask_again(
 ) -> bool {
     let attempts = &mut exchange.attempts;
     match failure {
-        Failure::Response(ResponseError::Unprocessed) => replay.is_possible() && attempts.ask_again(),
+        Failure::Response(ResponseError::Unprocessed) => {
+            replay.is_possible() && attempts.ask_again()
+        }
         // Probably the server closed the connection before the request came.
         Failure::Response(ResponseError::Closed) if attempts.is_reused() => {
             attempts.lost();
@@ -211,7 +235,11 @@ async fn fail(
         && client.has_whole_body();
     if blamed {
         let upstreams = &exchange.gate.upstreams;
-        upstreams.broke_off(pass.route.upstream, &exchange.attempts, exchange.client.address);
+        upstreams.broke_off(
+            pass.route.upstream,
+            &exchange.attempts,
+            exchange.client.address,
+        );
     }
     let Some(denial) = failure.denial() else {
         return left(exchange);
@@ -219,6 +247,8 @@ async fn fail(
     if is_answered {
         exchange.denial = Some(denial);
         exchange.has_failed = true;
+        // What the server sent before it broke off is the client's all the same.
+        let _ = reply::flush(client, timer, LAST_WORDS).await;
         client.break_off(match failure {
             Failure::SessionEnded => Reason::CANCEL,
             _ => Reason::INTERNAL_ERROR,
@@ -243,12 +273,15 @@ async fn upgrade(
     head: &RequestHead,
     server: Server,
     answer: ResponseHead,
-    patience: crate::config::Patience<std::time::Duration>,
+    patience: Patience<Duration>,
 ) -> Outcome {
     let Server::Http1(server, _) = server else {
         return left(exchange);
     };
-    let entry = exchange.gate.sockets.enter(Kind::WebSocket, exchange.session);
+    let entry = exchange
+        .gate
+        .sockets
+        .enter(Kind::WebSocket, exchange.session);
     let answer = inbound::upgrade(answer, head, exchange);
     exchange.status = answer.status.as_u16();
     client.put_head(answer, Body::Unknown);

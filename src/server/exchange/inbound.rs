@@ -33,15 +33,21 @@ pub(super) fn interim(mut head: ResponseHead) -> ResponseHead {
 ///
 /// Where the server chose no sub-protocol, the client gets the one that carries its token: strict clients fail when
 /// none of what they offered is named.
-pub(super) fn upgrade(mut head: ResponseHead, request: &RequestHead, exchange: &Exchange) -> ResponseHead {
+pub(super) fn upgrade(
+    mut head: ResponseHead,
+    request: &RequestHead,
+    exchange: &Exchange,
+) -> ResponseHead {
     hide(&mut head, |_| false);
     if !head.headers.contains_key(SEC_WEBSOCKET_PROTOCOL)
         && let Some(offered) = offered_subprotocol(&request.headers)
     {
         head.added.push((SEC_WEBSOCKET_PROTOCOL, offered));
     }
-    head.added.push((CONNECTION, HeaderValue::from_static("Upgrade")));
-    head.added.push((UPGRADE, HeaderValue::from_static("websocket")));
+    head.added
+        .push((CONNECTION, HeaderValue::from_static("Upgrade")));
+    head.added
+        .push((UPGRADE, HeaderValue::from_static("websocket")));
     add(&mut head, exchange);
     head
 }

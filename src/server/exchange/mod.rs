@@ -34,8 +34,8 @@ pub(super) use self::client::Client;
 pub use self::gate::Gate;
 pub use self::gates::Gates;
 pub use self::login_rates::LoginRates;
-pub(super) use self::reply::refuse_unread;
 use self::receive::Received;
+pub(super) use self::reply::refuse_unread;
 use self::state::Exchange;
 use super::message::RequestHead;
 use super::sockets::WebSocket;
@@ -90,7 +90,9 @@ impl Proxy {
     ) -> Outcome {
         let mut exchange = self.begin(head, connection);
         let outcome = match self.receive(client, timer, &mut exchange, head).await {
-            Ok(Received::Pass(pass)) => forward::run(client, timer, &mut exchange, head, &pass).await,
+            Ok(Received::Pass(pass)) => {
+                forward::run(client, timer, &mut exchange, head, &pass).await
+            }
             Ok(Received::Answered(outcome)) => outcome,
             Err(denial) => reply::refuse(client, timer, &mut exchange, head, denial).await,
         };
@@ -107,7 +109,9 @@ impl Proxy {
             &gate.trusted_proxies,
         );
         let given = head.headers.get("x-request-id").filter(|_| seen.trusted);
-        let id = given.and_then(RequestId::adopt).unwrap_or_else(RequestId::random);
+        let id = given
+            .and_then(RequestId::adopt)
+            .unwrap_or_else(RequestId::random);
         Exchange::new(gate, seen, id)
     }
 

@@ -31,7 +31,11 @@ pub(super) struct Outbound<'a> {
 }
 
 impl<'a> Outbound<'a> {
-    pub(super) fn new(exchange: &'a Exchange, head: &'a RequestHead, pass: &'a Pass) -> Result<Self, Denial> {
+    pub(super) fn new(
+        exchange: &'a Exchange,
+        head: &'a RequestHead,
+        pass: &'a Pass,
+    ) -> Result<Self, Denial> {
         let gate = &*exchange.gate;
         let identities = &gate.identities;
         let mut own = Vec::new();
@@ -109,7 +113,9 @@ impl<'a> Outbound<'a> {
             .scheme(if is_tls { "https" } else { "http" })
             .authority(self.host.as_bytes())
             .path_and_query(target);
-        *request.uri_mut() = uri.build().map_err(|_| Denial::BadRequest("The Host is not a host name."))?;
+        *request.uri_mut() = uri
+            .build()
+            .map_err(|_| Denial::BadRequest("The Host is not a host name."))?;
         let headers = request.headers_mut();
         headers.reserve(self.head.headers.len() + self.set.len() + self.own.len() + 2);
         for (name, value) in &self.head.headers {

@@ -109,7 +109,9 @@ async fn log_out(
 ) -> Result<Answer, Denial> {
     let who = gate.requests.caller(&head.headers)?;
     let body = body::read(client, timer, head, gate.client_timeout).await?;
-    gate.logins.log_out(&who, &LogoutBody::parse(&body)?).await?;
+    gate.logins
+        .log_out(&who, &LogoutBody::parse(&body)?)
+        .await?;
     Ok(Answer::Nothing)
 }
 

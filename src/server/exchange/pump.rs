@@ -82,7 +82,10 @@ enum Wait {
 }
 
 impl<'p, 'c> Pump<'p, 'c> {
-    #[expect(clippy::too_many_arguments, reason = "these are the parts of one exchange")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "these are the parts of one exchange"
+    )]
     pub(super) fn new(
         client: &'p mut Client<'c>,
         server: &'p mut Server,

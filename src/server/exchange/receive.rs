@@ -59,7 +59,8 @@ impl Proxy {
             Decision::Own(endpoint) => {
                 let _busy = self.gates.busy();
                 // Boxed, since nearly every exchange is forwarded and would have room for this in its state.
-                let answering = Box::pin(own::answer(&gate, client, timer, exchange, head, endpoint));
+                let answering =
+                    Box::pin(own::answer(&gate, client, timer, exchange, head, endpoint));
                 Ok(Received::Answered(answering.await))
             }
             Decision::Forward(pass) => admit(exchange, head, pass),
@@ -77,7 +78,9 @@ impl Proxy {
             return Err(Denial::TooManyConnections);
         }
         let rates = gate.rates.as_ref();
-        rates.map_or(Ok(()), |rates| rates.admit(&exchange.client, Instant::now()))
+        rates.map_or(Ok(()), |rates| {
+            rates.admit(&exchange.client, Instant::now())
+        })
     }
 
     /// Logs in on the first request, which then goes on as that user's.

@@ -6,9 +6,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
-};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
@@ -54,7 +52,10 @@ pub(super) async fn public_json(
     request: &RequestHead,
     body: Bytes,
 ) -> Outcome {
-    let head = start(StatusCode::OK, HeaderValue::from_static("public, max-age=300"));
+    let head = start(
+        StatusCode::OK,
+        HeaderValue::from_static("public, max-age=300"),
+    );
     send(client, timer, exchange, request, head, Some(body)).await
 }
 
@@ -254,7 +255,8 @@ async fn send(
     for (name, value) in &exchange.cors {
         head.headers.append(name, value.clone());
     }
-    head.headers.insert(X_REQUEST_ID, exchange.request_id.value().clone());
+    head.headers
+        .insert(X_REQUEST_ID, exchange.request_id.value().clone());
     if body.is_some() {
         head.headers.insert(CONTENT_TYPE, JSON);
     }
@@ -264,7 +266,9 @@ async fn send(
         client.close_after();
     }
     exchange.status = head.status.as_u16();
-    let length = body.as_ref().map_or(Body::Empty, |body| Body::Length(body.len() as u64));
+    let length = body
+        .as_ref()
+        .map_or(Body::Empty, |body| Body::Length(body.len() as u64));
     client.put_head(head, length);
     if let Some(body) = body.filter(|_| request.method != Method::HEAD) {
         client.put(body);

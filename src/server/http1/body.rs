@@ -70,11 +70,17 @@ impl Incoming {
     }
 
     /// Takes the next part out of what was read; `None` when more must be read first.
-    pub(super) fn take(&mut self, input: &mut BytesMut, eof: bool) -> Result<Option<Part>, Malformed> {
+    pub(super) fn take(
+        &mut self,
+        input: &mut BytesMut,
+        eof: bool,
+    ) -> Result<Option<Part>, Malformed> {
         let part = match self {
             Self::Over => Some(Part::End(None)),
             Self::Length(left) if !input.is_empty() => {
-                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                let here = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(input.len());
                 *left -= here as u64;
                 let data = input.split_to(here).freeze();
                 if *left == 0 {
@@ -110,7 +116,10 @@ impl Chunked {
                 continue;
             }
             let here = left.min(input.len());
-            if here == 0 || gathered.len() + here > GATHERED || (here >= SHORT && !gathered.is_empty()) {
+            if here == 0
+                || gathered.len() + here > GATHERED
+                || (here >= SHORT && !gathered.is_empty())
+            {
                 break;
             }
             self.framing = 0;
@@ -174,7 +183,6 @@ impl Chunked {
         Ok(Some(trailers))
     }
 }
-
 
 /// A body that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,7 +255,11 @@ mod tests {
     use super::*;
 
     /// Takes a body that comes in pieces of `size` bytes.
-    fn taken(mut body: Incoming, bytes: &[u8], size: usize) -> Result<(Vec<u8>, Option<HeaderMap>), Malformed> {
+    fn taken(
+        mut body: Incoming,
+        bytes: &[u8],
+        size: usize,
+    ) -> Result<(Vec<u8>, Option<HeaderMap>), Malformed> {
         let (mut input, mut data) = (BytesMut::new(), Vec::new());
         let mut pieces = bytes.chunks(size);
         loop {
@@ -285,10 +297,18 @@ mod tests {
     #[test]
     fn framing_without_end_is_refused() {
         let endless = format!("1;{}", "x".repeat(MAX_FRAMING));
-        let found = taken(Incoming::chunks(Chunks::default()), endless.as_bytes(), 1000);
+        let found = taken(
+            Incoming::chunks(Chunks::default()),
+            endless.as_bytes(),
+            1000,
+        );
         assert_eq!(found.unwrap_err(), Malformed::TooLarge);
         let endless = format!("0\r\n{}", "X: y\r\n".repeat(MAX_FRAMING));
-        let found = taken(Incoming::chunks(Chunks::default()), endless.as_bytes(), 1000);
+        let found = taken(
+            Incoming::chunks(Chunks::default()),
+            endless.as_bytes(),
+            1000,
+        );
         assert_eq!(found.unwrap_err(), Malformed::TooLarge);
     }
 
@@ -304,7 +324,10 @@ mod tests {
     fn sizes_are_written_in_hexadecimal() {
         for size in [1, 9, 10, 15, 16, 255, 256, 65_536, usize::MAX] {
             let mut line = [0; 18];
-            assert_eq!(hex_line(size, &mut line), format!("{size:x}\r\n").as_bytes());
+            assert_eq!(
+                hex_line(size, &mut line),
+                format!("{size:x}\r\n").as_bytes()
+            );
         }
     }
 }

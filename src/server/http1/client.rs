@@ -173,10 +173,18 @@ impl ClientSide {
         let length = one_length(headers)?;
         let without_body = self.is_head_request
             || head.status.is_informational()
-            || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+            || matches!(
+                head.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
         let coding = codings.next();
         if codings.next().is_some()
-            || coding.is_some_and(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
+            || coding.is_some_and(|coding| {
+                !coding
+                    .as_bytes()
+                    .trim_ascii()
+                    .eq_ignore_ascii_case(b"chunked")
+            })
         {
             return Err(ResponseError::Malformed);
         }
@@ -247,7 +255,8 @@ fn one_length(headers: &HeaderMap) -> Result<Option<u64>, ResponseError> {
     let mut found = None;
     for line in headers.get_all(CONTENT_LENGTH) {
         for length in line.as_bytes().split(|&b| b == b',') {
-            let digits = std::str::from_utf8(length.trim_ascii()).map_err(|_| ResponseError::Malformed)?;
+            let digits =
+                std::str::from_utf8(length.trim_ascii()).map_err(|_| ResponseError::Malformed)?;
             if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
                 return Err(ResponseError::Malformed);
             }

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use memchr::memchr_iter;
 use httparse::{EMPTY_HEADER, Error, Header, ParserConfig, Response};
+use memchr::memchr_iter;
 
 use crate::server::message::{ResponseHead, Spelling, for_each_line};
 
@@ -28,7 +28,9 @@ pub(super) fn end_of_response(head: &[u8], seen: usize) -> Option<usize> {
     let tail = head.get(from..)?;
     memchr_iter(b'\n', tail).find_map(|feed| {
         let rest = tail.get(feed + 1..)?;
-        let line = [&b"\r\n"[..], b"\n"].into_iter().find(|line| rest.starts_with(line))?;
+        let line = [&b"\r\n"[..], b"\n"]
+            .into_iter()
+            .find(|line| rest.starts_with(line))?;
         Some(from + feed + 1 + line.len())
     })
 }
@@ -68,7 +70,9 @@ fn read(raw: &Bytes, response: &Response<'_, '_>) -> Option<Parsed> {
             names.push(range_of(raw, field.name.as_bytes()));
         }
     }
-    let reason = response.reason.filter(|reason| Some(*reason) != status.canonical_reason());
+    let reason = response
+        .reason
+        .filter(|reason| Some(*reason) != status.canonical_reason());
     Some(Parsed {
         is_http10: response.version? == 0,
         head: ResponseHead {
@@ -145,10 +149,14 @@ mod tests {
 
     #[test]
     fn names_keep_their_spelling_or_get_the_usual_one() {
-        let raw = Bytes::from_static(b"HTTP/1.1 200 Fine\r\nx-ODD: 1\r\nEtag: 2\r\nX-Odd: 3\r\n\r\n");
+        let raw =
+            Bytes::from_static(b"HTTP/1.1 200 Fine\r\nx-ODD: 1\r\nEtag: 2\r\nX-Odd: 3\r\n\r\n");
         let mut parsed = parse_response(&raw).unwrap();
         for (name, value) in [("x-request-id", "4"), ("x-wx-openid", "5"), ("etag", "6")] {
-            parsed.head.set(HeaderName::from_static(name), HeaderValue::from_static(value));
+            parsed.head.set(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
         }
         let mut out = BytesMut::new();
         write_response(&parsed.head, &mut out);
@@ -158,8 +166,16 @@ mod tests {
 
     #[test]
     fn a_head_that_is_none_is_not_parsed() {
-        for raw in ["HTTP/1.1 20 OK\r\n\r\n", "HTTP/2 200 OK\r\n\r\n", "ok\r\n\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n\r\n"] {
-            assert!(parse_response(&Bytes::from_static(raw.as_bytes())).is_none(), "{raw:?}");
+        for raw in [
+            "HTTP/1.1 20 OK\r\n\r\n",
+            "HTTP/2 200 OK\r\n\r\n",
+            "ok\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        ] {
+            assert!(
+                parse_response(&Bytes::from_static(raw.as_bytes())).is_none(),
+                "{raw:?}"
+            );
         }
     }
 }

@@ -10,7 +10,6 @@ mod head;
 mod server;
 mod stream;
 
-
 pub(super) use self::client::{ClientSide, ResponseError};
 pub(super) use self::head::write_field;
 pub(super) use self::server::{BodyError, Limits, Read, ServerSide, declared_length};

@@ -14,7 +14,9 @@ use tokio::time::Instant;
 use super::body::{Incoming, Malformed, Outgoing};
 use super::head::write_response;
 use super::stream::Buffered;
-use crate::request::{Chunks, Denial, Framing, Head, check_start, end_of_head, is_handshake, parse_head};
+use crate::request::{
+    Chunks, Denial, Framing, Head, check_start, end_of_head, is_handshake, parse_head,
+};
 use crate::server::message::{Body, Part, RequestHead, ResponseHead, Spelling};
 use crate::server::timer::Timer;
 
@@ -76,7 +78,11 @@ impl ServerSide {
     }
 
     /// Reads the next head.
-    pub(in crate::server) async fn read_head(&mut self, timer: &mut Timer, limits: &Limits) -> Read {
+    pub(in crate::server) async fn read_head(
+        &mut self,
+        timer: &mut Timer,
+        limits: &Limits,
+    ) -> Read {
         self.wire.shrink();
         let mut reading = Reading {
             deadline: Instant::now() + limits.idle,
@@ -107,7 +113,11 @@ impl ServerSide {
                 }
             }
             let unfinished = reading.skipped > 0 || !self.wire.input.is_empty();
-            let ended = if unfinished { Read::Unfinished } else { Read::Idle };
+            let ended = if unfinished {
+                Read::Unfinished
+            } else {
+                Read::Idle
+            };
             match self.wire.poll_fill(cx) {
                 Poll::Ready(Ok(1..)) => {
                     let now = Instant::now();
@@ -124,7 +134,11 @@ impl ServerSide {
     }
 
     /// Takes a whole head out of what was read.
-    fn take_head(&mut self, limits: &Limits, reading: &mut Reading) -> Result<Option<RequestHead>, Denial> {
+    fn take_head(
+        &mut self,
+        limits: &Limits,
+        reading: &mut Reading,
+    ) -> Result<Option<RequestHead>, Denial> {
         let input = &mut self.wire.input;
         // RFC 9112, section 2.2: a client may send empty lines before a request.
         while reading.seen == 0 && input.starts_with(b"\r\n") {
@@ -132,7 +146,9 @@ impl ServerSide {
             reading.skipped += 2;
         }
         let end = end_of_head(input, reading.seen)?;
-        if reading.skipped + end.unwrap_or(input.len()) > limits.max_bytes.saturating_add(FIRST_LINE) {
+        if reading.skipped + end.unwrap_or(input.len())
+            > limits.max_bytes.saturating_add(FIRST_LINE)
+        {
             return Err(Denial::HeadersTooLarge);
         }
         let Some(end) = end else {
@@ -184,7 +200,10 @@ impl ServerSide {
     }
 
     /// Reads the next part of the body.
-    pub(in crate::server) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, BodyError>> {
+    pub(in crate::server) fn poll_part(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Part, BodyError>> {
         loop {
             if let Some(part) = self.incoming.take(&mut self.wire.input, self.eof)? {
                 return Poll::Ready(Ok(part));
@@ -197,7 +216,10 @@ impl ServerSide {
     }
 
     /// Resolves when the client has closed its side behind a whole request.
-    pub(in crate::server) fn poll_eof(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+    pub(in crate::server) fn poll_eof(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), BodyError>> {
         if self.eof {
             return Poll::Ready(Ok(()));
         }
@@ -273,11 +295,10 @@ impl ServerSide {
             }
         };
         if status != StatusCode::SWITCHING_PROTOCOLS {
-            if !self.keeps {
-                out.extend_from_slice(b"Connection: close\r\n");
-            } else if self.is_http10 {
-                out.extend_from_slice(b"Connection: keep-alive\r\n");
-            }
+            out.extend_from_slice(match self.keeps {
+                true => b"Connection: keep-alive\r\n",
+                false => b"Connection: close\r\n",
+            });
         }
         out.extend_from_slice(b"\r\n");
     }
@@ -401,7 +422,11 @@ pub(super) fn write_length(length: u64, out: &mut BytesMut) {
 pub(super) fn keeps_alive(headers: &HeaderMap, is_http10: bool) -> bool {
     let mut keeps = !is_http10;
     for line in headers.get_all(CONNECTION) {
-        for option in line.as_bytes().split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+        for option in line
+            .as_bytes()
+            .split(|&b| b == b',')
+            .map(<[u8]>::trim_ascii)
+        {
             if option.eq_ignore_ascii_case(b"close") {
                 return false;
             }

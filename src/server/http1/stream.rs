@@ -104,7 +104,8 @@ impl Buffered {
 
     fn flatten(&mut self) {
         if !self.tail.is_empty() {
-            self.output.extend_from_slice(&std::mem::take(&mut self.tail));
+            self.output
+                .extend_from_slice(&std::mem::take(&mut self.tail));
         }
     }
 
@@ -150,7 +151,10 @@ impl Buffered {
     }
 
     /// Ends the direction that is written, as TLS and TCP each do.
-    pub(in crate::server) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(in crate::server) fn poll_shutdown(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }

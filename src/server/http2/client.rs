@@ -67,8 +67,13 @@ impl ClientStream {
         self.sending.has_data()
     }
 
-    pub(in crate::server) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ResponseError>> {
-        self.sending.poll_flush(cx).map_err(|_| ResponseError::BrokenOff)
+    pub(in crate::server) fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), ResponseError>> {
+        self.sending
+            .poll_flush(cx)
+            .map_err(|_| ResponseError::BrokenOff)
     }
 
     pub(in crate::server) fn poll_head(
@@ -95,7 +100,10 @@ impl ClientStream {
         let (parts, receiving) = answered?.into_parts();
         let head = head(Response::from_parts(parts, ()));
         let without_body = self.is_head_request
-            || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+            || matches!(
+                head.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
         self.body = match declared_length(&head.headers) {
             _ if without_body || receiving.is_end_stream() => Body::Empty,
             Some(length) => Body::Length(length),
@@ -110,7 +118,10 @@ impl ClientStream {
         self.body
     }
 
-    pub(in crate::server) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, ResponseError>> {
+    pub(in crate::server) fn poll_part(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Part, ResponseError>> {
         let Some(receiving) = &mut self.receiving else {
             return Poll::Ready(Err(ResponseError::BrokenOff));
         };
@@ -150,7 +161,8 @@ fn head(response: Response<()>) -> ResponseHead {
 /// RFC 9113, section 8.7: a stream that is refused, or that a GOAWAY leaves out, was not processed. The crate h2 ends only
 /// the latter with the GOAWAY's error.
 fn lost(error: &Error) -> ResponseError {
-    let refused = error.is_remote() && error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+    let refused =
+        error.is_remote() && error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
     let left_out = error.is_remote() && error.is_go_away();
     if refused || left_out {
         return ResponseError::Unprocessed;

@@ -31,7 +31,9 @@ impl ServerStream {
     ) -> (RequestHead, Self) {
         let (parts, receiving) = request.into_parts();
         let path = parts.uri.path_and_query();
-        let target = path.map_or_else(Bytes::new, |path| Bytes::copy_from_slice(path.as_str().as_bytes()));
+        let target = path.map_or_else(Bytes::new, |path| {
+            Bytes::copy_from_slice(path.as_str().as_bytes())
+        });
         let body = match declared_length(&parts.headers) {
             _ if receiving.is_end_stream() => Body::Empty,
             Some(length) => Body::Length(length),
@@ -51,7 +53,10 @@ impl ServerStream {
         let head = RequestHead {
             method: parts.method,
             target,
-            authority: parts.uri.authority().map(|authority| authority.as_str().to_owned()),
+            authority: parts
+                .uri
+                .authority()
+                .map(|authority| authority.as_str().to_owned()),
             version: Version::HTTP_2,
             headers: parts.headers,
             spelling: Spelling::default(),
@@ -61,7 +66,10 @@ impl ServerStream {
         (head, stream)
     }
 
-    pub(in crate::server) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, BodyError>> {
+    pub(in crate::server) fn poll_part(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Part, BodyError>> {
         if self.has_whole_body {
             return Poll::Ready(Ok(Part::End(None)));
         }
@@ -122,9 +130,11 @@ impl ServerStream {
         let status = head.status;
         let without_body = self.is_head_request
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let says_length = status != StatusCode::NO_CONTENT && (body != Body::Empty || !without_body);
+        let says_length =
+            status != StatusCode::NO_CONTENT && (body != Body::Empty || !without_body);
         if let Some(length) = body.length().filter(|_| says_length) {
-            head.added.push((http::header::CONTENT_LENGTH, length.into()));
+            head.added
+                .push((http::header::CONTENT_LENGTH, length.into()));
         }
         let is_over = without_body || body.length() == Some(0);
         match self.respond.send_response(response(head), is_over) {
@@ -154,7 +164,10 @@ impl ServerStream {
         self.sending.as_ref().is_some_and(Sending::has_data)
     }
 
-    pub(in crate::server) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+    pub(in crate::server) fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), BodyError>> {
         if self.is_lost {
             return Poll::Ready(Err(BodyError::Gone));
         }

@@ -102,7 +102,9 @@ impl WebSocket {
                     }
                     // The server has said it by itself.
                     Frames::Closed => true,
-                    Frames::Length { .. } | Frames::LongLength { .. } | Frames::Payload { .. } => false,
+                    Frames::Length { .. } | Frames::LongLength { .. } | Frames::Payload { .. } => {
+                        false
+                    }
                 };
                 let leaving = poll_fn(|cx| client.wire.poll_shutdown(cx));
                 fits && matches!(timeout(FAREWELL, leaving).await, Ok(Ok(())))
@@ -136,7 +138,9 @@ impl WebSocket {
         loop {
             let up = self.client.pass_to(&mut self.server, cx, |_| {});
             let frames = &mut self.frames;
-            let down = self.server.pass_to(&mut self.client, cx, |bytes| frames.advance(bytes));
+            let down = self
+                .server
+                .pass_to(&mut self.client, cx, |bytes| frames.advance(bytes));
             let (Ok(up), Ok(down)) = (up, down) else {
                 return Poll::Ready(End::Closed);
             };
@@ -150,8 +154,12 @@ impl WebSocket {
             }
             let deadlines = [
                 Some(self.last + self.limits.idle),
-                self.client.waiting.map(|since| since + self.limits.client_write),
-                self.server.waiting.map(|since| since + self.limits.server_write),
+                self.client
+                    .waiting
+                    .map(|since| since + self.limits.client_write),
+                self.server
+                    .waiting
+                    .map(|since| since + self.limits.server_write),
             ];
             if let Some(deadline) = deadlines.into_iter().flatten().min() {
                 ready!(timer.poll(cx, deadline));

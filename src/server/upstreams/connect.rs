@@ -28,7 +28,9 @@ pub(in crate::server) enum Connection {
 pub(in crate::server) enum ConnectError {
     #[error("the connection failed: {0}")]
     Failed(String),
-    #[error("the server did not choose HTTP/2 in the TLS handshake, which protocol = \"http2\" asks for")]
+    #[error(
+        "the server did not choose HTTP/2 in the TLS handshake, which protocol = \"http2\" asks for"
+    )]
     NoHttp2,
     #[error("HTTP/2 could not be begun: {0}")]
     Http2(#[from] h2::Error),
@@ -62,7 +64,10 @@ impl Connector {
     }
 
     /// Returns a connection, and whether it was used before.
-    pub(super) async fn connect(&self, target: &Target<'_>) -> Result<(Connection, bool), ConnectError> {
+    pub(super) async fn connect(
+        &self,
+        target: &Target<'_>,
+    ) -> Result<(Connection, bool), ConnectError> {
         if let Some(kept) = target.kept() {
             return Ok((kept, true));
         }
@@ -108,7 +113,9 @@ impl Connector {
             .map_err(|error| ConnectError::Failed(error.to_string()))?;
         let chose_http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
         match speaks {
-            Speaks::Http2 if template.is_tls() && !chose_http2 => return Err(ConnectError::NoHttp2),
+            Speaks::Http2 if template.is_tls() && !chose_http2 => {
+                return Err(ConnectError::NoHttp2);
+            }
             Speaks::Either if !chose_http2 => {}
             Speaks::Http1 => {}
             Speaks::Http2 | Speaks::Either => {

@@ -168,7 +168,9 @@ impl Check {
                     );
                     out.extend_from_slice(head.as_bytes());
                 });
-                poll_fn(|cx| client.poll_flush(cx)).await.map_err(|error| error.to_string())?;
+                poll_fn(|cx| client.poll_flush(cx))
+                    .await
+                    .map_err(|error| error.to_string())?;
                 poll_fn(|cx| client.poll_head(cx)).await
             }
             Connection::Http2(mut requests, mut lease) => {
@@ -182,7 +184,9 @@ impl Check {
                 *request.method_mut() = Method::GET;
                 *request.uri_mut() = uri;
                 let agent = http::HeaderValue::from_static("menshen-health");
-                request.headers_mut().insert(http::header::USER_AGENT, agent);
+                request
+                    .headers_mut()
+                    .insert(http::header::USER_AGENT, agent);
                 let stream = ClientStream::start(&mut requests, request, true);
                 let mut stream = stream.map_err(|error| error.to_string())?;
                 let answered = poll_fn(|cx| stream.poll_head(cx)).await;

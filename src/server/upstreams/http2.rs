@@ -52,7 +52,11 @@ pub(in crate::server) struct Lease {
 
 impl Connections {
     /// Takes a place on an open connection to an address.
-    pub(super) fn take(&self, place: &SocketAddr, generation: u32) -> Option<(Lease, SendRequest<Bytes>)> {
+    pub(super) fn take(
+        &self,
+        place: &SocketAddr,
+        generation: u32,
+    ) -> Option<(Lease, SendRequest<Bytes>)> {
         let mut open = self.open();
         open.retain(|connection| !connection.is_gone.load(Ordering::Acquire));
         let fit = open
@@ -132,7 +136,9 @@ impl Connection {
     }
 
     fn last_used(&self) -> MutexGuard<'_, Instant> {
-        self.last_used.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last_used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

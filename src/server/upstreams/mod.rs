@@ -219,7 +219,9 @@ impl Upstreams {
                 generation,
             } = origin;
             let wire = connection.into_wire();
-            server.pool.put(wire, place, generation, &self.connector.room);
+            server
+                .pool
+                .put(wire, place, generation, &self.connector.room);
         }
     }
 
@@ -256,7 +258,9 @@ impl Upstreams {
                     let limit = group.template.patience(wanted).connect;
                     let mut places = self.names.places(&server.address, limit).await;
                     server.put_well_first(&mut places);
-                    places.into_iter().find(|place| !attempts.has_tried_at(at, place))
+                    places
+                        .into_iter()
+                        .find(|place| !attempts.has_tried_at(at, place))
                 }
             };
             let Some(place) = place.filter(|place| !attempts.has_tried_at(at, place)) else {

@@ -61,7 +61,12 @@ impl Drop for Taken {
 
 impl Pool {
     /// Takes the connection to an address that was used last, of those that may be used again.
-    pub(super) fn take(&self, place: &SocketAddr, generation: u32, reuse: Reuse) -> Option<Buffered> {
+    pub(super) fn take(
+        &self,
+        place: &SocketAddr,
+        generation: u32,
+        reuse: Reuse,
+    ) -> Option<Buffered> {
         let now = Instant::now();
         let fits = |idle: &Idle| {
             idle.place == *place

@@ -24,6 +24,8 @@ pub struct Received {
     pub headers: Vec<(String, String)>,
     /// The body, without its framing.
     pub body: Vec<u8>,
+    /// The lines behind the last chunk.
+    pub trailers: Vec<String>,
     /// The head as it arrived.
     pub head: String,
 }
@@ -146,7 +148,7 @@ impl Upstream {
                 if request.target.contains("/hold-body") {
                     self.remember(request.clone());
                 }
-                let Some(body) = read_body(&mut stream, &mut buffer, &request).await else {
+                let Some(body) = read_body(&mut stream, &mut buffer, &mut request).await else {
                     return;
                 };
                 request.body = body;
@@ -259,6 +261,7 @@ async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Recei
                         .map(|header| (header.name.to_owned(), text(header.value)))
                         .collect(),
                     body: Vec::new(),
+                    trailers: Vec::new(),
                     head: text(&buffer[..length]),
                 };
                 buffer.drain(..length);
@@ -277,10 +280,10 @@ async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Recei
 async fn read_body(
     stream: &mut TcpStream,
     buffer: &mut Vec<u8>,
-    request: &Received,
+    request: &mut Received,
 ) -> Option<Vec<u8>> {
     if request.only("transfer-encoding") == Some("chunked") {
-        return read_chunks(stream, buffer).await;
+        return read_chunks(stream, buffer, &mut request.trailers).await;
     }
     let length = request
         .only("content-length")
@@ -293,25 +296,52 @@ async fn read_body(
     Some(buffer.drain(..length).collect())
 }
 
-async fn read_chunks(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+async fn read_chunks(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    trailers: &mut Vec<String>,
+) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         match httparse::parse_chunk_size(buffer).expect("is a chunk") {
             httparse::Status::Complete((start, size)) => {
                 let size = usize::try_from(size).expect("fits");
+                if size == 0 {
+                    buffer.drain(..start);
+                    *trailers = read_trailers(stream, buffer).await?;
+                    return Some(body);
+                }
                 while buffer.len() < start + size + 2 {
                     if !fill(stream, buffer).await {
                         return None;
                     }
                 }
                 body.extend_from_slice(&buffer[start..start + size]);
-                let after: Vec<u8> = buffer.drain(..start + size + 2).collect();
-                if size == 0 {
-                    assert!(after.ends_with(b"\r\n\r\n"), "there should be no trailers");
-                    return Some(body);
-                }
+                buffer.drain(..start + size + 2);
             }
             httparse::Status::Partial => {
+                if !fill(stream, buffer).await {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// Reads the lines up to the empty one.
+async fn read_trailers(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<String>> {
+    let mut lines = Vec::new();
+    loop {
+        match buffer.windows(2).position(|pair| pair == b"\r\n") {
+            Some(0) => {
+                buffer.drain(..2);
+                return Some(lines);
+            }
+            Some(end) => {
+                lines.push(String::from_utf8_lossy(&buffer[..end]).into_owned());
+                buffer.drain(..end + 2);
+            }
+            None => {
                 if !fill(stream, buffer).await {
                     return None;
                 }
