@@ -75,6 +75,26 @@ const HOMES: [(&str, &[&str]); 10] = [
     ("hyper_util", &["control"]),
 ];
 
+/// What each room of `server` may use: only rooms above its own line.
+const ROOMS: [(&str, &[&str]); 10] = [
+    ("file_state", &[]),
+    ("message", &[]),
+    ("timer", &[]),
+    ("http1", &["message", "timer"]),
+    ("http2", &["http1", "message"]),
+    ("upstreams", &["file_state", "http1", "http2", "message"]),
+    ("sockets", &["http1", "timer"]),
+    (
+        "exchange",
+        &["http1", "http2", "message", "sockets", "timer", "upstreams"],
+    ),
+    (
+        "connection",
+        &["exchange", "file_state", "http1", "http2", "timer"],
+    ),
+    ("process", &["connection", "exchange", "sockets"]),
+];
+
 const MOST_LINES: usize = 400;
 
 /// A file of `src`.
@@ -259,6 +279,33 @@ fn every_line_of_the_table_is_needed() {
         for name in allowed {
             assert!(used.contains(*name), "{part} no longer uses {name}");
         }
+    }
+}
+
+#[test]
+fn the_rooms_of_the_wire_form_no_circle() {
+    let mut above = BTreeSet::new();
+    for (room, uses) in ROOMS {
+        for used in uses {
+            assert!(above.contains(used), "{room} uses {used}");
+        }
+        above.insert(room);
+    }
+    let sources = program();
+    for (room, allowed) in ROOMS {
+        let mut used = BTreeSet::new();
+        for source in &sources {
+            let Some(rest) = source.path.strip_prefix("server/") else {
+                continue;
+            };
+            let here = rest.split(['/', '.']).next().unwrap_or_default();
+            if here == room {
+                used.extend(parts_used(&source.code(), "crate::server::"));
+            }
+        }
+        used.remove(room);
+        let allowed: BTreeSet<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(used, allowed, "{room}");
     }
 }
 

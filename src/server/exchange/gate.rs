@@ -10,7 +10,8 @@ use super::login_rates::LoginRates;
 use super::state::Exchange;
 use crate::login::{Caller, Logins};
 use crate::request::{Denial, Identities, Origins, Rates, Requests};
-use crate::server::{Sockets, Upstreams};
+use crate::server::sockets::Sockets;
+use crate::server::upstreams::Upstreams;
 use crate::token::Assertions;
 
 /// The parts behind the listener.

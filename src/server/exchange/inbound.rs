@@ -58,6 +58,8 @@ pub(super) fn length(head: &ResponseHead, body: Body, request: &RequestHead) -> 
     match declared_length(&head.headers) {
         Some(length) if without_body => Body::Length(length),
         None if without_body => Body::Unknown,
+        // Over HTTP/2 a server need not say that there is nothing.
+        Some(0) if body == Body::Empty => Body::Length(0),
         _ => body,
     }
 }

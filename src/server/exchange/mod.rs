@@ -37,10 +37,11 @@ pub use self::login_rates::LoginRates;
 use self::receive::Received;
 pub(super) use self::reply::refuse_unread;
 use self::state::Exchange;
-use super::message::RequestHead;
-use super::sockets::WebSocket;
-use super::timer::Timer;
 use crate::request::{self, Denial, RequestId, Secure, client};
+use crate::server::http1::Buffered;
+use crate::server::message::RequestHead;
+use crate::server::sockets::WebSocket;
+use crate::server::timer::Timer;
 
 /// Serves exchanges.
 #[derive(Clone)]
@@ -143,6 +144,6 @@ impl std::fmt::Debug for Outcome {
 }
 
 /// Joins both sides of a WebSocket.
-pub(super) fn join(upgraded: Upgraded, client: super::http1::Buffered) -> WebSocket {
+pub(super) fn join(upgraded: Upgraded, client: Buffered) -> WebSocket {
     upgraded.with(client)
 }

@@ -266,9 +266,7 @@ async fn send(
         client.close_after();
     }
     exchange.status = head.status.as_u16();
-    let length = body
-        .as_ref()
-        .map_or(Body::Empty, |body| Body::Length(body.len() as u64));
+    let length = Body::Length(body.as_ref().map_or(0, |body| body.len() as u64));
     client.put_head(head, length);
     if let Some(body) = body.filter(|_| request.method != Method::HEAD) {
         client.put(body);

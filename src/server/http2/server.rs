@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
+use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
 use super::sending::Sending;
@@ -39,7 +40,7 @@ impl ServerStream {
             Some(length) => Body::Length(length),
             None => Body::Unknown,
         };
-        let expected = parts.headers.get(http::header::EXPECT);
+        let expected = parts.headers.get(EXPECT);
         let stream = Self {
             respond,
             sending: None,
@@ -130,11 +131,10 @@ impl ServerStream {
         let status = head.status;
         let without_body = self.is_head_request
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let says_length =
-            status != StatusCode::NO_CONTENT && (body != Body::Empty || !without_body);
-        if let Some(length) = body.length().filter(|_| says_length) {
-            head.added
-                .push((http::header::CONTENT_LENGTH, length.into()));
+        if let Body::Length(length) = body
+            && status != StatusCode::NO_CONTENT
+        {
+            head.added.push((CONTENT_LENGTH, length.into()));
         }
         let is_over = without_body || body.length() == Some(0);
         match self.respond.send_response(response(head), is_over) {

@@ -15,9 +15,10 @@ use tokio_util::task::TaskTracker;
 use super::Listening;
 use crate::config::Server;
 use crate::request::Secure;
+use crate::server::connection::Encryption;
 use crate::server::connection::{ConnectionLimits, Connections, LINGER};
-use crate::server::exchange::{Duty, Proxy};
-use crate::server::{Encryption, Gates, Sockets};
+use crate::server::exchange::{Duty, Gates, Proxy};
+use crate::server::sockets::Sockets;
 
 /// How long accepting rests when the system has no file descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);

@@ -37,10 +37,10 @@ use self::reuse::Reuse;
 use self::server::Server;
 use self::template::Template;
 pub use self::tls::UpstreamError;
-use super::file_state;
-use super::http1::ClientSide;
 use crate::config::{Patience, Upstream};
 use crate::request::network;
+use crate::server::file_state;
+use crate::server::http1::ClientSide;
 
 /// How often idle connections are looked at.
 const SWEEP: Duration = Duration::from_secs(1);

@@ -1,0 +1,350 @@
+//! Clients that read nothing, send slowly or ask for too much: what the others notice of them.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use h2::{Reason, RecvStream};
+use http::{HeaderValue, Request, Response};
+use menshen_test_support::{ByHand, Grant, Reply, TestGateway, Wire};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+const LIMIT: Duration = Duration::from_secs(10);
+/// What another user may notice, at the median of some requests.
+const NOTICED: Duration = Duration::from_millis(200);
+
+/// A backend of HTTP/2 that sends 60 MB for `/large`, reads nothing for `/deaf`, and answers everything else with `ok`.
+async fn http2_backend() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(tcp).await.unwrap();
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    tokio::spawn(async move {
+                        let path = request.uri().path().to_owned();
+                        let mut body = request.into_body();
+                        if path == "/deaf" {
+                            std::future::pending::<()>().await;
+                        }
+                        while let Some(Ok(part)) = body.data().await {
+                            let _ = body.flow_control().release_capacity(part.len());
+                        }
+                        let mut sending = respond.send_response(Response::new(()), false).unwrap();
+                        let size = if path == "/large" { 60_000_000 } else { 2 };
+                        let _ = sending.send_data(Bytes::from(vec![b'x'; size]), true);
+                        // The stream lives as long as what it has to send.
+                        let _ = std::future::poll_fn(|cx| sending.poll_reset(cx)).await;
+                    });
+                }
+            });
+        }
+    });
+    address
+}
+
+async fn before(servers: &str, protocol: &str, server: &str) -> TestGateway {
+    let upstream = format!(
+        "[[upstream]]\nname = \"hand\"\nservers = [\"{servers}\"]\nprotocol = \"{protocol}\"\n"
+    );
+    let routes = "[[route]]\npath = \"/public\"\nupstream = \"hand\"\nauth = \"public\"\nstrip_prefix = true\n\
+                  [[route]]\npath = \"/\"\nupstream = \"hand\"\n";
+    TestGateway::builder()
+        .section("server", server)
+        .upstreams(&upstream)
+        .routes(routes)
+        .start()
+        .await
+}
+
+async fn http2(t: &TestGateway, window: u32) -> SendRequest<Bytes> {
+    let tcp = TcpStream::connect(t.address).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(window);
+    let (requests, connection) = builder.handshake(tcp).await.unwrap();
+    tokio::spawn(connection);
+    requests
+}
+
+fn asking(method: &str, path: &str) -> Request<()> {
+    let uri = format!("http://shop.example{path}");
+    Request::builder().method(method).uri(uri).body(()).unwrap()
+}
+
+/// Returns the median of how long others wait for a small answer.
+async fn noticed(t: &TestGateway) -> Duration {
+    let mut times = Vec::new();
+    for _ in 0..9 {
+        let begun = Instant::now();
+        let reply = timeout(LIMIT, Reply::of(t.get("/public/tiny")))
+            .await
+            .unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        times.push(begun.elapsed());
+    }
+    times.sort();
+    times[times.len() / 2]
+}
+
+#[tokio::test]
+async fn clients_that_do_not_read_stall_nobody_behind_a_server_of_http_2() {
+    let t = before(&http2_backend().await.to_string(), "http2", "").await;
+    let mut greedy = http2(&t, 0).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        greedy = greedy.ready().await.unwrap();
+        let (answer, _) = greedy
+            .send_request(asking("GET", "/public/large"), true)
+            .unwrap();
+        let answer = timeout(LIMIT, answer).await.unwrap().unwrap();
+        assert_eq!(answer.status(), 200);
+        held.push(answer);
+    }
+    let noticed = noticed(&t).await;
+    assert!(noticed < NOTICED, "{noticed:?}");
+}
+
+#[tokio::test]
+async fn uploads_that_nobody_reads_block_no_other_on_their_connection() {
+    let deaf = ByHand::start().await;
+    let upstreams = format!(
+        "[[upstream]]\nname = \"hand\"\nservers = [\"{}\"]\n",
+        deaf.address
+    );
+    let routes = "[[route]]\npath = \"/deaf\"\nupstream = \"hand\"\nauth = \"public\"\n\
+                  [[route]]\npath = \"/\"\nupstream = \"api\"\nauth = \"public\"\n";
+    let t = TestGateway::builder()
+        .upstreams(&upstreams)
+        .routes(routes)
+        .start()
+        .await;
+    let mut client = http2(&t, 65_535).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        client = client.ready().await.unwrap();
+        let (answer, mut body) = client.send_request(asking("POST", "/deaf"), false).unwrap();
+        body.send_data(Bytes::from(vec![b'x'; 4_000_000]), false)
+            .unwrap();
+        held.push((answer, body, deaf.accept().await));
+    }
+    client = client.ready().await.unwrap();
+    let begun = Instant::now();
+    let (answer, mut body) = client
+        .send_request(asking("POST", "/other"), false)
+        .unwrap();
+    body.send_data(Bytes::from(vec![b'x'; 200_000]), true)
+        .unwrap();
+    let answer = timeout(LIMIT, answer).await.unwrap().unwrap();
+    assert_eq!(answer.status(), 200);
+    // A debug build reads 200 kB in a fraction of that; a blocked window is given back after a minute.
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(t.upstream.last().body.len(), 200_000);
+}
+
+#[tokio::test]
+async fn a_head_that_comes_byte_by_byte_is_refused_at_its_limit() {
+    let server = "max_header = \"16KiB\"";
+    let t = TestGateway::builder()
+        .section("server", server)
+        .start()
+        .await;
+    for start in ["GET / HTTP/1.1\r\nHost: h\r\nX: ", "", "GET"] {
+        let mut client = Wire::connect(t.address).await;
+        client.send(start).await;
+        let filler = if start.is_empty() { "\r\n" } else { "xx" };
+        let mut sent = 0;
+        // Pieces as small as a client can send; what is too much is not read to its end.
+        while sent < 20 * 1024 && client.send(filler.repeat(256)).await {
+            sent += 512;
+        }
+        let answer = client.rest().await;
+        assert!(
+            answer.starts_with("HTTP/1.1 431 ") || answer.is_empty(),
+            "{start:?} {answer}"
+        );
+        assert!(sent <= 20 * 1024);
+    }
+    assert_eq!(t.upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn a_body_that_comes_too_slowly_is_late() {
+    let server = "client_timeout = \"1s\"\nmin_body_rate = \"1KiB\"";
+    let t = TestGateway::builder()
+        .section("server", server)
+        .start()
+        .await;
+    let mut client = Wire::connect(t.address).await;
+    client
+        .send("POST /public HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n")
+        .await;
+    let begun = Instant::now();
+    let (bytes, stream) = client.into_parts();
+    assert!(bytes.is_empty());
+    let (reading, mut writing) = stream.into_split();
+    let dripping = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            ticks.tick().await;
+            if tokio::io::AsyncWriteExt::write_all(&mut writing, b"x")
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    });
+    let mut answer = String::new();
+    let mut reading = tokio::io::BufReader::new(reading);
+    let read = tokio::io::AsyncBufReadExt::read_line(&mut reading, &mut answer);
+    timeout(LIMIT, read).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    dripping.abort();
+}
+
+#[tokio::test]
+async fn heads_that_are_large_only_when_they_are_decoded_end_their_connection() {
+    let t = before(
+        &http2_backend().await.to_string(),
+        "http2",
+        "max_header = \"16KiB\"",
+    )
+    .await;
+    let mut client = http2(&t, 65_535).await;
+    let large = HeaderValue::from_str(&"x".repeat(3500)).unwrap();
+    let mut ended = None;
+    for _ in 0..2000 {
+        let mut request = asking("GET", "/public/tiny");
+        for _ in 0..4 {
+            // Said once, and named in a byte or two from then on.
+            request.headers_mut().append("x-large", large.clone());
+        }
+        client = match client.ready().await {
+            Ok(client) => client,
+            Err(error) => {
+                ended = Some(error);
+                break;
+            }
+        };
+        let Ok((answer, _)) = client.send_request(request, true) else {
+            break;
+        };
+        if let Err(error) = timeout(LIMIT, answer).await.unwrap() {
+            ended = Some(error);
+            break;
+        }
+    }
+    let ended = ended.expect("the connection should end");
+    assert_eq!(ended.reason(), Some(Reason::ENHANCE_YOUR_CALM), "{ended}");
+    let noticed = noticed(&t).await;
+    assert!(noticed < NOTICED, "{noticed:?}");
+}
+
+async fn log_out(t: &TestGateway, grant: &Grant) {
+    let request = t.request("POST", "/_auth/logout").bearer_auth(&grant.token);
+    assert_eq!(Reply::of(request).await.status, 204);
+}
+
+fn lines(grant: &Grant) -> String {
+    format!("Host: h\r\nAuthorization: Bearer {}\r\n", grant.token)
+}
+
+#[tokio::test]
+async fn what_is_open_for_a_session_ends_with_it() {
+    let backend = ByHand::start().await;
+    let t = before(&backend.address.to_string(), "http1", "").await;
+    let (alice, bob) = (t.log_in("alice").await, t.log_in("bob").await);
+    // An event stream, a download without end, and an upload, and another user's beside them.
+    let mut clients = Vec::new();
+    for (grant, path) in [(&alice, "/events"), (&bob, "/events")] {
+        let mut client = Wire::connect(t.address).await;
+        client
+            .send(format!("GET {path} HTTP/1.1\r\n{}\r\n", lines(grant)))
+            .await;
+        let mut server = backend.accept().await;
+        server.read_to("\r\n\r\n").await;
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n";
+        server.send(head).await;
+        client.read_to("data: 1\n\n").await;
+        clients.push((client, server));
+    }
+    let mut upload = Wire::connect(t.address).await;
+    let head = format!(
+        "POST /upload HTTP/1.1\r\n{}Content-Length: 1000\r\n\r\nbegin",
+        lines(&alice)
+    );
+    upload.send(head).await;
+    let mut uploaded = backend.accept().await;
+    uploaded.read_to("begin").await;
+    log_out(&t, &alice).await;
+    let (mut events, mut source) = clients.remove(0);
+    let ended = async {
+        assert!(!events.rest().await.contains("data: 2"));
+        source.rest().await;
+        assert!(upload.rest().await.contains("\"session_ended\""));
+        uploaded.rest().await;
+    };
+    timeout(Duration::from_secs(5), ended).await.unwrap();
+    let (mut events, mut source) = clients.remove(0);
+    source.send("data: 2\n\n").await;
+    events.read_to("data: 2\n\n").await;
+}
+
+#[tokio::test]
+async fn a_stream_of_http_2_ends_with_its_session() {
+    let backend = ByHand::start().await;
+    let t = before(&backend.address.to_string(), "http1", "").await;
+    let grant = t.log_in("alice").await;
+    let mut client = http2(&t, 65_535).await.ready().await.unwrap();
+    let mut request = asking("GET", "/events");
+    let bearer = HeaderValue::from_str(&format!("Bearer {}", grant.token)).unwrap();
+    request.headers_mut().insert("authorization", bearer);
+    let (answer, _) = client.send_request(request, true).unwrap();
+    let mut server = backend.accept().await;
+    server.read_to("\r\n\r\n").await;
+    server.send("HTTP/1.1 200 OK\r\n\r\ndata: 1\n\n").await;
+    let mut body: RecvStream = timeout(LIMIT, answer).await.unwrap().unwrap().into_body();
+    assert_eq!(body.data().await.unwrap().unwrap(), "data: 1\n\n");
+    log_out(&t, &grant).await;
+    let ended = timeout(Duration::from_secs(5), body.data()).await.unwrap();
+    assert_eq!(ended.unwrap().unwrap_err().reason(), Some(Reason::CANCEL));
+}
+
+#[tokio::test]
+async fn a_websocket_may_carry_more_than_a_body() {
+    let backend = ByHand::start().await;
+    let t = before(
+        &backend.address.to_string(),
+        "http1",
+        "max_body = \"64KiB\"",
+    )
+    .await;
+    let mut client = Wire::connect(t.address).await;
+    let handshake = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    client
+        .send(format!(
+            "GET /public/ws HTTP/1.1\r\nHost: h\r\n{handshake}\r\n"
+        ))
+        .await;
+    let mut server = backend.accept().await;
+    server.read_to("\r\n\r\n").await;
+    server
+        .send(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        )
+        .await;
+    client.read_to("\r\n\r\n").await;
+    for round in 0..2000 {
+        let message = format!("{round:0>100}!");
+        assert!(client.send(&message).await);
+        assert!(server.read_to("!").await.ends_with(&message));
+        assert!(server.send(&message).await);
+        assert!(client.read_to("!").await.ends_with(&message));
+    }
+}
