@@ -1,7 +1,7 @@
 //! Sets up the log lines, which go to stderr by way of a queue.
 
 use std::panic::{self, PanicHookInfo};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -9,10 +9,12 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt, reload};
 
+use self::access::{AccessLines, TARGET};
 pub use self::queue::Stderr;
 use self::queue::{Lines, Queue};
 use crate::config::{Log, LogFormat};
 
+mod access;
 mod queue;
 
 /// Changes what is shown of what was started here.
@@ -23,9 +25,10 @@ type Show = dyn Fn(&Log) + Send + Sync;
 /// Starts logging; a second call changes nothing. Lines are lost that are logged after what it returns was dropped.
 pub fn start(log: &Log) -> std::io::Result<Stderr> {
     let (shown, handle) = reload::Layer::new(shown(log));
+    let (accesses, access_handle) = reload::Layer::new(shown_accesses(log));
     let (queue, stderr) = Queue::start()?;
     let lines = fmt::layer()
-        .with_writer(Lines(queue))
+        .with_writer(Lines(Arc::clone(&queue)))
         // A line that cannot be formatted would be reported on stderr directly, where a reader that stopped blocks.
         .log_internal_errors(false);
     let lines = match log.format {
@@ -34,11 +37,19 @@ pub fn start(log: &Log) -> std::io::Result<Stderr> {
     };
     let started = tracing_subscriber::registry()
         .with(lines.with_filter(shown))
+        .with(
+            AccessLines {
+                queue,
+                format: log.format,
+            }
+            .with_filter(accesses),
+        )
         .try_init();
     if started.is_ok() {
         let _ = SHOW.set(Box::new(move |log| {
             // It fails only when logging has ended.
             let _ = handle.reload(self::shown(log));
+            let _ = access_handle.reload(shown_accesses(log));
         }));
         // The standard library's hook writes to stderr directly.
         panic::set_hook(Box::new(report));
@@ -64,18 +75,25 @@ pub fn show(log: &Log) {
     }
 }
 
+/// Returns which of all other lines are shown.
 fn shown(log: &Log) -> Targets {
     let level = log.level;
     // Libraries print whole requests, tokens included, at their finer levels.
-    let shown = Targets::new()
+    Targets::new()
         .with_default(Level::WARN.min(level))
         .with_target("menshen", level)
-        // What it warns of, we say ourselves where it matters.
-        .with_target("redis", Level::ERROR.min(level));
-    if log.access {
-        shown
+        .with_target(TARGET, LevelFilter::OFF)
+        // What these warn of, we say ourselves where it matters, and not for each time.
+        .with_target("redis", Level::ERROR.min(level))
+        .with_target("rustls", Level::ERROR.min(level))
+}
+
+/// Returns whether the line of each request is shown. Where it is not, one comparison is left of it.
+fn shown_accesses(log: &Log) -> Targets {
+    let level = if log.access {
+        LevelFilter::from_level(log.level)
     } else {
-        // Where the line is written, one comparison is left of it.
-        shown.with_target("menshen::access", LevelFilter::OFF)
-    }
+        LevelFilter::OFF
+    };
+    Targets::new().with_target(TARGET, level)
 }

@@ -66,8 +66,24 @@ impl Queue {
         Ok((Arc::clone(&queue), Stderr(queue)))
     }
 
+    /// Makes a queue that nobody reads.
+    #[cfg(test)]
+    pub(super) fn unread() -> Arc<Self> {
+        Arc::new(Self {
+            waiting: Mutex::default(),
+            more: Condvar::new(),
+            done: Condvar::new(),
+        })
+    }
+
+    /// Returns everything that waits.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> String {
+        String::from_utf8(self.lock().text.clone()).unwrap()
+    }
+
     /// Queues a whole line, or counts it as dropped; it waits for nothing but another such call.
-    fn push(&self, line: &[u8]) {
+    pub(super) fn push(&self, line: &[u8]) {
         let mut waiting = self.lock();
         if waiting.text.len() + line.len() > MOST_BYTES {
             waiting.dropped += 1;

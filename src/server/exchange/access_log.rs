@@ -12,17 +12,17 @@ pub(super) fn write(head: &RequestHead, exchange: &Exchange) {
     };
     tracing::info!(
         target: "menshen::access",
-        request_id = %exchange.request_id,
-        method = %head.method,
+        request_id = exchange.request_id.as_str(),
+        method = head.method.as_str(),
         // Without the query: links carry tickets and signatures there.
         path = head.path(),
-        status = exchange.status,
+        status = u64::from(exchange.status),
         decision,
         reason = exchange.denial.as_ref().map(|denial| denial.code()),
         token_fault = exchange.denial.as_ref().and_then(|denial| denial.token_fault()),
         route = exchange.route.as_ref().map(|route| route.path.as_str()),
         server = exchange.attempts.server().map(tracing::field::display),
-        client = exchange.client.address.map(tracing::field::display),
+        client = exchange.client.address_text.as_ref().and_then(|text| text.to_str().ok()),
         elapsed_ms = u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         failed = exchange.has_failed,
         "exchange"
@@ -38,8 +38,8 @@ pub(in crate::server) fn write_unread(
 ) {
     tracing::info!(
         target: "menshen::access",
-        request_id = %request_id,
-        status,
+        request_id = request_id.as_str(),
+        status = u64::from(status),
         decision = "refused",
         reason = denial.code(),
         client = tracing::field::display(peer.address()),
