@@ -5,14 +5,14 @@
 //! A request, which waits for nothing but its upstream:
 //!
 //! ```text
-//! server::connection → server::phases → request::admit → route → bearer → token::cache (→ token::verify)
-//!                                     → request::identity → the upstream
+//! server::connection → server::exchange → request::admit → route → bearer → token::cache (→ token::verify)
+//!                                       → request::identity → the upstream
 //! ```
 //!
 //! A login, which makes one call to WeChat and one durable write:
 //!
 //! ```text
-//! server::own → login::body → wechat::code → login::choose → wechat::code2session → session → token::issue
+//! server::exchange::own → login::body → wechat::code → login::choose → wechat::code2session → session → token::issue
 //! ```
 //!
 //! # Layout
