@@ -5,21 +5,19 @@ use libfuzzer_sys::fuzz_target;
 use menshen::request::Chunks;
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut whole = Chunks::default();
-    let at_once = whole.follow(bytes);
-    let mut parts = Chunks::default();
+    let mut chunks = Chunks::default();
     let mut over = None;
     for (at, byte) in bytes.iter().enumerate() {
-        if parts.follow(&[*byte]).is_err() {
-            assert!(at_once.is_err());
+        if chunks.data_left() > 0 {
+            chunks.take_data(1);
+        } else if chunks.frame(*byte).is_err() {
             return;
         }
-        if parts.is_over() {
+        if chunks.is_over() {
             over = Some(at + 1);
             break;
         }
     }
-    assert!(at_once.is_ok());
     let Some(over) = over else {
         return;
     };

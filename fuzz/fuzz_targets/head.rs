@@ -1,17 +1,24 @@
 //! The head of an HTTP/1 request of any bytes is refused, or means the same to every reader.
 #![no_main]
 
+use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use menshen::request::{NormalPath, admit, check_head, check_start};
-use menshen_fuzz::Head;
+use menshen::request::{NormalPath, admit, check_start, end_of_head, parse_head};
 
 fuzz_target!(|bytes: &[u8]| {
-    let head = [bytes, b"\r\n\r\n"].concat();
-    let end = head.windows(4).position(|part| part == b"\r\n\r\n");
-    let (head, _) = head.split_at(end.expect("an end") + 4);
-    if check_head(head).is_err() {
+    let whole = [bytes, b"\r\n\r\n"].concat();
+    let Ok(Some(end)) = end_of_head(&whole, 0) else {
         return;
+    };
+    for cut in [end / 3, end / 2, end - 1] {
+        assert_eq!(end_of_head(&whole[..cut], 0), Ok(None), "an end before the end");
+        assert_eq!(end_of_head(&whole, cut), Ok(Some(end)), "the cut moved the end");
     }
+    let raw = Bytes::copy_from_slice(&whole[..end]);
+    let Ok(parsed) = parse_head(&raw) else {
+        return;
+    };
+    let head = &raw[..];
     for cut in 0..head.len() {
         assert!(check_start(&head[..cut]).is_ok(), "a good head begins well");
     }
@@ -34,8 +41,7 @@ fuzz_target!(|bytes: &[u8]| {
         framing += usize::from(name == b"content-length" || name == b"transfer-encoding");
     }
     assert!(hosts < 2 && framing < 2);
-    let head = Head::parsed(head).expect("the parser behind takes what was let by");
-    if let Ok(request) = admit(&head.message(), 64 * 1024) {
+    if let Ok(request) = admit(&parsed.message(), 64 * 1024) {
         let path = request.path.as_str();
         let again = NormalPath::parse(path.as_bytes()).expect("a normal path is one");
         assert_eq!(again.as_str(), path);

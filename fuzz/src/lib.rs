@@ -94,29 +94,6 @@ impl Head {
         }
     }
 
-    /// Reads one as httparse does, on which pingora's parser stands.
-    pub fn parsed(bytes: &[u8]) -> Option<Self> {
-        let mut fields = [httparse::EMPTY_HEADER; 256];
-        let mut request = httparse::Request::new(&mut fields);
-        if !request.parse(bytes).ok()?.is_complete() {
-            return None;
-        }
-        let mut headers = HeaderMap::new();
-        for field in request.headers.iter() {
-            let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
-            headers.append(name, HeaderValue::from_bytes(field.value).ok()?);
-        }
-        Some(Self {
-            method: Method::from_bytes(request.method?.as_bytes()).ok()?,
-            target: request.path?.as_bytes().to_vec(),
-            version: match request.version? {
-                0 => Version::HTTP_10,
-                _ => Version::HTTP_11,
-            },
-            headers,
-        })
-    }
-
     /// Returns it as admission takes it.
     pub fn message(&self) -> Message<'_> {
         Message {

@@ -31,8 +31,8 @@ pub struct StrictRequest {
     pub headers: Vec<(String, String)>,
     /// The body, without its framing.
     pub body: Vec<u8>,
-    /// How many trailers followed it.
-    pub trailers: usize,
+    /// The names of the trailers that followed it.
+    pub trailers: Vec<String>,
 }
 
 /// The backend. It answers 200 with `ok` and the number of the request in `X-Strict`.
@@ -80,7 +80,7 @@ impl StrictRequest {
             request.all("transfer-encoding").as_slice(),
             request.all("content-length").as_slice(),
         ) {
-            ([], []) => Step::Done(0, (Vec::new(), 0)),
+            ([], []) => Step::Done(0, (Vec::new(), Vec::new())),
             ([coding], []) if coding.eq_ignore_ascii_case("chunked") => chunks(rest),
             ([], [length]) => by_length(rest, length),
             framing => Step::Wrong(format!("framed by {framing:?}")),
@@ -208,7 +208,7 @@ fn head(bytes: &[u8]) -> Result<StrictRequest, String> {
         target: target.to_owned(),
         headers,
         body: Vec::new(),
-        trailers: 0,
+        trailers: Vec::new(),
     };
     if request.all("host").len() > 1 {
         return Err("more than one Host".to_owned());
@@ -216,20 +216,20 @@ fn head(bytes: &[u8]) -> Result<StrictRequest, String> {
     Ok(request)
 }
 
-fn by_length(bytes: &[u8], length: &str) -> Step<(Vec<u8>, usize)> {
+fn by_length(bytes: &[u8], length: &str) -> Step<(Vec<u8>, Vec<String>)> {
     if length.is_empty() || !length.bytes().all(|b| b.is_ascii_digit()) {
         return Step::Wrong(format!("a length of {length:?}"));
     }
     match length.parse::<usize>() {
         Ok(length) => match bytes.get(..length) {
-            Some(body) => Step::Done(length, (body.to_vec(), 0)),
+            Some(body) => Step::Done(length, (body.to_vec(), Vec::new())),
             None => Step::More,
         },
         Err(error) => Step::Wrong(format!("a length of {length:?}: {error}")),
     }
 }
 
-fn chunks(bytes: &[u8]) -> Step<(Vec<u8>, usize)> {
+fn chunks(bytes: &[u8]) -> Step<(Vec<u8>, Vec<String>)> {
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
         let rest = &bytes[at..];
@@ -251,7 +251,7 @@ fn chunks(bytes: &[u8]) -> Step<(Vec<u8>, usize)> {
         at += end + 2;
         if size == 0 {
             return match trailers(rest) {
-                Step::Done(length, count) => Step::Done(at + length, (body, count)),
+                Step::Done(length, names) => Step::Done(at + length, (body, names)),
                 Step::More => Step::More,
                 Step::Wrong(wrong) => Step::Wrong(wrong),
             };
@@ -267,8 +267,8 @@ fn chunks(bytes: &[u8]) -> Step<(Vec<u8>, usize)> {
     }
 }
 
-fn trailers(bytes: &[u8]) -> Step<usize> {
-    let (mut at, mut count) = (0, 0);
+fn trailers(bytes: &[u8]) -> Step<Vec<String>> {
+    let (mut at, mut names) = (0, Vec::new());
     loop {
         let Some(end) = find(&bytes[at..], b"\r\n") else {
             return Step::More;
@@ -276,13 +276,14 @@ fn trailers(bytes: &[u8]) -> Step<usize> {
         let line = latin(&bytes[at..at + end]);
         at += end + 2;
         if line.is_empty() {
-            return Step::Done(at, count);
+            return Step::Done(at, names);
         }
         let clean = |c: char| c == '\t' || (c >= ' ' && c != '\x7f');
-        let field = line.split_once(':');
-        if !field.is_some_and(|(name, value)| is_name(name) && value.chars().all(clean)) {
-            return Step::Wrong(format!("a trailer of {line:?}"));
+        match line.split_once(':') {
+            Some((name, value)) if is_name(name) && value.chars().all(clean) => {
+                names.push(name.to_owned());
+            }
+            _ => return Step::Wrong(format!("a trailer of {line:?}")),
         }
-        count += 1;
     }
 }
