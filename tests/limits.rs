@@ -145,7 +145,9 @@ async fn a_client_that_sends_half_a_body_is_told_that_it_is_late() {
 
 #[tokio::test]
 async fn a_body_that_comes_slowly_but_steadily_is_waited_for() {
-    let t = server("client_timeout = \"1s\"").start().await;
+    let t = server("client_timeout = \"1s\"\nmin_body_rate = \"1B\"")
+        .start()
+        .await;
     let mut wire = Wire::connect(t.address).await;
     wire.send("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n")
         .await;

@@ -113,7 +113,7 @@ async fn a_login_without_a_code_never_reaches_wechat() {
         );
     }
     assert_eq!(t.redeemed().await, 0);
-    let body = json!({"code": t.code("alice").await, "app": ""});
+    let body = json!({"code": t.code("alice").await, "app": null});
     assert_eq!(t.post("/_auth/login", body).await.status, 200);
 }
 

@@ -117,7 +117,7 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
         table.refuse("proxy_protocol", message.to_owned());
     }
     let threads = table.or("threads", "0", &THREADS);
-    let max_header = table.or("max_header", r#""64KiB""#, &HEADER_SIZE);
+    let max_header = table.or("max_header", r#""16KiB""#, &HEADER_SIZE);
     let max_body = table.or("max_body", r#""100MiB""#, &SIZE);
     let min_body_rate = table.or("min_body_rate", r#""100B""#, &RATE);
     let client_timeout = table.or("client_timeout", r#""60s""#, &TIMEOUT);

@@ -56,7 +56,8 @@ impl LoginBody {
 
     /// Returns the app's name, where the client gave one.
     pub(super) fn app(&self) -> Option<&str> {
-        sent(self.app.as_deref())
+        // No credential: an empty name is a mistake, and not for us to guess about.
+        self.app.as_deref()
     }
 }
 
@@ -133,11 +134,17 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_for_a_code_or_an_app_is_none() {
+    fn what_stands_for_a_code_is_none_and_an_app_is_a_name_or_missing() {
         for nothing in ["", " ", "undefined", "null"] {
             let body = format!(r#"{{"code":"{nothing}","app":"{nothing}"}}"#);
             let body = LoginBody::parse(body.as_bytes()).unwrap();
-            assert_eq!((body.code(), body.app()), ("", None), "{nothing:?}");
+            assert_eq!(
+                (body.code(), body.app()),
+                ("", Some(nothing)),
+                "{nothing:?}"
+            );
         }
+        let body = LoginBody::parse(br#"{"code":"c","app":null}"#).unwrap();
+        assert_eq!(body.app(), None);
     }
 }

@@ -70,6 +70,12 @@ pub fn admit<'a>(message: &Message<'a>, max_header_bytes: usize) -> Result<Admit
     if matches!(survey.authorization, Field::Repeated) {
         return Err(Denial::TokenAmbiguous);
     }
+    if message.target.contains(&b'#') {
+        return Err(FRAGMENT);
+    }
+    if !message.target.starts_with(b"/") {
+        return Err(NO_PATH);
+    }
     let authority = one_authority(message, &survey)?;
     admit_line(message.method, authority, message.target, survey)
 }
@@ -81,12 +87,6 @@ pub(super) fn admit_line<'a>(
     target: &'a [u8],
     survey: Survey<'a>,
 ) -> Result<Admitted<'a>, Denial> {
-    if target.contains(&b'#') {
-        return Err(FRAGMENT);
-    }
-    if !target.starts_with(b"/") {
-        return Err(NO_PATH);
-    }
     let (path, query) = split_query(target)?;
     Ok(Admitted {
         method,

@@ -75,10 +75,10 @@ impl Chunks {
 
     /// Returns how many bytes of data follow.
     pub fn data_left(&self) -> u64 {
-        match self.state {
-            State::Data { left } => left,
-            _ => 0,
-        }
+        let State::Data { left } = self.state else {
+            return 0;
+        };
+        left
     }
 
     /// Takes the next bytes of the data, of which there are as many.

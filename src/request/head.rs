@@ -365,7 +365,8 @@ mod tests {
     fn the_spelling_of_each_name_is_found_again() {
         let head = "GET / HTTP/1.1\r\nHost: h\r\nX-aB: 1\r\nx-Ab: 2\r\nX-C: 3\r\n\r\n";
         let parsed = parsed(head).unwrap();
-        let spelled = |range: &Range<u32>| &head[range.start as usize..range.end as usize];
+        let spelled =
+            |range: &Range<u32>| head.get(range.start as usize..range.end as usize).unwrap();
         let names: Vec<&str> = parsed.names.iter().map(spelled).collect();
         assert_eq!(names, ["Host", "X-aB", "X-C"]);
         let keys: Vec<&str> = parsed.headers.keys().map(HeaderName::as_str).collect();

@@ -1,7 +1,6 @@
 //! Serves a connection of HTTP/1: one exchange after the other.
 
 use std::pin::pin;
-use std::time::Duration;
 
 use pingora::protocols::Stream;
 
@@ -10,9 +9,6 @@ use crate::request::{self, Denial, RequestId};
 use crate::server::exchange::{Client, Outcome, Proxy, join, refuse_unread, write_unread};
 use crate::server::http1::{Limits, Read, ServerSide};
 use crate::server::timer::Timer;
-
-/// A client whose connection is about to be closed without another exchange has nothing to be waited for.
-const AT_ONCE: Duration = Duration::ZERO;
 
 impl Connections {
     pub(super) async fn serve_http1(
@@ -58,6 +54,11 @@ impl Connections {
                 }
                 Read::Idle => return,
             };
+            idle = self.keepalive();
+            // Nobody is left on a connection that is about to be closed.
+            if idle.is_zero() || *self.shutdown.borrow() {
+                client.close_after();
+            }
             let mut side = Client::Http1(&mut client);
             let outcome = proxy
                 .exchange(&mut side, &mut timer, &head, connection)
@@ -70,10 +71,6 @@ impl Connections {
                     let socket = join(*upgraded, client.into_wire());
                     return Box::pin(socket.run()).await;
                 }
-            }
-            idle = self.keepalive();
-            if idle == AT_ONCE {
-                return client.linger().await;
             }
         }
     }

@@ -59,6 +59,10 @@ pub(super) async fn run(
             Err(Some(denial)) => return reply::refuse(client, timer, exchange, head, denial).await,
         };
         let patience = connected.patience;
+        if matches!(connected.connection, Connection::Http2(..)) {
+            // Few servers of HTTP/2 send an interim answer, and a client would wait for it.
+            client.put_continue();
+        }
         let mut server = match start(connected, exchange, head, pass) {
             Ok(server) => server,
             Err(Start::Unprocessed) if exchange.attempts.ask_again() => continue,
@@ -200,16 +204,17 @@ fn may_ask_again(
     failure: Failure,
 ) -> bool {
     let attempts = &mut exchange.attempts;
-    match failure {
-        Failure::Response(ResponseError::Unprocessed) => {
-            replay.is_possible() && attempts.ask_again()
-        }
+    let Failure::Response(error) = failure else {
+        return false;
+    };
+    match error {
+        ResponseError::Unprocessed => replay.is_possible() && attempts.ask_again(),
         // Probably the server closed the connection before the request came.
-        Failure::Response(ResponseError::Closed) if attempts.is_reused() => {
+        ResponseError::Closed if attempts.is_reused() => {
             attempts.lost();
             is_idempotent(&head.method) && replay.is_possible() && attempts.forgive()
         }
-        _ => false,
+        ResponseError::Closed | ResponseError::BrokenOff | ResponseError::Malformed => false,
     }
 }
 
@@ -249,10 +254,12 @@ async fn fail(
         exchange.has_failed = true;
         // What the server sent before it broke off is the client's all the same.
         let _ = reply::flush(client, timer, LAST_WORDS).await;
-        client.break_off(match failure {
-            Failure::SessionEnded => Reason::CANCEL,
-            _ => Reason::INTERNAL_ERROR,
-        });
+        let reason = if failure == Failure::SessionEnded {
+            Reason::CANCEL
+        } else {
+            Reason::INTERNAL_ERROR
+        };
+        client.break_off(reason);
         return Outcome::Broken;
     }
     exchange.has_failed = true;

@@ -2,7 +2,7 @@
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH,
-    SEC_WEBSOCKET_PROTOCOL, TRAILER, UPGRADE,
+    SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -74,7 +74,7 @@ pub(super) fn is_websocket(head: &ResponseHead) -> bool {
 pub(super) fn trailers(trailers: HeaderMap) -> Option<HeaderMap> {
     let mut left = HeaderMap::with_capacity(trailers.len());
     for (name, value) in &trailers {
-        if !is_of_connection(name) && !is_ours(name) && *name != TRAILER {
+        if !is_of_connection(name) && !is_ours(name) {
             left.append(name.clone(), value.clone());
         }
     }

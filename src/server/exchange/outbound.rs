@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST,
-    SEC_WEBSOCKET_PROTOCOL, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
@@ -119,7 +119,7 @@ impl<'a> Outbound<'a> {
         let headers = request.headers_mut();
         headers.reserve(self.head.headers.len() + self.set.len() + self.own.len() + 2);
         for (name, value) in &self.head.headers {
-            if self.passes_on(name) {
+            if *name != EXPECT && self.passes_on(name) {
                 headers.append(name.clone(), value.clone());
             }
         }
@@ -145,13 +145,15 @@ impl<'a> Outbound<'a> {
 
     /// Tells whether a header of the client's goes to the server as it is.
     fn passes_on(&self, name: &HeaderName) -> bool {
-        let is_of_connection = is_hop_by_hop(name) || *name == HOST || *name == CONTENT_LENGTH;
-        !is_of_connection
-            && !self.identities.owns(name)
-            && !(*name == AUTHORIZATION && self.pass.hide_authorization)
-            && !(*name == EXPECT && self.head.body == Body::Empty)
-            && !self.own.iter().any(|(own, _)| own == name)
-            && !self.hops.contains(name)
+        let stays = is_hop_by_hop(name)
+            || *name == HOST
+            || *name == CONTENT_LENGTH
+            || self.identities.owns(name)
+            || (*name == AUTHORIZATION && self.pass.hide_authorization)
+            || (*name == EXPECT && self.head.body == Body::Empty)
+            || self.own.iter().any(|(own, _)| own == name)
+            || self.hops.contains(name);
+        !stays
     }
 }
 
@@ -161,6 +163,8 @@ pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == TRANSFER_ENCODING
         || *name == UPGRADE
         || *name == TE
+        || *name == TRAILER
+        || *name == PROXY_AUTHORIZATION
         || *name == KEEP_ALIVE
         || *name == PROXY_CONNECTION
         || *name == HTTP2_SETTINGS
@@ -195,8 +199,7 @@ pub(super) fn trailers(identities: &Identities, trailers: HeaderMap) -> Option<H
             || *name == COOKIE
             || *name == CONTENT_LENGTH
             || *name == HOST
-            || *name == SEC_WEBSOCKET_PROTOCOL
-            || *name == TRAILER;
+            || *name == SEC_WEBSOCKET_PROTOCOL;
         if !decides && !is_hop_by_hop(name) && !identities.owns(name) {
             left.append(name.clone(), value.clone());
         }

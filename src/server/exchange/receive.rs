@@ -40,8 +40,12 @@ impl Proxy {
         // Until it is known where the request goes.
         exchange.cors = lines(origins.all(), head);
         self.count(&gate, exchange)?;
-        named_hops(&head.headers)?;
         let message = head.message();
+        let admitted = named_hops(&head.headers).and_then(|_| requests.find(&message));
+        if matches!(admitted, Err(Denial::BadRequest(_))) {
+            // Where its parts can be read in two ways, what follows may be one of them.
+            client.close_after();
+        }
         if let Duty::Redirect(secure) = &self.duty {
             let location = secure.location(&message)?;
             let sent = reply::moved(client, timer, exchange, head, &location).await;
@@ -52,7 +56,7 @@ impl Proxy {
             let sent = reply::no_content(client, timer, exchange, head).await;
             return Ok(Received::Answered(sent));
         }
-        let destination = requests.find(&message)?;
+        let destination = admitted?;
         exchange.cors = lines(origins.at(&destination), head);
         exchange.owns_cors = origins.at(&destination).is_some();
         match requests.decide_at(destination)? {

@@ -123,11 +123,11 @@ pub(super) async fn refuse(
     let is_late = denial == Denial::RequestTimeout;
     exchange.denial = Some(denial);
     let outcome = send(client, timer, exchange, request, head, Some(body)).await;
-    match outcome {
+    if is_late && matches!(outcome, Outcome::Unread) {
         // It had its time.
-        Outcome::Unread if is_late => Outcome::Broken,
-        outcome => outcome,
+        return Outcome::Broken;
     }
+    outcome
 }
 
 /// Refuses a request whose head could not be read.
@@ -147,12 +147,11 @@ pub(in crate::server) async fn refuse_unread(
     let _ = flush(&mut Client::Http1(client), timer, limit).await;
 }
 
-/// Tells whether what follows a refused request is never read: it may be a part of it.
+/// Tells whether a refusal ends its connection.
 fn closes(denial: &Denial) -> bool {
     matches!(
         denial,
-        Denial::BadRequest(_)
-            | Denial::RequestTimeout
+        Denial::RequestTimeout
             | Denial::TooManyConnections
             | Denial::BodyTooLarge
             | Denial::HeadersTooLarge
@@ -226,13 +225,16 @@ fn refusal(denial: &Denial, request_id: &RequestId) -> (ResponseHead, Bytes) {
         let scheme = HeaderValue::from_static("Bearer realm=\"menshen\"");
         head.headers.insert(WWW_AUTHENTICATE, scheme);
     }
-    if let Denial::MethodNotAllowed(methods) = denial
-        && !methods.is_empty()
-    {
+    if let Denial::MethodNotAllowed(methods) = denial {
         let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
-        if let Ok(methods) = HeaderValue::from_str(&methods.join(", ")) {
-            head.headers.insert(ALLOW, methods);
-        }
+        // A method that is served nowhere is answered with those that are served somewhere (RFC 9110, section 15.5.6).
+        let methods = match methods.is_empty() {
+            true => HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            false => {
+                HeaderValue::from_str(&methods.join(", ")).unwrap_or(HeaderValue::from_static(""))
+            }
+        };
+        head.headers.insert(ALLOW, methods);
     }
     head.headers.insert(CONTENT_TYPE, JSON);
     (head, Bytes::from(denial.body(request_id.as_str())))

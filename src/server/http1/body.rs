@@ -116,16 +116,15 @@ impl Chunked {
                 continue;
             }
             let here = left.min(input.len());
-            if here == 0
-                || gathered.len() + here > GATHERED
-                || (here >= SHORT && !gathered.is_empty())
-            {
+            let is_short = here < SHORT;
+            let has_room = gathered.is_empty() || is_short && gathered.len() + here <= GATHERED;
+            if here == 0 || !has_room {
                 break;
             }
             self.framing = 0;
             self.chunks.take_data(here as u64);
             let data = input.split_to(here);
-            if here >= SHORT {
+            if !is_short {
                 return Ok(Some(Part::Data(data.freeze())));
             }
             gathered.extend_from_slice(&data);
@@ -281,6 +280,20 @@ mod tests {
             let (data, trailers) = taken(Incoming::chunks(Chunks::default()), body, size).unwrap();
             assert_eq!(data, b"hello world", "{size}");
             assert_eq!(trailers.unwrap()["x-b"], "2", "{size}");
+        }
+    }
+
+    #[test]
+    fn a_large_chunk_is_taken_as_it_comes() {
+        let mut body = Incoming::chunks(Chunks::default());
+        let mut input = BytesMut::from(&b"100000\r\n"[..]);
+        for size in [70_000, 100, 20_000] {
+            input.extend_from_slice(&vec![b'x'; size]);
+            match body.take(&mut input, false).unwrap() {
+                Some(Part::Data(data)) => assert_eq!(data.len(), size),
+                other => panic!("{other:?}"),
+            }
+            assert!(body.take(&mut input, false).unwrap().is_none());
         }
     }
 

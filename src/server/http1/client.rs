@@ -9,7 +9,8 @@ use http::{HeaderMap, StatusCode};
 
 use super::body::{Incoming, Malformed, Outgoing};
 use super::head::{Parsed, end_of_response, parse_response};
-use super::server::{keeps_alive, write_length};
+use super::reading::keeps_alive;
+use super::server::write_length;
 use super::stream::Buffered;
 use crate::request::Chunks;
 use crate::server::message::{Body, Part, ResponseHead};

@@ -2,15 +2,17 @@
 //!
 //! # Layout
 //! `stream` buffers the connection, `head` parses and writes heads, `body` frames bodies. [`ServerSide`] serves a client,
-//! [`ClientSide`] asks a server.
+//! whose heads `reading` reads; [`ClientSide`] asks a server.
 
 mod body;
 mod client;
 mod head;
+mod reading;
 mod server;
 mod stream;
 
 pub(super) use self::client::{ClientSide, ResponseError};
 pub(super) use self::head::write_field;
-pub(super) use self::server::{BodyError, Limits, Read, ServerSide, declared_length};
+pub(super) use self::reading::{Limits, Read};
+pub(super) use self::server::{BodyError, ServerSide, declared_length};
 pub(super) use self::stream::Buffered;

@@ -26,6 +26,7 @@ pub(in crate::server) struct Buffered {
     /// What waits to be written, in this order.
     pub(super) output: BytesMut,
     tail: Bytes,
+    after: BytesMut,
     /// Whether the last read was as long as a read can be, so that more is probably there.
     is_streaming: bool,
     unflushed: bool,
@@ -38,6 +39,7 @@ impl Buffered {
             input: BytesMut::new(),
             output: BytesMut::new(),
             tail: Bytes::new(),
+            after: BytesMut::new(),
             is_streaming: false,
             unflushed: false,
         }
@@ -86,48 +88,50 @@ impl Buffered {
         !self.tail.is_empty() || self.output.len() > COPIED
     }
 
-    /// Puts bytes behind what waits to be written. No more may be put behind long ones before they are flushed.
+    /// Puts bytes behind what waits to be written.
     pub(in crate::server) fn put(&mut self, bytes: Bytes) {
         if bytes.len() <= COPIED || !self.tail.is_empty() {
-            self.flatten();
-            self.output.extend_from_slice(&bytes);
+            self.put_slice(&bytes);
         } else {
             self.tail = bytes;
         }
     }
 
-    /// Puts bytes behind what waits to be written.
+    /// Puts bytes behind what waits to be written, by copying them.
     pub(super) fn put_slice(&mut self, bytes: &[u8]) {
-        self.flatten();
-        self.output.extend_from_slice(bytes);
-    }
-
-    fn flatten(&mut self) {
-        if !self.tail.is_empty() {
-            self.output
-                .extend_from_slice(&std::mem::take(&mut self.tail));
-        }
+        let last = match self.tail.is_empty() {
+            true => &mut self.output,
+            false => &mut self.after,
+        };
+        last.extend_from_slice(bytes);
     }
 
     /// Writes everything that waits.
     pub(in crate::server) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.output.is_empty() || !self.tail.is_empty() {
-            self.unflushed = true;
+        loop {
             let stream = Pin::new(&mut self.stream);
-            let written = ready!(match (self.output.is_empty(), self.tail.is_empty()) {
+            let waiting = (self.output.is_empty(), self.tail.is_empty());
+            let written = ready!(match waiting {
+                (true, true) => break,
                 (false, true) => stream.poll_write(cx, &self.output),
-                (true, _) => stream.poll_write(cx, &self.tail),
-                (false, false) => {
-                    let parts = [IoSlice::new(&self.output), IoSlice::new(&self.tail)];
+                (_, false) => {
+                    let parts = [&self.output[..], &self.tail, &self.after].map(IoSlice::new);
                     stream.poll_write_vectored(cx, &parts)
                 }
             })?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.unflushed = true;
             let first = written.min(self.output.len());
             self.output.advance(first);
-            self.tail.advance(written - first);
+            let second = (written - first).min(self.tail.len());
+            self.tail.advance(second);
+            self.after.advance(written - first - second);
+            if self.tail.is_empty() && !self.after.is_empty() {
+                self.output.extend_from_slice(&self.after);
+                self.after.clear();
+            }
         }
         if self.unflushed {
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;

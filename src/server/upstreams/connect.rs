@@ -50,6 +50,9 @@ pub(super) struct Target<'t> {
     pub(super) server: &'t Server,
     pub(super) place: &'t SocketAddr,
     pub(super) speaks: Speaks,
+    /// How often the files had changed that say whom to trust. What is made from now on counts as made with these, even
+    /// where they change meanwhile.
+    pub(super) generation: u32,
     pub(super) reuse: Reuse,
     pub(super) limit: Duration,
 }
@@ -102,9 +105,9 @@ impl Connector {
             place,
             speaks,
             limit,
+            generation,
             ..
         } = *target;
-        let generation = template.generation();
         let peer = template.peer(server, place, speaks, limit);
         let stream: Stream = self
             .transport
@@ -129,16 +132,18 @@ impl Connector {
 
 impl Target<'_> {
     fn kept(&self) -> Option<Connection> {
-        let generation = self.template.generation();
         if self.speaks != Speaks::Http1
-            && let Some((lease, requests)) = self.server.http2.take(self.place, generation)
+            && let Some((lease, requests)) = self.server.http2.take(self.place, self.generation)
         {
             return Some(Connection::Http2(requests, lease));
         }
         if self.speaks == Speaks::Http2 {
             return None;
         }
-        let wire = self.server.pool.take(self.place, generation, self.reuse)?;
+        let wire = self
+            .server
+            .pool
+            .take(self.place, self.generation, self.reuse)?;
         Some(Connection::Http1(ClientSide::new(wire)))
     }
 }

@@ -150,6 +150,7 @@ impl Check {
             server: &apart,
             place,
             speaks: template.speaks(&wanted),
+            generation: template.generation(),
             reuse: Reuse::Never,
             limit: health.timeout,
         };

@@ -179,11 +179,14 @@ impl Upstreams {
             } else {
                 server.reuse.for_unrepeatable()
             };
+            // Before it is connected: a change meanwhile must not make an old connection a new one.
+            let generation = group.template.generation();
             let target = Target {
                 template: &group.template,
                 server: &server,
                 place: &place,
                 speaks: group.template.speaks(wanted),
+                generation,
                 reuse,
                 limit: group.template.patience(wanted).connect,
             };
@@ -195,7 +198,7 @@ impl Upstreams {
                         origin: Origin {
                             server,
                             place,
-                            generation: group.template.generation(),
+                            generation,
                         },
                         is_tls: group.template.is_tls(),
                         patience: group.template.patience(wanted),
