@@ -1,7 +1,10 @@
-# `make dev` starts Menshen with everything it needs in one process; `make test` runs every test.
-# Both first install what this machine lacks (on Debian, as root or with sudo).
+# `make dev` starts Menshen with everything it needs in one process; `make test` runs every test; `make bench` compares
+# Menshen with other proxies and writes benches/README.md, `make bench-quick` prints the most telling part of it.
+# All first install what this machine lacks (on Debian, as root or with sudo).
 
-.PHONY: dev test deps test-deps
+.PHONY: dev test bench bench-quick bench-build deps test-deps bench-deps
+
+peers := benches/peers/pingora
 
 dev: deps
 	cargo run --locked -- dev $(ARGS)
@@ -10,8 +13,22 @@ test: test-deps
 	cargo test --locked
 	node --test examples/mini-program/login.test.js
 
+bench: bench-build
+	python3 benches/peers/run.py --write $(ARGS)
+
+bench-quick: bench-build
+	python3 benches/peers/run.py --quick $(ARGS)
+
+bench-build: bench-deps
+	cargo build --locked --release --bin menshen --target-dir target
+	cargo build --locked --release --manifest-path $(peers)/Cargo.toml --target-dir $(peers)/target
+	cargo build --locked --profile best --features mimalloc --manifest-path $(peers)/Cargo.toml --target-dir $(peers)/target
+
 deps:
 	@tests/setup.sh build
 
 test-deps:
 	@tests/setup.sh tests
+
+bench-deps:
+	@tests/setup.sh bench

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing to build Menshen ("setup.sh build") or to build and test it ("setup.sh tests").
+# Installs what is missing to build Menshen ("setup.sh build"), to build and test it ("setup.sh tests"), or to build it and
+# compare it with other proxies ("setup.sh bench").
 # Debian's packages come from apt-get, everything else goes below target/test-backends.
 # shellcheck disable=SC2086 # lists of bare words are split on purpose
 set -euo pipefail
@@ -8,19 +9,26 @@ cd "$(dirname "$0")/.."
 backends=target/test-backends
 
 main() {
-  local build=(cmake cc) tests=()
+  local build=(cmake cc) tests=() bench=()
   case "${1:-}" in
     build) ;;
-    tests) tests=(node npm python3 php uwsgi curl systemd-analyze nginx headers-more haproxy caddy redis-server redis-sentinel) ;;
-    *) echo "usage: $0 build|tests" >&2 && exit 2 ;;
+    tests) tests=(node npm python3 php uwsgi curl systemd-analyze nginx headers-more haproxy caddy redis-server redis-sentinel valgrind h2load) ;;
+    bench) bench=(python-alone nginx haproxy wrk h2load valgrind strace curl openssl) ;;
+    *) echo "usage: $0 build|tests|bench" >&2 && exit 2 ;;
   esac
 
-  install_packages "$(lacking "${build[@]}" ${tests[@]+"${tests[@]}"})"
+  install_packages "$(lacking "${build[@]}" ${tests[@]+"${tests[@]}"} ${bench[@]+"${bench[@]}"})"
 
   local needed
   needed=$(lacking "${build[@]}")
   if [ -n "$needed" ]; then
     echo "setup: the build needs $(join " and " $needed): as root, run apt-get install $(packages_of $needed)" >&2
+    exit 1
+  fi
+  if [ ${#bench[@]} -gt 0 ]; then
+    needed=$(lacking "${bench[@]}")
+    [ -z "$needed" ] && exit 0
+    echo "setup: the comparison needs $(join " and " $needed): as root, run apt-get install $(packages_of $needed)" >&2
     exit 1
   fi
   [ ${#tests[@]} -gt 0 ] || exit 0
@@ -60,6 +68,7 @@ has() {
     cc) printf '#include <stdlib.h>\nint main(void) { return 0; }\n' | cc -x c - -o /dev/null 2> /dev/null ;;
     node) node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2> /dev/null ;;
     python3) python > /dev/null ;;
+    python-alone) command -v python3 > /dev/null ;;
     # Servers are where not everybody looks for programs.
     nginx | haproxy | redis-server | redis-sentinel) PATH=$PATH:/usr/sbin command -v "$1" > /dev/null ;;
     headers-more) [ -e /usr/lib/nginx/modules/ngx_http_headers_more_filter_module.so ] ;;
@@ -73,9 +82,11 @@ packages_of() {
   for tool; do
     case $tool in
       cc) packages+=(gcc libc6-dev) ;;
+      h2load) packages+=(nghttp2-client) ;;
       headers-more) packages+=(libnginx-mod-http-headers-more-filter) ;;
       cmake) packages+=(cmake make) ;;
       node) packages+=(nodejs) ;;
+      python-alone) packages+=(python3) ;;
       php) packages+=(php-cli) ;;
       python3) packages+=(python3 python3-venv) ;;
       systemd-analyze) packages+=(systemd) ;;

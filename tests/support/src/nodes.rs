@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -97,8 +98,19 @@ impl Nodes {
 
     /// Waits until a process listens that was started in another way.
     pub async fn join(&self, program: Program) -> Node {
+        let address = address_in(&program.logs("listening").await);
+        self.node(program, address)
+    }
+
+    /// Does the same with a limit, for a program that is slow on purpose.
+    pub async fn join_within(&self, program: Program, limit: Duration) -> Node {
+        let address = address_in(&program.logs_within("listening", limit).await);
+        self.node(program, address)
+    }
+
+    fn node(&self, program: Program, address: SocketAddr) -> Node {
         Node {
-            address: address_in(&program.logs("listening").await),
+            address,
             program,
             world: Arc::clone(&self.world),
         }

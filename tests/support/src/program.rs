@@ -122,17 +122,22 @@ impl Program {
 
     /// Waits for a whole line on standard output that holds a text, and returns it.
     pub async fn prints(&self, text: &str) -> String {
-        self.stdout.line(text, 1).await
+        self.stdout.line(text, 1, PATIENCE).await
     }
 
     /// Waits for a whole line on standard error that holds a text, and returns it.
     pub async fn logs(&self, text: &str) -> String {
-        self.stderr.line(text, 1).await
+        self.logs_within(text, PATIENCE).await
+    }
+
+    /// Does the same with another limit, for a program that is slow on purpose.
+    pub async fn logs_within(&self, text: &str, limit: Duration) -> String {
+        self.stderr.line(text, 1, limit).await
     }
 
     /// Waits until so many whole lines on standard error hold a text.
     pub async fn logs_times(&self, text: &str, times: usize) {
-        self.stderr.line(text, times).await;
+        self.stderr.line(text, times, PATIENCE).await;
     }
 
     /// Returns everything on standard error so far.
@@ -233,7 +238,7 @@ impl Stream {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    async fn line(&self, text: &str, times: usize) -> String {
+    async fn line(&self, text: &str, times: usize, limit: Duration) -> String {
         let wait = async {
             loop {
                 let more = self.said.more.notified();
@@ -248,7 +253,7 @@ impl Stream {
                 more.await;
             }
         };
-        match timeout(PATIENCE, wait).await {
+        match timeout(limit, wait).await {
             Ok(line) => line,
             Err(_) => panic!("it should say {text:?}; it said:\n{}", self.text()),
         }

@@ -1,0 +1,320 @@
+"""The shapes of load, one method each, and where their figures are collected."""
+
+import json
+import socket
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import cost
+import load
+import peers
+import sockets
+import tokens
+from load import Target, WrongAnswer
+from peers import LOG_ON, Peer, Site
+
+FULL = [
+    "requests", "algorithms", "auth_request", "sixteen", "posts", "tls", "http2", "http2_posts", "large", "websockets",
+    "different_tokens", "threads", "latency", "idle", "instructions", "system_calls",
+]  # fmt: skip
+QUICK = ["requests", "sixteen", "http2", "instructions", "system_calls"]
+
+ROUNDS, SECS = 5, 3
+QUICK_ROUNDS, QUICK_SECS = 3, 1
+
+
+class Bench:
+    """A backend, a simulated WeChat and proxies that are started when they are first needed."""
+
+    def __init__(self, site: Site, built: Path, running: ExitStack, quick: bool):
+        self.site, self.built, self.running = site, built, running
+        self.rounds, self.secs = (QUICK_ROUNDS, QUICK_SECS) if quick else (ROUNDS, SECS)
+        # Of each shape and proxy, the figures of each round.
+        self.results: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self.known: dict[str, Peer] = {}
+        for start in (peers.backend, peers.sockets, peers.wechat):
+            running.callback(start(site).stop)
+        self.token = peers.log_in(site, self.peer("Menshen"))
+        self.check("Menshen", self.peer("Menshen"))
+        self.site.verify = self.peer("Menshen, for gateways").port
+
+    def made(self, name: str) -> Peer:
+        site = self.site
+        match name:
+            case "Menshen":
+                return peers.menshen(site, "menshen")
+            case "Menshen, access line":
+                return peers.menshen(site, "menshen-line", log=LOG_ON)
+            case "Menshen, ES256":
+                return peers.menshen(site, "menshen-es256", algorithm="ES256")
+            case "Menshen, TLS":
+                return peers.menshen(site, "menshen-tls", tls=True)
+            case "Menshen, 2 threads":
+                return peers.menshen(site, "menshen-threads", threads=2)
+            case "Menshen, for gateways":
+                return peers.menshen(site, "menshen-verify", trusted='"127.0.0.1"')
+            case "nginx":
+                return peers.nginx(site, "nginx")
+            case "nginx `auth_request`":
+                return peers.nginx(site, "nginx-asks", asks=True)
+            case "HAProxy HS256":
+                return peers.haproxy(site, "haproxy")
+            case "HAProxy HS256, all claims":
+                return peers.haproxy(site, "haproxy-claims", claims=True)
+            case "HAProxy ES256":
+                return peers.haproxy(site, "haproxy-es256", algorithm="ES256")
+            case "`pingora-proxy`, default":
+                return peers.bare(site, "pingora", self.built / "release/bare", "default")
+            case "`pingora-proxy`, best":
+                return peers.bare(site, "pingora-best", self.built / "best/bare", "best")
+        raise KeyError(name)
+
+    def peer(self, name: str) -> Peer:
+        """A running proxy that was found to answer as it should."""
+        if name not in self.known:
+            self.known[name] = self.made(name)
+        peer = self.known[name]
+        if peer.process is None:
+            peer.start()
+            self.running.callback(peer.stop)
+            if hasattr(self, "token"):
+                self.check(name, peer)
+        return peer
+
+    def token_for(self, name: str) -> str:
+        if "ES256" not in name:
+            return self.token
+        if not hasattr(self, "es256_token"):
+            self.es256_token = peers.log_in(self.site, self.peer("Menshen, ES256"))
+        return self.es256_token
+
+    def check(self, name: str, peer: Peer) -> None:
+        """One answer of each path in full, and what the backend was told about the user."""
+        origin = f"https://127.0.0.1:{peer.tls_port}" if peer.tls_port == peer.port else f"http://127.0.0.1:{peer.port}"
+        headers = {"Authorization": f"Bearer {self.token_for(name)}"}
+        for path, length in (("/small", 128), ("/16k", 16 << 10)):
+            if load.body(origin + path, headers) != (200, b"x" * length):
+                raise WrongAnswer(f"{name}: {path}: {load.body(origin + path, headers)}")
+        status, openid = load.body(f"{origin}/openid", headers)
+        if status != 200 or (len(openid) > 2) != peer.identifies:
+            raise WrongAnswer(f"{name}: the backend saw the openid {openid!r}")
+        verifies = "pingora" not in name and name != "nginx"
+        if (load.body(f"{origin}/small", {})[0] != 200) != verifies:
+            raise WrongAnswer(f"{name}: a request without a token is not treated as it should be")
+
+    def target(self, name: str, path="/small", length=128, tls=False, **more) -> Target:
+        peer = self.peer(name)
+        origin = f"https://127.0.0.1:{peer.tls_port}" if tls else f"http://127.0.0.1:{peer.port}"
+        return Target(origin + path, length, self.token_for(name), **more)
+
+    def compare(self, shape: str, loads: dict[str, tuple[str, Callable[[], load.Run]]], scale=1.0) -> None:
+        """Has the proxies take turns, and notes the CPU time of a request and the requests a second of each."""
+        for name, _ in loads.values():
+            self.peer(name)
+        for turn in range(self.rounds + 1):
+            for column, (name, make) in loads.items():
+                process = self.peer(name).process
+                before = process.cpu_secs()
+                run = make()
+                cpu = process.cpu_secs() - before
+                # The first turn warms up connections, caches and pools.
+                if turn > 0:
+                    self.results[shape][column].append(cpu * 1e6 / run.requests * scale)
+                    self.results[f"{shape}: requests/s"][column].append(run.requests / run.secs)
+        medians = {column: statistics.median(self.results[shape][column]) for column in loads}
+        print(f"   {shape}: {medians}", file=sys.stderr, flush=True)
+
+    def wrk(self, name: str, target: Target, **more) -> Callable[[], load.Run]:
+        return lambda: load.wrk(target, self.secs, self.site.folder, **more)
+
+    def by_wrk(self, shape: str, names: list[str], **target) -> None:
+        self.compare(shape, {name: (name, self.wrk(name, self.target(name, **target))) for name in names})
+
+    def requests(self) -> None:
+        names = [
+            "Menshen", "Menshen, access line", "nginx", "HAProxy HS256", "HAProxy HS256, all claims",
+            "`pingora-proxy`, best", "`pingora-proxy`, default",
+        ]  # fmt: skip
+        loads = {name: (name, self.wrk(name, self.target(name))) for name in names}
+        # Its users need no token, and bring none.
+        public = Target(self.target("Menshen", path="/open/small").url, 128)
+        loads["Menshen, public route"] = ("Menshen", self.wrk("Menshen", public))
+        self.compare("128 bytes", loads)
+
+    def algorithms(self) -> None:
+        self.by_wrk("128 bytes, ES256", ["Menshen, ES256", "HAProxy ES256"])
+
+    def auth_request(self) -> None:
+        """Of nginx that asks Menshen; the CPU time is that of both."""
+        asking, verify = self.peer("nginx `auth_request`"), self.peer("Menshen, for gateways")
+        target = self.target("nginx `auth_request`")
+        for turn in range(self.rounds + 1):
+            before = asking.process.cpu_secs(), verify.process.cpu_secs()
+            run = load.wrk(target, self.secs, self.site.folder)
+            after = asking.process.cpu_secs(), verify.process.cpu_secs()
+            if turn > 0:
+                shape = self.results["128 bytes"]
+                nginx, own = ((b - a) * 1e6 / run.requests for a, b in zip(before, after))
+                shape["nginx `auth_request`, both"].append(nginx + own)
+                shape["Menshen's share of `auth_request`"].append(own)
+
+    def sixteen(self) -> None:
+        names = ["Menshen", "nginx", "HAProxy HS256", "`pingora-proxy`, best"]
+        self.by_wrk("16 KiB", names, path="/16k", length=16 << 10)
+
+    def posts(self) -> None:
+        names = ["Menshen", "nginx", "HAProxy HS256", "`pingora-proxy`, best"]
+        self.by_wrk("POST of 4 KiB", names, path="/post", method="POST", body_bytes=4096)
+
+    def tls(self) -> None:
+        self.by_wrk("128 bytes, TLS", ["Menshen, TLS", "nginx", "HAProxy HS256"], tls=True)
+
+    def by_h2load(self, shape: str, names: list[str], more: tuple[str, ...] = (), **target) -> None:
+        def make(name: str) -> Callable[[], load.Run]:
+            aim, requests = self.target(name, tls=True, **target), 10_000 * self.secs
+            return lambda: load.h2load(aim, requests, http2=True, connections=32, streams=4, more=more)
+
+        self.compare(shape, {name: (name, make(name)) for name in names})
+
+    def http2(self) -> None:
+        self.by_h2load("128 bytes, HTTP/2", ["Menshen, TLS", "nginx", "HAProxy HS256"])
+
+    def http2_posts(self) -> None:
+        body = self.site.folder / "4k"
+        body.write_bytes(b"x" * 4096)
+        names = ["Menshen, TLS", "nginx", "HAProxy HS256"]
+        self.by_h2load("POST of 4 KiB, HTTP/2", names, ("-d", str(body)), path="/post")
+
+    def large(self) -> None:
+        file = self.site.folder / "backend/www/64m"
+        names = ["Menshen", "nginx", "HAProxy HS256", "`pingora-proxy`, best"]
+
+        def down(name: str) -> Callable[[], load.Run]:
+            target = self.target(name, path="/64m", length=64 << 20)
+            return lambda: load.curl(target, self.secs)
+
+        def up(name: str) -> Callable[[], load.Run]:
+            target = self.target(name, path="/post")
+            return lambda: load.curl(target, self.secs, file)
+
+        self.compare("download of 64 MiB (ms)", {name: (name, down(name)) for name in names}, scale=1e-3)
+        self.compare("upload of 64 MiB (ms)", {name: (name, up(name)) for name in names}, scale=1e-3)
+
+    def websockets(self) -> None:
+        loads, count = {}, 10_000 * self.secs
+        for name in ("Menshen", "nginx"):
+            client = sockets.Client(self.peer(name).port, self.token)
+            self.running.callback(client.sock.close)
+            loads[name] = (name, self.echoes(client, count))
+        self.compare("WebSocket message and its echo", loads)
+
+    @staticmethod
+    def echoes(client: sockets.Client, count: int) -> Callable[[], load.Run]:
+        def make() -> load.Run:
+            from time import monotonic
+
+            start = monotonic()
+            return load.Run(client.echoes(count), monotonic() - start)
+
+        return make
+
+    def different_tokens(self) -> None:
+        """Tokens that Menshen sees for the first time, then the same once more, then one alone."""
+        count = 1_000_000 if self.rounds == ROUNDS else 100_000
+        file = self.site.folder / "tokens"
+        tokens.many(self.site.keys.secret, count, file)
+        peer = peers.menshen(self.site, "menshen-tokens")
+        process = peer.start()
+        self.running.callback(peer.stop)
+        target = Target(f"http://127.0.0.1:{peer.port}/small", 128)
+        shape, memory = self.results[f"{count:,} tokens"], self.results["memory (MB)"]
+        memory["before"].append(process.resident_bytes() / 1e6)
+        for column in ("each for the first time", "in turn, verified before"):
+            run = lambda: load.wrk(target, 600, self.site.folder, tokens=file, once=True).requests
+            shape[column].append(cost.cpu_us(process, run))
+        memory[f"with {count:,} tokens"].append(process.resident_bytes() / 1e6)
+        one = Target(target.url, 128, file.open().readline().strip())
+        for _ in range(self.rounds):
+            run = lambda: load.wrk(one, self.secs, self.site.folder).requests
+            shape["one of them"].append(cost.cpu_us(process, run))
+        file.unlink()
+
+    def threads(self) -> None:
+        self.by_wrk("128 bytes, threads", ["Menshen", "Menshen, 2 threads"])
+
+    def latency(self) -> None:
+        names = ["Menshen", "nginx", "HAProxy HS256", "`pingora-proxy`, best"]
+        self.by_wrk("128 bytes, peak", names)
+        for _ in range(self.rounds):
+            for name in names:
+                rate = statistics.median(self.results["128 bytes, peak: requests/s"][name]) / 2
+                command = [
+                    str(self.built / "best/paced"), str(self.peer(name).port), "/small", self.token, f"{rate:.0f}",
+                    str(self.secs), "128",
+                ]  # fmt: skip
+                said = json.loads(load.run(command))
+                if said["requests"] < 0.95 * rate * self.secs:
+                    raise WrongAnswer(f"{name}: only {said['requests']} requests of {rate} a second")
+                self.results["half the peak rate: p50 (µs)"][name].append(said["p50_us"])
+                self.results["half the peak rate: p99 (µs)"][name].append(said["p99_us"])
+
+    def idle(self) -> None:
+        """The memory of a connection that is kept after a request."""
+        count = 2000
+        for name in ("Menshen", "nginx", "HAProxy HS256"):
+            peer = self.peer(name)
+            request = f"GET /small HTTP/1.1\r\nHost: bench.example\r\nAuthorization: Bearer {self.token}\r\n\r\n"
+            before = peer.process.resident_bytes()
+            with ExitStack() as open_sockets:
+                for _ in range(count):
+                    sock = open_sockets.enter_context(socket.create_connection(("127.0.0.1", peer.port), timeout=10))
+                    sock.sendall(request.encode())
+                    answer = b""
+                    while not answer.endswith(b"x" * 128):
+                        part = sock.recv(4096)
+                        if not part:
+                            raise WrongAnswer(f"{name}: {answer!r}")
+                        answer += part
+                after = peer.process.resident_bytes()
+            self.results["idle connection (KB)"][name].append((after - before) / 1e3 / count)
+
+    def instructions(self) -> None:
+        """By callgrind, of small requests on kept connections."""
+        requests = 1000
+        names = [
+            "Menshen", "Menshen, access line", "Menshen, TLS", "nginx", "HAProxy HS256", "HAProxy HS256, all claims",
+            "`pingora-proxy`, best", "`pingora-proxy`, default",
+        ]  # fmt: skip
+        for name in names:
+            peer = self.peer(name)
+            peer.stop()
+            grind = cost.Callgrind(peer, self.site.folder)
+            self.running.callback(grind.stop)
+            http2 = name == "Menshen, TLS"
+            column = "Menshen, HTTP/2 over TLS" if http2 else name
+            shape = self.results["instructions"]
+            origin = f"https://127.0.0.1:{peer.port}" if http2 else f"http://127.0.0.1:{peer.port}"
+            target = Target(f"{origin}/small", 128, self.token)
+            shape[column].append(
+                grind.instructions(lambda n: load.h2load(target, n, http2=http2, connections=8), requests)
+            )
+            if name == "Menshen":
+                public = Target(f"{origin}/open/small", 128)
+                shape["Menshen, public route"].append(
+                    grind.instructions(lambda n: load.h2load(public, n, http2=False, connections=8), requests)
+                )
+            grind.stop()
+
+    def system_calls(self) -> None:
+        for name in ("Menshen", "Menshen, access line", "nginx", "HAProxy HS256", "`pingora-proxy`, best"):
+            target = self.target(name)
+            load.wrk(target, 1, self.site.folder)
+            calls = cost.system_calls(
+                self.peer(name).process, lambda: load.wrk(target, 2, self.site.folder).requests
+            )
+            for kind in ("sends", "receives", "other"):
+                self.results[f"system calls: {kind}"][name].append(calls[kind])
