@@ -15,7 +15,7 @@ from pathlib import Path
 import peers
 import report
 import tokens
-from shapes import Bench, FULL, QUICK
+from shapes import FULL, QUICK, Shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "benches" / "README.md"
@@ -36,7 +36,7 @@ def main() -> None:
     try:
         with ExitStack() as running:
             site = peers.Site(folder, options.program.resolve(), tokens.Keys(folder), tokens.Certificate(folder))
-            bench = Bench(site, ROOT / "benches/peers/pingora/target", running, quick=options.quick)
+            bench = Shapes(site, ROOT / "benches/peers/pingora/target", running, quick=options.quick)
             for part in parts:
                 print(f"== {part}", file=sys.stderr, flush=True)
                 getattr(bench, part)()

@@ -1,6 +1,7 @@
 """WebSocket messages: a server that echoes those of one size, and a client that sends them."""
 
 import base64
+import hashlib
 import os
 import socket
 import sys
@@ -26,15 +27,12 @@ def head(sock: socket.socket) -> bytes:
 
 
 def accept_key(request: bytes) -> str:
-    import hashlib
-
     key = next(line[18:].strip() for line in request.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key:"))
     return base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()).decode()
 
 
 def exactly(sock: socket.socket, length: int) -> bytes:
-    read = sock.recv(length, socket.MSG_WAITALL)
-    return read
+    return sock.recv(length, socket.MSG_WAITALL)
 
 
 def echo(sock: socket.socket) -> None:
