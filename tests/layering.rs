@@ -62,7 +62,8 @@ const MAY_USE: [(&str, &[&str]); 17] = [
 ];
 
 /// Where alone each of these crates is known.
-const HOMES: [(&str, &[&str]); 10] = [
+const HOMES: [(&str, &[&str]); 11] = [
+    ("mimalloc", &["main"]),
     ("ppp", &["request"]),
     ("prometheus_client", &["metrics"]),
     ("pingora", &["server"]),

@@ -32,6 +32,14 @@ BACKEND = """
         location = /small {{ return 200 "{small}"; }}
         location = /open/small {{ return 200 "{small}"; }}
         location = /post {{ client_max_body_size 0; return 200 "{small}"; }}
+        # Answered when the body is there as a whole: nginx itself answers `return` before.
+        location = /upload {{
+            client_body_buffer_size 80m;
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_method GET;
+            proxy_pass http://127.0.0.1:{port}/small;
+        }}
         location = /openid {{ return 200 "[$http_x_wx_openid]"; }}
         location = /open/openid {{ return 200 "[$http_x_wx_openid]"; }}
     }}

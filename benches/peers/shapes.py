@@ -89,7 +89,7 @@ class Shapes(Bench):
             return lambda: load.curl(target, self.secs)
 
         def up(name: str) -> Callable[[], load.Run]:
-            target = self.target(name, path="/post")
+            target = self.target(name, path="/upload")
             return lambda: load.curl(target, self.secs, file)
 
         self.compare("download of 64 MiB (ms)", {name: (name, down(name)) for name in names}, scale=1e-3)
