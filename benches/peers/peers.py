@@ -16,7 +16,7 @@ BODIES = {"/small": 128, "/16k": 16 << 10, "/64m": 64 << 20}
 
 # A worker of its own user would not see the folder of root's.
 USER = "user root;" if os.getuid() == 0 else ""
-LOG_OFF, LOG_ON = 'level = "warn"', 'level = "info"'
+LOG_OFF, LOG_ON = "access = false", "access = true"
 
 
 @dataclass

@@ -30,7 +30,9 @@ class Results:
 def targets(of: Results) -> list[tuple[str, float | None, float]]:
     """What each target names, what was measured, and the most it may be."""
     tokens = "1,000,000 tokens"
+    # The second decimal is of connections that are opened and of reads that find nothing yet.
     calls = {kind: of(f"system calls: {kind}", "Menshen") for kind in ("sends", "receives", "other")}
+    calls = {kind: None if count is None else round(count, 1) for kind, count in calls.items()}
     es256 = of("128 bytes, ES256", "Menshen, ES256"), of("128 bytes, ES256", "HAProxy ES256")
     p99 = "half the peak rate: p99 (µs)"
     return [
