@@ -39,6 +39,8 @@ pub(super) enum Incoming {
     Chunks(Box<Chunked>),
     /// It ends with the connection.
     UntilEnd,
+    /// It is malformed, and what follows is nobody's.
+    Broken(Malformed),
 }
 
 /// A body in chunks.
@@ -69,14 +71,24 @@ impl Incoming {
         matches!(self, Self::Over)
     }
 
-    /// Takes the next part out of what was read; `None` when more must be read first.
+    /// Takes the next part out of what was read; `None` when more must be read first. What has failed fails for good.
     pub(super) fn take(
         &mut self,
         input: &mut BytesMut,
         eof: bool,
     ) -> Result<Option<Part>, Malformed> {
+        let taken = self.try_take(input, eof);
+        if let Err(malformed) = taken {
+            *self = Self::Broken(malformed);
+            return Err(malformed);
+        }
+        taken
+    }
+
+    fn try_take(&mut self, input: &mut BytesMut, eof: bool) -> Result<Option<Part>, Malformed> {
         let part = match self {
             Self::Over => Some(Part::End(None)),
+            Self::Broken(malformed) => return Err(*malformed),
             Self::Length(left) if !input.is_empty() => {
                 let here = usize::try_from(*left)
                     .unwrap_or(usize::MAX)
@@ -304,6 +316,23 @@ mod tests {
         match body.take(&mut input, false).unwrap() {
             Some(Part::Data(data)) => assert_eq!(data.len(), 1000),
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_malformed_stays_so_however_often_it_is_asked_for() {
+        for bytes in [
+            "5;\n",
+            "0\r\nX: y\n\r\n",
+            "\r\n0\r\n\r\n",
+            "zz\r\n0\r\n\r\n",
+        ] {
+            let mut body = Incoming::chunks(Chunks::default());
+            let mut input = BytesMut::from(bytes);
+            for _ in 0..5 {
+                assert!(body.take(&mut input, false).is_err(), "{bytes:?}");
+                assert!(!body.is_over());
+            }
         }
     }
 

@@ -211,7 +211,7 @@ impl ClientSide {
         match &self.incoming {
             Incoming::Over => Body::Empty,
             Incoming::Length(length) => Body::Length(*length),
-            Incoming::Chunks(_) | Incoming::UntilEnd => Body::Unknown,
+            Incoming::Chunks(_) | Incoming::UntilEnd | Incoming::Broken(_) => Body::Unknown,
         }
     }
 
