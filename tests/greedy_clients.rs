@@ -8,7 +8,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
 use http::{HeaderValue, Request, Response};
-use menshen_test_support::{ByHand, Grant, Reply, TestGateway, Wire};
+use menshen_test_support::{ByHand, Grant, Program, Reply, TestGateway, Wire, address_in};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
@@ -109,6 +109,43 @@ async fn clients_that_do_not_read_stall_nobody_behind_a_server_of_http_2() {
 }
 
 #[tokio::test]
+async fn exchanges_that_are_given_up_move_from_a_connection_before_its_server_ends_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (counts, mut counted) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let counts = counts.clone();
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(tcp).await.unwrap();
+                // Nothing is answered, so that each exchange ends with a reset.
+                let mut held = Vec::new();
+                while let Some(Ok(stream)) = connection.accept().await {
+                    held.push(stream);
+                    counts.send(number).unwrap();
+                }
+            });
+        }
+    });
+    let t = before(&address, "http2", "").await;
+    let mut client = http2(&t, 65_535).await;
+    let mut by_connection = [0; 4];
+    for _ in 0..90 {
+        client = client.ready().await.unwrap();
+        let (answer, _) = client
+            .send_request(asking("GET", "/public/x"), true)
+            .unwrap();
+        let number: usize = timeout(LIMIT, counted.recv()).await.unwrap().unwrap();
+        *by_connection.get_mut(number).expect("few connections") += 1;
+        drop(answer);
+    }
+    let most = by_connection.into_iter().max().unwrap();
+    // A few are under way when the limit is reached.
+    assert!((40..60).contains(&most), "{by_connection:?}");
+}
+
+#[tokio::test]
 async fn uploads_that_nobody_reads_block_no_other_on_their_connection() {
     let deaf = ByHand::start().await;
     let upstreams = format!(
@@ -169,6 +206,37 @@ async fn a_head_that_comes_byte_by_byte_is_refused_at_its_limit() {
         assert!(sent <= 20 * 1024);
     }
     assert_eq!(t.upstream.requests(), 0);
+}
+
+#[tokio::test]
+async fn unfinished_heads_hold_little_memory() {
+    const CONNECTIONS: u64 = 500;
+    const MOST_KIB: u64 = 64;
+    let backend = ByHand::start().await;
+    let builder = TestGateway::builder();
+    let simulator = builder.simulator().await;
+    let site = builder.site(backend.address, simulator);
+    let program = Program::start(site.command(env!("CARGO_BIN_EXE_menshen"), &["serve"]));
+    let address = address_in(&program.logs("listening").await);
+    let before = program.peak_memory();
+    let head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}", "x".repeat(15_000));
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut client = Wire::connect(address).await;
+        // In two pieces, so that what is read is put together.
+        for piece in [head.get(..7_000).unwrap(), head.get(7_000..).unwrap()] {
+            assert!(client.send(piece).await);
+        }
+        held.push(client);
+    }
+    // Each is answered when its head is finished, so that all of it was held until then.
+    for client in &mut held {
+        client.send("\r\nConnection: close\r\n\r\n").await;
+        assert!(client.message().await.starts_with("HTTP/1.1 401 "));
+    }
+    let grown = (program.peak_memory() - before) / 1024 / CONNECTIONS;
+    println!("{grown} KiB for each unfinished head");
+    assert!(grown < MOST_KIB, "{grown} KiB");
 }
 
 #[tokio::test]
