@@ -30,7 +30,8 @@ fn config(routes: usize) -> Config {
         "[server]\nlisten = [\"127.0.0.1:0\"]\n\
          [[app]]\nname = \"shop\"\nkind = \"mini_program\"\nappid = \"wx0123456789abcdef\"\nsecret_env = \"S\"\n\
          [[upstream]]\nname = \"api\"\nservers = [\"127.0.0.1:1\"]\n\
-         [[route]]\npath = \"/api/v1/orders\"\nupstream = \"api\"\n",
+         [[route]]\npath = \"/api/v1/orders\"\nupstream = \"api\"\n\
+         [[route]]\npath = \"/public\"\nupstream = \"api\"\nauth = \"public\"\n",
     );
     for n in 1..routes {
         text.push_str(&format!(
@@ -187,10 +188,42 @@ fn cold(c: &mut Criterion) {
     }
 }
 
+/// What costs a client nothing to make up.
+fn made_up(c: &mut Criterion) {
+    let mut parts = parts(Algorithm::Es256, 1);
+    let (signed, _) = parts.token.rsplit_once('.').unwrap();
+    let forged = format!("Bearer {signed}.{}", "A".repeat(86));
+    let words = |word: &str| word.repeat(60_000 / word.len());
+    for (name, value, target) in [
+        ("a forged token, again", forged, "/api/v1/orders"),
+        ("60 KB of dotted words", words("aaaa.bbbb.cccc,"), "/public"),
+        (
+            "60 KB that begin as tokens",
+            words("eyJhbGciOiJFUzI1NiJ9.b.c,"),
+            "/public",
+        ),
+        ("60 KB of one such word", words("eyJ"), "/public"),
+    ] {
+        let value = HeaderValue::from_str(&value).unwrap();
+        parts.headers.insert("authorization", value);
+        let message = Message {
+            method: &Method::GET,
+            target: target.as_bytes(),
+            authority: None,
+            version: Version::HTTP_11,
+            headers: &parts.headers,
+        };
+        c.bench_function(&format!("made up: {name}"), |b| {
+            b.iter(|| black_box(parts.requests.decide(black_box(&message)).map(drop)));
+        });
+    }
+}
+
 fn main() {
     allocations();
     let mut criterion = Criterion::default().configure_from_args();
     warm(&mut criterion);
     cold(&mut criterion);
+    made_up(&mut criterion);
     criterion.final_summary();
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
+use memchr::memmem::find_iter;
 
 use super::bearer::is_empty_bearer;
 use super::{
@@ -12,6 +13,11 @@ use super::{
 use crate::config::{Auth, Config, Route};
 use crate::session::RevokedSessions;
 use crate::token::{Tokens, Verified};
+
+/// How every token of ours begins: its header is JSON, in base64url.
+const TOKEN_BEGINS: &[u8] = b"eyJ";
+/// The most words of `Authorization` that are looked at as tokens; nobody sends that many who means no harm.
+const MOST_TOKENS: usize = 8;
 
 /// What happens to a request.
 #[derive(Clone, Debug)]
@@ -151,7 +157,8 @@ impl Requests {
         Ok(who)
     }
 
-    /// Says whether a token of ours, valid or not and however it is spelled, is in `Authorization`.
+    /// Says whether a token of ours, valid or not and however it is introduced, is in `Authorization`, or so much that looks like
+    /// one that nobody looks any further.
     fn carries_ours(&self, survey: &Survey<'_>) -> Result<bool, Denial> {
         let value = match survey.authorization {
             Field::Absent => return Ok(false),
@@ -159,7 +166,19 @@ impl Requests {
             Field::Repeated => return Err(Denial::TokenAmbiguous),
         };
         let in_token = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        let mut words = value.split(|b| !in_token(b));
-        Ok(words.any(|word| std::str::from_utf8(word).is_ok_and(|word| self.tokens.is_ours(word))))
+        let begins_word = |at: &usize| {
+            let before = at.checked_sub(1).and_then(|before| value.get(before));
+            !before.is_some_and(in_token)
+        };
+        let begins = find_iter(value, TOKEN_BEGINS).filter(begins_word);
+        for (number, at) in begins.enumerate() {
+            let rest = value.get(at..).unwrap_or_default();
+            let word = rest.split(|b| !in_token(b)).next();
+            let word = word.and_then(|word| std::str::from_utf8(word).ok());
+            if number == MOST_TOKENS || word.is_some_and(|word| self.tokens.is_ours(word)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
-use super::verify::MAX_TOKEN_BYTES;
+use super::verify::{MAX_TOKEN_BYTES, NOT_OURS};
 use super::{TokenError, Verified, Verifier};
 use crate::clock::Clock;
 
@@ -19,11 +19,16 @@ type Tag = [u8; 16];
 /// of a token; so it is told to expect so many times fewer than there may be.
 const EXPECTED_PART: u64 = 64;
 
-/// Checks tokens, remembering those that passed.
+/// The most tokens that are known to have a wrong signature, or claims that are not for us.
+const MOST_REFUSED: usize = 4096;
+
+/// Checks tokens, remembering those that passed, and of late those whose signature was checked in vain.
 #[derive(Debug)]
 pub struct Tokens {
     verifier: Verifier,
     seen: Cache<Tag, Arc<Verified>, UnitWeighter, RandomState>,
+    /// What does not change while the keys stay the same; a reload makes another of these.
+    refused: Cache<Tag, TokenError, UnitWeighter, RandomState>,
     key: LessSafeKey,
     clock: Clock,
 }
@@ -48,9 +53,17 @@ impl Tokens {
             RandomState::default(),
             DefaultLifecycle::default(),
         );
+        let refused = Cache::with(
+            MOST_REFUSED,
+            MOST_REFUSED as u64,
+            UnitWeighter,
+            RandomState::default(),
+            DefaultLifecycle::default(),
+        );
         Ok(Self {
             verifier,
             seen,
+            refused,
             key: LessSafeKey::new(key),
             clock,
         })
@@ -71,10 +84,24 @@ impl Tokens {
             self.seen.remove(&tag);
             return Err(TokenError::Expired);
         }
+        if let Some(error) = self.refused.get(&tag) {
+            return Err(error);
+        }
         let text = str::from_utf8(token).map_err(|_| TokenError::Invalid("not text"))?;
-        let verified = Arc::new(self.verifier.verify(text)?);
-        self.seen.insert(tag, Arc::clone(&verified));
-        Ok(verified)
+        match self.verifier.verify(text) {
+            Ok(verified) => {
+                let verified = Arc::new(verified);
+                self.seen.insert(tag, Arc::clone(&verified));
+                Ok(verified)
+            }
+            Err(error) => {
+                // Another time changes nothing about these, and they cost as much as a valid one.
+                if error == NOT_OURS {
+                    self.refused.insert(tag, error);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Authenticates a token with GMAC: AES-GCM over no plaintext.
@@ -95,6 +122,7 @@ impl Tokens {
     /// Forgets every token, so that each is verified again.
     pub fn forget(&self) {
         self.seen.clear();
+        self.refused.clear();
     }
 
     /// Says whether a token names one of our keys, whatever else is wrong with it.
@@ -113,35 +141,81 @@ mod tests {
     use crate::session::{Identity, Session, Source};
     use crate::token::{Issuer, load_or_make};
 
-    #[test]
-    fn no_more_tokens_are_remembered_than_are_allowed() {
-        const MOST: u64 = 100;
-        let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::system());
-        let keys = load_or_make(&folder.path().join("keys"), Algorithm::Hs256, &clock);
-        let (keys, ttl) = (Arc::new(keys.unwrap()), Duration::from_secs(60));
-        let app = App {
+    const TTL: Duration = Duration::from_secs(60);
+
+    fn app() -> App {
+        App {
             name: "shop".to_owned(),
             appid: "wx1".to_owned(),
             secret: Secret::new("secret"),
             previous_secret: None,
             quota_per_minute: None,
+        }
+    }
+
+    fn session(openid: &str) -> Session {
+        Session {
+            id: "7C8rKJ8lkYfec2gPmTWQdw".parse().unwrap(),
+            identity: Identity {
+                app: "shop".to_owned(),
+                appid: "wx1".to_owned(),
+                openid: openid.to_owned(),
+                unionid: None,
+                source: Source::MiniProgram,
+            },
+            created: 0,
+            expires: u64::MAX,
+        }
+    }
+
+    #[test]
+    fn a_wrong_signature_is_checked_once_and_keeps_nothing_else_out() {
+        let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::system());
+        let keys = load_or_make(&folder.path().join("keys"), Algorithm::Es256, &clock);
+        let keys = Arc::new(keys.unwrap());
+        let tokens = || {
+            let verifier = Verifier::new(&keys, "menshen", &[app()], TTL, clock.clone());
+            Tokens::new(verifier, 100, clock.clone()).unwrap()
         };
-        let verifier = Verifier::new(&keys, "menshen", &[app], ttl, clock.clone());
+        let issuer = Issuer::new(Arc::clone(&keys), "menshen".to_owned(), TTL, clock.clone());
+        let token = issuer.issue(&session("alice")).unwrap().token;
+        let (body, _) = token.expose().rsplit_once('.').unwrap();
+        let forged = |number: u64| format!("{body}.{number:0>86}").into_bytes();
+        let here = tokens();
+        for _ in 0..3 {
+            assert_eq!(here.check(&forged(1)).unwrap_err(), NOT_OURS);
+            assert_eq!(here.refused.len(), 1);
+        }
+        here.check(token.expose().as_bytes()).unwrap();
+        // What time may change, or what costs no signature, is looked at each time.
+        assert!(here.check(b"not a token").is_err());
+        clock.advance(TTL);
+        let expired = here.check(token.expose().as_bytes());
+        assert_eq!(expired.unwrap_err(), TokenError::Expired);
+        let elsewhere = tokens();
+        let expired = elsewhere.check(token.expose().as_bytes());
+        assert_eq!(expired.unwrap_err(), TokenError::Expired);
+        assert_eq!((here.refused.len(), elsewhere.refused.len()), (1, 0));
+        for number in 0..2 * MOST_REFUSED as u64 {
+            here.refused
+                .insert(here.tag(&forged(number)).unwrap(), NOT_OURS);
+        }
+        assert!(here.refused.len() <= MOST_REFUSED);
+        here.forget();
+        assert!(here.refused.is_empty());
+    }
+
+    #[test]
+    fn no_more_tokens_are_remembered_than_are_allowed() {
+        const MOST: u64 = 100;
+        let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::system());
+        let keys = load_or_make(&folder.path().join("keys"), Algorithm::Hs256, &clock);
+        let (keys, ttl) = (Arc::new(keys.unwrap()), TTL);
+        let verifier = Verifier::new(&keys, "menshen", &[app()], ttl, clock.clone());
         let tokens = Tokens::new(verifier, MOST, clock.clone()).unwrap();
         let issuer = Issuer::new(keys, "menshen".to_owned(), ttl, clock);
         for number in 0..10 * MOST {
-            let session = Session {
-                id: "7C8rKJ8lkYfec2gPmTWQdw".parse().unwrap(),
-                identity: Identity {
-                    app: "shop".to_owned(),
-                    appid: "wx1".to_owned(),
-                    openid: format!("user-{number}"),
-                    unionid: None,
-                    source: Source::MiniProgram,
-                },
-                created: 0,
-                expires: u64::MAX,
-            };
+            let session = session(&format!("user-{number}"));
             let token = issuer.issue(&session).unwrap().token;
             tokens.check(token.expose().as_bytes()).unwrap();
         }

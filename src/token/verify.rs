@@ -15,6 +15,9 @@ use crate::session::{SessionId, Source};
 /// A longer token cannot be one of ours: every claim in it has a bound.
 pub(super) const MAX_TOKEN_BYTES: usize = 4096;
 
+/// Its signature is not of the key that it names, or it is not for us.
+pub(super) const NOT_OURS: TokenError = TokenError::Invalid("signature or claims");
+
 /// How far ahead another node's clock may be.
 const NOT_BEFORE_LEEWAY_SECS: u64 = 60;
 
@@ -146,7 +149,7 @@ impl Verifier {
             reason = "this is the one place that decodes tokens"
         )]
         let claims = jsonwebtoken::decode::<Claims>(token, key, validation)
-            .map_err(|_| TokenError::Invalid("signature or claims"))?
+            .map_err(|_| NOT_OURS)?
             .claims;
         self.check(&claims)
     }
