@@ -280,3 +280,47 @@ async fn one_address_has_nobody_else_told_to_come_much_later() {
     let turned_away = replies.iter().filter(|reply| reply.status == 503).count();
     assert!(turned_away > 50, "{turned_away}");
 }
+
+#[tokio::test]
+async fn made_up_codes_of_twenty_addresses_keep_no_user_of_another_out_for_long() {
+    let t = TestGateway::builder()
+        .section(
+            "login",
+            "quota_per_minute = 600\nqueue_timeout = \"1s\"\nrefused_per_minute = 1200",
+        )
+        .section("server", "trusted_proxies = [\"127.0.0.1\"]")
+        .start()
+        .await;
+    let from = |address: String, code: String| {
+        let request = t.http.post(t.url("/_auth/login"));
+        let request = request.json(&json!({"code": code}));
+        Reply::of(request.header("X-Forwarded-For", address))
+    };
+    let flood = async |wave: usize| {
+        let codes = (0..200).map(|n| {
+            let address = format!("192.0.2.{}", n % 20);
+            from(address, format!("0made-up-{wave}-{n}"))
+        });
+        join_all(codes).await
+    };
+    let turned_away = flood(0).await;
+    let turned_away = turned_away.iter().filter(|reply| reply.status == 503);
+    assert!(turned_away.count() > 100);
+    for number in 0..8 {
+        let (code, came) = (t.code(&format!("user-{number}")).await, t.clock.instant());
+        for wave in 1.. {
+            let user = from(format!("198.51.100.{number}"), code.clone());
+            let (reply, _) = tokio::join!(user, flood(number * 100 + wave));
+            if reply.status == 200 {
+                break;
+            }
+            reply.refused(503, "wechat_busy");
+            let after: u64 = reply.header("retry-after").parse().unwrap();
+            // Twenty-eight networks, a tenth of a second each, and those in the queue.
+            assert!(after <= 6, "{after}");
+            t.clock.advance(Duration::from_secs(after));
+        }
+        let took = t.clock.instant() - came;
+        assert!(took <= Duration::from_secs(20), "{number}: {took:?}");
+    }
+}

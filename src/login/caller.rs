@@ -6,6 +6,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::nonce::Nonce;
 use crate::request::RequestId;
 
+/// How much of an IPv6 address says whose it is in line: no customer of a provider is given more by default.
+const IPV6_BITS: u32 = 48;
+
+/// Who takes turns with others in line: an IPv4 address, or a network of IPv6; all unknown ones are one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Network(Option<IpAddr>);
+
+impl Network {
+    pub(super) fn of(address: Option<IpAddr>) -> Self {
+        Self(address.map(|address| match address.to_canonical() {
+            IpAddr::V4(address) => IpAddr::V4(address),
+            IpAddr::V6(address) => {
+                let rest = u128::BITS - IPV6_BITS;
+                IpAddr::V6((u128::from(address) >> rest << rest).into())
+            }
+        }))
+    }
+}
+
 /// What a login needs to know of the request that asks for it.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -53,5 +72,20 @@ impl Caller {
     pub(super) fn said(&self) -> Said {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_customer_may_have_is_one_network() {
+        let network = |address: &str| Network::of(Some(address.parse().unwrap()));
+        assert_eq!(network("2001:db8:1::1"), network("2001:db8:1:ffff:2::"));
+        assert_ne!(network("2001:db8:1::1"), network("2001:db8:2::1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+        assert_ne!(Network::of(None), network("192.0.2.1"));
     }
 }

@@ -142,7 +142,7 @@ impl Desk {
             flight: Arc::clone(flight),
         };
         if self.memory.tasks.len() >= MOST_AT_ONCE {
-            let after = self.lane.promise(&self.terms, caller.crowded);
+            let after = self.lane.promise(&self.terms, caller);
             let busy = Denial::WechatBusy(None, after);
             ending.settle(Outcome::Refused(busy), Duration::ZERO);
             return;

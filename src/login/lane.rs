@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::breaker::{Age, Door, Lesson, Reason};
+use super::caller::{Caller, Network};
 use super::line::{Line, Place, Seen, Step, Terms};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
@@ -68,9 +69,10 @@ impl Lane {
     }
 
     /// Returns after what time somebody should come back whose call WeChat refused.
-    pub(super) fn promise(&self, terms: &Terms, crowded: bool) -> Duration {
+    pub(super) fn promise(&self, terms: &Terms, caller: &Caller) -> Duration {
         let now = self.clock.instant();
-        self.line().promise(terms, false, crowded, now)
+        let network = Network::of(caller.address);
+        self.line().promise_new(terms, network, caller.crowded, now)
     }
 
     /// Says whether calls are made as they come.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::breaker::minute_left;
-use super::caller::Caller;
+use super::caller::{Caller, Network};
 use super::desk::Desk;
 use super::failure::{Failure, counted_as, errcode, is_unspent, lesson, said};
 use super::lane::Turn;
@@ -260,6 +260,7 @@ impl Redemption {
         let seen = Seen {
             first: first_seen,
             told: known.map(|known| known.promised),
+            network: Network::of(self.caller.address),
             crowded: self.caller.crowded,
         };
         let now = clock.instant();
@@ -335,9 +336,7 @@ impl Redemption {
     }
 
     fn promise(&self) -> Duration {
-        self.desk
-            .lane
-            .promise(&self.desk.terms, self.caller.crowded)
+        self.desk.lane.promise(&self.desk.terms, &self.caller)
     }
 }
 

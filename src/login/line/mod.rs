@@ -1,14 +1,19 @@
-//! The line before WeChat, of one app: whoever came first calls first, and who cannot wait is told when to come back.
+//! The queue before WeChat, of one app: networks take turns, and clients that cannot wait get a time to come back.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::fair::FairQueue;
+use self::slots::{Asker, Slots};
 use super::breaker::{Age, Breaker, Door, Lesson, Reason};
+use super::caller::Network;
 use super::quota::{Bucket, Pace};
+
+mod fair;
+mod slots;
 
 /// A code lives for five minutes: who would come later than that needs another one in any case.
 const LATEST: Duration = Duration::from_secs(300);
@@ -38,16 +43,24 @@ pub(super) struct Seen {
     pub(super) first: Instant,
     /// When it was told to come back, where it was turned away before.
     pub(super) told: Option<Instant>,
+    /// Where it comes from.
+    pub(super) network: Network,
     /// Whether what it is told shall move nobody else's time.
     pub(super) crowded: bool,
 }
 
-/// The place of somebody in line: by when the code was first seen.
+/// The place of somebody in line: among those of one network by when the code was first seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     first_seen: Instant,
     number: u64,
     seen: Seen,
+}
+
+impl Place {
+    fn network(&self) -> Network {
+        self.seen.network
+    }
 }
 
 /// Somebody in line.
@@ -70,15 +83,12 @@ pub(super) enum Step {
 
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    waiting: BTreeMap<Place, Waiter>,
+    waiting: FairQueue<Waiter>,
     number: u64,
     under_way: usize,
     bucket: Bucket,
     breaker: Breaker,
-    /// When the last of those who were turned away is to come.
-    promised: Option<Instant>,
-    /// The same for those who came when told, and found no place again.
-    promised_again: Option<Instant>,
+    slots: Slots,
     minute: Option<(Instant, u32)>,
     /// How many calls the minute before had.
     minute_before: u32,
@@ -111,11 +121,11 @@ impl Line {
             return Step::TurnedAway(self.turn_away(terms, place, now));
         };
         let deadline = waiter.deadline;
-        let is_first = self.waiting.keys().next() == Some(&place);
-        if is_first {
+        if self.is_first(place) {
             let due = self.due(terms, 0, now);
             if due.is_some_and(|due| due <= now) {
-                self.leave(place);
+                self.waiting.serve(&place, now);
+                self.call_first();
                 self.count(terms, now);
                 self.under_way += 1;
                 return Step::Go(self.breaker.begin(now));
@@ -133,16 +143,26 @@ impl Line {
     /// Returns after what time somebody should come back who found no place; who comes before their time is told that time again,
     /// and moves nobody else's.
     fn turn_away(&mut self, terms: &Terms, place: Place, now: Instant) -> Duration {
-        let Seen { told, crowded, .. } = place.seen;
+        let Seen {
+            told,
+            network,
+            crowded,
+            ..
+        } = place.seen;
+        let asker = Asker {
+            network,
+            again: told.is_some(),
+            crowded,
+        };
         match told {
             Some(told) if told > now => told - now,
-            told => self.promise(terms, told.is_some(), crowded, now),
+            _ => self.promise(terms, asker, now),
         }
     }
 
     /// Gives a place up.
     pub(super) fn leave(&mut self, place: Place) {
-        let was_first = self.waiting.keys().next() == Some(&place);
+        let was_first = self.is_first(place);
         if self.waiting.remove(&place).is_some() && was_first {
             self.call_first();
         }
@@ -170,7 +190,7 @@ impl Line {
         }
         if after == Door::Open {
             // Whoever was told to come behind many others need not any more.
-            (self.promised, self.promised_again) = (None, None);
+            self.slots = Slots::default();
         }
         self.thin(terms, now);
         self.call_first();
@@ -179,17 +199,11 @@ impl Line {
 
     /// Returns after what time somebody should come back for whom there is no place.
     ///
-    /// They come one behind the other at the pace of the calls, from when half the line is gone: so who comes finds a few
-    /// before them, no call that could be made is not, and nobody comes in a crowd.
-    /// Who finds no place `again` comes before all who were not there yet, instead of behind them.
-    /// To who is `crowded` the time is told that nobody has been promised yet, and nobody is.
-    pub(super) fn promise(
-        &mut self,
-        terms: &Terms,
-        again: bool,
-        crowded: bool,
-        now: Instant,
-    ) -> Duration {
+    /// Retry times are spaced at the call rate, starting when half the queue has drained, so the queue never empties and nobody
+    /// comes in a crowd. A network has one slot among those of the others at a time. Clients that came in time and found no
+    /// place again get theirs before those that were not there yet. A `crowded` caller gets the next free slot without
+    /// reserving it.
+    fn promise(&mut self, terms: &Terms, asker: Asker, now: Instant) -> Duration {
         let interval = self.interval(terms, now);
         let half = u32::try_from(self.waiting.len() / 2).unwrap_or(u32::MAX);
         let opens = match self.breaker.door(now) {
@@ -197,25 +211,38 @@ impl Line {
             Door::Open | Door::Ajar(_) | Door::Tried(_) => now,
         };
         let earliest = opens + interval.saturating_mul(half).min(LATEST);
-        let promised = if again && self.breaker.door(now) == Door::Open {
-            &mut self.promised_again
-        } else {
-            &mut self.promised
-        };
-        let last = promised.unwrap_or(earliest).max(earliest);
-        let next = last + interval;
         let latest = match terms.pace {
             Some(_) => LATEST,
             None => LATEST_WITHOUT_QUOTA.max(earliest - now).min(LATEST),
         };
-        if next - now > latest {
-            // They are too many to come one by one, but must not come all at once either.
-            return latest.mul_f64(fastrand::f64().mul_add(0.2, 0.8));
-        }
-        if !crowded {
-            *promised = Some(next);
-        }
-        next - now
+        let asker = Asker {
+            again: asker.again && self.breaker.door(now) == Door::Open,
+            ..asker
+        };
+        let slot = self
+            .slots
+            .next(asker, earliest, interval, now + latest, now);
+        // They may be too many to come one by one, but must not come all at once either.
+        slot.map_or_else(
+            || latest.mul_f64(fastrand::f64().mul_add(0.2, 0.8)),
+            |slot| slot - now,
+        )
+    }
+
+    /// Returns after what time a client should come back whose call WeChat refused.
+    pub(super) fn promise_new(
+        &mut self,
+        terms: &Terms,
+        network: Network,
+        crowded: bool,
+        now: Instant,
+    ) -> Duration {
+        let asker = Asker {
+            network,
+            again: false,
+            crowded,
+        };
+        self.promise(terms, asker, now)
     }
 
     /// Returns how many wait.
@@ -242,10 +269,10 @@ impl Line {
         Some(paced.map_or(from, |due| due.max(from)))
     }
 
-    /// Turns away from the end of the line who is too many, or will not be served in time.
+    /// Turns away who is too many, or will not be served in time: the last of the network that has most in line.
     fn thin(&mut self, terms: &Terms, now: Instant) {
-        while let Some(last) = self.waiting.last_entry() {
-            let (deadline, before) = (last.get().deadline, self.waiting.len() - 1);
+        while let Some((&place, last)) = self.waiting.last() {
+            let (deadline, before) = (last.deadline, self.waiting.len() - 1);
             let in_time = match self.breaker.door(now) {
                 // Whoever tries it may wait as long as a call can take.
                 Door::Tried(Reason::Silence) => false,
@@ -262,10 +289,16 @@ impl Line {
             if in_time && before < places {
                 return;
             }
-            if let Some((_, waiter)) = self.waiting.pop_last() {
+            if let Some(waiter) = self.waiting.remove(&place) {
                 waiter.called.notify_one();
             }
         }
+    }
+
+    fn is_first(&self, place: Place) -> bool {
+        self.waiting
+            .first()
+            .is_some_and(|(first, _)| *first == place)
     }
 
     fn is_full(&self) -> bool {
@@ -277,7 +310,7 @@ impl Line {
     }
 
     fn call_first(&self) {
-        if let Some((_, first)) = self.waiting.first_key_value() {
+        if let Some((_, first)) = self.waiting.first() {
             first.called.notify_one();
         }
     }

@@ -1,0 +1,269 @@
+//! A fair queue: networks take turns (round robin), and within one network whoever came first goes first.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Network, Place};
+
+/// For how long it is known when a network had its last turn: no code lives longer.
+const REMEMBERED: Duration = Duration::from_secs(300);
+
+/// The most networks whose last turns are known; whose turn is forgotten may have one more before others.
+const MOST_REMEMBERED: usize = 50_000;
+
+/// The first of a network, by when it is its turn.
+type Head = (Instant, Place);
+/// The last of a network, by how many that network has, and by when it would be its turn.
+type Tail = (usize, Instant, Place);
+
+/// What waits, each in its place.
+#[derive(Debug)]
+pub(super) struct FairQueue<T> {
+    networks: HashMap<Network, Waiting<T>>,
+    /// The first of each network, by when it is that network's turn.
+    heads: BTreeSet<Head>,
+    /// The last of each network, by how many that network has.
+    tails: BTreeSet<Tail>,
+    len: usize,
+    /// When networks had their last turns: of late, and before.
+    turns: [HashMap<Network, Instant>; 2],
+    turns_since: Option<Instant>,
+}
+
+/// What waits of one network.
+#[derive(Debug)]
+struct Waiting<T> {
+    places: BTreeMap<Place, T>,
+    last_turn: Option<Instant>,
+}
+
+impl<T> Default for FairQueue<T> {
+    fn default() -> Self {
+        Self {
+            networks: HashMap::new(),
+            heads: BTreeSet::new(),
+            tails: BTreeSet::new(),
+            len: 0,
+            turns: Default::default(),
+            turns_since: None,
+        }
+    }
+}
+
+impl<T> FairQueue<T> {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn get(&self, place: &Place) -> Option<&T> {
+        self.networks.get(&place.network())?.places.get(place)
+    }
+
+    pub(super) fn insert(&mut self, place: Place, waiter: T) {
+        self.change(place.network(), |waiting| {
+            waiting.places.insert(place, waiter)
+        });
+    }
+
+    pub(super) fn remove(&mut self, place: &Place) -> Option<T> {
+        self.change(place.network(), |waiting| waiting.places.remove(place))
+    }
+
+    /// Removes whoever has a turn now; their network's next one is behind all others that wait now.
+    pub(super) fn serve(&mut self, place: &Place, now: Instant) -> Option<T> {
+        let network = place.network();
+        let began = *self.turns_since.get_or_insert(now);
+        let [late, before] = &mut self.turns;
+        if now - began > REMEMBERED || late.len() >= MOST_REMEMBERED {
+            *before = std::mem::take(late);
+            self.turns_since = Some(now);
+        }
+        late.insert(network, now);
+        self.change(network, |waiting| {
+            waiting.last_turn = Some(now);
+            waiting.places.remove(place)
+        })
+    }
+
+    /// Returns whoever has the next turn.
+    pub(super) fn first(&self) -> Option<(&Place, &T)> {
+        let (_, place) = self.heads.first()?;
+        Some((place, self.get(place)?))
+    }
+
+    /// Returns whoever loses a place first: the last of the network that has the most.
+    pub(super) fn last(&self) -> Option<(&Place, &T)> {
+        let (_, _, place) = self.tails.last()?;
+        Some((place, self.get(place)?))
+    }
+
+    /// Changes what waits of a network, and lists it anew.
+    fn change<R>(&mut self, network: Network, work: impl FnOnce(&mut Waiting<T>) -> R) -> R {
+        let waiting = self.networks.entry(network).or_insert_with(|| Waiting {
+            places: BTreeMap::new(),
+            last_turn: self
+                .turns
+                .iter()
+                .find_map(|turns| turns.get(&network).copied()),
+        });
+        if let Some((head, tail)) = waiting.ends() {
+            self.heads.remove(&head);
+            self.tails.remove(&tail);
+        }
+        let before = waiting.places.len();
+        let done = work(waiting);
+        self.len = self.len - before + waiting.places.len();
+        if let Some((head, tail)) = waiting.ends() {
+            self.heads.insert(head);
+            self.tails.insert(tail);
+        } else {
+            self.networks.remove(&network);
+        }
+        done
+    }
+}
+
+impl<T> Waiting<T> {
+    /// Returns the first and the last, as they are listed.
+    fn ends(&self) -> Option<(Head, Tail)> {
+        let (head, _) = self.places.first_key_value()?;
+        let (tail, _) = self.places.last_key_value()?;
+        let turn = |place: &Place| {
+            let last_turn = self.last_turn.unwrap_or(place.first_seen);
+            place.first_seen.max(last_turn)
+        };
+        Some(((turn(head), *head), (self.places.len(), turn(tail), *tail)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Seen;
+    use super::*;
+
+    struct Scene {
+        queue: FairQueue<u32>,
+        now: Instant,
+        number: u64,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            Self {
+                queue: FairQueue::default(),
+                now: Instant::now(),
+                number: 0,
+            }
+        }
+
+        fn come(&mut self, network: u32) -> Place {
+            self.now += Duration::from_millis(1);
+            self.come_again(network, self.now)
+        }
+
+        fn come_again(&mut self, network: u32, first_seen: Instant) -> Place {
+            self.number += 1;
+            let seen = Seen {
+                first: first_seen,
+                told: None,
+                network: Network::of(Some(std::net::IpAddr::V4(network.into()))),
+                crowded: false,
+            };
+            let place = Place {
+                first_seen,
+                number: self.number,
+                seen,
+            };
+            self.queue.insert(place, network);
+            place
+        }
+
+        fn served(&mut self) -> Vec<u32> {
+            let mut served = Vec::new();
+            while let Some((&place, _)) = self.queue.first() {
+                self.now += Duration::from_millis(1);
+                served.extend(self.queue.serve(&place, self.now));
+            }
+            assert_eq!(self.queue.len(), 0);
+            assert!(self.queue.heads.is_empty() && self.queue.tails.is_empty());
+            served
+        }
+    }
+
+    #[test]
+    fn networks_take_turns() {
+        let mut s = Scene::new();
+        for network in [1, 1, 1, 1, 2, 2, 3] {
+            s.come(network);
+        }
+        assert_eq!(s.served(), [1, 2, 3, 1, 2, 1, 1]);
+    }
+
+    #[test]
+    fn networks_with_one_each_are_served_as_they_came() {
+        let mut s = Scene::new();
+        let first_seen = s.now;
+        s.come(1);
+        s.come(2);
+        s.come_again(3, first_seen);
+        assert_eq!(s.served(), [3, 1, 2]);
+    }
+
+    #[test]
+    fn old_codes_of_a_network_that_had_its_turn_come_behind_who_waits() {
+        let mut s = Scene::new();
+        let first_seen = s.now;
+        s.come(1);
+        s.come(2);
+        s.now += Duration::from_millis(1);
+        let (&place, _) = s.queue.first().unwrap();
+        assert_eq!(s.queue.serve(&place, s.now), Some(1));
+        s.come_again(1, first_seen);
+        s.come_again(1, first_seen);
+        assert_eq!(s.served(), [2, 1, 1]);
+    }
+
+    #[test]
+    fn the_network_with_most_in_line_loses_its_last_place_first() {
+        let mut s = Scene::new();
+        let places: Vec<Place> = [1, 1, 2, 2, 2, 3].map(|network| s.come(network)).into();
+        for expected in [4, 3, 1, 5, 2, 0] {
+            let (&place, _) = s.queue.last().unwrap();
+            assert_eq!(place, places[expected]);
+            s.queue.remove(&place);
+        }
+        assert!(s.queue.last().is_none() && s.queue.first().is_none());
+    }
+
+    #[test]
+    fn whoever_waits_while_turns_are_forgotten_is_served_once() {
+        let mut s = Scene::new();
+        for _ in 0..3 {
+            let place = s.come(1);
+            s.queue.serve(&place, s.now);
+            s.come(1);
+            s.come(2);
+            s.now += REMEMBERED * 2;
+        }
+        assert_eq!(s.served().len(), 6);
+    }
+
+    #[test]
+    fn what_is_known_of_turns_has_a_bound_and_a_time() {
+        let mut s = Scene::new();
+        for network in 0..3 * MOST_REMEMBERED as u32 {
+            let place = s.come(network);
+            s.queue.serve(&place, s.now);
+        }
+        let known = |s: &Scene| s.queue.turns.iter().map(HashMap::len).sum::<usize>();
+        assert!(known(&s) <= 2 * MOST_REMEMBERED);
+        for _ in 0..2 {
+            s.now += REMEMBERED * 2;
+            let place = s.come(1);
+            s.queue.serve(&place, s.now);
+        }
+        assert!(known(&s) <= 2);
+    }
+}

@@ -1,0 +1,175 @@
+//! When clients that found no place are to come back: one slot behind the other, at most one of them for each network.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Network;
+
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// The slots that are promised to come.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    /// Of all networks together.
+    shared: Chain,
+    /// Of each network with a slot that is still to come: what its other codes are told. There are no more of these than slots
+    /// until the latest that is told.
+    own: HashMap<Network, Chain>,
+    /// When those that had their slots were taken out.
+    swept: Option<Instant>,
+}
+
+/// The last slot of those who found no place, and of those who found none again when they came in time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Chain {
+    new: Option<Instant>,
+    again: Option<Instant>,
+}
+
+/// Who is to be told a slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    pub(super) network: Network,
+    /// Whether this one came in time and found no place again, and so comes before all who were not there yet.
+    pub(super) again: bool,
+    /// Whether no slot is to be kept for it.
+    pub(super) crowded: bool,
+}
+
+impl Slots {
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.shared.new.is_none() && self.shared.again.is_none()
+    }
+
+    /// Returns the next slot that is free from `earliest` on, and keeps it; `None` where that would be after `latest`.
+    ///
+    /// A network whose slot is still to come has its other codes told later ones, which take no slot from anybody: as many
+    /// intervals later as there are such networks, since these take turns.
+    pub(super) fn next(
+        &mut self,
+        asker: Asker,
+        earliest: Instant,
+        interval: Duration,
+        latest: Instant,
+        now: Instant,
+    ) -> Option<Instant> {
+        if self.swept.is_none_or(|swept| now - swept >= SWEEP_EVERY) {
+            self.own.retain(|_, chain| chain.is_to_come(now));
+            self.swept = Some(now);
+        }
+        let taking_turns = u32::try_from(self.own.len()).unwrap_or(u32::MAX);
+        let own = self.own.get_mut(&asker.network);
+        let own = own.filter(|own| own.is_to_come(now));
+        let has_slot = own.is_some();
+        let (chain, interval) = match own {
+            Some(own) => (own, interval.saturating_mul(taking_turns.max(1))),
+            None => (&mut self.shared, interval),
+        };
+        let last = chain.of(asker.again);
+        let next = last.map_or(earliest, |last| last.max(earliest)) + interval;
+        if next > latest {
+            return None;
+        }
+        if has_slot || !asker.crowded {
+            *last = Some(next);
+        }
+        if !has_slot && !asker.crowded {
+            let mut own = Chain::default();
+            *own.of(asker.again) = Some(next);
+            self.own.insert(asker.network, own);
+        }
+        Some(next)
+    }
+}
+
+impl Chain {
+    fn of(&mut self, again: bool) -> &mut Option<Instant> {
+        if again {
+            &mut self.again
+        } else {
+            &mut self.new
+        }
+    }
+
+    fn is_to_come(&self, now: Instant) -> bool {
+        [self.new, self.again]
+            .into_iter()
+            .flatten()
+            .any(|slot| slot > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Scene {
+        slots: Slots,
+        now: Instant,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            Self {
+                slots: Slots::default(),
+                now: Instant::now(),
+            }
+        }
+
+        fn next(&mut self, network: u32, again: bool) -> Option<Duration> {
+            let asker = Asker {
+                network: Network::of(Some(std::net::IpAddr::V4(network.into()))),
+                again,
+                crowded: false,
+            };
+            let latest = self.now + SECOND * 300;
+            let slot = self.slots.next(asker, self.now, SECOND, latest, self.now);
+            slot.map(|slot| slot - self.now)
+        }
+    }
+
+    #[test]
+    fn a_network_has_one_slot_among_those_of_the_others() {
+        let mut s = Scene::new();
+        assert_eq!(s.next(1, false), Some(SECOND));
+        for second in 2..=300 {
+            assert_eq!(s.next(1, false), Some(SECOND * second));
+        }
+        assert_eq!(s.next(1, false), None);
+        assert_eq!(s.next(2, false), Some(SECOND * 2));
+        assert_eq!(s.next(3, false), Some(SECOND * 3));
+        // Three networks take turns now.
+        assert_eq!(s.next(2, false), Some(SECOND * 5));
+        assert_eq!(s.next(2, false), Some(SECOND * 8));
+        assert_eq!(s.next(4, false), Some(SECOND * 4));
+    }
+
+    #[test]
+    fn a_network_whose_slots_are_over_gets_another() {
+        let mut s = Scene::new();
+        for network in 1..=20 {
+            s.next(network, false);
+            s.next(network, false);
+        }
+        s.now += SECOND * 60;
+        assert_eq!(s.next(1, false), Some(SECOND));
+        assert_eq!(s.next(2, false), Some(SECOND * 2));
+        assert_eq!(s.slots.own.len(), 2);
+    }
+
+    #[test]
+    fn whoever_found_no_place_again_comes_before_those_that_were_not_there_yet() {
+        let mut s = Scene::new();
+        for network in 1..=20 {
+            s.next(network, false);
+        }
+        assert_eq!(s.next(30, true), Some(SECOND));
+        assert_eq!(s.next(1, true), Some(SECOND * 21));
+        assert_eq!(s.next(31, true), Some(SECOND * 2));
+    }
+}
