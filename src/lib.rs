@@ -31,6 +31,7 @@ pub mod demo;
 pub mod log;
 pub mod login;
 pub mod metrics;
+pub mod owner;
 pub mod request;
 pub mod secret;
 pub mod server;

@@ -6,16 +6,17 @@ use std::fs;
 use std::path::Path;
 
 /// What each part may use: only parts above its own line, so that nothing leads back to it.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("clock", &[]),
+    ("owner", &[]),
     ("secret", &[]),
     ("metrics", &[]),
     ("demo", &[]),
     ("config", &["secret"]),
     ("log", &["config"]),
     ("simulator", &["clock", "secret"]),
-    ("session", &["clock", "config", "secret"]),
-    ("token", &["clock", "config", "secret", "session"]),
+    ("session", &["clock", "config", "owner", "secret"]),
+    ("token", &["clock", "config", "owner", "secret", "session"]),
     (
         "wechat",
         &["clock", "config", "metrics", "secret", "session"],
@@ -29,7 +30,9 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ),
     (
         "server",
-        &["clock", "config", "login", "request", "session", "token"],
+        &[
+            "clock", "config", "login", "owner", "request", "session", "token",
+        ],
     ),
     (
         "control",
@@ -359,6 +362,16 @@ fn tokens_are_decoded_in_one_place() {
         assert!(!code.contains("insecure_decode"), "{}", source.path);
     }
     assert_eq!(decoders, ["token/verify.rs"]);
+}
+
+// It would inherit the secrets in the environment.
+#[test]
+fn no_other_program_is_started() {
+    for source in program() {
+        let code = source.code();
+        assert!(!code.contains("process::Command"), "{}", source.path);
+        assert!(!code.contains("Command::new"), "{}", source.path);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use menshen::server::{HandOverError, Predecessor};
 use menshen_test_support::{Grant, Nodes, Program, Reply, TestGateway, Upstream, address_in};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{WebSocketStream, client_async};
@@ -274,6 +275,102 @@ async fn a_successor_that_dies_on_the_way_leaves_the_one_that_runs_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_successor_that_comes_while_another_takes_over_waits_for_whoever_serves_then() {
+    let place = Place::new().await;
+    let (running, address) = place.start(&[]).await;
+    let token = place.log_in(address, "alice").await.token;
+    let (dying, sockets) = place.predecessor().await;
+    let dying = dying.let_go().await.unwrap();
+    let command = place.nodes.site.command(MENSHEN, &["serve", "--upgrade"]);
+    let second = Program::start(command);
+    // The socket is there while another has been let in.
+    assert!(UnixStream::connect(place.socket()).await.is_ok());
+    drop((dying, sockets));
+    assert_eq!(address_in(&second.logs("listening").await), address);
+    assert_eq!(running.ended().await.code, Some(0));
+    // It has the same socket, which stays with the one that follows.
+    let (_third, same) = place.start(&["--upgrade"]).await;
+    assert_eq!(same, address);
+    assert_eq!(second.ended().await.code, Some(0));
+    assert!(place.socket().exists());
+    assert_eq!(place.get(address, "/orders", &token).await.status, 200);
+    place.log_in(address, "bob").await;
+}
+
+#[tokio::test]
+async fn a_folder_where_others_could_put_a_socket_of_their_own_is_refused() {
+    let place = Place::new().await;
+    let folder = place.nodes.site.folder.path();
+    let set = |mode| fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+    set(0o777);
+    for arguments in [&["serve"][..], &["serve", "--upgrade"], &["check"]] {
+        let ended = Program::run(place.nodes.site.command(MENSHEN, arguments)).await;
+        assert_ne!(ended.code, Some(0), "{}", ended.said());
+        let named = format!("{}: must not be writable", folder.display());
+        assert!(ended.stderr.contains(&named), "{}", ended.said());
+    }
+    // There only the owner of a file can replace it, as in /tmp.
+    set(0o1777);
+    let (running, address) = place.start(&[]).await;
+    let (_next, same) = place.start(&["--upgrade"]).await;
+    assert_eq!(same, address);
+    assert_eq!(running.ended().await.code, Some(0));
+}
+
+/// Runs a program as another user than this one where it can, which is as root.
+fn as_another(command: &mut tokio::process::Command) -> bool {
+    let root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    if root {
+        command.uid(65534);
+    }
+    root
+}
+
+#[tokio::test]
+async fn a_process_of_another_user_is_neither_predecessor_nor_successor() {
+    let place = Place::new().await;
+    let folder = place.nodes.site.folder.path();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o1777)).unwrap();
+    // Where the program was built, another user may not even look.
+    let program = folder.join("menshen");
+    fs::copy(MENSHEN, &program).unwrap();
+    let program = program.to_str().unwrap();
+    let mut command = place.nodes.site.command(program, &["serve"]);
+    let other = as_another(&mut command);
+    let running = Program::start(command);
+    let address = address_in(&running.logs("listening").await);
+    let mut command = place.nodes.site.command(program, &["serve", "--upgrade"]);
+    if !other {
+        // Nobody but root can be two users; what follows is tried as far as it goes with one.
+        assert!(Predecessor::find(&place.socket()).await.unwrap().is_some());
+        return;
+    }
+    let refused = Program::run(command).await;
+    assert_eq!(refused.code, Some(1), "{}", refused.said());
+    assert!(
+        refused.stderr.contains("is another user's (65534)"),
+        "{}",
+        refused.said()
+    );
+    // It was asked for nothing, and goes on.
+    assert_eq!(place.get(address, "/public", "").await.status, 200);
+    running.signal("TERM").await;
+    assert_eq!(running.ended().await.code, Some(0));
+    for name in ["keys", "data"] {
+        fs::remove_dir_all(folder.join(name)).unwrap();
+    }
+    let (running, address) = place.start(&[]).await;
+    // So that the other may at least connect.
+    fs::set_permissions(place.socket(), fs::Permissions::from_mode(0o777)).unwrap();
+    command = place.nodes.site.command(program, &["serve", "--upgrade"]);
+    as_another(&mut command);
+    let refused = Program::run(command).await;
+    assert_ne!(refused.code, Some(0), "{}", refused.said());
+    running.logs("a successor could not be admitted").await;
+    assert_eq!(place.get(address, "/public", "").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_successor_that_fails_ends_no_socket_neither_an_old_nor_a_new_one() {
     let place = Place::with("drain = \"500ms\"").await;
     let (running, address) = place.start(&[]).await;
@@ -336,7 +433,7 @@ async fn a_successor_that_hangs_is_not_waited_for_long() {
     assert!(since.elapsed() < Duration::from_secs(15));
     running.logs("no answer within 10 seconds").await;
     // When it wakes up, it learns that it is too late.
-    let refused = hanging.dismiss().await.unwrap_err();
+    let refused = hanging.dismiss().await.err().unwrap();
     assert!(matches!(refused, HandOverError::Kept), "{refused}");
 }
 

@@ -23,17 +23,23 @@ impl App {
         let mut ready = Some(ready);
         let (server, tls, stop) = (&self.config.server, self.tls.as_ref(), stop.shared());
         let mut serving = Serving::start(&self.listening, tls, &self.gates, server)?;
-        if let Some(predecessor) = self.predecessor
-            && let Err(error) = predecessor.dismiss().await
-        {
-            serving.stop_accepting().await;
-            serving.finish().await;
-            self.lasting.sessions.close().await;
-            return Err(io::Error::other(error));
+        let mut doorway = None;
+        if let Some(predecessor) = self.predecessor {
+            match predecessor.dismiss().await {
+                Ok(inherited) => doorway = inherited,
+                Err(error) => {
+                    serving.stop_accepting().await;
+                    serving.finish().await;
+                    self.lasting.sessions.close().await;
+                    return Err(io::Error::other(error));
+                }
+            }
         }
         loop {
             let private = Private::start(&self.listening, &self.lasting, self.reloader.clone())?;
-            let doorway = open_door(server.upgrade_socket.as_deref()).await;
+            if doorway.is_none() {
+                doorway = open_door(server.upgrade_socket.as_deref()).await;
+            }
             if let Some(ready) = ready.take() {
                 ready();
             }
@@ -55,16 +61,18 @@ impl App {
                 break;
             };
             stop_answering(private).await;
-            // Who comes now waits until somebody accepts again, here or there. The door's place is the successor's.
-            drop(doorway);
+            // Who comes now waits until somebody accepts again, here or there.
             tokio::select! {
                 () = serving.settle(self.lasting.is_idle()) => {}
                 () = stop.clone() => {}
             }
             self.lasting.sessions.release().await;
-            match take_over(successor, stop.clone()).await {
+            match take_over(successor, doorway.as_ref(), stop.clone()).await {
                 Ok(()) => {
                     drop(self.listening);
+                    if let Some(doorway) = doorway {
+                        doorway.give_away();
+                    }
                     if let Store::Embedded(_) = self.config.session.store {
                         // Their sessions' ends are heard of elsewhere, where they can be opened again.
                         self.lasting.sockets.go_away();
@@ -117,9 +125,10 @@ async fn prepared(doorway: Option<&Doorway>, listening: &Listening) -> Successor
 /// Waits until a successor serves. After `stop` nobody comes back here, so that the place is its own in any case.
 async fn take_over(
     mut successor: Successor,
+    doorway: Option<&Doorway>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), HandOverError> {
-    successor.let_have().await?;
+    successor.let_have(doorway).await?;
     tokio::select! {
         served = successor.serves() => {
             served?;

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{error, io};
 
-use crate::secret::{Exposed, Secret};
+use crate::owner::Exposed;
+use crate::secret::Secret;
 
 #[cfg(test)]
 #[macro_use]

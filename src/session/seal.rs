@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 
 use super::OpenError;
 use super::refresh_token::RefreshKey;
-use crate::secret::{Secret, only_ours};
+use crate::owner::only_ours;
+use crate::secret::Secret;
 
 const KEY_BYTES: usize = 32;
 /// What is sealed is the text as it came.

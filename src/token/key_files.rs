@@ -16,7 +16,8 @@ use super::kid::{Signs, kid, made_ms, signer, signs_from_ms};
 use super::{KeyRing, SigningKey};
 use crate::clock::Clock;
 use crate::config::Algorithm;
-use crate::secret::{Exposed, Secret, only_ours};
+use crate::owner::{Exposed, only_ours};
+use crate::secret::Secret;
 
 const RETIRED: &str = "retired";
 /// What nodes lock while they look whether the first key is theirs to make.

@@ -28,7 +28,8 @@ use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, S
 use super::user::User;
 use super::{Lifetimes, OpenError, RevokedSessions, SessionId, StoreError};
 use crate::clock::Clock;
-use crate::secret::{Secret, only_ours};
+use crate::owner::only_ours;
+use crate::secret::Secret;
 
 mod batches;
 mod disk;

@@ -4,48 +4,36 @@
 //! running process then lets go of what only one can have, and says so; the successor says when it serves, and only then
 //! is the other's work done, which it confirms. Whoever is gone before that has changed nothing; whoever ends without a
 //! word has died, and what it had is free.
+//!
+//! The Unix socket is handed over as well: it is never away, and another successor that connects meanwhile is asked in by
+//! whichever process serves in the end. Each side takes only one of its own user, or of root, for the other.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+mod words;
+
+use std::io;
 use std::net::TcpListener;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
+use self::words::{FAREWELL, MINE, READY, SERVING, SOCKETS, YOURS, hear, receive, send};
 use super::Listening;
+use crate::owner::{Exposed, keeps_ours};
 
-/// As many sockets as the system passes on at once, and a few less.
-const MOST_SOCKETS: usize = 128;
 /// How many may say at a time that they want this place.
 const MOST_CANDIDATES: usize = 16;
 /// How long one process waits for the other's next word while everybody is served.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The same while nobody is.
 const UNSERVED: Duration = Duration::from_secs(10);
-
-/// The sockets follow.
-const SOCKETS: u8 = b's';
-/// The successor has all that it can have before the other lets go.
-const READY: u8 = b'r';
-/// The running process has let go.
-const YOURS: u8 = b'y';
-/// The successor serves.
-const SERVING: u8 = b'd';
-/// The running process will not serve again.
-const FAREWELL: u8 = b'f';
-/// The running process keeps its place.
-const MINE: u8 = b'm';
 
 /// Why one process does not take another's place.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +49,17 @@ pub enum HandOverError {
         /// What the system said.
         #[source]
         cause: io::Error,
+    },
+    /// Another user may put a socket of their own into the socket's place.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
+    /// The other process is another user's.
+    #[error("the process at {} is another user's ({peer})", path.display())]
+    Stranger {
+        /// The socket.
+        path: PathBuf,
+        /// Who runs it.
+        peer: u32,
     },
     /// The other process hangs, or does something else for long.
     #[error("no answer within {} seconds", .0.as_secs())]
@@ -83,6 +82,8 @@ pub enum HandOverError {
 pub struct Doorway {
     listener: UnixListener,
     path: PathBuf,
+    /// Whether the socket's file is another process's to remove.
+    given_away: bool,
 }
 
 impl Doorway {
@@ -101,11 +102,18 @@ impl Doorway {
         Ok(Self {
             listener: UnixListener::bind(path)?,
             path: path.to_owned(),
+            given_away: false,
         })
+    }
+
+    /// Leaves the socket to the successor that was handed it.
+    pub fn give_away(mut self) {
+        self.given_away = true;
     }
 
     /// Says whether the door can be made, and nothing but a socket is in its place, which alone may be taken away.
     pub fn may_open(path: &Path) -> Result<(), HandOverError> {
+        in_our_folder(path)?;
         match std::fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
                 Err(HandOverError::NotASocket(path.to_owned()))
@@ -152,19 +160,41 @@ impl Doorway {
 
 /// Says whether something can be made in the folder of a path, by making it and taking it away.
 fn can_hold(path: &Path) -> Result<(), HandOverError> {
-    let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    let folder = folder.unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     tempfile::tempfile_in(folder)
         .map(drop)
-        .map_err(|cause| HandOverError::NoPlace {
-            folder: folder.to_owned(),
-            cause,
-        })
+        .map_err(|cause| no_place(folder, cause))
+}
+
+/// Refuses a folder where another user could take the socket's place.
+fn in_our_folder(path: &Path) -> Result<(), HandOverError> {
+    let folder = folder_of(path);
+    let found = std::fs::metadata(folder).map_err(|cause| no_place(folder, cause))?;
+    Ok(keeps_ours(folder, &found)?)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    folder.unwrap_or(Path::new("."))
+}
+
+fn no_place(folder: &Path, cause: io::Error) -> HandOverError {
+    let folder = folder.to_owned();
+    HandOverError::NoPlace { folder, cause }
+}
+
+/// Returns who runs the other process where that is neither this user nor root.
+fn stranger(stream: &UnixStream) -> io::Result<Option<u32>> {
+    let peer = stream.peer_cred()?.uid();
+    let known = peer == rustix::process::geteuid().as_raw() || peer == 0;
+    Ok((!known).then_some(peer))
 }
 
 impl Drop for Doorway {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        if !self.given_away {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -176,8 +206,7 @@ pub struct Successor {
 
 impl Successor {
     fn admit(stream: UnixStream) -> io::Result<Self> {
-        let peer = stream.peer_cred()?.uid();
-        if peer != rustix::process::geteuid().as_raw() && peer != 0 {
+        if stranger(&stream)?.is_some() {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         Ok(Self {
@@ -188,25 +217,16 @@ impl Successor {
 
     /// Sends the sockets, and waits until the successor is ready.
     async fn prepare(mut self, listening: &Listening) -> Result<Self, HandOverError> {
-        let send = || {
-            let fds: Vec<_> = listening.sockets().map(|socket| socket.as_fd()).collect();
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SOCKETS))];
-            let mut control = SendAncillaryBuffer::new(&mut space);
-            if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
-                return Err(io::Error::other("too many sockets"));
-            }
-            let (said, flags) = ([SOCKETS], SendFlags::NOSIGNAL);
-            let sent = sendmsg(&self.stream, &[IoSlice::new(&said)], &mut control, flags);
-            sent.map(drop).map_err(io::Error::from)
-        };
-        self.stream.async_io(Interest::WRITABLE, send).await?;
+        let fds: Vec<_> = listening.sockets().map(|socket| socket.as_fd()).collect();
+        send(&self.stream, SOCKETS, &fds).await?;
         hear(&mut self.stream, READY, PATIENCE).await?;
         Ok(self)
     }
 
-    /// Says that everything has been let go.
-    pub async fn let_have(&mut self) -> Result<(), HandOverError> {
-        Ok(self.stream.write_all(&[YOURS]).await?)
+    /// Says that everything has been let go, and hands the Unix socket over.
+    pub async fn let_have(&mut self, doorway: Option<&Doorway>) -> Result<(), HandOverError> {
+        let listener = doorway.map(|doorway| doorway.listener.as_fd());
+        send(&self.stream, YOURS, listener.as_slice()).await
     }
 
     /// Waits until the successor serves.
@@ -229,95 +249,78 @@ impl Drop for Successor {
 }
 
 /// The process whose place this one takes.
-pub struct Predecessor(UnixStream);
+pub struct Predecessor {
+    stream: UnixStream,
+    path: PathBuf,
+    /// The Unix socket, once it has been handed over.
+    doorway: Option<OwnedFd>,
+}
 
 impl Predecessor {
     /// Asks the process that runs for its sockets; `None` where none runs.
     pub async fn find(path: &Path) -> Result<Option<(Self, Vec<TcpListener>)>, HandOverError> {
+        in_our_folder(path)?;
         let stream = match UnixStream::connect(path).await {
             Ok(stream) => stream,
             Err(error) if is_absence(&error) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let receive = stream.async_io(Interest::READABLE, || receive(&stream));
-        let received = timeout(PATIENCE, receive).await;
-        let (word, sockets) = received.map_err(|_| HandOverError::NoAnswer(PATIENCE))??;
-        expect(word, SOCKETS)?;
-        Ok(Some((Self(stream), sockets)))
+        let path = path.to_owned();
+        if let Some(peer) = stranger(&stream)? {
+            return Err(HandOverError::Stranger { path, peer });
+        }
+        let sockets = receive(&stream, SOCKETS, PATIENCE).await?;
+        let found = Self {
+            stream,
+            path,
+            doorway: None,
+        };
+        let sockets = sockets.into_iter().map(TcpListener::from);
+        Ok(Some((found, sockets.collect())))
     }
 
     /// Says that this process is ready, and waits until the other has let go of what only one can have, or has died.
     pub async fn let_go(mut self) -> Result<Self, HandOverError> {
-        self.say_and_hear(READY, YOURS, PATIENCE).await?;
+        // What cannot be said may still have been answered before.
+        let _ = self.stream.write_all(&[READY]).await;
+        let heard = receive(&self.stream, YOURS, PATIENCE).await;
+        self.doorway = unless_gone(heard)?.and_then(|mut handed| handed.pop());
         Ok(self)
     }
 
-    /// Says that this process serves, so that the other may end; where it has died or hangs, nothing is left to be said.
-    pub async fn dismiss(mut self) -> Result<(), HandOverError> {
-        match self.say_and_hear(SERVING, FAREWELL, UNSERVED).await {
-            Err(HandOverError::NoAnswer(_)) => Ok(()),
-            heard => heard,
+    /// Says that this process serves, so that the other may end, and returns the Unix socket where the other handed it
+    /// over; where it has died or hangs, nothing is left to be said.
+    pub async fn dismiss(mut self) -> Result<Option<Doorway>, HandOverError> {
+        let _ = self.stream.write_all(&[SERVING]).await;
+        match unless_gone(hear(&mut self.stream, FAREWELL, UNSERVED).await) {
+            Ok(_) | Err(HandOverError::NoAnswer(_)) => {}
+            Err(error) => return Err(error),
         }
-    }
-
-    async fn say_and_hear(
-        &mut self,
-        say: u8,
-        word: u8,
-        patience: Duration,
-    ) -> Result<(), HandOverError> {
-        // What cannot be said may still have been answered before.
-        let _ = self.0.write_all(&[say]).await;
-        match hear(&mut self.0, word, patience).await {
-            Err(HandOverError::Gone) => {
-                tracing::warn!("the process that ran has died");
-                Ok(())
-            }
-            heard => heard,
-        }
+        let Some(doorway) = self.doorway else {
+            return Ok(None);
+        };
+        let listener = StdUnixListener::from(doorway);
+        listener.set_nonblocking(true)?;
+        Ok(Some(Doorway {
+            listener: UnixListener::from_std(listener)?,
+            path: self.path,
+            given_away: false,
+        }))
     }
 }
 
-/// Reads a word, and the sockets that come with it.
-fn receive(stream: &UnixStream) -> io::Result<(Option<u8>, Vec<TcpListener>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SOCKETS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let (mut said, mut sockets) = ([0], Vec::new());
-    let mut parts = [IoSliceMut::new(&mut said)];
-    let heard = recvmsg(stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(fds) = message {
-            sockets.extend(fds.map(TcpListener::from));
+/// Takes a process that ended without a word for one that died: what it had is free.
+fn unless_gone<T>(heard: Result<T, HandOverError>) -> Result<Option<T>, HandOverError> {
+    match heard {
+        Err(HandOverError::Gone) => {
+            tracing::warn!("the process that ran has died");
+            Ok(None)
         }
+        heard => heard.map(Some),
     }
-    let [word] = said;
-    Ok(((heard.bytes == 1).then_some(word), sockets))
 }
 
 fn is_absence(error: &io::Error) -> bool {
     let kind = error.kind();
     kind == io::ErrorKind::NotFound || kind == io::ErrorKind::ConnectionRefused
-}
-
-async fn hear(stream: &mut UnixStream, word: u8, patience: Duration) -> Result<(), HandOverError> {
-    let heard = timeout(patience, stream.read_u8()).await;
-    match heard.map_err(|_| HandOverError::NoAnswer(patience))? {
-        Ok(heard) => expect(Some(heard), word),
-        Err(error) if is_end(&error) => Err(HandOverError::Gone),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn is_end(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-    matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
-}
-
-fn expect(heard: Option<u8>, word: u8) -> Result<(), HandOverError> {
-    match heard {
-        Some(heard) if heard == word => Ok(()),
-        Some(MINE) => Err(HandOverError::Kept),
-        Some(_) => Err(HandOverError::Unexpected),
-        None => Err(HandOverError::Gone),
-    }
 }

@@ -1,4 +1,4 @@
-//! Whether another user of the machine can replace the keys in a file or a folder.
+//! Whether another user of the machine can replace what is in a file or a folder.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -50,6 +50,14 @@ pub fn only_ours(path: &Path, found: &Metadata) -> Result<(), Exposed> {
     Ok(())
 }
 
+/// Refuses a folder where another user can remove or rename what this user puts there; a sticky one, such as `/tmp`, is fine.
+pub fn keeps_ours(folder: &Path, found: &Metadata) -> Result<(), Exposed> {
+    match only_ours(folder, found) {
+        Err(Exposed::Writable { .. }) if found.mode() & STICKY != 0 => Ok(()),
+        judged => judged,
+    }
+}
+
 fn is_trusted(owner: u32, us: u32) -> bool {
     owner == us || owner == 0
 }
@@ -89,6 +97,16 @@ mod tests {
                 let said = judged(mode).unwrap_err().to_string();
                 assert!(said.contains(&format!("its mode is {mode:o}")), "{said}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_in_a_sticky_folder_stays_its_owners() {
+        let folder = tempfile::tempdir().unwrap();
+        for (mode, kept) in [(0o777, false), (0o1777, true), (0o755, true)] {
+            fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
+            let judged = keeps_ours(folder.path(), &fs::metadata(folder.path()).unwrap());
+            assert_eq!(judged.is_ok(), kept, "{mode:o}");
         }
     }
 
