@@ -174,6 +174,28 @@ async fn with_a_secret_nobody_else_may_ask_whatever_the_call() {
 }
 
 #[tokio::test]
+async fn an_address_that_tries_secrets_out_is_refused_for_a_while_even_with_the_right_one() {
+    let t = with_secret().await;
+    for _ in 0..30 {
+        let reply = Reply::of(t.control("GET", CALL).bearer_auth("x")).await;
+        reply.refused(401, "token_invalid");
+    }
+    let right = || t.control("GET", CALL).bearer_auth(CONTROL_SECRET);
+    let refused = Reply::of(right()).await;
+    refused.refused(429, "too_many_requests");
+    let wait: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=120).contains(&wait), "{wait}");
+    // Probes go on, and who waits as told is let in again.
+    assert_eq!(Reply::of(t.control("GET", "/healthz")).await.status, 200);
+    t.clock.advance(Duration::from_secs(wait));
+    assert_eq!(Reply::of(right()).await.status, 200);
+    // Right ones are not counted.
+    for _ in 0..40 {
+        assert_eq!(Reply::of(right()).await.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn with_the_secret_any_host_will_do() {
     let t = with_secret().await;
     for scheme in ["Bearer", "bearer"] {

@@ -8,7 +8,7 @@ use super::reader::Table;
 use super::secret::{self, Environment, Keys};
 use crate::secret::Secret;
 
-/// Shorter ones could be guessed: nothing limits how often somebody tries.
+/// Shorter ones could be guessed from many addresses.
 const SHORTEST_SECRET: usize = 16;
 
 const LISTEN: Kind<Option<SocketAddr>> = Kind {

@@ -31,7 +31,7 @@ pub(super) async fn exchange(
     next: Next,
 ) -> Response {
     let line = Line::begin(&request);
-    let mut response = match guard::admit(&control.known, &request) {
+    let mut response = match guard::admit(&control.known, &control.failures, &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };

@@ -1,5 +1,6 @@
-//! Lets nobody try out what opens with a user's session_key: counts what did not open.
+//! Lets nobody try out what opens with a user's session_key, or which secret is the right one: counts what was wrong.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -7,14 +8,14 @@ use tokio::time::Instant;
 
 use super::refusal::Refusal;
 use crate::clock::Clock;
-use crate::request::Counts;
+use crate::request::{Counts, network};
 
 /// Somebody who guesses a byte of plaintext by whether changed data opens needs 128 tries for it, one who makes up data
 /// that opens needs millions.
 const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(29);
 const INTERVAL: Duration = Duration::from_secs(120);
 
-/// What did not open of late, by user.
+/// What did not open of late, by user, and how many wrong secrets came, by address.
 #[derive(Debug)]
 pub struct Failures {
     counts: Counts,
@@ -42,6 +43,17 @@ impl Failures {
     /// connections.
     pub(super) fn count(&self, appid: &str, openid: &str) {
         self.counts.count(&(appid, openid), self.now());
+    }
+
+    /// Refuses an address from which too many wrong secrets came, before one more is compared.
+    pub(super) fn check_secrets(&self, peer: IpAddr) -> Result<(), Refusal> {
+        let checked = self.counts.check(&network(peer), self.now());
+        checked.map_err(Refusal::TooManySecrets)
+    }
+
+    /// Counts a wrong secret.
+    pub(super) fn count_secret(&self, peer: IpAddr) {
+        self.counts.count(&network(peer), self.now());
     }
 
     fn now(&self) -> Duration {

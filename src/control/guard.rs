@@ -8,6 +8,8 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName};
 
+use super::exchange::Peer;
+use super::failures::Failures;
 use super::health;
 use super::known::Known;
 use super::refusal::Refusal;
@@ -25,13 +27,14 @@ const FORMS: [&str; 3] = [
 ];
 
 /// Lets a request in.
-pub(super) fn admit(known: &Known, request: &Request) -> Result<(), Refusal> {
+pub(super) fn admit(known: &Known, failures: &Failures, request: &Request) -> Result<(), Refusal> {
     if health::is_probe(request.uri().path()) {
         return Ok(());
     }
     let headers = request.headers();
     if known.asks_for_secret() {
-        check_bearer(known, headers)?;
+        let peer = request.extensions().get::<Peer>();
+        check_tried(known, failures, headers, peer.map(|peer| peer.0.ip()))?;
     } else if !names_this_machine(request) {
         return Err(Refusal::BadRequest(
             "The Host must be localhost or an address of it, as there is no secret.",
@@ -52,6 +55,21 @@ pub(super) fn admit(known: &Known, request: &Request) -> Result<(), Refusal> {
         return Err(Refusal::BodyTooLarge);
     }
     Ok(())
+}
+
+/// Compares the secret that was sent, unless too many wrong ones came from the same address.
+fn check_tried(
+    known: &Known,
+    failures: &Failures,
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+) -> Result<(), Refusal> {
+    peer.map_or(Ok(()), |peer| failures.check_secrets(peer))?;
+    let checked = check_bearer(known, headers);
+    if let (Err(Refusal::TokenInvalid), Some(peer)) = (&checked, peer) {
+        failures.count_secret(peer);
+    }
+    checked
 }
 
 fn check_bearer(known: &Known, headers: &HeaderMap) -> Result<(), Refusal> {

@@ -3,7 +3,7 @@
 //! # Layout
 //! `listener` serves the connections, within limits. `exchange` goes round every request: `guard` says who may ask, a
 //! `refusal` gets its one shape, and a line is logged. `router` lists the calls; `health`, `metrics`, `sessions`, `reload`, `vault` and
-//! `session_key` answer them. `path` reads what a path names, `body` what a body holds. `failures` counts what did not open.
+//! `session_key` answer them. `path` reads what a path names, `body` what a body holds. `failures` counts what did not open, and wrong secrets.
 //! `known` is what a reload changes.
 
 mod body;
@@ -51,7 +51,7 @@ pub struct Control {
     pub reach: Reach,
     /// Whether requests should come here.
     pub readiness: Arc<Readiness>,
-    /// What did not open of late.
+    /// What did not open of late, and the wrong secrets that came.
     pub failures: Arc<Failures>,
     /// The session_keys that are being reset.
     pub resets: TaskTracker,

@@ -23,6 +23,8 @@ pub(super) enum Refusal {
     TokenMissing,
     /// What was sent is not the secret.
     TokenInvalid,
+    /// Too many wrong secrets came from this address, for this long.
+    TooManySecrets(Duration),
     /// There is no such app.
     AppUnknown,
     /// There is no such call.
@@ -79,6 +81,11 @@ impl Refusal {
                 S::UNAUTHORIZED,
                 "token_invalid",
                 "This is not the secret of [control].",
+            ),
+            Self::TooManySecrets(_) => (
+                S::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                "Too many wrong secrets came from this address; try again later.",
             ),
             Self::AppUnknown => (S::NOT_FOUND, "app_unknown", "There is no app of this name."),
             Self::RouteUnknown => (S::NOT_FOUND, "route_unknown", "There is nothing here."),
@@ -138,7 +145,7 @@ impl Refusal {
 
     /// Returns the seconds after which trying again makes sense.
     pub(super) fn retry_after_secs(&self) -> Option<u64> {
-        let pause = if let Self::TooManyFailures(pause) = self {
+        let pause = if let Self::TooManyFailures(pause) | Self::TooManySecrets(pause) = self {
             Some(*pause)
         } else if let Self::WeChat(error) = self {
             error.trouble().pause()
@@ -164,6 +171,7 @@ impl Refusal {
             | Self::OriginNotAllowed
             | Self::TokenMissing
             | Self::TokenInvalid
+            | Self::TooManySecrets(_)
             | Self::AppUnknown
             | Self::RouteUnknown
             | Self::MethodNotAllowed
