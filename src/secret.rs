@@ -1,13 +1,12 @@
 //! Text that must never be shown: AppSecrets, session_keys, seal keys.
 
-use std::fmt;
+use std::{fmt, io};
 
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
-
-pub use self::owner::{Exposed, only_ours};
-
-mod owner;
 
 /// A secret string: redacted in `Debug`, without `Display` or `Serialize`, wiped when dropped.
 #[derive(Clone)]
@@ -35,6 +34,21 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
     }
+}
+
+/// Lets neither a core dump nor another process of this user see what this one holds in memory.
+///
+/// That goes for its environment too, which only root can read then.
+pub fn hide_memory() -> io::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if getrlimit(Resource::Core) != none {
+        setrlimit(Resource::Core, none)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -98,7 +98,10 @@ async fn check_passes_the_files_that_come_with_menshen() {
             .current_dir(&folder);
         let ended = Program::run(command).await;
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{name}");
-        assert!(ended.stdout.ends_with(": no problems\n"), "{name}");
+        let (open, no_problems) = ended.stdout.split_once('\n').unwrap();
+        let every_program = "control.listen: 127.0.0.1:9090 asks for no secret, so every program";
+        assert!(open.starts_with(every_program), "{open}");
+        assert!(no_problems.ends_with(": no problems\n"), "{no_problems}");
         let left = fs::read_dir(&folder).unwrap().count();
         assert_eq!(left, 0, "a check should leave nothing behind");
     }

@@ -19,6 +19,7 @@ pub(super) fn run(file: &Path, with_probe: bool) -> Outcome {
         outcome = complain(&format_args!("{key}: {problem}"));
     }
     if outcome == Outcome::Done {
+        warn_of_open_control(&config);
         say(&format_args!("{}: no problems", file.display()));
     }
     if with_probe && probe::run(&config) == Outcome::Misconfigured {
@@ -28,6 +29,17 @@ pub(super) fn run(file: &Path, with_probe: bool) -> Outcome {
         outcome = Outcome::Misconfigured;
     }
     outcome
+}
+
+/// Says where everybody on this machine may use the control listener.
+fn warn_of_open_control(config: &Config) {
+    if let Some(address) = config.control.listen
+        && config.control.secret.is_none()
+    {
+        say(&format_args!(
+            "control.listen: {address} asks for no secret, so every program of this machine may use it"
+        ));
+    }
 }
 
 fn try_store(config: &Config) -> Outcome {

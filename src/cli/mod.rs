@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Problems, load};
+use crate::secret::hide_memory;
 
 const DEFAULT_FILE: &str = "conf/menshen.toml";
 
@@ -95,7 +96,12 @@ enum Outcome {
 /// Reads the command line and does what it says.
 pub fn run() -> ExitCode {
     // clap prints its own errors and leaves with 2.
-    let outcome = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    // Before anything secret is read.
+    if let Err(error) = hide_memory() {
+        warn(&format_args!("secrets could be in a core dump: {error}"));
+    }
+    let outcome = match command {
         Command::Serve { file, upgrade } => serve::run(&file.config, upgrade),
         Command::Check {
             file,

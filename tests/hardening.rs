@@ -1,0 +1,48 @@
+//! What a process knows stays out of the reach of others on its machine.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+
+use menshen_test_support::{Nodes, Program, TestGateway, address_in};
+
+const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
+
+/// A user without rights on Debian and most others.
+const NOBODY: u32 = 65534;
+
+#[tokio::test]
+async fn no_core_and_no_other_process_of_the_user_shows_what_it_holds_in_memory() {
+    let nodes = Nodes::new(TestGateway::builder()).await;
+    let folder = nodes.site.folder.path();
+    // Where the program was built, another user may not even look.
+    let program = folder.join("menshen");
+    fs::copy(MENSHEN, &program).unwrap();
+    let mut command = nodes.site.command(program.to_str().unwrap(), &["serve"]);
+    // As root, since root may look at everything anyway.
+    if fs::metadata(folder).unwrap().uid() == 0 {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+        chown(folder, Some(NOBODY), None).unwrap();
+        command.uid(NOBODY);
+    }
+    let user = fs::metadata(folder).unwrap().uid();
+    let running = Program::start(command);
+    address_in(&running.logs("listening").await);
+    let proc = format!("/proc/{}", running.id());
+    let limits = fs::read_to_string(format!("{proc}/limits")).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let mut core = core.unwrap().split_whitespace().skip(4);
+    assert_eq!(
+        (core.next(), core.next()),
+        (Some("0"), Some("0")),
+        "{limits}"
+    );
+    // The kernel gives these to root where a process must not be looked into; nobody else may read them.
+    for name in ["environ", "mem"] {
+        let found = fs::metadata(format!("{proc}/{name}")).unwrap();
+        assert_ne!(user, 0);
+        assert_eq!(found.uid(), 0, "{name}");
+        assert_eq!(found.mode() & 0o077, 0, "{name}");
+    }
+}
