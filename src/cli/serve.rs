@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::Signal;
 
 use super::{Outcome, complain, config, runtime, signals, warn};
@@ -11,6 +12,7 @@ use crate::log;
 
 /// Runs the proxy until a signal stops it.
 pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
+    raise_descriptors();
     let loaded = match config(file) {
         Ok(config) => config,
         Err(problems) => return complain(&problems),
@@ -78,6 +80,17 @@ pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
             }
         }
     })
+}
+
+/// Takes as many file descriptors as this process may have; many systems begin with few of them.
+fn raise_descriptors() {
+    let files = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: files.maximum,
+        maximum: files.maximum,
+    };
+    // Where that is forbidden, those that there are must do.
+    let _ = setrlimit(Resource::Nofile, all);
 }
 
 /// Reloads at each SIGHUP, and reports every problem of a file that is not taken over.

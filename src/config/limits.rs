@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
+
 use super::kind::{Kind, number};
 use super::reader::Table;
 use super::unit::TIMEOUT;
@@ -30,10 +32,25 @@ const COUNT: Kind<u32> = Kind {
     },
 };
 
+/// As much as "auto" leaves to what is no client's connection: listeners, files, the store, WeChat, and whoever is refused.
+const ASIDE: u64 = 256;
+/// The least that "auto" stands for.
+const FEWEST: u32 = 16;
+
+/// A count, or `None` for "auto".
+const CONNECTIONS: Kind<Option<u32>> = Kind {
+    expected: "\"auto\" or a whole number from 0 to 10000000",
+    read: |value| match value.as_str() {
+        Some("auto") => Some(None),
+        Some(_) => None,
+        None => (COUNT.read)(value).map(Some),
+    },
+};
+
 /// Reads the keys.
 pub(super) fn read(table: &mut Table<'_, '_>) -> Option<Limits> {
     let head_timeout = table.or("head_timeout", r#""30s""#, &TIMEOUT);
-    let max_connections = table.or("max_connections", "0", &COUNT);
+    let max_connections = table.or("max_connections", r#""auto""#, &CONNECTIONS);
     let max_connections_per_address = table.or("max_connections_per_address", "0", &COUNT);
     let requests_per_minute = table.or("requests_per_minute", "0", &COUNT);
     let request_burst = table.or("request_burst", "0", &COUNT);
@@ -43,9 +60,16 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Option<Limits> {
     }
     Some(Limits {
         head_timeout: head_timeout?,
-        max_connections: NonZeroU32::new(max_connections?),
+        max_connections: max_connections?.map_or_else(by_descriptors, NonZeroU32::new),
         max_connections_per_address: NonZeroU32::new(max_connections_per_address?),
         requests_per_minute: NonZeroU32::new(requests_per_minute?),
         request_burst: NonZeroU32::new(request_burst?),
     })
+}
+
+/// Returns how many connections the file descriptors of this process allow, each of which may need one to a server.
+fn by_descriptors() -> Option<NonZeroU32> {
+    let descriptors = getrlimit(Resource::Nofile).current?;
+    let connections = descriptors.saturating_sub(ASIDE) / 2;
+    NonZeroU32::new(u32::try_from(connections).unwrap_or(u32::MAX).max(FEWEST))
 }

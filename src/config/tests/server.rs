@@ -125,7 +125,7 @@ fn mistakes_about_the_server_are_refused_with_their_key_and_a_reason() {
         ),
         (
             with("server", "max_connections = -1"),
-            "server.max_connections (line 3): must be a whole number from 0 to 10000000, not -1",
+            "server.max_connections (line 3): must be \"auto\" or a whole number from 0 to 10000000, not -1",
         ),
         (
             with("server", "max_connections_per_address = \"many\""),
