@@ -9,6 +9,7 @@ mod front;
 mod fuzz;
 mod fuzzed;
 mod gateway;
+pub mod history;
 mod identity;
 mod nodes;
 mod official;

@@ -1,0 +1,349 @@
+//! Three nodes over one Redis under random faults: whatever their clients are answered keeps the rules, for a minute or for as long
+//! as `MENSHEN_FAULT_SECS` says; `MENSHEN_FAULT_SEED` has the same faults come again.
+#![expect(clippy::indexing_slicing, reason = "a test may panic")]
+
+use std::env;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use futures::future::join_all;
+use menshen_test_support::history::{Answered, Asked, History, Operation};
+use menshen_test_support::redis::Redis;
+use menshen_test_support::{Grant, Node, Nodes, Reply};
+use reqwest::RequestBuilder;
+use serde_json::json;
+use tokio::sync::RwLock;
+
+const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
+const NODES: usize = 3;
+const CLIENTS: usize = 9;
+/// Whoever got no answer must get one within this, or the token ends the session.
+const GRACE: Duration = Duration::from_secs(12);
+/// What must come about sooner or later has done so by then.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok()?.parse().ok()
+}
+
+/// What the clients share.
+struct World {
+    shared: Nodes,
+    /// A node that is killed is replaced by another.
+    nodes: Vec<RwLock<Node>>,
+    history: History,
+    sessions: AtomicU64,
+    over: AtomicBool,
+}
+
+/// A session as its client knows it.
+#[derive(Clone)]
+struct Session {
+    number: u64,
+    grant: Grant,
+    /// Tokens that were replaced, and when.
+    replaced: Vec<(String, Instant)>,
+}
+
+impl Session {
+    /// Returns a token whose use ends the session.
+    fn reusable(&self) -> Option<&str> {
+        let mut replaced = self.replaced.iter();
+        let found = replaced.find(|(_, at)| at.elapsed() > GRACE + GRACE / 2);
+        found.map(|(token, _)| token.as_str())
+    }
+}
+
+impl World {
+    /// Asks a node, and records what came of it.
+    async fn ask(
+        &self,
+        (user, session, node): (usize, u64, usize),
+        asked: Asked,
+        request: impl FnOnce(&Node) -> RequestBuilder,
+    ) -> Option<Reply> {
+        let request = request(&*self.nodes[node].read().await);
+        let begun = Instant::now();
+        let reply = Node::attempt(request).await;
+        let during = (begun, Instant::now());
+        let answered = match &reply {
+            Some(reply) if reply.status < 300 => {
+                let brought = reply.json()["refresh_token"].as_str().map(str::to_owned);
+                Answered::Done(brought.unwrap_or_default())
+            }
+            Some(reply) if reply.status == 401 => Answered::Refused(reply.error()),
+            Some(reply) => {
+                let passing = [
+                    "store_unavailable",
+                    "login_not_stored",
+                    "wechat_busy",
+                    "wechat_timeout",
+                ];
+                assert!(
+                    passing.contains(&reply.error().as_str()),
+                    "{}",
+                    reply.text()
+                );
+                Answered::Unknown
+            }
+            None => Answered::Unknown,
+        };
+        self.history.record(Operation {
+            session,
+            user,
+            node,
+            asked,
+            answered,
+            during,
+        });
+        reply
+    }
+
+    /// Logs a user in, with one code at two nodes after the other, until that goes well; `None` when it is all over.
+    async fn log_in(&self, rng: &mut Rng, user: usize) -> Option<Session> {
+        let number = self.sessions.fetch_add(1, Ordering::Relaxed);
+        while !self.over.load(Ordering::Relaxed) {
+            let code = self.nodes[0]
+                .read()
+                .await
+                .code(&format!("user-{user}"))
+                .await;
+            for _ in 0..2 {
+                let who = (user, number, rng.usize(0..NODES));
+                let asked = Asked::Login(code.clone());
+                let body = json!({"code": code, "app": "shop", "nonce": format!("{number:032}")});
+                let login = |node: &Node| node.request("POST", "/_auth/login").json(&body);
+                let reply = self.ask(who, asked, login).await;
+                if let Some(reply) = reply.filter(|reply| reply.status == 200) {
+                    return Some(Session {
+                        number,
+                        grant: Grant::of(reply.json()),
+                        replaced: Vec::new(),
+                    });
+                }
+            }
+        }
+        None
+    }
+
+    /// Refreshes until there is an answer; `false` says that the session is over.
+    async fn refresh(&self, rng: &mut Rng, user: usize, session: &mut Session) -> bool {
+        let begun = Instant::now();
+        loop {
+            let token = session.grant.refresh_token.clone();
+            let who = (user, session.number, rng.usize(0..NODES));
+            let refresh = |node: &Node| node.refreshing(&token);
+            let reply = self.ask(who, Asked::Refresh(token.clone()), refresh).await;
+            match reply {
+                Some(reply) if reply.status == 200 => {
+                    session.replaced.push((token, Instant::now()));
+                    session.grant = Grant::of(reply.json());
+                    return true;
+                }
+                Some(reply) if reply.status == 401 => return false,
+                Some(_) | None => {
+                    assert!(begun.elapsed() < PATIENCE, "a refresh gets no answer");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    async fn uses(&self, node: usize, user: usize, session: &Session) {
+        let who = (user, session.number, node);
+        let with = |node: &Node| {
+            let request = node.request("GET", "/orders");
+            request.bearer_auth(&session.grant.token)
+        };
+        self.ask(who, Asked::Use, with).await;
+    }
+
+    /// Ends a session, or all of its user, or has it ended by a token that was replaced long before, and does not rest before that
+    /// is acknowledged.
+    async fn end(&self, rng: &mut Rng, user: usize, session: &Session) {
+        let begun = Instant::now();
+        let reused = session.reusable();
+        let way = if reused.is_some() { 0 } else { rng.u8(1..3) };
+        loop {
+            let who = (user, session.number, rng.usize(0..NODES));
+            let reply = match (way, reused) {
+                (0, Some(token)) => {
+                    let reuse = |node: &Node| node.refreshing(token);
+                    self.ask(who, Asked::Refresh(token.to_owned()), reuse).await
+                }
+                (1, _) => {
+                    let everywhere = |node: &Node| {
+                        let logout = node.logout(&session.grant.token);
+                        logout.json(&json!({"everywhere": true}))
+                    };
+                    self.ask(who, Asked::Everywhere, everywhere).await
+                }
+                _ => {
+                    let logout = |node: &Node| node.logout(&session.grant.token);
+                    self.ask(who, Asked::Logout, logout).await
+                }
+            };
+            if reply.is_some_and(|reply| [204, 401].contains(&reply.status)) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "an end gets no answer");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// Lives as a client does; returns the session that it has in the end, and those that ended.
+async fn live(world: &World, seed: u64, user: usize) -> (Option<Session>, Vec<Session>) {
+    let mut rng = Rng::with_seed(seed + user as u64);
+    let (mut own, mut ended): (Option<Session>, Vec<Session>) = (None, Vec::new());
+    while !world.over.load(Ordering::Relaxed) {
+        let Some(session) = &mut own else {
+            own = world.log_in(&mut rng, user).await;
+            continue;
+        };
+        match rng.u8(0..100) {
+            0..40 => world.uses(rng.usize(0..NODES), user, session).await,
+            40..70 => {
+                if !world.refresh(&mut rng, user, session).await {
+                    ended.extend(own.take());
+                }
+            }
+            // Every third waits until it has a token to use once more.
+            70..74 if !user.is_multiple_of(3) || session.reusable().is_some() => {
+                world.end(&mut rng, user, session).await;
+                ended.extend(own.take());
+            }
+            74..80 if !ended.is_empty() => {
+                let mut other = ended[rng.usize(0..ended.len())].clone();
+                world.uses(rng.usize(0..NODES), user, &other).await;
+                let _ = world.refresh(&mut rng, user, &mut other).await;
+            }
+            _ => tokio::time::sleep(Duration::from_millis(rng.u64(5..40))).await,
+        }
+    }
+    (own, ended)
+}
+
+/// Has something go wrong, and sees to it that it is over.
+async fn go_wrong(world: &World, redis: &mut Redis, rng: &mut Rng) -> &'static str {
+    let begun = Instant::now();
+    let a_while = Duration::from_millis(rng.u64(100..2500));
+    let name = match rng.u8(0..7) {
+        0 => {
+            tokio::task::block_in_place(|| redis.kill());
+            tokio::time::sleep(a_while).await;
+            tokio::task::block_in_place(|| redis.restart());
+            "Redis was killed"
+        }
+        1 => {
+            redis.signal("STOP");
+            tokio::time::sleep(a_while).await;
+            redis.signal("CONT");
+            "Redis was stopped"
+        }
+        2 | 3 => {
+            redis.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
+            "all connections were cut"
+        }
+        4 => {
+            let node = rng.usize(0..NODES);
+            world.nodes[node].read().await.program.signal("KILL").await;
+            let new = world.shared.serve(MENSHEN).await;
+            *world.nodes[node].write().await = new;
+            "a node was killed"
+        }
+        5 => {
+            let node = rng.usize(0..NODES);
+            world.nodes[node].read().await.program.signal("STOP").await;
+            tokio::time::sleep(a_while).await;
+            world.nodes[node].read().await.program.signal("CONT").await;
+            "a node was stopped"
+        }
+        _ => {
+            redis.ask(&["XTRIM", "menshen:revoked", "MAXLEN", "1"]);
+            "the stream was trimmed"
+        }
+    };
+    world.history.fault(begun);
+    name
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_goes_wrong_every_answer_keeps_the_rules() {
+    let length = Duration::from_secs(number("MENSHEN_FAULT_SECS").unwrap_or(60));
+    let seed = number("MENSHEN_FAULT_SEED").unwrap_or_else(|| fastrand::u64(..) >> 16);
+    println!("MENSHEN_FAULT_SEED={seed}");
+    let mut redis = Redis::durable();
+    let session = format!(
+        "redis_timeout = \"1s\"\nrefresh_grace = \"{}s\"",
+        GRACE.as_secs()
+    );
+    let shared = Nodes::over(&redis.url(), &session).await;
+    let mut nodes = Vec::new();
+    for _ in 0..NODES {
+        nodes.push(RwLock::new(shared.serve(MENSHEN).await));
+    }
+    let world = World {
+        shared,
+        nodes,
+        history: History::default(),
+        sessions: AtomicU64::new(0),
+        over: AtomicBool::new(false),
+    };
+    let clients = join_all((0..CLIENTS).map(|user| live(&world, seed, user)));
+    let faults = async {
+        let mut rng = Rng::with_seed(seed);
+        let begun = Instant::now();
+        while begun.elapsed() < length {
+            let quiet = Duration::from_millis(rng.u64(300..3000));
+            tokio::time::sleep(quiet).await;
+            let name = go_wrong(&world, &mut redis, &mut rng).await;
+            println!("{:?}: {name}", begun.elapsed());
+        }
+        world.over.store(true, Ordering::Relaxed);
+    };
+    let (lived, ()) = tokio::join!(clients, faults);
+    all_know(&world, &lived).await;
+    let breaches = world.history.breaches();
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+    let counts = world.history.counts();
+    println!("{counts}");
+    for kind in [
+        "login done",
+        "refresh done",
+        "use done",
+        "logout done",
+        "refresh refresh_reused",
+    ] {
+        let happens = counts.contains(kind) || length < Duration::from_secs(60);
+        assert!(happens, "{kind} should happen: {counts}");
+    }
+}
+
+/// Says that in the end every node refuses what ended, and every session goes on that did not.
+async fn all_know(world: &World, lived: &[(Option<Session>, Vec<Session>)]) {
+    let mut rng = Rng::new();
+    for (user, (own, ended)) in lived.iter().enumerate() {
+        for session in ended {
+            for node in &world.nodes {
+                let node = node.read().await;
+                let since = Instant::now();
+                loop {
+                    let reply = node.get_as(&session.grant.token).await;
+                    if reply.status == 401 {
+                        break;
+                    }
+                    assert!(since.elapsed() < PATIENCE, "an ended session is accepted");
+                }
+            }
+            let mut session = session.clone();
+            assert!(!world.refresh(&mut rng, user, &mut session).await);
+        }
+        if let Some(session) = own {
+            let mut session = session.clone();
+            world.uses(0, user, &session).await;
+            assert!(world.refresh(&mut rng, user, &mut session).await, "{user}");
+        }
+    }
+}
