@@ -2,7 +2,7 @@
 'use strict';
 
 const LOG_IN = new Set(['token_missing', 'token_invalid', 'session_ended', 'refresh_invalid', 'refresh_reused']);
-const NEW_CODE = new Set(['code_invalid', 'code_used']);
+const NEW_CODE = new Set(['code_invalid', 'code_used', 'login_not_stored']);
 
 /** How long `wx.login` and its kin may take, in milliseconds: some versions of the platform never answer. */
 const PLATFORM_TIMEOUT = 10_000;

@@ -137,7 +137,7 @@ test('a busy Menshen does not cost the user the session', async () => {
   assert.equal(fake.count('/_auth/login'), 1);
 });
 
-for (const error of ['code_invalid', 'code_used']) {
+for (const error of ['code_invalid', 'code_used', 'login_not_stored']) {
   test(`a login refused with ${error} asks WeChat for another code, once`, async () => {
     const fake = fakeWx();
     fake.refuseOnce('/_auth/login', 401, error);

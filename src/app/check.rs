@@ -44,11 +44,12 @@ pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
         .collect()
 }
 
-/// Tries the session store out where it is a server of its own, and leaves no session behind.
-pub async fn try_store(config: &Config, clock: &Clock) -> Result<(), StartError> {
+/// Tries the session store out where it is a server of its own, leaves no session behind, and returns a sentence for each thing
+/// that an operator should know.
+pub async fn try_store(config: &Config, clock: &Clock) -> Result<Vec<String>, StartError> {
     let session = &config.session;
     let Store::Redis(server) = &session.store else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     let key = session.seal_key.as_ref();
     let key = key.ok_or(OpenError::ConfiguredSealKeyMalformed)?;

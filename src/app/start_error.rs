@@ -68,7 +68,9 @@ impl StartError {
     pub fn may_pass(&self) -> bool {
         let elsewhere = matches!(
             self,
-            Self::Store(OpenError::RedisAway { .. } | OpenError::InUse(_)) | Self::HandOver(_)
+            Self::Store(
+                OpenError::RedisAway { .. } | OpenError::RedisRefuses { .. } | OpenError::InUse(_)
+            ) | Self::HandOver(_)
         );
         elsewhere || matches!(self, Self::Bind(error) if error.is_in_use())
     }

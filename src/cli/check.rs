@@ -51,8 +51,11 @@ fn try_store(config: &Config) -> Outcome {
         Err(error) => return complain(&error),
     };
     match runtime.block_on(app::try_store(config, &Clock::system())) {
-        Ok(()) => {
+        Ok(warnings) => {
             say(&format_args!("session.store: {server} can be used"));
+            for warning in warnings {
+                say(&format_args!("session.store: warning: {warning}"));
+            }
             Outcome::Done
         }
         Err(problem) => complain(&format_args!("session.store: {problem}")),

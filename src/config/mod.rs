@@ -30,6 +30,7 @@ mod secret;
 mod server;
 mod session;
 mod shared_store;
+mod store_url;
 #[cfg(test)]
 mod tests;
 mod token;

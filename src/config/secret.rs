@@ -1,6 +1,6 @@
 //! Secrets, which come from a file or an environment variable and never from the configuration itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -26,11 +26,16 @@ pub(super) fn required(
     keys: &Keys,
     env: Environment<'_>,
 ) -> Option<Secret> {
+    require(table, keys);
+    optional(table, keys, env)
+}
+
+/// Notes a problem where a secret is not given.
+pub(super) fn require(table: &mut Table<'_, '_>, keys: &Keys) {
     if !table.has(keys.file) && !table.has(keys.env) {
         let message = format!("is required, or {} instead of it", keys.env);
         table.refuse(keys.file, message);
     }
-    optional(table, keys, env)
 }
 
 /// Reads a secret that may be left out; `None` means that it was, or that a problem was noted.
@@ -39,6 +44,15 @@ pub(super) fn optional(
     keys: &Keys,
     env: Environment<'_>,
 ) -> Option<Secret> {
+    optional_in(table, keys, env).map(|(secret, _)| secret)
+}
+
+/// Does the same, and returns the file that the secret came from, where it was one.
+pub(super) fn optional_in(
+    table: &mut Table<'_, '_>,
+    keys: &Keys,
+    env: Environment<'_>,
+) -> Option<(Secret, Option<PathBuf>)> {
     // Unshown, and never named in a message: somebody may have put the secret where its place belongs.
     let file = table.unshown(keys.file, &TEXT);
     let variable = table.unshown(keys.env, &TEXT);
@@ -47,14 +61,20 @@ pub(super) fn optional(
         table.refuse(keys.file, message);
         return None;
     }
-    let (key, text) = match (file, variable) {
-        (Some(file), _) => (keys.file, from_file(Path::new(&file))),
+    let (key, text) = match (&file, variable) {
+        (Some(file), _) => (keys.file, from_file(Path::new(file))),
         (None, Some(variable)) => (keys.env, from_environment(&variable, env)),
         (None, None) => return None,
     };
     text.and_then(one_line)
+        .map(|secret| (secret, file.map(PathBuf::from)))
         .map_err(|message| table.refuse(key, message))
         .ok()
+}
+
+/// Reads the file of a secret again; `None` where it holds none.
+pub(super) fn reread(path: &Path) -> Option<Secret> {
+    from_file(path).and_then(one_line).ok()
 }
 
 fn from_file(path: &Path) -> Result<Zeroizing<String>, String> {

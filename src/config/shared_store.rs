@@ -4,8 +4,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
-use url::Url;
 use zeroize::Zeroizing;
 
 use super::contents::contents;
@@ -13,6 +11,7 @@ use super::kind::{Kind, TEXT};
 use super::pem::{check_certificates, check_private_key};
 use super::reader::Table;
 use super::secret::{self, Environment, Keys};
+use super::store_url::nodes;
 use super::unit::duration;
 use crate::secret::Secret;
 
@@ -39,6 +38,10 @@ pub struct RedisServer {
     pub prefix: String,
     /// How long anybody waits for Redis.
     pub timeout: Duration,
+    /// After how long without an answer tokens are refused; `None` says that they are accepted.
+    pub refuse_after: Option<Duration>,
+    /// The file that holds the URL, where it is a file's.
+    pub url_file: Option<PathBuf>,
 }
 
 /// How Redis servers work together.
@@ -54,9 +57,45 @@ pub enum RedisMode {
         user: Option<String>,
         /// That user's password.
         password: Option<Secret>,
+        /// The file that holds it, where it is a file's.
+        password_file: Option<PathBuf>,
     },
     /// Each has a part of the keys.
     Cluster,
+}
+
+impl RedisServer {
+    /// Tells whether [`Self::reread`] may bring another password.
+    pub fn password_may_change(&self) -> bool {
+        let at_sentinels = matches!(
+            &self.mode,
+            RedisMode::Sentinel {
+                password_file: Some(_),
+                ..
+            }
+        );
+        self.url_file.is_some() || at_sentinels
+    }
+
+    /// Reads the files of the passwords again; `None` says that user and passwords are what they were, or cannot be read.
+    pub fn reread(&self) -> Option<Self> {
+        let mut reread = self.clone();
+        let url = self.url_file.as_deref().and_then(secret::reread);
+        if let Some(read) = url.and_then(|url| nodes(url.expose())) {
+            reread.user = read.user;
+            reread.password = read.password;
+        }
+        if let RedisMode::Sentinel {
+            password,
+            password_file: Some(file),
+            ..
+        } = &mut reread.mode
+            && let Some(read) = secret::reread(file)
+        {
+            *password = Some(read);
+        }
+        (reread != *self).then_some(reread)
+    }
 }
 
 impl fmt::Display for RedisServer {
@@ -105,6 +144,23 @@ const WAIT: Kind<Duration> = Kind {
     },
 };
 
+const CUT_OFF: Kind<bool> = Kind {
+    expected: "\"accept\" or \"refuse\"",
+    read: |value| match value.as_str()? {
+        "accept" => Some(false),
+        "refuse" => Some(true),
+        _ => None,
+    },
+};
+
+const CUT_OFF_AFTER: Kind<Duration> = Kind {
+    expected: "a duration with a unit, such as \"10s\", from 1s to 1h",
+    read: |value| {
+        let fits = Duration::from_secs(1)..=Duration::from_secs(3600);
+        duration(value).filter(|after| fits.contains(after))
+    },
+};
+
 const URL: Keys = Keys {
     file: "redis_url_file",
     env: "redis_url_env",
@@ -121,11 +177,11 @@ pub(super) fn read(
     wanted: bool,
     env: Environment<'_>,
 ) -> Option<RedisServer> {
-    let url = if wanted {
-        secret::required(table, &URL, env)
-    } else {
-        secret::optional(table, &URL, env)
-    };
+    if wanted {
+        secret::require(table, &URL);
+    }
+    let url = secret::optional_in(table, &URL, env);
+    let (url, url_file) = url.map_or((None, None), |(url, file)| (Some(url), file));
     let nodes = url.and_then(|url| {
         let nodes = nodes(url.expose());
         if nodes.is_none() {
@@ -139,12 +195,20 @@ pub(super) fn read(
     let sentinel = mode == Some(Mode::Sentinel);
     let master = sentinel_key(table, "redis_master", sentinel);
     let sentinel_user = sentinel_key(table, "redis_sentinel_user", sentinel);
-    let sentinel_password = secret::optional(table, &SENTINEL_PASSWORD, env);
+    let sentinel_password = secret::optional_in(table, &SENTINEL_PASSWORD, env);
+    let (sentinel_password, password_file) =
+        sentinel_password.map_or((None, None), |(password, file)| (Some(password), file));
     let ca = pem(table, "redis_ca_file", check_certificates);
     let certificate = pem(table, "redis_cert_file", check_certificates);
     let key = pem(table, "redis_key_file", check_private_key);
     let prefix = table.or("redis_prefix", r#""menshen:""#, &PREFIX);
     let timeout = table.or("redis_timeout", r#""2s""#, &WAIT);
+    let refuses = table.or("when_cut_off", r#""accept""#, &CUT_OFF);
+    let after = table.or("cut_off_after", r#""10s""#, &CUT_OFF_AFTER);
+    if refuses == Some(true) && !wanted {
+        let message = "can be \"refuse\" with store = \"redis\" only".to_owned();
+        table.refuse("when_cut_off", message);
+    }
     if certificate.is_some() != key.is_some() {
         let lacking = ["redis_cert_file", "redis_key_file"];
         let lacking = if key.is_some() {
@@ -169,6 +233,7 @@ pub(super) fn read(
                 master: master?,
                 user: sentinel_user,
                 password: sentinel_password,
+                password_file,
             }
         }
     };
@@ -196,6 +261,8 @@ pub(super) fn read(
         client_certificate: certificate.zip(key.map(Zeroizing::new)),
         prefix: prefix?,
         timeout: timeout?,
+        refuse_after: after.filter(|_| refuses == Some(true)),
+        url_file,
     })
 }
 
@@ -218,140 +285,4 @@ fn pem(
     read.map(|pem| pem.to_vec())
         .map_err(|message| table.refuse(key, message))
         .ok()
-}
-
-#[derive(Debug)]
-struct Nodes {
-    addresses: Vec<(String, u16)>,
-    tls: bool,
-    user: Option<String>,
-    password: Option<Secret>,
-    database: i64,
-}
-
-/// Reads one URL or several; they must agree in everything but the address.
-fn nodes(text: &str) -> Option<Nodes> {
-    let mut found: Option<Nodes> = None;
-    for url in text.split(',') {
-        let mut node = node(url.trim())?;
-        match &mut found {
-            None => found = Some(node),
-            Some(first) => {
-                let password = |node: &Nodes| {
-                    node.password
-                        .as_ref()
-                        .map(Secret::expose)
-                        .map(str::to_owned)
-                };
-                let same = first.tls == node.tls
-                    && first.user == node.user
-                    && first.database == node.database
-                    && password(first).map(Zeroizing::new) == password(&node).map(Zeroizing::new);
-                if !same {
-                    return None;
-                }
-                first.addresses.append(&mut node.addresses);
-            }
-        }
-    }
-    found
-}
-
-fn node(text: &str) -> Option<Nodes> {
-    let url = Url::parse(text).ok()?;
-    let tls = match url.scheme() {
-        "redis" => false,
-        "rediss" => true,
-        _ => return None,
-    };
-    if url.query().is_some() || url.fragment().is_some() {
-        return None;
-    }
-    let host = url.host_str().filter(|host| !host.is_empty())?;
-    let database = match url.path().trim_start_matches('/') {
-        "" => 0,
-        number => number.parse().ok().filter(|number| *number >= 0)?,
-    };
-    let decoded = |text: &str| Some(percent_decode_str(text).decode_utf8().ok()?.into_owned());
-    let user = Some(url.username()).filter(|user| !user.is_empty());
-    let user = match user {
-        Some(user) => Some(decoded(user)?),
-        None => None,
-    };
-    let password = match url.password() {
-        Some(password) => Some(Secret::new(decoded(password)?)),
-        None => None,
-    };
-    if user.is_some() && password.is_none() {
-        return None;
-    }
-    Some(Nodes {
-        addresses: vec![(
-            host.trim_matches(['[', ']']).to_owned(),
-            url.port().unwrap_or(6379),
-        )],
-        tls,
-        user,
-        password,
-        database,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_says_where_who_and_which_database() {
-        let nodes = nodes("rediss://me:p%40ss%2Fword@[::1]:6380/3").unwrap();
-        assert_eq!(nodes.addresses, [("::1".to_owned(), 6380)]);
-        assert!(nodes.tls);
-        assert_eq!(nodes.user.as_deref(), Some("me"));
-        assert_eq!(nodes.password.unwrap().expose(), "p@ss/word");
-        assert_eq!(nodes.database, 3);
-    }
-
-    #[test]
-    fn a_password_needs_no_user() {
-        let nodes = nodes("redis://:secret@redis.internal").unwrap();
-        assert_eq!(nodes.user, None);
-        assert_eq!(nodes.addresses, [("redis.internal".to_owned(), 6379)]);
-    }
-
-    #[test]
-    fn several_urls_differ_in_the_address_only() {
-        let nodes = nodes("redis://:a@one:1, redis://:a@two:2").unwrap();
-        assert_eq!(nodes.addresses.len(), 2);
-        for different in [
-            "redis://:a@one:1,redis://:b@two:2",
-            "redis://:a@one:1,rediss://:a@two:2",
-            "redis://one:1/0,redis://two:2/1",
-            "redis://one:1,",
-        ] {
-            assert!(super::nodes(different).is_none(), "{different}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_url_of_redis_is_refused() {
-        for text in [
-            "",
-            "127.0.0.1:6379",
-            "http://one",
-            "redis://",
-            "redis://one/x",
-            "redis://one/-1",
-            "redis://one?x=1",
-            "redis://one:99999",
-            "redis://user@one",
-        ] {
-            assert!(nodes(text).is_none(), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_address_is_shown_without_its_password() {
-        let nodes = nodes("redis://me:hunter2@one:1").unwrap();
-        assert!(!format!("{nodes:?}").contains("hunter2"));
-    }
 }

@@ -1,5 +1,6 @@
 //! Says whether the process lives, and whether requests should come to it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Json;
@@ -13,6 +14,9 @@ use super::Control;
 pub(super) const ALIVE: &str = "/healthz";
 /// Whether requests should come here.
 pub(super) const READY: &str = "/readyz";
+
+/// The store of sessions, as a part that may not work.
+const STORE: &str = "session_store";
 
 /// Says whether a path is asked by machines that have no secret, and that learn nothing there.
 pub(super) fn is_probe(path: &str) -> bool {
@@ -39,6 +43,9 @@ pub(super) struct Report {
     state: Phase,
     /// What does not work at the moment, while those who are logged in notice nothing.
     degraded: Vec<&'static str>,
+    /// Why, where that is known.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    reasons: BTreeMap<&'static str, &'static str>,
 }
 
 #[derive(Serialize)]
@@ -71,14 +78,19 @@ pub(super) async fn alive() -> Json<Alive> {
 /// Without its store, or WeChat, a node is still ready: whoever is logged in works on, and other nodes may have lost them too.
 pub(super) async fn ready(State(control): State<Control>) -> (StatusCode, Json<Report>) {
     let state = control.readiness.phase();
+    let trouble = control.sessions.trouble();
     let parts = [
-        ("session_store", control.sessions.is_available()),
+        (STORE, control.sessions.is_available() && trouble.is_none()),
         ("wechat", control.reach.obstacle().is_none()),
     ];
     let lost = parts.into_iter().filter(|(_, works)| !works);
     let report = Report {
         state,
         degraded: lost.map(|(part, _)| part).collect(),
+        reasons: trouble
+            .map(|trouble| (STORE, trouble))
+            .into_iter()
+            .collect(),
     };
     let status = match state {
         Phase::Ready => StatusCode::OK,

@@ -239,7 +239,7 @@ impl Redemption {
         );
         opened.await.map_err(|error| {
             tracing::error!(request_id = %self.caller.id, %error, "a login could not be stored");
-            Failure::unknown(Denial::StoreUnavailableCodeSpent)
+            Failure::unknown(Denial::LoginNotStored)
         })
     }
 

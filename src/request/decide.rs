@@ -154,6 +154,9 @@ impl Requests {
         if self.revoked.contains(who.session()) {
             return Err(Denial::SessionEnded);
         }
+        if self.revoked.is_unknown() {
+            return Err(Denial::StoreUnavailable);
+        }
         Ok(who)
     }
 

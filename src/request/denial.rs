@@ -77,8 +77,8 @@ pub enum Denial {
     WechatUnreachable(Duration),
     /// The session store did not answer.
     StoreUnavailable,
-    /// The session store did not answer, and the code of the login is spent.
-    StoreUnavailableCodeSpent,
+    /// The session of a login could not be stored, and its code is spent.
+    LoginNotStored,
     /// WeChat did not answer in time, and may have spent the code.
     WechatTimeout,
     /// The upstream did not answer in time.
@@ -261,10 +261,10 @@ impl Denial {
                 "store_unavailable",
                 "Sessions cannot be stored at the moment; try again later.",
             ),
-            Self::StoreUnavailableCodeSpent => (
-                S::SERVICE_UNAVAILABLE,
-                "store_unavailable",
-                "The session could not be stored and the code is spent; call wx.login again later.",
+            Self::LoginNotStored => (
+                S::GATEWAY_TIMEOUT,
+                "login_not_stored",
+                "The session could not be stored and the code is spent; call wx.login again.",
             ),
             Self::WechatTimeout => (
                 S::GATEWAY_TIMEOUT,
@@ -310,11 +310,7 @@ impl Denial {
         if *self == Self::TooManyConnections {
             return Some(PLACE_RETRY.as_secs());
         }
-        matches!(
-            self,
-            Self::StoreUnavailable | Self::StoreUnavailableCodeSpent
-        )
-        .then_some(STORE_RETRY.as_secs())
+        (*self == Self::StoreUnavailable).then_some(STORE_RETRY.as_secs())
     }
 
     /// Returns WeChat's number, where WeChat gave one.

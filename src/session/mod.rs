@@ -241,6 +241,14 @@ pub enum OpenError {
         /// What happened.
         reason: String,
     },
+    /// Redis answers, but is in a state that may pass.
+    #[error("{server} cannot be used at the moment: {reason}")]
+    RedisRefuses {
+        /// Its addresses.
+        server: String,
+        /// The state.
+        reason: String,
+    },
     /// Redis answers, but not as it should.
     #[error("{server} cannot be used: {reason}")]
     Redis {

@@ -1,7 +1,7 @@
 //! The sessions that ended while tokens of theirs were still good, kept in memory.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::broadcast;
@@ -23,6 +23,8 @@ struct Shared {
     length: AtomicUsize,
     set: RwLock<Set>,
     added: broadcast::Sender<SessionId>,
+    /// Whether sessions may have ended that are not in the set.
+    unknown: AtomicBool,
 }
 
 impl Default for Shared {
@@ -31,6 +33,7 @@ impl Default for Shared {
             length: AtomicUsize::default(),
             set: RwLock::default(),
             added: broadcast::Sender::new(BEHIND),
+            unknown: AtomicBool::new(false),
         }
     }
 }
@@ -53,6 +56,16 @@ impl RevokedSessions {
                 .unwrap_or_else(PoisonError::into_inner)
                 .until
                 .contains_key(id)
+    }
+
+    /// Tells whether tokens must be refused because sessions may have ended that are not in the set.
+    pub fn is_unknown(&self) -> bool {
+        self.shared.unknown.load(Ordering::Relaxed)
+    }
+
+    /// Says whether sessions may have ended that are not in the set.
+    pub(super) fn set_unknown(&self, unknown: bool) {
+        self.shared.unknown.store(unknown, Ordering::Relaxed);
     }
 
     /// Returns how many sessions are in the set.

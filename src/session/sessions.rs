@@ -63,12 +63,12 @@ impl Sessions {
         Ok(Self::over(Box::new(store), keys, clock))
     }
 
-    /// Tries out whether [`Self::redis`] would succeed, and leaves no session behind.
+    /// Tries out whether [`Self::redis`] would succeed, leaves no session behind, and returns what an operator should know.
     pub async fn try_redis(
         server: &RedisServer,
         seal_key: &Secret,
         clock: &Clock,
-    ) -> Result<(), OpenError> {
+    ) -> Result<Vec<String>, OpenError> {
         Redis::try_out(server, seal_key, clock).await
     }
 
@@ -264,6 +264,11 @@ impl Sessions {
     /// Tells whether the last thing asked of the store could be done.
     pub fn is_available(&self) -> bool {
         self.shared.store.is_available()
+    }
+
+    /// Returns in what state the store would not do the last thing, as a sentence, where it said so.
+    pub fn trouble(&self) -> Option<&'static str> {
+        self.shared.store.trouble()
     }
 
     /// Returns how many operations were given to the store since the start.

@@ -82,6 +82,11 @@ pub(super) trait Store: Send + Sync {
     /// Tells whether the last thing asked of it could be done.
     fn is_available(&self) -> bool;
 
+    /// Returns in what state it would not do the last thing, as a sentence, where it said so.
+    fn trouble(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Returns how many operations it was given since the start.
     fn operations(&self) -> u64;
 

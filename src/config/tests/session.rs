@@ -26,6 +26,18 @@ fn mistakes_about_sessions_are_refused_with_their_key_and_a_reason() {
             "session.redis_prefix (line 14): must be up to 64 letters, digits and \":._-\", such as \"menshen:\", not \"{x}\"",
         ),
         (
+            with("[session]", "when_cut_off = \"panic\""),
+            "session.when_cut_off (line 14): must be \"accept\" or \"refuse\", not \"panic\"",
+        ),
+        (
+            with("[session]", "when_cut_off = \"refuse\""),
+            "session.when_cut_off (line 14): can be \"refuse\" with store = \"redis\" only",
+        ),
+        (
+            with("[session]", "cut_off_after = \"1ms\""),
+            "session.cut_off_after (line 14): must be a duration with a unit, such as \"10s\", from 1s to 1h, not \"1ms\"",
+        ),
+        (
             with("[session]", "redis_timeout = \"1ms\""),
             "session.redis_timeout (line 14): must be a duration with a unit, such as \"2s\", from 100ms to 1m, not \"1ms\"",
         ),

@@ -79,7 +79,7 @@ impl Follower {
                 && let Err(error) = self.read_on(connection).await
             {
                 tracing::warn!(%error, "revocations by other nodes cannot be read");
-                self.link.set_available(false);
+                self.link.fails(&error, |_| redis::cmd("PING"));
             }
             self.known.forget(self.time.now());
             tokio::time::sleep(PAUSE).await;
@@ -88,7 +88,13 @@ impl Follower {
                     connection = Some(new);
                     self.incomplete.notify_one();
                 }
-                Err(error) => tracing::debug!(%error, "Redis cannot be reached"),
+                Err(error) => {
+                    tracing::debug!(%error, "Redis cannot be reached");
+                    // Why may be another thing by now. Where the others' connection works, it is nobody's trouble but this one's.
+                    if !self.link.is_available() {
+                        self.link.fails(&error, |_| redis::cmd("PING"));
+                    }
+                }
             }
         }
     }
@@ -96,7 +102,7 @@ impl Follower {
     /// Follows the stream until the connection fails.
     async fn read_on(&mut self, mut connection: Connection) -> RedisResult<()> {
         let mut looked = None;
-        loop {
+        while self.connector.is_current(&connection) {
             let due = looked.is_none_or(|looked: Instant| looked.elapsed() >= self.wait);
             if due || self.position.went_back {
                 self.look(&mut connection).await?;
@@ -124,6 +130,7 @@ impl Follower {
             }
             self.known.forget(self.time.now());
         }
+        Ok(())
     }
 
     /// Compares what Redis has with what was read of it.

@@ -1,16 +1,19 @@
 //! Keeps one connection for everything that is asked, makes another when it breaks, and asks once more then.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind};
-use tokio::sync::Mutex;
+use redis::{Arg, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult};
+use tokio::sync::{Mutex, Notify};
 
 use super::connect::{Connection, Connector};
+use super::trouble::Trouble;
 
 /// After a failed try to connect, everybody is told so for this long without another.
 const REST: Duration = Duration::from_millis(250);
+/// The pause before a slot that is being moved is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The connection that all requests share.
 pub(super) struct Link {
@@ -21,6 +24,17 @@ pub(super) struct Link {
     /// Whether Redis has ever answered; until then, whoever starts is told what is wrong, and not the log.
     answered: AtomicBool,
     operations: AtomicU64,
+    refusal: std::sync::Mutex<Option<Refusal>>,
+    /// Wakes who tries out whether a refusal is over.
+    refused: Notify,
+}
+
+/// Something that Redis would not do.
+#[derive(Clone, Debug)]
+struct Refusal {
+    trouble: Trouble,
+    /// What it would not do for the same reason either; `None` where any answer says that it is over.
+    probe: Option<Cmd>,
 }
 
 #[derive(Clone, Copy)]
@@ -47,6 +61,8 @@ impl Link {
             available: AtomicBool::new(true),
             answered: AtomicBool::new(false),
             operations: AtomicU64::new(0),
+            refusal: std::sync::Mutex::default(),
+            refused: Notify::new(),
         }
     }
 
@@ -65,23 +81,82 @@ impl Link {
         self.available.load(Ordering::Relaxed)
     }
 
+    /// Returns what Redis said when it would not do the last thing, as a sentence; `None` also where it said nothing.
+    pub(super) fn trouble(&self) -> Option<&'static str> {
+        let refusal = self.refusal.lock();
+        let refusal = refusal.unwrap_or_else(PoisonError::into_inner);
+        let trouble = refusal.as_ref().map(|refusal| refusal.trouble);
+        let said = trouble.filter(|trouble| *trouble != Trouble::Away);
+        said.map(Trouble::told)
+    }
+
     /// Takes notice that Redis can be reached again, so that nobody is refused until they try.
     pub(super) async fn revive(&self) {
         self.state.lock().await.failed = None;
-        self.set_available(true);
+        self.answers();
     }
 
-    pub(super) fn set_available(&self, available: bool) {
-        let before = self.available.swap(available, Ordering::Relaxed);
-        let answered = self.answered.fetch_or(available, Ordering::Relaxed);
-        if !answered {
+    /// Takes notice of an error; `probe` is what meets it again as long as it lasts, where others may not.
+    pub(super) fn fails(&self, error: &RedisError, probe: impl FnOnce(Trouble) -> Cmd) {
+        let Some(trouble) = Trouble::of(error) else {
+            return self.answers();
+        };
+        let of_connection = trouble.is_of_connection();
+        self.available.store(!of_connection, Ordering::Relaxed);
+        let probe = (!of_connection).then(|| probe(trouble));
+        let new = Refusal { trouble, probe };
+        let before = self.replace_refusal(|_| Some(new));
+        if before.is_none_or(|before| before.trouble != trouble) {
+            self.refused.notify_one();
+            if self.answered.load(Ordering::Relaxed) {
+                let told = trouble.told();
+                tracing::error!(cause = %error, "{told}: logins and refreshes may fail");
+            }
+        }
+    }
+
+    /// Tries out again and again whether a refusal is over, as long as there is one.
+    pub(super) async fn probe(&self) {
+        loop {
+            self.refused.notified().await;
+            while let Some(probe) = self.pending_probe() {
+                tokio::time::sleep(REST).await;
+                let probed: RedisResult<redis::Value> = self.ask(&probe).await;
+                if probed.is_ok() {
+                    self.replace_refusal(|_| None);
+                    tracing::info!("Redis does again what it is asked");
+                }
+            }
+        }
+    }
+
+    fn pending_probe(&self) -> Option<Cmd> {
+        let refusal = self.refusal.lock();
+        let refusal = refusal.unwrap_or_else(PoisonError::into_inner);
+        refusal.as_ref().and_then(|refusal| refusal.probe.clone())
+    }
+
+    fn replace_refusal(
+        &self,
+        with: impl FnOnce(Option<&Refusal>) -> Option<Refusal>,
+    ) -> Option<Refusal> {
+        let refusal = self.refusal.lock();
+        let mut refusal = refusal.unwrap_or_else(PoisonError::into_inner);
+        let new = with(refusal.as_ref());
+        std::mem::replace(&mut *refusal, new)
+    }
+
+    /// Takes notice that Redis answered, which says nothing of what it may still refuse.
+    fn answers(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+        if self.available.swap(true, Ordering::Relaxed) {
             return;
         }
-        match (before, available) {
-            (true, false) => tracing::error!("Redis does not answer: nobody can log in or refresh"),
-            (false, true) => tracing::info!("Redis answers again"),
-            (true, true) | (false, false) => {}
-        }
+        self.replace_refusal(|refusal| {
+            let stays = refusal.filter(|refusal| refusal.probe.is_some());
+            stays.cloned()
+        });
+        tracing::info!("Redis answers again");
     }
 
     /// Returns how many commands were sent.
@@ -90,19 +165,32 @@ impl Link {
     }
 
     async fn attempts<T: FromRedisValue>(&self, question: Question<'_>) -> RedisResult<T> {
+        let mut last = None;
         let attempts = async {
-            let first = self.attempt(question).await;
-            match first {
-                // Redis may have restarted, or another server may be the master by now.
-                Err(error) if is_lost(&error) => self.attempt(question).await,
-                outcome => outcome,
+            let mut reconnected = false;
+            loop {
+                let failed = match self.attempt(question).await {
+                    Err(error) => error,
+                    answer => return answer,
+                };
+                match Trouble::of(&failed) {
+                    // Redis may have restarted, or another server may be the master by now.
+                    Some(trouble) if trouble.is_of_connection() && !reconnected => {
+                        reconnected = true;
+                    }
+                    Some(Trouble::SlotMoving) => {
+                        last = Some(failed);
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    Some(_) | None => return Err(failed),
+                }
             }
         };
         let outcome = tokio::time::timeout(self.timeout, attempts).await;
-        let outcome = outcome.unwrap_or_else(|_| Err(no_answer()));
+        let outcome = outcome.unwrap_or_else(|_| Err(last.unwrap_or_else(no_answer)));
         match &outcome {
-            Err(error) if is_lost(error) => self.set_available(false),
-            Ok(_) | Err(_) => self.set_available(true),
+            Ok(_) => self.answers(),
+            Err(error) => self.fails(error, |trouble| question.probe(trouble)),
         }
         outcome
     }
@@ -125,7 +213,9 @@ impl Link {
 
     async fn connection(&self) -> RedisResult<(Connection, u64)> {
         let mut state = self.state.lock().await;
-        if let Some(connection) = &state.connection {
+        if let Some(connection) = &state.connection
+            && self.connector.is_current(connection)
+        {
             return Ok((connection.clone(), state.number));
         }
         if let Some((failed, error)) = &state.failed
@@ -148,33 +238,58 @@ impl Link {
     }
 }
 
+impl Question<'_> {
+    /// Returns something harmless that meets the same trouble.
+    fn probe(self, trouble: Trouble) -> Cmd {
+        let first = match self {
+            Self::One(command) => Some(command),
+            Self::Several(commands) => commands.cmd_iter().next(),
+        };
+        let arguments = first.into_iter().flat_map(Cmd::args_iter);
+        let mut arguments = arguments.filter_map(|argument| {
+            let Arg::Simple(bytes) = argument else {
+                return None;
+            };
+            Some(bytes)
+        });
+        let is_script = matches!(arguments.next(), Some(b"EVALSHA" | b"EVAL"));
+        if !is_script {
+            return first.cloned().unwrap_or_else(|| redis::cmd("PING"));
+        }
+        let count = arguments
+            .nth(1)
+            .and_then(|count| str::from_utf8(count).ok());
+        let count = count.and_then(|count| count.parse().ok()).unwrap_or(1);
+        let keys: Vec<&[u8]> = arguments.take(count).collect();
+        match trouble {
+            Trouble::NoMemory | Trouble::FewReplicas | Trouble::DiskFailed => {
+                let mut write = redis::cmd("SET");
+                // In the same slot, by the same braces.
+                let key = keys.iter().find(|key| key.contains(&b'}'));
+                let tagged = key.and_then(|key| key.split(|byte| *byte == b'}').next());
+                let name = [tagged.unwrap_or_default(), b"}:probe"].concat();
+                write.arg(name).arg(1).arg("PX").arg(1);
+                write
+            }
+            Trouble::Away
+            | Trouble::Password
+            | Trouble::Loading
+            | Trouble::MasterDown
+            | Trouble::ReadOnly
+            | Trouble::PartDown
+            | Trouble::SlotMoving
+            | Trouble::Busy => {
+                let mut look = redis::cmd("EXISTS");
+                look.arg(keys);
+                look
+            }
+        }
+    }
+}
+
 /// Tells whether an error is about the connection or the server behind it, and not about what was asked.
 pub(super) fn is_lost(error: &RedisError) -> bool {
-    match error.kind() {
-        ErrorKind::Io
-        | ErrorKind::Parse
-        | ErrorKind::AuthenticationFailed
-        | ErrorKind::ClusterConnectionNotFound
-        | ErrorKind::MasterNameNotFoundBySentinel => true,
-        ErrorKind::Server(kind) => matches!(
-            kind,
-            ServerErrorKind::BusyLoading
-                | ServerErrorKind::ClusterDown
-                | ServerErrorKind::MasterDown
-                | ServerErrorKind::Moved
-                | ServerErrorKind::ReadOnly
-                | ServerErrorKind::TryAgain
-        ),
-        // Also kinds that are yet to come: they were answers.
-        ErrorKind::UnexpectedReturnType
-        | ErrorKind::InvalidClientConfig
-        | ErrorKind::Client
-        | ErrorKind::Extension
-        | ErrorKind::NoValidReplicasFoundBySentinel
-        | ErrorKind::EmptySentinelList
-        | ErrorKind::RESP3NotSupported
-        | _ => false,
-    }
+    Trouble::of(error).is_some_and(Trouble::is_of_connection)
 }
 
 fn no_answer() -> RedisError {

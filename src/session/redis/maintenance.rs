@@ -12,8 +12,10 @@ use super::answers::{Fields, read};
 use super::connect::{Connection, Connector};
 use super::ends::Ends;
 use super::keys::Names;
+use super::link::Link;
 use super::stream::{PAGE, Stream};
 use super::time::Time;
+use super::trouble::Trouble;
 use crate::session::{RevokedSessions, SessionId};
 
 /// How often it is looked whether an end was broken off. In a Cluster that is a command for each slot.
@@ -31,6 +33,7 @@ const AT_ONCE: usize = 64;
 /// What is done beside the requests.
 pub(super) struct Maintenance {
     pub(super) connector: Arc<Connector>,
+    pub(super) link: Arc<Link>,
     pub(super) names: Names,
     pub(super) stream: Stream,
     pub(super) known: RevokedSessions,
@@ -44,9 +47,9 @@ pub(super) struct Maintenance {
 impl Maintenance {
     /// Goes on for ever.
     pub(super) async fn run(self, connection: Connection) {
-        let every = match &connection {
-            Connection::Node(_) => EVERY,
-            Connection::Cluster(_) => EVERY_IN_CLUSTER,
+        let every = match connection.is_cluster() {
+            false => EVERY,
+            true => EVERY_IN_CLUSTER,
         };
         let mut kept = Some(connection);
         let mut whole = false;
@@ -82,12 +85,25 @@ impl Maintenance {
         whole: bool,
         thorough: bool,
     ) -> RedisResult<()> {
-        let mut connection = match kept.take() {
+        let current = |connection: &Connection| self.connector.is_current(connection);
+        let mut connection = match kept.take().filter(current) {
             Some(connection) => connection,
             None => self.connector.connect().await?,
         };
-        if thorough {
-            self.keep_seal_check(&mut connection).await?;
+        let seal_check: RedisResult<bool> = self.seal_check().query_async(&mut connection).await;
+        match seal_check {
+            Ok(true) => tracing::warn!("Redis had lost which seal key belongs to the sessions"),
+            Ok(false) => {}
+            Err(error) => {
+                // The only thing that is written where nothing else is to be done.
+                if Trouble::of(&error).is_some_and(|trouble| trouble != Trouble::Away) {
+                    self.link.fails(&error, |_| self.seal_check());
+                }
+                return Err(error);
+            }
+        }
+        if !self.link.is_available() {
+            self.link.revive().await;
         }
         if whole {
             self.complete(&mut connection).await?;
@@ -95,7 +111,8 @@ impl Maintenance {
         self.revoke_ending(&mut connection).await?;
         if thorough {
             self.end_again(&mut connection).await?;
-            measure(&mut connection, &self.time).await?;
+            let ahead_ms = measure(&mut connection, &self.time).await?;
+            self.time.warn(ahead_ms);
             while self.trim(&mut connection).await? == PAGE {}
         }
         *kept = Some(connection);
@@ -176,23 +193,19 @@ impl Maintenance {
         }
     }
 
-    /// Writes down again which seal key belongs to the data, where Redis lost that.
-    async fn keep_seal_check(&self, connection: &mut Connection) -> RedisResult<()> {
+    /// Writes down which seal key belongs to the data, where Redis lost that.
+    fn seal_check(&self) -> Cmd {
         let mut write = redis::cmd("SET");
         write.arg(self.names.seal_check()).arg(&self.seal_check);
         write.arg("NX");
-        if write.query_async(connection).await? {
-            tracing::warn!("Redis had lost which seal key belongs to the sessions");
-        }
-        Ok(())
+        write
     }
 }
 
-/// Asks Redis for its time.
-pub(super) async fn measure(connection: &mut Connection, time: &Time) -> RedisResult<()> {
+/// Asks Redis for its time, and returns by how much it is ahead of the node's, in milliseconds.
+pub(super) async fn measure(connection: &mut Connection, time: &Time) -> RedisResult<i64> {
     let (secs, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
-    time.measured(secs.saturating_mul(1000).saturating_add(micros / 1000));
-    Ok(())
+    Ok(time.measured(secs.saturating_mul(1000).saturating_add(micros / 1000)))
 }
 
 /// Sends commands of which each may be meant for another server.
@@ -200,26 +213,22 @@ async fn several<T>(connection: &mut Connection, commands: Vec<Cmd>) -> RedisRes
 where
     T: FromRedisValue,
 {
-    match connection {
-        Connection::Node(_) => {
-            let mut answers = Vec::with_capacity(commands.len());
-            for page in commands.chunks(PAGE) {
-                let mut all = redis::pipe();
-                for command in page {
-                    all.add_command(command.clone());
-                }
-                let some: Vec<T> = all.query_async(connection).await?;
-                answers.extend(some);
-            }
-            Ok(answers)
-        }
-        Connection::Cluster(cluster) => {
-            let asked = commands.into_iter().map(|command| {
-                let mut cluster = cluster.clone();
-                async move { command.query_async(&mut cluster).await }
-            });
-            let asked = futures::stream::iter(asked).buffered(AT_ONCE);
-            asked.try_collect().await
-        }
+    if connection.is_cluster() {
+        let asked = commands.into_iter().map(|command| {
+            let mut connection = connection.clone();
+            async move { command.query_async(&mut connection).await }
+        });
+        let asked = futures::stream::iter(asked).buffered(AT_ONCE);
+        return asked.try_collect().await;
     }
+    let mut answers = Vec::with_capacity(commands.len());
+    for page in commands.chunks(PAGE) {
+        let mut all = redis::pipe();
+        for command in page {
+            all.add_command(command.clone());
+        }
+        let some: Vec<T> = all.query_async(connection).await?;
+        answers.extend(some);
+    }
+    Ok(answers)
 }

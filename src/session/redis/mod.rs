@@ -1,11 +1,13 @@
 //! The store for many nodes: Redis or Valkey, one server, a Sentinel group or a Cluster.
 //!
 //! # Layout
-//! `connect` makes a connection in each of the three ways, `link` keeps one and repeats what was lost with it,
+//! `connect` makes a connection in each of the three ways, with the driver's `clients`, `link` keeps one and repeats what was
+//! lost with it, `trouble` names what Redis would not do,
 //! `scripts` are the changes, each one round trip, `answers` what comes of them, `keys` their names, `codes` who redeems
 //! which code, `ends` how the end of a session is written down, `revocations` by which nodes tell each other: `stream` is
-//! where, `follower` reads on in it, `maintenance` completes what lacks. `time` is Redis's. `entrance` is what comes before
-//! all this, `rehearsal` what is tried then and `refusal` what is said when it does not go well.
+//! where, `follower` reads on in it, `maintenance` completes what lacks, `silence` refuses tokens while nothing is heard. `time` is
+//! Redis's. `entrance` is what comes before all this, `rehearsal` what is tried then, `durability` what is said of how Redis is set
+//! up and `refusal` what is said when it cannot be used.
 //!
 //! What a change touches is in one slot of a Cluster: a session, its user's other sessions, their session_key and the bucket
 //! where its end is noted. Only the stream of revocations is elsewhere. It is written last; an end that was broken off before
@@ -22,27 +24,24 @@ use tokio_util::task::TaskTracker;
 
 use self::answers::{Fields, Refreshed};
 use self::ends::Ends;
-use self::entrance::Entrance;
 use self::keys::Names;
 use self::link::Link;
-use self::revocations::{Beginning, Revocations};
+use self::revocations::Revocations;
 use self::scripts::{LOGIN, REFRESH, REPLACE_KEY};
-use self::time::Time;
 use super::claim::{CodeMark, Held, Holder};
 use super::encoding::Damaged;
 use super::record::{Record, identity_bytes};
 use super::rotation::Rotation;
-use super::seal::Keys;
 use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
 use super::user::User;
-use super::{Lifetimes, OpenError, RevokedSessions, SessionId, StoreError};
+use super::{Lifetimes, RevokedSessions, SessionId, StoreError};
 use crate::clock::Clock;
-use crate::config::RedisServer;
-use crate::secret::Secret;
 
 mod answers;
+mod clients;
 mod codes;
 mod connect;
+mod durability;
 mod ends;
 mod entrance;
 mod follower;
@@ -53,8 +52,10 @@ mod refusal;
 mod rehearsal;
 mod revocations;
 mod scripts;
+mod silence;
 mod stream;
 mod time;
+mod trouble;
 
 #[cfg(test)]
 mod tests;
@@ -73,55 +74,6 @@ pub(super) struct Redis {
 }
 
 impl Redis {
-    /// Connects, and returns when all revocations are known.
-    pub(super) async fn connect(
-        server: &RedisServer,
-        seal_key: &Secret,
-        lifetimes: Lifetimes,
-        clock: Clock,
-    ) -> Result<(Self, Keys), OpenError> {
-        let entrance = Entrance::new(server, seal_key)?;
-        entrance.is_ours().await?;
-        entrance.rehearse(&clock).await?;
-        entrance.claim().await?;
-        let ends = Ends::new(&entrance.names, &lifetimes, &clock);
-        let followed = Revocations::follow(Beginning {
-            connector: Arc::clone(&entrance.connector),
-            link: Arc::clone(&entrance.link),
-            names: entrance.names.clone(),
-            ends: ends.clone(),
-            time: Time::new(clock.clone()),
-            seal_check: entrance.keys.check,
-            timeout: server.timeout,
-        });
-        let revocations = followed.await.map_err(|error| entrance.unusable(&error))?;
-        let Entrance {
-            link, names, keys, ..
-        } = entrance;
-        let store = Self {
-            revocations,
-            ends,
-            link,
-            names,
-            lifetimes,
-            clock,
-            closed: AtomicBool::new(false),
-            behind: TaskTracker::new(),
-        };
-        Ok((store, keys))
-    }
-
-    /// Tries out whether [`Self::connect`] would succeed, and leaves no session behind.
-    pub(super) async fn try_out(
-        server: &RedisServer,
-        seal_key: &Secret,
-        clock: &Clock,
-    ) -> Result<(), OpenError> {
-        let entrance = Entrance::new(server, seal_key)?;
-        entrance.is_ours().await?;
-        entrance.rehearse(clock).await
-    }
-
     async fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable);
@@ -337,6 +289,10 @@ impl Store for Redis {
 
     fn is_available(&self) -> bool {
         self.link.is_available()
+    }
+
+    fn trouble(&self) -> Option<&'static str> {
+        self.link.trouble()
     }
 
     fn operations(&self) -> u64 {

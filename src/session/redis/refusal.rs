@@ -2,26 +2,34 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use super::link::is_lost;
+use super::trouble::Trouble;
 use crate::config::RedisServer;
 use crate::session::OpenError;
 
-/// Returns what to tell, and whether it may pass without anybody's doing.
+/// Returns what to tell, and whether it may pass without another configuration.
 pub(super) fn refusal(error: &RedisError, server: &RedisServer) -> OpenError {
+    let stays = |trouble: Trouble| {
+        // A file may hold another password when it is read again. Of a Cluster it is a text only that speaks of one.
+        let of_password = trouble == Trouble::Password && is_of_password(error);
+        of_password && !server.password_may_change()
+            || trouble == Trouble::Away && is_of_tls(error, server.tls)
+    };
+    let trouble = Trouble::of(error).filter(|trouble| !stays(*trouble));
     let reason = reason(error, server.tls);
-    let name = server.to_string();
-    let stays = error.kind() == ErrorKind::AuthenticationFailed || is_of_tls(error, server.tls);
-    if is_lost(error) && !stays {
-        OpenError::RedisAway {
-            server: name,
-            reason,
-        }
-    } else {
-        OpenError::Redis {
-            server: name,
-            reason,
-        }
+    let server = server.to_string();
+    match trouble {
+        None => OpenError::Redis { server, reason },
+        Some(Trouble::Away) => OpenError::RedisAway { server, reason },
+        Some(Trouble::Password) => OpenError::RedisRefuses { server, reason },
+        Some(trouble) => OpenError::RedisRefuses {
+            server,
+            reason: trouble.told().to_owned(),
+        },
     }
+}
+
+fn is_of_password(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::AuthenticationFailed || error.code().is_some()
 }
 
 /// The driver does not tell failures of TLS from others of a connection that was made.

@@ -13,6 +13,7 @@ use super::follower::{Follower, Position, wait};
 use super::keys::Names;
 use super::link::Link;
 use super::maintenance::{Maintenance, measure};
+use super::silence;
 use super::stream::{Generation, State, Stream};
 use super::time::Time;
 use crate::session::{RevokedSessions, SessionId};
@@ -35,6 +36,8 @@ pub(super) struct Beginning {
     pub(super) time: Time,
     pub(super) seal_check: [u8; 16],
     pub(super) timeout: Duration,
+    /// After how long without news tokens are refused.
+    pub(super) refuse_after: Option<Duration>,
 }
 
 impl Revocations {
@@ -48,11 +51,13 @@ impl Revocations {
             time,
             seal_check,
             timeout,
+            refuse_after,
         } = beginning;
         let (known, stream) = (RevokedSessions::default(), Stream::new(&names));
         let (incomplete, heard) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let maintenance = Maintenance {
             connector: Arc::clone(&connector),
+            link: Arc::clone(&link),
             names,
             stream: stream.clone(),
             known: known.clone(),
@@ -67,21 +72,26 @@ impl Revocations {
         let last = maintenance.complete(&mut connection).await?;
         maintenance.revoke_ending(&mut connection).await?;
         let follower = Follower {
-            link,
+            link: Arc::clone(&link),
             stream: stream.clone(),
             known: known.clone(),
             time: time.clone(),
             wait: wait(timeout),
             incomplete: Arc::clone(&incomplete),
-            heard,
+            heard: Arc::clone(&heard),
             position: Position::new(last, state),
             connector: Arc::clone(&connector),
         };
         let own = connector.connect().await?;
-        let tasks = [
+        let mut tasks = vec![
             tokio::spawn(follower.run(own)),
             tokio::spawn(maintenance.run(connection)),
+            tokio::spawn(async move { link.probe().await }),
+            tokio::spawn(async move { connector.watch().await }),
         ];
+        if let Some(limit) = refuse_after {
+            tasks.push(tokio::spawn(silence::watch(heard, known.clone(), limit)));
+        }
         Ok(Self {
             known,
             stream,

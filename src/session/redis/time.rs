@@ -26,16 +26,21 @@ impl Time {
         }
     }
 
-    /// Takes notice of what Redis's clock shows at this moment, and warns when the two differ.
-    pub(super) fn measured(&self, redis_ms: u64) {
+    /// Takes notice of what Redis's clock shows at this moment, and returns by how much that is ahead of the node's.
+    pub(super) fn measured(&self, redis_ms: u64) -> i64 {
         let own_ms = i64::try_from(self.clock.unix_ms()).unwrap_or(i64::MAX);
         let own_ms = own_ms.saturating_sub(self.clock.moved_secs().saturating_mul(1000));
-        let ahead_ms = i64::try_from(redis_ms).unwrap_or(i64::MAX) - own_ms;
+        let redis_ms = i64::try_from(redis_ms).unwrap_or(i64::MAX);
+        let ahead_ms = redis_ms.saturating_sub(own_ms);
         self.ahead_ms.store(ahead_ms, Ordering::Relaxed);
-        let differs = ahead_ms.abs() > NOTICEABLE_MS;
-        if differs != self.warned.swap(differs, Ordering::Relaxed)
-            && let Some(warning) = warning(ahead_ms)
-        {
+        ahead_ms
+    }
+
+    /// Warns when the clocks begin to differ.
+    pub(super) fn warn(&self, ahead_ms: i64) {
+        let warning = warning(ahead_ms);
+        let warned = self.warned.swap(warning.is_some(), Ordering::Relaxed);
+        if let Some(warning) = warning.filter(|_| !warned) {
             tracing::warn!("{warning}");
         }
     }
@@ -64,4 +69,28 @@ pub(super) fn warning(redis_ahead_ms: i64) -> Option<String> {
         "this node's clock is {secs} s {direction} Redis's; set it, since a difference of more than {borne} s lets \
          tokens of ended sessions pass, and nodes refuse tokens of one that is more than 60 s ahead of them"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_time_is_rediss_whatever_the_nodes_clock_shows() {
+        let redis = Clock::system();
+        let five = Duration::from_secs(300);
+        for (clock, word) in [
+            (Clock::behind(five), "behind"),
+            (Clock::ahead(five), "ahead of"),
+        ] {
+            let time = Time::new(clock);
+            let ahead_ms = time.measured(redis.unix_ms());
+            assert!(time.now().abs_diff(redis.unix_secs()) <= 1);
+            let warning = warning(ahead_ms).unwrap();
+            assert!(warning.contains(word), "{warning}");
+        }
+        assert_eq!(warning(4000), None);
+    }
 }

@@ -69,6 +69,11 @@ impl Nodes {
         nodes
     }
 
+    /// Sets a variable of the processes' environment.
+    pub fn set_env(&mut self, name: &'static str, value: &str) {
+        self.environment.push((name, value.to_owned()));
+    }
+
     /// Returns where WeChat is simulated.
     pub fn simulator(&self) -> SocketAddr {
         self.world.simulator

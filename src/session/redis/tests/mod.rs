@@ -11,7 +11,8 @@ use std::time::Duration;
 use self::servers::{Cluster, Group};
 use super::ends::SKEW_SECS;
 use super::*;
-use crate::config::RedisMode;
+use crate::config::{RedisMode, RedisServer};
+use crate::secret::Secret;
 use crate::session::contract::{Subject, identity, session_key};
 use crate::session::{Opened, Sessions};
 
@@ -87,6 +88,8 @@ fn config(mode: RedisMode, servers: &[servers::Redis]) -> RedisServer {
         client_certificate: None,
         prefix: "menshen:".to_owned(),
         timeout: Duration::from_secs(4),
+        refuse_after: None,
+        url_file: None,
     }
 }
 
@@ -102,6 +105,7 @@ impl Group {
             master: servers::MASTER.to_owned(),
             user: None,
             password: None,
+            password_file: None,
         };
         config(mode, &self.sentinels)
     }

@@ -152,3 +152,26 @@ async fn what_a_failover_brings_back_of_a_revoked_session_is_removed() {
     let now: u64 = server.ask("XLEN menshen:revoked").await;
     assert_eq!(now, entries + 1);
 }
+
+#[tokio::test]
+async fn a_cut_connection_costs_less_than_a_second_however_many_are_revoked() {
+    const MANY: usize = 100_000;
+    let (server, clock) = (Server::start().await, Clock::system());
+    // As many entries as no test could bring about by logins.
+    let fill = "for n = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', 's', string.format('%016d', n), 'u', 4000000000, 'n', n) end \
+                redis.call('HSET', KEYS[2], 'generation', 'filled', 'added', ARGV[1], 'removed', 0)";
+    let keys = ["menshen:revoked", "menshen:{menshen:revoked}:state"];
+    let count = MANY.to_string();
+    server.0.ask(&["EVAL", fill, "2", keys[0], keys[1], &count]);
+    let (one, other) = (server.sessions(&clock).await, server.sessions(&clock).await);
+    assert_eq!(other.revoked().len(), MANY);
+    for _ in 0..3 {
+        let id = log_in(&one, "a").await.session.id;
+        let _: u64 = server.ask("CLIENT KILL TYPE normal SKIPME yes").await;
+        one.end(id).await.unwrap();
+        let ended = std::time::Instant::now();
+        soon(async || other.revoked().contains(&id)).await;
+        let took = ended.elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+}

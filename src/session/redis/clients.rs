@@ -1,0 +1,126 @@
+//! Makes the driver's clients for the three ways in which Redis servers work together.
+
+use std::time::Duration;
+
+use redis::cluster::ClusterClient;
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::{
+    Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
+    RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode,
+};
+
+use crate::config::{RedisMode, RedisServer};
+
+/// Half of the time that there is, so that what was lost with a connection can be asked for again on another.
+pub(super) fn attempt_timeout(server: &RedisServer) -> Duration {
+    server.timeout / 2
+}
+
+pub(super) fn single(server: &RedisServer) -> RedisResult<Client> {
+    let mut nodes = nodes(server)?;
+    let Some(node) = nodes.pop() else {
+        return Client::open("");
+    };
+    let node = node.set_redis_settings(settings(server));
+    match certificates(server) {
+        Some(certificates) => Client::build_with_tls(node, certificates),
+        None => Client::open(node),
+    }
+}
+
+pub(super) fn sentinel(server: &RedisServer) -> RedisResult<SentinelClient> {
+    let RedisMode::Sentinel {
+        master,
+        user,
+        password,
+        password_file: _,
+    } = &server.mode
+    else {
+        return SentinelClientBuilder::new([], "", SentinelServerType::Master)?.build();
+    };
+    let sentinels = server.nodes.iter().map(|node| address(server, node));
+    let mut builder = SentinelClientBuilder::new(sentinels, master, SentinelServerType::Master)?
+        .set_client_to_redis_db(server.database);
+    if server.tls {
+        builder = builder
+            .set_client_to_redis_tls_mode(TlsMode::Secure)
+            .set_client_to_sentinel_tls_mode(TlsMode::Secure);
+    }
+    if let Some(certificates) = certificates(server) {
+        builder = builder
+            .set_client_to_redis_certificates(certificates.clone())
+            .set_client_to_sentinel_certificates(certificates);
+    }
+    if let Some(user) = &server.user {
+        builder = builder.set_client_to_redis_username(user);
+    }
+    if let Some(password) = &server.password {
+        builder = builder.set_client_to_redis_password(password.expose());
+    }
+    if let Some(user) = user {
+        builder = builder.set_client_to_sentinel_username(user);
+    }
+    if let Some(password) = password {
+        builder = builder.set_client_to_sentinel_password(password.expose());
+    }
+    builder.build()
+}
+
+pub(super) fn cluster(server: &RedisServer) -> RedisResult<ClusterClient> {
+    let settings = settings(server);
+    let nodes = nodes(server)?.into_iter();
+    let nodes = nodes.map(|node| node.set_redis_settings(settings.clone()));
+    let mut builder = ClusterClient::builder(nodes)
+        .connection_timeout(attempt_timeout(server))
+        .response_timeout(attempt_timeout(server))
+        .retries(3)
+        // Its default of more than a second would leave no time to say what is wrong.
+        .min_retry_wait(20)
+        .max_retry_wait(200);
+    if let Some(certificates) = certificates(server) {
+        builder = builder.certs(certificates);
+    }
+    builder.build()
+}
+
+fn nodes(server: &RedisServer) -> RedisResult<Vec<ConnectionInfo>> {
+    let nodes = server.nodes.iter();
+    nodes
+        .map(|node| address(server, node).into_connection_info())
+        .collect()
+}
+
+fn address(server: &RedisServer, (host, port): &(String, u16)) -> ConnectionAddr {
+    if server.tls {
+        ConnectionAddr::TcpTls {
+            host: host.clone(),
+            port: *port,
+            insecure: false,
+            tls_params: None,
+        }
+    } else {
+        ConnectionAddr::Tcp(host.clone(), *port)
+    }
+}
+
+fn settings(server: &RedisServer) -> RedisConnectionInfo {
+    let mut settings = RedisConnectionInfo::default().set_db(server.database);
+    if let Some(user) = &server.user {
+        settings = settings.set_username(user);
+    }
+    if let Some(password) = &server.password {
+        settings = settings.set_password(password.expose());
+    }
+    settings
+}
+
+fn certificates(server: &RedisServer) -> Option<TlsCertificates> {
+    let client_tls = server.client_certificate.as_ref();
+    (server.ca.is_some() || client_tls.is_some()).then(|| TlsCertificates {
+        root_cert: server.ca.clone(),
+        client_tls: client_tls.map(|(certificate, key)| ClientTlsConfig {
+            client_cert: certificate.clone(),
+            client_key: key.to_vec(),
+        }),
+    })
+}

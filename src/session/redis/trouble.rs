@@ -1,0 +1,206 @@
+//! The states of Redis that pass without another configuration, each by its name.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+/// Why Redis does not do what it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    Away,
+    Password,
+    Loading,
+    MasterDown,
+    ReadOnly,
+    PartDown,
+    SlotMoving,
+    Busy,
+    NoMemory,
+    FewReplicas,
+    DiskFailed,
+}
+
+const ALL: [Trouble; 11] = [
+    Trouble::Away,
+    Trouble::Password,
+    Trouble::Loading,
+    Trouble::MasterDown,
+    Trouble::ReadOnly,
+    Trouble::PartDown,
+    Trouble::SlotMoving,
+    Trouble::Busy,
+    Trouble::NoMemory,
+    Trouble::FewReplicas,
+    Trouble::DiskFailed,
+];
+
+impl Trouble {
+    /// Finds the state that an error tells of; `None` says that Redis did what it was asked, or is not asked the right way.
+    pub(super) fn of(error: &RedisError) -> Option<Self> {
+        let kind = error.kind();
+        let of_connection = [
+            ErrorKind::Io,
+            ErrorKind::Parse,
+            ErrorKind::ClusterConnectionNotFound,
+            ErrorKind::MasterNameNotFoundBySentinel,
+        ];
+        if of_connection.contains(&kind) {
+            // What kept it from every server of a Cluster is a text only.
+            let told = error.to_string();
+            let mut codes = Self::Password.codes().iter();
+            let refused = codes.any(|code| told.contains(code));
+            return Some(if refused { Self::Password } else { Self::Away });
+        }
+        if kind == ErrorKind::AuthenticationFailed {
+            Some(Self::Password)
+        } else if kind == ErrorKind::Server(ServerErrorKind::Moved) {
+            Some(Self::Away)
+        } else if kind == ErrorKind::Server(ServerErrorKind::NoPerm) {
+            None
+        } else {
+            ALL.into_iter().find(|trouble| trouble.is_told_by(error))
+        }
+    }
+
+    fn is_told_by(self, error: &RedisError) -> bool {
+        let of_code = error
+            .code()
+            .is_some_and(|code| self.codes().contains(&code));
+        // An error of a command in a script comes as a text to older servers' clients, and in a pipeline to all.
+        let told = if of_code {
+            String::new()
+        } else {
+            error.to_string()
+        };
+        of_code
+            || told
+                .split(|c: char| !c.is_ascii_uppercase())
+                .any(|word| self.codes().contains(&word))
+    }
+
+    /// The words with which Redis's errors begin.
+    fn codes(self) -> &'static [&'static str] {
+        match self {
+            Self::Away => &[],
+            Self::Password => &["WRONGPASS", "NOAUTH"],
+            Self::Loading => &["LOADING"],
+            Self::MasterDown => &["MASTERDOWN"],
+            Self::ReadOnly => &["READONLY"],
+            Self::PartDown => &["CLUSTERDOWN"],
+            Self::SlotMoving => &["TRYAGAIN"],
+            Self::Busy => &["BUSY"],
+            Self::NoMemory => &["OOM"],
+            Self::FewReplicas => &["NOREPLICAS"],
+            Self::DiskFailed => &["MISCONF"],
+        }
+    }
+
+    /// Tells whether another connection may lead to a server that does what it is asked.
+    pub(super) fn is_of_connection(self) -> bool {
+        match self {
+            Self::Away
+            | Self::Password
+            | Self::Loading
+            | Self::MasterDown
+            | Self::ReadOnly
+            | Self::PartDown => true,
+            Self::SlotMoving
+            | Self::Busy
+            | Self::NoMemory
+            | Self::FewReplicas
+            | Self::DiskFailed => false,
+        }
+    }
+
+    /// Returns the state as a sentence about Redis, with the code that its manual explains.
+    pub(super) fn told(self) -> &'static str {
+        match self {
+            Self::Away => "Redis does not answer",
+            Self::Password => "Redis does not accept the password (WRONGPASS or NOAUTH)",
+            Self::Loading => "Redis is loading its data (LOADING)",
+            Self::MasterDown => "Redis has lost its master (MASTERDOWN)",
+            Self::ReadOnly => "Redis is a replica and takes no writes (READONLY)",
+            Self::PartDown => "a part of the Redis Cluster is down (CLUSTERDOWN)",
+            Self::SlotMoving => "a slot of the Redis Cluster is being moved (TRYAGAIN)",
+            Self::Busy => "Redis is busy with a script of somebody (BUSY)",
+            Self::NoMemory => "Redis has no memory left and takes no writes (OOM)",
+            Self::FewReplicas => "Redis has too few replicas and takes no writes (NOREPLICAS)",
+            Self::DiskFailed => "Redis cannot save to its disk and takes no writes (MISCONF)",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::Value;
+
+    use super::*;
+
+    fn error(line: &str) -> RedisError {
+        let mut parser = redis::Parser::new();
+        let bytes = format!("-{line}\r\n");
+        let value = parser.parse_value(bytes.as_bytes()).unwrap();
+        let Value::ServerError(error) = value else {
+            panic!("{value:?}");
+        };
+        error.into()
+    }
+
+    #[test]
+    fn each_state_is_known_by_what_redis_says() {
+        for (line, trouble) in [
+            (
+                "OOM command not allowed when used memory > 'maxmemory'. script: 1f, on @user_script:3.",
+                Trouble::NoMemory,
+            ),
+            (
+                "ERR Error running script (call to f_1f): @user_script:3: -OOM command not allowed when used memory > 'maxmemory'.",
+                Trouble::NoMemory,
+            ),
+            (
+                "NOREPLICAS Not enough good replicas to write.",
+                Trouble::FewReplicas,
+            ),
+            ("BUSY Redis is busy running a script.", Trouble::Busy),
+            (
+                "READONLY You can't write against a read only replica.",
+                Trouble::ReadOnly,
+            ),
+            (
+                "MISCONF Redis is configured to save RDB snapshots, but",
+                Trouble::DiskFailed,
+            ),
+            (
+                "TRYAGAIN Multiple keys request during rehashing of slot",
+                Trouble::SlotMoving,
+            ),
+            ("CLUSTERDOWN The cluster is down", Trouble::PartDown),
+            (
+                "LOADING Redis is loading the dataset in memory",
+                Trouble::Loading,
+            ),
+            ("MASTERDOWN Link with MASTER is down", Trouble::MasterDown),
+            ("NOAUTH Authentication required.", Trouble::Password),
+            (
+                "WRONGPASS invalid username-password pair or user is disabled.",
+                Trouble::Password,
+            ),
+        ] {
+            assert_eq!(Trouble::of(&error(line)), Some(trouble), "{line}");
+            let told = trouble.told();
+            assert!(
+                trouble.codes().iter().any(|code| told.contains(code)),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_does_not_pass_is_no_such_state() {
+        for line in [
+            "NOPERM this user has no permissions to run the 'get' command",
+            "ERR unknown command",
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+        ] {
+            assert_eq!(Trouble::of(&error(line)), None, "{line}");
+        }
+    }
+}
