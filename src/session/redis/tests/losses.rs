@@ -80,19 +80,7 @@ async fn a_session_that_a_failover_in_a_cluster_brings_back_stays_ended() {
     let (mut cluster, clock) = (Cluster::start(3, &[]), Clock::system());
     let config = cluster.config();
     let one = node(&config, &clock).await;
-    // One whose session is not on the server that has the stream.
-    let stream = cluster.home("menshen:revoked");
-    let mut found = None;
-    for n in 0.. {
-        let opened = log_in(&one, &n.to_string()).await;
-        let names = super::Names::new("menshen:", &super::RedisMode::Cluster);
-        let home = cluster.home(&names.session(opened.session.id));
-        if home != stream {
-            found = Some((home, opened));
-            break;
-        }
-    }
-    let (home, opened) = found.unwrap();
+    let (home, opened) = log_in_elsewhere(&cluster, &one).await;
     cluster.add_replica(home);
     let replica = cluster.nodes.len() - 1;
     let other = node(&config, &clock).await;
@@ -105,6 +93,41 @@ async fn a_session_that_a_failover_in_a_cluster_brings_back_stays_ended() {
     // The stream was not cut, so that only a search finds the session; it is made when a node starts, for one.
     let later = node(&config, &clock).await;
     stays_ended(&[&later, &one, &other], &clock, &opened).await;
+}
+
+/// Logs users in until one's session is not on the server that has the stream; returns which server has it.
+async fn log_in_elsewhere(cluster: &Cluster, store: &Sessions) -> (usize, Opened) {
+    let names = super::Names::new("menshen:", &super::RedisMode::Cluster);
+    let stream = cluster.home("menshen:revoked");
+    for n in 0..1000 {
+        let opened = log_in(store, &n.to_string()).await;
+        let home = cluster.home(&names.session(opened.session.id));
+        if home != stream {
+            return (home, opened);
+        }
+    }
+    panic!("all sessions are on one server");
+}
+
+#[tokio::test]
+async fn a_reuse_that_its_node_did_not_finish_in_a_cluster_is_finished_by_another() {
+    let (cluster, clock) = (Cluster::start(3, &[]), Clock::system());
+    let config = cluster.config();
+    let (one, other) = (node(&config, &clock).await, node(&config, &clock).await);
+    let (_, opened) = log_in_elsewhere(&cluster, &one).await;
+    one.refresh(&opened.refresh, &apps()).await.unwrap();
+    clock.advance(LIFETIMES.refresh_grace + Duration::from_secs(2));
+    let stream = &cluster.nodes[cluster.home("menshen:revoked")];
+    stream.signal("STOP");
+    let broken_off = one.refresh(&opened.refresh, &apps()).await;
+    assert!(
+        matches!(broken_off, Err(RefreshError::Store(_))),
+        "{broken_off:?}"
+    );
+    drop(one);
+    assert!(!other.revoked().contains(&opened.session.id));
+    stream.signal("CONT");
+    soon(async || other.revoked().contains(&opened.session.id)).await;
 }
 
 /// Uses a refresh token twice, the second time after the grace and while revocations cannot be written.
@@ -158,51 +181,80 @@ async fn a_reuse_is_finished_by_its_node_when_that_becomes_possible() {
 }
 
 /// Has sessions end, then Redis lose something, and says that a node which starts afterwards knows all of them.
-async fn all_are_known_after(server: &Server, loss: &[&str]) {
+async fn all_are_known_after(config: &RedisServer, servers: &[Redis], stream: usize, loss: &str) {
     let clock = Clock::system();
-    let store = server.sessions(&clock).await;
+    let store = node(config, &clock).await;
     let mut ended = Vec::new();
     for n in 0..3 {
         let opened = log_in(&store, &n.to_string()).await;
         store.end(opened.session.id).await.unwrap();
         ended.push(opened.session.id);
     }
-    for command in loss {
-        server.0.ask(&command.split(' ').collect::<Vec<_>>());
+    let loss: Vec<&str> = loss.split(' ').collect();
+    for server in servers {
+        // In a Cluster, those that have not the key refuse.
+        server.ask(&loss);
     }
     let last = log_in(&store, "last").await;
     store.end(last.session.id).await.unwrap();
     ended.push(last.session.id);
-    let later = server.sessions(&clock).await;
+    let later = node(config, &clock).await;
     for id in &ended {
         soon(async || later.revoked().contains(id)).await;
     }
     // And so does one that starts when nobody is left to tell.
-    soon(async || server.ask::<usize>("XLEN menshen:revoked").await >= ended.len()).await;
+    let length = || servers[stream].ask(&["XLEN", "menshen:revoked"]).parse();
+    soon(async || length().is_ok_and(|length: usize| length >= ended.len())).await;
     drop((store, later));
-    let last = server.sessions(&clock).await;
+    let last = node(config, &clock).await;
     assert!(ended.iter().all(|id| last.revoked().contains(id)));
+}
+
+async fn all_are_known_over_one_server_after(loss: &str) {
+    let server = Server::start().await;
+    let servers = std::slice::from_ref(&server.0);
+    all_are_known_after(&server.config(), servers, 0, loss).await;
 }
 
 #[tokio::test]
 async fn revocations_are_known_after_everything_was_deleted() {
-    all_are_known_after(&Server::start().await, &["FLUSHALL"]).await;
+    all_are_known_over_one_server_after("FLUSHALL").await;
+}
+
+#[tokio::test]
+async fn revocations_are_known_after_everything_was_deleted_from_a_group() {
+    let group = Group::start(1, 1);
+    all_are_known_after(&group.config(), &group.servers[..1], 0, "FLUSHALL").await;
+}
+
+#[tokio::test]
+async fn revocations_are_known_after_everything_was_deleted_from_a_cluster() {
+    let cluster = Cluster::start(3, &[]);
+    let stream = cluster.home("menshen:revoked");
+    all_are_known_after(&cluster.config(), &cluster.nodes, stream, "FLUSHALL").await;
 }
 
 #[tokio::test]
 async fn revocations_are_known_after_the_stream_was_trimmed() {
-    let trim = "XTRIM menshen:revoked MAXLEN 1";
-    all_are_known_after(&Server::start().await, &[trim]).await;
+    for kept in ["1", "0"] {
+        let trim = format!("XTRIM menshen:revoked MAXLEN {kept}");
+        all_are_known_over_one_server_after(&trim).await;
+    }
+}
+
+#[tokio::test]
+async fn revocations_are_known_after_the_stream_was_trimmed_in_a_cluster() {
+    let cluster = Cluster::start(3, &[]);
+    let stream = cluster.home("menshen:revoked");
     let trim = "XTRIM menshen:revoked MAXLEN 0";
-    all_are_known_after(&Server::start().await, &[trim]).await;
+    all_are_known_after(&cluster.config(), &cluster.nodes, stream, trim).await;
 }
 
 #[tokio::test]
 async fn revocations_are_known_after_the_stream_was_evicted() {
     // What an eviction does: a key is gone, whichever.
     for key in ["menshen:revoked", "menshen:{menshen:revoked}:state"] {
-        let evict = format!("DEL {key}");
-        all_are_known_after(&Server::start().await, &[&evict]).await;
+        all_are_known_over_one_server_after(&format!("DEL {key}")).await;
     }
 }
 
