@@ -179,13 +179,34 @@ async fn one_person_has_an_openid_for_each_app() {
 async fn a_first_request_is_for_the_only_app_of_its_route() {
     let t = two_apps().await;
     let code = t.code_in("cafe", "alice").await;
-    // A forged Referer cannot make it another app's.
-    let request = t
-        .get("/cafe")
-        .header("X-WX-Code", code)
-        .header("Referer", referer("shop"));
+    let request = t.get("/cafe").header("X-WX-Code", code);
     assert_eq!(Reply::of(request).await.status, 200);
     assert_eq!(t.upstream.last().only("x-menshen-app"), Some("cafe"));
+}
+
+#[tokio::test]
+async fn a_code_of_an_app_that_the_route_does_not_allow_is_not_spent() {
+    let t = two_apps().await;
+    let code = t.code_in("shop", "alice").await;
+    for path in ["/cafe", "/cafe/menu"] {
+        for app in [None, Some("cafe")] {
+            let mut request = t.get(path).header("X-WX-Code", &code);
+            request = request.header("Referer", referer("shop"));
+            if let Some(app) = app {
+                request = request.header("X-Menshen-App", app);
+            }
+            let reply = Reply::of(request).await;
+            assert_eq!(reply.refusal(), (403, "app_not_allowed".to_owned()));
+        }
+    }
+    assert_eq!((t.redeemed().await, t.upstream.requests()), (0, 0));
+    let request = t.get("/shop").header("X-WX-Code", code);
+    assert_eq!(
+        Reply::of(request.header("Referer", referer("shop")))
+            .await
+            .status,
+        200
+    );
 }
 
 #[tokio::test]

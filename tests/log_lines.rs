@@ -264,3 +264,37 @@ async fn a_token_that_is_refused_has_what_is_wrong_with_it_in_its_line() {
     assert_eq!(line["reason"], "token_invalid", "{line}");
     assert_eq!(line["token_fault"], "not a JWT", "{line}");
 }
+
+#[tokio::test]
+async fn a_code_of_an_app_that_is_not_configured_is_said_to_be_one() {
+    let builder = TestGateway::builder().section("log", "format = \"json\"");
+    let node = Nodes::new(builder).await.serve(MENSHEN).await;
+    let other = "https://servicewechat.com/wx0000000000000009/7/page-frame.html";
+    let own = format!(
+        "https://servicewechat.com/{}/7/page-frame.html",
+        TestGateway::appid("shop")
+    );
+    for (referer, named) in [
+        (other, Some("wx0000000000000009")),
+        (own.as_str(), None),
+        ("https://servicewechat.com/<script>/", None),
+    ] {
+        let request = node.login_with("0abc").header("Referer", referer);
+        let reply = Reply::of(request).await;
+        assert_eq!(reply.refusal(), (401, "code_invalid".to_owned()));
+        let id = format!("\"request_id\":\"{}\"", reply.header("x-request-id"));
+        node.program.logs_times(&id, 2).await;
+        let log = node.program.stderr();
+        let lines = log
+            .lines()
+            .filter(|line| line.contains(&id) && line.contains("login refused"));
+        let line: Value = serde_json::from_str(lines.last().unwrap()).unwrap();
+        assert_eq!(line["referer_appid"].as_str(), named, "{line}");
+        let advice = line["advice"].as_str().unwrap_or_default();
+        assert_eq!(
+            advice.contains("is it configured"),
+            named.is_some(),
+            "{line}"
+        );
+    }
+}

@@ -15,6 +15,12 @@ pub(super) fn choose(
     referer: Option<&str>,
 ) -> Result<usize, Denial> {
     let may = |index: usize| allowed.is_none_or(|allowed| allowed.contains(&index));
+    let referred =
+        referred(referer).and_then(|appid| apps.iter().position(|app| app.appid == appid));
+    // WeChat redeems a code for the app that it was made in, and for no other.
+    if referred.is_some_and(|index| !may(index)) {
+        return Err(Denial::AppNotAllowed);
+    }
     if let Some(name) = named {
         let index = apps
             .iter()
@@ -30,13 +36,16 @@ pub(super) fn choose(
     if let (Some(only), None) = (possible.next(), possible.next()) {
         return Ok(only);
     }
-    let appid = referer
-        .and_then(|referer| referer.strip_prefix(MINI_PROGRAM_REFERER))
-        .and_then(|rest| rest.split('/').next());
-    apps.iter()
-        .position(|app| Some(app.appid.as_str()) == appid)
-        .filter(|&index| may(index))
-        .ok_or(Denial::AppAmbiguous)
+    referred.ok_or(Denial::AppAmbiguous)
+}
+
+/// Returns the appid in the `Referer` of a mini-program.
+pub(super) fn referred(referer: Option<&str>) -> Option<&str> {
+    let rest = referer?.strip_prefix(MINI_PROGRAM_REFERER)?;
+    let appid = rest.split('/').next()?;
+    let is_appid =
+        (1..=64).contains(&appid.len()) && appid.bytes().all(|b| b.is_ascii_alphanumeric());
+    is_appid.then_some(appid)
 }
 
 #[cfg(test)]
@@ -79,10 +88,19 @@ mod tests {
     fn the_referer_of_a_mini_program_names_its_app() {
         let referer = Some("https://servicewechat.com/wx1/0/page-frame.html");
         assert_eq!(choose(&apps(2), None, None, referer), Ok(1));
+        for allowed in [&[0, 2][..], &[2]] {
+            for named in [None, Some("app2")] {
+                let chosen = choose(&apps(3), Some(allowed), named, referer);
+                assert_eq!(chosen, Err(Denial::AppNotAllowed), "{allowed:?} {named:?}");
+            }
+        }
         assert_eq!(
-            choose(&apps(3), Some(&[0, 2]), None, referer),
-            Err(Denial::AppAmbiguous)
+            choose(&apps(3), Some(&[1, 2]), Some("app2"), referer),
+            Ok(2)
         );
+        // Another app than those that are configured may be a browser's or a tool's.
+        let foreign = Some("https://servicewechat.com/wx9/0/page-frame.html");
+        assert_eq!(choose(&apps(3), Some(&[2]), None, foreign), Ok(2));
         for other in [
             "https://evil.example/wx1/0/",
             "https://servicewechat.com/wx9/",

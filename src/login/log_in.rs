@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::caller::{Caller, Said};
-use super::choose::choose;
+use super::choose::{choose, referred};
 use super::desk::Desk;
 use super::{Grant, LoginBody, Memory, Nonce};
 use crate::clock::Clock;
@@ -14,6 +14,8 @@ use crate::request::Denial;
 use crate::session::{Apps, Opened, Sessions, StoreError};
 use crate::token::{Issuer, Verified};
 use crate::wechat::{Client, Code, CodeError, advice};
+
+const OTHER_APPS_CODE: &str = "the code may be of the app that the Referer names, which is not the one it was tried with: is it configured?";
 
 /// Everything a login needs.
 pub struct Logins {
@@ -100,6 +102,13 @@ impl Logins {
             Err(denial) => {
                 let Said { rid, errmsg, cause } = caller.said();
                 let errcode = denial.errcode();
+                let meant = self.apps.get(index).map(|app| app.appid.as_str());
+                let foreign = referred(referer).filter(|appid| Some(*appid) != meant);
+                let foreign = foreign.filter(|_| matches!(denial, Denial::CodeInvalid(_)));
+                let advice = match foreign {
+                    Some(_) => Some(OTHER_APPS_CODE),
+                    None => errcode.and_then(advice),
+                };
                 tracing::warn!(
                     request_id = %id,
                     app = desk.name(),
@@ -108,7 +117,8 @@ impl Logins {
                     errmsg,
                     rid,
                     cause,
-                    advice = errcode.and_then(advice),
+                    referer_appid = foreign,
+                    advice,
                     elapsed_ms,
                     "login refused"
                 );
