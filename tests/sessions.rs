@@ -264,6 +264,38 @@ async fn a_logout_whose_body_is_malformed_ends_nothing() {
 }
 
 #[tokio::test]
+async fn a_unionid_that_appears_or_changes_reaches_older_sessions_at_their_next_refresh() {
+    let t = TestGateway::start().await;
+    let log_in = async |account: Option<&str>| {
+        let mut asked = json!({"appid": TestGateway::appid("shop"), "user": "alice"});
+        if let Some(account) = account {
+            asked["open_platform"] = json!(account);
+        }
+        let code = t.simulate("login", asked).await;
+        Grant::of(t.post("/_auth/login", code).await.json())
+    };
+    let refresh = async |grant: &Grant| {
+        let body = json!({"refresh_token": grant.refresh_token});
+        Grant::of(t.post("/_auth/refresh", body).await.json())
+    };
+    let unionid = async |grant: &Grant| {
+        assert_eq!(t.get_as("/orders", &grant.token).await.status, 200);
+        let received = t.upstream.last();
+        received.only("x-wx-unionid").map(str::to_owned)
+    };
+    let phone = log_in(Some("")).await;
+    assert_eq!(unionid(&phone).await, None);
+    let appeared = unionid(&log_in(None).await).await;
+    assert!(appeared.is_some());
+    assert_eq!(unionid(&phone).await, None, "the token says what it said");
+    let phone = refresh(&phone).await;
+    assert_eq!(unionid(&phone).await, appeared);
+    let changed = unionid(&log_in(Some("another account")).await).await;
+    assert!(changed.is_some() && changed != appeared);
+    assert_eq!(unionid(&refresh(&phone).await).await, changed);
+}
+
+#[tokio::test]
 async fn a_new_login_never_ends_another() {
     let t = TestGateway::start().await;
     let logins = join_all((0..10).map(|_| t.log_in("alice"))).await;

@@ -44,6 +44,7 @@ struct WxLogin {
     appid: String,
     user: String,
     blocked: Option<bool>,
+    open_platform: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -82,12 +83,16 @@ pub(super) async fn log_in(
 ) -> Result<Json<Value>, ControlError> {
     let login: WxLogin = serde_json::from_slice(&body)?;
     let now_ms = simulator.clock.unix_ms();
-    let code = simulator.state().world.log_in(
+    let world = &mut simulator.state().world;
+    let code = world.log_in(
         &login.appid,
         &login.user,
         login.blocked.unwrap_or(false),
         now_ms,
     )?;
+    if let Some(account) = login.open_platform {
+        world.bind(&code, account);
+    }
     Ok(Json(json!({ "code": code })))
 }
 

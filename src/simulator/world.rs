@@ -76,6 +76,8 @@ struct Code {
     name: String,
     expires_ms: u64,
     blocked: bool,
+    /// The Open Platform account that the app is bound to for this login, where that is another one; empty means none.
+    account: Option<String>,
     used: bool,
 }
 
@@ -140,10 +142,18 @@ impl World {
                 name: name.to_owned(),
                 expires_ms,
                 blocked,
+                account: None,
                 used: false,
             },
         );
         Ok(code)
+    }
+
+    /// Has a code redeemed as if the app were bound to another Open Platform account, or to none when it is empty.
+    pub(super) fn bind(&mut self, code: &str, account: String) {
+        if let Some(code) = self.codes.get_mut(code) {
+            code.account = Some(account);
+        }
     }
 
     /// Redeems a code for the app it was given to; only success spends it.
@@ -176,9 +186,11 @@ impl World {
         Ok(Login {
             session_key: session.key().to_owned(),
             openid: code.user.openid.clone(),
-            unionid: app
-                .open_platform
+            unionid: code
+                .account
                 .as_deref()
+                .or(app.open_platform.as_deref())
+                .filter(|account| !account.is_empty())
                 .map(|account| identity::unionid(account, &code.name)),
         })
     }

@@ -52,6 +52,7 @@ macro_rules! contract_tests {
             a_replaced_token_does_not_lengthen_the_session
             a_replaced_token_ends_the_session_after_grace
             a_session_of_an_app_that_is_not_configured_waits_for_it
+            a_unionid_that_a_login_brings_reaches_all_sessions_at_their_next_refresh
             each_replaced_token_gives_its_successor_within_its_own_grace
             a_token_that_was_replaced_often_ends_the_session
             reuse_revokes_that_session_and_no_other

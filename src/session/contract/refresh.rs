@@ -7,7 +7,7 @@ use futures::future::join_all;
 
 use super::{APPID, SECOND, Subject, apps, identity, session_key};
 use crate::session::refresh_token::LOST_AT_MOST;
-use crate::session::{Apps, RefreshError, RefreshToken};
+use crate::session::{Apps, Identity, Opened, RefreshError, RefreshToken};
 
 pub(in crate::session) async fn a_refresh_gives_another_token_and_more_time(
     s: Subject<impl AsyncFn(Duration)>,
@@ -94,6 +94,44 @@ pub(in crate::session) async fn a_session_of_an_app_that_is_not_configured_waits
     s.pass(s.lifetimes.refresh_grace + SECOND).await;
     let after = s.refresh(&opened.refresh).await;
     assert_eq!(after.session.id, opened.session.id);
+}
+
+pub(in crate::session) async fn a_unionid_that_a_login_brings_reaches_all_sessions_at_their_next_refresh(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let log_in = async |unionid: Option<&str>| {
+        let who = Identity {
+            unionid: unionid.map(str::to_owned),
+            ..identity("alice")
+        };
+        let key = session_key("some key");
+        s.store.open_session(who, &key).await.unwrap()
+    };
+    let without = log_in(None).await;
+    assert_eq!(without.session.identity.unionid, None);
+    let without = s.refresh(&without.refresh).await;
+    assert_eq!(without.session.identity.unionid, None);
+
+    let unionid = |opened: &Opened| opened.session.identity.unionid.clone();
+    let first = Some("first".to_owned());
+    assert_eq!(unionid(&log_in(Some("first")).await), first);
+    let learnt = s.refresh(&without.refresh).await;
+    assert_eq!(unionid(&learnt), first);
+    // Also for whoever did not get that answer.
+    assert_eq!(unionid(&s.refresh(&without.refresh).await), first);
+
+    let second = Some("second".to_owned());
+    let changed = log_in(Some("second")).await;
+    // It outlives the session of the login that brought it, and a login that brings none.
+    s.store.end(changed.session.id).await.unwrap();
+    assert_eq!(unionid(&log_in(None).await), second);
+    assert_eq!(unionid(&s.refresh(&learnt.refresh).await), second);
+
+    let other = s.log_in("bob").await;
+    assert_eq!(
+        unionid(&s.refresh(&other.refresh).await),
+        identity("bob").unionid
+    );
 }
 
 pub(in crate::session) async fn each_replaced_token_gives_its_successor_within_its_own_grace(

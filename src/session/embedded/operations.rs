@@ -71,20 +71,30 @@ impl<'txn> Tables<'txn> {
 
     /// Stores a new session, and its user's session_key in place of an older one.
     pub(super) fn add(&mut self, login: Login) -> Result<Record, Fault> {
+        let newest = self.newest(login.user)?;
+        let known = newest
+            .as_ref()
+            .and_then(|(_, row)| row.record.identity.unionid.clone());
+        let mut identity = login.identity;
+        // The newest session has the latest unionid that WeChat gave, as it has the session_keys.
+        identity.unionid = identity.unionid.or(known);
         let record = Record {
-            identity: login.identity,
+            identity,
             created: self.now,
             expires: self.expiry(),
             rotation: Rotation::first(login.first),
         };
-        let newest = self.newest(login.user)?;
         let older = newest.as_ref().map(|(_, row)| row.keys.clone());
         let keys = SealedKeys::after(older, login.sealed_key, self.now);
-        if let Some((place, row)) = newest
+        if let Some((place, mut row)) = newest
             && row.sid > login.sid
         {
-            let keys = keys.clone();
-            self.put(place, &Row { keys, ..row })?;
+            row.keys = keys.clone();
+            row.record
+                .identity
+                .unionid
+                .clone_from(&record.identity.unionid);
+            self.put(place, &row)?;
         }
         let place = self.index_mut().push(login.sid);
         self.put(place, &Row::new(login.sid, record.clone(), keys))?;
@@ -113,7 +123,7 @@ impl<'txn> Tables<'txn> {
 
     /// Replaces the refresh token, says again by what it was replaced, or ends the session.
     pub(super) fn refresh(&mut self, refresh: Refresh) -> Result<Renewal, Fault> {
-        let (place, old) = match self.live(refresh.sid) {
+        let (place, mut old) = match self.live(refresh.sid) {
             Ok(Some(found)) => found,
             // Of one that cannot be read nothing is left to go on with; another login is.
             Ok(None) | Err(Fault::Damaged) => return Ok(Renewal::Ended),
@@ -121,6 +131,10 @@ impl<'txn> Tables<'txn> {
         };
         if !refresh.apps.have(&old.record.identity) {
             return Ok(Renewal::AppUnknown);
+        }
+        let newest = self.newest(refresh.user)?;
+        if let Some(known) = newest.and_then(|(_, row)| row.record.identity.unionid) {
+            old.record.identity.unionid = Some(known);
         }
         let grace_secs = self.lifetimes.refresh_grace.as_secs();
         let Refresh {
@@ -257,10 +271,12 @@ impl<'txn> Tables<'txn> {
         Ok(())
     }
 
-    /// Removes a session; if it was the newest of its user, the one before it has their session_keys from now on.
+    /// Removes a session; if it was the newest of its user, the one before it has their session_keys and unionid from now on.
     fn remove(&mut self, place: u64, row: Row) -> Result<(), StorageError> {
         if let Some((place, mut heir)) = self.heir(&row)? {
             heir.keys = row.keys;
+            heir.record.identity.unionid =
+                row.record.identity.unionid.or(heir.record.identity.unionid);
             self.put(place, &heir)?;
         }
         self.effects.changed = true;

@@ -111,7 +111,8 @@ impl FromRedisValue for Fields {
 /// What the refresh script answers: the fields of the session, or in one number why not.
 #[derive(Debug)]
 pub(super) enum Refreshed {
-    Renewed(Fields),
+    /// With the latest unionid that WeChat gave for its user.
+    Renewed(Fields, Option<String>),
     Ended,
     AppUnknown,
     Reused,
@@ -126,7 +127,14 @@ impl FromRedisValue for Refreshed {
                 _ => Self::Reused,
             });
         }
-        Fields::from_redis_value(value).map(Self::Renewed)
+        let Value::Array(mut parts) = value else {
+            return Err("not a session".into());
+        };
+        let unionid = parts.pop().ok_or("not a session")?;
+        let unionid: String = redis::from_redis_value(unionid)?;
+        let fields = Fields::from_redis_value(Value::Array(parts))?;
+        let unionid = Some(unionid).filter(|unionid| !unionid.is_empty());
+        Ok(Self::Renewed(fields, unionid))
     }
 }
 

@@ -146,7 +146,7 @@ impl Store for Redis {
 
     async fn add(&self, login: Login) -> Result<Record, StoreError> {
         let now = self.clock.unix_secs();
-        let record = Record {
+        let mut record = Record {
             identity: login.identity,
             created: now,
             expires: now.saturating_add(self.lifetimes.session_ttl.as_secs()),
@@ -159,8 +159,10 @@ impl Store for Redis {
             .arg(login.sid.as_bytes())
             .arg(identity_bytes(&record.identity))
             .arg(&record.rotation.current)
-            .arg(login.sealed_key);
-        self.change::<()>(change).await?;
+            .arg(login.sealed_key)
+            .arg(record.identity.unionid.as_deref().unwrap_or(""));
+        let unionid: String = self.change(change).await?;
+        record.identity.unionid = Some(unionid).filter(|unionid| !unionid.is_empty());
         // Not beside it: whoever finds the memo first would find no session, and take the code for spent.
         self.remember(login.memo);
         Ok(record)
@@ -183,7 +185,11 @@ impl Store for Redis {
             change = change.arg(beginning);
         }
         match self.change(change).await? {
-            Refreshed::Renewed(fields) => Ok(Renewal::Renewed(record(fields)?)),
+            Refreshed::Renewed(fields, unionid) => {
+                let mut record = record(fields)?;
+                record.identity.unionid = unionid.or(record.identity.unionid);
+                Ok(Renewal::Renewed(record))
+            }
             Refreshed::Ended => Ok(Renewal::Ended),
             Refreshed::AppUnknown => Ok(Renewal::AppUnknown),
             Refreshed::Reused => {

@@ -23,6 +23,9 @@ if not known then
   return 2
 end
 
+-- The latest that WeChat gave in a login of this user.
+old[7] = redis.call('HGET', keys, 'unionid') or ''
+
 local replaced = {}
 for time in string.gmatch(old[6], '%d+') do
   replaced[#replaced + 1] = tonumber(time)

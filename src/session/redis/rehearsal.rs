@@ -35,7 +35,8 @@ pub(super) async fn rehearse(link: &Link, names: &Names, clock: &Clock) -> Redis
         .arg(id.as_bytes())
         .arg("identity")
         .arg("current")
-        .arg("sealed");
+        .arg("sealed")
+        .arg("unionid");
     let refresh = REFRESH
         .of(names, id, user)
         .arg(0)
