@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use menshen_test_support::{APP_SECRET, Builder, Ended, Program, Site, TestGateway};
+use menshen_test_support::{APP_SECRET, Builder, Certificate, Ended, Program, Site, TestGateway};
 use serde_json::json;
 use tokio::process::Command;
 
@@ -425,8 +425,16 @@ async fn no_proxy_of_the_environment_gets_between_menshen_and_wechat() {
 async fn keys_are_made_listed_and_retired() {
     let site = site();
     let first = run(&site, &["keys", "new"]).await;
-    assert_eq!((first.code, first.stderr.as_str()), (Some(0), ""));
+    let file = site.folder.path().join("keys");
+    let file = file.join(format!("{}.ES256.pem", first.stdout.trim()));
+    let told = format!("{}: signs\n", file.display());
+    assert_eq!(
+        (first.code, first.stderr.as_str()),
+        (Some(0), told.as_str())
+    );
     let second = run(&site, &["keys", "new"]).await;
+    let told = format!("{}.ES256.pem: signs from 2", second.stdout.trim());
+    assert!(second.stderr.contains(&told), "{}", second.stderr);
     let (first, second) = (first.stdout.trim(), second.stdout.trim());
 
     let listed = run(&site, &["keys", "list"]).await;
@@ -445,6 +453,72 @@ async fn keys_are_made_listed_and_retired() {
     assert!(retired.stderr.contains("reload"), "{}", retired.stderr);
     let listed = run(&site, &["keys", "list"]).await;
     assert_eq!(listed.stdout, format!("{second} ES256 signs\n"));
+}
+
+#[tokio::test]
+async fn keys_need_no_secret_and_lie_beside_the_configuration() {
+    let (site, elsewhere) = (site(), tempfile::tempdir().unwrap());
+    let absolute = format!("keys_dir = '{}/keys'", site.folder.path().display());
+    site.change(&absolute, "keys_dir = \"made/keys\"");
+    let keys = |arguments: &[&str]| {
+        let mut command = Program::command(MENSHEN, arguments);
+        command
+            .arg("--config")
+            .arg(&site.config)
+            .current_dir(&elsewhere);
+        Program::run(command)
+    };
+    let made = keys(&["keys", "new"]).await;
+    assert_eq!(made.code, Some(0), "{}", made.said());
+    let file = format!("made/keys/{}.ES256.pem", made.stdout.trim());
+    assert!(site.folder.path().join(file).is_file());
+    let listed = keys(&["keys", "list"]).await;
+    assert_eq!(
+        listed.stdout,
+        format!("{} ES256 signs\n", made.stdout.trim())
+    );
+    // What is wrong with the keys' own section is still told.
+    site.change("keys_dir = \"made/keys\"", "keys_dir = 1");
+    let refused = keys(&["keys", "list"]).await;
+    assert_eq!(refused.code, Some(2), "{}", refused.said());
+    assert!(
+        refused.stderr.contains("token.keys_dir"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[tokio::test]
+async fn a_relative_path_begins_at_the_configuration_for_every_command() {
+    let site = site();
+    fs::create_dir(site.folder.path().join("secrets")).unwrap();
+    fs::write(site.folder.path().join("secrets/shop"), APP_SECRET).unwrap();
+    site.change(
+        "secret_env = \"APP_SECRET\"",
+        "secret_file = \"secrets/shop\"",
+    );
+    let folder = site.folder.path().display().to_string();
+    site.change(&format!("keys_dir = '{folder}/keys'"), "");
+    site.change(&format!("path = '{folder}/data'"), "");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let command = |arguments: &[&str]| {
+        let mut command = Program::command(MENSHEN, arguments);
+        command
+            .arg("--config")
+            .arg(&site.config)
+            .current_dir(&elsewhere);
+        command
+    };
+    let checked = Program::run(command(&["check"])).await;
+    assert_eq!(checked.code, Some(0), "{}", checked.said());
+    let serving = Program::start(command(&["serve"]));
+    serving.logs("listening").await;
+    serving.signal("TERM").await;
+    assert_eq!(serving.ended().await.code, Some(0));
+    for made in ["keys", "data"] {
+        assert!(site.folder.path().join(made).is_dir(), "{made}");
+    }
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
 }
 
 #[tokio::test]
@@ -479,4 +553,103 @@ async fn what_fails_while_it_runs_is_no_bad_usage() {
     let ended = run(&site(), &["keys", "list"]).await;
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn check_looks_at_the_time_and_the_chain_of_a_certificate() {
+    for (certificate, code, told) in [
+        (Certificate::new("shop.example"), 0, None),
+        (
+            Certificate::expired("shop.example"),
+            2,
+            Some("has expired (2020-01-01T00:00:00Z)"),
+        ),
+        (
+            Certificate::of_the_future("shop.example"),
+            2,
+            Some("is not valid yet"),
+        ),
+        (
+            Certificate::issued("shop.example"),
+            0,
+            Some("holds the certificate alone"),
+        ),
+    ] {
+        let site = site_with(TestGateway::builder().section("server", &certificate.lines()));
+        let checked = run(&site, &["check"]).await;
+        assert_eq!(checked.code, Some(code), "{}", checked.said());
+        assert_eq!(
+            checked.stderr.is_empty(),
+            told.is_none(),
+            "{}",
+            checked.stderr
+        );
+        assert!(
+            told.is_none_or(|told| checked.stderr.contains(told)),
+            "{}",
+            checked.stderr
+        );
+        // A reload by hand must not be what is missing when the certificate is renewed.
+        let serving = Program::start(site.command(MENSHEN, &["serve"]));
+        serving.logs("listening").await;
+        assert!(
+            told.is_none_or(|told| serving.stderr().contains(told)),
+            "{}",
+            serving.stderr()
+        );
+    }
+}
+
+#[tokio::test]
+async fn check_tells_a_secret_that_was_not_copied_whole() {
+    let site = site();
+    let direct = fs::read_to_string(&site.config).unwrap();
+    let (_, rest) = direct.split_once("api_base = \"").unwrap();
+    let (base, _) = rest.split_once('"').unwrap();
+    site.change(base, "https://api.weixin.qq.com");
+    for (secret, code, told) in [
+        (APP_SECRET.to_owned(), 0, None),
+        (
+            "0123456789abcdef0123456789abcde".to_owned(),
+            0,
+            Some("has 31 characters"),
+        ),
+        (
+            "\u{feff}0123456789abcdef0123456789abcdef".to_owned(),
+            2,
+            Some("byte order mark"),
+        ),
+        (
+            "\"0123456789abcdef0123456789abcdef\"".to_owned(),
+            2,
+            Some("quotes"),
+        ),
+        (
+            "0123456789abcdef0123456789abcdef ".to_owned(),
+            2,
+            Some("white space"),
+        ),
+        (
+            "0123456789abcdef\u{a0}123456789abcdef".to_owned(),
+            2,
+            Some("no-break space"),
+        ),
+    ] {
+        let mut command = site.command(MENSHEN, &["check"]);
+        command.env("APP_SECRET", &secret);
+        let checked = Program::run(command).await;
+        assert_eq!(checked.code, Some(code), "{}", checked.said());
+        assert_eq!(
+            checked.stderr.is_empty(),
+            told.is_none(),
+            "{}",
+            checked.stderr
+        );
+        assert!(
+            told.is_none_or(|told| checked.stderr.contains(told)),
+            "{}",
+            checked.stderr
+        );
+        assert!(!checked.said().contains("456789ab"), "{}", checked.said());
+    }
 }

@@ -143,6 +143,13 @@ async fn the_unit_runs_the_full_configuration_as_it_comes() {
     let conf = fs::read_to_string(root().join("conf/menshen.toml")).unwrap();
     let conf = conf.replace("0.0.0.0:8080", "127.0.0.1:0");
     let conf = conf.replace("127.0.0.1:9090", "127.0.0.1:0");
+    // What its README has set below the state folder, which is another one here.
+    for (key, name) in [("keys_dir", "keys"), ("path", "data")] {
+        let line = format!("\n{key} = \"{name}\"\n");
+        assert!(conf.contains(&line), "{line}");
+        let state = format!("`{key} = \"/var/lib/menshen/{name}\"`");
+        assert!(text("README.md").contains(&state), "{state}");
+    }
     fs::write(folder.path().join("menshen.toml"), conf).unwrap();
     let start = |command: &str| {
         let command = command.replace("/etc/menshen/", "");
@@ -176,6 +183,7 @@ async fn the_configurations_in_the_files_have_no_problems() {
     for configuration in configurations {
         let folder = tempfile::tempdir().unwrap();
         let configuration = configuration.replace("/run/secrets/", "");
+        let configuration = configuration.replace("/var/lib/menshen/", "");
         fs::write(folder.path().join("menshen.toml"), configuration).unwrap();
         fs::write(folder.path().join("shop_app_secret"), SECRET).unwrap();
         let mut command = Program::command(MENSHEN, &["check", "-c", "menshen.toml"]);
@@ -323,7 +331,8 @@ async fn the_services_of_the_compose_file_work_together() {
         .replace("0.0.0.0:8080", "127.0.0.1:0")
         .replace("wechat:8600", &wechat_address.to_string())
         .replace("backend:3000", &backend.addr.to_string())
-        .replace("/run/secrets/", "");
+        .replace("/run/secrets/", "")
+        .replace("/var/lib/menshen/", "");
     // Where it is by itself, its private listener may meet another's.
     let toml = format!("{toml}[control]\nlisten = \"127.0.0.1:0\"\n");
     let config = folder.path().join("menshen.toml");

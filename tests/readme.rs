@@ -101,7 +101,7 @@ fn the_configuration_of_the_readme_is_checked_and_served() {
     let mut serve = Running::start(&["serve", "-c", "conf/minimal.toml"], folder.path());
     Running::until(serve.0.stderr.take().unwrap(), "listening");
     for made in ["keys", "data"] {
-        assert!(folder.path().join(made).is_dir(), "{made}");
+        assert!(folder.path().join("conf").join(made).is_dir(), "{made}");
     }
 }
 

@@ -66,6 +66,11 @@ impl App {
         predecessor: Option<(Predecessor, Vec<TcpListener>)>,
     ) -> Result<Self, StartError> {
         install_crypto();
+        // Who knows the server by a pin of its certificate does not mind, so that it starts all the same.
+        let out_of_date = config.certificates_out_of_date(clock.unix_secs());
+        for doubt in out_of_date.into_iter().chain(config.doubts()) {
+            tracing::warn!("{doubt}");
+        }
         let everybody = |network: &&ipnet::IpNet| network.prefix_len() == 0;
         if let Some(network) = config.server.trusted_proxies.iter().find(everybody) {
             tracing::warn!(

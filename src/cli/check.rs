@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Outcome, complain, config, probe, runtime, say};
+use super::{Outcome, complain, config, probe, runtime, say, warn};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::{Config, Store};
@@ -14,7 +14,13 @@ pub(super) fn run(file: &Path, with_probe: bool) -> Outcome {
         Ok(config) => config,
         Err(problems) => return complain(&problems),
     };
+    for doubt in config.doubts() {
+        warn(&doubt);
+    }
     let mut outcome = Outcome::Done;
+    for problem in config.certificates_out_of_date(Clock::system().unix_secs()) {
+        outcome = complain(&problem);
+    }
     for (key, problem) in app::check(&config) {
         outcome = complain(&format_args!("{key}: {problem}"));
     }

@@ -5,9 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Subcommand;
 
-use super::{Outcome, complain, config, say, warn};
+use super::{Outcome, complain, say, warn};
 use crate::clock::Clock;
-use crate::config::Token;
+use crate::config::{Token, load_token};
 use crate::token::{KeyFile, KeyFileError, Signs, list, make, retire, signing};
 
 /// The end of the year 9999, after which a time has no RFC 3339 form.
@@ -32,14 +32,14 @@ pub(super) enum Action {
 
 /// Works on the keys of a configuration.
 pub(super) fn run(file: &Path, action: &Action) -> Outcome {
-    let token = match config(file) {
-        Ok(config) => config.token,
+    let token = match load_token(file) {
+        Ok(token) => token,
         Err(problems) => return complain(&problems),
     };
     let done = match action {
         Action::New { now } => {
             let signs = if *now { Signs::AtOnce } else { Signs::Later };
-            make(&token.keys_dir, token.algorithm, signs, &Clock::system()).map(|kid| say(&kid))
+            make_one(&token, signs)
         }
         Action::List => print_list(&token),
         Action::Retire { kid } => retire_one(&token, kid),
@@ -54,19 +54,37 @@ pub(super) fn run(file: &Path, action: &Action) -> Outcome {
     }
 }
 
+/// Makes a key, and prints its id alone to standard output, where scripts read it.
+fn make_one(token: &Token, signs: Signs) -> Result<(), KeyFileError> {
+    let kid = make(&token.keys_dir, token.algorithm, signs, &Clock::system())?;
+    say(&kid);
+    let now_ms = Clock::system().unix_ms();
+    let keys = list(&token.keys_dir)?;
+    if let Some(key) = keys.iter().find(|key| key.kid == kid) {
+        let does = does(key, signing(&keys, now_ms), now_ms);
+        warn(&format_args!("{}: {does}", key.path().display()));
+    }
+    Ok(())
+}
+
+/// Says what a key does once every node has read it.
+fn does(key: &KeyFile, signer: Option<&KeyFile>, now_ms: u64) -> String {
+    let from_ms = key.signs_from_ms();
+    if signer.is_some_and(|signer| signer.kid == key.kid) {
+        "signs".to_owned()
+    } else if from_ms > now_ms {
+        format!("signs from {}", time(from_ms))
+    } else {
+        "verifies".to_owned()
+    }
+}
+
 fn print_list(token: &Token) -> Result<(), KeyFileError> {
     let now_ms = Clock::system().unix_ms();
     let keys = list(&token.keys_dir)?;
-    let signer = signing(&keys, now_ms).map(|key| &key.kid);
+    let signer = signing(&keys, now_ms);
     for key in &keys {
-        let from_ms = key.signs_from_ms();
-        let does = if Some(&key.kid) == signer {
-            "signs".to_owned()
-        } else if from_ms > now_ms {
-            format!("signs from {}", time(from_ms))
-        } else {
-            "verifies".to_owned()
-        };
+        let does = does(key, signer, now_ms);
         say(&format_args!("{} {} {does}", key.kid, key.algorithm.name()));
     }
     Ok(())

@@ -8,6 +8,7 @@ use super::model::App;
 use super::name::{self, Names};
 use super::reader::Table;
 use super::secret::{self, Environment, Keys};
+use crate::secret::Secret;
 
 const MINI_PROGRAM: Kind<()> = Kind {
     expected: "\"mini_program\"",
@@ -48,6 +49,8 @@ pub(super) fn read(
     appids.take(table, "appid");
     let secret = secret::required(table, &SECRET, env);
     let previous_secret = secret::optional(table, &PREVIOUS_SECRET, env);
+    refuse_flaw(table, &SECRET, secret.as_ref());
+    refuse_flaw(table, &PREVIOUS_SECRET, previous_secret.as_ref());
     let own = table.optional("quota_per_minute", &QUOTA);
     kind?;
     Some(App {
@@ -57,4 +60,54 @@ pub(super) fn read(
         previous_secret,
         quota_per_minute: own.map_or(quota, NonZeroU32::new),
     })
+}
+
+/// Refuses what is no AppSecret, whatever WeChat's look like.
+fn refuse_flaw(table: &mut Table<'_, '_>, keys: &Keys, secret: Option<&Secret>) {
+    let Some(flaw) = secret.and_then(|secret| flaw(secret.expose())) else {
+        return;
+    };
+    let key = [keys.file, keys.env].into_iter().find(|key| table.has(key));
+    table.refuse(
+        key.unwrap_or(keys.file),
+        format!("must lead to an AppSecret, but {flaw}"),
+    );
+}
+
+fn flaw(secret: &str) -> Option<&'static str> {
+    const QUOTES: [char; 7] = [
+        '"', '\'', '`', '\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}',
+    ];
+    if secret.starts_with(QUOTES) || secret.ends_with(QUOTES) {
+        Some("it is in quotes; take them out")
+    } else if secret.contains('\u{a0}') {
+        Some("a no-break space is in it")
+    } else if secret.contains(char::is_whitespace) {
+        Some("white space is in it")
+    } else if !secret.chars().all(|c| c.is_ascii_graphic()) {
+        Some("a character is in it that no AppSecret has")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_app_secret_is_told_apart() {
+        for (secret, told) in [
+            ("\"abc\"", "quotes"),
+            ("'abc'", "quotes"),
+            ("\u{201c}abc\u{201d}", "quotes"),
+            ("ab\u{a0}c", "no-break space"),
+            ("ab c", "white space"),
+            ("abc\u{200b}", "a character"),
+            ("\u{ff41}bc", "a character"),
+        ] {
+            assert!(flaw(secret).unwrap().contains(told), "{secret:?}");
+        }
+        assert_eq!(flaw("0123456789abcdef0123456789abcdef"), None);
+    }
 }

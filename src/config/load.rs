@@ -5,7 +5,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use super::contents::contents;
-use super::model::Config;
+use super::model::{Config, Token};
 use super::name::Names;
 use super::notes::Notes;
 use super::problem::{Problem, Problems};
@@ -19,9 +19,40 @@ use super::{
 /// Reads and checks a configuration file; `env` looks up the environment variables that secrets come from.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
     let file = path.display().to_string();
+    parse(&text_of(path, &file)?, &file, env)
+}
+
+/// Checks a configuration's text; `file` is its name in what is reported, and its folder is where relative paths begin.
+pub fn parse(
+    text: &str,
+    file: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Problems> {
+    match read(text, file, |table| sections(table, env)) {
+        (Some(config), problems) if problems.is_empty() => Ok(config),
+        (_, problems) => Err(Problems::new(file, problems)),
+    }
+}
+
+/// Reads what a configuration file says of the signing keys, whatever is wrong with the rest of it: a secret that is missing
+/// keeps nobody from making a key.
+pub fn load_token(path: &Path) -> Result<Token, Problems> {
+    let file = path.display().to_string();
+    let text = text_of(path, &file)?;
+    let (token, mut problems) = read(&text, &file, |table| table.section("token", token::read));
+    problems.retain(|Problem { key, .. }| {
+        key.is_empty() || key == "token" || key.starts_with("token.")
+    });
+    match token {
+        Some(token) if problems.is_empty() => Ok(token),
+        _ => Err(Problems::new(&file, problems)),
+    }
+}
+
+fn text_of(path: &Path, file: &str) -> Result<String, Problems> {
     let refuse = |line, message: String| {
         let key = String::new();
-        Problems::new(&file, vec![Problem { key, line, message }])
+        Problems::new(file, vec![Problem { key, line, message }])
     };
     let bytes =
         contents(path).map_err(|reason| refuse(None, format!("cannot be read: {reason}")))?;
@@ -30,17 +61,17 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config,
         let line = before.filter(|byte| **byte == b'\n').count() + 1;
         refuse(Some(line), "must be UTF-8".to_owned())
     })?;
-    parse(text, &file, env)
+    Ok(text.to_owned())
 }
 
-/// Checks a configuration's text; `file` is its name in what is reported.
-pub fn parse(
+/// Reads a document, and returns the problems that were met beside what was asked for.
+fn read<T>(
     text: &str,
     file: &str,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Config, Problems> {
+    wanted: impl FnOnce(&mut Table<'_, '_>) -> Option<T>,
+) -> (Option<T>, Vec<Problem>) {
     let (document, mistakes) = DeTable::parse_recoverable(text);
-    let mut notes = Notes::new(text);
+    let mut notes = Notes::new(text, Path::new(file));
     for mistake in mistakes {
         let line = mistake.span().map(|span| notes.line(&span));
         // Only the message: the whole error shows the line, which may hold a secret.
@@ -49,19 +80,16 @@ pub fn parse(
     }
     // What was recovered around a mistake would only give problems that go away with it.
     if !notes.problems.is_empty() {
-        return Err(Problems::new(file, notes.problems));
+        return (None, notes.problems);
     }
-    let config = reader::read(&mut notes, document.get_ref(), |table| sections(table, env));
-    match config {
-        Some(config) if notes.problems.is_empty() => Ok(config),
-        _ => Err(Problems::new(file, notes.problems)),
-    }
+    let found = reader::read(&mut notes, document.get_ref(), wanted);
+    (found, notes.problems)
 }
 
 /// Lists every key that a configuration may have, such as `route.auth`, with its default in TOML notation.
 pub fn known_keys() -> Vec<(String, Option<String>)> {
     let nothing = DeTable::new();
-    let mut notes = Notes::new("");
+    let mut notes = Notes::new("", Path::new(""));
     reader::read(&mut notes, &nothing, |table| sections(table, &|_| None));
     notes.keys
 }
@@ -84,7 +112,10 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
     let cache = table.section("cache", cache::read);
     let headers = table.section("headers", |table| headers::read(table, token.as_ref()));
     let cors = table.section("cors", cors::read);
-    let upstream = table.sections("upstream", |table| upstream::read(table, &mut upstreams));
+    let (public, private) = (server.server.as_ref(), control.as_ref());
+    let upstream = table.sections("upstream", |table| {
+        upstream::read(table, &mut upstreams, public, private)
+    });
     let mut routes = Routes {
         server: &server,
         apps: &apps,

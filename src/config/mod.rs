@@ -9,9 +9,11 @@ mod address;
 mod app;
 mod backend;
 mod cache;
+mod certificates;
 mod contents;
 mod control;
 mod cors;
+mod doubts;
 mod headers;
 mod keep;
 mod kind;
@@ -22,6 +24,7 @@ mod login;
 mod model;
 mod name;
 mod notes;
+mod own_address;
 mod pem;
 mod problem;
 mod reader;
@@ -42,7 +45,7 @@ mod wechat;
 pub use backend::{Balance, Health, Patience, Protocol, ServerAddress, Upstream, UpstreamTls};
 pub use cors::Cors;
 pub use limits::Limits;
-pub use load::{known_keys, load, parse};
+pub use load::{known_keys, load, load_token, parse};
 pub use login::Login;
 pub use model::{
     Algorithm, App, Auth, Cache, Config, Control, Headers, InjectedNames, Log, LogFormat, Proxy,

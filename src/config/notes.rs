@@ -1,6 +1,7 @@
 //! What is learnt while a document is read, with the places where it was learnt.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use super::kind::quoted;
 use super::problem::Problem;
@@ -8,6 +9,8 @@ use super::problem::Problem;
 /// What is learnt while a document is read.
 pub(super) struct Notes<'d> {
     text: &'d str,
+    /// Where relative paths begin.
+    folder: PathBuf,
     /// The problems met so far.
     pub(super) problems: Vec<Problem>,
     /// Every key asked for, with its default in TOML notation.
@@ -15,9 +18,11 @@ pub(super) struct Notes<'d> {
 }
 
 impl<'d> Notes<'d> {
-    pub(super) fn new(text: &'d str) -> Self {
+    /// Begins with a document that stands in `file`.
+    pub(super) fn new(text: &'d str, file: &Path) -> Self {
         Self {
             text,
+            folder: file.parent().unwrap_or(Path::new("")).to_owned(),
             problems: Vec::new(),
             keys: Vec::new(),
         }
@@ -27,6 +32,11 @@ impl<'d> Notes<'d> {
     pub(super) fn line(&self, span: &Range<usize>) -> usize {
         let before = self.text.bytes().take(span.start);
         before.filter(|byte| *byte == b'\n').count() + 1
+    }
+
+    /// Returns where a path leads that stands in the document, which is relative to the document's folder.
+    pub(super) fn located(&self, written: impl AsRef<Path>) -> PathBuf {
+        self.folder.join(written)
     }
 
     /// Notes a problem.

@@ -15,7 +15,8 @@ pub(super) fn file(
     key: &'static str,
     check: fn(&Path) -> Result<(), String>,
 ) -> Option<PathBuf> {
-    let file = PathBuf::from(table.optional(key, &TEXT)?);
+    let file = table.optional(key, &TEXT)?;
+    let file = table.located(file);
     check(&file)
         .map_err(|message| table.refuse(key, message))
         .ok()?;

@@ -4,6 +4,8 @@
 //! cannot say which keys exist or what their defaults are. Here a section asks for its keys one by one; what it asks
 //! for is what is known, so unknown keys, suggestions and [`known_keys`](super::known_keys) need no second list.
 
+use std::path::{Path, PathBuf};
+
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -190,6 +192,11 @@ impl<'d> Table<'_, 'd> {
     /// Returns this table's path, such as `route[2]`.
     pub(super) fn path(&self) -> &str {
         &self.place.path
+    }
+
+    /// Returns where a path leads, which is relative to the folder of the configuration file.
+    pub(super) fn located(&self, written: impl AsRef<Path>) -> PathBuf {
+        self.notes.located(written)
     }
 
     /// Notes a problem with one of this table's keys.

@@ -61,13 +61,14 @@ pub(super) fn optional_in(
         table.refuse(keys.file, message);
         return None;
     }
+    let file = file.map(|file| table.located(file));
     let (key, text) = match (&file, variable) {
-        (Some(file), _) => (keys.file, from_file(Path::new(file))),
+        (Some(file), _) => (keys.file, from_file(file)),
         (None, Some(variable)) => (keys.env, from_environment(&variable, env)),
         (None, None) => return None,
     };
     text.and_then(one_line)
-        .map(|secret| (secret, file.map(PathBuf::from)))
+        .map(|secret| (secret, file))
         .map_err(|message| table.refuse(key, message))
         .ok()
 }
@@ -95,8 +96,12 @@ fn one_line(text: Zeroizing<String>) -> Result<Secret, String> {
     let line = text.trim_end_matches(['\r', '\n']);
     if line.trim().is_empty() {
         Err("must lead to a secret, but what it names is empty".to_owned())
+    } else if line.starts_with('\u{feff}') {
+        Err("must lead to a secret, but a byte order mark stands before it; save it as UTF-8 without one".to_owned())
     } else if line.chars().any(char::is_control) {
         Err("must lead to a secret of one line".to_owned())
+    } else if line.trim() != line {
+        Err("must lead to a secret, but white space stands before or behind it".to_owned())
     } else {
         Ok(Secret::new(line))
     }
@@ -110,6 +115,23 @@ mod tests {
     fn the_newline_that_editors_add_is_no_part_of_a_secret() {
         let secret = one_line(Zeroizing::new("hunter2\r\n".to_owned())).unwrap();
         assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn what_an_editor_leaves_around_a_secret_is_told() {
+        for (text, told) in [
+            ("\u{feff}hunter2", "byte order mark"),
+            (" hunter2", "white space"),
+            ("hunter2 \n", "white space"),
+            ("hunter2\u{a0}", "white space"),
+            ("hunter2\u{3000}\n", "white space"),
+        ] {
+            let refused = one_line(Zeroizing::new(text.to_owned())).unwrap_err();
+            assert!(
+                refused.contains(told) && !refused.contains("hunter2"),
+                "{refused}"
+            );
+        }
     }
 
     #[test]

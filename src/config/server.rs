@@ -69,10 +69,14 @@ pub(super) struct Draft {
 const SOCKET_PATH: Kind<PathBuf> = Kind {
     expected: "the path of a socket, such as \"/run/menshen/upgrade.sock\", of up to 107 bytes",
     read: |value| {
-        let path = kind::text(value)?;
-        (path.len() < 108).then(|| PathBuf::from(path))
+        let path = PathBuf::from(kind::text(value)?);
+        fits_socket(&path).then_some(path)
     },
 };
+
+fn fits_socket(path: &Path) -> bool {
+    path.as_os_str().len() < 108
+}
 
 /// Reads the section.
 pub(super) fn read(table: &mut Table<'_, '_>) -> Draft {
@@ -126,6 +130,16 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
     let upstream_pool = table.or("upstream_pool", "1024", &POOL);
     let drain = table.or("drain", r#""30s""#, &PERIOD);
     let upgrade_socket = table.optional("upgrade_socket", &SOCKET_PATH);
+    let upgrade_socket = upgrade_socket.map(|path| table.located(path));
+    if upgrade_socket
+        .as_ref()
+        .is_some_and(|path| !fits_socket(path))
+    {
+        table.refuse(
+            "upgrade_socket",
+            format!("must be {}", SOCKET_PATH.expected),
+        );
+    }
     Some(Server {
         listen: listen?,
         redirect_http: redirect_http?,
@@ -163,6 +177,34 @@ fn refuse_repeats(
     };
     table.refuse_repeats("listen", &[], &fixed(listen));
     table.refuse_repeats("redirect_http", &fixed(listen), &fixed(redirect_http));
+    let (listen, redirect_http) = (fixed(listen), fixed(redirect_http));
+    refuse_held(table, "listen", &listen, &listen);
+    let all: Vec<SocketAddr> = [listen, redirect_http.clone()].concat();
+    refuse_held(table, "redirect_http", &redirect_http, &all);
+}
+
+/// Refuses an address whose port another one holds for every address of its kind.
+fn refuse_held(
+    table: &mut Table<'_, '_>,
+    key: &'static str,
+    items: &[SocketAddr],
+    all: &[SocketAddr],
+) {
+    let holds = |other: &SocketAddr, item: &SocketAddr| {
+        let everywhere = other.ip().is_unspecified() && !item.ip().is_unspecified();
+        everywhere && other.port() == item.port() && other.is_ipv4() == item.is_ipv4()
+    };
+    for item in items {
+        let held_by = |other: &SocketAddr| {
+            holds(other, item) || (key == "redirect_http" && holds(item, other))
+        };
+        if let Some(other) = all.iter().find(|other| held_by(other)) {
+            table.refuse(
+                key,
+                format!("names {item}, which cannot be listened on beside {other}"),
+            );
+        }
+    }
 }
 
 /// Reads on which of `all` listeners the PROXY protocol is spoken.
@@ -188,7 +230,7 @@ fn certificate(table: &mut Table<'_, '_>) -> Option<Tls> {
         }
     }
     let mut checked = |key, file: Option<String>, check: fn(&Path) -> Result<(), String>| {
-        let file = PathBuf::from(file?);
+        let file = table.located(file?);
         check(&file)
             .map_err(|message| table.refuse(key, message))
             .ok()?;

@@ -1,6 +1,5 @@
 //! Reads `[session]`, where stored logins are.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -62,7 +61,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Se
     }
     Some(Session {
         store: match store? {
-            Chosen::Embedded => Store::Embedded(PathBuf::from(path?)),
+            Chosen::Embedded => Store::Embedded(table.located(path?)),
             Chosen::Redis => Store::Redis(Box::new(redis?)),
         },
         ttl: ttl?,

@@ -1,7 +1,7 @@
 //! Reads the keys of `[session]` that say where Redis is and how to reach it.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -280,7 +280,8 @@ fn pem(
     key: &'static str,
     check: impl Fn(&Path) -> Result<(), String>,
 ) -> Option<Vec<u8>> {
-    let path = PathBuf::from(table.optional(key, &TEXT)?);
+    let path = table.optional(key, &TEXT)?;
+    let path = table.located(path);
     let read = check(&path).and_then(|()| contents(&path));
     read.map(|pem| pem.to_vec())
         .map_err(|message| table.refuse(key, message))

@@ -1,6 +1,5 @@
 //! Reads `[token]`, how tokens are signed.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::kind::{Kind, TEXT};
@@ -38,6 +37,6 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Option<Token> {
         algorithm: algorithm?,
         ttl: ttl?,
         issuer: issuer?,
-        keys_dir: PathBuf::from(keys_dir?),
+        keys_dir: table.located(keys_dir?),
     })
 }

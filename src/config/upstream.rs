@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::address::{SERVER, is_host_name};
 use super::backend::{Balance, Health, Patience, Protocol, ServerAddress, Upstream, UpstreamTls};
 use super::kind::{self, Kind, SWITCH, number};
+use super::model::{Control, Server};
 use super::name::{self, Names};
+use super::own_address::own_address;
 use super::pem::{check_certificates, check_private_key, file};
 use super::reader::Table;
 use super::unit::{PERIOD, TIMEOUT};
@@ -58,11 +60,23 @@ const HEALTH_PATH: Kind<String> = Kind {
 };
 
 /// Reads one section.
-pub(super) fn read(table: &mut Table<'_, '_>, names: &mut Names) -> Option<Upstream> {
+pub(super) fn read(
+    table: &mut Table<'_, '_>,
+    names: &mut Names,
+    server: Option<&Server>,
+    control: Option<&Control>,
+) -> Option<Upstream> {
     let name = table.required("name", &name::UPSTREAM);
     names.take(table, "name");
     let servers = table.required_list("servers", &SERVER);
     table.refuse_repeats("servers", &[], servers.as_deref().unwrap_or_default());
+    for asked in servers.iter().flatten() {
+        let own = server.and_then(|server| own_address(asked, server, control));
+        if let Some((address, key)) = own {
+            let message = format!("names {asked}, which is Menshen itself ({address} of {key})");
+            table.refuse("servers", message);
+        }
+    }
     let balance = table.or("balance", r#""round_robin""#, &BALANCE);
     let protocol = table.or("protocol", r#""http1""#, &PROTOCOL);
     let has_unix = servers

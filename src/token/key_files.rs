@@ -222,6 +222,11 @@ fn make_folder(dir: &Path) -> Result<(), KeyFileError> {
 }
 
 impl KeyFile {
+    /// Returns where the key is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Returns from when the key signs, in milliseconds since the Unix epoch.
     pub fn signs_from_ms(&self) -> u64 {
         signs_from_ms(&self.kid)

@@ -1,6 +1,6 @@
 //! What apps, and WeChat behind them, are refused for.
 
-use super::{APP, ROUTE, SERVER, UPSTREAM, instead, problems, refused, with};
+use super::{APP, ROUTE, SERVER, UPSTREAM, instead, problems, read, refused, with};
 
 #[test]
 fn mistakes_about_apps_and_wechat_are_refused_with_their_key_and_a_reason() {
@@ -105,4 +105,19 @@ fn plain_http_to_wechat_needs_permission_unless_it_stays_here() {
     ] {
         assert_eq!(problems(&with("[wechat]", lines)), Vec::<String>::new());
     }
+}
+
+#[test]
+fn a_secret_that_wechat_cannot_have_given_is_doubted_and_no_problem() {
+    let doubts = |lines: &str| read(&with("[wechat]", lines)).unwrap().doubts();
+    let told = doubts("");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with("app[1]: the secret of shop has 14 characters"),
+        "{told:?}"
+    );
+    assert!(!told[0].contains(super::SECRET));
+    assert!(doubts("api_base = \"http://127.0.0.1:8600\"").is_empty());
+    let whole = instead("\"SECRET\"", "\"WHOLE_SECRET\"");
+    assert!(read(&whole).unwrap().doubts().is_empty());
 }

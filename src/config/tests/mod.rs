@@ -30,6 +30,7 @@ fn env(name: &str) -> Option<String> {
         "SECRET" => Some(format!("{SECRET}\n")),
         "SPACED" => Some("a secret with spaces in it".to_owned()),
         "PROXY_AUTH" => Some("me:a:b".to_owned()),
+        "WHOLE_SECRET" => Some("0123456789abcdef0123456789abcdef".to_owned()),
         "EMPTY" => Some("\n".to_owned()),
         "SEAL_KEY" => Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n".to_owned()),
         _ => None,

@@ -208,3 +208,71 @@ fn tls_files_are_looked_into() {
         ]
     );
 }
+
+#[test]
+fn addresses_that_hold_each_others_port_are_refused() {
+    let listen = |list: &str| instead("[\"127.0.0.1:0\"]", list);
+    refused([
+        (
+            listen("[\"0.0.0.0:80\", \"127.0.0.1:80\"]"),
+            "server.listen (line 2): names 127.0.0.1:80, which cannot be listened on beside 0.0.0.0:80",
+        ),
+        (
+            listen("[\"[::1]:80\", \"[::]:80\"]"),
+            "server.listen (line 2): names [::1]:80, which cannot be listened on beside [::]:80",
+        ),
+        (
+            listen(
+                "[\"127.0.0.1:80\"]\nredirect_http = [\"0.0.0.0:80\"]\npublic_url = \"https://a\"",
+            ),
+            "server.redirect_http (line 3): names 0.0.0.0:80, which cannot",
+        ),
+    ]);
+    for list in [
+        "[\"0.0.0.0:80\", \"[::]:80\"]",
+        "[\"0.0.0.0:80\", \"127.0.0.1:81\"]",
+        "[\"127.0.0.1:80\", \"127.0.0.2:80\"]",
+        "[\"0.0.0.0:0\", \"127.0.0.1:0\"]",
+    ] {
+        assert_eq!(problems(&listen(list)), Vec::<String>::new(), "{list}");
+    }
+}
+
+#[test]
+fn a_server_that_is_menshen_itself_is_refused() {
+    let with = |listen: &str, server: &str| {
+        let text = instead("127.0.0.1:0", listen);
+        text.replace("127.0.0.1:3000", server)
+    };
+    for (listen, server, said) in [
+        (
+            "127.0.0.1:80",
+            "127.0.0.1:80",
+            "127.0.0.1:80 of server.listen",
+        ),
+        ("0.0.0.0:80", "localhost:80", "0.0.0.0:80 of server.listen"),
+        ("[::]:80", "[::1]:80", "[::]:80 of server.listen"),
+        (
+            "127.0.0.1:80",
+            "127.0.0.1:9090",
+            "127.0.0.1:9090 of control.listen",
+        ),
+    ] {
+        let told = problems(&with(listen, server)).concat();
+        assert!(
+            told.contains("which is Menshen itself") && told.contains(said),
+            "{told}"
+        );
+    }
+    for (listen, server) in [
+        ("127.0.0.1:80", "127.0.0.1:81"),
+        ("0.0.0.0:80", "api.internal:80"),
+        ("0.0.0.0:80", "unix:/a"),
+    ] {
+        assert_eq!(
+            problems(&with(listen, server)),
+            Vec::<String>::new(),
+            "{listen} {server}"
+        );
+    }
+}

@@ -39,6 +39,12 @@ impl Listening {
         private: Option<SocketAddr>,
         mut inherited: Vec<std::net::TcpListener>,
     ) -> Result<Self, BindError> {
+        let all: Vec<SocketAddr> = addresses
+            .iter()
+            .chain(redirects)
+            .chain(&private)
+            .copied()
+            .collect();
         let mut listener = |&address: &SocketAddr| {
             let here = |known: &std::net::TcpListener| {
                 known.local_addr().is_ok_and(|known| is_for(known, address))
@@ -50,7 +56,8 @@ impl Listening {
                 let usable = listener.set_nonblocking(true).map(|()| listener);
                 return usable.map_err(|cause| BindError { address, cause });
             }
-            let listener = Self::bind_one(address)?.into_std();
+            let bound = bind(address, shares_port(address, &all));
+            let listener = bound.and_then(TcpListener::into_std);
             listener.map_err(|cause| BindError { address, cause })
         };
         Ok(Self {
@@ -99,7 +106,7 @@ impl Listening {
 
     /// Binds one address, for a listener that is not the proxy's.
     pub fn bind_one(address: SocketAddr) -> Result<TcpListener, BindError> {
-        bind(address).map_err(|cause| BindError { address, cause })
+        bind(address, false).map_err(|cause| BindError { address, cause })
     }
 
     /// Returns the addresses with the ports that the system chose.
@@ -123,12 +130,21 @@ fn local(listeners: &[std::net::TcpListener]) -> Vec<SocketAddr> {
     addresses.filter_map(Result::ok).collect()
 }
 
-fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+/// Says whether an IPv6 address leaves IPv4 on its port to another one of the list; alone, `[::]` is for both.
+fn shares_port(address: SocketAddr, all: &[SocketAddr]) -> bool {
+    let with = |other: &&SocketAddr| other.is_ipv4() && other.port() == address.port();
+    address.is_ipv6() && address.port() != 0 && all.iter().any(|other| with(&other))
+}
+
+fn bind(address: SocketAddr, only_v6: bool) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
         TcpSocket::new_v6()?
     };
+    if only_v6 {
+        rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+    }
     // A restart must not wait for the last connections of the process before.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -138,6 +154,25 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn ipv4_and_ipv6_have_the_same_port_and_alone_ipv6_is_for_both() {
+        let both = Listening::bind(&["[::]:0".parse().unwrap()], &[], None, Vec::new()).unwrap();
+        let port = both.addresses()[0].port();
+        let reach = |host: &str| std::net::TcpStream::connect((host, port)).is_ok();
+        assert!(reach("127.0.0.1") && reach("::1"));
+        drop(both);
+        let addresses = [("[::]", port), ("0.0.0.0", port)];
+        let addresses = addresses.map(|(host, port)| format!("{host}:{port}").parse().unwrap());
+        for (listen, redirect) in [
+            (&addresses[..], &[][..]),
+            (&addresses[..1], &addresses[1..]),
+        ] {
+            let listening = Listening::bind(listen, redirect, None, Vec::new()).unwrap();
+            assert_eq!(listening.sockets().count(), 2);
+            assert!(reach("127.0.0.1") && reach("::1"));
+        }
+    }
 
     #[tokio::test]
     async fn an_inherited_socket_is_used_whichever_way_it_was_used_before() {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -37,11 +37,29 @@ impl Certificate {
         })
     }
 
+    /// Makes one that another certificate signed, which is not in the files.
+    pub fn issued(name: &str) -> Self {
+        let params = CertificateParams::new([name.to_owned()]).expect("a name");
+        let mut above = CertificateParams::new([]).expect("no names");
+        above.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        above
+            .distinguished_name
+            .push(DnType::CommonName, "an authority");
+        let issuer = Issuer::new(above, KeyPair::generate().expect("a key"));
+        let key = KeyPair::generate().expect("a key");
+        let cert = params.signed_by(&key, &issuer).expect("is made");
+        Self::of(&cert, &key)
+    }
+
     fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
         change(&mut params);
         let key = KeyPair::generate().expect("a key");
         let cert = params.self_signed(&key).expect("is made");
+        Self::of(&cert, &key)
+    }
+
+    fn of(cert: &rcgen::Certificate, key: &KeyPair) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let write = |file: &str, text: String| fs::write(folder.path().join(file), text);
         write("cert.pem", cert.pem()).expect("is written");
