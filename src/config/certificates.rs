@@ -25,13 +25,12 @@ impl Config {
     /// Returns each certificate that clients may not trust because nothing stands behind it.
     pub(super) fn certificates_without_chain(&self) -> Vec<String> {
         let files = self.own_certificates();
-        let told = files.filter_map(|(key, file)| {
-            read(file, is_alone)?.then(|| {
-                format!(
-                    "{key}: {}: holds the certificate alone; unless a root issued it, clients need the intermediate certificates behind it",
-                    file.display()
-                )
-            })
+        let alone = files.filter(|(_, file)| read(file, is_alone) == Some(true));
+        let told = alone.map(|(key, file)| {
+            format!(
+                "{key}: {}: holds the certificate alone; unless a root issued it, clients need the intermediate certificates behind it",
+                file.display()
+            )
         });
         told.collect()
     }
