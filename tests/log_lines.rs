@@ -285,10 +285,10 @@ async fn a_code_of_an_app_that_is_not_configured_is_said_to_be_one() {
         let id = format!("\"request_id\":\"{}\"", reply.header("x-request-id"));
         node.program.logs_times(&id, 2).await;
         let log = node.program.stderr();
-        let lines = log
+        let mut lines = log
             .lines()
             .filter(|line| line.contains(&id) && line.contains("login refused"));
-        let line: Value = serde_json::from_str(lines.last().unwrap()).unwrap();
+        let line: Value = serde_json::from_str(lines.next_back().unwrap()).unwrap();
         assert_eq!(line["referer_appid"].as_str(), named, "{line}");
         let advice = line["advice"].as_str().unwrap_or_default();
         assert_eq!(

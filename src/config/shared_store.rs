@@ -1,7 +1,7 @@
 //! Reads the keys of `[session]` that say where Redis is and how to reach it.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
