@@ -98,6 +98,8 @@ impl Connections {
         let mut streams = JoinSet::new();
         let mut conduct = Conduct::default();
         let mut budget = HeadBudget::new(max_header_bytes);
+        // A new connection is not kept, it is about to be used.
+        let mut idle = self.client_timeout();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -118,16 +120,18 @@ impl Connections {
                     continue;
                 }
                 accepted = wire.accept() => accepted,
-                () = tokio::time::sleep(self.keepalive()), if streams.is_empty() => {
+                () = tokio::time::sleep(idle), if streams.is_empty() => {
                     wire.graceful_shutdown();
+                    // The ends of responses may still be on their way to a client that reads slowly.
                     let closing = poll_fn(|cx| wire.poll_closed(cx));
-                    let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
+                    let _ = tokio::time::timeout(self.client_timeout(), closing).await;
                     break;
                 }
             };
             let Some(Ok((request, respond))) = accepted else {
                 break;
             };
+            idle = self.keepalive();
             if !budget.take(size_of_head(&request)) {
                 tracing::debug!("a connection was ended: too many bytes of headers");
                 end(&mut wire, &conduct).await;
@@ -178,6 +182,8 @@ fn limits(max_header_bytes: usize) -> Builder {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
+        // What one exchange may hold that its client has not taken.
+        .max_send_buffer_size(STREAM_WINDOW as usize)
         // A little more than we accept, so that the refusal is ours.
         .max_header_list_size(list.unwrap_or(u32::MAX))
         .max_local_error_reset_streams(Some(FORGIVEN));

@@ -61,6 +61,22 @@ impl Client<'_> {
         }
     }
 
+    /// Returns how many bytes were written so far.
+    pub(super) fn written(&self) -> u64 {
+        match self {
+            Self::Http1(client) => client.written(),
+            Self::Http2(client) => client.written(),
+        }
+    }
+
+    /// Tells whether the client is seen leaving, whatever it still has to send.
+    pub(super) fn can_be_watched(&self) -> bool {
+        match self {
+            Self::Http1(client) => client.has_whole_body(),
+            Self::Http2(_) => true,
+        }
+    }
+
     /// Tells whether no more should be put before what waits is flushed.
     pub(super) fn is_full(&self) -> bool {
         match self {

@@ -22,9 +22,9 @@ use crate::request::{Denial, Pass};
 use crate::server::http1::{Buffered, ResponseError};
 use crate::server::http2::ClientStream;
 use crate::server::message::{Body, RequestHead, ResponseHead};
-use crate::server::sockets::{Kind, WebSocket, WebSocketLimits};
+use crate::server::sockets::{Entry, Kind, WebSocket, WebSocketLimits};
 use crate::server::timer::Timer;
-use crate::server::upstreams::{Connected, Connection, Wanted};
+use crate::server::upstreams::{Busy, Connected, Connection, Wanted};
 
 /// How long what was received of a response that broke off may take to leave.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -33,13 +33,15 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 pub(in crate::server) struct Upgraded {
     server: Buffered,
     limits: WebSocketLimits,
-    entry: crate::server::sockets::Entry,
+    entry: Entry,
+    busy: Option<Busy>,
 }
 
 impl Upgraded {
-    /// Joins both sides.
-    pub(super) fn with(self, client: Buffered) -> WebSocket {
-        WebSocket::new(client, self.server, self.limits, self.entry)
+    /// Joins both sides; the server counts as busy for as long as what is returned lives.
+    pub(super) fn with(self, client: Buffered) -> (WebSocket, Option<Busy>) {
+        let socket = WebSocket::new(client, self.server, self.limits, self.entry);
+        (socket, self.busy)
     }
 }
 
@@ -105,7 +107,13 @@ pub(super) async fn run(
                 return upgrade(client, timer, exchange, head, server, *answer, patience).await;
             }
             Err(failure) => {
-                drop(server);
+                let unprocessed = failure == Failure::Response(ResponseError::Unprocessed);
+                if unprocessed || failure == Failure::ResponseLate && !is_answered {
+                    // It takes no more, or may be dead: others get another connection.
+                    server.retire();
+                } else {
+                    drop(server);
+                }
                 if !is_answered && may_ask_again(exchange, head, &replay, failure) {
                     continue;
                 }
@@ -304,5 +312,6 @@ async fn upgrade(
             server_write: patience.write,
         },
         entry,
+        busy: exchange.attempts.busy(),
     }))
 }

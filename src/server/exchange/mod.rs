@@ -42,6 +42,7 @@ use crate::server::http1::Buffered;
 use crate::server::message::RequestHead;
 use crate::server::sockets::WebSocket;
 use crate::server::timer::Timer;
+use crate::server::upstreams::Busy;
 
 /// Serves exchanges.
 #[derive(Clone)]
@@ -144,6 +145,6 @@ impl std::fmt::Debug for Outcome {
 }
 
 /// Joins both sides of a WebSocket.
-pub(super) fn join(upgraded: Upgraded, client: Buffered) -> WebSocket {
+pub(super) fn join(upgraded: Upgraded, client: Buffered) -> (WebSocket, Option<Busy>) {
     upgraded.with(client)
 }

@@ -33,11 +33,29 @@ pub(super) struct Pump<'p, 'c> {
     pub(super) max_body_bytes: u64,
     pub(super) upload: Upload,
     download: Download,
-    /// When something last moved.
-    last: Instant,
+    /// When each direction last moved: neither side's limits are moved by what the other does.
+    up: Motion,
+    down: Motion,
     begun: Instant,
     half_closed: Option<Instant>,
     entry: Option<Entry>,
+}
+
+/// When a direction last moved, and how much of it the other side had taken by then.
+#[derive(Clone, Copy, Debug)]
+struct Motion {
+    last: Instant,
+    written: u64,
+}
+
+impl Motion {
+    /// Notes what was taken by now, which may be a part of what still waits.
+    fn note(&mut self, has_moved: bool, written: u64) {
+        if has_moved || written != self.written {
+            self.last = Instant::now();
+            self.written = written;
+        }
+    }
 }
 
 /// Where the request's body is.
@@ -98,7 +116,10 @@ impl<'p, 'c> Pump<'p, 'c> {
         upload: Upload,
     ) -> Self {
         let now = Instant::now();
+        let motion = |written| Motion { last: now, written };
         Self {
+            up: motion(server.written()),
+            down: motion(client.written()),
             client,
             server,
             timer,
@@ -109,7 +130,6 @@ impl<'p, 'c> Pump<'p, 'c> {
             max_body_bytes,
             upload,
             download: Download::Head,
-            last: now,
             begun: now,
             half_closed: None,
             entry: None,
@@ -128,7 +148,7 @@ impl<'p, 'c> Pump<'p, 'c> {
             {
                 return Poll::Ready(Err(Failure::SessionEnded));
             }
-            let mut has_moved = false;
+            let (mut has_risen, mut has_fallen) = (false, false);
             loop {
                 let (up, wait_up) = self.poll_upload(cx)?;
                 let (down, wait_down) = match self.poll_download(cx)? {
@@ -136,11 +156,11 @@ impl<'p, 'c> Pump<'p, 'c> {
                     Progress::Moved => (true, None),
                     Progress::Waits(wait) => (false, wait),
                 };
-                has_moved |= up || down;
+                has_risen |= up;
+                has_fallen |= down;
                 if !up && !down {
-                    if has_moved {
-                        self.last = Instant::now();
-                    }
+                    self.up.note(has_risen, self.server.written());
+                    self.down.note(has_fallen, self.client.written());
                     match self.poll_deadlines(cx, [wait_up, wait_down])? {
                         Poll::Ready(()) => break,
                         Poll::Pending => return Poll::Pending,
@@ -184,7 +204,14 @@ impl<'p, 'c> Pump<'p, 'c> {
                     self.upload = Upload::Abandoned;
                     return Ok((true, None));
                 }
-                Poll::Pending => return Ok((false, Some(Wait::ServerWrite))),
+                Poll::Pending => {
+                    if self.client.can_be_watched()
+                        && self.client.poll_leaving(cx) == Poll::Ready(Leaving::Gone)
+                    {
+                        return Err(Failure::ClientGone);
+                    }
+                    return Ok((false, Some(Wait::ServerWrite)));
+                }
             }
             if self.upload == Upload::Flushing {
                 self.upload = Upload::Over;
@@ -225,7 +252,7 @@ impl<'p, 'c> Pump<'p, 'c> {
     /// Moves the response on by one step.
     fn poll_download(&mut self, cx: &mut Context<'_>) -> Result<Progress, Failure> {
         match self.download {
-            Download::Head => match self.server.poll_head(cx) {
+            Download::Head if !self.client.is_full() => match self.server.poll_head(cx) {
                 Poll::Ready(head) => return self.take_head(head?),
                 Poll::Pending if self.client.has_output() => {}
                 Poll::Pending => return Ok(Progress::Waits(Some(Wait::ServerRead))),
@@ -244,7 +271,7 @@ impl<'p, 'c> Pump<'p, 'c> {
                 Poll::Pending if self.client.has_output() => {}
                 Poll::Pending => return Ok(Progress::Waits(Some(Wait::ServerRead))),
             },
-            Download::Body | Download::Flushing => {}
+            Download::Head | Download::Body | Download::Flushing => {}
             Download::Over => return Ok(Progress::Done(End::Response)),
         }
         match self.client.poll_flush(cx) {
@@ -274,6 +301,11 @@ impl<'p, 'c> Pump<'p, 'c> {
         let body = inbound::length(&head, self.server.body(), self.request);
         let head = inbound::shape(head, self.exchange);
         self.exchange.status = head.status.as_u16();
+        let is_early = !self.client.has_whole_body();
+        if is_early && (self.upload == Upload::Abandoned || body.length() == Some(0)) {
+            // Nobody reads the rest of the request.
+            self.client.close_after();
+        }
         self.client.put_head(head, body);
         self.download = Download::Body;
         Ok(Progress::Moved)
@@ -289,22 +321,27 @@ impl<'p, 'c> Pump<'p, 'c> {
         let unsent = matches!(self.upload, Upload::Reading | Upload::Flushing);
         let mut next = None;
         let mut failure = Failure::ResponseLate;
+        let any = self.up.last.max(self.down.last);
         for wait in waits.into_iter().flatten() {
-            let (limit, what) = match wait {
+            let (last, limit, what) = match wait {
                 // A server that waits for the body is not late.
                 Wait::ServerRead if unsent => continue,
-                Wait::ServerRead => (self.patience.read, Failure::ResponseLate),
-                Wait::ServerWrite => (self.patience.write, Failure::ResponseLate),
-                Wait::ClientRead => (client_limit.min(self.patience.read), Failure::RequestLate),
-                Wait::ClientWrite => (client_limit, Failure::ClientGone),
+                Wait::ServerRead => (any, self.patience.read, Failure::ResponseLate),
+                Wait::ServerWrite => (self.up.last, self.patience.write, Failure::ResponseLate),
+                // A stream in both directions may be silent in one of them.
+                Wait::ClientRead => {
+                    let limit = client_limit.min(self.patience.read);
+                    (any, limit, Failure::RequestLate)
+                }
+                Wait::ClientWrite => (self.down.last, client_limit, Failure::ClientGone),
             };
-            let at = self.last + limit;
+            let at = last + limit;
             if next.is_none_or(|next| at < next) {
                 (next, failure) = (Some(at), what);
             }
         }
         if let Some(since) = self.half_closed {
-            let at = since.max(self.last) + HALF_CLOSED;
+            let at = since.max(any) + HALF_CLOSED;
             if next.is_none_or(|next| at < next) {
                 (next, failure) = (Some(at), Failure::ClientGone);
             }

@@ -8,6 +8,9 @@ use super::server::Server;
 /// How much of a body is kept.
 pub(super) const KEPT_BYTES: u64 = 64 * 1024;
 
+/// Small parts hold the buffers that they were read in.
+const MOST_PARTS: usize = 64;
+
 /// What was sent of a body.
 #[derive(Debug, Default)]
 pub(super) struct Replay {
@@ -22,7 +25,7 @@ impl Replay {
     /// Notes a part that is sent.
     pub(super) fn keep(&mut self, part: &Bytes) {
         self.bytes += part.len() as u64;
-        if self.bytes > KEPT_BYTES {
+        if self.bytes > KEPT_BYTES || self.parts.len() == MOST_PARTS {
             self.give_up();
         } else {
             self.parts.push(part.clone());

@@ -39,6 +39,22 @@ impl Server {
         }
     }
 
+    /// Returns how many bytes were written so far.
+    pub(super) fn written(&self) -> u64 {
+        match self {
+            Self::Http1(server, _) => server.written(),
+            Self::Http2(server, _) => server.written(),
+        }
+    }
+
+    /// Gives a connection that others share no more exchanges.
+    pub(super) fn retire(self) {
+        if let Self::Http2(stream, lease) = self {
+            drop(stream);
+            lease.retire();
+        }
+    }
+
     /// Tells whether no more should be put before what waits is flushed.
     pub(super) fn is_full(&self) -> bool {
         match self {

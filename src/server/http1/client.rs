@@ -116,6 +116,11 @@ impl ClientSide {
         self.wire.has_output()
     }
 
+    /// Returns how many bytes were written so far.
+    pub(in crate::server) fn written(&self) -> u64 {
+        self.wire.written()
+    }
+
     /// Tells whether no more should be put before what waits is flushed.
     pub(in crate::server) fn is_full(&self) -> bool {
         self.wire.is_full()

@@ -55,6 +55,9 @@ impl ServerSide {
         limits: &Limits,
     ) -> Read {
         self.wire.shrink();
+        // What was known of the request before says nothing of one that cannot be read.
+        (self.is_head_request, self.is_http10) = (false, false);
+        self.outgoing = Outgoing::None;
         let mut reading = Reading {
             deadline: Instant::now() + limits.idle,
             whole: None,
@@ -112,9 +115,13 @@ impl ServerSide {
     ) -> Result<Option<RequestHead>, Denial> {
         let input = &mut self.wire.input;
         // RFC 9112, section 2.2: a client may send empty lines before a request.
-        while reading.seen == 0 && input.starts_with(b"\r\n") {
+        while input.starts_with(b"\r\n") {
             input.advance(2);
             reading.skipped += 2;
+            reading.seen = 0;
+        }
+        if **input == *b"\r" && reading.skipped < limits.max_bytes {
+            return Ok(None);
         }
         let end = end_of_head(input, reading.seen)?;
         if reading.skipped + end.unwrap_or(input.len())

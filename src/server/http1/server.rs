@@ -17,6 +17,8 @@ use crate::server::message::{Body, Part, ResponseHead};
 
 /// How long a client that was refused may go on sending: to close on it would destroy the answer before it is read.
 const LINGER: Duration = Duration::from_secs(5);
+/// So much is read of what a client sends before its turn, while it is watched for leaving.
+const EARLY: usize = 16 * 1024;
 
 /// The connection.
 #[derive(Debug)]
@@ -70,19 +72,21 @@ impl ServerSide {
         if self.eof {
             return Poll::Ready(Ok(()));
         }
-        // What else it sends is not read before its turn.
-        if !self.incoming.is_over() || !self.wire.input.is_empty() {
+        if !self.incoming.is_over() {
             return Poll::Pending;
         }
-        match ready!(self.wire.poll_fill(cx)) {
-            Ok(0) => {
-                self.eof = true;
-                Poll::Ready(Ok(()))
+        // What else it sends is not taken before its turn, but would hide that it leaves.
+        while self.wire.input.len() < EARLY {
+            match ready!(self.wire.poll_fill(cx)) {
+                Ok(0) => {
+                    self.eof = true;
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(Err(BodyError::Gone)),
             }
-            // One wake-up for the data is enough: nothing more is asked for.
-            Ok(_) => Poll::Pending,
-            Err(_) => Poll::Ready(Err(BodyError::Gone)),
         }
+        Poll::Pending
     }
 
     /// Tells whether the whole request was read.
@@ -115,6 +119,9 @@ impl ServerSide {
         let without_body = self.is_head_request
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
             || status.is_informational();
+        if self.incoming.is_over() && self.has_early_data() {
+            self.keeps = false;
+        }
         let out = &mut self.wire.output;
         write_response(head, out);
         self.outgoing = match body {
@@ -171,6 +178,11 @@ impl ServerSide {
         self.wire.has_output()
     }
 
+    /// Returns how many bytes were written so far.
+    pub(in crate::server) fn written(&self) -> u64 {
+        self.wire.written()
+    }
+
     /// Tells whether no more should be put before what waits is flushed.
     pub(in crate::server) fn is_full(&self) -> bool {
         self.wire.is_full()
@@ -199,13 +211,19 @@ impl ServerSide {
     ///
     /// What was sent before the response is never taken for the next request: it might be the rest of this one.
     pub(in crate::server) fn is_reusable(&self) -> bool {
-        let early = self.wire.input.chunks(2).any(|pair| pair != b"\r\n");
-        self.keeps && !self.eof && self.incoming.is_over() && !early
+        self.keeps && !self.eof && self.incoming.is_over() && !self.has_early_data()
+    }
+
+    /// Tells whether anything but empty lines came before its turn.
+    fn has_early_data(&self) -> bool {
+        let mut lines = self.wire.input.chunks(2);
+        lines.any(|pair| pair != b"\r\n" && pair != b"\r")
     }
 
     /// Closes the connection so that the client reads what was written, although it may still be sending.
     pub(in crate::server) async fn linger(mut self) {
-        if poll_fn(|cx| self.wire.poll_shutdown(cx)).await.is_err() || self.eof {
+        let leaving = poll_fn(|cx| self.wire.poll_shutdown(cx));
+        if !matches!(tokio::time::timeout(LINGER, leaving).await, Ok(Ok(()))) || self.eof {
             return;
         }
         let reading = poll_fn(|cx| {

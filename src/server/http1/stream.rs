@@ -30,6 +30,8 @@ pub(in crate::server) struct Buffered {
     /// Whether the last read was as long as a read can be, so that more is probably there.
     is_streaming: bool,
     unflushed: bool,
+    /// How many bytes were written so far.
+    written: u64,
 }
 
 impl Buffered {
@@ -42,6 +44,7 @@ impl Buffered {
             after: BytesMut::new(),
             is_streaming: false,
             unflushed: false,
+            written: 0,
         }
     }
 
@@ -76,6 +79,11 @@ impl Buffered {
     /// Takes everything that was read.
     pub(in crate::server) fn take_input(&mut self) -> Bytes {
         self.input.split().freeze()
+    }
+
+    /// Returns how many bytes were written so far, by which a slow reader is told from one that does not read.
+    pub(in crate::server) fn written(&self) -> u64 {
+        self.written
     }
 
     /// Tells whether something waits to be written.
@@ -123,6 +131,7 @@ impl Buffered {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.unflushed = true;
+            self.written += written as u64;
             let first = written.min(self.output.len());
             self.output.advance(first);
             let second = (written - first).min(self.tail.len());

@@ -62,6 +62,11 @@ impl ClientStream {
         self.sending.has_waiting()
     }
 
+    /// Returns how many bytes were sent so far.
+    pub(in crate::server) fn written(&self) -> u64 {
+        self.sending.sent()
+    }
+
     /// Tells whether data waits to be sent.
     pub(in crate::server) fn has_data(&self) -> bool {
         self.sending.has_data()

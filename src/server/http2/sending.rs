@@ -13,6 +13,8 @@ pub(super) struct Sending {
     waiting: Bytes,
     end: Option<End>,
     is_over: bool,
+    /// How many bytes the window has let through so far.
+    sent: u64,
 }
 
 #[derive(Debug)]
@@ -33,6 +35,7 @@ impl Sending {
             waiting: Bytes::new(),
             end: None,
             is_over,
+            sent: 0,
         }
     }
 
@@ -53,6 +56,10 @@ impl Sending {
 
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty() || self.end.is_some()
+    }
+
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
     }
 
     pub(super) fn has_data(&self) -> bool {
@@ -78,6 +85,7 @@ impl Sending {
                 continue;
             }
             let data = self.waiting.split_to(here);
+            self.sent += here as u64;
             let is_last = self.waiting.is_empty() && matches!(self.end, Some(End::Data));
             self.stream.send_data(data, is_last).map_err(|_| Lost)?;
             if is_last {

@@ -159,6 +159,11 @@ impl ServerStream {
         self.sending.as_ref().is_some_and(Sending::has_waiting)
     }
 
+    /// Returns how many bytes were sent so far.
+    pub(in crate::server) fn written(&self) -> u64 {
+        self.sending.as_ref().map_or(0, Sending::sent)
+    }
+
     /// Tells whether data waits to be sent.
     pub(in crate::server) fn has_data(&self) -> bool {
         self.sending.as_ref().is_some_and(Sending::has_data)

@@ -178,8 +178,11 @@ impl Side {
         follow: impl FnOnce(&[u8]),
     ) -> std::io::Result<bool> {
         if other.wire.has_output() {
+            let before = other.wire.written();
             if other.wire.poll_flush(cx)?.is_pending() {
-                other.waiting.get_or_insert_with(Instant::now);
+                if other.waiting.is_none() || other.wire.written() != before {
+                    other.waiting = Some(Instant::now());
+                }
                 return Ok(false);
             }
             other.waiting = None;

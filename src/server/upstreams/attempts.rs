@@ -79,6 +79,11 @@ impl Attempts {
         true
     }
 
+    /// Counts the current server as busy for as long as what is returned lives.
+    pub(in crate::server) fn busy(&self) -> Option<Busy> {
+        self.current.as_ref().map(Busy::again)
+    }
+
     /// Returns the server that was asked last.
     pub(in crate::server) fn server(&self) -> Option<&ServerAddress> {
         self.current.as_ref().map(|busy| &busy.server().address)

@@ -132,6 +132,9 @@ impl Connector {
 
 impl Target<'_> {
     fn kept(&self) -> Option<Connection> {
+        if self.reuse == Reuse::Never {
+            return None;
+        }
         if self.speaks != Speaks::Http1
             && let Some((lease, requests)) = self.server.http2.take(self.place, self.generation)
         {

@@ -78,6 +78,7 @@ impl Connections {
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_HEADER_LIST)
+            .max_send_buffer_size(STREAM_WINDOW as usize)
             // Until the server has said how many it takes.
             .initial_max_send_streams(MAX_STREAMS as usize);
         let (requests, driver) = builder.handshake(stream).await?;

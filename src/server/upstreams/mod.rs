@@ -34,6 +34,7 @@ use self::connect::{Connector, Target};
 pub(super) use self::http2::Lease;
 use self::names::Names;
 use self::reuse::Reuse;
+pub(super) use self::server::Busy;
 use self::server::Server;
 use self::template::Template;
 pub use self::tls::UpstreamError;

@@ -31,7 +31,7 @@ pub(super) struct Server {
 
 /// One exchange with it, which counts for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Server>);
+pub(in crate::server) struct Busy(Arc<Server>);
 
 impl Server {
     pub(super) fn new(address: &ServerAddress) -> Self {
@@ -78,6 +78,11 @@ impl Busy {
     pub(super) fn with(server: &Arc<Server>) -> Self {
         server.busy.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(server))
+    }
+
+    /// Counts once more.
+    pub(super) fn again(&self) -> Self {
+        Self::with(&self.0)
     }
 
     pub(super) fn server(&self) -> &Server {
