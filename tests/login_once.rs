@@ -194,7 +194,7 @@ async fn a_wechat_that_cannot_be_reached_costs_no_code() {
     let via = format!("api_base = \"http://{address}\"");
     let t = TestGateway::builder().section("wechat", &via).start().await;
     let code = t.code("alice").await;
-    t.redeem(&code).await.refused(503, "wechat_busy");
+    t.redeem(&code).await.refused(503, "wechat_unreachable");
     let wechat = tokio::net::TcpListener::bind(address).await.unwrap();
     let simulator = t.simulator;
     tokio::spawn(async move {

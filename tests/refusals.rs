@@ -37,6 +37,7 @@ fn every_code_has_a_test() {
     let tested = [
         include_str!("refusals.rs"),
         include_str!("refusals_by_others.rs"),
+        include_str!("disk_trouble.rs"),
     ]
     .concat();
     let forgotten: Vec<_> = codes

@@ -244,14 +244,40 @@ async fn a_client_that_closes_its_sending_side_gets_its_answer() {
 #[tokio::test]
 async fn an_empty_line_behind_a_body_ends_no_connection() {
     let t = TestGateway::start().await;
+    for pieces in [
+        &["hi\r\n"][..],
+        &["hi", "\r\n"],
+        &["hi\r", "\n"],
+        &["hi", "\r", "\n"],
+    ] {
+        let mut client = Wire::connect(t.address).await;
+        let head = "POST /public HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n";
+        client.send(head).await;
+        for piece in pieces {
+            client.send(piece).await;
+        }
+        assert!(
+            client.message().await.starts_with("HTTP/1.1 200 "),
+            "{pieces:?}"
+        );
+        client
+            .send("GET /public/b HTTP/1.1\r\nHost: h\r\n\r\n")
+            .await;
+        assert!(
+            client.message().await.starts_with("HTTP/1.1 200 "),
+            "{pieces:?}"
+        );
+        assert_eq!(t.upstream.last().target, "/public/b");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_because_more_came_too_early_says_so() {
+    let t = TestGateway::start().await;
     let mut client = Wire::connect(t.address).await;
-    client
-        .send("POST /public HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi\r\n")
-        .await;
-    assert!(client.message().await.starts_with("HTTP/1.1 200 "));
-    client
-        .send("GET /public/b HTTP/1.1\r\nHost: h\r\n\r\n")
-        .await;
-    assert!(client.message().await.starts_with("HTTP/1.1 200 "));
-    assert_eq!(t.upstream.last().target, "/public/b");
+    let request = "GET /public HTTP/1.1\r\nHost: h\r\n\r\n";
+    client.send(request.repeat(2)).await;
+    let answers = client.rest().await;
+    assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 1, "{answers}");
+    assert!(answers.contains("\r\nConnection: close\r\n"), "{answers}");
 }

@@ -127,6 +127,11 @@ async fn granted(request: RequestBuilder) -> Option<Grant> {
         reply.refused(503, "store_unavailable");
         return None;
     }
+    if reply.status == 504 {
+        // The store went away between the call to WeChat and the session.
+        reply.refused(504, "login_not_stored");
+        return None;
+    }
     assert_eq!(reply.status, 200, "{}", reply.text());
     Some(Grant::of(reply.json()))
 }

@@ -108,6 +108,95 @@ async fn a_server_that_processes_nothing_is_not_asked_for_ever() {
 }
 
 #[tokio::test]
+async fn what_one_connection_refuses_is_sent_on_another() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (tcp, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(tcp).await.unwrap();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    // The first one takes no more, and stays open.
+                    if number == 0 {
+                        respond.send_reset(Reason::REFUSED_STREAM);
+                    } else {
+                        respond.send_response(Response::new(()), true).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    let t = before(&address, "http2").await;
+    for _ in 0..3 {
+        assert_eq!(
+            Reply::of(t.request("POST", "/x").body("order"))
+                .await
+                .status,
+            200
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_connection_of_http_2_without_time_to_be_kept_serves_its_first_request() {
+    let t = TestGateway::builder()
+        .section("server", "keepalive = \"0s\"")
+        .start()
+        .await;
+    let mut requests = client(&t).await;
+    let request = Request::get("http://shop/public").body(()).unwrap();
+    let (answer, _) = requests.send_request(request, true).unwrap();
+    let answer = timeout(LIMIT, answer).await.unwrap().unwrap();
+    assert_eq!(answer.status(), 200);
+    let mut body = answer.into_body();
+    assert_eq!(
+        timeout(LIMIT, body.data()).await.unwrap().unwrap().unwrap(),
+        "ok"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_is_read_slowly_is_whole_although_its_connection_is_idle() {
+    let backend = ByHand::start().await;
+    let upstream = format!(
+        "[[upstream]]\nname = \"shop\"\nservers = [\"{}\"]\n",
+        backend.address
+    );
+    let t = TestGateway::builder()
+        .section("server", "keepalive = \"1s\"")
+        .upstreams(&upstream)
+        .routes("[[route]]\nupstream = \"shop\"\nauth = \"public\"\n")
+        .start()
+        .await;
+    let tcp = TcpStream::connect(t.address).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(1000);
+    let (requests, connection) = builder.handshake(tcp).await.unwrap();
+    tokio::spawn(connection);
+    let mut requests: SendRequest<Bytes> = requests.ready().await.unwrap();
+    let request = Request::get("http://shop/x").body(()).unwrap();
+    let (answer, _) = requests.send_request(request, true).unwrap();
+    let mut server = backend.accept().await;
+    server.read_to("\r\n\r\n").await;
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n";
+    server
+        .send([head.as_bytes(), &vec![b'x'; 50_000]].concat())
+        .await;
+    let mut body = timeout(LIMIT, answer).await.unwrap().unwrap().into_body();
+    let mut read = 0;
+    let mut ticks = tokio::time::interval(Duration::from_millis(60));
+    while let Some(part) = timeout(LIMIT, body.data()).await.unwrap() {
+        let part = part.unwrap();
+        read += part.len();
+        // Slower than the connection would be kept without an exchange.
+        ticks.tick().await;
+        body.flow_control().release_capacity(part.len()).unwrap();
+    }
+    assert_eq!(read, 50_000);
+}
+
+#[tokio::test]
 async fn a_body_too_long_to_be_kept_is_not_sent_again() {
     let (address, seen) = server(Says::Refused, 1).await;
     let t = before(&address, "http2").await;

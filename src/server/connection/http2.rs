@@ -37,6 +37,9 @@ const FORGIVEN: usize = 100;
 /// HPACK says in one byte what was said before, so the bytes on the wire bound nothing.
 const HEADS_AT_ONCE: usize = 16;
 
+/// How long a GOAWAY may take to leave.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// How a client uses its connection.
 #[derive(Default)]
 struct Conduct {
@@ -98,8 +101,11 @@ impl Connections {
         let mut streams = JoinSet::new();
         let mut conduct = Conduct::default();
         let mut budget = HeadBudget::new(max_header_bytes);
-        // A new connection is not kept, it is about to be used.
-        let mut idle = self.client_timeout();
+        let mut idle = self.keepalive();
+        if idle.is_zero() {
+            // It is about to be used for the first time.
+            idle = self.client_timeout();
+        }
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -123,8 +129,12 @@ impl Connections {
                 () = tokio::time::sleep(idle), if streams.is_empty() => {
                     wire.graceful_shutdown();
                     // The ends of responses may still be on their way to a client that reads slowly.
+                    let limit = match wire.has_streams() {
+                        true => self.client_timeout(),
+                        false => CLOSING,
+                    };
                     let closing = poll_fn(|cx| wire.poll_closed(cx));
-                    let _ = tokio::time::timeout(self.client_timeout(), closing).await;
+                    let _ = tokio::time::timeout(limit, closing).await;
                     break;
                 }
             };
@@ -171,7 +181,7 @@ async fn end(wire: &mut h2::server::Connection<Stream, Bytes>, conduct: &Conduct
         Poll::Ready(_) => Poll::Ready(()),
         Poll::Pending => Poll::Pending,
     });
-    let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
+    let _ = tokio::time::timeout(CLOSING, closing).await;
 }
 
 /// Returns the limits of the protocol's own machinery.
