@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub struct Front {
     /// Where it listens.
     pub address: SocketAddr,
     _process: Child,
+    _reserved: UdpSocket,
     _folder: TempDir,
 }
 
@@ -74,7 +76,7 @@ impl Front {
         write: impl Fn(&Path, SocketAddr),
         ready: &str,
     ) -> Result<Self, String> {
-        let address = free_address();
+        let (address, reserved) = reserve();
         let folder = tempfile::tempdir().expect("a folder");
         write(folder.path(), address);
         let output = folder.path().join("output");
@@ -91,6 +93,7 @@ impl Front {
         Ok(Self {
             address,
             _process: process,
+            _reserved: reserved,
             _folder: folder,
         })
     }
@@ -230,10 +233,22 @@ async fn answers(address: SocketAddr, status: &str) -> bool {
         .is_ok_and(|asked| asked.unwrap_or(false))
 }
 
-/// None of these programs can tell which port the system chose.
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
-    listener.local_addr().expect("is bound")
+/// Finds a port and keeps it from other fronts, in this process and others, for as long as the socket is held.
+///
+/// None of these programs can tell which port the system chose, and some share theirs (`SO_REUSEPORT`), so a front that was
+/// given another's port would start and be sent its requests. The port is below those that the system gives away.
+fn reserve() -> (SocketAddr, UdpSocket) {
+    let random = RandomState::new();
+    for attempt in 0..1000_u32 {
+        let port = 4000 + (random.hash_one(attempt) % 5900) as u16;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if let Ok(reserved) = UdpSocket::bind(address)
+            && TcpListener::bind(address).is_ok()
+        {
+            return (address, reserved);
+        }
+    }
+    panic!("no port is free");
 }
 
 fn installed(path: &str, name: &str) -> PathBuf {
