@@ -42,6 +42,10 @@ main() {
     echo "setup: examples/express: npm could not install its packages" >&2
     complete=no
   fi
+  if has npm && ! mini_program; then
+    echo "setup: clients/mini-program: npm could not install what its tests need" >&2
+    complete=no
+  fi
   if has python3 && ! flask; then
     echo "setup: examples/flask: pip could not install its packages" >&2
     complete=no
@@ -136,6 +140,15 @@ express() {
     cp examples/express/package.json $lock $dir &&
     npm ci --prefix $dir --loglevel error >&2 &&
     cp $lock $dir/installed
+}
+
+mini_program() {
+  local dir=$backends/mini-program from=clients/mini-program/tests
+  cmp -s $from/package-lock.json $dir/installed && return
+  mkdir -p $dir && rm -f $dir/installed &&
+    cp $from/package.json $from/package-lock.json $dir &&
+    npm ci --prefix $dir --loglevel error >&2 &&
+    cp $from/package-lock.json $dir/installed
 }
 
 flask() {

@@ -1,0 +1,55 @@
+// Turns the platform's calls into promises that always end.
+
+import { failure } from './answers.mjs';
+
+/** How long `wx.login` and its kin may take, in milliseconds: some versions of the platform never answer. */
+const PLATFORM_TIMEOUT = 10000;
+
+/** Calls the platform; fails when it does, lacks the call, or says nothing in time. */
+export function ask(wx, call, options) {
+  return new Promise((resolve, reject) => {
+    const end = (settle) => (outcome) => {
+      clearTimeout(timer);
+      settle(outcome);
+    };
+    const fail = end((reason) => reject(failure(`wx.${call}`, reason)));
+    const timer = setTimeout(() => fail({ errMsg: `wx.${call}:fail timeout` }), PLATFORM_TIMEOUT);
+    try {
+      wx[call]({ success: end(resolve), fail, ...options });
+    } catch (reason) {
+      fail({ errMsg: `wx.${call}:fail ${reason.message}` });
+    }
+  });
+}
+
+/** Asks for a code, and draws a nonce where the platform can: it proves that a code sent again comes from the same client. */
+export async function credentials(wx) {
+  const login = await ask(wx, 'login', { timeout: PLATFORM_TIMEOUT });
+  if (!login.code) throw failure('wx.login', login);
+  const drawn = await ask(wx, 'getRandomValues', { length: 16 }).catch(() => null);
+  return { code: login.code, nonce: drawn ? hex(drawn.randomValues) : undefined };
+}
+
+function hex(bytes) {
+  return Array.from(new Uint8Array(bytes), (byte) => `0${byte.toString(16)}`.slice(-2)).join('');
+}
+
+/** The storage of one client, which may throw, be full, or hold what another version left there. */
+export function storage(wx, key) {
+  const attempt = (call, value) => {
+    try {
+      return wx[call](key, value);
+    } catch (reason) {
+      console.warn('menshen: the storage failed', reason);
+      return null;
+    }
+  };
+  return {
+    read() {
+      const kept = attempt('getStorageSync');
+      return kept && kept.token && kept.refresh_token ? kept : null;
+    },
+    write: (session) => attempt('setStorageSync', session),
+    clear: () => attempt('removeStorageSync'),
+  };
+}
