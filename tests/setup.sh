@@ -12,7 +12,7 @@ main() {
   local build=(cmake cc) tests=() bench=()
   case "${1:-}" in
     build) ;;
-    tests) tests=(node npm python3 php uwsgi curl systemd-analyze nginx headers-more haproxy caddy redis-server redis-sentinel valgrind) ;;
+    tests) tests=(node npm python3 php uwsgi curl systemd-analyze nginx headers-more haproxy caddy redis-server redis-sentinel valgrind chromium) ;;
     bench) bench=(python-alone nginx haproxy wrk h2load valgrind strace curl openssl) ;;
     *) echo "usage: $0 build|tests|bench" >&2 && exit 2 ;;
   esac
@@ -44,6 +44,10 @@ main() {
   fi
   if has npm && ! mini_program; then
     echo "setup: clients/mini-program: npm could not install what its tests need" >&2
+    complete=no
+  fi
+  if has npm && ! websocket_clients; then
+    echo "setup: tests/websocket-clients: npm could not install its packages" >&2
     complete=no
   fi
   if has python3 && ! flask; then
@@ -134,21 +138,24 @@ python() {
 }
 
 express() {
-  local dir=$backends/express lock=examples/express/package-lock.json
-  cmp -s $lock $dir/installed && return
-  mkdir -p $dir && rm -f $dir/installed &&
-    cp examples/express/package.json $lock $dir &&
-    npm ci --prefix $dir --loglevel error >&2 &&
-    cp $lock $dir/installed
+  npm_packages examples/express $backends/express
+}
+
+websocket_clients() {
+  npm_packages tests/websocket-clients $backends/websocket-clients
 }
 
 mini_program() {
-  local dir=$backends/mini-program from=clients/mini-program/tests
-  cmp -s $from/package-lock.json $dir/installed && return
-  mkdir -p $dir && rm -f $dir/installed &&
-    cp $from/package.json $from/package-lock.json $dir &&
-    npm ci --prefix $dir --loglevel error >&2 &&
-    cp $from/package-lock.json $dir/installed
+  npm_packages clients/mini-program/tests $backends/mini-program
+}
+
+npm_packages() {
+  local from=$1 dir=$2
+  cmp -s "$from/package-lock.json" "$dir/installed" && return
+  mkdir -p "$dir" && rm -f "$dir/installed" &&
+    cp "$from/package.json" "$from/package-lock.json" "$dir" &&
+    npm ci --prefix "$dir" --loglevel error >&2 &&
+    cp "$from/package-lock.json" "$dir/installed"
 }
 
 flask() {

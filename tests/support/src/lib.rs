@@ -3,6 +3,7 @@
 
 mod backends;
 pub mod bench;
+mod browser;
 mod certificate;
 mod forward_proxy;
 mod front;
@@ -25,6 +26,7 @@ mod upstream;
 mod wire;
 
 pub use backends::Backend;
+pub use browser::{Browser, Page};
 pub use certificate::Certificate;
 pub use forward_proxy::ForwardProxy;
 pub use front::{Front, Kind};

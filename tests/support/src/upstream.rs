@@ -228,7 +228,12 @@ async fn echo(mut stream: TcpStream, key: &str) {
     }
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
     while let Some(Ok(message)) = socket.next().await {
-        if message.is_close() || socket.send(message).await.is_err() {
+        if message.is_close() {
+            // The library has the answer to it ready.
+            let _ = socket.flush().await;
+            return;
+        }
+        if socket.send(message).await.is_err() {
             return;
         }
     }
