@@ -11,7 +11,7 @@ use menshen::simulator::Simulator;
 use menshen_test_support::Reply;
 use tokio::net::TcpListener;
 
-const README: &str = include_str!("../README.md");
+const README: &str = include_str!("../../README.md");
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
 /// Returns the README's code blocks in a language.
@@ -65,7 +65,7 @@ impl Running {
 #[test]
 fn the_smallest_configuration_is_the_one_in_conf() {
     let toml = blocks("toml");
-    let file = include_str!("../conf/minimal.toml");
+    let file = include_str!("../../conf/minimal.toml");
     let bare = |text: &str| -> Vec<String> {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let lines = lines.map(str::to_owned);

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 /// The file that operators are told to begin with.
-const ACL: &str = include_str!("../examples/redis/users.acl");
+const ACL: &str = include_str!("../../examples/redis/users.acl");
 const PASSWORD: &str = "a9w2-hidden-pa5sword";
 
 /// Returns the words after `user menshen`, with the test's password.

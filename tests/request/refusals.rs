@@ -22,7 +22,7 @@ async fn get_logged_in(t: &TestGateway, path: &str) -> Reply {
 
 #[test]
 fn every_code_has_a_test() {
-    let known = include_str!("../src/request/denial.rs");
+    let known = include_str!("../../src/request/denial.rs");
     let is_code = |text: &&str| {
         let plain = |b: u8| b.is_ascii_lowercase() || b == b'_';
         text.contains('_') && text.bytes().all(plain)
@@ -37,7 +37,7 @@ fn every_code_has_a_test() {
     let tested = [
         include_str!("refusals.rs"),
         include_str!("refusals_by_others.rs"),
-        include_str!("disk_trouble.rs"),
+        include_str!("../session/disk_trouble.rs"),
     ]
     .concat();
     let forgotten: Vec<_> = codes

@@ -1,0 +1,9 @@
+//! The private listener: sessions, reload, metrics and calls to WeChat for backends.
+
+mod listener;
+mod metrics;
+mod reload;
+mod sessions;
+mod store;
+mod vault;
+mod vault_wechat;

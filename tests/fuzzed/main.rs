@@ -1,0 +1,5 @@
+//! Generated and spoiled messages on real sockets. A program of its own, since any panic in its process fails the running case.
+
+mod exchanges;
+mod http1;
+mod http2;

@@ -1,0 +1,12 @@
+//! The servers behind Menshen: which one is asked, how it is reached, and what happens when it fails.
+
+mod balance;
+mod blame;
+mod heads;
+mod health;
+mod http2;
+mod limits;
+mod retries;
+mod tls;
+mod unprocessed;
+mod uploads;

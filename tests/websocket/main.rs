@@ -1,0 +1,6 @@
+//! WebSockets: the handshake, what passes, and how they end.
+
+mod endings;
+mod handshake;
+mod quick_backends;
+mod sessions;
