@@ -418,3 +418,48 @@ fn files_that_only_tests_know_are_left_out() {
     }
     assert!(program.contains(&"token/verify.rs".to_owned()));
 }
+
+/// Returns the names in backticks of the part of `tests/README.md` that begins with `heading`.
+fn listed(heading: &str) -> BTreeSet<String> {
+    let readme = include_str!("../README.md");
+    let (_, part) = readme.split_once(heading).expect(heading);
+    let part = part.split("\n## ").next().unwrap_or_default();
+    let rows = part.lines().filter(|line| line.starts_with("| "));
+    let cells = rows.filter_map(|row| row.rsplit(" | ").next());
+    cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_test_file_is_found_by_its_behaviour() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let files = |folder: &Path| -> BTreeSet<String> {
+        let names = fs::read_dir(folder).expect("a folder").map(|entry| {
+            let name = entry.expect("an entry").file_name();
+            name.into_string().expect("is UTF-8")
+        });
+        let files = names.filter(|name| name.ends_with(".rs") && name != "main.rs");
+        files.collect()
+    };
+    let mut alone = files(&tests);
+    for entry in fs::read_dir(&tests).expect("a folder") {
+        let folder = entry.expect("an entry").path();
+        let name = folder.file_name().and_then(|name| name.to_str());
+        let name = name.expect("is UTF-8");
+        if !folder.join("main.rs").exists() {
+            continue;
+        }
+        if name == "fuzzed" {
+            alone.extend(files(&folder));
+            alone.insert("fuzzed/".to_owned());
+        } else {
+            let heading = format!("## [`{name}/`]({name}/main.rs)");
+            let mut listed = listed(&heading);
+            listed.retain(|name| name.ends_with(".rs"));
+            assert_eq!(listed, files(&folder), "{name}");
+        }
+    }
+    assert_eq!(listed("## Programs of their own"), alone);
+}
