@@ -324,7 +324,7 @@ impl Chaos {
             let code = self.node.code("somebody else").await;
             self.secrets.add("a code", code.as_str());
             let reply = Reply::of(self.node.login_with(&code)).await;
-            let (status, after) = (reply.status, retry_after(&reply));
+            let (status, after) = (reply.status, reply.retry_after());
             self.keep(&[vec![reply]]);
             if status == 200 {
                 return healed.elapsed();
@@ -397,15 +397,11 @@ impl Chaos {
 
 fn told_by(reply: &Reply) -> String {
     if reply.status == 503 {
-        let after = retry_after(reply).unwrap();
+        let after = reply.retry_after().unwrap();
         assert!((1..=300).contains(&after), "{after}");
     }
     let told = format!("{} {}", reply.status, reply.error());
     told.trim_end().to_owned()
-}
-
-fn retry_after(reply: &Reply) -> Option<u64> {
-    reply.header("retry-after").parse().ok()
 }
 
 /// Returns what was told of each code. Two who sent the same were told the same, or one of them to come again.

@@ -122,7 +122,7 @@ async fn user(node: &Node, number: u32, comes: Instant, kind: Code) -> Served {
         }
         let told = reply.refused(503, "wechat_busy");
         assert_eq!(told["errcode"].as_i64(), None, "WeChat should not be asked");
-        let after: u64 = reply.header("retry-after").parse().unwrap();
+        let after: u64 = reply.retry_after().unwrap();
         sleep(Duration::from_secs(after)).await;
         if kind == Code::New || fetched.elapsed() > CODE_LASTS {
             (code, fetched) = (node.code(&name).await, Instant::now());

@@ -19,7 +19,7 @@ async fn get(t: &TestGateway, path: &str, origin: &str) -> Reply {
 }
 
 /// Returns the names of the headers that CORS is made of.
-fn told(reply: &Reply) -> Vec<&str> {
+fn cors_headers(reply: &Reply) -> Vec<&str> {
     let names = reply.headers.keys().map(|name| name.as_str());
     names
         .filter(|name| name.starts_with("access-control-"))
@@ -82,7 +82,11 @@ async fn another_origin_is_told_nothing() {
             preflight(&t, "/private", origin).await,
             get(&t, "/public", origin).await,
         ] {
-            assert!(told(&reply).is_empty(), "{origin}: {:?}", reply.headers);
+            assert!(
+                cors_headers(&reply).is_empty(),
+                "{origin}: {:?}",
+                reply.headers
+            );
             assert_eq!(reply.header("vary"), "Origin");
         }
     }
@@ -90,9 +94,9 @@ async fn another_origin_is_told_nothing() {
         .get("/public")
         .header("origin", ORIGIN)
         .header("origin", ORIGIN);
-    assert!(told(&Reply::of(twice).await).is_empty());
+    assert!(cors_headers(&Reply::of(twice).await).is_empty());
     let none = Reply::of(t.get("/public")).await;
-    assert!(told(&none).is_empty());
+    assert!(cors_headers(&none).is_empty());
     // A cache must not give this answer to a page.
     assert_eq!(none.header("vary"), "Origin");
 }
@@ -119,7 +123,7 @@ async fn without_a_word_in_the_configuration_nothing_is_said_and_preflights_are_
     assert_eq!(preflight(&t, "/private", ORIGIN).await.status, 401);
     assert_eq!(preflight(&t, "/public", ORIGIN).await.status, 200);
     let reply = get(&t, "/public", ORIGIN).await;
-    assert!(told(&reply).is_empty());
+    assert!(cors_headers(&reply).is_empty());
     assert_eq!(reply.header("vary"), "");
 }
 

@@ -47,7 +47,7 @@ async fn http2_backend() -> SocketAddr {
     address
 }
 
-async fn before(servers: &str, protocol: &str, server: &str) -> TestGateway {
+async fn gateway(servers: &str, protocol: &str, server: &str) -> TestGateway {
     let upstream = format!(
         "[[upstream]]\nname = \"hand\"\nservers = [\"{servers}\"]\nprotocol = \"{protocol}\"\n"
     );
@@ -92,7 +92,7 @@ async fn noticed(t: &TestGateway) -> Duration {
 
 #[tokio::test]
 async fn clients_that_do_not_read_stall_nobody_behind_a_server_of_http_2() {
-    let t = before(&http2_backend().await.to_string(), "http2", "").await;
+    let t = gateway(&http2_backend().await.to_string(), "http2", "").await;
     let mut greedy = http2(&t, 0).await;
     let mut held = Vec::new();
     for _ in 0..4 {
@@ -128,7 +128,7 @@ async fn exchanges_that_are_given_up_move_from_a_connection_before_its_server_en
             });
         }
     });
-    let t = before(&address, "http2", "").await;
+    let t = gateway(&address, "http2", "").await;
     let mut client = http2(&t, 65_535).await;
     let mut by_connection = [0; 4];
     for _ in 0..90 {
@@ -277,7 +277,7 @@ async fn a_body_that_comes_too_slowly_is_late() {
 
 #[tokio::test]
 async fn heads_that_are_large_only_when_they_are_decoded_end_their_connection() {
-    let t = before(
+    let t = gateway(
         &http2_backend().await.to_string(),
         "http2",
         "max_header = \"16KiB\"",
@@ -312,11 +312,6 @@ async fn heads_that_are_large_only_when_they_are_decoded_end_their_connection() 
     assert!(noticed < NOTICED, "{noticed:?}");
 }
 
-async fn log_out(t: &TestGateway, grant: &Grant) {
-    let request = t.request("POST", "/_auth/logout").bearer_auth(&grant.token);
-    assert_eq!(Reply::of(request).await.status, 204);
-}
-
 fn lines(grant: &Grant) -> String {
     format!("Host: h\r\nAuthorization: Bearer {}\r\n", grant.token)
 }
@@ -324,7 +319,7 @@ fn lines(grant: &Grant) -> String {
 #[tokio::test]
 async fn what_is_open_for_a_session_ends_with_it() {
     let backend = ByHand::start().await;
-    let t = before(&backend.address.to_string(), "http1", "").await;
+    let t = gateway(&backend.address.to_string(), "http1", "").await;
     let (alice, bob) = (t.log_in("alice").await, t.log_in("bob").await);
     // An event stream, a download without end, and an upload, and another user's beside them.
     let mut clients = Vec::new();
@@ -348,7 +343,7 @@ async fn what_is_open_for_a_session_ends_with_it() {
     upload.send(head).await;
     let mut uploaded = backend.accept().await;
     uploaded.read_to("begin").await;
-    log_out(&t, &alice).await;
+    t.log_out(&alice.token).await;
     let (mut events, mut source) = clients.remove(0);
     let ended = async {
         assert!(!events.rest().await.contains("data: 2"));
@@ -365,7 +360,7 @@ async fn what_is_open_for_a_session_ends_with_it() {
 #[tokio::test]
 async fn a_stream_of_http_2_ends_with_its_session() {
     let backend = ByHand::start().await;
-    let t = before(&backend.address.to_string(), "http1", "").await;
+    let t = gateway(&backend.address.to_string(), "http1", "").await;
     let grant = t.log_in("alice").await;
     let mut client = http2(&t, 65_535).await.ready().await.unwrap();
     let mut request = asking("GET", "/events");
@@ -377,7 +372,7 @@ async fn a_stream_of_http_2_ends_with_its_session() {
     server.send("HTTP/1.1 200 OK\r\n\r\ndata: 1\n\n").await;
     let mut body: RecvStream = timeout(LIMIT, answer).await.unwrap().unwrap().into_body();
     assert_eq!(body.data().await.unwrap().unwrap(), "data: 1\n\n");
-    log_out(&t, &grant).await;
+    t.log_out(&grant.token).await;
     let ended = timeout(Duration::from_secs(5), body.data()).await.unwrap();
     assert_eq!(ended.unwrap().unwrap_err().reason(), Some(Reason::CANCEL));
 }
@@ -385,7 +380,7 @@ async fn a_stream_of_http_2_ends_with_its_session() {
 #[tokio::test]
 async fn a_websocket_may_carry_more_than_a_body() {
     let backend = ByHand::start().await;
-    let t = before(
+    let t = gateway(
         &backend.address.to_string(),
         "http1",
         "max_body = \"64KiB\"",

@@ -26,7 +26,7 @@ fn v2(command: u8, family: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Sends a header and a request, and returns the client's address as the backend was told.
-async fn told(t: &TestGateway, header: &[u8]) -> String {
+async fn forwarded_client(t: &TestGateway, header: &[u8]) -> String {
     let mut wire = Wire::connect(t.address).await;
     wire.send([header, GET.as_bytes()].concat()).await;
     let answer = wire.message().await;
@@ -65,7 +65,7 @@ async fn the_client_is_who_the_proxy_says_in_either_version() {
         (v2(0, 0, &[]), "127.0.0.1"),
         (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.1"),
     ] {
-        assert_eq!(told(&t, &header).await, client, "{header:?}");
+        assert_eq!(forwarded_client(&t, &header).await, client, "{header:?}");
     }
 }
 

@@ -183,7 +183,7 @@ async fn an_address_that_tries_secrets_out_is_refused_for_a_while_even_with_the_
     let right = || t.control("GET", CALL).bearer_auth(CONTROL_SECRET);
     let refused = Reply::of(right()).await;
     refused.refused(429, "too_many_requests");
-    let wait: u64 = refused.header("retry-after").parse().unwrap();
+    let wait = refused.retry_after().unwrap();
     assert!((1..=120).contains(&wait), "{wait}");
     // Probes go on, and who waits as told is let in again.
     assert_eq!(Reply::of(t.control("GET", "/healthz")).await.status, 200);

@@ -20,16 +20,11 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 /// How long a socket may outlive its session.
 const SOON: Duration = Duration::from_secs(1);
 
-async fn who(t: &TestGateway, grant: &Grant) -> Value {
-    t.get_as("/_auth/session", &grant.token).await.json()
-}
-
 async fn openid(t: &TestGateway, grant: &Grant) -> String {
-    who(t, grant).await["openid"].as_str().unwrap().to_owned()
-}
-
-async fn session(t: &TestGateway, grant: &Grant) -> String {
-    who(t, grant).await["session"].as_str().unwrap().to_owned()
+    t.who(&grant.token).await["openid"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 fn path(app: &str, openid: &str) -> String {
@@ -48,20 +43,15 @@ async fn end(t: &TestGateway, session: &str) {
     assert_eq!((reply.status, reply.body.len()), (204, 0));
 }
 
-async fn refresh(t: &TestGateway, grant: &Grant) -> Reply {
-    let token = json!({"refresh_token": grant.refresh_token});
-    t.post("/_auth/refresh", token).await
-}
-
 async fn lives(t: &TestGateway, grant: &Grant) {
     assert_eq!(t.get_as("/orders", &grant.token).await.status, 200);
-    assert_eq!(refresh(t, grant).await.status, 200);
+    assert_eq!(t.refresh(&grant.refresh_token).await.status, 200);
 }
 
 async fn is_over(t: &TestGateway, grant: &Grant) {
     let over = (401, "session_ended".to_owned());
     assert_eq!(t.get_as("/orders", &grant.token).await.refusal(), over);
-    assert_eq!(refresh(t, grant).await.refusal(), over);
+    assert_eq!(t.refresh(&grant.refresh_token).await.refusal(), over);
 }
 
 async fn open(t: &TestGateway, grant: &Grant) -> WebSocketStream<TcpStream> {
@@ -97,7 +87,7 @@ async fn a_users_sessions_are_listed_oldest_first_and_nobody_elses() {
     for (listed, grant) in listed.iter().zip([&phone, &desktop]) {
         let names: Vec<_> = listed.as_object().unwrap().keys().collect();
         assert_eq!(names, ["created", "expires", "session", "source"]);
-        assert_eq!(listed["session"], session(&t, grant).await);
+        assert_eq!(listed["session"], t.session_id(&grant.token).await);
         assert_eq!(listed["source"], "wx_client");
         let created = listed["created"].as_u64().unwrap();
         assert_eq!(listed["expires"], created + 3 * 3600);
@@ -120,13 +110,13 @@ async fn an_ended_session_is_over_at_once_and_the_others_stand() {
     // Seen before, so that only the revocation can stop it.
     assert_eq!(t.get_as("/orders", &phone.token).await.status, 200);
     let user = openid(&t, &phone).await;
-    end(&t, &session(&t, &phone).await).await;
+    end(&t, &t.session_id(&phone.token).await).await;
     is_over(&t, &phone).await;
     lives(&t, &desktop).await;
     lives(&t, &bob).await;
     let left = list(&t, "shop", &user).await;
     assert_eq!(left.len(), 1);
-    assert_eq!(left[0]["session"], session(&t, &desktop).await);
+    assert_eq!(left[0]["session"], t.session_id(&desktop.token).await);
 }
 
 #[tokio::test]
@@ -134,7 +124,7 @@ async fn the_sockets_of_an_ended_session_close_and_no_others() {
     let t = TestGateway::start().await;
     let (phone, desktop) = (t.log_in("alice").await, t.log_in("alice").await);
     let (mut closed, mut stays) = (open(&t, &phone).await, open(&t, &desktop).await);
-    let sid = session(&t, &phone).await;
+    let sid = t.session_id(&phone.token).await;
     let since = Instant::now();
     end(&t, &sid).await;
     is_closed(&mut closed, since).await;
@@ -177,7 +167,7 @@ async fn all_of_a_users_sessions_end_in_one_app() {
 async fn to_end_a_session_again_or_one_that_never_was_changes_nothing_but_revokes_its_tokens() {
     let t = TestGateway::start().await;
     let grant = t.log_in("alice").await;
-    let sid = session(&t, &grant).await;
+    let sid = t.session_id(&grant.token).await;
     end(&t, &sid).await;
     end(&t, &sid).await;
     is_over(&t, &grant).await;
@@ -206,7 +196,7 @@ async fn an_app_that_is_not_there_is_not_found() {
 async fn openids_and_sessions_with_strange_characters_are_refused_and_end_nothing() {
     let t = TestGateway::start().await;
     let grant = t.log_in("alice").await;
-    let (user, sid) = (openid(&t, &grant).await, session(&t, &grant).await);
+    let (user, sid) = (openid(&t, &grant).await, t.session_id(&grant.token).await);
     let first = user.as_bytes()[0];
     let mut strange = vec![
         ".".to_owned(),

@@ -193,7 +193,7 @@ async fn whoever_tries_what_opens_is_stopped_and_nobody_else_is() {
     let good = open_data(&t, "alice", json!({"n": 1})).await;
     let reply = alice.decrypt(&t, &good).await;
     reply.refused(429, "too_many_requests");
-    let wait: u64 = reply.header("retry-after").parse().unwrap();
+    let wait = reply.retry_after().unwrap();
     assert!((1..=120).contains(&wait), "{wait}");
     let of_bob = open_data(&t, "bob", json!({"n": 1})).await;
     assert_eq!(bob.decrypt(&t, &of_bob).await.status, 200);

@@ -39,7 +39,7 @@ async fn ask(t: &TestGateway, method: &str, uri: &str, host: &str, grant: Option
 }
 
 /// Returns the headers of an answer that a gateway may copy, sorted.
-fn told(reply: &Reply) -> Vec<(String, String)> {
+fn identity_headers(reply: &Reply) -> Vec<(String, String)> {
     let mut told: Vec<_> = reply
         .headers
         .iter()
@@ -65,14 +65,18 @@ async fn a_valid_token_brings_the_users_headers_and_no_body() {
     for path in ["/_auth/verify", "/_auth/verify/orders?page=1"] {
         let reply = t.get_as(path, &alice.token).await;
         assert_eq!((reply.status, reply.text().as_str()), (200, ""), "{path}");
-        assert_eq!(told(&reply), own, "{path}");
+        assert_eq!(identity_headers(&reply), own, "{path}");
         assert_eq!(reply.header("cache-control"), "no-store");
         assert_eq!(reply.header("content-length"), "0");
     }
     for method in ["HEAD", "POST", "DELETE", "PATCH", "OPTIONS"] {
         let request = t.request(method, "/_auth/verify/orders");
         let reply = Reply::of(request.bearer_auth(&alice.token)).await;
-        assert_eq!((reply.status, told(&reply)), (200, own.clone()), "{method}");
+        assert_eq!(
+            (reply.status, identity_headers(&reply)),
+            (200, own.clone()),
+            "{method}"
+        );
     }
     assert_eq!(t.upstream.requests(), 0);
 }
@@ -83,7 +87,7 @@ async fn without_a_description_a_valid_token_is_required() {
     let alice = t.log_in("alice").await;
     let reply = Reply::of(t.get("/_auth/verify")).await;
     reply.refused(401, "token_missing");
-    assert!(told(&reply).is_empty());
+    assert!(identity_headers(&reply).is_empty());
     let reply = t.get_as("/_auth/verify", "not-a-token").await;
     reply.refused(401, "token_invalid");
     // Proxies that describe nothing else add a host all the same.
@@ -237,7 +241,10 @@ async fn the_original_requests_route_decides() {
         let reply = ask(&t, method, uri, host, by).await;
         assert_eq!(reply.error(), expected, "{method} {uri} {host}");
         assert_eq!(reply.status == 200, expected.is_empty(), "{method} {uri}");
-        assert_eq!(told(&reply).is_empty(), by.is_none() || reply.status != 200);
+        assert_eq!(
+            identity_headers(&reply).is_empty(),
+            by.is_none() || reply.status != 200
+        );
         let host = host.split(':').next().unwrap_or("");
         if !uri.starts_with('/') || expected == "bad_request" {
             continue;
@@ -312,9 +319,12 @@ async fn a_public_route_tells_nothing_about_a_user() {
     let t = trusting().await;
     let alice = t.log_in("alice").await;
     let reply = ask(&t, "GET", "/public", "h", Some(&alice)).await;
-    assert_eq!((reply.status, told(&reply)), (200, vec![]));
+    assert_eq!((reply.status, identity_headers(&reply)), (200, vec![]));
     let reply = ask(&t, "GET", "/optional", "h", Some(&alice)).await;
-    assert_eq!((reply.status, told(&reply)), (200, about(&t, &alice).await));
+    assert_eq!(
+        (reply.status, identity_headers(&reply)),
+        (200, about(&t, &alice).await)
+    );
 }
 
 // oauth2-proxy's CVE-2026-40575: whoever could reach it chose the path that was decided on. And a gateway whose address
@@ -327,7 +337,7 @@ async fn nobody_describes_a_request_by_default() {
         for by in [None, Some(&alice)] {
             let reply = ask(&t, "GET", uri, "docs.example", by).await;
             reply.refused(400, "bad_request");
-            assert!(told(&reply).is_empty());
+            assert!(identity_headers(&reply).is_empty());
         }
     }
     for name in ["X-Forwarded-Method", "X-Forwarded-Uri"] {
@@ -360,7 +370,10 @@ async fn only_trusted_proxies_get_the_backends_assertion() {
     let t = builder().section(assertions.0, assertions.1).start().await;
     let alice = t.log_in("alice").await;
     let reply = t.get_as("/_auth/verify/orders", &alice.token).await;
-    assert_eq!((reply.status, told(&reply)), (200, about(&t, &alice).await));
+    assert_eq!(
+        (reply.status, identity_headers(&reply)),
+        (200, about(&t, &alice).await)
+    );
     let t = builder().section(assertions.0, assertions.1);
     let t = t.section(trusted.0, trusted.1).start().await;
     let alice = t.log_in("alice").await;
@@ -470,7 +483,7 @@ async fn what_the_asking_gateway_copied_from_the_client_is_not_sent_back() {
         request = request.header(name, "victim");
     }
     let reply = Reply::of(request).await;
-    assert_eq!(told(&reply), about(&t, &alice).await);
+    assert_eq!(identity_headers(&reply), about(&t, &alice).await);
     let mut names = reply.headers.keys().map(|name| folded(name.as_str()));
     assert!(!names.any(|name| name == "x-wx-unionid"));
 }
@@ -496,7 +509,10 @@ async fn renamed_headers_environment_and_assertion_are_told_too() {
     let reply = t.get_as("/_auth/verify", &alice.token).await;
     assert_eq!(reply.header("x-menshen-assertion"), "");
     let reply = Reply::of(t.get("/_auth/verify/public")).await;
-    assert_eq!(told(&reply), [("x-wx-env".to_owned(), "prod".to_owned())]);
+    assert_eq!(
+        identity_headers(&reply),
+        [("x-wx-env".to_owned(), "prod".to_owned())]
+    );
 }
 
 // nginx asks with HTTP/1.0 unless told otherwise.
@@ -537,7 +553,7 @@ async fn the_answer_has_the_sub_protocols_without_the_token() {
         }
         let reply = Reply::of(request).await;
         assert_eq!(reply.status, 200, "{lines:?}");
-        assert_eq!(told(&reply), about(&t, &alice).await);
+        assert_eq!(identity_headers(&reply), about(&t, &alice).await);
         assert_eq!(reply.header("sec-websocket-protocol"), left);
         assert_eq!(reply.header("x-envoy-auth-headers-to-remove"), removed);
     }

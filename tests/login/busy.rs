@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use menshen_test_support::{Reply, TestGateway};
-use reqwest::header::RETRY_AFTER;
 use serde_json::json;
 
 async fn try_in(t: &TestGateway, user: &str) -> Reply {
@@ -15,8 +14,7 @@ async fn try_in(t: &TestGateway, user: &str) -> Reply {
 /// Checks that a login is refused as WeChat is busy, and returns when to come back.
 fn busy(reply: &Reply) -> u64 {
     reply.refused(503, "wechat_busy");
-    let after = reply.headers.get(RETRY_AFTER).unwrap();
-    after.to_str().unwrap().parse().unwrap()
+    reply.retry_after().unwrap()
 }
 
 #[tokio::test]

@@ -11,19 +11,17 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use menshen_test_support::{Reply, TestGateway};
-use reqwest::header::RETRY_AFTER;
 use serde_json::json;
 
 const MINUTE_MS: u64 = 60_000;
 
 /// Returns when to come back; `None` for whoever got in.
-fn told(reply: &Reply) -> Option<u64> {
+fn retry_after(reply: &Reply) -> Option<u64> {
     if reply.status == 200 {
         return None;
     }
     reply.refused(503, "wechat_busy");
-    let after = reply.headers.get(RETRY_AFTER).unwrap();
-    Some(after.to_str().unwrap().parse().unwrap())
+    Some(reply.retry_after().unwrap())
 }
 
 /// Moves the time to where this is left of the clock's minute, or a little less.
@@ -70,7 +68,7 @@ async fn everybody_gets_in_who_comes_when_told_and_nine_calls_a_minute_run_into_
         t.clock
             .advance(Duration::from_millis(at.saturating_sub(now)));
         tries += 1;
-        if let Some(after) = told(&t.redeem(&code).await) {
+        if let Some(after) = retry_after(&t.redeem(&code).await) {
             assert!(after <= 70, "{after}");
             users.push(Reverse((t.clock.unix_ms() + after * 1000, code)));
         }
@@ -96,7 +94,7 @@ async fn a_crowd_that_meets_the_limit_is_in_as_soon_as_the_minute_is_over() {
     let began = t.clock.unix_ms();
     let t = &t;
     let until_in = async |code: String| {
-        while let Some(after) = told(&t.redeem(&code).await) {
+        while let Some(after) = retry_after(&t.redeem(&code).await) {
             tokio::time::sleep(Duration::from_secs(after)).await;
         }
     };
@@ -121,7 +119,7 @@ async fn a_user_who_is_over_the_limit_for_one_keeps_the_others_out_for_a_second(
     let code = t.code("mallory").await;
     let reply = t.redeem(&code).await;
     assert_eq!(reply.json()["errcode"], 45011);
-    let after = told(&reply).unwrap();
+    let after = retry_after(&reply).unwrap();
     // Until the minute is over, as far as mallory is concerned.
     assert!((20..=61).contains(&after), "{after}");
     let since = t.clock.unix_ms();
@@ -168,7 +166,7 @@ async fn a_user_who_comes_again_and_again_over_the_limit_for_one_keeps_nobody_ou
         let mut slowest = Duration::ZERO;
         for user in 0..10 {
             let (code, began) = (t.code(&format!("user-{user}")).await, Instant::now());
-            while let Some(after) = told(&from(&format!("198.51.100.{user}"), &code).await) {
+            while let Some(after) = retry_after(&from(&format!("198.51.100.{user}"), &code).await) {
                 tokio::time::sleep(Duration::from_secs(after)).await;
             }
             slowest = slowest.max(began.elapsed());

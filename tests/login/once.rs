@@ -9,15 +9,9 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use menshen_test_support::{Grant, Relay, Reply, TestGateway, raw};
-use reqwest::header::RETRY_AFTER;
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn session(t: &TestGateway, grant: &Grant) -> String {
-    let shown = t.get_as("/_auth/session", &grant.token).await.json();
-    shown["session"].as_str().unwrap().to_owned()
-}
 
 /// Checks that all of these logins brought one session.
 async fn are_one(t: &TestGateway, replies: Vec<Reply>) {
@@ -25,7 +19,7 @@ async fn are_one(t: &TestGateway, replies: Vec<Reply>) {
     for reply in replies {
         assert_eq!(reply.status, 200, "{}", reply.text());
         let grant = Grant::of(reply.json());
-        sessions.push((session(t, &grant).await, grant.refresh_token));
+        sessions.push((t.session_id(&grant.token).await, grant.refresh_token));
     }
     assert!(
         sessions.windows(2).all(|pair| pair[0] == pair[1]),
@@ -119,8 +113,8 @@ async fn a_client_that_leaves_finds_its_session_when_it_comes_back() {
         assert!(since.elapsed() < PATIENCE, "it should be stored");
     }
     let back = Grant::of(t.redeem(&code).await.json());
-    let found = session(&t, &back).await;
-    assert_ne!(found, session(&t, &before).await);
+    let found = t.session_id(&back.token).await;
+    assert_ne!(found, t.session_id(&before.token).await);
     let listed = sessions(&t, openid).await;
     assert!(listed.len() == 2 && listed.contains(&found), "{listed:?}");
     assert_eq!(t.redeemed().await, 2);
@@ -170,7 +164,7 @@ async fn a_busy_wechat_is_asked_three_times_in_one_login() {
     let code = t.code("bob").await;
     let busy = t.redeem(&code).await;
     assert_eq!(busy.refused(503, "wechat_busy")["errcode"], -1);
-    assert_eq!(busy.headers[RETRY_AFTER], "1");
+    assert_eq!(busy.retry_after(), Some(1));
     assert_eq!(t.redeemed().await, 6);
     assert_eq!(t.redeem(&code).await.status, 200);
 }

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use menshen_test_support::{Reply, TestGateway};
-use reqwest::header::RETRY_AFTER;
 use serde_json::json;
 
 async fn try_in(t: &TestGateway, user: &str) -> Reply {
@@ -19,8 +18,7 @@ async fn try_in(t: &TestGateway, user: &str) -> Reply {
 /// Checks that a login is refused as WeChat is busy, and returns when to come back and what WeChat said.
 fn busy(reply: &Reply) -> (u64, Option<i64>) {
     let errcode = reply.refused(503, "wechat_busy")["errcode"].as_i64();
-    let after = reply.headers[RETRY_AFTER].to_str().unwrap();
-    (after.parse().unwrap(), errcode)
+    (reply.retry_after().unwrap(), errcode)
 }
 
 const DAY: u64 = 24 * 3600;
@@ -269,7 +267,7 @@ async fn one_address_has_nobody_else_told_to_come_much_later() {
                 return;
             }
             reply.refused(503, "wechat_busy");
-            let after: u64 = reply.header("retry-after").parse().unwrap();
+            let after = reply.retry_after().unwrap();
             // One a second for each of the fifteen, and for those in line.
             assert!(after <= 20, "{after}");
             t.clock.advance(Duration::from_secs(after));
@@ -315,7 +313,7 @@ async fn made_up_codes_of_twenty_addresses_keep_no_user_of_another_out_for_long(
                 break;
             }
             reply.refused(503, "wechat_busy");
-            let after: u64 = reply.header("retry-after").parse().unwrap();
+            let after = reply.retry_after().unwrap();
             // Twenty-eight networks, a tenth of a second each, and those in the queue.
             assert!(after <= 6, "{after}");
             t.clock.advance(Duration::from_secs(after));

@@ -30,14 +30,14 @@ struct Scene {
 }
 
 /// What the client of a refused login got: status, `error`, `errcode` and `Retry-After`.
-type Told = (u16, String, Option<i64>, Option<String>);
+type Outcome = (u16, String, Option<i64>, Option<String>);
 
-fn told(status: u16, error: &str, errcode: Option<i64>, retry_after: Option<&str>) -> Told {
+fn outcome(status: u16, error: &str, errcode: Option<i64>, retry_after: Option<&str>) -> Outcome {
     let retry_after = retry_after.map(str::to_owned);
     (status, error.to_owned(), errcode, retry_after)
 }
 
-fn told_by(reply: &Reply) -> Told {
+fn told_by(reply: &Reply) -> Outcome {
     let retry_after = reply.headers.get("retry-after");
     (
         reply.status,
@@ -67,7 +67,7 @@ impl Scene {
     }
 
     /// Does the same and returns how it was refused.
-    async fn refusal(&self, plan: Value) -> Told {
+    async fn refusal(&self, plan: Value) -> Outcome {
         let reply = self.login_with(plan.clone()).await;
         for name in ["token", "refresh_token", "openid"] {
             assert_eq!(reply.json()[name], Value::Null, "{plan}");
@@ -121,7 +121,7 @@ async fn each_errcode_has_its_refusal() {
     let scene = Scene::start(TestGateway::builder()).await;
     for (errcode, status, error, retry_after) in errcodes() {
         let plan = json!({"fault": "errcode", "errcode": errcode});
-        let expected = told(status, error, Some(errcode), retry_after);
+        let expected = outcome(status, error, Some(errcode), retry_after);
         assert_eq!(scene.refusal(plan).await, expected);
     }
     scene.ends_as_it_began().await;
@@ -132,7 +132,7 @@ async fn an_errcode_that_is_a_string_has_the_same_refusal() {
     let scene = Scene::start(TestGateway::builder()).await;
     for (errcode, status, error, retry_after) in errcodes() {
         let plan = json!({"fault": "errcode_string", "errcode": errcode});
-        let expected = told(status, error, Some(errcode), retry_after);
+        let expected = outcome(status, error, Some(errcode), retry_after);
         assert_eq!(scene.refusal(plan).await, expected);
     }
     scene.ends_as_it_began().await;
@@ -145,7 +145,7 @@ async fn the_text_beside_an_errcode_changes_nothing_and_is_not_passed_on() {
     let reply = scene.login_with(plan).await;
     assert_eq!(
         told_by(&reply),
-        told(401, "code_invalid", Some(40029), None)
+        outcome(401, "code_invalid", Some(40029), None)
     );
     assert!(!reply.text().contains("<b>"), "{}", reply.text());
 }
@@ -171,7 +171,7 @@ async fn what_is_not_an_answer_is_an_error_of_wechat() {
         json!({"fault": "huge"}),
     ] {
         let refusal = scene.refusal(plan.clone()).await;
-        assert_eq!(refusal, told(502, "wechat_error", None, None), "{plan}");
+        assert_eq!(refusal, outcome(502, "wechat_error", None, None), "{plan}");
         // Five in a row would be an outage.
         scene.t.log_in("bob").await;
     }
@@ -189,7 +189,11 @@ async fn silence_after_the_code_was_sent_is_a_timeout() {
         json!({"fault": "hang", "spend": true}),
     ] {
         let refusal = scene.refusal(plan.clone()).await;
-        assert_eq!(refusal, told(504, "wechat_timeout", None, None), "{plan}");
+        assert_eq!(
+            refusal,
+            outcome(504, "wechat_timeout", None, None),
+            "{plan}"
+        );
     }
     scene.ends_as_it_began().await;
 }
@@ -221,7 +225,7 @@ async fn a_blocked_user_is_refused_and_not_asked_about_again() {
     let reply = t.post("/_auth/login", json!({"code": code})).await;
     assert_eq!(
         told_by(&reply),
-        told(403, "user_blocked", Some(40226), None)
+        outcome(403, "user_blocked", Some(40226), None)
     );
     assert_eq!(t.redeemed().await, 1);
 }
@@ -236,7 +240,7 @@ async fn a_code_that_was_spent_in_a_lost_answer_is_not_sent_again() {
     assert_eq!(first.refusal(), (504, "wechat_timeout".to_owned()));
     let before = scene.t.redeemed().await;
     let second = scene.t.post("/_auth/login", code).await;
-    assert_eq!(told_by(&second), told(504, "wechat_timeout", None, None));
+    assert_eq!(told_by(&second), outcome(504, "wechat_timeout", None, None));
     assert_eq!(scene.t.redeemed().await, before);
 }
 
@@ -280,7 +284,7 @@ async fn a_redirect_is_not_followed() {
     let scene = Scene::start(TestGateway::builder()).await;
     let plan = json!({"fault": "redirect", "location": location});
     let refusal = scene.refusal(plan).await;
-    assert_eq!(refusal, told(502, "wechat_error", None, None));
+    assert_eq!(refusal, outcome(502, "wechat_error", None, None));
     // A connection would be there already: the login was answered after it would have been made.
     let nobody = elsewhere.accept().unwrap_err();
     assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
@@ -312,7 +316,7 @@ async fn wechat_out_of_reach_is_told_and_keeps_nobody_out_who_is_logged_in() {
     let reply = t.post("/_auth/login", json!({"code": "0a1b2c"})).await;
     assert_eq!(
         told_by(&reply),
-        told(503, "wechat_unreachable", None, Some("1"))
+        outcome(503, "wechat_unreachable", None, Some("1"))
     );
     Scene { t, alice }.ends_as_it_began().await;
 }
@@ -337,7 +341,7 @@ async fn a_black_hole_swallows_no_login_after_its_end() {
     for _ in 0..3 {
         let code = json!({"code": t.code("alice").await});
         let reply = t.post("/_auth/login", code.clone()).await;
-        assert_eq!(told_by(&reply), told(504, "wechat_timeout", None, None));
+        assert_eq!(told_by(&reply), outcome(504, "wechat_timeout", None, None));
         swallowed.push(code);
     }
     assert_eq!(t.get_as("/orders", &alice.token).await.status, 200);
@@ -351,7 +355,7 @@ async fn a_black_hole_swallows_no_login_after_its_end() {
     for code in swallowed {
         // Nobody knows of these but the hole.
         let reply = t.post("/_auth/login", code).await;
-        assert_eq!(told_by(&reply), told(504, "wechat_timeout", None, None));
+        assert_eq!(told_by(&reply), outcome(504, "wechat_timeout", None, None));
     }
     assert_eq!(t.redeemed().await, before + 8);
 }
@@ -363,7 +367,7 @@ async fn an_answer_that_trickles_is_given_up_in_time() {
     let t = hasty().section("wechat", &slow).start().await;
     let started = Instant::now();
     let reply = t.post("/_auth/login", json!({"code": "0a1b2c"})).await;
-    assert_eq!(told_by(&reply), told(504, "wechat_timeout", None, None));
+    assert_eq!(told_by(&reply), outcome(504, "wechat_timeout", None, None));
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 

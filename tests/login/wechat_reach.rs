@@ -64,7 +64,7 @@ async fn is_unreachable(node: &Node, cause: &str, advice: &str) {
     for _ in 0..3 {
         let reply = log_in(node).await;
         reply.refused(503, "wechat_unreachable");
-        assert!(reply.header("retry-after").parse::<u32>().unwrap() >= 1);
+        assert!(reply.retry_after().unwrap() >= 1);
     }
     node.program.logs_times("login refused", 3).await;
     let told = lines(&node.program, "WeChat cannot be reached: ");

@@ -62,14 +62,9 @@ async fn read(response: Response<RecvStream>) -> Result<(u16, Bytes), h2::Error>
 }
 
 /// A gateway before a backend that the test answers for.
-async fn before(backend: &ByHand) -> TestGateway {
-    let upstream = format!(
-        "[[upstream]]\nname = \"hand\"\nservers = [\"{}\"]\n",
-        backend.address
-    );
-    let routes = "[[route]]\npath = \"/\"\nupstream = \"hand\"\nauth = \"public\"\n";
-    let builder = TestGateway::builder().upstreams(&upstream);
-    builder.routes(routes).start().await
+async fn gateway(backend: &ByHand) -> TestGateway {
+    let builder = TestGateway::builder().public_upstream(&[backend.address], "");
+    builder.start().await
 }
 
 fn server(lines: &str) -> Builder {
@@ -280,7 +275,7 @@ async fn a_value_that_begins_or_ends_with_a_space_is_refused() {
 #[tokio::test]
 async fn a_declared_body_that_never_comes_is_refused_before_the_backend_sees_it() {
     let backend = ByHand::start().await;
-    let t = before(&backend).await;
+    let t = gateway(&backend).await;
     let connection = Connection::open(&t).await;
     let withheld = request("POST", "/withheld", &[("content-length", "5")]);
     let mut requests = connection.requests.clone().ready().await.unwrap();
@@ -303,7 +298,7 @@ async fn a_declared_body_that_never_comes_is_refused_before_the_backend_sees_it(
 #[tokio::test]
 async fn an_empty_last_part_ends_the_body_once() {
     let backend = ByHand::start().await;
-    let t = before(&backend).await;
+    let t = gateway(&backend).await;
     let connection = Connection::open(&t).await;
     // A backend that has answered twice on a connection is known to keep them.
     let twice = async {
@@ -434,7 +429,7 @@ async fn large_bodies_arrive_whole_in_both_directions() {
     assert!(t.upstream.last().body == body);
 
     let backend = ByHand::start().await;
-    let t = before(&backend).await;
+    let t = gateway(&backend).await;
     let (reply, ()) = tokio::join!(Reply::of(client().get(t.url("/x"))), async {
         let mut server = backend.accept().await;
         server.read_to("\r\n\r\n").await;
@@ -448,7 +443,7 @@ async fn large_bodies_arrive_whole_in_both_directions() {
 #[tokio::test]
 async fn a_stream_that_is_reset_frees_the_backend_and_no_other_stream() {
     let backend = ByHand::start().await;
-    let t = before(&backend).await;
+    let t = gateway(&backend).await;
     let connection = Connection::open(&t).await;
     let (response, sending) = connection.start(request("POST", "/left", &[])).await;
     let mut left = backend.accept().await;
@@ -469,7 +464,7 @@ async fn a_stream_that_is_reset_frees_the_backend_and_no_other_stream() {
 #[tokio::test]
 async fn a_body_flows_while_it_is_being_sent() {
     let backend = ByHand::start().await;
-    let t = before(&backend).await;
+    let t = gateway(&backend).await;
     let connection = Connection::open(&t).await;
     let (response, mut sending) = connection.start(request("POST", "/x", &[])).await;
     sending.send_data("one".into(), false).unwrap();

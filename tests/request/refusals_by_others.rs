@@ -102,7 +102,7 @@ async fn a_busy_wechat_is_to_be_asked_later() {
             .await;
         let reply = log_in(&t).await;
         assert_eq!(reply.refused(503, "wechat_busy")["errcode"], errcode);
-        let after: u64 = reply.header("retry-after").parse().unwrap();
+        let after = reply.retry_after().unwrap();
         assert!(after >= 1);
     }
 }
@@ -116,7 +116,7 @@ async fn a_wechat_out_of_reach_is_to_be_asked_later() {
     let builder = TestGateway::builder().section("wechat", &nowhere);
     let reply = log_in(&builder.start().await).await;
     reply.refused(503, "wechat_unreachable");
-    let after: u64 = reply.header("retry-after").parse().unwrap();
+    let after = reply.retry_after().unwrap();
     assert!(after >= 1);
 }
 

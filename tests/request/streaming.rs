@@ -2,23 +2,17 @@
 
 use menshen_test_support::{ByHand, Reply, TestGateway, Wire, raw};
 
-/// A gateway whose only route leads to `backend`, with these lines in `[server]`.
-async fn before(backend: &ByHand, server: &str) -> TestGateway {
-    let upstream = format!(
-        "[[upstream]]\nname = \"hand\"\nservers = [\"{}\"]\n",
-        backend.address
-    );
-    let routes = "[[route]]\npath = \"/\"\nupstream = \"hand\"\nauth = \"public\"\n";
-    TestGateway::builder()
-        .section("server", server)
-        .upstreams(&upstream)
-        .routes(routes)
-        .start()
-        .await
-}
-
 fn request(line: &str, headers: &str) -> String {
     format!("{line} HTTP/1.1\r\nHost: h\r\n{headers}\r\n")
+}
+
+/// A gateway before a backend that the test answers for, with these lines in `[server]`.
+async fn gateway(backend: &ByHand, server: &str) -> TestGateway {
+    let builder = TestGateway::builder().section("server", server);
+    builder
+        .public_upstream(&[backend.address], "")
+        .start()
+        .await
 }
 
 #[tokio::test]
@@ -34,7 +28,7 @@ async fn a_response_arrives_while_it_is_being_made() {
 #[tokio::test]
 async fn a_request_arrives_while_it_is_being_sent() {
     let backend = ByHand::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     for (header, first, second) in [
         ("Content-Length: 6\r\n", "one", "two"),
         (
@@ -61,7 +55,7 @@ async fn a_request_arrives_while_it_is_being_sent() {
 #[tokio::test]
 async fn events_arrive_one_by_one() {
     let backend = ByHand::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     let mut client = Wire::connect(t.address).await;
     client
         .send(request("GET /events", "Connection: close\r\n"))
@@ -87,7 +81,7 @@ async fn events_arrive_one_by_one() {
 #[tokio::test]
 async fn an_answer_without_a_body_leaves_both_connections_usable() {
     let backend = ByHand::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     let mut client = Wire::connect(t.address).await;
     let mut server: Option<Wire> = None;
     for (line, answer, starts) in [
@@ -135,7 +129,7 @@ async fn head_of_our_own_endpoints_has_no_body() {
 #[tokio::test]
 async fn the_backend_decides_whether_a_client_may_continue() {
     let backend = ByHand::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     let mut client = Wire::connect(t.address).await;
     let expect = "Content-Length: 5\r\nExpect: 100-continue\r\n";
     client.send(request("POST /x", expect)).await;
@@ -171,7 +165,7 @@ async fn a_refused_client_is_not_told_to_continue() {
 #[tokio::test]
 async fn a_client_that_leaves_frees_the_connection_to_the_backend() {
     let backend = ByHand::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     for answered in [false, true] {
         let mut client = Wire::connect(t.address).await;
         client.send(request("GET /x", "")).await;
@@ -191,7 +185,7 @@ async fn a_client_that_leaves_frees_the_connection_to_the_backend() {
 #[tokio::test]
 async fn a_client_that_leaves_in_the_middle_of_its_body_makes_no_request() {
     let backend = ByHand::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     for (header, part) in [
         ("Content-Length: 9\r\n", "abc"),
         ("Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n"),
@@ -211,7 +205,7 @@ async fn a_client_that_leaves_in_the_middle_of_its_body_makes_no_request() {
 #[tokio::test]
 async fn a_client_that_does_not_read_is_cut_off_and_does_not_fill_memory() {
     let backend = ByHand::start().await;
-    let t = before(&backend, "client_timeout = \"1s\"").await;
+    let t = gateway(&backend, "client_timeout = \"1s\"").await;
     let mut client = Wire::connect(t.address).await;
     client.send(request("GET /x", "")).await;
     let mut server = backend.accept().await;
@@ -250,7 +244,7 @@ async fn one_connection_to_the_backend_serves_many_requests() {
 #[tokio::test]
 async fn a_backend_may_close_a_connection_that_is_idle() {
     let backend = ByHand::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     for _ in 0..20 {
         let (reply, ()) = tokio::join!(Reply::of(t.get("/x")), async {
             let mut server = backend.accept().await;
@@ -280,7 +274,7 @@ async fn closes_at_the_second(backend: &ByHand, t: &TestGateway) {
 #[tokio::test]
 async fn a_request_without_effects_survives_a_connection_that_closes_under_it() {
     let backend = ByHand::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     closes_at_the_second(&backend, &t).await;
     let (reply, again) = tokio::join!(Reply::of(t.get("/second")), async {
         let mut server = backend.accept().await;
@@ -304,7 +298,7 @@ async fn large_bodies_arrive_whole_in_both_directions() {
     assert!(t.upstream.last().body == body);
 
     let backend = ByHand::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     let (reply, ()) = tokio::join!(Reply::of(t.get("/x")), async {
         let mut server = backend.accept().await;
         server.read_to("\r\n\r\n").await;
@@ -318,7 +312,7 @@ async fn large_bodies_arrive_whole_in_both_directions() {
 #[tokio::test]
 async fn a_response_passes_as_the_backend_made_it() {
     let backend = ByHand::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     let mut client = Wire::connect(t.address).await;
     client
         .send(request("GET /x", "Accept-Encoding: gzip, br\r\n"))
@@ -353,7 +347,7 @@ async fn a_client_of_http_1_0_gets_no_chunks() {
 #[tokio::test]
 async fn a_response_that_breaks_off_is_not_ended_as_if_it_were_whole() {
     let backend = ByHand::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     for answer in [
         "Content-Length: 9\r\n\r\nabc",
         "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",

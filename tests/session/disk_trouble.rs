@@ -55,7 +55,7 @@ async fn a_disk_that_takes_no_more_stops_logins_only_and_for_no_longer_than_that
                 login.refused(504, "login_not_stored");
             } else {
                 login.refused(503, "store_unavailable");
-                assert!(login.header("retry-after").parse::<u64>().unwrap() > 0);
+                assert!(login.retry_after().unwrap() > 0);
             }
             let refresh = node.refresh(&alice.refresh_token).await;
             refresh.refused(503, "store_unavailable");

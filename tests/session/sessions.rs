@@ -9,13 +9,8 @@ use serde_json::json;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-async fn refresh(t: &TestGateway, refresh_token: &str) -> Reply {
-    t.post("/_auth/refresh", json!({"refresh_token": refresh_token}))
-        .await
-}
-
 async fn refreshed(t: &TestGateway, refresh_token: &str) -> Grant {
-    let reply = refresh(t, refresh_token).await;
+    let reply = t.refresh(refresh_token).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     Grant::of(reply.json())
 }
@@ -30,14 +25,14 @@ async fn log_out(t: &TestGateway, token: &str, everywhere: bool) -> Reply {
 
 async fn lives(t: &TestGateway, grant: &Grant) {
     assert_eq!(t.get_as("/orders", &grant.token).await.status, 200);
-    assert_eq!(refresh(t, &grant.refresh_token).await.status, 200);
+    assert_eq!(t.refresh(&grant.refresh_token).await.status, 200);
 }
 
 async fn ended(t: &TestGateway, grant: &Grant) {
     let over = (401, "session_ended".to_owned());
     assert_eq!(t.get_as("/orders", &grant.token).await.refusal(), over);
     assert_eq!(t.get_as("/optional", &grant.token).await.refusal(), over);
-    assert_eq!(refresh(t, &grant.refresh_token).await.refusal(), over);
+    assert_eq!(t.refresh(&grant.refresh_token).await.refusal(), over);
     let shown = t.get_as("/_auth/session", &grant.token).await;
     assert_eq!(shown.json(), json!({"logged_in": false}));
 }
@@ -93,7 +88,7 @@ async fn after_the_grace_an_old_refresh_token_ends_the_session() {
     // Seen before, so that only the revocation can stop it.
     assert_eq!(t.get_as("/orders", &second.token).await.status, 200);
     t.clock.advance(Duration::from_secs(32));
-    let reply = refresh(&t, &first.refresh_token).await;
+    let reply = t.refresh(&first.refresh_token).await;
     assert_eq!(reply.refusal(), (401, "refresh_reused".to_owned()));
     ended(&t, &second).await;
     ended(&t, &first).await;
@@ -109,7 +104,7 @@ async fn without_a_grace_a_refresh_token_is_good_once() {
     let first = t.log_in("alice").await;
     refreshed(&t, &first.refresh_token).await;
     t.clock.advance(Duration::from_secs(1));
-    let reply = refresh(&t, &first.refresh_token).await;
+    let reply = t.refresh(&first.refresh_token).await;
     assert_eq!(reply.refusal(), (401, "refresh_reused".to_owned()));
 }
 
@@ -154,7 +149,7 @@ async fn what_is_no_refresh_token_is_refused_and_harms_nobody() {
         String::from_utf8(bytes).unwrap()
     }));
     for forged in forgeries {
-        let reply = refresh(&t, &forged).await;
+        let reply = t.refresh(&forged).await;
         assert_eq!(
             reply.refusal(),
             (401, "refresh_invalid".to_owned()),
@@ -201,6 +196,18 @@ async fn a_logout_leaves_the_users_other_sessions_alone() {
     let (phone, desktop) = (t.log_in("alice").await, t.log_in("alice").await);
     assert_eq!(log_out(&t, &phone.token, false).await.status, 204);
     lives(&t, &desktop).await;
+    let tablet = t.log_in("alice").await;
+    let this_one = t
+        .request("POST", "/_auth/logout")
+        .bearer_auth(&tablet.token);
+    let this_one = this_one.json(&json!({"everywhere": false}));
+    assert_eq!(Reply::of(this_one).await.status, 204);
+    ended(&t, &tablet).await;
+    lives(
+        &t,
+        &Grant::of(t.refresh(&desktop.refresh_token).await.json()),
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -316,7 +323,7 @@ async fn a_token_does_not_outlive_its_session() {
     t.clock.advance(10 * MINUTE);
     let reply = t.get_as("/orders", &grant.token).await;
     assert_eq!(reply.refusal(), (401, "token_expired".to_owned()));
-    let reply = refresh(&t, &grant.refresh_token).await;
+    let reply = t.refresh(&grant.refresh_token).await;
     assert_eq!(reply.refusal(), (401, "session_ended".to_owned()));
     assert_eq!(t.upstream.requests(), 0);
 }

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, UnixListener};
 const ROUTES: &str = "[[route]]\nupstream = \"many\"\nauth = \"optional\"\n";
 
 /// A gateway whose only upstream is `many`, with these servers and lines.
-fn before(servers: &[String], lines: &str) -> Builder {
+fn gateway(servers: &[String], lines: &str) -> Builder {
     let upstream = format!("[[upstream]]\nname = \"many\"\nservers = {servers:?}\n{lines}\n");
     TestGateway::builder().upstreams(&upstream).routes(ROUTES)
 }
@@ -36,7 +36,7 @@ async fn closed() -> SocketAddr {
 #[tokio::test]
 async fn servers_are_asked_in_turn() {
     let (backends, servers) = backends(3).await;
-    let t = before(&servers, "").start().await;
+    let t = gateway(&servers, "").start().await;
     for _ in 0..9 {
         assert_eq!(Reply::of(t.get("/x")).await.status, 200);
     }
@@ -47,7 +47,7 @@ async fn servers_are_asked_in_turn() {
 async fn the_server_with_the_fewest_exchanges_in_flight_is_asked() {
     let (backends, servers) = backends(2).await;
     let balance = "balance = \"least_connections\"";
-    let t = before(&servers, balance).start().await;
+    let t = gateway(&servers, balance).start().await;
     let held = tokio::spawn(Reply::of(t.get("/hold")));
     backends[0].arrived(1).await;
     for _ in 0..6 {
@@ -65,7 +65,7 @@ async fn the_server_with_the_fewest_exchanges_in_flight_is_asked() {
 #[tokio::test]
 async fn a_user_stays_with_a_server_and_strangers_take_turns() {
     let (backends, servers) = backends(4).await;
-    let t = before(&servers, "balance = \"hash\"").start().await;
+    let t = gateway(&servers, "balance = \"hash\"").start().await;
     let mut used = std::collections::BTreeSet::new();
     for user in 0..12 {
         let token = t.log_in(&format!("user-{user}")).await.token;
@@ -93,7 +93,7 @@ async fn a_user_whose_server_is_gone_is_served_by_another() {
     let (backends, mut servers) = backends(1).await;
     servers.push(closed().await.to_string());
     let lines = "balance = \"hash\"\nmax_fails = 0";
-    let t = before(&servers, lines).start().await;
+    let t = gateway(&servers, lines).start().await;
     for user in 0..8 {
         let token = t.log_in(&format!("user-{user}")).await.token;
         assert_eq!(t.get_as("/x", &token).await.status, 200);
@@ -105,7 +105,7 @@ async fn a_user_whose_server_is_gone_is_served_by_another() {
 async fn a_server_that_cannot_be_reached_is_passed_over_whatever_the_method() {
     let (backends, mut servers) = backends(1).await;
     servers.push(closed().await.to_string());
-    let t = before(&servers, "max_fails = 0").start().await;
+    let t = gateway(&servers, "max_fails = 0").start().await;
     for _ in 0..4 {
         let request = t.request("POST", "/x").body("one order");
         assert_eq!(Reply::of(request).await.status, 200);
@@ -118,7 +118,7 @@ async fn a_server_that_cannot_be_reached_is_passed_over_whatever_the_method() {
 #[tokio::test]
 async fn when_no_server_can_be_reached_the_client_is_told_so() {
     let servers = [closed().await.to_string(), closed().await.to_string()];
-    let t = before(&servers, "").start().await;
+    let t = gateway(&servers, "").start().await;
     for _ in 0..8 {
         let reply = Reply::of(t.get("/x")).await;
         assert_eq!(reply.status, 502, "{}", reply.text());
@@ -140,7 +140,7 @@ async fn a_server_that_refuses_everybody_is_left_out_after_a_few_failures() {
         }
     });
     let lines = "max_fails = 2\nfail_timeout = \"1h\"";
-    let t = before(&servers, lines)
+    let t = gateway(&servers, lines)
         .section("server", "trusted_proxies = [\"127.0.0.0/8\"]")
         .start()
         .await;
@@ -171,7 +171,7 @@ async fn a_server_that_was_left_out_is_asked_again_after_its_time() {
     let (backends, mut servers) = backends(1).await;
     servers.push(address.to_string());
     let lines = "max_fails = 1\nfail_timeout = \"50ms\"";
-    let t = before(&servers, lines).start().await;
+    let t = gateway(&servers, lines).start().await;
     for _ in 0..4 {
         assert_eq!(Reply::of(t.get("/x")).await.status, 200);
     }
@@ -196,7 +196,7 @@ async fn a_name_is_looked_up_and_each_of_its_addresses_is_tried() {
     let backend = Upstream::start().await;
     // It may be ::1 as well, where nobody listens.
     let server = format!("localhost:{}", backend.address.port());
-    let t = before(&[server], "").start().await;
+    let t = gateway(&[server], "").start().await;
     for _ in 0..10 {
         assert_eq!(Reply::of(t.get("/x")).await.status, 200);
     }
@@ -207,7 +207,7 @@ async fn a_name_is_looked_up_and_each_of_its_addresses_is_tried() {
 async fn a_name_without_an_address_is_passed_over() {
     let (backends, mut servers) = backends(1).await;
     servers.push("nowhere.invalid:80".to_owned());
-    let t = before(&servers, "").start().await;
+    let t = gateway(&servers, "").start().await;
     for _ in 0..4 {
         assert_eq!(Reply::of(t.get("/x")).await.status, 200);
     }
@@ -229,7 +229,7 @@ async fn a_server_may_be_a_unix_socket() {
             });
         }
     });
-    let t = before(&[format!("unix:{}", path.display())], "")
+    let t = gateway(&[format!("unix:{}", path.display())], "")
         .start()
         .await;
     for _ in 0..3 {
@@ -240,7 +240,7 @@ async fn a_server_may_be_a_unix_socket() {
 
 #[tokio::test]
 async fn a_unix_socket_that_is_not_there_is_unreachable() {
-    let t = before(&["unix:/nowhere/api.sock".to_owned()], "")
+    let t = gateway(&["unix:/nowhere/api.sock".to_owned()], "")
         .start()
         .await;
     let reply = Reply::of(t.get("/x")).await;

@@ -5,7 +5,7 @@ use menshen_test_support::{Reply, TestGateway, Upstream, Wire, status};
 use tokio::net::TcpStream;
 
 /// Two servers, either of which the first failure takes out for good.
-async fn before(max_fails: u32, timeouts: &str) -> (TestGateway, Upstream, Upstream) {
+async fn gateway(max_fails: u32, timeouts: &str) -> (TestGateway, Upstream, Upstream) {
     let (a, b) = (Upstream::start().await, Upstream::start().await);
     let upstream = format!(
         "[[upstream]]\nname = \"pair\"\nservers = [\"{}\", \"{}\"]\n\
@@ -34,7 +34,7 @@ async fn both_are_asked(t: &TestGateway, a: &Upstream, b: &Upstream) {
 #[tokio::test]
 async fn half_a_body_over_http_1_is_the_clients_fault() {
     for timeouts in ["client_timeout = \"100ms\"", "client_timeout = \"10s\""] {
-        let (t, a, b) = before(1, timeouts).await;
+        let (t, a, b) = gateway(1, timeouts).await;
         for framing in [
             "Content-Length: 10\r\n\r\n1",
             "Transfer-Encoding: chunked\r\n\r\n5\r\n1",
@@ -52,7 +52,7 @@ async fn half_a_body_over_http_1_is_the_clients_fault() {
 
 #[tokio::test]
 async fn half_a_body_over_http_2_is_the_clients_fault() {
-    let (t, a, b) = before(1, "client_timeout = \"10s\"").await;
+    let (t, a, b) = gateway(1, "client_timeout = \"10s\"").await;
     let stream = TcpStream::connect(t.address).await.unwrap();
     let (requests, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
@@ -68,7 +68,7 @@ async fn half_a_body_over_http_2_is_the_clients_fault() {
 
 #[tokio::test]
 async fn a_url_that_no_server_answers_takes_none_out_for_the_one_who_asks_for_it() {
-    let (t, a, b) = before(2, "trusted_proxies = [\"127.0.0.0/8\"]").await;
+    let (t, a, b) = gateway(2, "trusted_proxies = [\"127.0.0.0/8\"]").await;
     for (path, status) in [("/close", 502), ("/hang", 504)] {
         for _ in 0..8 {
             let request = t.get(path).header("X-Forwarded-For", "192.0.2.1");

@@ -2,23 +2,10 @@
 
 use menshen_test_support::{ByHand, TestGateway, Wire};
 
-async fn before(backend: &ByHand) -> TestGateway {
-    let upstream = format!(
-        "[[upstream]]\nname = \"hand\"\nservers = [\"{}\"]\nread_timeout = \"10s\"\n",
-        backend.address
-    );
-    let routes = "[[route]]\npath = \"/\"\nupstream = \"hand\"\nauth = \"public\"\n";
-    TestGateway::builder()
-        .upstreams(&upstream)
-        .routes(routes)
-        .start()
-        .await
-}
-
 /// Sends a request, has the server answer, and returns what the client gets up to the end of the connection.
 async fn answered(first: &str, answer: &str) -> String {
     let backend = ByHand::start().await;
-    let t = before(&backend).await;
+    let t = gateway(&backend).await;
     let mut client = Wire::connect(t.address).await;
     client
         .send(format!("{first}\r\nHost: h\r\nConnection: close\r\n\r\n"))
@@ -40,6 +27,12 @@ fn lines<'a>(answer: &'a str, name: &str) -> Vec<&'a str> {
     head.lines()
         .filter(|line| line.to_lowercase().starts_with(&start))
         .collect()
+}
+
+async fn gateway(backend: &ByHand) -> TestGateway {
+    let builder = TestGateway::builder();
+    let builder = builder.public_upstream(&[backend.address], "read_timeout = \"10s\"");
+    builder.start().await
 }
 
 #[tokio::test]
@@ -188,7 +181,7 @@ async fn trailers_that_are_too_large_break_the_answer_off() {
 #[tokio::test]
 async fn a_second_answer_is_nobodys() {
     let backend = ByHand::start().await;
-    let t = before(&backend).await;
+    let t = gateway(&backend).await;
     let mut client = Wire::connect(t.address).await;
     client.send("GET /1 HTTP/1.1\r\nHost: h\r\n\r\n").await;
     let mut server = backend.accept().await;
@@ -206,7 +199,7 @@ async fn a_second_answer_is_nobodys() {
 #[tokio::test]
 async fn an_early_answer_ends_the_exchange_and_its_body_goes_no_further() {
     let backend = ByHand::start().await;
-    let t = before(&backend).await;
+    let t = gateway(&backend).await;
     let mut client = Wire::connect(t.address).await;
     client
         .send("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nbegin")
@@ -228,7 +221,7 @@ async fn an_early_answer_ends_the_exchange_and_its_body_goes_no_further() {
 #[tokio::test]
 async fn a_client_that_closes_its_sending_side_gets_its_answer() {
     let backend = ByHand::start().await;
-    let t = before(&backend).await;
+    let t = gateway(&backend).await;
     let mut client = Wire::connect(t.address).await;
     client.send("GET /x HTTP/1.1\r\nHost: h\r\n\r\n").await;
     let (_, mut stream) = client.into_parts();

@@ -9,13 +9,6 @@ const LIMIT: Duration = Duration::from_secs(10);
 const CHECKS: &str = "health.path = \"/healthz?deep=1\"\nhealth.interval = \"10ms\"\n\
     health.timeout = \"5s\"\nhealth.healthy_after = 2\nhealth.unhealthy_after = 2";
 
-fn before(servers: &[&Upstream], lines: &str) -> Builder {
-    let servers: Vec<String> = servers.iter().map(|s| s.address.to_string()).collect();
-    let upstream = format!("[[upstream]]\nname = \"many\"\nservers = {servers:?}\n{lines}\n");
-    let routes = "[[route]]\nupstream = \"many\"\nauth = \"public\"\n";
-    TestGateway::builder().upstreams(&upstream).routes(routes)
-}
-
 /// How many requests arrived that were not checks.
 fn requests(backend: &Upstream) -> usize {
     let received = backend.received();
@@ -38,10 +31,15 @@ async fn settles(t: &TestGateway, a: &Upstream, b: &Upstream, expected: fn(usize
     tokio::time::timeout(LIMIT, settling).await.unwrap();
 }
 
+fn gateway(servers: &[&Upstream], lines: &str) -> Builder {
+    let servers: Vec<_> = servers.iter().map(|server| server.address).collect();
+    TestGateway::builder().public_upstream(&servers, lines)
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_well_gets_no_requests_until_it_is() {
     let (a, b) = (Upstream::start().await, Upstream::start().await);
-    let t = before(&[&a, &b], CHECKS).start().await;
+    let t = gateway(&[&a, &b], CHECKS).start().await;
     settles(&t, &a, &b, |a, b| (a, b) == (5, 5)).await;
     a.set_health(503);
     settles(&t, &a, &b, |a, b| (a, b) == (0, 10)).await;
@@ -52,7 +50,7 @@ async fn a_server_that_is_not_well_gets_no_requests_until_it_is() {
 #[tokio::test]
 async fn a_check_is_a_get_of_the_path_with_a_host() {
     let a = Upstream::start().await;
-    let _t = before(&[&a], CHECKS).start().await;
+    let _t = gateway(&[&a], CHECKS).start().await;
     a.arrived(2).await;
     let check = a.last();
     assert_eq!(
@@ -67,7 +65,7 @@ async fn a_check_is_a_get_of_the_path_with_a_host() {
 async fn when_no_server_is_well_they_are_asked_all_the_same() {
     let a = Upstream::start().await;
     a.set_health(500);
-    let t = before(&[&a], CHECKS).start().await;
+    let t = gateway(&[&a], CHECKS).start().await;
     a.arrived(5).await;
     assert_eq!(Reply::of(t.get("/x")).await.status, 200);
 }

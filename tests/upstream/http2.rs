@@ -129,7 +129,7 @@ async fn part(body: &mut RecvStream) -> Bytes {
     part
 }
 
-async fn before(backend: &Backend, lines: &str) -> TestGateway {
+async fn gateway(backend: &Backend, lines: &str) -> TestGateway {
     let address = backend.address;
     let upstream = format!(
         "[[upstream]]\nname = \"grpc\"\nservers = [\"{address}\"]\nprotocol = \"http2\"\n{lines}\n"
@@ -170,7 +170,7 @@ async fn call(
 #[tokio::test]
 async fn a_unary_call_gets_its_message_and_its_trailers() {
     let backend = Backend::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     let token = t.log_in("alice").await.token;
     let client = client(&t).await;
     let bearer = format!("Bearer {token}");
@@ -205,7 +205,7 @@ async fn a_unary_call_gets_its_message_and_its_trailers() {
 #[tokio::test]
 async fn a_call_that_fails_in_its_head_fails_for_the_client() {
     let backend = Backend::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     let (response, mut sending) = call(&client(&t).await, "/refuse", &[]).await;
     sending.send_data(Bytes::from_static(b"x"), true).unwrap();
     let response = response.await.unwrap();
@@ -216,7 +216,7 @@ async fn a_call_that_fails_in_its_head_fails_for_the_client() {
 #[tokio::test]
 async fn parts_pass_in_both_directions_as_they_come() {
     let backend = Backend::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     let (response, mut sending) = call(&client(&t).await, "/echo", &[]).await;
     let response = tokio::time::timeout(LIMIT, response)
         .await
@@ -236,7 +236,7 @@ async fn parts_pass_in_both_directions_as_they_come() {
 #[tokio::test]
 async fn many_calls_share_a_connection_to_the_server() {
     let backend = Backend::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     let client = client(&t).await;
     let (first, mut sending) = call(&client, "/echo", &[]).await;
     let mut first = first.await.unwrap().into_body();
@@ -254,7 +254,7 @@ async fn many_calls_share_a_connection_to_the_server() {
 #[tokio::test]
 async fn clients_of_http_1_are_served_as_well() {
     let backend = Backend::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     for (path, seen) in [("/x?a=1", "/x"), ("/stripped/y", "/y")] {
         let reply = Reply::of(t.request("POST", path).body("hello")).await;
         assert_eq!((reply.status, reply.text().as_str()), (200, "ok"));
@@ -277,7 +277,7 @@ async fn clients_of_http_1_are_served_as_well() {
 #[tokio::test]
 async fn a_client_that_waits_for_leave_to_send_its_body_gets_it() {
     let backend = Backend::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     let mut wire = Wire::connect(t.address).await;
     let head =
         "POST /unary HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
@@ -295,7 +295,7 @@ async fn a_client_that_waits_for_leave_to_send_its_body_gets_it() {
 #[tokio::test]
 async fn what_http_2_forbids_is_taken_out() {
     let backend = Backend::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     for line in [
         "TE: gzip",
         "Keep-Alive: 1",
@@ -314,7 +314,7 @@ async fn what_http_2_forbids_is_taken_out() {
 #[tokio::test]
 async fn a_path_that_is_rewritten_keeps_its_authority() {
     let backend = Backend::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     let (response, mut sending) = call(&client(&t).await, "/stripped/unary", &[]).await;
     sending.send_data(Bytes::from_static(b"x"), true).unwrap();
     assert_eq!(response.await.unwrap().status(), 200);
@@ -326,7 +326,7 @@ async fn a_path_that_is_rewritten_keeps_its_authority() {
 #[tokio::test]
 async fn a_stream_that_the_server_resets_is_an_error_of_the_server() {
     let backend = Backend::start().await;
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     let reply = Reply::of(t.request("POST", "/reset").body("x")).await;
     assert_eq!(reply.status, 502);
     assert_eq!(reply.json().get("error").unwrap(), "upstream_error");
@@ -340,7 +340,7 @@ async fn a_client_that_gives_up_frees_the_server() {
         received: Arc::default(),
         connections: Arc::default(),
     };
-    let t = before(&backend, "").await;
+    let t = gateway(&backend, "").await;
     let client = client(&t).await;
     let (response, mut sending) = call(&client, "/never", &[]).await;
     let (tcp, _) = listener.accept().await.unwrap();
@@ -359,7 +359,7 @@ async fn a_client_that_gives_up_frees_the_server() {
 #[tokio::test]
 async fn checks_of_health_speak_http_2() {
     let backend = Backend::start().await;
-    let t = before(
+    let t = gateway(
         &backend,
         "health.path = \"/healthz?x=1\"\nhealth.interval = \"10ms\"",
     )

@@ -21,7 +21,7 @@ const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r
                         Connection: Upgrade\r\n\r\n";
 
 /// A gateway before a backend that the test answers for.
-fn before(backend: &ByHand) -> Builder {
+fn gateway(backend: &ByHand) -> Builder {
     let upstream = format!(
         "[[upstream]]\nname = \"hand\"\nservers = [\"{}\"]\n",
         backend.address
@@ -50,7 +50,7 @@ struct Both {
 impl Both {
     async fn open() -> Self {
         let backend = ByHand::start().await;
-        let t = before(&backend).start().await;
+        let t = gateway(&backend).start().await;
         let grant = t.log_in("alice").await;
         let mut client = Wire::connect(t.address).await;
         client.send(handshake(&grant)).await;
@@ -75,8 +75,7 @@ impl Both {
 /// Logs out, and returns when it was asked for.
 async fn log_out(t: &TestGateway, grant: &Grant) -> Instant {
     let since = Instant::now();
-    let request = t.request("POST", "/_auth/logout").bearer_auth(&grant.token);
-    assert_eq!(Reply::of(request).await.status, 204);
+    t.log_out(&grant.token).await;
     since
 }
 
@@ -157,7 +156,7 @@ async fn nothing_follows_a_close_frame_of_the_backend() {
 #[tokio::test]
 async fn a_backend_that_answers_the_handshake_after_the_logout_opens_nothing() {
     let backend = ByHand::start().await;
-    let t = before(&backend).start().await;
+    let t = gateway(&backend).start().await;
     let grant = t.log_in("alice").await;
     let mut client = Wire::connect(t.address).await;
     client.send(handshake(&grant)).await;
@@ -202,7 +201,7 @@ async fn a_backend_that_does_not_read_holds_no_socket_open() {
 #[tokio::test]
 async fn at_the_end_of_the_drain_sockets_are_told_that_the_gateway_goes_away() {
     let backend = ByHand::start().await;
-    let builder = before(&backend).section("server", "drain = \"300ms\"");
+    let builder = gateway(&backend).section("server", "drain = \"300ms\"");
     let mut t = builder.start().await;
     let grant = t.log_in("alice").await;
     let mut client = Wire::connect(t.address).await;

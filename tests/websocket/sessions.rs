@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use futures::{SinkExt as _, StreamExt as _};
-use menshen_test_support::{Grant, Reply, TestGateway};
-use serde_json::json;
+use menshen_test_support::{Grant, TestGateway};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -37,17 +36,6 @@ async fn open(t: &TestGateway, grant: &Grant) -> Socket {
 
 async fn open_as_nobody(t: &TestGateway, path: &str) -> Socket {
     try_open(t, path, None).await.unwrap()
-}
-
-async fn log_out(t: &TestGateway, grant: &Grant, everywhere: bool) {
-    let request = t.request("POST", "/_auth/logout").bearer_auth(&grant.token);
-    let reply = Reply::of(request.json(&json!({"everywhere": everywhere}))).await;
-    assert_eq!(reply.status, 204, "{}", reply.text());
-}
-
-async fn refresh(t: &TestGateway, grant: &Grant) -> Reply {
-    let token = json!({"refresh_token": grant.refresh_token});
-    t.post("/_auth/refresh", token).await
 }
 
 /// Says that both ends hear each other.
@@ -109,7 +97,7 @@ async fn a_logout_closes_the_sockets_of_that_session_and_of_no_other() {
     }
     are_left(&t, 4).await;
     let since = Instant::now();
-    log_out(&t, &phone, false).await;
+    t.log_out(&phone.token).await;
     join_all(closed.iter_mut().map(|socket| is_closed(socket, since))).await;
     stays(&mut [&mut other_device, &mut other_user]).await;
     are_left(&t, 2).await;
@@ -127,7 +115,7 @@ async fn a_logout_everywhere_closes_the_sockets_of_every_session_of_the_user() {
     }
     let mut other_user = open(&t, &t.log_in("bob").await).await;
     let since = Instant::now();
-    log_out(&t, &phone, true).await;
+    t.log_out_everywhere(&phone.token).await;
     join_all(closed.iter_mut().map(|socket| is_closed(socket, since))).await;
     lives(&mut other_user).await;
 }
@@ -139,11 +127,11 @@ async fn the_reuse_of_a_refresh_token_closes_the_sockets_of_its_session() {
     let grant = t.log_in("alice").await;
     let mut closed = open(&t, &grant).await;
     let mut other = open(&t, &t.log_in("alice").await).await;
-    assert_eq!(refresh(&t, &grant).await.status, 200);
+    assert_eq!(t.refresh(&grant.refresh_token).await.status, 200);
     lives(&mut closed).await;
     t.clock.advance(Duration::from_secs(1));
     let since = Instant::now();
-    let reused = refresh(&t, &grant).await;
+    let reused = t.refresh(&grant.refresh_token).await;
     assert_eq!(reused.refusal(), (401, "refresh_reused".to_owned()));
     is_closed(&mut closed, since).await;
     lives(&mut other).await;
@@ -154,7 +142,7 @@ async fn a_refresh_closes_nothing() {
     let t = TestGateway::start().await;
     let grant = t.log_in("alice").await;
     let mut socket = open(&t, &grant).await;
-    let refreshed = Grant::of(refresh(&t, &grant).await.json());
+    let refreshed = Grant::of(t.refresh(&grant.refresh_token).await.json());
     let mut newer = open(&t, &refreshed).await;
     stays(&mut [&mut socket, &mut newer]).await;
 }
@@ -167,7 +155,7 @@ async fn a_socket_outlives_its_token_and_ends_when_its_session_does() {
     let mut socket = open(&t, &grant).await;
     t.clock.advance(2 * HOUR);
     stays(&mut [&mut socket]).await;
-    assert_eq!(refresh(&t, &grant).await.status, 200);
+    assert_eq!(t.refresh(&grant.refresh_token).await.status, 200);
     // The session would have ended but for the refresh, which moved its end to the eighth hour.
     t.clock.advance(5 * HOUR);
     stays(&mut [&mut socket]).await;
@@ -188,7 +176,7 @@ async fn a_socket_of_nobody_belongs_to_no_session() {
     ];
     let optional = try_open(&t, "/optional", Some(&grant.token)).await;
     let since = Instant::now();
-    log_out(&t, &grant, false).await;
+    t.log_out(&grant.token).await;
     is_closed(&mut optional.unwrap(), since).await;
     t.clock.advance(2 * HOUR);
     let [one, two, three] = &mut strangers;
@@ -201,7 +189,7 @@ async fn a_socket_that_is_opened_during_the_logout_is_closed_or_refused() {
     for _ in 0..20 {
         let grant = t.log_in("alice").await;
         let opened = join_all((0..8).map(|_| try_open(&t, "/chat", Some(&grant.token))));
-        let (opened, ()) = tokio::join!(opened, log_out(&t, &grant, false));
+        let (opened, ()) = tokio::join!(opened, t.log_out(&grant.token));
         for opened in opened {
             match opened {
                 Ok(mut socket) => is_closed(&mut socket, Instant::now()).await,
@@ -220,7 +208,7 @@ async fn sixty_sessions_that_end_at_once_close_sixty_sockets() {
     let grants = join_all((0..SESSIONS).map(|_| t.log_in("alice"))).await;
     let mut sockets = join_all(grants.iter().map(|grant| open(&t, grant))).await;
     let since = Instant::now();
-    log_out(&t, grants.last().unwrap(), true).await;
+    t.log_out_everywhere(&grants.last().unwrap().token).await;
     join_all(sockets.iter_mut().map(|socket| is_closed(socket, since))).await;
     are_left(&t, 0).await;
 }

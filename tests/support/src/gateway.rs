@@ -128,6 +128,14 @@ impl Builder {
         self
     }
 
+    /// Adds an upstream with these servers and lines; the only route is public and leads to it.
+    pub fn public_upstream(self, servers: &[impl ToString], lines: &str) -> Self {
+        let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+        let upstream = format!("[[upstream]]\nname = \"only\"\nservers = {servers:?}\n{lines}\n");
+        self.upstreams(&upstream)
+            .routes("[[route]]\nupstream = \"only\"\nauth = \"public\"\n")
+    }
+
     /// Starts the gateway on a port that the system chooses.
     pub async fn start(self) -> TestGateway {
         self.start_in(tempfile::tempdir().expect("a folder")).await
@@ -359,6 +367,38 @@ impl TestGateway {
             .await;
         assert_eq!(reply.status, 200, "{}", reply.text());
         Grant::of(reply.json())
+    }
+
+    /// Exchanges a refresh token for its successor.
+    pub async fn refresh(&self, refresh_token: &str) -> Reply {
+        let body = json!({"refresh_token": refresh_token});
+        self.post("/_auth/refresh", body).await
+    }
+
+    /// Ends the session of a token.
+    pub async fn log_out(&self, token: &str) {
+        let reply = Reply::of(self.request("POST", "/_auth/logout").bearer_auth(token)).await;
+        assert_eq!(reply.status, 204, "{}", reply.text());
+    }
+
+    /// Ends all sessions of a token's user.
+    pub async fn log_out_everywhere(&self, token: &str) {
+        let request = self.request("POST", "/_auth/logout").bearer_auth(token);
+        let reply = Reply::of(request.json(&json!({"everywhere": true}))).await;
+        assert_eq!(reply.status, 204, "{}", reply.text());
+    }
+
+    /// Returns what `GET /_auth/session` tells a token's user.
+    pub async fn who(&self, token: &str) -> Value {
+        let reply = self.get_as("/_auth/session", token).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.json()
+    }
+
+    /// Returns the id of a token's session.
+    pub async fn session_id(&self, token: &str) -> String {
+        let who = self.who(token).await;
+        who["session"].as_str().expect("an id").to_owned()
     }
 
     /// Returns the claims that a token for this user and app would have, for a session that does not exist.

@@ -72,6 +72,11 @@ impl Reply {
         json
     }
 
+    /// Returns the seconds of `Retry-After`.
+    pub fn retry_after(&self) -> Option<u64> {
+        self.header("retry-after").parse().ok()
+    }
+
     /// Returns a header's value, or "".
     pub fn header(&self, name: &str) -> &str {
         self.headers
