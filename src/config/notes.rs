@@ -1,4 +1,6 @@
 //! What is learnt while a document is read, with the places where it was learnt.
+//!
+//! A relative path is joined here to the folder of the configuration file, so that it means the same for every command.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,7 @@
 //! Says whether the process lives, and whether requests should come to it.
+//!
+//! A node whose store is out of reach is ready, and `degraded`: otherwise an outage of Redis would take every node out of service at
+//! once, and with them everybody who has a valid token.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

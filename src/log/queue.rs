@@ -1,4 +1,9 @@
 //! The bounded queue between who logs and the thread that writes to stderr, so that a reader that stops blocks nobody.
+//!
+//! A line is formatted where it is logged and copied into one buffer under a lock. A thread swaps the buffer for an empty one and
+//! writes it with one `write(2)`, at most a hundred times a second. What does not fit is dropped and counted. tracing-appender is not
+//! used: it bounds the number of lines and not their bytes, allocates for each, and wakes its thread for each while it is idle. While
+//! Menshen serves, nothing else may write to stderr, panics included.
 
 use std::fmt::Display;
 use std::fs::File;

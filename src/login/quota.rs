@@ -1,4 +1,7 @@
 //! The pace at which an app may call WeChat.
+//!
+//! Each process counts for itself: a shared count would cost a round trip more. WeChat's minutes begin at a moment that nobody knows,
+//! so calls are paced (a token bucket) at 97 % of the quota.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

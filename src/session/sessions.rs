@@ -1,4 +1,6 @@
 //! The sessions: turns logins and refresh tokens into the digests and sealed bytes that a store keeps.
+//!
+//! A user may have any number of sessions: no login ends another. Each takes a code, of which WeChat gives one user only so many.
 
 use std::path::Path;
 use std::sync::Arc;
