@@ -1,0 +1,512 @@
+//! What the documents show is what happens, and what they point at is there.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use menshen::clock::Clock;
+use menshen::config;
+use menshen::simulator::Simulator;
+use menshen_test_support::{Certificate, Reply, TestGateway};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+const README: &str = include_str!("../../README.md");
+const CONFIGURE: &str = include_str!("../../docs/en/configure.md");
+const IDENTITY: &str = include_str!("../../docs/en/identity.md");
+const INSTALL: &str = include_str!("../../docs/en/install.md");
+const OPERATE: &str = include_str!("../../docs/en/operate.md");
+const REFUSALS: &str = include_str!("../../docs/en/refusals.md");
+const SIMULATE: &str = include_str!("../../docs/en/simulate.md");
+const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
+
+/// A document, and where it is in the repository.
+struct Document {
+    path: PathBuf,
+    text: String,
+}
+
+/// Reads the README, every page of `docs/` and the other documents for readers of the repository.
+fn documents() -> Vec<Document> {
+    let root = root();
+    let mut found = vec![
+        root.join("README.md"),
+        root.join("ARCHITECTURE.md"),
+        root.join("SECURITY.md"),
+        root.join("tests/README.md"),
+    ];
+    let mut folders = vec![root.join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "md") {
+                found.push(path);
+            }
+        }
+    }
+    let read = |path: PathBuf| Document {
+        text: fs::read_to_string(&path).unwrap(),
+        path,
+    };
+    found.into_iter().map(read).collect()
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Returns a document's code blocks, each with its language.
+fn all_blocks(text: &str) -> Vec<(&str, &str)> {
+    let parts: Vec<&str> = text.split("```").collect();
+    assert_eq!(parts.len() % 2, 1, "a code block has no end");
+    parts
+        .into_iter()
+        .skip(1)
+        .step_by(2)
+        .map(|block| block.split_once('\n').unwrap())
+        .collect()
+}
+
+/// Returns a document's code blocks in a language.
+fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
+    let mut blocks = all_blocks(text);
+    blocks.retain(|(found, _)| *found == language);
+    blocks.into_iter().map(|(_, block)| block).collect()
+}
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    /// Starts the program with its output readable.
+    fn start(arguments: &[&str], folder: &Path) -> Self {
+        let child = Command::new(MENSHEN)
+            .args(arguments)
+            .env("SHOP_APP_SECRET", "0123456789abcdef0123456789abcdef")
+            .current_dir(folder)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    /// Reads lines of one of the outputs until one holds `text`, and returns all of them.
+    fn until(output: impl std::io::Read, text: &str) -> String {
+        let mut read = String::new();
+        for line in BufReader::new(output).lines() {
+            read.push_str(&line.unwrap());
+            read.push('\n');
+            if read.contains(text) {
+                return read;
+            }
+        }
+        unreachable!("{text:?} should be in {read}")
+    }
+}
+
+#[test]
+fn the_smallest_configuration_is_the_one_in_conf() {
+    let toml = blocks(README, "toml");
+    let file = include_str!("../../conf/minimal.toml");
+    let bare = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let lines = lines.map(str::to_owned);
+        lines.filter(|line| !line.is_empty()).collect()
+    };
+    assert_eq!(bare(toml[0]), bare(file));
+    config::parse(toml[0], "README.md", &|_| Some("s3cret".to_owned())).unwrap();
+}
+
+#[test]
+fn the_two_commands_exist() {
+    for target in ["dev", "test"] {
+        assert!(README.contains(&format!("make {target}")));
+        let dry = Command::new("make").args(["--dry-run", target]).output();
+        assert!(dry.unwrap().status.success(), "make {target}");
+    }
+}
+
+#[test]
+fn the_configuration_of_the_readme_is_checked_and_served() {
+    let shell = blocks(INSTALL, "sh");
+    let lines: Vec<&str> = shell.iter().flat_map(|block| block.lines()).collect();
+    assert!(lines.contains(&"menshen check -c conf/minimal.toml"));
+    assert!(lines.contains(&"menshen serve -c conf/minimal.toml"));
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("conf")).unwrap();
+    // The ports of the README and of the private listener may be taken here.
+    let text = blocks(README, "toml")[0].replace("0.0.0.0:8080", "127.0.0.1:0");
+    let text = format!("{text}[control]\nlisten = \"127.0.0.1:0\"\n");
+    fs::write(folder.path().join("conf/minimal.toml"), text).unwrap();
+    let mut check = Running::start(&["check", "-c", "conf/minimal.toml"], folder.path());
+    assert!(check.0.wait().unwrap().success());
+    let mut serve = Running::start(&["serve", "-c", "conf/minimal.toml"], folder.path());
+    Running::until(serve.0.stderr.take().unwrap(), "listening");
+    for made in ["keys", "data"] {
+        assert!(folder.path().join("conf").join(made).is_dir(), "{made}");
+    }
+}
+
+#[test]
+fn the_explained_request_is_explained_so() {
+    let (command, explanation) = blocks(CONFIGURE, "console")[0].split_once('\n').unwrap();
+    let arguments: Vec<&str> = command.split(' ').skip(2).collect();
+    let mut check = Running::start(&arguments, root());
+    let said = std::io::read_to_string(check.0.stdout.take().unwrap()).unwrap();
+    assert_eq!(said, explanation);
+}
+
+#[test]
+fn the_simulator_starts_with_the_line_of_its_page() {
+    let line = blocks(SIMULATE, "sh")
+        .iter()
+        .flat_map(|block| block.lines())
+        .find(|line| line.starts_with("menshen simulate"))
+        .unwrap();
+    let arguments: Vec<&str> = line
+        .split(' ')
+        .skip(1)
+        .map(|word| {
+            word.strip_prefix("127.0.0.1:8600")
+                .map_or(word, |_| "127.0.0.1:0")
+        })
+        .collect();
+    let mut simulator = Running::start(&arguments, Path::new("."));
+    Running::until(simulator.0.stdout.take().unwrap(), "http://127.0.0.1:");
+}
+
+#[tokio::test]
+async fn the_simulator_knows_every_fault_of_its_page() {
+    menshen::app::install_crypto();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/_sim/faults", listener.local_addr().unwrap());
+    let simulator = Simulator::new(Vec::new(), Clock::system());
+    tokio::spawn(simulator.serve(listener, std::future::pending()));
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let (_, rest) = SIMULATE.split_once("The faults: ").unwrap();
+    let (faults, _) = rest.split_once(';').unwrap();
+    for fault in faults.split('`').skip(1).step_by(2) {
+        let needs = match fault {
+            "errcode" | "errcode_string" => r#","errcode":-1"#,
+            "status" => r#","status":502"#,
+            "delay" => r#","by":"1s""#,
+            "content_type" => r#","content_type":"text/html""#,
+            _ => "",
+        };
+        let plan = format!(r#"{{"path":"/sns/jscode2session","fault":"{fault}"{needs}}}"#);
+        let reply = Reply::of(client.post(&url).body(plan)).await;
+        assert_eq!(reply.status, 200, "{fault}: {}", reply.text());
+    }
+    let (_, example) = SIMULATE.split_once("for example `{").unwrap();
+    let (example, _) = example.split_once('`').unwrap();
+    let reply = Reply::of(client.post(&url).body(format!("{{{example}"))).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+}
+
+#[test]
+fn the_backends_two_headers_give_the_user() {
+    let snippet = blocks(IDENTITY, "js")[0];
+    let user = |headers: &str| {
+        let program = format!("const req = {{ headers: {headers} }}\n{snippet}\nconsole.log(user)");
+        let node = Command::new("node").args(["-e", &program]).output();
+        let node = node.expect("node is not installed: run `make test`");
+        String::from_utf8(node.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(
+        user("{ 'x-wx-source': 'wx_client', 'x-wx-openid': 'o1' }"),
+        "o1"
+    );
+    assert_eq!(user("{ 'x-wx-openid': 'o1' }"), "null");
+}
+
+#[test]
+fn the_pasted_lines_answer_as_the_readme_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dev = Running::start(&["dev", "--listen", "127.0.0.1:0"], folder.path());
+    let said = Running::until(dev.0.stdout.take().unwrap(), "Bearer $TOKEN");
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| {
+            ["CODE=", "TOKEN=", "curl "]
+                .iter()
+                .any(|start| line.starts_with(start))
+        })
+        .collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    let pasted = Command::new("bash")
+        .args(["-c", &lines.join("\n")])
+        .output();
+    let answer = String::from_utf8(pasted.unwrap().stdout).unwrap();
+    let hello = blocks(README, "json")[0].lines().nth(1).unwrap().trim();
+    assert!(answer.contains(hello), "{answer}");
+}
+
+#[test]
+fn every_example_is_of_a_kind_that_is_tried_here() {
+    for Document { path, text } in documents() {
+        for (language, block) in all_blocks(&text) {
+            let known = ["", "toml", "json", "sh", "console", "js"].contains(&language);
+            assert!(known, "{}: {language}: {block}", path.display());
+            if language == "json" {
+                serde_json::from_str::<Value>(block)
+                    .unwrap_or_else(|error| unreachable!("{}: {error}: {block}", path.display()));
+            }
+        }
+    }
+    // The others are tried above by name.
+    let shown = |language: &str| -> usize {
+        let documents = documents();
+        let blocks = documents
+            .iter()
+            .map(|document| blocks(&document.text, language).len());
+        blocks.sum()
+    };
+    assert_eq!((shown("console"), shown("js")), (1, 1));
+}
+
+/// Returns the smallest configuration with these lines, which replace its sections of the same name.
+fn beside_the_smallest(lines: &str) -> String {
+    let mut text = String::new();
+    let mut replaced = false;
+    for line in blocks(README, "toml")
+        .iter()
+        .flat_map(|block| block.lines())
+    {
+        if line.starts_with('[') {
+            replaced = !line.starts_with("[[") && lines.lines().any(|other| other == line);
+        }
+        if !replaced {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text + lines
+}
+
+#[test]
+fn every_configuration_is_valid() {
+    menshen::app::install_crypto();
+    let made = Certificate::new("api.internal");
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    for name in ["cert.pem", "api-ca.pem"] {
+        fs::copy(made.folder().join("cert.pem"), file(name)).unwrap();
+    }
+    fs::copy(made.folder().join("key.pem"), file("key.pem")).unwrap();
+    fs::write(file("control-secret"), "0123456789abcdef0123456789").unwrap();
+    let mut tried = 0;
+    for Document { path, text } in documents() {
+        for block in blocks(&text, "toml") {
+            let whole = if block.contains("[[app]]") {
+                block.to_owned()
+            } else {
+                beside_the_smallest(block)
+            };
+            let whole = whole.replace("/etc/menshen", &folder.path().display().to_string());
+            let secret = |_: &str| Some("0123456789abcdef0123456789abcdef".to_owned());
+            config::parse(&whole, "example.toml", &secret)
+                .unwrap_or_else(|problems| unreachable!("{}: {problems}", path.display()));
+            tried += 1;
+        }
+    }
+    assert!(tried > 10, "{tried}");
+}
+
+#[test]
+fn every_command_line_is_understood() {
+    let mut tried = 0;
+    for Document { path, text } in documents() {
+        for line in blocks(&text, "sh").iter().flat_map(|block| block.lines()) {
+            let line = line.split(" #").next().unwrap().trim();
+            let mut words = line.split_whitespace();
+            match words.next().unwrap_or_default() {
+                "menshen" => {
+                    // What clap does not know comes before the help.
+                    let arguments: Vec<&str> = words.chain(["--help"]).collect();
+                    let help = Command::new(MENSHEN).args(arguments).output().unwrap();
+                    assert!(help.status.success(), "{}: {line}", path.display());
+                    tried += 1;
+                }
+                "make" => {
+                    let dry = Command::new("make").arg("--dry-run").args(words).output();
+                    assert!(dry.unwrap().status.success(), "{}: {line}", path.display());
+                }
+                "cargo" => assert!(line.contains("--bin menshen"), "{line}"),
+                "export" => assert!(line.contains('='), "{line}"),
+                // These are run by the next test.
+                "" | "curl" => {}
+                word if word.contains('=') && text == OPERATE => {}
+                word => unreachable!("{}: nobody tries {word}", path.display()),
+            }
+        }
+    }
+    assert!(tried > 6, "{tried}");
+}
+
+#[tokio::test]
+async fn the_calls_with_a_session_key_are_answered_as_the_page_says() {
+    let t = TestGateway::start().await;
+    let grant = t.log_in("alice").await;
+    let who = t.who(&grant.token).await;
+    let encrypt = async |data: Value| {
+        let asked = json!({"appid": TestGateway::appid("shop"), "user": "alice", "data": data});
+        t.simulate("encrypt", asked).await
+    };
+    let phone = encrypt(json!({"phoneNumber": "13580006666"})).await;
+    let hello = encrypt(json!("hello")).await;
+    let script = blocks(OPERATE, "sh")[0];
+    let script = script.replace("127.0.0.1:9090", &t.control.unwrap().to_string());
+    let mut bash = tokio::process::Command::new("bash");
+    bash.args(["-ec", &script]);
+    for (name, value) in [
+        ("OPENID", &who["openid"]),
+        ("ENCRYPTED_DATA", &phone["encryptedData"]),
+        ("IV", &phone["iv"]),
+        ("SIGNATURE", &hello["signature"]),
+    ] {
+        bash.env(name, value.as_str().unwrap());
+    }
+    let ran = bash.env("no_proxy", "*").output().await.unwrap();
+    let said = String::from_utf8(ran.stdout).unwrap();
+    assert!(ran.status.success(), "{said}");
+    let (_, said) = said.split_once(phone["rawData"].as_str().unwrap()).unwrap();
+    let (valid, said) = said.split_once(r#"{"signature":""#).unwrap();
+    assert_eq!(valid, r#"{"valid":true}"#);
+    let (_, said) = said.split_once(r#""sig_method":"hmac_sha256"}"#).unwrap();
+    assert_eq!(said, r#"{"valid":true}{"reset":true}"#);
+}
+
+/// Returns the second and the last cell but one of each row of a table of codes, from `heading` to the next.
+fn codes_below(heading: &str) -> BTreeSet<&'static str> {
+    let (_, part) = REFUSALS.split_once(heading).unwrap();
+    let part = part.split("\n## ").next().unwrap();
+    let rows = part
+        .lines()
+        .filter(|line| line.starts_with("| 4") || line.starts_with("| 5"));
+    let cells = rows.map(|row| row.split('|').nth(2).unwrap());
+    cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect()
+}
+
+/// Returns the codes that a source file says: texts of small letters with an underscore.
+fn codes_in(source: &'static str) -> BTreeSet<&'static str> {
+    let is_code = |text: &&str| {
+        let plain = |b: u8| b.is_ascii_lowercase() || b == b'_';
+        text.contains('_') && text.bytes().all(plain)
+    };
+    let source = source.split("#[cfg(test)]").next().unwrap();
+    let texts = source.split('"').skip(1).step_by(2);
+    texts.filter(is_code).collect()
+}
+
+#[test]
+fn every_error_code_is_explained() {
+    let public = codes_in(include_str!("../../src/request/denial.rs"));
+    let private = codes_in(include_str!("../../src/control/refusal.rs"));
+    assert!(public.len() > 25 && private.len() > 10);
+    let clients = codes_below("## To clients");
+    assert_eq!(clients, public, "docs/en/refusals.md");
+    let callers = codes_below("## To callers of the private listener");
+    assert!(callers.is_subset(&private), "{callers:?}");
+    let explained: BTreeSet<_> = clients.union(&callers).copied().collect();
+    let missing: Vec<_> = private.difference(&explained).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut tried = 0;
+    for Document { path, text } in documents() {
+        for link in text.split("](").skip(1) {
+            let target = link.split(')').next().unwrap();
+            if target.contains("://") {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() {
+                path.clone()
+            } else {
+                path.parent().unwrap().join(file)
+            };
+            assert!(file.exists(), "{}: {target}", path.display());
+            if !anchor.is_empty() {
+                let text = fs::read_to_string(&file).unwrap();
+                let headings = text.lines().filter(|line| line.starts_with('#'));
+                let mut anchors = headings.map(|heading| {
+                    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+                    let kept = heading
+                        .chars()
+                        .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+                    kept.collect::<String>().replace(' ', "-")
+                });
+                assert!(
+                    anchors.any(|found| found == anchor),
+                    "{}: {target}",
+                    path.display()
+                );
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 50, "{tried}");
+}
+
+#[test]
+fn the_readme_and_the_map_stay_short() {
+    let map = include_str!("../../ARCHITECTURE.md");
+    assert!(map.len() <= 8 * 1024, "{}", map.len());
+    let lines = README.lines().count();
+    assert!(lines <= 90, "{lines}");
+}
+
+#[test]
+fn every_decision_is_listed_and_names_tests_that_exist() {
+    let folder = root().join("docs/decisions");
+    let index = fs::read_to_string(folder.join("README.md")).unwrap();
+    let mut number = 0;
+    let mut names: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "README.md")
+        .collect();
+    names.sort();
+    for name in names {
+        number += 1;
+        let text = fs::read_to_string(folder.join(&name)).unwrap();
+        let (title, _) = text.split_once('\n').unwrap();
+        let title = title.strip_prefix(&format!("# {number:04}. ")).unwrap();
+        assert!(
+            index.contains(&format!("- [{number:04}]({name}) {title}\n")),
+            "{name}"
+        );
+        for heading in ["Context", "Decision", "Price", "Tests"] {
+            assert!(
+                text.contains(&format!("\n## {heading}\n\n")),
+                "{name}: {heading}"
+            );
+        }
+        let (_, tests) = text.split_once("\n## Tests\n\n").unwrap();
+        for line in tests.lines() {
+            let mut quoted = line.split('`').skip(1).step_by(2);
+            let file = quoted.next().unwrap();
+            let test = quoted.next().unwrap();
+            let source = fs::read_to_string(root().join(file)).unwrap_or_default();
+            assert!(source.contains(&format!("fn {test}(")), "{name}: {line}");
+        }
+    }
+    assert!((30..=50).contains(&number), "{number}");
+}
