@@ -11,7 +11,7 @@ dev: deps
 
 test: test-deps
 	cargo test --locked
-	node --test clients/mini-program/tests/*.test.mjs
+	node --test tests/documents.test.mjs clients/mini-program/tests/*.test.mjs
 
 bench: bench-build
 	python3 benches/peers/run.py --write $(ARGS)

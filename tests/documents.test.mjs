@@ -1,0 +1,80 @@
+// Proves that the English and the Chinese documents are the same: pages, sections, tables, snippets, and every name in them.
+
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
+const pages = (language) => readdirSync(join(ROOT, 'docs', language)).sort();
+const PAIRS = [['README.md', 'README.zh-CN.md'], ...pages('en').map((page) => [`docs/en/${page}`, `docs/zh/${page}`])];
+
+const text = (file) => readFileSync(join(ROOT, file), 'utf8');
+const BLOCK = /^( *)```(\w*)\n([^]*?)^ *```$/gm;
+const blocks = (file) => [...text(file).matchAll(BLOCK)].map(([, , language, code]) => ({ language, code }));
+const prose = (file) => text(file).replace(BLOCK, '');
+
+// Comments are for readers, and so is what a picture says.
+const bare = ({ language, code }) => (language === '' ? '' : code.replace(/(^|\s)(#|\/\/) .*/g, '').replace(/ +$/gm, ''));
+
+/** The lines that make a page's form: headings, rows of tables, items of lists. */
+const form = (file) => prose(file).split('\n').map((line) => (line.match(/^(#+ |\||- |\d+\. )/) || [''])[0]).filter(Boolean);
+
+/** Every name: codes, keys, commands, headers, endpoints, files. */
+const names = (file) => [...prose(file).matchAll(/`([^`\n]+(?:\n[^`\n]+)?)`/g)].map(([, name]) => name.replace(/\s*\n\s*/g, ' ')).sort();
+
+/** Where links lead, as seen from the page; those to the other language are made the same. */
+const links = (file) =>
+  [...prose(file).matchAll(/\]\(([^)\s]+)\)/g)]
+    .map(([, link]) => link.replace(/#.*/, '#').replace('README.zh-CN.md', 'README.md').replace('docs/zh/', 'docs/en/'))
+    .filter((link) => link !== 'README.md')
+    .sort();
+
+test('both languages have the same pages', () => {
+  assert.deepEqual(pages('zh'), pages('en'));
+  for (const [english, chinese] of PAIRS) {
+    for (const file of [english, chinese]) assert.match(text(file), /^# /, file);
+  }
+});
+
+for (const [english, chinese] of PAIRS) {
+  const same = (what, of) => test(`${chinese} has the ${what} of ${english}`, () => assert.deepEqual(of(chinese), of(english)));
+  same('sections, tables and lists', form);
+  same('snippets', (file) => blocks(file).map(bare));
+  same('keys, codes, commands and other names', names);
+  same('links', links);
+}
+
+/** The anchor of a heading, as GitHub makes it. */
+const anchor = (heading) => heading.trim().toLowerCase().replace(/[^\p{Letter}\p{Number}\s_-]/gu, '').replace(/\s/g, '-');
+
+for (const file of PAIRS.flat()) {
+  test(`every link of ${file} leads somewhere`, () => {
+    for (const [, link] of prose(file).matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^https?:/.test(link)) continue;
+      const [path, wanted] = link.split('#');
+      const target = path ? join(dirname(file), path) : file;
+      let found;
+      try {
+        found = readdirSync(join(ROOT, target)) && '';
+      } catch (reason) {
+        if (reason.code !== 'ENOTDIR') throw new Error(`${link}: ${reason.code}`);
+        found = text(target);
+      }
+      if (!wanted) continue;
+      const anchors = [...found.matchAll(/^#+ (.*)$/gm)].map(([, heading]) => anchor(heading));
+      assert.ok(anchors.includes(wanted), `${link}: ${anchors}`);
+    }
+  });
+}
+
+// What a Chinese page should not have: half-width punctuation behind a Chinese character, or one that touches Latin letters.
+for (const [, file] of PAIRS) {
+  test(`${file} is set as Chinese is`, () => {
+    const plain = prose(file).replace(/`[^`]*`/g, 'x').replace(/\]\([^)]*\)/g, ']');
+    const touching = [...plain.matchAll(/\p{Script=Han}[,;:?!]|\p{Script=Han}[A-Za-z0-9]|[A-Za-z0-9]\p{Script=Han}/gu)];
+    const around = touching.map(({ index }) => plain.slice(Math.max(0, index - 12), index + 12));
+    assert.deepEqual(around, []);
+  });
+}
