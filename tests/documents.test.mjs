@@ -5,6 +5,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import vm from 'node:vm';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const pages = (language) => readdirSync(join(ROOT, 'docs', language)).sort();
@@ -68,6 +69,34 @@ for (const file of PAIRS.flat()) {
     }
   });
 }
+
+for (const [english] of PAIRS) {
+  test(`every JavaScript of ${english} parses`, () => {
+    const scripts = blocks(english).filter(({ language }) => language === 'js');
+    scripts.forEach(({ code }) => new vm.Script(`async () => {${code}\n}`));
+  });
+}
+
+test('every errcode of the troubleshooting page is told to clients as it says', () => {
+  const source = text('src/wechat/errcode.rs').split('#[cfg(test)]')[0];
+  const told = { CodeInvalid: 'code_invalid', CodeUsed: 'code_used', UserBlocked: 'user_blocked', Busy: 'wechat_busy', MinuteQuota: 'wechat_busy', DayQuota: 'wechat_busy' };
+  const alone = Object.fromEntries([...source.matchAll(/^ +(-?\d+) => Refusal::(\w+)/gm)].map(([, errcode, kind]) => [errcode, told[kind]]));
+  const [, operators] = source.split('matches!(');
+  const within = (errcode) => [...operators.matchAll(/(\d+)(?:\.\.=(\d+))?/g)].some(([, first, last]) => errcode >= Number(first) && errcode <= Number(last || first));
+  const rows = [...text('docs/en/troubleshooting.md').matchAll(/^\| (-?\d+[\d, -]*) \| \d+ `(\w+)`/gm)];
+  assert.ok(rows.length > 10);
+  for (const [, errcodes, error] of rows) {
+    for (const errcode of errcodes.split(', ')) assert.equal(alone[errcode] || (within(Number(errcode)) && 'wechat_misconfigured'), error, errcode);
+  }
+});
+
+test("the capacity that is promised is the benchmarks' limit", () => {
+  const [, part] = text('docs/en/production.md').split('## Capacity');
+  const limits = [...part.split('\n## ')[0].matchAll(/^\| .* \| ([\d,]+(?: \S+)?) \|$/gm)].map(([, limit]) => limit);
+  assert.equal(limits.length, 6);
+  const figures = text('benches/README.md');
+  limits.forEach((limit) => assert.ok(new RegExp(`\\| ${limit} \\|`).test(figures), limit));
+});
 
 // What a Chinese page should not have: half-width punctuation behind a Chinese character, or one that touches Latin letters.
 for (const [, file] of PAIRS) {
