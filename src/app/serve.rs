@@ -10,19 +10,20 @@ use tokio::time::timeout;
 use super::App;
 use super::private::Private;
 use crate::config::Store;
-use crate::server::{Doorway, HandOverError, Listening, SETTLED, Serving, Successor};
+use crate::server::{Doorway, HandOverError, Listening, SETTLED, Serving, Successor, Workers};
 
 impl App {
     /// Serves until `stop` resolves, or a successor serves, and what is in flight has finished; `ready` is called when it
-    /// serves and a successor could come.
+    /// serves and a successor could come. Connections are served by `workers`.
     pub async fn serve(
         self,
+        workers: &Workers,
         stop: impl Future<Output = ()>,
         ready: impl FnOnce(),
     ) -> io::Result<()> {
         let mut ready = Some(ready);
         let (server, tls, stop) = (&self.config.server, self.tls.as_ref(), stop.shared());
-        let mut serving = Serving::start(&self.listening, tls, &self.gates, server)?;
+        let mut serving = Serving::start(&self.listening, tls, &self.gates, server, workers)?;
         let mut doorway = None;
         if let Some(predecessor) = self.predecessor {
             match predecessor.dismiss().await {
@@ -84,7 +85,8 @@ impl App {
                     self.lasting.sessions.resume().await;
                     self.lasting.memory.open_lines();
                     tracing::error!(%error, "the successor does not serve: going on");
-                    let resumed = serving.resume(&self.listening, tls, &self.gates, server);
+                    let resumed =
+                        serving.resume(&self.listening, tls, &self.gates, server, workers);
                     serving = resumed.await?;
                 }
             }

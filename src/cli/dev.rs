@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{Config, Store, parse};
 use crate::secret::Secret;
-use crate::server::{BindError, Listening};
+use crate::server::{BindError, Listening, Workers};
 use crate::simulator::{SimulatedApp, Simulator};
 use crate::{demo, log};
 
@@ -152,7 +152,7 @@ async fn serve(
     let backend = parts
         .backend
         .map(|listener| tokio::spawn(demo::serve(listener, wait(stopped))));
-    if let Err(error) = app.serve(stop, || {}).await {
+    if let Err(error) = app.serve(&Workers::here(), stop, || {}).await {
         stderr.print(&format_args!("what was bound cannot be served: {error}"));
     }
     let _ = stopping.send(true);

@@ -9,6 +9,7 @@ use super::{Outcome, complain, config, runtime, signals, warn};
 use crate::app::{App, Reloader};
 use crate::clock::Clock;
 use crate::log;
+use crate::server::WorkerThreads;
 
 /// Runs the proxy until a signal stops it.
 pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
@@ -24,8 +25,13 @@ pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
             return Outcome::Failed;
         }
     };
-    let runtime = match runtime(loaded.server.threads) {
-        Ok(runtime) => runtime,
+    // What serves connections has threads of its own; the rest needs little.
+    let started = runtime(1).and_then(|runtime| {
+        let threads = WorkerThreads::start(loaded.server.threads)?;
+        Ok((runtime, threads))
+    });
+    let (runtime, threads) = match started {
+        Ok(started) => started,
         Err(error) => {
             stderr.print(&format_args!("the runtime cannot be started: {error}"));
             return Outcome::Failed;
@@ -48,7 +54,8 @@ pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
                 let reloads = tokio::spawn(reload(reloader, hang_ups));
                 let (addresses, redirects) = (app.addresses(), app.redirect_addresses());
                 let private = app.control_address();
-                let served = app.serve(stop, || {
+                let workers = threads.workers();
+                let served = app.serve(&workers, stop, || {
                     for address in addresses {
                         tracing::info!(%address, "listening");
                     }

@@ -3,12 +3,12 @@
 //! # Layout
 //!
 //! ```text
-//! process → connection → exchange → upstreams, sockets → http1, http2 → message, timer
+//! process → connection → exchange → upstreams, sockets → http1, http2 → message, timer, workers
 //! ```
 //!
 //! `process` binds and stops, `connection` accepts and finds out what a client speaks, `exchange` serves one request,
 //! `upstreams` connects to servers, `sockets` carries WebSockets and ends what outlasts its session. `http1` and `http2`
-//! turn bytes into messages and back.
+//! turn bytes into messages and back. `workers` has the threads that connections are served on.
 
 mod connection;
 mod exchange;
@@ -20,6 +20,7 @@ mod process;
 mod sockets;
 mod timer;
 mod upstreams;
+mod workers;
 
 pub use connection::{Encryption, TlsError};
 pub use exchange::{Gate, Gates, LoginRates};
@@ -28,3 +29,4 @@ pub use process::{
 };
 pub use sockets::Sockets;
 pub use upstreams::{UpstreamError, Upstreams};
+pub use workers::{WorkerThreads, Workers};

@@ -80,13 +80,17 @@ const HOMES: [(&str, &[&str]); 11] = [
 ];
 
 /// What each room of `server` may use: only rooms above its own line.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("file_state", &[]),
     ("message", &[]),
     ("timer", &[]),
+    ("workers", &[]),
     ("http1", &["message", "timer"]),
     ("http2", &["http1", "message"]),
-    ("upstreams", &["file_state", "http1", "http2", "message"]),
+    (
+        "upstreams",
+        &["file_state", "http1", "http2", "message", "workers"],
+    ),
     ("sockets", &["http1", "timer"]),
     (
         "exchange",
@@ -96,7 +100,7 @@ const ROOMS: [(&str, &[&str]); 10] = [
         "connection",
         &["exchange", "file_state", "http1", "http2", "timer"],
     ),
-    ("process", &["connection", "exchange", "sockets"]),
+    ("process", &["connection", "exchange", "sockets", "workers"]),
 ];
 
 const MOST_LINES: usize = 400;

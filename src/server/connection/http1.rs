@@ -42,7 +42,10 @@ impl Connections {
                 Read::Refused(denial) => {
                     let denial = proxy.told(connection, denial);
                     let id = RequestId::random();
-                    refuse_unread(&mut client, &mut timer, &denial, &id, limits.read).await;
+                    // Boxed: every connection would be as large as this rare step.
+                    let refusing =
+                        refuse_unread(&mut client, &mut timer, &denial, &id, limits.read);
+                    Box::pin(refusing).await;
                     log_unread(connection, &id, denial.told().0.as_u16(), &denial);
                     return client.linger().await;
                 }
@@ -60,9 +63,9 @@ impl Connections {
                 client.close_after();
             }
             let mut side = Client::Http1(&mut client);
-            let outcome = proxy
-                .exchange(&mut side, &mut timer, &head, connection)
-                .await;
+            // Boxed: an idle connection would be as large as an exchange.
+            let exchange = Box::pin(proxy.exchange(&mut side, &mut timer, &head, connection));
+            let outcome = exchange.await;
             match outcome {
                 Outcome::Answered if client.is_reusable() => {}
                 Outcome::Answered | Outcome::Unread => return client.linger().await,

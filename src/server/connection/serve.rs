@@ -46,7 +46,7 @@ enum Speaks {
 
 impl Connections {
     /// Serves a connection until one side ends it, or tells it that there is no place for it.
-    pub(in crate::server) async fn serve(&self, mut tcp: L4Stream, slot: Slot) {
+    pub(in crate::server) async fn serve(&self, mut tcp: Box<L4Stream>, slot: Slot) {
         let patience = match slot {
             Slot::Served(_) => self.client_timeout(),
             Slot::Refused(_) => self.refusal(),
@@ -98,7 +98,7 @@ impl Connections {
     }
 
     /// Answers the first request of a connection over the limit.
-    async fn refuse(&self, tcp: L4Stream, connection: &request::Connection) {
+    async fn refuse(&self, tcp: Box<L4Stream>, connection: &request::Connection) {
         let refuser = &self.refuser;
         match self.unless_stopping(self.greet(tcp)).await {
             Some((stream, Speaks::Http2)) => {
@@ -151,14 +151,14 @@ impl Connections {
     }
 
     /// Does what comes before the first request: TLS, and finding out what the client speaks.
-    async fn greet(&self, mut tcp: L4Stream) -> Option<(Stream, Speaks)> {
+    async fn greet(&self, mut tcp: Box<L4Stream>) -> Option<(Stream, Speaks)> {
         let _ = tcp.set_nodelay();
         let id = tcp.id();
         let mut stream: Stream = match &self.acceptor {
-            None => Box::new(tcp),
+            None => tcp,
             Some(acceptor) => {
                 // Boxed: a connection would be as large as its handshake for as long as it lasts.
-                let handshake = Box::pin(acceptor.tls_handshake(tcp));
+                let handshake = Box::pin(acceptor.tls_handshake(*tcp));
                 match tokio::time::timeout(self.client_timeout(), handshake).await {
                     Ok(Ok(stream)) => Box::new(stream),
                     Ok(Err(error)) => {

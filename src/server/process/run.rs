@@ -1,12 +1,14 @@
 //! Serves until told to stop, then lets the exchanges in flight finish.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::protocols::l4::listener::Listener;
-use tokio::net::TcpListener;
+use pingora::protocols::l4::stream::Stream;
+use pingora::protocols::{GetSocketDigest as _, SocketDigest};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -19,6 +21,7 @@ use crate::server::connection::Encryption;
 use crate::server::connection::{ConnectionLimits, Connections, LINGER};
 use crate::server::exchange::{Duty, Gates, Proxy};
 use crate::server::sockets::Sockets;
+use crate::server::workers::Workers;
 
 /// How long accepting rests when the system has no file descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -53,9 +56,11 @@ impl Serving {
         tls: Option<&Encryption>,
         gates: &Arc<Gates>,
         config: &Server,
+        workers: &Workers,
     ) -> io::Result<Self> {
         let limits = Arc::new(ConnectionLimits::new(&config.limits));
-        Self::with(listening, tls, gates, config, (TaskTracker::new(), limits))
+        let open = (TaskTracker::new(), limits);
+        Self::with(listening, tls, gates, config, workers, open)
     }
 
     /// Serves again after accepting has stopped; what is open stays open, and is waited for with what comes now.
@@ -65,11 +70,12 @@ impl Serving {
         tls: Option<&Encryption>,
         gates: &Arc<Gates>,
         config: &Server,
+        workers: &Workers,
     ) -> io::Result<Self> {
         self.beside.abort_all();
         self.connections.reopen();
         let open = (self.connections.clone(), Arc::clone(&self.limits));
-        Self::with(listening, tls, gates, config, open)
+        Self::with(listening, tls, gates, config, workers, open)
     }
 
     fn with(
@@ -77,6 +83,7 @@ impl Serving {
         tls: Option<&Encryption>,
         gates: &Arc<Gates>,
         config: &Server,
+        workers: &Workers,
         (connections, limits): (TaskTracker, Arc<ConnectionLimits>),
     ) -> io::Result<Self> {
         let (shutdown, watch) = watch::channel(false);
@@ -112,7 +119,8 @@ impl Serving {
             });
             // A second handle: what waits to be accepted stays when this one is closed and the other is not.
             let listener = TcpListener::from_std(listener.try_clone()?)?;
-            accepting.spawn(accept(listener, serving, connections.clone()));
+            let accepting_one = accept(listener, serving, connections.clone(), workers.clone());
+            accepting.spawn(accepting_one);
         }
         Ok(Self {
             shutdown,
@@ -160,8 +168,12 @@ impl Serving {
     }
 }
 
-async fn accept(listener: TcpListener, serving: Arc<Connections>, connections: TaskTracker) {
-    let listener = Listener::from(listener);
+async fn accept(
+    listener: TcpListener,
+    serving: Arc<Connections>,
+    connections: TaskTracker,
+    workers: Workers,
+) {
     let mut shutdown = serving.shutdown.clone();
     loop {
         let accepted = tokio::select! {
@@ -169,17 +181,40 @@ async fn accept(listener: TcpListener, serving: Arc<Connections>, connections: T
             _ = shutdown.wait_for(|&stop| stop) => return,
         };
         match accepted {
-            Ok(stream) => {
+            Ok((stream, peer)) => {
                 let Some(slot) = serving.limits.take() else {
                     continue;
                 };
+                // The runtime that watches it from now on is the one that serves it.
+                let Ok(stream) = stream.into_std() else {
+                    continue;
+                };
                 let serving = Arc::clone(&serving);
-                connections.spawn(async move { serving.serve(stream, slot).await });
+                let serving = async move {
+                    match adopt(stream, peer) {
+                        Ok(stream) => serving.serve(stream, slot).await,
+                        Err(error) => {
+                            tracing::warn!(%error, "a connection could not be served");
+                        }
+                    }
+                };
+                connections.spawn_on(serving, workers.next());
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(EXHAUSTED).await;
+                sleep(EXHAUSTED).await;
             }
         }
     }
+}
+
+/// Makes a connection one of the runtime that serves it.
+///
+/// Boxed: each step that it is handed to would hold the room for it in the connection's task.
+fn adopt(stream: net::TcpStream, peer: SocketAddr) -> io::Result<Box<Stream>> {
+    let mut stream = Stream::from(TcpStream::from_std(stream)?);
+    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+    let _ = digest.peer_addr.set(Some(peer.into()));
+    stream.set_socket_digest(digest);
+    Ok(Box::new(stream))
 }

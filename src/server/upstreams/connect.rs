@@ -15,12 +15,33 @@ use super::reuse::Reuse;
 use super::server::Server;
 use super::template::{Speaks, Template};
 use crate::server::http1::{Buffered, ClientSide};
+use crate::server::workers::Workers;
 
 /// A connection on which a request can be sent.
 #[derive(Debug)]
 pub(in crate::server) enum Connection {
     Http1(ClientSide),
     Http2(SendRequest<Bytes>, Lease),
+}
+
+/// A connection, and what is known of it.
+#[derive(Debug)]
+pub(in crate::server) struct Found {
+    pub(in crate::server) connection: Connection,
+    /// Whether it was used before.
+    pub(super) reused: bool,
+    /// The thread whose runtime watches it.
+    pub(super) worker: usize,
+}
+
+impl Found {
+    fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            reused: false,
+            worker: Workers::current(),
+        }
+    }
 }
 
 /// Why there is none.
@@ -66,13 +87,10 @@ impl Connector {
         }
     }
 
-    /// Returns a connection, and whether it was used before.
-    pub(super) async fn connect(
-        &self,
-        target: &Target<'_>,
-    ) -> Result<(Connection, bool), ConnectError> {
+    /// Returns a connection.
+    pub(super) async fn connect(&self, target: &Target<'_>) -> Result<Found, ConnectError> {
         if let Some(kept) = target.kept() {
-            return Ok((kept, true));
+            return Ok(kept);
         }
         // Boxed: nearly every exchange finds a kept connection, and would have room for this in its own state.
         let connection = Box::pin(timeout(target.limit, self.make_once(target))).await;
@@ -80,9 +98,9 @@ impl Connector {
     }
 
     /// Makes a connection, or uses one of HTTP/2 that somebody else makes meanwhile.
-    async fn make_once(&self, target: &Target<'_>) -> Result<(Connection, bool), ConnectError> {
+    async fn make_once(&self, target: &Target<'_>) -> Result<Found, ConnectError> {
         if target.speaks == Speaks::Http1 {
-            return Ok((self.make(target).await?, false));
+            return Ok(Found::new(self.make(target).await?));
         }
         let making = &target.server.http2.making;
         let _turn = match making.try_lock() {
@@ -90,12 +108,12 @@ impl Connector {
             Err(_) => {
                 drop(making.lock().await);
                 if let Some(made) = target.kept() {
-                    return Ok((made, true));
+                    return Ok(made);
                 }
                 None
             }
         };
-        Ok((self.make(target).await?, false))
+        Ok(Found::new(self.make(target).await?))
     }
 
     async fn make(&self, target: &Target<'_>) -> Result<Connection, ConnectError> {
@@ -131,23 +149,31 @@ impl Connector {
 }
 
 impl Target<'_> {
-    fn kept(&self) -> Option<Connection> {
+    fn kept(&self) -> Option<Found> {
         if self.reuse == Reuse::Never {
             return None;
         }
         if self.speaks != Speaks::Http1
             && let Some((lease, requests)) = self.server.http2.take(self.place, self.generation)
         {
-            return Some(Connection::Http2(requests, lease));
+            return Some(Found {
+                connection: Connection::Http2(requests, lease),
+                reused: true,
+                worker: Workers::current(),
+            });
         }
         if self.speaks == Speaks::Http2 {
             return None;
         }
-        let wire = self
+        let kept = self
             .server
             .pool
             .take(self.place, self.generation, self.reuse)?;
-        Some(Connection::Http1(ClientSide::new(wire)))
+        Some(Found {
+            connection: Connection::Http1(ClientSide::new(kept.wire)),
+            reused: true,
+            worker: kept.worker,
+        })
     }
 }
 

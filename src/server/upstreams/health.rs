@@ -159,7 +159,7 @@ impl Check {
             name => name,
         };
         let connected = self.connector.connect(&target).await;
-        let (connection, _) = connected.map_err(|error| error.to_string())?;
+        let connection = connected.map_err(|error| error.to_string())?.connection;
         let answered = match connection {
             Connection::Http1(mut client) => {
                 client.put_head(false, Body::Empty, false, |out| {

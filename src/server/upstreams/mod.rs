@@ -30,9 +30,10 @@ use tokio::task::JoinSet;
 
 pub(super) use self::attempts::Attempts;
 pub(super) use self::connect::Connection;
-use self::connect::{Connector, Target};
+use self::connect::{Connector, Found, Target};
 pub(super) use self::http2::Lease;
 use self::names::Names;
+use self::pool::Kept;
 use self::reuse::Reuse;
 pub(super) use self::server::Busy;
 use self::server::Server;
@@ -104,6 +105,8 @@ pub(super) struct Origin {
     server: Arc<Server>,
     place: SocketAddr,
     generation: u32,
+    /// The thread whose runtime watches the connection.
+    worker: usize,
 }
 
 impl Upstreams {
@@ -192,7 +195,11 @@ impl Upstreams {
                 limit: group.template.patience(wanted).connect,
             };
             match self.connector.connect(&target).await {
-                Ok((connection, reused)) => {
+                Ok(Found {
+                    connection,
+                    reused,
+                    worker,
+                }) => {
                     attempts.connected(reused);
                     return Some(Connected {
                         connection,
@@ -200,6 +207,7 @@ impl Upstreams {
                             server,
                             place,
                             generation,
+                            worker,
                         },
                         is_tls: group.template.is_tls(),
                         patience: group.template.patience(wanted),
@@ -221,11 +229,15 @@ impl Upstreams {
                 server,
                 place,
                 generation,
+                worker,
             } = origin;
-            let wire = connection.into_wire();
+            let kept = Kept {
+                wire: connection.into_wire(),
+                worker,
+            };
             server
                 .pool
-                .put(wire, place, generation, &self.connector.room);
+                .put(kept, place, generation, &self.connector.room);
         }
     }
 

@@ -10,6 +10,7 @@ use pingora::protocols::l4::socket::SocketAddr;
 
 use super::reuse::{LASTING, Reuse};
 use crate::server::http1::Buffered;
+use crate::server::workers::Workers;
 
 /// Counts the idle connections of all servers.
 #[derive(Clone, Debug)]
@@ -24,9 +25,16 @@ pub(super) struct Pool {
     idle: Mutex<Vec<Idle>>,
 }
 
+/// A connection, and the thread whose runtime watches it.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) wire: Buffered,
+    pub(super) worker: usize,
+}
+
 #[derive(Debug)]
 struct Idle {
-    wire: Buffered,
+    kept: Kept,
     place: SocketAddr,
     /// How often the files had changed when it was made.
     generation: u32,
@@ -61,19 +69,19 @@ impl Drop for Taken {
 
 impl Pool {
     /// Takes the connection to an address that was used last, of those that may be used again.
-    pub(super) fn take(
-        &self,
-        place: &SocketAddr,
-        generation: u32,
-        reuse: Reuse,
-    ) -> Option<Buffered> {
+    ///
+    /// One that another thread watches wakes that thread for each response. So it is taken only after it has been idle for
+    /// a while, when requests are too rare for that to matter.
+    pub(super) fn take(&self, place: &SocketAddr, generation: u32, reuse: Reuse) -> Option<Kept> {
         let now = Instant::now();
+        let here = Workers::current();
         let fits = |idle: &Idle| {
+            let is_lasting = || now.saturating_duration_since(idle.since) >= LASTING;
             idle.place == *place
                 && idle.generation == generation
                 && match reuse {
-                    Reuse::Any => true,
-                    Reuse::Lasting => now.saturating_duration_since(idle.since) >= LASTING,
+                    Reuse::Any => idle.kept.worker == here || is_lasting(),
+                    Reuse::Lasting => is_lasting(),
                     Reuse::Never => false,
                 }
         };
@@ -82,21 +90,21 @@ impl Pool {
             let at = idle.iter().rposition(fits)?;
             let found = idle.remove(at);
             drop(idle);
-            let mut wire = found.wire;
-            if is_open(&mut wire) {
-                return Some(wire);
+            let mut kept = found.kept;
+            if is_open(&mut kept.wire) {
+                return Some(kept);
             }
         }
     }
 
     /// Keeps a connection on which nothing is under way.
-    pub(super) fn put(&self, mut wire: Buffered, place: SocketAddr, generation: u32, room: &Room) {
-        if !is_open(&mut wire) {
+    pub(super) fn put(&self, mut kept: Kept, place: SocketAddr, generation: u32, room: &Room) {
+        if !is_open(&mut kept.wire) {
             return;
         }
         let Some(room) = room.take() else { return };
         self.idle().push(Idle {
-            wire,
+            kept,
             place,
             generation,
             since: Instant::now(),
@@ -112,7 +120,7 @@ impl Pool {
             idle.generation == generation && now.saturating_duration_since(idle.since) < keepalive
         });
         *idle = kept;
-        idle.retain_mut(|idle| is_open(&mut idle.wire));
+        idle.retain_mut(|idle| is_open(&mut idle.kept.wire));
         drop(idle);
         let _: Vec<Idle> = closed;
     }

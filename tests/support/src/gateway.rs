@@ -8,7 +8,7 @@ use menshen::app::App;
 use menshen::clock::Clock;
 use menshen::config;
 use menshen::secret::Secret;
-use menshen::server::Sockets;
+use menshen::server::{Sockets, Workers};
 use menshen::simulator::{SimulatedApp, Simulator};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -170,7 +170,9 @@ impl Builder {
             let stop = async {
                 let _ = stopped.await;
             };
-            app.serve(stop, || {}).await.expect("it serves");
+            app.serve(&Workers::here(), stop, || {})
+                .await
+                .expect("it serves");
         });
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
