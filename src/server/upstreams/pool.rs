@@ -136,3 +136,33 @@ fn is_open(wire: &mut Buffered) -> bool {
     // Within its budget a task may be told to wait for what is there.
     tokio::task::unconstrained(read).now_or_never().is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use pingora::protocols::l4::stream::Stream;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_of_another_thread_is_taken_only_once_it_rests() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let place = SocketAddr::from(address);
+        let (pool, room) = (Pool::default(), Room::new(8));
+        let mut servers = Vec::new();
+        for worker in [Workers::current(), Workers::current() + 1] {
+            let stream = TcpStream::connect(address).await.unwrap();
+            servers.push(listener.accept().await.unwrap());
+            let wire = Buffered::new(Box::new(Stream::from(stream)));
+            pool.put(Kept { wire, worker }, place.clone(), 0, &room);
+        }
+        let take = || pool.take(&place, 0, Reuse::Any);
+        assert_eq!(take().unwrap().worker, Workers::current());
+        assert!(take().is_none(), "the other thread may still use it");
+        for idle in pool.idle().iter_mut() {
+            idle.since -= LASTING;
+        }
+        assert_eq!(take().unwrap().worker, Workers::current() + 1);
+    }
+}
