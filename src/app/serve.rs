@@ -54,7 +54,7 @@ impl App {
             }
             serving.stop_accepting().await;
             // Their codes are good for whoever serves next; only calls that were made are waited for.
-            self.lasting.memory.close_lines();
+            self.lasting.memory.close_queues();
             let Some(successor) = successor else {
                 drop(self.listening);
                 serving.finish().await;
@@ -83,7 +83,7 @@ impl App {
                 }
                 Err(error) => {
                     self.lasting.sessions.resume().await;
-                    self.lasting.memory.open_lines();
+                    self.lasting.memory.open_queues();
                     tracing::error!(%error, "the successor does not serve: going on");
                     let resumed =
                         serving.resume(&self.listening, tls, &self.gates, server, workers);

@@ -5,16 +5,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// After so many calls in a row without an answer, nobody is sent there for a while.
-const UNANSWERED: u32 = 5;
+const MAX_UNANSWERED: u32 = 5;
 /// The same where WeChat was too busy for some or all of them: three logins with all their tries.
-const IN_VAIN: u32 = 9;
+const MAX_FAILED: u32 = 9;
 /// After so many calls in a row that were over the minute's quota, the pauses between them grow.
-const OVER_QUOTA: u32 = 3;
+const OVER_QUOTA_BEFORE_BACKOFF: u32 = 3;
 /// For how long, the first time; each time after that for twice as long.
-const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(30);
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// The day's quota can be cleared by hand, so that it is tried now and then.
-const DAY_TRIES: Duration = Duration::from_secs(600);
+const DAY_PROBE_INTERVAL: Duration = Duration::from_secs(600);
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
 /// WeChat's days begin in Beijing, eight hours before those of the Unix epoch.
@@ -51,148 +51,149 @@ impl Reason {
 
 /// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lesson {
+pub(super) enum CallOutcome {
     /// WeChat answered, whatever it was.
     Answered,
     /// WeChat is too busy.
     Busy,
     /// The minute's quota is used up.
-    Minute,
+    MinuteQuota,
     /// The day's quota is used up.
-    Day,
+    DayQuota,
     /// Nothing came back, or nothing of WeChat's.
-    Silence,
+    NoAnswer,
     /// The call was not made.
     NotMade,
 }
 
 /// What may be done now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
-    Open,
+pub(super) enum BreakerState {
+    /// Calls are made.
+    Closed,
+    /// No calls until then.
+    Open(Instant, Reason),
     /// One call may be made, whose outcome decides.
-    Ajar(Reason),
+    HalfOpen(Reason),
     /// That call is on its way.
-    Tried(Reason),
-    /// Nothing until then.
-    Shut(Instant, Reason),
+    Probing(Reason),
 }
 
 /// Marks a call, so that one that began before the last change teaches nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Age(u64);
+pub(super) struct Epoch(u64);
 
 #[derive(Debug)]
 pub(super) struct Breaker {
-    state: State,
+    state: BreakerState,
     unanswered: u32,
     /// The same with those that WeChat was too busy for.
-    in_vain: u32,
+    failed: u32,
     /// How often it was opened for these since the last answer of use.
     outages: u32,
     /// How many calls were over the minute's quota since then.
     over_quota: u32,
-    age: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum State {
-    Closed,
-    Open { until: Instant, reason: Reason },
-    HalfOpen(Reason),
+    epoch: u64,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
         Self {
-            state: State::Closed,
+            state: BreakerState::Closed,
             unanswered: 0,
-            in_vain: 0,
+            failed: 0,
             outages: 0,
             over_quota: 0,
-            age: 0,
+            epoch: 0,
         }
     }
 }
 
 impl Breaker {
-    pub(super) fn door(&self, now: Instant) -> Door {
+    pub(super) fn state(&self, now: Instant) -> BreakerState {
         match self.state {
-            State::Closed => Door::Open,
-            State::Open { until, reason } if now < until => Door::Shut(until, reason),
-            State::Open { reason, .. } => Door::Ajar(reason),
-            State::HalfOpen(reason) => Door::Tried(reason),
+            BreakerState::Open(until, reason) if now >= until => BreakerState::HalfOpen(reason),
+            state => state,
         }
     }
 
     /// Takes notice of a call that begins, which the door must permit.
-    pub(super) fn begin(&mut self, now: Instant) -> Age {
-        if let Door::Ajar(reason) = self.door(now) {
-            self.change(State::HalfOpen(reason));
+    pub(super) fn begin(&mut self, now: Instant) -> Epoch {
+        if let BreakerState::HalfOpen(reason) = self.state(now) {
+            self.change(BreakerState::Probing(reason));
         }
-        Age(self.age)
+        Epoch(self.epoch)
     }
 
     /// Learns from a call; `unix_ms` is the time of day.
-    pub(super) fn learn(&mut self, lesson: Lesson, age: Age, now: Instant, unix_ms: u64) {
-        if age != Age(self.age) {
+    pub(super) fn record(
+        &mut self,
+        outcome: CallOutcome,
+        epoch: Epoch,
+        now: Instant,
+        unix_ms: u64,
+    ) {
+        if epoch != Epoch(self.epoch) {
             return;
         }
         let tried = match self.state {
-            State::HalfOpen(reason) => Some(reason),
-            State::Closed | State::Open { .. } => None,
+            BreakerState::Probing(reason) => Some(reason),
+            BreakerState::Closed | BreakerState::Open(..) | BreakerState::HalfOpen(_) => None,
         };
-        match (lesson, tried) {
-            (Lesson::Answered, _) => {
+        match (outcome, tried) {
+            (CallOutcome::Answered, _) => {
                 if tried.is_some() {
-                    self.change(State::Closed);
+                    self.change(BreakerState::Closed);
                 }
-                (self.unanswered, self.in_vain) = (0, 0);
+                (self.unanswered, self.failed) = (0, 0);
                 (self.outages, self.over_quota) = (0, 0);
             }
             // It may be the quota of one user, who must not keep the others out: somebody else is tried.
-            (Lesson::Minute, _) => {
-                let growing = self.over_quota.saturating_sub(OVER_QUOTA - 1).min(8);
+            (CallOutcome::MinuteQuota, _) => {
+                let growing = self
+                    .over_quota
+                    .saturating_sub(OVER_QUOTA_BEFORE_BACKOFF - 1)
+                    .min(8);
                 self.over_quota = self.over_quota.saturating_add(1);
-                let pause = SHORTEST * 2_u32.pow(growing);
+                let pause = MIN_BACKOFF * 2_u32.pow(growing);
                 self.open(now + pause.min(minute_left(unix_ms)), Reason::Minute);
             }
-            (Lesson::Day, _) => {
-                self.open(now + day_left(unix_ms).min(DAY_TRIES), Reason::Day);
+            (CallOutcome::DayQuota, _) => {
+                self.open(now + day_left(unix_ms).min(DAY_PROBE_INTERVAL), Reason::Day);
             }
-            (Lesson::Busy, _) => {
-                (self.unanswered, self.in_vain) = (0, self.in_vain + 1);
-                if tried.is_some() || self.in_vain >= IN_VAIN {
+            (CallOutcome::Busy, _) => {
+                (self.unanswered, self.failed) = (0, self.failed + 1);
+                if tried.is_some() || self.failed >= MAX_FAILED {
                     self.open_for_outage(now, Reason::Busy);
                 }
             }
-            (Lesson::Silence, _) => {
-                (self.unanswered, self.in_vain) = (self.unanswered + 1, self.in_vain + 1);
-                let enough = self.unanswered >= UNANSWERED || self.in_vain >= IN_VAIN;
+            (CallOutcome::NoAnswer, _) => {
+                (self.unanswered, self.failed) = (self.unanswered + 1, self.failed + 1);
+                let enough = self.unanswered >= MAX_UNANSWERED || self.failed >= MAX_FAILED;
                 if tried.is_some() || enough {
                     self.open_for_outage(now, Reason::Silence);
                 }
             }
-            (Lesson::NotMade, Some(reason)) => self.open(now, reason),
-            (Lesson::NotMade, None) => {}
+            (CallOutcome::NotMade, Some(reason)) => self.open(now, reason),
+            (CallOutcome::NotMade, None) => {}
         }
     }
 
     fn open_for_outage(&mut self, now: Instant, reason: Reason) {
-        let pause = SHORTEST * 2_u32.saturating_pow(self.outages.min(8));
+        let pause = MIN_BACKOFF * 2_u32.saturating_pow(self.outages.min(8));
         self.outages = self.outages.saturating_add(1);
         // From now on each call is a try that decides by itself.
-        (self.unanswered, self.in_vain) = (0, 0);
-        self.open(now + pause.min(LONGEST), reason);
+        (self.unanswered, self.failed) = (0, 0);
+        self.open(now + pause.min(MAX_BACKOFF), reason);
     }
 
     fn open(&mut self, until: Instant, reason: Reason) {
-        self.change(State::Open { until, reason });
+        self.change(BreakerState::Open(until, reason));
     }
 
-    fn change(&mut self, state: State) {
+    fn change(&mut self, state: BreakerState) {
         self.state = state;
-        self.age += 1;
+        self.epoch += 1;
     }
 }
 
@@ -229,13 +230,13 @@ mod tests {
             }
         }
 
-        fn door(&self) -> Door {
-            self.breaker.door(self.now)
+        fn state(&self) -> BreakerState {
+            self.breaker.state(self.now)
         }
 
-        fn call(&mut self, lesson: Lesson) {
-            let age = self.breaker.begin(self.now);
-            self.breaker.learn(lesson, age, self.now, self.unix_ms);
+        fn call(&mut self, outcome: CallOutcome) {
+            let epoch = self.breaker.begin(self.now);
+            self.breaker.record(outcome, epoch, self.now, self.unix_ms);
         }
 
         fn pass(&mut self, time: Duration) {
@@ -244,9 +245,11 @@ mod tests {
         }
 
         fn shut_for(&self) -> Duration {
-            match self.door() {
-                Door::Shut(until, _) => until - self.now,
-                Door::Open | Door::Ajar(_) | Door::Tried(_) => Duration::ZERO,
+            match self.state() {
+                BreakerState::Open(until, _) => until - self.now,
+                BreakerState::Closed | BreakerState::HalfOpen(_) | BreakerState::Probing(_) => {
+                    Duration::ZERO
+                }
             }
         }
     }
@@ -255,18 +258,18 @@ mod tests {
     fn a_minutes_quota_is_tried_less_and_less_until_the_minute_is_over() {
         let mut s = Scene::new();
         for secs in [1, 1, 1, 2, 4, 8, 16] {
-            s.call(Lesson::Minute);
+            s.call(CallOutcome::MinuteQuota);
             assert_eq!(s.shut_for(), SECOND * secs);
             s.pass(s.shut_for());
-            assert_eq!(s.door(), Door::Ajar(Reason::Minute));
+            assert_eq!(s.state(), BreakerState::HalfOpen(Reason::Minute));
         }
-        s.call(Lesson::Minute);
+        s.call(CallOutcome::MinuteQuota);
         // 20 s of the minute were over at first, and 33 s since.
         assert_eq!(s.shut_for(), Duration::from_millis(7_500));
         s.pass(s.shut_for());
-        s.call(Lesson::Answered);
-        assert_eq!(s.door(), Door::Open);
-        s.call(Lesson::Minute);
+        s.call(CallOutcome::Answered);
+        assert_eq!(s.state(), BreakerState::Closed);
+        s.call(CallOutcome::MinuteQuota);
         assert_eq!(s.shut_for(), SECOND);
     }
 
@@ -275,51 +278,51 @@ mod tests {
         let mut s = Scene::new();
         // The same user may be the next to be tried.
         for _ in 0..3 {
-            s.call(Lesson::Minute);
+            s.call(CallOutcome::MinuteQuota);
             s.pass(SECOND);
         }
-        s.call(Lesson::Answered);
-        assert_eq!(s.door(), Door::Open);
+        s.call(CallOutcome::Answered);
+        assert_eq!(s.state(), BreakerState::Closed);
     }
 
     #[test]
     fn a_days_quota_is_tried_every_ten_minutes_and_at_midnight_in_beijing() {
         let mut s = Scene::new();
-        s.call(Lesson::Day);
+        s.call(CallOutcome::DayQuota);
         let mut tries = 0;
         let midnight = EVENING_MS + day_left(EVENING_MS).as_millis() as u64;
         assert_eq!(midnight, 1_795_276_800_500);
         while s.unix_ms < midnight {
             assert!(s.shut_for() > Duration::ZERO);
             s.pass(s.shut_for());
-            s.call(Lesson::Day);
+            s.call(CallOutcome::DayQuota);
             tries += 1;
         }
         assert_eq!(tries, 24);
         s.pass(s.shut_for());
-        s.call(Lesson::Answered);
-        assert_eq!(s.door(), Door::Open);
+        s.call(CallOutcome::Answered);
+        assert_eq!(s.state(), BreakerState::Closed);
     }
 
     #[test]
     fn silence_keeps_calls_back_for_longer_each_time_and_one_answer_ends_it() {
         let mut s = Scene::new();
         for _ in 0..4 {
-            s.call(Lesson::Silence);
-            assert_eq!(s.door(), Door::Open);
+            s.call(CallOutcome::NoAnswer);
+            assert_eq!(s.state(), BreakerState::Closed);
         }
         for secs in [1, 2, 4, 8, 16, 30, 30] {
-            s.call(Lesson::Silence);
+            s.call(CallOutcome::NoAnswer);
             assert_eq!(s.shut_for(), SECOND * secs);
             s.pass(s.shut_for());
         }
-        s.call(Lesson::Answered);
-        assert_eq!(s.door(), Door::Open);
+        s.call(CallOutcome::Answered);
+        assert_eq!(s.state(), BreakerState::Closed);
         for _ in 0..4 {
-            s.call(Lesson::Silence);
+            s.call(CallOutcome::NoAnswer);
         }
-        assert_eq!(s.door(), Door::Open);
-        s.call(Lesson::Silence);
+        assert_eq!(s.state(), BreakerState::Closed);
+        s.call(CallOutcome::NoAnswer);
         assert_eq!(s.shut_for(), SECOND);
     }
 
@@ -327,69 +330,76 @@ mod tests {
     fn answers_in_between_are_no_silence() {
         let mut s = Scene::new();
         for _ in 0..4 {
-            s.call(Lesson::Silence);
-            s.call(Lesson::Busy);
+            s.call(CallOutcome::NoAnswer);
+            s.call(CallOutcome::Busy);
         }
-        assert_eq!(s.door(), Door::Open);
-        s.call(Lesson::Answered);
+        assert_eq!(s.state(), BreakerState::Closed);
+        s.call(CallOutcome::Answered);
         for _ in 0..20 {
-            s.call(Lesson::Silence);
-            s.call(Lesson::Answered);
+            s.call(CallOutcome::NoAnswer);
+            s.call(CallOutcome::Answered);
         }
-        assert_eq!(s.door(), Door::Open);
+        assert_eq!(s.state(), BreakerState::Closed);
     }
 
     #[test]
     fn a_wechat_that_is_too_busy_is_left_alone_for_longer_each_time() {
         let mut s = Scene::new();
         for _ in 0..8 {
-            s.call(Lesson::Busy);
-            assert_eq!(s.door(), Door::Open);
+            s.call(CallOutcome::Busy);
+            assert_eq!(s.state(), BreakerState::Closed);
         }
         for secs in [1, 2, 4, 8, 16, 30, 30] {
-            s.call(Lesson::Busy);
+            s.call(CallOutcome::Busy);
             assert_eq!(s.shut_for(), SECOND * secs);
             s.pass(s.shut_for());
-            assert_eq!(s.door(), Door::Ajar(Reason::Busy));
+            assert_eq!(s.state(), BreakerState::HalfOpen(Reason::Busy));
         }
-        s.call(Lesson::Answered);
-        assert_eq!(s.door(), Door::Open);
+        s.call(CallOutcome::Answered);
+        assert_eq!(s.state(), BreakerState::Closed);
         for _ in 0..8 {
-            s.call(Lesson::Busy);
+            s.call(CallOutcome::Busy);
         }
-        assert_eq!(s.door(), Door::Open);
+        assert_eq!(s.state(), BreakerState::Closed);
     }
 
     #[test]
     fn a_wechat_that_is_busy_or_silent_by_turns_is_left_alone_too() {
         let mut s = Scene::new();
-        for lesson in [Lesson::Busy, Lesson::Silence].into_iter().cycle().take(9) {
-            assert_eq!(s.door(), Door::Open);
-            s.call(lesson);
+        for outcome in [CallOutcome::Busy, CallOutcome::NoAnswer]
+            .into_iter()
+            .cycle()
+            .take(9)
+        {
+            assert_eq!(s.state(), BreakerState::Closed);
+            s.call(outcome);
         }
         assert_eq!(s.shut_for(), SECOND);
         s.pass(SECOND);
-        s.call(Lesson::Silence);
+        s.call(CallOutcome::NoAnswer);
         assert_eq!(s.shut_for(), SECOND * 2);
     }
 
     #[test]
-    fn exactly_one_call_goes_through_a_door_that_is_ajar() {
+    fn exactly_one_call_probes_a_half_open_breaker() {
         let mut s = Scene::new();
-        s.call(Lesson::Minute);
+        s.call(CallOutcome::MinuteQuota);
         s.pass(SECOND);
-        let age = s.breaker.begin(s.now);
-        assert_eq!(s.door(), Door::Tried(Reason::Minute));
-        s.breaker.learn(Lesson::NotMade, age, s.now, s.unix_ms);
-        assert_eq!(s.door(), Door::Ajar(Reason::Minute));
+        let epoch = s.breaker.begin(s.now);
+        assert_eq!(s.state(), BreakerState::Probing(Reason::Minute));
+        s.breaker
+            .record(CallOutcome::NotMade, epoch, s.now, s.unix_ms);
+        assert_eq!(s.state(), BreakerState::HalfOpen(Reason::Minute));
     }
 
     #[test]
-    fn a_call_from_before_teaches_nothing() {
+    fn a_call_that_began_before_the_last_change_is_ignored() {
         let mut s = Scene::new();
         let [early, late] = [s.breaker.begin(s.now), s.breaker.begin(s.now)];
-        s.breaker.learn(Lesson::Day, early, s.now, s.unix_ms);
-        s.breaker.learn(Lesson::Answered, late, s.now, s.unix_ms);
+        s.breaker
+            .record(CallOutcome::DayQuota, early, s.now, s.unix_ms);
+        s.breaker
+            .record(CallOutcome::Answered, late, s.now, s.unix_ms);
         assert!(s.shut_for() > SECOND);
     }
 }

@@ -35,7 +35,7 @@ pub struct Caller {
     /// The nonce that came with the code.
     pub nonce: Option<Nonce>,
     /// Whether its address has been turned away so often that what it is told shall move nobody else's time.
-    pub crowded: bool,
+    pub over_limit: bool,
     /// What WeChat said when it was called for this request.
     pub(super) said: Arc<Mutex<Said>>,
 }
@@ -53,12 +53,12 @@ pub(super) struct Said {
 
 impl Caller {
     /// Describes who asks.
-    pub fn new(id: RequestId, address: Option<IpAddr>, crowded: bool) -> Self {
+    pub fn new(id: RequestId, address: Option<IpAddr>, over_limit: bool) -> Self {
         Self {
             id,
             address,
             nonce: None,
-            crowded,
+            over_limit,
             said: Arc::default(),
         }
     }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::caller::Caller;
 use super::credentials::Credentials;
-use super::line::Terms;
 use super::memory::Memory;
 use super::nonce::Nonce;
 use super::once::{Flight, Granted, Outcome};
+use super::queue::QueueLimits;
 use super::quota::Pace;
 use super::redemption::Redemption;
 use crate::clock::Clock;
@@ -24,8 +24,8 @@ const MOST_AT_ONCE: usize = 20_000;
 pub(super) struct Desk {
     pub(super) credentials: Credentials,
     pub(super) config: Login,
-    pub(super) terms: Terms,
-    pub(super) lane: Arc<super::lane::Lane>,
+    pub(super) limits: QueueLimits,
+    pub(super) queue: Arc<super::queue::LoginQueue>,
     pub(super) wechat: Client,
     pub(super) sessions: Sessions,
     pub(super) memory: Arc<Memory>,
@@ -42,11 +42,11 @@ impl Desk {
         clock: Clock,
     ) -> Self {
         Self {
-            terms: Terms {
+            limits: QueueLimits {
                 pace: app.quota_per_minute.map(Pace::new),
-                places: config.queue,
+                capacity: config.queue,
             },
-            lane: memory.lane(app),
+            queue: memory.queue(app),
             config: config.clone(),
             credentials: Credentials::new(app),
             wechat,
@@ -142,7 +142,7 @@ impl Desk {
             flight: Arc::clone(flight),
         };
         if self.memory.tasks.len() >= MOST_AT_ONCE {
-            let after = self.lane.promise(&self.terms, caller);
+            let after = self.queue.reserve(&self.limits, caller);
             let busy = Denial::WechatBusy(None, after);
             ending.settle(Outcome::Refused(busy), Duration::ZERO);
             return;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::breaker::Lesson;
+use super::breaker::CallOutcome;
 use super::caller::Said;
 use super::once::Outcome;
 use crate::request::Denial;
@@ -106,23 +106,23 @@ pub(super) fn is_unspent(error: &RedeemError) -> bool {
 }
 
 /// Returns what a call says about those to come.
-pub(super) fn lesson(called: &Result<Redeemed, RedeemError>) -> Lesson {
+pub(super) fn call_outcome(called: &Result<Redeemed, RedeemError>) -> CallOutcome {
     match called {
         // A gateway's page is what comes before WeChat is well again: those to come would lose their codes to it.
         Err(RedeemError::Call(_) | RedeemError::Answer(AnswerError::NotAnObject)) => {
-            Lesson::Silence
+            CallOutcome::NoAnswer
         }
         Err(RedeemError::Answer(AnswerError::Errcode { errcode, .. })) => match class(*errcode) {
-            Refusal::Busy => Lesson::Busy,
-            Refusal::MinuteQuota => Lesson::Minute,
-            Refusal::DayQuota => Lesson::Day,
+            Refusal::Busy => CallOutcome::Busy,
+            Refusal::MinuteQuota => CallOutcome::MinuteQuota,
+            Refusal::DayQuota => CallOutcome::DayQuota,
             Refusal::CodeInvalid
             | Refusal::CodeUsed
             | Refusal::UserBlocked
             | Refusal::Misconfigured
-            | Refusal::Unknown => Lesson::Answered,
+            | Refusal::Unknown => CallOutcome::Answered,
         },
-        Ok(_) | Err(RedeemError::Answer(AnswerError::Invalid(_))) => Lesson::Answered,
+        Ok(_) | Err(RedeemError::Answer(AnswerError::Invalid(_))) => CallOutcome::Answered,
     }
 }
 

@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
-use super::lane::Lane;
 use super::once::Codes;
+use super::queue::LoginQueue;
 use crate::clock::Clock;
 use crate::config::App;
 use crate::metrics::Metrics;
@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The lines by appid, each with the latest name of its app.
-type Lanes = HashMap<String, (String, Arc<Lane>)>;
+type Queues = HashMap<String, (String, Arc<LoginQueue>)>;
 
 /// What logins know that outlasts a reload.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct Memory {
     _sweeping: JoinSet<()>,
     /// The codes that are being redeemed.
     pub(super) tasks: TaskTracker,
-    lanes: Arc<Mutex<Lanes>>,
+    queues: Arc<Mutex<Queues>>,
     /// Whether nobody may wait in line.
     closed: watch::Sender<bool>,
     pub(super) metrics: Metrics,
@@ -39,13 +39,15 @@ pub struct Memory {
 impl Memory {
     /// Begins with nothing, in a runtime.
     pub fn new(clock: Clock, metrics: Metrics) -> Self {
-        let lanes: Arc<Mutex<Lanes>> = Arc::default();
-        let shown = Arc::downgrade(&lanes);
+        let queues: Arc<Mutex<Queues>> = Arc::default();
+        let shown = Arc::downgrade(&queues);
         metrics.look(move |metrics| {
-            let Some(lanes) = shown.upgrade() else { return };
-            let lanes = lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            for (app, lane) in lanes.values() {
-                lane.show(app, metrics);
+            let Some(queues) = shown.upgrade() else {
+                return;
+            };
+            let queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
+            for (app, queue) in queues.values() {
+                queue.show(app, metrics);
             }
         });
         let codes = Arc::new(Codes::default());
@@ -61,7 +63,7 @@ impl Memory {
             codes,
             _sweeping: sweeping,
             tasks: TaskTracker::new(),
-            lanes,
+            queues,
             closed: watch::Sender::new(false),
             metrics,
             clock,
@@ -69,29 +71,29 @@ impl Memory {
     }
 
     /// Returns the line of an app, which is the same for as long as the process lives.
-    pub(super) fn lane(&self, app: &App) -> Arc<Lane> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn queue(&self, app: &App) -> Arc<LoginQueue> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
-            let lane = Lane::new(&app.name, self.clock.clone());
-            (app.name.clone(), Arc::new(lane))
+            let queue = LoginQueue::new(&app.name, self.clock.clone());
+            (app.name.clone(), Arc::new(queue))
         };
-        let (name, lane) = lanes.entry(app.appid.clone()).or_insert_with(new);
+        let (name, queue) = queues.entry(app.appid.clone()).or_insert_with(new);
         name.clone_from(&app.name);
-        Arc::clone(lane)
+        Arc::clone(queue)
     }
 
     /// Turns away whoever waits in line, and whoever would have to; calls that need not wait are made.
-    pub fn close_lines(&self) {
+    pub fn close_queues(&self) {
         self.closed.send_replace(true);
     }
 
     /// Lets logins wait in line again.
-    pub fn open_lines(&self) {
+    pub fn open_queues(&self) {
         self.closed.send_replace(false);
     }
 
     /// Waits until nobody may wait in line.
-    pub(super) async fn lines_closed(&self) {
+    pub(super) async fn queues_closed(&self) {
         // The sender is here, so that this does not fail.
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }

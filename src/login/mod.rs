@@ -3,9 +3,8 @@
 //! # Layout
 //! `log_in` is the way in, with `body`, `choose` and, at its end, `grant`. `desk` redeems the codes of one app: `once` has
 //! each code go to WeChat once and knows by the `nonce` who may have its session again, `redemption` is its course
-//! and `failure` where it may end. `lane` lets the calls go in turn: by its `line`, at the pace of
-//! the `quota`, and not while the `breaker` keeps them back. `memory` is what outlasts a reload. `renew` and `log_out` stand
-//! beside all that.
+//! and `failure` where it may end. `queue` has the calls to WeChat made in turn, at the pace of the `quota`, and none while the
+//! circuit `breaker` is open. `memory` is what outlasts a reload. `renew` and `log_out` stand beside all that.
 
 mod body;
 mod breaker;
@@ -15,13 +14,12 @@ mod credentials;
 mod desk;
 mod failure;
 mod grant;
-mod lane;
-mod line;
 mod log_in;
 mod log_out;
 mod memory;
 mod nonce;
 mod once;
+mod queue;
 mod quota;
 mod redemption;
 mod renew;

@@ -8,10 +8,9 @@ use tokio::time::{Instant, sleep};
 use super::breaker::minute_left;
 use super::caller::{Caller, Network};
 use super::desk::Desk;
-use super::failure::{Failure, counted_as, errcode, is_unspent, lesson, said};
-use super::lane::Turn;
-use super::line::Seen;
+use super::failure::{Failure, call_outcome, counted_as, errcode, is_unspent, said};
 use super::once::{Arrival, Flight, Granted, Outcome};
+use super::queue::{CallPermit, Candidate};
 use crate::request::Denial;
 use crate::session::{Claim, CodeMark, Holder, Opened, SenderMark};
 use crate::wechat::{AnswerError, CallError, Code, RedeemError, Redeemed, Refusal, class};
@@ -175,17 +174,17 @@ impl Redemption {
         let mut busy = None;
         let mut retries = 0;
         let redeemed = loop {
-            let turn = self.turn(flight, busy).await?;
+            let permit = self.turn(flight, busy).await?;
             if !sessions.is_available() {
                 return Err(Failure::unspent(Denial::StoreUnavailable));
             }
             let limit = self.deadline.saturating_duration_since(clock.instant());
             if limit < config.least_for_call {
-                drop(turn);
+                drop(permit);
                 return Err(Failure::unspent(Denial::WechatBusy(busy, self.pause())));
             }
             let called = wechat.redeem(app, &self.code, limit).await;
-            turn.brought(lesson(&called));
+            permit.finish(call_outcome(&called));
             let result = counted_as(&called);
             self.desk
                 .memory
@@ -245,23 +244,23 @@ impl Redemption {
 
     /// Waits until it is this code's turn, and no longer than somebody waits for it. Who has been told that WeChat is `busy`
     /// hears of that.
-    async fn turn(&self, flight: &Flight, busy: Option<i64>) -> Result<Turn, Failure> {
+    async fn turn(&self, flight: &Flight, busy: Option<i64>) -> Result<CallPermit, Failure> {
         let Desk {
             memory,
-            lane,
+            queue,
             wechat,
-            terms,
+            limits,
             config,
             clock,
             ..
         } = &*self.desk;
         let known = memory.codes.arrival(self.mark);
         let first_seen = known.map_or(self.arrival, |known| known.first_seen);
-        let seen = Seen {
+        let seen = Candidate {
             first: first_seen,
             told: known.map(|known| known.promised),
             network: Network::of(self.caller.address),
-            crowded: self.caller.crowded,
+            over_limit: self.caller.over_limit,
         };
         let now = clock.instant();
         let latest = self.deadline.checked_sub(config.least_for_call);
@@ -269,9 +268,9 @@ impl Redemption {
         let entered = tokio::select! {
             // Who can go at once does.
             biased;
-            entered = lane.enter(*terms, seen, deadline) => entered,
+            entered = queue.enter(*limits, seen, deadline) => entered,
             () = flight.left() => return Err(Failure::abandoned()),
-            () = memory.lines_closed() => Err(RETRY_BUSY),
+            () = memory.queues_closed() => Err(RETRY_BUSY),
         };
         entered.map_err(|after| {
             let arrival = Arrival {
@@ -328,7 +327,7 @@ impl Redemption {
 
     /// Returns when to come back after a spell of the moment, which is when others may call again.
     fn pause(&self) -> Duration {
-        if self.desk.lane.is_open() {
+        if self.desk.queue.is_open() {
             RETRY_BUSY
         } else {
             self.promise()
@@ -336,7 +335,7 @@ impl Redemption {
     }
 
     fn promise(&self) -> Duration {
-        self.desk.lane.promise(&self.desk.terms, &self.caller)
+        self.desk.queue.reserve(&self.desk.limits, &self.caller)
     }
 }
 

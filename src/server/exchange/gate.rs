@@ -56,10 +56,10 @@ impl Gate {
         login: impl AsyncFnOnce(Caller) -> Result<T, Denial>,
     ) -> Result<T, Denial> {
         let address = exchange.client.address;
-        let caller = |crowded| Caller::new(exchange.request_id.clone(), address, crowded);
+        let caller = |over_limit| Caller::new(exchange.request_id.clone(), address, over_limit);
         match &self.login_rates {
             Some(rates) => {
-                let login = async |crowded| login(caller(crowded)).await;
+                let login = async |over_limit| login(caller(over_limit)).await;
                 rates.counting(&exchange.client, login).await
             }
             None => login(caller(false)).await,

@@ -41,8 +41,8 @@ impl LoginRates {
     ) -> Result<T, Denial> {
         self.over_quota.check(client, Instant::now())?;
         self.in_vain.admit(client, Instant::now())?;
-        let crowded = self.turned_away.admit(client, Instant::now()).is_err();
-        let outcome = login(crowded).await;
+        let over_limit = self.turned_away.admit(client, Instant::now()).is_err();
+        let outcome = login(over_limit).await;
         // Who leaves is told of a bad request, and the call may have been made.
         let in_vain = matches!(
             outcome,
@@ -58,7 +58,7 @@ impl LoginRates {
             outcome,
             Err(Denial::WechatBusy(None, _) | Denial::WechatUnreachable(_))
         );
-        if !crowded && !turned_away {
+        if !over_limit && !turned_away {
             self.turned_away.take_back(client);
         }
         if matches!(outcome, Err(Denial::WechatBusy(Some(MINUTE_QUOTA), _))) {

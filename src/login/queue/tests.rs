@@ -9,68 +9,68 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 
-fn terms(per_minute: u32, places: usize) -> Terms {
-    Terms {
+fn limits(per_minute: u32, capacity: usize) -> QueueLimits {
+    QueueLimits {
         pace: NonZeroU32::new(per_minute).map(Pace::new),
-        places,
+        capacity,
     }
 }
 
 struct Scene {
-    line: Line,
-    terms: Terms,
+    state: QueueState,
+    limits: QueueLimits,
     now: Instant,
 }
 
 impl Scene {
-    fn new(per_minute: u32, places: usize) -> Self {
+    fn new(per_minute: u32, capacity: usize) -> Self {
         Self {
-            line: Line::default(),
-            terms: terms(per_minute, places),
+            state: QueueState::default(),
+            limits: limits(per_minute, capacity),
             now: Instant::now(),
         }
     }
 
-    fn stand(&mut self, first_seen: Instant) -> Place {
-        self.stand_of(Network::default(), first_seen)
+    fn join(&mut self, first_seen: Instant) -> Ticket {
+        self.join_from(Network::default(), first_seen)
     }
 
-    fn stand_of(&mut self, network: Network, first_seen: Instant) -> Place {
+    fn join_from(&mut self, network: Network, first_seen: Instant) -> Ticket {
         let deadline = self.now + PATIENCE;
-        let seen = Seen {
+        let seen = Candidate {
             first: first_seen,
             told: (first_seen < self.now).then_some(self.now),
             network,
-            crowded: false,
+            over_limit: false,
         };
-        self.line
-            .stand(&self.terms, seen, deadline, Arc::default(), self.now)
+        self.state
+            .join(&self.limits, seen, deadline, Arc::default(), self.now)
     }
 
-    fn promise(&mut self, crowded: bool) -> Duration {
-        self.line
-            .promise_new(&self.terms, Network::default(), crowded, self.now)
+    fn reserve(&mut self, over_limit: bool) -> Duration {
+        self.state
+            .reserve_new(&self.limits, Network::default(), over_limit, self.now)
     }
 
-    fn come(&mut self) -> (Place, Step) {
-        let place = self.stand(self.now);
-        (place, self.step(place))
+    fn come(&mut self) -> (Ticket, Step) {
+        let ticket = self.join(self.now);
+        (ticket, self.step(ticket))
     }
 
-    fn step(&mut self, place: Place) -> Step {
-        self.line.step(&self.terms, place, self.now)
+    fn step(&mut self, ticket: Ticket) -> Step {
+        self.state.step(&self.limits, ticket, self.now)
     }
 
-    fn age(&mut self) -> Age {
+    fn epoch(&mut self) -> Epoch {
         let (_, step) = self.come();
         match step {
-            Step::Go(age) => age,
+            Step::Go(epoch) => epoch,
             other @ (Step::Wait(_) | Step::TurnedAway(_)) => panic!("{other:?}"),
         }
     }
 
-    fn learn(&mut self, lesson: Lesson, age: Age) {
-        self.line.learn(&self.terms, lesson, age, self.now, 0);
+    fn record(&mut self, outcome: CallOutcome, epoch: Epoch) {
+        self.state.record(&self.limits, outcome, epoch, self.now, 0);
     }
 }
 
@@ -86,50 +86,50 @@ fn waits(step: &Step) -> bool {
 fn who_comes_before_their_time_moves_nobody_elses() {
     for shut in [false, true] {
         let mut s = Scene::new(60, 0);
-        let age = s.age();
+        let epoch = s.epoch();
         if shut {
-            s.learn(Lesson::Day, age);
+            s.record(CallOutcome::DayQuota, epoch);
         }
         let told = s.now + SECOND * 20;
         for _ in 0..100 {
-            let seen = Seen {
+            let seen = Candidate {
                 first: s.now,
                 told: Some(told),
                 network: Network::default(),
-                crowded: false,
+                over_limit: false,
             };
             let deadline = s.now + PATIENCE;
-            let place = s
-                .line
-                .stand(&s.terms, seen, deadline, Arc::default(), s.now);
-            assert_eq!(s.step(place), Step::TurnedAway(SECOND * 20));
+            let ticket = s
+                .state
+                .join(&s.limits, seen, deadline, Arc::default(), s.now);
+            assert_eq!(s.step(ticket), Step::TurnedAway(SECOND * 20));
         }
-        assert!(s.line.slots.is_empty());
+        assert!(s.state.reservations.is_empty());
     }
 }
 
 #[test]
-fn who_is_crowded_moves_nobodys_time() {
+fn who_is_over_the_limit_moves_nobodys_time() {
     let mut s = Scene::new(60, 0);
-    s.age();
-    let before = s.promise(false);
+    s.epoch();
+    let before = s.reserve(false);
     for _ in 0..1000 {
-        let told = s.line.promise_new(&s.terms, network(1), true, s.now);
+        let told = s.state.reserve_new(&s.limits, network(1), true, s.now);
         assert!(told > before && told <= before + SECOND * 2, "{told:?}");
     }
-    let next = s.promise(false);
+    let next = s.reserve(false);
     assert!(next <= before + SECOND * 2, "{next:?}");
 }
 
 #[test]
 fn so_many_calls_and_no_more_are_under_way_at_a_time() {
     let mut s = Scene::new(0, 1000);
-    let ages: Vec<Age> = (0..MOST_UNDER_WAY).map(|_| s.age()).collect();
+    let ages: Vec<Epoch> = (0..MAX_CALLS_IN_FLIGHT).map(|_| s.epoch()).collect();
     let (first, step) = s.come();
     assert!(waits(&step));
     let (second, step) = s.come();
     assert!(waits(&step));
-    s.learn(Lesson::Answered, ages[0]);
+    s.record(CallOutcome::Answered, ages[0]);
     assert!(matches!(s.step(first), Step::Go(_)));
     assert!(waits(&s.step(second)));
     s.now += PATIENCE;
@@ -139,15 +139,15 @@ fn so_many_calls_and_no_more_are_under_way_at_a_time() {
 #[test]
 fn without_a_quota_everybody_goes_at_once() {
     let mut s = Scene::new(0, 0);
-    for _ in 0..MOST_UNDER_WAY {
-        s.age();
+    for _ in 0..MAX_CALLS_IN_FLIGHT {
+        s.epoch();
     }
 }
 
 #[test]
 fn whoever_came_first_goes_first_also_when_they_were_turned_away() {
     let mut s = Scene::new(60, 2);
-    s.age();
+    s.epoch();
     let early = s.now;
     s.now += Duration::from_millis(10);
     let (one, step) = s.come();
@@ -158,7 +158,7 @@ fn whoever_came_first_goes_first_also_when_they_were_turned_away() {
     s.now += Duration::from_millis(10);
     let (_, step) = s.come();
     assert!(matches!(step, Step::TurnedAway(_)), "{step:?}");
-    let back = s.stand(early);
+    let back = s.join(early);
     assert!(matches!(s.step(two), Step::TurnedAway(_)));
     s.now += SECOND * 2;
     assert!(waits(&s.step(one)));
@@ -168,9 +168,9 @@ fn whoever_came_first_goes_first_also_when_they_were_turned_away() {
 #[test]
 fn who_leaves_makes_room() {
     let mut s = Scene::new(60, 1);
-    s.age();
+    s.epoch();
     let (one, _) = s.come();
-    s.line.leave(one);
+    s.state.leave(one);
     let (_, step) = s.come();
     assert!(waits(&step));
 }
@@ -178,18 +178,18 @@ fn who_leaves_makes_room() {
 #[test]
 fn nobody_waits_who_cannot_be_served_in_time() {
     let mut s = Scene::new(60, 1000);
-    s.age();
+    s.epoch();
     let waiting = (0..20).filter(|_| waits(&s.come().1)).count();
     assert_eq!(waiting, 4);
 }
 
 #[test]
-fn a_door_that_shuts_turns_away_who_would_wait_in_vain() {
+fn an_open_breaker_turns_away_who_would_wait_in_vain() {
     let mut s = Scene::new(60, 1000);
-    let age = s.age();
-    let (place, _) = s.come();
-    s.learn(Lesson::Day, age);
-    let Step::TurnedAway(after) = s.step(place) else {
+    let epoch = s.epoch();
+    let (ticket, _) = s.come();
+    s.record(CallOutcome::DayQuota, epoch);
+    let Step::TurnedAway(after) = s.step(ticket) else {
         panic!("it should be turned away");
     };
     assert!(after > SECOND, "{after:?}");
@@ -199,30 +199,30 @@ fn a_door_that_shuts_turns_away_who_would_wait_in_vain() {
 fn while_one_call_tries_whether_wechat_answers_nobody_waits_for_it() {
     let mut s = Scene::new(0, 1000);
     for _ in 0..5 {
-        let age = s.age();
-        s.learn(Lesson::Silence, age);
+        let epoch = s.epoch();
+        s.record(CallOutcome::NoAnswer, epoch);
     }
     s.now += SECOND;
-    let age = s.age();
+    let epoch = s.epoch();
     assert!(matches!(s.come().1, Step::TurnedAway(_)));
-    s.learn(Lesson::Answered, age);
-    s.age();
+    s.record(CallOutcome::Answered, epoch);
+    s.epoch();
 }
 
 #[test]
 fn while_one_call_tries_a_quota_the_others_wait_for_its_answer() {
     let mut s = Scene::new(0, 1000);
-    let age = s.age();
-    s.learn(Lesson::Minute, age);
+    let epoch = s.epoch();
+    s.record(CallOutcome::MinuteQuota, epoch);
     let (early, step) = s.come();
     assert!(waits(&step));
     s.now += SECOND;
-    let Step::Go(age) = s.step(early) else {
+    let Step::Go(epoch) = s.step(early) else {
         panic!("it should go");
     };
     let (late, step) = s.come();
     assert!(waits(&step));
-    s.learn(Lesson::Answered, age);
+    s.record(CallOutcome::Answered, epoch);
     assert!(matches!(s.step(late), Step::Go(_)));
 }
 
@@ -230,19 +230,19 @@ fn while_one_call_tries_a_quota_the_others_wait_for_its_answer() {
 fn what_was_promised_in_an_outage_is_forgotten_with_it() {
     let mut s = Scene::new(0, 1000);
     for _ in 0..5 {
-        let age = s.age();
-        s.learn(Lesson::Silence, age);
+        let epoch = s.epoch();
+        s.record(CallOutcome::NoAnswer, epoch);
     }
     s.now += SECOND;
-    let age = s.age();
+    let epoch = s.epoch();
     for _ in 0..2000 {
         let Step::TurnedAway(after) = s.come().1 else {
             panic!("nobody waits for a call into silence");
         };
         assert!(after <= LATEST_WITHOUT_QUOTA, "{after:?}");
     }
-    s.learn(Lesson::Answered, age);
-    let again = s.promise(false);
+    s.record(CallOutcome::Answered, epoch);
+    let again = s.reserve(false);
     assert!(again <= SECOND, "{again:?}");
 }
 
@@ -258,7 +258,7 @@ fn those_who_are_turned_away_come_back_one_by_one() {
     assert!(last <= SECOND / 32);
     for _ in 0..9000 {
         let Step::TurnedAway(after) = s.come().1 else {
-            panic!("there is no place");
+            panic!("there is no ticket");
         };
         assert!(
             after > last && after - last <= SECOND / 32,
@@ -268,7 +268,7 @@ fn those_who_are_turned_away_come_back_one_by_one() {
     }
     for _ in 0..2000 {
         let Step::TurnedAway(after) = s.come().1 else {
-            panic!("there is no place");
+            panic!("there is no ticket");
         };
         assert!(after <= LATEST && after > SECOND * 239, "{after:?}");
     }
@@ -295,7 +295,7 @@ fn flood(per_minute: u32) -> Vec<(Duration, Duration)> {
     let mut users: Vec<(Instant, Option<Sent>, Duration)> = (0..USERS)
         .map(|user| (start + SECOND * (60 + user * 5), None, Duration::ZERO))
         .collect();
-    let mut waiting: Vec<(Place, Sent)> = Vec::new();
+    let mut waiting: Vec<(Ticket, Sent)> = Vec::new();
     let mut noticed = vec![None; USERS as usize];
     while noticed.iter().any(Option::is_none) {
         s.now += TICK;
@@ -315,25 +315,25 @@ fn flood(per_minute: u32) -> Vec<(Duration, Duration)> {
             }
         }
         for sent in coming {
-            let seen = Seen {
+            let seen = Candidate {
                 first: sent.first,
                 told: sent.told,
                 network: network(sent.network),
-                crowded: false,
+                over_limit: false,
             };
             let deadline = now + PATIENCE;
-            let place = s.line.stand(&s.terms, seen, deadline, Arc::default(), now);
-            waiting.push((place, sent));
+            let ticket = s.state.join(&s.limits, seen, deadline, Arc::default(), now);
+            waiting.push((ticket, sent));
         }
         let mut moved = true;
         while moved {
             moved = false;
-            for (place, mut sent) in std::mem::take(&mut waiting) {
+            for (ticket, mut sent) in std::mem::take(&mut waiting) {
                 let user = sent.network.checked_sub(MAKE_UP).map(|user| user as usize);
-                match s.step(place) {
-                    Step::Wait(_) => waiting.push((place, sent)),
-                    Step::Go(age) => {
-                        s.learn(Lesson::Answered, age);
+                match s.step(ticket) {
+                    Step::Wait(_) => waiting.push((ticket, sent)),
+                    Step::Go(epoch) => {
+                        s.record(CallOutcome::Answered, epoch);
                         moved = true;
                         if let Some(user) = user {
                             let came = start + SECOND * (60 + user as u32 * 5);
@@ -375,7 +375,7 @@ fn made_up_codes_of_twenty_addresses_push_nobodys_slot_away() {
 struct User {
     next: Option<Instant>,
     first_came: Option<Instant>,
-    place: Option<Place>,
+    ticket: Option<Ticket>,
 }
 
 /// Lets users come evenly within a minute, who do as they are told until they are served. Returns how long it took in all,
@@ -383,7 +383,7 @@ struct User {
 fn storm(count: u32, same_code: bool, networks: u32) -> (Duration, Duration, usize) {
     let mut s = Scene::new(2000, 1000);
     let start = s.now;
-    let interval = s.terms.pace.unwrap().interval;
+    let interval = s.limits.pace.unwrap().interval;
     let (mut served, mut latest, mut events) = (Vec::new(), Duration::ZERO, BinaryHeap::new());
     let mut users = Vec::new();
     for user in 0..count as usize {
@@ -392,7 +392,7 @@ fn storm(count: u32, same_code: bool, networks: u32) -> (Duration, Duration, usi
         users.push(User {
             next,
             first_came: None,
-            place: None,
+            ticket: None,
         });
     }
     while let Some(Reverse((next, at))) = events.pop() {
@@ -403,26 +403,25 @@ fn storm(count: u32, same_code: bool, networks: u32) -> (Duration, Duration, usi
         s.now = now;
         let first = *users[at].first_came.get_or_insert(now);
         let first_seen = if same_code { first } else { now };
-        let place = users[at].place.take();
+        let ticket = users[at].ticket.take();
         let of = network(at as u32 % networks);
-        let place = place.unwrap_or_else(|| s.stand_of(of, first_seen));
-        let next = match s.step(place) {
-            Step::Go(age) => {
+        let ticket = ticket.unwrap_or_else(|| s.join_from(of, first_seen));
+        let next = match s.step(ticket) {
+            Step::Go(epoch) => {
                 served.push(now);
                 let before = if same_code { at as u32 } else { count };
                 latest = latest.max(now.saturating_duration_since(start + interval * before));
-                s.learn(Lesson::Answered, age);
-                let called = s.line.waiting.first().map(|(place, _)| *place);
-                let called =
-                    called.map(|called| users.iter().position(|u| u.place == Some(called)));
-                if let Some(Some(called)) = called {
-                    users[called].next = Some(now);
-                    events.push(Reverse((Some(now), called)));
+                s.record(CallOutcome::Answered, epoch);
+                let first = s.state.waiting.first().map(|(ticket, _)| *ticket);
+                let woken = first.map(|first| users.iter().position(|u| u.ticket == Some(first)));
+                if let Some(Some(woken)) = woken {
+                    users[woken].next = Some(now);
+                    events.push(Reverse((Some(now), woken)));
                 }
                 None
             }
             Step::Wait(until) => {
-                users[at].place = Some(place);
+                users[at].ticket = Some(ticket);
                 Some(until.max(now + SECOND / 1000))
             }
             Step::TurnedAway(after) => {

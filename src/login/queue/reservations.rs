@@ -11,34 +11,34 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The slots that are promised to come.
 #[derive(Debug, Default)]
-pub(super) struct Slots {
+pub(super) struct Reservations {
     /// Of all networks together.
-    shared: Chain,
+    shared: LastReserved,
     /// Of each network with a slot that is still to come: what its other codes are told. There are no more of these than slots
     /// until the latest that is told.
-    own: HashMap<Network, Chain>,
+    own: HashMap<Network, LastReserved>,
     /// When those that had their slots were taken out.
     swept: Option<Instant>,
 }
 
 /// The last slot of those who found no place, and of those who found none again when they came in time.
 #[derive(Clone, Copy, Debug, Default)]
-struct Chain {
+struct LastReserved {
     new: Option<Instant>,
     again: Option<Instant>,
 }
 
 /// Who is to be told a slot.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asker {
+pub(super) struct Request {
     pub(super) network: Network,
     /// Whether this one came in time and found no place again, and so comes before all who were not there yet.
     pub(super) again: bool,
     /// Whether no slot is to be kept for it.
-    pub(super) crowded: bool,
+    pub(super) over_limit: bool,
 }
 
-impl Slots {
+impl Reservations {
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.own.is_empty() && self.shared.new.is_none() && self.shared.again.is_none()
@@ -50,7 +50,7 @@ impl Slots {
     /// intervals later as there are such networks, since these take turns.
     pub(super) fn next(
         &mut self,
-        asker: Asker,
+        request: Request,
         earliest: Instant,
         interval: Duration,
         latest: Instant,
@@ -61,31 +61,31 @@ impl Slots {
             self.swept = Some(now);
         }
         let taking_turns = u32::try_from(self.own.len()).unwrap_or(u32::MAX);
-        let own = self.own.get_mut(&asker.network);
+        let own = self.own.get_mut(&request.network);
         let own = own.filter(|own| own.is_to_come(now));
         let has_slot = own.is_some();
         let (chain, interval) = match own {
             Some(own) => (own, interval.saturating_mul(taking_turns.max(1))),
             None => (&mut self.shared, interval),
         };
-        let last = chain.of(asker.again);
+        let last = chain.of(request.again);
         let next = last.map_or(earliest, |last| last.max(earliest)) + interval;
         if next > latest {
             return None;
         }
-        if has_slot || !asker.crowded {
+        if has_slot || !request.over_limit {
             *last = Some(next);
         }
-        if !has_slot && !asker.crowded {
-            let mut own = Chain::default();
-            *own.of(asker.again) = Some(next);
-            self.own.insert(asker.network, own);
+        if !has_slot && !request.over_limit {
+            let mut own = LastReserved::default();
+            *own.of(request.again) = Some(next);
+            self.own.insert(request.network, own);
         }
         Some(next)
     }
 }
 
-impl Chain {
+impl LastReserved {
     fn of(&mut self, again: bool) -> &mut Option<Instant> {
         if again {
             &mut self.again
@@ -109,26 +109,28 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     struct Scene {
-        slots: Slots,
+        reservations: Reservations,
         now: Instant,
     }
 
     impl Scene {
         fn new() -> Self {
             Self {
-                slots: Slots::default(),
+                reservations: Reservations::default(),
                 now: Instant::now(),
             }
         }
 
         fn next(&mut self, network: u32, again: bool) -> Option<Duration> {
-            let asker = Asker {
+            let request = Request {
                 network: Network::of(Some(std::net::IpAddr::V4(network.into()))),
                 again,
-                crowded: false,
+                over_limit: false,
             };
             let latest = self.now + SECOND * 300;
-            let slot = self.slots.next(asker, self.now, SECOND, latest, self.now);
+            let slot = self
+                .reservations
+                .next(request, self.now, SECOND, latest, self.now);
             slot.map(|slot| slot - self.now)
         }
     }
@@ -159,7 +161,7 @@ mod tests {
         s.now += SECOND * 60;
         assert_eq!(s.next(1, false), Some(SECOND));
         assert_eq!(s.next(2, false), Some(SECOND * 2));
-        assert_eq!(s.slots.own.len(), 2);
+        assert_eq!(s.reservations.own.len(), 2);
     }
 
     #[test]

@@ -7,13 +7,15 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::fair::FairQueue;
-use self::slots::{Asker, Slots};
-use super::breaker::{Age, Breaker, Door, Lesson, Reason};
+pub(super) use self::login_queue::{CallPermit, LoginQueue};
+use self::reservations::{Request, Reservations};
+use super::breaker::{Breaker, BreakerState, CallOutcome, Epoch, Reason};
 use super::caller::Network;
 use super::quota::{Bucket, Pace};
 
 mod fair;
-mod slots;
+mod login_queue;
+mod reservations;
 
 /// A code lives for five minutes: who would come later than that needs another one in any case.
 const LATEST: Duration = Duration::from_secs(300);
@@ -26,38 +28,38 @@ const LATEST_WITHOUT_QUOTA: Duration = Duration::from_secs(60);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The most calls that are under way at a time: so many codes at most are lost when WeChat falls silent.
-const MOST_UNDER_WAY: usize = 256;
+const MAX_CALLS_IN_FLIGHT: usize = 256;
 
 /// How a line is kept; a reload may change it at any time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
+pub(super) struct QueueLimits {
     /// `None` where there is no quota of ours.
     pub(super) pace: Option<Pace>,
     /// The most that wait at a time.
-    pub(super) places: usize,
+    pub(super) capacity: usize,
 }
 
 /// What is known of a code that comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Seen {
+pub(super) struct Candidate {
     pub(super) first: Instant,
     /// When it was told to come back, where it was turned away before.
     pub(super) told: Option<Instant>,
     /// Where it comes from.
     pub(super) network: Network,
     /// Whether what it is told shall move nobody else's time.
-    pub(super) crowded: bool,
+    pub(super) over_limit: bool,
 }
 
 /// The place of somebody in line: among those of one network by when the code was first seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Ticket {
     first_seen: Instant,
     number: u64,
-    seen: Seen,
+    seen: Candidate,
 }
 
-impl Place {
+impl Ticket {
     fn network(&self) -> Network {
         self.seen.network
     }
@@ -67,67 +69,67 @@ impl Place {
 #[derive(Debug)]
 struct Waiter {
     deadline: Instant,
-    called: Arc<Notify>,
+    wake: Arc<Notify>,
 }
 
 /// What somebody in line is to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Make the call.
-    Go(Age),
-    /// Wait until then, or until called.
+    Go(Epoch),
+    /// Wait until then, or until wake.
     Wait(Instant),
     /// Come back after this time.
     TurnedAway(Duration),
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct QueueState {
     waiting: FairQueue<Waiter>,
     number: u64,
-    under_way: usize,
+    in_flight: usize,
     bucket: Bucket,
     breaker: Breaker,
-    slots: Slots,
+    reservations: Reservations,
     minute: Option<(Instant, u32)>,
     /// How many calls the minute before had.
     minute_before: u32,
 }
 
-impl Line {
+impl QueueState {
     /// Takes a place. Who is last and cannot be served in time loses theirs.
-    pub(super) fn stand(
+    pub(super) fn join(
         &mut self,
-        terms: &Terms,
-        seen: Seen,
+        limits: &QueueLimits,
+        seen: Candidate,
         deadline: Instant,
-        called: Arc<Notify>,
+        wake: Arc<Notify>,
         now: Instant,
-    ) -> Place {
+    ) -> Ticket {
         self.number += 1;
-        let place = Place {
+        let ticket = Ticket {
             first_seen: seen.first,
             number: self.number,
             seen,
         };
-        self.waiting.insert(place, Waiter { deadline, called });
-        self.thin(terms, now);
-        place
+        self.waiting.insert(ticket, Waiter { deadline, wake });
+        self.drop_excess(limits, now);
+        ticket
     }
 
     /// Says what somebody in line is to do now.
-    pub(super) fn step(&mut self, terms: &Terms, place: Place, now: Instant) -> Step {
-        let Some(waiter) = self.waiting.get(&place) else {
-            return Step::TurnedAway(self.turn_away(terms, place, now));
+    pub(super) fn step(&mut self, limits: &QueueLimits, ticket: Ticket, now: Instant) -> Step {
+        let Some(waiter) = self.waiting.get(&ticket) else {
+            return Step::TurnedAway(self.retry_after(limits, ticket, now));
         };
         let deadline = waiter.deadline;
-        if self.is_first(place) {
-            let due = self.due(terms, 0, now);
+        if self.is_first(ticket) {
+            let due = self.due(limits, 0, now);
             if due.is_some_and(|due| due <= now) {
-                self.waiting.serve(&place, now);
-                self.call_first();
-                self.count(terms, now);
-                self.under_way += 1;
+                self.waiting.serve(&ticket, now);
+                self.wake_first();
+                self.count(limits, now);
+                self.in_flight += 1;
                 return Step::Go(self.breaker.begin(now));
             }
             if now < deadline {
@@ -136,64 +138,64 @@ impl Line {
         } else if now < deadline {
             return Step::Wait(deadline);
         }
-        self.leave(place);
-        Step::TurnedAway(self.turn_away(terms, place, now))
+        self.leave(ticket);
+        Step::TurnedAway(self.retry_after(limits, ticket, now))
     }
 
     /// Returns after what time somebody should come back who found no place; who comes before their time is told that time again,
     /// and moves nobody else's.
-    fn turn_away(&mut self, terms: &Terms, place: Place, now: Instant) -> Duration {
-        let Seen {
+    fn retry_after(&mut self, limits: &QueueLimits, ticket: Ticket, now: Instant) -> Duration {
+        let Candidate {
             told,
             network,
-            crowded,
+            over_limit,
             ..
-        } = place.seen;
-        let asker = Asker {
+        } = ticket.seen;
+        let request = Request {
             network,
             again: told.is_some(),
-            crowded,
+            over_limit,
         };
         match told {
             Some(told) if told > now => told - now,
-            _ => self.promise(terms, asker, now),
+            _ => self.reserve(limits, request, now),
         }
     }
 
     /// Gives a place up.
-    pub(super) fn leave(&mut self, place: Place) {
-        let was_first = self.is_first(place);
-        if self.waiting.remove(&place).is_some() && was_first {
-            self.call_first();
+    pub(super) fn leave(&mut self, ticket: Ticket) {
+        let was_first = self.is_first(ticket);
+        if self.waiting.remove(&ticket).is_some() && was_first {
+            self.wake_first();
         }
     }
 
     /// Learns from a call, and tells whether calls are kept back from now on, or no longer.
-    pub(super) fn learn(
+    pub(super) fn record(
         &mut self,
-        terms: &Terms,
-        lesson: Lesson,
-        age: Age,
+        limits: &QueueLimits,
+        outcome: CallOutcome,
+        epoch: Epoch,
         now: Instant,
         unix_ms: u64,
-    ) -> Option<Door> {
+    ) -> Option<BreakerState> {
         let was_full = self.is_full();
-        self.under_way = self.under_way.saturating_sub(1);
-        let before = self.breaker.door(now);
-        self.breaker.learn(lesson, age, now, unix_ms);
-        let after = self.breaker.door(now);
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let before = self.breaker.state(now);
+        self.breaker.record(outcome, epoch, now, unix_ms);
+        let after = self.breaker.state(now);
         if before == after {
             if was_full {
-                self.call_first();
+                self.wake_first();
             }
             return None;
         }
-        if after == Door::Open {
+        if after == BreakerState::Closed {
             // Whoever was told to come behind many others need not any more.
-            self.slots = Slots::default();
+            self.reservations = Reservations::default();
         }
-        self.thin(terms, now);
-        self.call_first();
+        self.drop_excess(limits, now);
+        self.wake_first();
         Some(after)
     }
 
@@ -203,25 +205,25 @@ impl Line {
     /// comes in a crowd. A network has one slot among those of the others at a time. Clients that came in time and found no
     /// place again get theirs before those that were not there yet. A `crowded` caller gets the next free slot without
     /// reserving it.
-    fn promise(&mut self, terms: &Terms, asker: Asker, now: Instant) -> Duration {
-        let interval = self.interval(terms, now);
+    fn reserve(&mut self, limits: &QueueLimits, request: Request, now: Instant) -> Duration {
+        let interval = self.interval(limits, now);
         let half = u32::try_from(self.waiting.len() / 2).unwrap_or(u32::MAX);
-        let opens = match self.breaker.door(now) {
-            Door::Shut(until, _) => until,
-            Door::Open | Door::Ajar(_) | Door::Tried(_) => now,
+        let opens = match self.breaker.state(now) {
+            BreakerState::Open(until, _) => until,
+            BreakerState::Closed | BreakerState::HalfOpen(_) | BreakerState::Probing(_) => now,
         };
         let earliest = opens + interval.saturating_mul(half).min(LATEST);
-        let latest = match terms.pace {
+        let latest = match limits.pace {
             Some(_) => LATEST,
             None => LATEST_WITHOUT_QUOTA.max(earliest - now).min(LATEST),
         };
-        let asker = Asker {
-            again: asker.again && self.breaker.door(now) == Door::Open,
-            ..asker
+        let request = Request {
+            again: request.again && self.breaker.state(now) == BreakerState::Closed,
+            ..request
         };
         let slot = self
-            .slots
-            .next(asker, earliest, interval, now + latest, now);
+            .reservations
+            .next(request, earliest, interval, now + latest, now);
         // They may be too many to come one by one, but must not come all at once either.
         slot.map_or_else(
             || latest.mul_f64(fastrand::f64().mul_add(0.2, 0.8)),
@@ -230,19 +232,19 @@ impl Line {
     }
 
     /// Returns after what time a client should come back whose call WeChat refused.
-    pub(super) fn promise_new(
+    pub(super) fn reserve_new(
         &mut self,
-        terms: &Terms,
+        limits: &QueueLimits,
         network: Network,
-        crowded: bool,
+        over_limit: bool,
         now: Instant,
     ) -> Duration {
-        let asker = Asker {
+        let request = Request {
             network,
             again: false,
-            crowded,
+            over_limit,
         };
-        self.promise(terms, asker, now)
+        self.reserve(limits, request, now)
     }
 
     /// Returns how many wait.
@@ -251,72 +253,72 @@ impl Line {
     }
 
     /// Says whether calls are kept back.
-    pub(super) fn door(&self, now: Instant) -> Door {
-        self.breaker.door(now)
+    pub(super) fn breaker_state(&self, now: Instant) -> BreakerState {
+        self.breaker.state(now)
     }
 
     /// Returns when a call may be made that has so many before it; `None` where nobody can say.
-    fn due(&self, terms: &Terms, before: usize, now: Instant) -> Option<Instant> {
+    fn due(&self, limits: &QueueLimits, before: usize, now: Instant) -> Option<Instant> {
         if self.is_full() {
             return None;
         }
-        let from = match self.breaker.door(now) {
-            Door::Open | Door::Ajar(_) => now,
-            Door::Shut(until, _) => until,
-            Door::Tried(_) => return None,
+        let from = match self.breaker.state(now) {
+            BreakerState::Closed | BreakerState::HalfOpen(_) => now,
+            BreakerState::Open(until, _) => until,
+            BreakerState::Probing(_) => return None,
         };
-        let paced = terms.pace.map(|pace| self.bucket.due(pace, before, now));
+        let paced = limits.pace.map(|pace| self.bucket.due(pace, before, now));
         Some(paced.map_or(from, |due| due.max(from)))
     }
 
     /// Turns away who is too many, or will not be served in time: the last of the network that has most in line.
-    fn thin(&mut self, terms: &Terms, now: Instant) {
-        while let Some((&place, last)) = self.waiting.last() {
+    fn drop_excess(&mut self, limits: &QueueLimits, now: Instant) {
+        while let Some((&ticket, last)) = self.waiting.last() {
             let (deadline, before) = (last.deadline, self.waiting.len() - 1);
-            let in_time = match self.breaker.door(now) {
+            let in_time = match self.breaker.state(now) {
                 // Whoever tries it may wait as long as a call can take.
-                Door::Tried(Reason::Silence) => false,
+                BreakerState::Probing(Reason::Silence) => false,
                 // Answers are on their way.
-                Door::Open if self.is_full() => true,
-                Door::Tried(Reason::Minute | Reason::Day | Reason::Busy) => true,
-                Door::Open | Door::Ajar(_) | Door::Shut(..) => {
-                    let due = self.due(terms, before, now);
+                BreakerState::Closed if self.is_full() => true,
+                BreakerState::Probing(Reason::Minute | Reason::Day | Reason::Busy) => true,
+                BreakerState::Closed | BreakerState::HalfOpen(_) | BreakerState::Open(..) => {
+                    let due = self.due(limits, before, now);
                     due.is_some_and(|due| due <= deadline)
                 }
             };
             // Who is first and can go at once takes no place.
-            let places = terms.places + usize::from(self.may_go(terms, now));
-            if in_time && before < places {
+            let capacity = limits.capacity + usize::from(self.may_go(limits, now));
+            if in_time && before < capacity {
                 return;
             }
-            if let Some(waiter) = self.waiting.remove(&place) {
-                waiter.called.notify_one();
+            if let Some(waiter) = self.waiting.remove(&ticket) {
+                waiter.wake.notify_one();
             }
         }
     }
 
-    fn is_first(&self, place: Place) -> bool {
+    fn is_first(&self, ticket: Ticket) -> bool {
         self.waiting
             .first()
-            .is_some_and(|(first, _)| *first == place)
+            .is_some_and(|(first, _)| *first == ticket)
     }
 
     fn is_full(&self) -> bool {
-        self.under_way >= MOST_UNDER_WAY
+        self.in_flight >= MAX_CALLS_IN_FLIGHT
     }
 
-    fn may_go(&self, terms: &Terms, now: Instant) -> bool {
-        self.due(terms, 0, now).is_some_and(|due| due <= now)
+    fn may_go(&self, limits: &QueueLimits, now: Instant) -> bool {
+        self.due(limits, 0, now).is_some_and(|due| due <= now)
     }
 
-    fn call_first(&self) {
+    fn wake_first(&self) {
         if let Some((_, first)) = self.waiting.first() {
-            first.called.notify_one();
+            first.wake.notify_one();
         }
     }
 
-    fn count(&mut self, terms: &Terms, now: Instant) {
-        if let Some(pace) = terms.pace {
+    fn count(&mut self, limits: &QueueLimits, now: Instant) {
+        if let Some(pace) = limits.pace {
             self.bucket.take(pace, now);
         }
         match &mut self.minute {
@@ -329,8 +331,8 @@ impl Line {
     }
 
     /// Returns the time between two calls, where no quota is known by how many there were lately.
-    fn interval(&self, terms: &Terms, now: Instant) -> Duration {
-        if let Some(pace) = terms.pace {
+    fn interval(&self, limits: &QueueLimits, now: Instant) -> Duration {
+        if let Some(pace) = limits.pace {
             return pace.interval;
         }
         let lately = self.minute.filter(|(began, _)| now - *began < MINUTE * 2);

@@ -6,53 +6,56 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use super::breaker::{Age, Door, Lesson, Reason};
-use super::caller::{Caller, Network};
-use super::line::{Line, Place, Seen, Step, Terms};
+use super::{Candidate, QueueLimits, QueueState, Step, Ticket};
 use crate::clock::Clock;
+use crate::login::breaker::{BreakerState, CallOutcome, Epoch, Reason};
+use crate::login::caller::{Caller, Network};
 use crate::metrics::Metrics;
 
 /// The line of one app, which outlasts a reload.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(in crate::login) struct LoginQueue {
     /// The app's name when it was first configured.
     app: String,
-    line: Mutex<Line>,
+    state: Mutex<QueueState>,
     clock: Clock,
 }
 
-impl Lane {
-    pub(super) fn new(app: &str, clock: Clock) -> Self {
+impl LoginQueue {
+    pub(in crate::login) fn new(app: &str, clock: Clock) -> Self {
         Self {
             app: app.to_owned(),
-            line: Mutex::default(),
+            state: Mutex::default(),
             clock,
         }
     }
 
     /// Waits for the turn of a code; an error says when to come back.
-    pub(super) async fn enter(
+    pub(in crate::login) async fn enter(
         self: &Arc<Self>,
-        terms: Terms,
-        seen: Seen,
+        limits: QueueLimits,
+        seen: Candidate,
         deadline: Instant,
-    ) -> Result<Turn, Duration> {
-        let called = Arc::new(Notify::new());
+    ) -> Result<CallPermit, Duration> {
+        let wake = Arc::new(Notify::new());
         let now = self.clock.instant();
-        let (place, step) = {
-            let mut line = self.line();
-            let place = line.stand(&terms, seen, deadline, Arc::clone(&called), now);
-            (place, line.step(&terms, place, now))
+        let (ticket, step) = {
+            let mut state = self.state();
+            let ticket = state.join(&limits, seen, deadline, Arc::clone(&wake), now);
+            (ticket, state.step(&limits, ticket, now))
         };
         let (mut now, mut step) = (now, step);
-        let waiting = Waiting { lane: self, place };
+        let waiting = Waiting {
+            queue: self,
+            ticket,
+        };
         loop {
             let until = match step {
-                Step::Go(age) => {
-                    return Ok(Turn {
-                        lane: Arc::clone(self),
-                        terms,
-                        age,
+                Step::Go(epoch) => {
+                    return Ok(CallPermit {
+                        queue: Arc::clone(self),
+                        limits,
+                        epoch,
                         over: false,
                     });
                 }
@@ -60,50 +63,53 @@ impl Lane {
                 Step::Wait(until) => until,
             };
             tokio::select! {
-                () = called.notified() => {}
+                () = wake.notified() => {}
                 () = sleep(until - now) => {}
             }
             now = self.clock.instant();
-            step = self.line().step(&terms, waiting.place, now);
+            step = self.state().step(&limits, waiting.ticket, now);
         }
     }
 
     /// Returns after what time somebody should come back whose call WeChat refused.
-    pub(super) fn promise(&self, terms: &Terms, caller: &Caller) -> Duration {
+    pub(in crate::login) fn reserve(&self, limits: &QueueLimits, caller: &Caller) -> Duration {
         let now = self.clock.instant();
         let network = Network::of(caller.address);
-        self.line().promise_new(terms, network, caller.crowded, now)
+        self.state()
+            .reserve_new(limits, network, caller.over_limit, now)
     }
 
     /// Says whether calls are made as they come.
-    pub(super) fn is_open(&self) -> bool {
-        self.line().door(self.clock.instant()) == Door::Open
+    pub(in crate::login) fn is_open(&self) -> bool {
+        self.state().breaker_state(self.clock.instant()) == BreakerState::Closed
     }
 
     /// Says how it is now; calls are kept back until one went well, also while that one is waited for.
-    pub(super) fn show(&self, app: &str, metrics: &Metrics) {
-        let (waiting, door) = {
-            let line = self.line();
-            (line.len(), line.door(self.clock.instant()))
+    pub(in crate::login) fn show(&self, app: &str, metrics: &Metrics) {
+        let (waiting, breaker) = {
+            let state = self.state();
+            (state.len(), state.breaker_state(self.clock.instant()))
         };
         metrics.waiting(app, waiting);
-        let kept_back = match door {
-            Door::Open => None,
-            Door::Ajar(reason) | Door::Tried(reason) | Door::Shut(_, reason) => Some(reason),
+        let kept_back = match breaker {
+            BreakerState::Closed => None,
+            BreakerState::HalfOpen(reason)
+            | BreakerState::Probing(reason)
+            | BreakerState::Open(_, reason) => Some(reason),
         };
         for reason in Reason::ALL {
             metrics.kept_back(app, reason.word(), kept_back == Some(reason));
         }
     }
 
-    fn learn(&self, terms: &Terms, lesson: Lesson, age: Age) {
+    fn record(&self, limits: &QueueLimits, outcome: CallOutcome, epoch: Epoch) {
         let (now, unix_ms) = (self.clock.instant(), self.clock.unix_ms());
-        let changed = self.line().learn(terms, lesson, age, now, unix_ms);
+        let changed = self.state().record(limits, outcome, epoch, now, unix_ms);
         let app = &self.app;
         match changed {
-            None | Some(Door::Ajar(_) | Door::Tried(_)) => {}
-            Some(Door::Open) => tracing::info!(app, "logins go to WeChat again"),
-            Some(Door::Shut(until, reason)) => {
+            None | Some(BreakerState::HalfOpen(_) | BreakerState::Probing(_)) => {}
+            Some(BreakerState::Closed) => tracing::info!(app, "logins go to WeChat again"),
+            Some(BreakerState::Open(until, reason)) => {
                 let secs = (until - now).as_secs();
                 match reason {
                     Reason::Minute => tracing::warn!(
@@ -127,44 +133,45 @@ impl Lane {
         }
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A place in line, which is given up when nobody waits for it any more.
 struct Waiting<'l> {
-    lane: &'l Lane,
-    place: Place,
+    queue: &'l LoginQueue,
+    ticket: Ticket,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.lane.line().leave(self.place);
+        self.queue.state().leave(self.ticket);
     }
 }
 
 /// The right to call WeChat once.
 #[derive(Debug)]
-pub(super) struct Turn {
-    lane: Arc<Lane>,
-    terms: Terms,
-    age: Age,
+pub(in crate::login) struct CallPermit {
+    queue: Arc<LoginQueue>,
+    limits: QueueLimits,
+    epoch: Epoch,
     over: bool,
 }
 
-impl Turn {
+impl CallPermit {
     /// Says what came of the call.
-    pub(super) fn brought(mut self, lesson: Lesson) {
+    pub(in crate::login) fn finish(mut self, outcome: CallOutcome) {
         self.over = true;
-        self.lane.learn(&self.terms, lesson, self.age);
+        self.queue.record(&self.limits, outcome, self.epoch);
     }
 }
 
-impl Drop for Turn {
+impl Drop for CallPermit {
     fn drop(&mut self) {
         if !self.over {
-            self.lane.learn(&self.terms, Lesson::NotMade, self.age);
+            self.queue
+                .record(&self.limits, CallOutcome::NotMade, self.epoch);
         }
     }
 }

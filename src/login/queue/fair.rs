@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Network, Place};
+use super::{Network, Ticket};
 
 /// For how long it is known when a network had its last turn: no code lives longer.
 const REMEMBERED: Duration = Duration::from_secs(300);
@@ -14,9 +14,9 @@ const REMEMBERED: Duration = Duration::from_secs(300);
 const MOST_REMEMBERED: usize = 50_000;
 
 /// The first of a network, by when it is its turn.
-type Head = (Instant, Place);
+type Head = (Instant, Ticket);
 /// The last of a network, by how many that network has, and by when it would be its turn.
-type Tail = (usize, Instant, Place);
+type Tail = (usize, Instant, Ticket);
 
 /// What waits, each in its place.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(super) struct FairQueue<T> {
 /// What waits of one network.
 #[derive(Debug)]
 struct Waiting<T> {
-    places: BTreeMap<Place, T>,
+    tickets: BTreeMap<Ticket, T>,
     last_turn: Option<Instant>,
 }
 
@@ -57,23 +57,23 @@ impl<T> FairQueue<T> {
         self.len
     }
 
-    pub(super) fn get(&self, place: &Place) -> Option<&T> {
-        self.networks.get(&place.network())?.places.get(place)
+    pub(super) fn get(&self, ticket: &Ticket) -> Option<&T> {
+        self.networks.get(&ticket.network())?.tickets.get(ticket)
     }
 
-    pub(super) fn insert(&mut self, place: Place, waiter: T) {
-        self.change(place.network(), |waiting| {
-            waiting.places.insert(place, waiter)
+    pub(super) fn insert(&mut self, ticket: Ticket, waiter: T) {
+        self.change(ticket.network(), |waiting| {
+            waiting.tickets.insert(ticket, waiter)
         });
     }
 
-    pub(super) fn remove(&mut self, place: &Place) -> Option<T> {
-        self.change(place.network(), |waiting| waiting.places.remove(place))
+    pub(super) fn remove(&mut self, ticket: &Ticket) -> Option<T> {
+        self.change(ticket.network(), |waiting| waiting.tickets.remove(ticket))
     }
 
     /// Removes whoever has a turn now; their network's next one is behind all others that wait now.
-    pub(super) fn serve(&mut self, place: &Place, now: Instant) -> Option<T> {
-        let network = place.network();
+    pub(super) fn serve(&mut self, ticket: &Ticket, now: Instant) -> Option<T> {
+        let network = ticket.network();
         let began = *self.turns_since.get_or_insert(now);
         let [late, before] = &mut self.turns;
         if now - began > REMEMBERED || late.len() >= MOST_REMEMBERED {
@@ -83,26 +83,26 @@ impl<T> FairQueue<T> {
         late.insert(network, now);
         self.change(network, |waiting| {
             waiting.last_turn = Some(now);
-            waiting.places.remove(place)
+            waiting.tickets.remove(ticket)
         })
     }
 
     /// Returns whoever has the next turn.
-    pub(super) fn first(&self) -> Option<(&Place, &T)> {
-        let (_, place) = self.heads.first()?;
-        Some((place, self.get(place)?))
+    pub(super) fn first(&self) -> Option<(&Ticket, &T)> {
+        let (_, ticket) = self.heads.first()?;
+        Some((ticket, self.get(ticket)?))
     }
 
     /// Returns whoever loses a place first: the last of the network that has the most.
-    pub(super) fn last(&self) -> Option<(&Place, &T)> {
-        let (_, _, place) = self.tails.last()?;
-        Some((place, self.get(place)?))
+    pub(super) fn last(&self) -> Option<(&Ticket, &T)> {
+        let (_, _, ticket) = self.tails.last()?;
+        Some((ticket, self.get(ticket)?))
     }
 
     /// Changes what waits of a network, and lists it anew.
     fn change<R>(&mut self, network: Network, work: impl FnOnce(&mut Waiting<T>) -> R) -> R {
         let waiting = self.networks.entry(network).or_insert_with(|| Waiting {
-            places: BTreeMap::new(),
+            tickets: BTreeMap::new(),
             last_turn: self
                 .turns
                 .iter()
@@ -112,9 +112,9 @@ impl<T> FairQueue<T> {
             self.heads.remove(&head);
             self.tails.remove(&tail);
         }
-        let before = waiting.places.len();
+        let before = waiting.tickets.len();
         let done = work(waiting);
-        self.len = self.len - before + waiting.places.len();
+        self.len = self.len - before + waiting.tickets.len();
         if let Some((head, tail)) = waiting.ends() {
             self.heads.insert(head);
             self.tails.insert(tail);
@@ -128,19 +128,19 @@ impl<T> FairQueue<T> {
 impl<T> Waiting<T> {
     /// Returns the first and the last, as they are listed.
     fn ends(&self) -> Option<(Head, Tail)> {
-        let (head, _) = self.places.first_key_value()?;
-        let (tail, _) = self.places.last_key_value()?;
-        let turn = |place: &Place| {
-            let last_turn = self.last_turn.unwrap_or(place.first_seen);
-            place.first_seen.max(last_turn)
+        let (head, _) = self.tickets.first_key_value()?;
+        let (tail, _) = self.tickets.last_key_value()?;
+        let turn = |ticket: &Ticket| {
+            let last_turn = self.last_turn.unwrap_or(ticket.first_seen);
+            ticket.first_seen.max(last_turn)
         };
-        Some(((turn(head), *head), (self.places.len(), turn(tail), *tail)))
+        Some(((turn(head), *head), (self.tickets.len(), turn(tail), *tail)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Seen;
+    use super::super::Candidate;
     use super::*;
 
     struct Scene {
@@ -158,33 +158,33 @@ mod tests {
             }
         }
 
-        fn come(&mut self, network: u32) -> Place {
+        fn come(&mut self, network: u32) -> Ticket {
             self.now += Duration::from_millis(1);
             self.come_again(network, self.now)
         }
 
-        fn come_again(&mut self, network: u32, first_seen: Instant) -> Place {
+        fn come_again(&mut self, network: u32, first_seen: Instant) -> Ticket {
             self.number += 1;
-            let seen = Seen {
+            let seen = Candidate {
                 first: first_seen,
                 told: None,
                 network: Network::of(Some(std::net::IpAddr::V4(network.into()))),
-                crowded: false,
+                over_limit: false,
             };
-            let place = Place {
+            let ticket = Ticket {
                 first_seen,
                 number: self.number,
                 seen,
             };
-            self.queue.insert(place, network);
-            place
+            self.queue.insert(ticket, network);
+            ticket
         }
 
         fn served(&mut self) -> Vec<u32> {
             let mut served = Vec::new();
-            while let Some((&place, _)) = self.queue.first() {
+            while let Some((&ticket, _)) = self.queue.first() {
                 self.now += Duration::from_millis(1);
-                served.extend(self.queue.serve(&place, self.now));
+                served.extend(self.queue.serve(&ticket, self.now));
             }
             assert_eq!(self.queue.len(), 0);
             assert!(self.queue.heads.is_empty() && self.queue.tails.is_empty());
@@ -218,8 +218,8 @@ mod tests {
         s.come(1);
         s.come(2);
         s.now += Duration::from_millis(1);
-        let (&place, _) = s.queue.first().unwrap();
-        assert_eq!(s.queue.serve(&place, s.now), Some(1));
+        let (&ticket, _) = s.queue.first().unwrap();
+        assert_eq!(s.queue.serve(&ticket, s.now), Some(1));
         s.come_again(1, first_seen);
         s.come_again(1, first_seen);
         assert_eq!(s.served(), [2, 1, 1]);
@@ -228,11 +228,11 @@ mod tests {
     #[test]
     fn the_network_with_most_in_line_loses_its_last_place_first() {
         let mut s = Scene::new();
-        let places: Vec<Place> = [1, 1, 2, 2, 2, 3].map(|network| s.come(network)).into();
+        let tickets: Vec<Ticket> = [1, 1, 2, 2, 2, 3].map(|network| s.come(network)).into();
         for expected in [4, 3, 1, 5, 2, 0] {
-            let (&place, _) = s.queue.last().unwrap();
-            assert_eq!(place, places[expected]);
-            s.queue.remove(&place);
+            let (&ticket, _) = s.queue.last().unwrap();
+            assert_eq!(ticket, tickets[expected]);
+            s.queue.remove(&ticket);
         }
         assert!(s.queue.last().is_none() && s.queue.first().is_none());
     }
@@ -241,8 +241,8 @@ mod tests {
     fn whoever_waits_while_turns_are_forgotten_is_served_once() {
         let mut s = Scene::new();
         for _ in 0..3 {
-            let place = s.come(1);
-            s.queue.serve(&place, s.now);
+            let ticket = s.come(1);
+            s.queue.serve(&ticket, s.now);
             s.come(1);
             s.come(2);
             s.now += REMEMBERED * 2;
@@ -254,15 +254,15 @@ mod tests {
     fn what_is_known_of_turns_has_a_bound_and_a_time() {
         let mut s = Scene::new();
         for network in 0..3 * MOST_REMEMBERED as u32 {
-            let place = s.come(network);
-            s.queue.serve(&place, s.now);
+            let ticket = s.come(network);
+            s.queue.serve(&ticket, s.now);
         }
         let known = |s: &Scene| s.queue.turns.iter().map(HashMap::len).sum::<usize>();
         assert!(known(&s) <= 2 * MOST_REMEMBERED);
         for _ in 0..2 {
             s.now += REMEMBERED * 2;
-            let place = s.come(1);
-            s.queue.serve(&place, s.now);
+            let ticket = s.come(1);
+            s.queue.serve(&ticket, s.now);
         }
         assert!(known(&s) <= 2);
     }
