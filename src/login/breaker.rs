@@ -1,19 +1,19 @@
-//! Keeps calls back that would be in vain: while a quota is used up, and while WeChat does not answer.
+//! The circuit breaker before WeChat: no calls while a quota is used up, or while WeChat is busy or does not answer.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// After so many calls in a row without an answer, nobody is sent there for a while.
+/// The breaker opens after so many calls in a row without an answer.
 const MAX_UNANSWERED: u32 = 5;
-/// The same where WeChat was too busy for some or all of them: three logins with all their tries.
+/// It opens after so many calls in a row that failed or were answered with -1: three logins with all their attempts.
 const MAX_FAILED: u32 = 9;
-/// After so many calls in a row that were over the minute's quota, the pauses between them grow.
+/// The pauses grow after so many calls in a row over the minute's quota.
 const OVER_QUOTA_BEFORE_BACKOFF: u32 = 3;
-/// For how long, the first time; each time after that for twice as long.
+/// The first pause; each one after it is twice as long.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
-/// The day's quota can be cleared by hand, so that it is tried now and then.
+/// The pause while the day's quota is used up. An operator can clear that quota by hand at any time.
 const DAY_PROBE_INTERVAL: Duration = Duration::from_secs(600);
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
@@ -22,16 +22,16 @@ const BEIJING_MS: u64 = 8 * 60 * MINUTE_MS;
 /// WeChat's clock may be a little behind.
 const SLACK_MS: u64 = 500;
 
-/// Why calls are kept back.
+/// Why the breaker is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Reason {
     /// This minute's quota is used up, of the app or only of one user.
     Minute,
     /// This day's quota is used up.
     Day,
-    /// WeChat gives no answer of use.
+    /// WeChat does not answer, or something else answers in its place.
     Silence,
-    /// WeChat answers that it is too busy, again and again.
+    /// WeChat answers -1, too busy, again and again.
     Busy,
 }
 
@@ -49,10 +49,10 @@ impl Reason {
     }
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallOutcome {
-    /// WeChat answered, whatever it was.
+    /// WeChat answered, with success or with another errcode.
     Answered,
     /// WeChat is too busy.
     Busy,
@@ -60,13 +60,13 @@ pub(super) enum CallOutcome {
     MinuteQuota,
     /// The day's quota is used up.
     DayQuota,
-    /// Nothing came back, or nothing of WeChat's.
+    /// There was no answer, or none of WeChat's.
     NoAnswer,
     /// The call was not made.
     NotMade,
 }
 
-/// What may be done now.
+/// Which calls may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BreakerState {
     /// Calls are made.
@@ -79,19 +79,20 @@ pub(super) enum BreakerState {
     Probing(Reason),
 }
 
-/// Marks a call, so that one that began before the last change teaches nothing.
+/// Counts the changes of state. The outcome of a call that began before the last change is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Epoch(u64);
 
 #[derive(Debug)]
 pub(super) struct Breaker {
     state: BreakerState,
+    /// Calls in a row without an answer.
     unanswered: u32,
-    /// The same with those that WeChat was too busy for.
+    /// Calls in a row without an answer or with -1.
     failed: u32,
-    /// How often it was opened for these since the last answer of use.
+    /// How often it opened for these since the last answer.
     outages: u32,
-    /// How many calls were over the minute's quota since then.
+    /// Calls over the minute's quota since then.
     over_quota: u32,
     epoch: u64,
 }
@@ -111,13 +112,15 @@ impl Default for Breaker {
 
 impl Breaker {
     pub(super) fn state(&self, now: Instant) -> BreakerState {
-        match self.state {
-            BreakerState::Open(until, reason) if now >= until => BreakerState::HalfOpen(reason),
-            state => state,
+        if let BreakerState::Open(until, reason) = self.state
+            && now >= until
+        {
+            return BreakerState::HalfOpen(reason);
         }
+        self.state
     }
 
-    /// Takes notice of a call that begins, which the door must permit.
+    /// Records that a call begins, which the state must permit.
     pub(super) fn begin(&mut self, now: Instant) -> Epoch {
         if let BreakerState::HalfOpen(reason) = self.state(now) {
             self.change(BreakerState::Probing(reason));
@@ -125,7 +128,7 @@ impl Breaker {
         Epoch(self.epoch)
     }
 
-    /// Learns from a call; `unix_ms` is the time of day.
+    /// Records the outcome of a call; `unix_ms` is the time of day.
     pub(super) fn record(
         &mut self,
         outcome: CallOutcome,
@@ -148,7 +151,7 @@ impl Breaker {
                 (self.unanswered, self.failed) = (0, 0);
                 (self.outages, self.over_quota) = (0, 0);
             }
-            // It may be the quota of one user, who must not keep the others out: somebody else is tried.
+            // This may be the limit of one user, so another user's call probes soon.
             (CallOutcome::MinuteQuota, _) => {
                 let growing = self
                     .over_quota
@@ -182,7 +185,7 @@ impl Breaker {
     fn open_for_outage(&mut self, now: Instant, reason: Reason) {
         let pause = MIN_BACKOFF * 2_u32.saturating_pow(self.outages.min(8));
         self.outages = self.outages.saturating_add(1);
-        // From now on each call is a try that decides by itself.
+        // From now on each call is a probe that decides alone.
         (self.unanswered, self.failed) = (0, 0);
         self.open(now + pause.min(MAX_BACKOFF), reason);
     }
@@ -197,12 +200,12 @@ impl Breaker {
     }
 }
 
-/// Returns how long the minute's quota stays used up: WeChat says "retry next minute", so to the end of the clock's minute.
+/// Returns the time to the end of the clock's minute, when WeChat's minute quota begins anew.
 pub(super) fn minute_left(unix_ms: u64) -> Duration {
     Duration::from_millis(MINUTE_MS - unix_ms % MINUTE_MS + SLACK_MS)
 }
 
-/// Returns how long the day's quota stays used up.
+/// Returns the time to midnight in Beijing, when WeChat's day quota begins anew.
 pub(super) fn day_left(unix_ms: u64) -> Duration {
     Duration::from_millis(DAY_MS - (unix_ms + BEIJING_MS) % DAY_MS + SLACK_MS)
 }

@@ -1,4 +1,4 @@
-//! Who asks for a login.
+//! The client that asks for a login.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::nonce::Nonce;
 use crate::request::RequestId;
 
-/// How much of an IPv6 address says whose it is in line: no customer of a provider is given more by default.
+/// The bits of an IPv6 address that identify a customer in the queue: no provider gives one customer more than a /48 by default.
 const IPV6_BITS: u32 = 48;
 
-/// Who takes turns with others in line: an IPv4 address, or a network of IPv6; all unknown ones are one.
+/// Who takes turns in the queue: an IPv4 address, or a /48 of IPv6; all unknown addresses are one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Network(Option<IpAddr>);
 
@@ -32,27 +32,27 @@ pub struct Caller {
     pub id: RequestId,
     /// The client's address, where it is known.
     pub address: Option<IpAddr>,
-    /// The nonce that came with the code.
+    /// The nonce that was sent with the code.
     pub nonce: Option<Nonce>,
-    /// Whether its address has been turned away so often that what it is told shall move nobody else's time.
+    /// Whether its address was turned away so often that no slot is reserved for it.
     pub over_limit: bool,
-    /// What WeChat said when it was called for this request.
+    /// What WeChat answered to this request's latest call.
     pub(super) said: Arc<Mutex<Said>>,
 }
 
-/// What a refused call to WeChat brought, for the log.
+/// What is logged of a refused call to WeChat.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Said {
-    /// The id under which WeChat finds the call in its own logs.
+    /// WeChat's id of the call in its own logs.
     pub(super) rid: Option<String>,
-    /// What WeChat wrote beside its number.
+    /// WeChat's text beside the errcode.
     pub(super) errmsg: Option<String>,
-    /// Why there was no answer of WeChat's.
+    /// Why there was no answer.
     pub(super) cause: Option<String>,
 }
 
 impl Caller {
-    /// Describes who asks.
+    /// Describes the client of a request.
     pub fn new(id: RequestId, address: Option<IpAddr>, over_limit: bool) -> Self {
         Self {
             id,
@@ -63,12 +63,12 @@ impl Caller {
         }
     }
 
-    /// Keeps what the latest call brought.
+    /// Stores what the latest call answered.
     pub(super) fn note(&self, said: Said) {
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
     }
 
-    /// Returns what the latest call brought.
+    /// Returns what the latest call answered.
     pub(super) fn said(&self) -> Said {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.clone()

@@ -1,4 +1,4 @@
-//! What logins know that outlasts a reload: codes of the last minutes, the lines before WeChat, and what is under way.
+//! The state of logins that outlasts a reload: recent codes, the login queues, and redemptions in flight.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,29 +15,29 @@ use crate::clock::Clock;
 use crate::config::App;
 use crate::metrics::Metrics;
 
-/// How late what is over may be let go: it holds refresh tokens.
+/// How late expired entries may be dropped: they hold refresh tokens.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// The lines by appid, each with the latest name of its app.
+/// The queues by appid, each with the latest name of its app.
 type Queues = HashMap<String, (String, Arc<LoginQueue>)>;
 
-/// What logins know that outlasts a reload.
+/// The state of logins that outlasts a reload.
 #[derive(Debug)]
 pub struct Memory {
     pub(super) codes: Arc<Codes>,
-    /// Ends with the rest.
+    /// Is aborted when dropped.
     _sweeping: JoinSet<()>,
     /// The codes that are being redeemed.
     pub(super) tasks: TaskTracker,
     queues: Arc<Mutex<Queues>>,
-    /// Whether nobody may wait in line.
+    /// Whether no login may wait in a queue.
     closed: watch::Sender<bool>,
     pub(super) metrics: Metrics,
     clock: Clock,
 }
 
 impl Memory {
-    /// Begins with nothing, in a runtime.
+    /// Makes an empty state. It must be called in a runtime.
     pub fn new(clock: Clock, metrics: Metrics) -> Self {
         let queues: Arc<Mutex<Queues>> = Arc::default();
         let shown = Arc::downgrade(&queues);
@@ -70,7 +70,7 @@ impl Memory {
         }
     }
 
-    /// Returns the line of an app, which is the same for as long as the process lives.
+    /// Returns the queue of an app, which is the same for as long as the process lives.
     pub(super) fn queue(&self, app: &App) -> Arc<LoginQueue> {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
@@ -82,23 +82,23 @@ impl Memory {
         Arc::clone(queue)
     }
 
-    /// Turns away whoever waits in line, and whoever would have to; calls that need not wait are made.
+    /// Turns away logins that wait or would have to; calls that need not wait are still made.
     pub fn close_queues(&self) {
         self.closed.send_replace(true);
     }
 
-    /// Lets logins wait in line again.
+    /// Lets logins wait again.
     pub fn open_queues(&self) {
         self.closed.send_replace(false);
     }
 
-    /// Waits until nobody may wait in line.
+    /// Waits until no login may wait.
     pub(super) async fn queues_closed(&self) {
         // The sender is here, so that this does not fail.
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
-    /// Waits until no code is being redeemed, which no time limit of a login lets take long.
+    /// Waits until no code is being redeemed, which takes at most a login's timeout.
     pub async fn is_idle(&self) {
         self.tasks.close();
         self.tasks.wait().await;

@@ -1,4 +1,4 @@
-//! A fair queue: networks take turns (round robin), and within one network whoever came first goes first.
+//! A fair queue: networks take turns (round robin), and within one network the first code goes first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -7,32 +7,32 @@ use tokio::time::Instant;
 
 use super::{Network, Ticket};
 
-/// For how long it is known when a network had its last turn: no code lives longer.
+/// How long the last turn of a network is remembered: no code lives longer.
 const REMEMBERED: Duration = Duration::from_secs(300);
 
-/// The most networks whose last turns are known; whose turn is forgotten may have one more before others.
+/// The most networks whose last turns are remembered. A network that is forgotten may get one turn too early.
 const MOST_REMEMBERED: usize = 50_000;
 
-/// The first of a network, by when it is its turn.
+/// The first entry of a network, ordered by its turn.
 type Head = (Instant, Ticket);
-/// The last of a network, by how many that network has, and by when it would be its turn.
+/// The last entry of a network, ordered by how many the network has, then by its turn.
 type Tail = (usize, Instant, Ticket);
 
-/// What waits, each in its place.
+/// The entries that wait.
 #[derive(Debug)]
 pub(super) struct FairQueue<T> {
     networks: HashMap<Network, Waiting<T>>,
-    /// The first of each network, by when it is that network's turn.
+    /// The first entry of each network.
     heads: BTreeSet<Head>,
-    /// The last of each network, by how many that network has.
+    /// The last entry of each network.
     tails: BTreeSet<Tail>,
     len: usize,
-    /// When networks had their last turns: of late, and before.
+    /// When networks had their last turns, in two generations.
     turns: [HashMap<Network, Instant>; 2],
     turns_since: Option<Instant>,
 }
 
-/// What waits of one network.
+/// The entries of one network.
 #[derive(Debug)]
 struct Waiting<T> {
     tickets: BTreeMap<Ticket, T>,
@@ -71,7 +71,7 @@ impl<T> FairQueue<T> {
         self.change(ticket.network(), |waiting| waiting.tickets.remove(ticket))
     }
 
-    /// Removes whoever has a turn now; their network's next one is behind all others that wait now.
+    /// Removes an entry whose turn it is. Its network's next turn comes after those of all that wait now.
     pub(super) fn serve(&mut self, ticket: &Ticket, now: Instant) -> Option<T> {
         let network = ticket.network();
         let began = *self.turns_since.get_or_insert(now);
@@ -87,19 +87,19 @@ impl<T> FairQueue<T> {
         })
     }
 
-    /// Returns whoever has the next turn.
+    /// Returns the entry whose turn is next.
     pub(super) fn first(&self) -> Option<(&Ticket, &T)> {
         let (_, ticket) = self.heads.first()?;
         Some((ticket, self.get(ticket)?))
     }
 
-    /// Returns whoever loses a place first: the last of the network that has the most.
+    /// Returns the entry to drop first: the last one of the network with the most entries (longest queue drop).
     pub(super) fn last(&self) -> Option<(&Ticket, &T)> {
         let (_, _, ticket) = self.tails.last()?;
         Some((ticket, self.get(ticket)?))
     }
 
-    /// Changes what waits of a network, and lists it anew.
+    /// Changes the entries of a network, and updates both orders.
     fn change<R>(&mut self, network: Network, work: impl FnOnce(&mut Waiting<T>) -> R) -> R {
         let waiting = self.networks.entry(network).or_insert_with(|| Waiting {
             tickets: BTreeMap::new(),
@@ -126,7 +126,7 @@ impl<T> FairQueue<T> {
 }
 
 impl<T> Waiting<T> {
-    /// Returns the first and the last, as they are listed.
+    /// Returns the first and the last entry as they are ordered.
     fn ends(&self) -> Option<(Head, Tail)> {
         let (head, _) = self.tickets.first_key_value()?;
         let (tail, _) = self.tickets.last_key_value()?;

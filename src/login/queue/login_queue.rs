@@ -1,4 +1,4 @@
-//! Lets the logins of one app call WeChat in turn.
+//! Has the logins of one app wait for their turn to call WeChat.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::login::breaker::{BreakerState, CallOutcome, Epoch, Reason};
 use crate::login::caller::{Caller, Network};
 use crate::metrics::Metrics;
 
-/// The line of one app, which outlasts a reload.
+/// The queue of one app, which outlasts a reload.
 #[derive(Debug)]
 pub(in crate::login) struct LoginQueue {
     /// The app's name when it was first configured.
@@ -30,7 +30,7 @@ impl LoginQueue {
         }
     }
 
-    /// Waits for the turn of a code; an error says when to come back.
+    /// Waits for the turn of a code; an error is the time after which to come back.
     pub(in crate::login) async fn enter(
         self: &Arc<Self>,
         limits: QueueLimits,
@@ -71,7 +71,7 @@ impl LoginQueue {
         }
     }
 
-    /// Returns after what time somebody should come back whose call WeChat refused.
+    /// Returns the time after which a client should come back whose call WeChat refused.
     pub(in crate::login) fn reserve(&self, limits: &QueueLimits, caller: &Caller) -> Duration {
         let now = self.clock.instant();
         let network = Network::of(caller.address);
@@ -79,12 +79,12 @@ impl LoginQueue {
             .reserve_new(limits, network, caller.over_limit, now)
     }
 
-    /// Says whether calls are made as they come.
+    /// Returns whether the circuit breaker is closed.
     pub(in crate::login) fn is_open(&self) -> bool {
         self.state().breaker_state(self.clock.instant()) == BreakerState::Closed
     }
 
-    /// Says how it is now; calls are kept back until one went well, also while that one is waited for.
+    /// Sets the gauges. Calls count as held back until one has succeeded.
     pub(in crate::login) fn show(&self, app: &str, metrics: &Metrics) {
         let (waiting, breaker) = {
             let state = self.state();
@@ -138,7 +138,7 @@ impl LoginQueue {
     }
 }
 
-/// A place in line, which is given up when nobody waits for it any more.
+/// An entry of the queue, which leaves it when dropped.
 struct Waiting<'l> {
     queue: &'l LoginQueue,
     ticket: Ticket,
@@ -150,7 +150,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// The right to call WeChat once.
+/// The permission to call WeChat once. Dropping it records that no call was made.
 #[derive(Debug)]
 pub(in crate::login) struct CallPermit {
     queue: Arc<LoginQueue>,
@@ -160,7 +160,7 @@ pub(in crate::login) struct CallPermit {
 }
 
 impl CallPermit {
-    /// Says what came of the call.
+    /// Records the outcome of the call.
     pub(in crate::login) fn finish(mut self, outcome: CallOutcome) {
         self.over = true;
         self.queue.record(&self.limits, outcome, self.epoch);

@@ -1,4 +1,4 @@
-//! The queue before WeChat, of one app: networks take turns, and clients that cannot wait get a time to come back.
+//! The login queue of one app: networks take turns, and clients that cannot be queued get a time to come back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,41 +17,41 @@ mod fair;
 mod login_queue;
 mod reservations;
 
-/// A code lives for five minutes: who would come later than that needs another one in any case.
+/// The latest time to come back: a code lives for five minutes, and later another one is needed anyway.
 const LATEST: Duration = Duration::from_secs(300);
 
-/// What is taken for the quota where nobody configured one and there were fewer calls lately.
+/// The calls a minute that are assumed without a configured quota, if there were fewer lately.
 const FEWEST_CALLS: u32 = 600;
-/// Without a quota only trouble turns anybody away, and it may be over at any time.
+/// The same without a quota: only an open breaker turns clients away, and it may close at any time.
 const LATEST_WITHOUT_QUOTA: Duration = Duration::from_secs(60);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The most calls that are under way at a time: so many codes at most are lost when WeChat falls silent.
+/// The most calls in flight, and so the most codes that are lost when WeChat falls silent.
 const MAX_CALLS_IN_FLIGHT: usize = 256;
 
-/// How a line is kept; a reload may change it at any time.
+/// The configured limits of a queue, which a reload may change at any time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QueueLimits {
-    /// `None` where there is no quota of ours.
+    /// `None` without a configured quota.
     pub(super) pace: Option<Pace>,
-    /// The most that wait at a time.
+    /// The most logins that wait at a time.
     pub(super) capacity: usize,
 }
 
-/// What is known of a code that comes.
+/// What is known of a code that wants to be queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Candidate {
     pub(super) first: Instant,
-    /// When it was told to come back, where it was turned away before.
+    /// When it was told to come back, if it was turned away before.
     pub(super) told: Option<Instant>,
-    /// Where it comes from.
+    /// The client's network.
     pub(super) network: Network,
-    /// Whether what it is told shall move nobody else's time.
+    /// Whether the client's address exceeded its limit, so that no slot is reserved for it.
     pub(super) over_limit: bool,
 }
 
-/// The place of somebody in line: among those of one network by when the code was first seen.
+/// The position of a login among those of its network: by when the code was first seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket {
     first_seen: Instant,
@@ -65,14 +65,14 @@ impl Ticket {
     }
 }
 
-/// Somebody in line.
+/// A login that waits.
 #[derive(Debug)]
 struct Waiter {
     deadline: Instant,
     wake: Arc<Notify>,
 }
 
-/// What somebody in line is to do.
+/// What a login that waits is to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Make the call.
@@ -97,7 +97,7 @@ pub(super) struct QueueState {
 }
 
 impl QueueState {
-    /// Takes a place. Who is last and cannot be served in time loses theirs.
+    /// Adds a login, and drops those that cannot be served in time.
     pub(super) fn join(
         &mut self,
         limits: &QueueLimits,
@@ -117,7 +117,7 @@ impl QueueState {
         ticket
     }
 
-    /// Says what somebody in line is to do now.
+    /// Returns what a login is to do now.
     pub(super) fn step(&mut self, limits: &QueueLimits, ticket: Ticket, now: Instant) -> Step {
         let Some(waiter) = self.waiting.get(&ticket) else {
             return Step::TurnedAway(self.retry_after(limits, ticket, now));
@@ -142,8 +142,8 @@ impl QueueState {
         Step::TurnedAway(self.retry_after(limits, ticket, now))
     }
 
-    /// Returns after what time somebody should come back who found no place; who comes before their time is told that time again,
-    /// and moves nobody else's.
+    /// Returns the time after which a login that is turned away should come back. A client that comes before its time is told that
+    /// time again, and no slot is reserved.
     fn retry_after(&mut self, limits: &QueueLimits, ticket: Ticket, now: Instant) -> Duration {
         let Candidate {
             told,
@@ -162,7 +162,7 @@ impl QueueState {
         }
     }
 
-    /// Gives a place up.
+    /// Removes a login.
     pub(super) fn leave(&mut self, ticket: Ticket) {
         let was_first = self.is_first(ticket);
         if self.waiting.remove(&ticket).is_some() && was_first {
@@ -170,7 +170,7 @@ impl QueueState {
         }
     }
 
-    /// Learns from a call, and tells whether calls are kept back from now on, or no longer.
+    /// Records the outcome of a call, and returns the breaker's state if that changed.
     pub(super) fn record(
         &mut self,
         limits: &QueueLimits,
@@ -191,7 +191,7 @@ impl QueueState {
             return None;
         }
         if after == BreakerState::Closed {
-            // Whoever was told to come behind many others need not any more.
+            // Reservations that were made during an outage are too late now.
             self.reservations = Reservations::default();
         }
         self.drop_excess(limits, now);
@@ -199,12 +199,11 @@ impl QueueState {
         Some(after)
     }
 
-    /// Returns after what time somebody should come back for whom there is no place.
+    /// Reserves a slot, and returns the time until it.
     ///
-    /// Retry times are spaced at the call rate, starting when half the queue has drained, so the queue never empties and nobody
-    /// comes in a crowd. A network has one slot among those of the others at a time. Clients that came in time and found no
-    /// place again get theirs before those that were not there yet. A `crowded` caller gets the next free slot without
-    /// reserving it.
+    /// Retry times are spaced at the call rate, starting when half the queue has drained, so the queue never empties. A
+    /// network has one slot at a time among those of the others. Clients that came in time and were turned away again get a slot
+    /// before the newcomers. A client over its limit is told the next free slot without reserving it.
     fn reserve(&mut self, limits: &QueueLimits, request: Request, now: Instant) -> Duration {
         let interval = self.interval(limits, now);
         let half = u32::try_from(self.waiting.len() / 2).unwrap_or(u32::MAX);
@@ -224,14 +223,14 @@ impl QueueState {
         let slot = self
             .reservations
             .next(request, earliest, interval, now + latest, now);
-        // They may be too many to come one by one, but must not come all at once either.
+        // Without a free slot, jitter keeps the clients from returning at once.
         slot.map_or_else(
             || latest.mul_f64(fastrand::f64().mul_add(0.2, 0.8)),
             |slot| slot - now,
         )
     }
 
-    /// Returns after what time a client should come back whose call WeChat refused.
+    /// Reserves a slot for a client whose call WeChat refused.
     pub(super) fn reserve_new(
         &mut self,
         limits: &QueueLimits,
@@ -247,17 +246,17 @@ impl QueueState {
         self.reserve(limits, request, now)
     }
 
-    /// Returns how many wait.
+    /// Returns how many logins wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Says whether calls are kept back.
+    /// Returns the circuit breaker's state.
     pub(super) fn breaker_state(&self, now: Instant) -> BreakerState {
         self.breaker.state(now)
     }
 
-    /// Returns when a call may be made that has so many before it; `None` where nobody can say.
+    /// Returns when a call may be made that has so many before it; `None` if that is not known.
     fn due(&self, limits: &QueueLimits, before: usize, now: Instant) -> Option<Instant> {
         if self.is_full() {
             return None;
@@ -271,14 +270,14 @@ impl QueueState {
         Some(paced.map_or(from, |due| due.max(from)))
     }
 
-    /// Turns away who is too many, or will not be served in time: the last of the network that has most in line.
+    /// Drops logins beyond the capacity, or that will not be served in time: the last of the network with most entries first.
     fn drop_excess(&mut self, limits: &QueueLimits, now: Instant) {
         while let Some((&ticket, last)) = self.waiting.last() {
             let (deadline, before) = (last.deadline, self.waiting.len() - 1);
             let in_time = match self.breaker.state(now) {
-                // Whoever tries it may wait as long as a call can take.
+                // The probe may take as long as a call can.
                 BreakerState::Probing(Reason::Silence) => false,
-                // Answers are on their way.
+                // Calls in flight will make room.
                 BreakerState::Closed if self.is_full() => true,
                 BreakerState::Probing(Reason::Minute | Reason::Day | Reason::Busy) => true,
                 BreakerState::Closed | BreakerState::HalfOpen(_) | BreakerState::Open(..) => {
@@ -286,7 +285,7 @@ impl QueueState {
                     due.is_some_and(|due| due <= deadline)
                 }
             };
-            // Who is first and can go at once takes no place.
+            // A first login that can call at once does not count.
             let capacity = limits.capacity + usize::from(self.may_go(limits, now));
             if in_time && before < capacity {
                 return;
@@ -330,7 +329,7 @@ impl QueueState {
         }
     }
 
-    /// Returns the time between two calls, where no quota is known by how many there were lately.
+    /// Returns the time between two calls: by the quota, or without one by the number of recent calls.
     fn interval(&self, limits: &QueueLimits, now: Instant) -> Duration {
         if let Some(pace) = limits.pace {
             return pace.interval;

@@ -1,4 +1,4 @@
-//! When clients that found no place are to come back: one slot behind the other, at most one of them for each network.
+//! Reserves the times at which clients that were turned away should come back: one slot after the other, one for each network.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,32 +9,32 @@ use super::Network;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// The slots that are promised to come.
+/// The slots that are reserved.
 #[derive(Debug, Default)]
 pub(super) struct Reservations {
-    /// Of all networks together.
+    /// The latest slots of all networks.
     shared: LastReserved,
-    /// Of each network with a slot that is still to come: what its other codes are told. There are no more of these than slots
-    /// until the latest that is told.
+    /// For each network with a slot in the future: the latest time that its further codes were told. These are no more than there
+    /// are slots up to the latest possible one.
     own: HashMap<Network, LastReserved>,
-    /// When those that had their slots were taken out.
+    /// When networks whose slots are over were last removed.
     swept: Option<Instant>,
 }
 
-/// The last slot of those who found no place, and of those who found none again when they came in time.
+/// The latest slot of newcomers, and of clients that came in time and were turned away again.
 #[derive(Clone, Copy, Debug, Default)]
 struct LastReserved {
     new: Option<Instant>,
     again: Option<Instant>,
 }
 
-/// Who is to be told a slot.
+/// Who asks for a slot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
     pub(super) network: Network,
-    /// Whether this one came in time and found no place again, and so comes before all who were not there yet.
+    /// Whether it came in time and was turned away again, and so goes before newcomers.
     pub(super) again: bool,
-    /// Whether no slot is to be kept for it.
+    /// Whether its address exceeded its limit, so that no slot is reserved.
     pub(super) over_limit: bool,
 }
 
@@ -44,10 +44,10 @@ impl Reservations {
         self.own.is_empty() && self.shared.new.is_none() && self.shared.again.is_none()
     }
 
-    /// Returns the next slot that is free from `earliest` on, and keeps it; `None` where that would be after `latest`.
+    /// Reserves the next slot that is free from `earliest` on; `None` if it would be after `latest`.
     ///
-    /// A network whose slot is still to come has its other codes told later ones, which take no slot from anybody: as many
-    /// intervals later as there are such networks, since these take turns.
+    /// A network with a slot in the future is told later times for its further codes, which reserve nothing: one interval later for
+    /// each such network, since these take turns.
     pub(super) fn next(
         &mut self,
         request: Request,

@@ -1,4 +1,4 @@
-//! Tests of the line: who calls when, who is turned away, and what they are told.
+//! Tests of the queue: who calls when, who is turned away, and what they are told.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
