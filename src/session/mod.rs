@@ -4,7 +4,7 @@
 //! [`Sessions`] turns tokens and keys into digests (`refresh_token`) and sealed bytes (`seal`), which are all that a
 //! store sees. `store` says what a store must do, `contract` proves it of each: `embedded`, one file for one process,
 //! and `redis`, for many. `claim` is what is kept of a code while it becomes a session, `sender` by what its client is known
-//! again. `rotation` is the rule by which refresh tokens follow each other, `record` the bytes of a
+//! again. `kept` is what nodes keep beside the sessions. `rotation` is the rule by which refresh tokens follow each other, `record` the bytes of a
 //! session, `revoked` what every node keeps in memory.
 
 use std::path::{Path, PathBuf};
@@ -25,6 +25,7 @@ mod codes;
 mod embedded;
 mod encoding;
 mod id;
+mod kept;
 mod record;
 mod redis;
 mod refresh_token;
@@ -39,6 +40,7 @@ mod user;
 pub use apps::Apps;
 pub use claim::{Claim, CodeMark, Holder};
 pub use id::{NoSessionId, SessionId};
+pub use kept::{Budget, Ranked, Slot, Turn};
 pub use refresh_token::RefreshToken;
 pub use revoked::RevokedSessions;
 pub use sender::{Sender, SenderMark};

@@ -33,6 +33,12 @@ pub(super) struct Keys {
     pub(super) sealer: Sealer,
     /// Seals what a code brought.
     pub(super) memos: Sealer,
+    /// Seals what nodes keep beside the sessions.
+    pub(super) kept: Sealer,
+    /// Digests what that belongs to.
+    pub(super) slots: hmac::Key,
+    /// Signs what is good at the relay only.
+    pub(super) relay: hmac::Key,
     /// Digests codes.
     pub(super) codes: hmac::Key,
     /// Digests what is known of the clients that send codes.
@@ -101,12 +107,17 @@ impl SealKey {
         let next = root.expand(&[b"successor of a refresh token"], hmac::HMAC_SHA256)?;
         let codes = root.expand(&[b"code"], hmac::HMAC_SHA256)?;
         let senders = root.expand(&[b"sender of a code"], hmac::HMAC_SHA256)?;
+        let slots = root.expand(&[b"slot"], hmac::HMAC_SHA256)?;
+        let relay = root.expand(&[b"token of the relay"], hmac::HMAC_SHA256)?;
         let mut check = [0; 16];
         root.expand(&[b"check"], CheckLength)?.fill(&mut check)?;
         Ok(Keys {
             refresh: RefreshKey::new(tag.into(), next.into()),
             sealer: Sealer::derive(&root, b"session_key")?,
             memos: Sealer::derive(&root, b"what a code brought")?,
+            kept: Sealer::derive(&root, b"what nodes keep")?,
+            slots: slots.into(),
+            relay: relay.into(),
             codes: codes.into(),
             senders: senders.into(),
             check,

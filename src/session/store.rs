@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::claim::{CodeMark, Held, Holder, Memo};
+use super::kept::{Budget, Sealed, Slot, Turn};
 use super::record::Record;
 use super::refresh_token::Fingerprint;
 use super::user::User;
@@ -75,6 +76,32 @@ pub(super) trait Store: Send + Sync {
 
     /// Returns a user's session_keys; `None` when no session of theirs is left.
     async fn session_keys(&self, user: User) -> Result<Option<SealedKeys>, StoreError>;
+
+    /// Keeps the newer of what is there and what is brought, ends a turn, and returns what is there then.
+    async fn keep_newer(
+        &self,
+        slot: Slot,
+        mine: Option<Sealed>,
+        turn: Option<Holder>,
+    ) -> Result<Option<Sealed>, StoreError>;
+
+    /// Takes the turn to replace what is kept; where one process has the store to itself, it is always its own.
+    async fn take_turn(
+        &self,
+        _slot: Slot,
+        _holder: Holder,
+        _lease: Duration,
+    ) -> Result<Turn, StoreError> {
+        Ok(Turn::Yours(None))
+    }
+
+    /// Counts one more of what must not happen too often, unless it does.
+    async fn spend(&self, slot: Slot, budget: Budget) -> Result<bool, StoreError>;
+
+    /// Says whether other processes use the same store.
+    fn is_shared(&self) -> bool {
+        false
+    }
 
     /// Returns the sessions whose tokens must be refused although they have not expired.
     fn revoked(&self) -> &RevokedSessions;

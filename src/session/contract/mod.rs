@@ -2,6 +2,7 @@
 
 mod codes;
 mod ending;
+mod kept;
 mod login;
 mod refresh;
 mod session_keys;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 pub(super) use self::codes::*;
 pub(super) use self::ending::*;
+pub(super) use self::kept::*;
 pub(super) use self::login::*;
 pub(super) use self::refresh::*;
 pub(super) use self::session_keys::*;
@@ -71,6 +73,9 @@ macro_rules! contract_tests {
             a_text_that_cannot_be_stored_is_refused
             logins_of_one_user_at_once_are_all_good
             a_user_may_be_named_anything
+            of_what_is_kept_the_newest_wins
+            a_turn_is_one_nodes_until_it_is_over
+            a_budget_has_a_gap_and_a_day
             a_code_that_was_given_back_can_be_taken_again
             a_token_is_unused_until_it_is_refreshed_or_its_session_ends
         }

@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //! `writer` takes changes, `batches` gathers them, `disk` makes one transaction of each, `operations` is what can happen inside
-//! it, `tables` and `row` what it works on, `index` where in it a session is.
+//! it, `tables` and `row` what it works on, `index` where in it a session is, `kept` what stands beside the
+//! sessions.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
@@ -22,6 +23,8 @@ use self::disk::{Disk, Rows};
 use self::index::Index;
 use self::tables::{Fault, readable, row, rows_of};
 use self::writer::Writer;
+use super::claim::Holder;
+use super::kept::{Budget, Sealed, Slot};
 use super::record::Record;
 use super::seal::{Keys, SealKey};
 use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
@@ -34,6 +37,7 @@ use crate::secret::Secret;
 mod batches;
 mod disk;
 mod index;
+mod kept;
 mod operations;
 mod row;
 mod sealed_keys;
@@ -233,6 +237,23 @@ impl Store for Embedded {
             },
         )
         .await
+    }
+
+    async fn keep_newer(
+        &self,
+        slot: Slot,
+        mine: Option<Sealed>,
+        _turn: Option<Holder>,
+    ) -> Result<Option<Sealed>, StoreError> {
+        self.writer
+            .submit(move |tables| tables.keep_newer(slot, mine))
+            .await
+    }
+
+    async fn spend(&self, slot: Slot, budget: Budget) -> Result<bool, StoreError> {
+        self.writer
+            .submit(move |tables| tables.spend(slot, budget))
+            .await
     }
 
     fn revoked(&self) -> &RevokedSessions {

@@ -7,8 +7,8 @@ use redb::{ReadableTable, StorageError, Table, TableError, WriteTransaction};
 use super::index::{Entry, Index};
 use super::row::{Row, sid_of};
 use super::tables::{
-    Bytes, EXPIRIES, Fault, REVOKED, SESSIONS, TimeAndPlace, TimeAndSid, readable, row, row_at,
-    rows_of, time_and_sid, time_of,
+    Bytes, EXPIRIES, Fault, META, REVOKED, SESSIONS, TimeAndPlace, TimeAndSid, readable, row,
+    row_at, rows_of, time_and_sid, time_of,
 };
 use crate::session::record::Record;
 use crate::session::rotation::{Presented, Rotation};
@@ -32,6 +32,7 @@ pub(super) struct Tables<'txn> {
     sessions: Table<'txn, u64, Bytes>,
     expiries: Table<'txn, TimeAndPlace, ()>,
     revoked: Table<'txn, TimeAndSid, ()>,
+    meta: Table<'txn, &'static str, Bytes>,
     index: &'txn RwLock<Index>,
     lifetimes: Lifetimes,
     now: u64,
@@ -49,6 +50,7 @@ impl<'txn> Tables<'txn> {
             sessions: transaction.open_table(SESSIONS)?,
             expiries: transaction.open_table(EXPIRIES)?,
             revoked: transaction.open_table(REVOKED)?,
+            meta: transaction.open_table(META)?,
             index,
             lifetimes,
             now,
@@ -63,6 +65,21 @@ impl<'txn> Tables<'txn> {
 
     fn index_mut(&self) -> RwLockWriteGuard<'txn, Index> {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What stands beside the sessions.
+    pub(super) fn meta(&self) -> &Table<'txn, &'static str, Bytes> {
+        &self.meta
+    }
+
+    /// The same, to be changed.
+    pub(super) fn meta_mut(&mut self) -> &mut Table<'txn, &'static str, Bytes> {
+        self.effects.changed = true;
+        &mut self.meta
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.now
     }
 
     pub(super) fn into_effects(self) -> Effects {

@@ -7,6 +7,7 @@ use crc16::{State, XMODEM};
 use crate::config::RedisMode;
 use crate::session::SessionId;
 use crate::session::claim::CodeMark;
+use crate::session::kept::Slot;
 use crate::session::user::User;
 
 const SLOTS: u16 = 16384;
@@ -85,6 +86,11 @@ impl Names {
     /// A string: who redeems a code, or what it brought, sealed.
     pub(super) fn code(&self, code: CodeMark) -> String {
         self.name('c', code.as_bytes())
+    }
+
+    /// A hash: something that nodes keep together, whose turn it is to replace it, and how often that was forced.
+    pub(super) fn kept(&self, slot: Slot) -> String {
+        self.name('a', slot.as_bytes())
     }
 
     /// A stream: the revocations.

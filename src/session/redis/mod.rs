@@ -4,7 +4,7 @@
 //! `connect` makes a connection in each of the three ways, with the driver's `clients`, `link` keeps one and repeats what was
 //! lost with it, `trouble` names what Redis would not do,
 //! `scripts` are the changes, each one round trip, `answers` what comes of them, `keys` their names, `codes` who redeems
-//! which code, `ends` how the end of a session is written down, `revocations` by which nodes tell each other: `stream` is
+//! which code, `kept` what nodes keep beside the sessions, `ends` how the end of a session is written down, `revocations` by which nodes tell each other: `stream` is
 //! where, `follower` reads on in it, `maintenance` completes what lacks, `silence` refuses tokens while nothing is heard. `time` is
 //! Redis's. `entrance` is what comes before all this, `rehearsal` what is tried then, `durability` what is said of how Redis is set
 //! up and `refusal` what is said when it cannot be used.
@@ -30,6 +30,7 @@ use self::revocations::Revocations;
 use self::scripts::{LOGIN, REFRESH, REPLACE_KEY};
 use super::claim::{CodeMark, Held, Holder};
 use super::encoding::Damaged;
+use super::kept::{Budget, Sealed, Slot, Turn};
 use super::record::{Record, identity_bytes};
 use super::rotation::Rotation;
 use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
@@ -45,6 +46,7 @@ mod durability;
 mod ends;
 mod entrance;
 mod follower;
+mod kept;
 mod keys;
 mod link;
 mod maintenance;
@@ -287,6 +289,32 @@ impl Store for Redis {
             latest,
             previous: previous.zip(replaced),
         }))
+    }
+
+    async fn keep_newer(
+        &self,
+        slot: Slot,
+        mine: Option<Sealed>,
+        turn: Option<Holder>,
+    ) -> Result<Option<Sealed>, StoreError> {
+        self.keep(slot, mine, turn).await
+    }
+
+    async fn take_turn(
+        &self,
+        slot: Slot,
+        holder: Holder,
+        lease: Duration,
+    ) -> Result<Turn, StoreError> {
+        self.turn(slot, holder, lease).await
+    }
+
+    async fn spend(&self, slot: Slot, budget: Budget) -> Result<bool, StoreError> {
+        self.spent(slot, budget).await
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     fn revoked(&self) -> &RevokedSessions {

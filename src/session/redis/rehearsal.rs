@@ -1,16 +1,20 @@
 //! Asks Redis once for everything that the store will need, so that a permission that lacks is told at the start.
 
+use std::time::Duration;
+
 use redis::{RedisResult, Value};
 
 use super::answers;
 use super::ends::Ends;
+use super::kept;
 use super::keys::Names;
 use super::link::Link;
 use super::scripts::{CLAIM, GIVE_BACK, LOGIN, REFRESH, REPLACE_KEY};
 use super::stream::{Generation, Stream};
 use crate::clock::Clock;
 use crate::session::SessionId;
-use crate::session::claim::CodeMark;
+use crate::session::claim::{CodeMark, Holder};
+use crate::session::kept::{Budget, Sealed, Slot};
 use crate::session::user::User;
 
 /// What is left of a rehearsal that was cut off goes soon after this many seconds.
@@ -75,6 +79,7 @@ pub(super) async fn rehearse(link: &Link, names: &Names, clock: &Clock) -> Redis
         link.ask::<Value>(&done).await?;
     }
     redeem_nothing(link, names).await?;
+    keep_nothing(link, names).await?;
     // A script that Redis knew already was not sent as such.
     let mut script = redis::cmd("EVAL");
     script.arg("return 1").arg(1).arg(sessions);
@@ -101,6 +106,27 @@ async fn redeem_nothing(link: &Link, names: &Names) -> RedisResult<()> {
     let mut keep = redis::cmd("SET");
     keep.arg(names.code(code)).arg("d").arg("PX").arg(1);
     link.ask::<Value>(&keep).await.map(drop)
+}
+
+/// Keeps something for a moment, takes the turn to replace it, and counts that.
+async fn keep_nothing(link: &Link, names: &Names) -> RedisResult<()> {
+    let slot = Slot::from_bytes([0; 16]);
+    let holder = Holder::random();
+    let holder = holder.map_err(|_| std::io::Error::other("no randomness"))?;
+    let bytes = vec![0];
+    let something = Some(Sealed { rank: 0, bytes });
+    let budget = Budget {
+        gap: Duration::ZERO,
+        a_day: 1,
+    };
+    for change in [
+        kept::turn(names, slot, holder, Duration::from_secs(1), 0),
+        kept::keep(names, slot, something, Some(holder)),
+        kept::spend(names, slot, budget, 0),
+    ] {
+        change.make::<Value>(link).await?;
+    }
+    forget(link, &[names.kept(slot)]).await
 }
 
 /// Does with another stream what is done with that of the revocations.

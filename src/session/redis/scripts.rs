@@ -36,6 +36,12 @@ scripts! {
     CLAIM = "claim.lua";
     /// Gives a code back.
     GIVE_BACK = "give_back.lua";
+    /// Keeps the newer of two things.
+    KEEP = "keep.lua";
+    /// Takes the turn to replace it.
+    TURN = "turn.lua";
+    /// Counts what must not happen too often.
+    SPEND = "spend.lua";
     /// Adds revocations to the stream.
     ADD_REVOCATIONS = "add_revocations.lua";
     /// Begins another generation of the stream.
