@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::world::Login;
 
@@ -14,6 +16,15 @@ const PLAIN: &str = "text/plain";
 /// The outcome of an exchange, before any fault.
 pub(super) enum Answer {
     Granted(Granted),
+    /// A success of another shape.
+    Json(Value),
+    /// A picture, or another file.
+    File {
+        content_type: String,
+        bytes: Bytes,
+    },
+    /// What the gateway in front of WeChat answers in its place.
+    Page(StatusCode),
     Refused(Refused),
 }
 
@@ -46,14 +57,15 @@ pub(super) struct Refused {
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) content_type: HeaderValue,
-    pub(super) body: String,
+    pub(super) body: Vec<u8>,
 }
 
 impl Answer {
     /// Returns the word under which the exchange is counted.
     pub(super) fn outcome(&self) -> String {
         match self {
-            Self::Granted(_) => "ok".to_owned(),
+            Self::Granted(_) | Self::Json(_) | Self::File { .. } => "ok".to_owned(),
+            Self::Page(status) => status.as_str().to_owned(),
             Self::Refused(refused) => refused.errcode.to_string(),
         }
     }
@@ -61,6 +73,17 @@ impl Answer {
     pub(super) fn reply(&self, rid: &str) -> Reply {
         match self {
             Self::Granted(granted) => granted.reply(),
+            Self::Json(json) => Reply::of(json, |body| body),
+            Self::File {
+                content_type,
+                bytes,
+            } => Reply {
+                status: StatusCode::OK,
+                content_type: HeaderValue::from_str(content_type)
+                    .unwrap_or(HeaderValue::from_static(PLAIN)),
+                body: bytes.to_vec(),
+            },
+            Self::Page(status) => Reply::page(*status),
             Self::Refused(refused) => refused.reply(rid),
         }
     }
@@ -133,12 +156,13 @@ impl Reply {
             body: format!(
                 "<html>\r\n<head><title>{status}</title></head>\r\n<body>\r\n\
                  <center><h1>{status}</h1></center>\r\n</body>\r\n</html>\r\n"
-            ),
+            )
+            .into_bytes(),
         }
     }
 
     /// Changes the body and nothing else.
-    pub(super) fn with_body(self, change: impl FnOnce(String) -> String) -> Self {
+    pub(super) fn with_body(self, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Self {
         Self {
             body: change(self.body),
             ..self
@@ -159,7 +183,7 @@ impl Reply {
                 status: StatusCode::OK,
                 // `sns/*` says so although the body is JSON.
                 content_type: HeaderValue::from_static(PLAIN),
-                body: escape(body),
+                body: escape(body).into_bytes(),
             },
             Err(_) => Self::page(StatusCode::INTERNAL_SERVER_ERROR),
         }
@@ -178,24 +202,35 @@ fn wording(errcode: i64) -> &'static str {
         40001 => "invalid credential, access_token is invalid or not latest",
         40002 => "invalid grant_type",
         40003 => "invalid openid",
+        40004 => "invalid media type",
+        40006 => "invalid meida size",
+        40007 => "invalid media_id",
+        40008 => "invalid message type",
         40013 => "invalid appid",
         40014 => "invalid access_token",
         40029 => "invalid code",
+        40037 => "invalid template_id",
         40066 => "invalid url",
+        40097 => "invalid args",
         40125 => "invalid appsecret",
+        40159 => "invalid length for path, or the data is not json string",
         40163 => "code been used",
         40226 => "code blocked",
         41001 => "access_token missing",
         41002 => "appid missing",
         41004 => "appsecret missing",
+        41005 => "media data missing",
         41008 => "missing code",
         42001 => "access_token expired",
         43001 => "require GET method",
         43002 => "require POST method",
         44002 => "empty post data",
+        44004 => "empty content",
+        45002 => "content size out of limit",
         45009 => "reach max api daily quota limit",
         45011 => "api minute-quota reach limit mustslower retry next minute",
         47001 => "data format error",
+        47003 => "argument invalid! data is empty",
         48001 => "api unauthorized",
         50002 => "user limited",
         87008 => "invalid sig_method",
@@ -220,7 +255,7 @@ mod tests {
     fn a_success_escapes_slashes_and_has_no_errcode() {
         assert_eq!(
             granted().reply().body,
-            r#"{"session_key":"a\/b==","openid":"o1"}"#
+            br#"{"session_key":"a\/b==","openid":"o1"}"#
         );
     }
 
@@ -234,13 +269,13 @@ mod tests {
         let reply = Refused::new(40029).reply("66c69111-0-0");
         assert_eq!(
             reply.body,
-            r#"{"errcode":40029,"errmsg":"invalid code rid: 66c69111-0-0"}"#
+            br#"{"errcode":40029,"errmsg":"invalid code rid: 66c69111-0-0"}"#
         );
     }
 
     #[test]
     fn an_errcode_can_be_sent_as_text() {
         let reply = Refused::new(-1).reply_with_text_errcode("r");
-        assert!(reply.body.starts_with(r#"{"errcode":"-1","#));
+        assert!(reply.body.starts_with(br#"{"errcode":"-1","#));
     }
 }

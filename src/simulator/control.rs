@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Simulator;
+use super::api::number_of;
 use super::open_data::{OpenDataError, open_data};
 use super::plan::{Plan, PlanError};
 use super::world::LoginError;
@@ -33,7 +34,7 @@ pub(super) enum ControlError {
     #[error(transparent)]
     OpenData(#[from] OpenDataError),
     #[error(
-        "the simulator has /_sim/login, /_sim/encrypt, /_sim/clock, /_sim/faults, /_sim/quota and /_sim/calls"
+        "the simulator has /_sim/login, /_sim/phone-code, /_sim/revoke, /_sim/encrypt, /_sim/clock, /_sim/faults, /_sim/quota and /_sim/calls"
     )]
     Unknown,
 }
@@ -45,6 +46,19 @@ struct WxLogin {
     user: String,
     blocked: Option<bool>,
     open_platform: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tap {
+    appid: String,
+    user: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revoked {
+    appid: String,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +108,30 @@ pub(super) async fn log_in(
         world.bind(&code, account);
     }
     Ok(Json(json!({ "code": code })))
+}
+
+/// `POST /_sim/phone-code`
+pub(super) async fn phone_code(
+    State(simulator): State<Simulator>,
+    body: Bytes,
+) -> Result<Json<Value>, ControlError> {
+    let Tap { appid, user } = serde_json::from_slice(&body)?;
+    let now_ms = simulator.clock.unix_ms();
+    let code = simulator.state().world.tap(&appid, &user, now_ms)?;
+    Ok(Json(
+        json!({ "code": code, "phone": number_of(&appid, &user) }),
+    ))
+}
+
+/// `POST /_sim/revoke`
+pub(super) async fn revoke(
+    State(simulator): State<Simulator>,
+    body: Bytes,
+) -> Result<Json<Value>, ControlError> {
+    let Revoked { appid } = serde_json::from_slice(&body)?;
+    let now_ms = simulator.clock.unix_ms();
+    simulator.state().world.tokens.revoke(&appid, now_ms);
+    Ok(Json(json!({ "revoked": appid })))
 }
 
 /// `POST /_sim/encrypt`

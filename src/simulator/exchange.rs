@@ -6,7 +6,7 @@ use http::Method;
 
 use super::answer::{Answer, Refused};
 use super::params::Params;
-use super::{Simulator, code2session, misbehave, random, session_key, stable_token};
+use super::{Simulator, api, code2session, misbehave, random, session_key, stable_token, token};
 
 /// Answers a request on any path that is not the control plane's.
 pub(super) async fn reply(State(simulator): State<Simulator>, request: Request) -> Response {
@@ -32,8 +32,13 @@ pub(super) async fn answer(simulator: &Simulator, request: Request) -> Answer {
         let now_ms = simulator.clock.unix_ms();
         return stable_token::answer(&mut simulator.state().world, asked, now_ms);
     }
+    let request = match api::answer(simulator, request).await {
+        Ok(answer) => return answer,
+        Err(request) => request,
+    };
     let answer = match path.as_str() {
         code2session::PATH => code2session::answer,
+        token::PATH => token::answer,
         session_key::CHECK => session_key::check,
         session_key::RESET => session_key::reset,
         _ => return Answer::Refused(Refused::new(40066)),

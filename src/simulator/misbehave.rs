@@ -85,15 +85,21 @@ pub(super) async fn reply(simulator: &Simulator, planned: Planned, request: Requ
         }
         Fault::RawControl {} => usual.await.reply(&rid).with_body(|body| {
             // Written by hand: a JSON writer would escape the control character.
-            body.replacen('{', "{\"nickname\":\"door\u{1}god\",", 1)
+            match body.strip_prefix(b"{") {
+                Some(rest) => [b"{\"nickname\":\"door\x01god\",", rest].concat(),
+                None => body,
+            }
         }),
         Fault::Bom {} => {
             let reply = usual.await.reply(&rid);
-            reply.with_body(|body| format!("\u{feff}{body}"))
+            reply.with_body(|body| ["\u{feff}".as_bytes(), &body].concat())
         }
         Fault::Huge {} => {
             let reply = usual.await.reply(&rid);
-            reply.with_body(|body| body + &" ".repeat(HUGE_BYTES))
+            reply.with_body(|mut body| {
+                body.resize(body.len() + HUGE_BYTES, b' ');
+                body
+            })
         }
     };
     reply.for_path(&path).into_response()
@@ -123,7 +129,7 @@ fn edited(mut answer: Answer, edit: impl FnOnce(&mut Granted)) -> Answer {
     answer
 }
 
-fn half(body: String) -> String {
-    let half = body.chars().count() / 2;
-    body.chars().take(half).collect()
+fn half(mut body: Vec<u8>) -> Vec<u8> {
+    body.truncate(body.len() / 2);
+    body
 }

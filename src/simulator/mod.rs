@@ -1,6 +1,7 @@
 //! A faithful WeChat for development and tests, driven under `/_sim/` on the address where it answers.
 
 mod answer;
+mod api;
 mod app;
 mod calls;
 mod code2session;
@@ -12,6 +13,7 @@ mod misbehave;
 mod open_data;
 mod params;
 mod plan;
+mod png;
 mod quota;
 mod random;
 mod session;
@@ -19,6 +21,7 @@ mod session_key;
 mod stable_token;
 #[cfg(test)]
 mod tests;
+mod token;
 mod tokens;
 mod wire;
 mod world;
@@ -43,12 +46,15 @@ use self::world::World;
 
 /// A simulated WeChat; clones share its users, codes, fault plans and clock.
 ///
-/// It answers `sns/jscode2session`, `cgi-bin/stable_token`, `wxa/checksession` and `wxa/resetusersessionkey`, and needs no
-/// internet. Its control plane, under `/_sim/`, speaks JSON:
+/// It answers `sns/jscode2session`, `cgi-bin/token`, `cgi-bin/stable_token`, `wxa/checksession` and `wxa/resetusersessionkey`;
+/// phone numbers, subscribe and customer messages, mini-program codes, security checks, media and quotas. It needs no internet.
+/// Its control plane, under `/_sim/`, speaks JSON:
 ///
 /// | call | does |
 /// |---|---|
 /// | `POST /_sim/login` `{"appid","user"}` | what `wx.login` does, answers `{"code"}`; with `"blocked":true` the code is one of a user whom WeChat blocked |
+/// | `POST /_sim/phone-code` `{"appid","user"}` | what a tap on the button for phone numbers does, answers `{"code","phone"}` |
+/// | `POST /_sim/revoke` `{"appid"}` | ends the app's access_tokens, with nothing in their place |
 /// | `POST /_sim/encrypt` `{"appid","user","data"}` | what a page gets of open data: `{"encryptedData","iv","rawData","signature"}`; an object without a `watermark` gets one, a string is encrypted as it is |
 /// | `POST /_sim/clock` `{"advance":"6m"}` | moves its clock, answers `{"now"}` in Unix seconds |
 /// | `POST /_sim/faults` `{"path","fault",…}` | plans a [`Fault`] for the next exchanges on a path |
@@ -87,6 +93,8 @@ impl Simulator {
     pub fn router(&self) -> Router {
         Router::new()
             .route("/_sim/login", post(control::log_in))
+            .route("/_sim/phone-code", post(control::phone_code))
+            .route("/_sim/revoke", post(control::revoke))
             .route("/_sim/encrypt", post(control::encrypt))
             .route("/_sim/clock", post(control::advance_clock))
             .route(

@@ -2,7 +2,7 @@
 
 use axum::Form;
 use axum::extract::{FromRequest as _, Query, Request};
-use http::Method;
+use http::{Method, Uri};
 
 /// The parameters of a call, in the query or in a form; a JSON body is not seen, as at WeChat.
 pub(super) struct Params(Vec<(String, String)>);
@@ -10,10 +10,7 @@ pub(super) struct Params(Vec<(String, String)>);
 impl Params {
     /// Reads the parameters; `None` means that the method is not one for this endpoint.
     pub(super) async fn of(request: Request) -> Option<Self> {
-        let mut params = match Query::try_from_uri(request.uri()) {
-            Ok(Query(params)) => params,
-            Err(_) => Vec::new(),
-        };
+        let Self(mut params) = Self::of_query(request.uri());
         if request.method() == Method::POST {
             if let Ok(Form(form)) = Form::<Vec<(String, String)>>::from_request(request, &()).await
             {
@@ -23,6 +20,12 @@ impl Params {
             return None;
         }
         Some(Self(params))
+    }
+
+    /// Reads those of a query alone.
+    pub(super) fn of_query(uri: &Uri) -> Self {
+        let query: Result<Query<Vec<(String, String)>>, _> = Query::try_from_uri(uri);
+        Self(query.map_or_else(|_| Vec::new(), |Query(params)| params))
     }
 
     /// Returns the first value under this name that is not empty.

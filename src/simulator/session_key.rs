@@ -6,7 +6,6 @@ use subtle::ConstantTimeEq as _;
 use super::answer::{Answer, Granted, Refused};
 use super::params::Params;
 use super::session::Session;
-use super::tokens::TokenRefusal;
 use super::world::World;
 
 /// The path that checks.
@@ -43,11 +42,7 @@ fn answer(outcome: Result<Granted, i64>) -> Answer {
 fn signed<'w>(world: &'w mut World, params: &Params, now_ms: u64) -> Result<&'w mut Session, i64> {
     let token = params.value("access_token").ok_or(41001)?;
     let owner = world.tokens.owner(token, now_ms);
-    let appid = owner.map(str::to_owned).map_err(|refusal| match refusal {
-        TokenRefusal::Unknown => 40014,
-        TokenRefusal::Superseded => 40001,
-        TokenRefusal::Expired => 42001,
-    })?;
+    let appid = owner.map_err(|refusal| refusal.errcode())?.to_owned();
     let openid = params.value("openid").ok_or(40003)?;
     if params.value("sig_method") != Some("hmac_sha256") {
         return Err(87008);

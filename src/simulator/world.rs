@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use aws_lc_rs::error::Unspecified;
 
+use super::api::{Media, number_of};
 use super::app::SimulatedApp;
 use super::quota::Quotas;
 use super::session::Session;
@@ -59,6 +60,8 @@ pub(super) struct World {
     sessions: HashMap<User, Session>,
     /// The access_tokens of the apps.
     pub(super) tokens: Tokens,
+    /// The files that were uploaded.
+    pub(super) media: Media,
     pub(super) quotas: Quotas,
     next_sweep_ms: u64,
     max_codes: usize,
@@ -71,6 +74,7 @@ struct User {
 }
 
 struct Code {
+    kind: CodeKind,
     user: User,
     /// What the control plane calls the user.
     name: String,
@@ -79,6 +83,13 @@ struct Code {
     /// The Open Platform account that the app is bound to for this login, where that is another one; empty means none.
     account: Option<String>,
     used: bool,
+}
+
+/// What a code is good for.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum CodeKind {
+    Login,
+    Phone,
 }
 
 impl World {
@@ -92,6 +103,7 @@ impl World {
             expiries: VecDeque::new(),
             sessions: HashMap::new(),
             tokens: Tokens::default(),
+            media: Media::default(),
             quotas: Quotas::default(),
             next_sweep_ms: 0,
             max_codes: MAX_CODES,
@@ -125,7 +137,6 @@ impl World {
         if self.codes.len() >= self.max_codes || (new_user && self.sessions.len() >= MAX_SESSIONS) {
             return Err(LoginError::Full);
         }
-        let code = random::code()?;
         match self.sessions.get_mut(&user) {
             Some(session) => session.rotate_unless_fresh(now_ms)?,
             None => {
@@ -133,11 +144,48 @@ impl World {
                 self.sessions.insert(user.clone(), session);
             }
         }
+        self.add_code(CodeKind::Login, user, name, blocked, now_ms)
+    }
+
+    /// Does what a tap on the button for phone numbers does: gives a code of another kind.
+    pub(super) fn tap(
+        &mut self,
+        appid: &str,
+        name: &str,
+        now_ms: u64,
+    ) -> Result<String, LoginError> {
+        if !self.apps.contains_key(appid) {
+            return Err(LoginError::AppUnknown);
+        }
+        if name.is_empty() || name.len() > MAX_USER_BYTES {
+            return Err(LoginError::UserLength);
+        }
+        self.forget_expired(now_ms);
+        if self.codes.len() >= self.max_codes {
+            return Err(LoginError::Full);
+        }
+        let user = User {
+            appid: appid.to_owned(),
+            openid: identity::openid(appid, name),
+        };
+        self.add_code(CodeKind::Phone, user, name, false, now_ms)
+    }
+
+    fn add_code(
+        &mut self,
+        kind: CodeKind,
+        user: User,
+        name: &str,
+        blocked: bool,
+        now_ms: u64,
+    ) -> Result<String, LoginError> {
+        let code = random::code()?;
         let expires_ms = now_ms.saturating_add(CODE_TTL_MS);
         self.expiries.push_back((expires_ms, code.clone()));
         self.codes.insert(
             code.clone(),
             Code {
+                kind,
                 user,
                 name: name.to_owned(),
                 expires_ms,
@@ -147,6 +195,29 @@ impl World {
             },
         );
         Ok(code)
+    }
+
+    /// Returns the phone number behind a code; [`RedeemError::Blocked`] where the code is not the user's who is named.
+    pub(super) fn redeem_phone(
+        &mut self,
+        appid: &str,
+        code: &str,
+        openid: Option<&str>,
+        now_ms: u64,
+    ) -> Result<String, RedeemError> {
+        let is_good = |code: &&mut Code| {
+            code.kind == CodeKind::Phone && code.user.appid == appid && now_ms < code.expires_ms
+        };
+        let code = self.codes.get_mut(code).filter(is_good);
+        let code = code.ok_or(RedeemError::Invalid)?;
+        if code.used {
+            return Err(RedeemError::Used);
+        }
+        if openid.is_some_and(|openid| openid != code.user.openid) {
+            return Err(RedeemError::Blocked);
+        }
+        code.used = true;
+        Ok(number_of(appid, &code.name))
     }
 
     /// Has a code redeemed as if the app were bound to another Open Platform account, or to none when it is empty.
@@ -167,7 +238,9 @@ impl World {
         let code = self
             .codes
             .get_mut(code)
-            .filter(|code| code.user.appid == appid && now_ms < code.expires_ms)
+            .filter(|code| {
+                code.kind == CodeKind::Login && code.user.appid == appid && now_ms < code.expires_ms
+            })
             .ok_or(RedeemError::Invalid)?;
         if code.used {
             return Err(RedeemError::Used);

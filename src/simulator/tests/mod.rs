@@ -1,5 +1,6 @@
 //! The simulator and its faults over real sockets.
 
+mod api;
 mod faults;
 mod wechat;
 

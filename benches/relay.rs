@@ -1,0 +1,278 @@
+//! What a call to WeChat through the relay costs: the time that it adds, and the memory that it holds, whatever the body's size.
+#![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use menshen_test_support::bench::{program, runs};
+use menshen_test_support::{Program, Site, TestGateway, address_in, resident_memory};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+const CALLS: usize = 4_000;
+const WARMING: usize = 400;
+const MOST_ADDED: Duration = Duration::from_millis(1);
+
+const GIB: usize = 1 << 30;
+/// As many calls stand still in each direction, in the middle of a body.
+const STANDING: usize = 200;
+const MOST_HELD: u64 = 64 * 1024;
+
+const UPLOAD: &str = "/cgi-bin/media/upload";
+const DOWNLOAD: &str = "/cgi-bin/media/get";
+const MESSAGE: &str = r#"{"touser":"o1","template_id":"t1","data":{"thing1":{"value":"1"}}}"#;
+const OK: &str = r#"{"errcode":0,"errmsg":"ok"}"#;
+
+/// A WeChat that takes and gives as much as it is asked for, and stands still where it is asked to.
+async fn wechat() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            stream.set_nodelay(true).unwrap();
+            tokio::spawn(serve(stream));
+        }
+    });
+    address
+}
+
+async fn serve(mut stream: TcpStream) {
+    let mut part = vec![0; 256 * 1024];
+    while let Some((head, early)) = head(&mut stream).await {
+        let length = field(&head, "content-length").unwrap_or(0);
+        let target = head.split(' ').nth(1).unwrap();
+        if target.contains("still") && target.starts_with(UPLOAD) {
+            // Nothing more is read.
+            std::future::pending::<()>().await;
+        }
+        let mut left = length - early;
+        while left > 0 {
+            let read = stream.read(&mut part).await.unwrap_or(0);
+            if read == 0 {
+                return;
+            }
+            left -= read;
+        }
+        if target.starts_with(DOWNLOAD) {
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: {GIB}\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut left = GIB;
+            while left > 0 {
+                let length = left.min(part.len());
+                if stream.write_all(part.get(..length).unwrap()).await.is_err() {
+                    return;
+                }
+                left -= length;
+            }
+            continue;
+        }
+        let body = match target.contains("stable_token") {
+            true => r#"{"access_token":"90_bench","expires_in":7200}"#,
+            false => OK,
+        };
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads a head, and says how much of the body came with it.
+async fn head(stream: &mut TcpStream) -> Option<(String, usize)> {
+    let (mut bytes, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        let length = stream
+            .read(&mut part)
+            .await
+            .ok()
+            .filter(|length| *length > 0)?;
+        bytes.extend_from_slice(part.get(..length)?);
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(bytes.get(..end)?).to_lowercase();
+            return Some((head, bytes.len() - end - 4));
+        }
+    }
+}
+
+fn field(head: &str, name: &str) -> Option<usize> {
+    let line = head.lines().find_map(|line| line.strip_prefix(name));
+    line?.trim_start_matches(':').trim().parse().ok()
+}
+
+/// A connection on which calls are made one after the other.
+struct Caller {
+    stream: TcpStream,
+    prefix: &'static str,
+}
+
+impl Caller {
+    async fn to(address: SocketAddr, prefix: &'static str) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, prefix }
+    }
+
+    async fn begin(&mut self, method: &str, path: &str, length: usize) {
+        let prefix = self.prefix;
+        let head = format!(
+            "{method} {prefix}{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\
+             Content-Type: application/octet-stream\r\n\r\n"
+        );
+        self.stream.write_all(head.as_bytes()).await.unwrap();
+    }
+
+    /// Reads an answer, and returns the length of its body.
+    async fn answered(&mut self) -> usize {
+        let (head, early) = head(&mut self.stream).await.unwrap();
+        assert!(head.starts_with("http/1.1 200"), "{head}");
+        let length = field(&head, "content-length").unwrap();
+        let (mut left, mut part) = (length - early, vec![0; 256 * 1024]);
+        while left > 0 {
+            let read = self.stream.read(&mut part).await.unwrap();
+            assert_ne!(read, 0, "it broke off");
+            left -= read;
+        }
+        length
+    }
+
+    async fn send_message(&mut self) {
+        self.begin("POST", "/cgi-bin/message/subscribe/send", MESSAGE.len())
+            .await;
+        self.stream.write_all(MESSAGE.as_bytes()).await.unwrap();
+        self.answered().await;
+    }
+}
+
+struct Bench {
+    menshen: Program,
+    control: SocketAddr,
+    wechat: SocketAddr,
+    _site: Site,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let wechat = wechat().await;
+        let builder = TestGateway::builder().section("log", "access = false");
+        let site = builder.site(wechat, wechat);
+        let command = site.command(&program(env!("CARGO_BIN_EXE_menshen")), &["serve"]);
+        let menshen = Program::start(command);
+        let control = address_in(&menshen.logs("open for control").await);
+        Self {
+            menshen,
+            control,
+            wechat,
+            _site: site,
+        }
+    }
+
+    async fn relayed(&self) -> Caller {
+        Caller::to(self.control, "/wechat/shop").await
+    }
+
+    async fn time(&self) {
+        let mut callers = [Caller::to(self.wechat, "").await, self.relayed().await];
+        let mut times = [Vec::new(), Vec::new()];
+        for round in 0..WARMING + CALLS {
+            for (caller, times) in callers.iter_mut().zip(&mut times) {
+                let began = Instant::now();
+                caller.send_message().await;
+                if round >= WARMING {
+                    times.push(began.elapsed());
+                }
+            }
+        }
+        let [direct, relayed] = times.map(|mut times| {
+            times.sort();
+            times.get(times.len() / 2).copied().unwrap()
+        });
+        let added = relayed.saturating_sub(direct);
+        println!(
+            "a message: {direct:?} straight, {relayed:?} through the relay, {added:?} added at the median (at most {MOST_ADDED:?})"
+        );
+        assert!(added <= MOST_ADDED, "{added:?}");
+    }
+
+    async fn gibibytes(&self) {
+        self.relayed().await.send_message().await;
+        let before = resident_memory(self.menshen.id());
+        let began = Instant::now();
+        let mut upload = self.relayed().await;
+        upload.begin("POST", UPLOAD, GIB).await;
+        let part = vec![7; 256 * 1024];
+        for _ in 0..GIB / part.len() {
+            upload.stream.write_all(&part).await.unwrap();
+        }
+        upload.answered().await;
+        let up = began.elapsed();
+        let began = Instant::now();
+        let mut download = self.relayed().await;
+        download.begin("GET", DOWNLOAD, 0).await;
+        assert_eq!(download.answered().await, GIB);
+        let down = began.elapsed();
+        let grown = self.menshen.peak_memory().saturating_sub(before) / 1024;
+        println!(
+            "1 GiB up in {up:.1?}, 1 GiB down in {down:.1?}: at most {grown} KiB more than before"
+        );
+    }
+
+    async fn standing(&self) {
+        self.relayed().await.send_message().await;
+        // What the allocator keeps of connections that were there before is not a call's.
+        let before = resident_memory(self.menshen.id());
+        let mut calls = JoinSet::new();
+        for number in 0..2 * STANDING {
+            let mut caller = self.relayed().await;
+            calls.spawn(async move {
+                let part = vec![7; 64 * 1024];
+                if number % 2 == 0 {
+                    caller
+                        .begin("POST", &format!("{UPLOAD}?still=1"), GIB)
+                        .await;
+                    // Until nobody takes any more.
+                    while let Ok(sent) = tokio::time::timeout(
+                        Duration::from_millis(300),
+                        caller.stream.write_all(&part),
+                    )
+                    .await
+                    {
+                        sent.unwrap();
+                    }
+                } else {
+                    caller.begin("GET", DOWNLOAD, 0).await;
+                    let mut first = [0; 1];
+                    caller.stream.read_exact(&mut first).await.unwrap();
+                }
+                caller
+            });
+        }
+        let standing = calls.join_all().await;
+        assert_eq!(standing.len(), 2 * STANDING);
+        let held =
+            resident_memory(self.menshen.id()).saturating_sub(before) / (2 * STANDING as u64);
+        println!(
+            "{STANDING} uploads and {STANDING} downloads of 1 GiB in the middle: {held} bytes held for each (at most {MOST_HELD})"
+        );
+        assert!(held <= MOST_HELD, "{held}");
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let bench = Bench::start().await;
+    if runs("time") {
+        bench.time().await;
+    }
+    if runs("gibibytes") {
+        bench.gibibytes().await;
+    }
+    if runs("standing") {
+        bench.standing().await;
+    }
+}
