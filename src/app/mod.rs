@@ -105,8 +105,8 @@ impl App {
             config.token.algorithm,
             clock,
         )?);
-        let tokens = AccessTokens::new(clock.clone());
         let (metrics, reach) = (Metrics::default(), Reach::default());
+        let tokens = AccessTokens::new(clock.clone(), sessions.clone(), metrics.clone());
         let wechat = wechat(&config, &tokens, &metrics, &reach)?;
         let lasting = Lasting {
             sockets: Sockets::new(sessions.clone(), clock.clone()),

@@ -14,8 +14,8 @@ use crate::metrics::Metrics;
 use crate::request::{Identities, Origins, Rates, Requests};
 use crate::server::{Gate, LoginRates, Sockets, Upstreams};
 use crate::session::Sessions;
-use crate::token::{Assertions, Issuer, KeyRing, Tokens, Verifier};
-use crate::wechat::{AccessTokens, Client, Reach};
+use crate::token::{Assertions, Issuer, KeyRing, RelayHeaders, RelayTokens, Tokens, Verifier};
+use crate::wechat::{AccessTokens, Client, Reach, Transport};
 
 /// The parts that no reload replaces.
 #[derive(Clone)]
@@ -56,6 +56,7 @@ pub(super) fn wechat(
     Ok(WeChatApi {
         client: client.counted_in(metrics.clone()),
         tokens: tokens.clone(),
+        transport: Transport::new(&config.wechat, reach.clone())?,
     })
 }
 
@@ -128,12 +129,17 @@ pub(super) fn gate(
             clock.clone(),
         )
     });
+    let relay_headers = config.headers.relay_token.then(|| {
+        let tokens = RelayTokens::new(sessions.relay_key(), clock.clone());
+        RelayHeaders::new(tokens, &config.apps)
+    });
     Ok(Gate {
         requests: Requests::new(config, tokens, sessions.revoked().clone()),
         sockets,
         logins: Logins::new(config, &wechat, sessions, issuer, &memory, clock),
         identities: Identities::new(&config.headers, &config.apps, &config.routes)?,
         assertions,
+        relay_headers,
         upstreams,
         jwks: Bytes::from(serde_json::to_vec(&keys.jwks())?),
         trusted_proxies: config.server.trusted_proxies.clone(),

@@ -10,6 +10,7 @@ use super::Reloader;
 use super::parts::Lasting;
 use crate::control::{Control, Failures, Readiness};
 use crate::server::Listening;
+use crate::token::RelayTokens;
 
 /// What answers there, until it is told to stop.
 pub(super) struct Private {
@@ -36,6 +37,7 @@ impl Private {
             reach: lasting.reach.clone(),
             readiness: Arc::clone(&readiness),
             failures: Arc::new(Failures::new(lasting.clock.clone())),
+            relay_tokens: RelayTokens::new(lasting.sessions.relay_key(), lasting.clock.clone()),
             resets: lasting.resets.clone(),
             reload: reloader.map(Reloader::for_control),
         };

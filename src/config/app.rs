@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use super::kind::{Kind, text};
 use super::login::QUOTA;
-use super::model::App;
+use super::model::{App, TokenKind};
 use super::name::{self, Names};
 use super::reader::Table;
 use super::secret::{self, Environment, Keys};
@@ -21,6 +21,15 @@ const APPID: Kind<String> = Kind {
         let printable =
             |appid: &&str| appid.len() <= 64 && appid.chars().all(|c| c.is_ascii_graphic());
         text(value).filter(printable).map(str::to_owned)
+    },
+};
+
+const ACCESS_TOKEN: Kind<TokenKind> = Kind {
+    expected: "\"stable\" or \"classic\"",
+    read: |value| match value.as_str()? {
+        "stable" => Some(TokenKind::Stable),
+        "classic" => Some(TokenKind::Classic),
+        _ => None,
     },
 };
 
@@ -41,7 +50,7 @@ pub(super) fn read(
     appids: &mut Names,
     quota: Option<NonZeroU32>,
     env: Environment<'_>,
-) -> Option<App> {
+) -> Option<Draft> {
     let name = table.required("name", &name::APP);
     names.take(table, "name");
     let kind = table.required("kind", &MINI_PROGRAM);
@@ -51,15 +60,56 @@ pub(super) fn read(
     let previous_secret = secret::optional(table, &PREVIOUS_SECRET, env);
     refuse_flaw(table, &SECRET, secret.as_ref());
     refuse_flaw(table, &PREVIOUS_SECRET, previous_secret.as_ref());
+    let shared_from = table.optional("shared_from", &name::APP);
+    let access_token = table.or("access_token", r#""stable""#, &ACCESS_TOKEN);
     let own = table.optional("quota_per_minute", &QUOTA);
     kind?;
-    Some(App {
+    let app = App {
         name: name?,
         appid: appid?,
         secret: secret?,
         previous_secret,
+        shared_from: None,
+        access_token: access_token?,
         quota_per_minute: own.map_or(quota, NonZeroU32::new),
-    })
+    };
+    Some(Draft { app, shared_from })
+}
+
+/// An app that may name another one, which may stand behind it.
+pub(super) struct Draft {
+    app: App,
+    shared_from: Option<String>,
+}
+
+/// Finds the apps that others name; `None` means that a problem was noted.
+pub(super) fn owners(table: &mut Table<'_, '_>, drafts: Vec<Option<Draft>>) -> Option<Vec<App>> {
+    let drafts: Vec<Draft> = drafts.into_iter().collect::<Option<_>>()?;
+    let names: Vec<String> = drafts.iter().map(|draft| draft.app.name.clone()).collect();
+    let sharing: Vec<bool> = drafts.iter().map(|it| it.shared_from.is_some()).collect();
+    let mut apps = Vec::with_capacity(drafts.len());
+    for (
+        at,
+        Draft {
+            mut app,
+            shared_from,
+        },
+    ) in drafts.into_iter().enumerate()
+    {
+        if let Some(owner) = shared_from {
+            let found = names.iter().position(|name| *name == owner);
+            let owner = found.filter(|owner| *owner != at && sharing.get(*owner) == Some(&false));
+            if owner.is_none() {
+                let key = format!("app[{}].shared_from", at + 1);
+                let message = "must be the name of another app, which is not shared itself";
+                table.refuse(&key, message.to_owned());
+                return None;
+            }
+            app.shared_from = owner;
+        }
+        apps.push(app);
+    }
+    Some(apps)
 }
 
 /// Refuses what is no AppSecret, whatever WeChat's look like.

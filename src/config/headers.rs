@@ -31,10 +31,12 @@ pub(super) fn read(table: &mut Table<'_, '_>, token: Option<&Token>) -> Option<H
         let message = "must be false with HS256, whose key nobody else may have to verify it with";
         table.refuse("assertion", message.to_owned());
     }
+    let relay_token = table.or("relay_token", "false", &SWITCH);
     let names = table.section("rename", names);
     Some(Headers {
         env,
         assertion: assertion?,
+        relay_token: relay_token?,
         names: names?,
     })
 }

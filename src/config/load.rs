@@ -13,7 +13,7 @@ use super::reader::{self, Table};
 use super::route::Routes;
 use super::secret::Environment;
 use super::{
-    app, cache, control, cors, headers, log, login, server, session, token, upstream, wechat,
+    app, cache, control, cors, headers, log, login, relay, server, session, token, upstream, wechat,
 };
 
 /// Reads and checks a configuration file; `env` looks up the environment variables that secrets come from.
@@ -107,6 +107,8 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
     let app = table.sections("app", |table| {
         app::read(table, &mut apps, &mut appids, quota, env)
     });
+    let shared = app::owners(table, app);
+    let relay = table.section("relay", |table| relay::read(table, &apps));
     let token = table.section("token", token::read);
     let session = table.section("session", |table| session::read(table, env));
     let cache = table.section("cache", cache::read);
@@ -126,7 +128,8 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
     let route = table.sections("route", |table| routes.read(table));
     let log = table.section("log", log::read);
     Some(Config {
-        apps: app.into_iter().collect::<Option<_>>()?,
+        apps: shared?,
+        relay: relay?,
         token: token?,
         session: session?,
         cache: cache?,

@@ -28,6 +28,7 @@ mod own_address;
 mod pem;
 mod problem;
 mod reader;
+mod relay;
 mod route;
 mod secret;
 mod server;
@@ -49,7 +50,8 @@ pub use load::{known_keys, load, load_token, parse};
 pub use login::Login;
 pub use model::{
     Algorithm, App, Auth, Cache, Config, Control, Headers, InjectedNames, Log, LogFormat, Proxy,
-    Route, Server, Session, Store, Tls, Token, WeChat,
+    Route, Server, Session, Store, Tls, Token, TokenKind, WeChat,
 };
 pub use problem::{Problem, Problems};
+pub use relay::Relay;
 pub use shared_store::{RedisMode, RedisServer};

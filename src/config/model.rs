@@ -12,6 +12,7 @@ use super::backend::{Patience, Upstream};
 use super::cors::Cors;
 use super::limits::Limits;
 use super::login::Login;
+use super::relay::Relay;
 use super::shared_store::RedisServer;
 use crate::secret::Secret;
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub login: Login,
     /// `[[app]]`, at least one; names and appids are unique.
     pub apps: Vec<App>,
+    /// `[relay]`
+    pub relay: Relay,
     /// `[token]`
     pub token: Token,
     /// `[session]`
@@ -142,8 +145,21 @@ pub struct App {
     pub secret: Secret,
     /// The AppSecret before it, while WeChat may still take that one.
     pub previous_secret: Option<Secret>,
+    /// Index into [`Config::apps`] of the app whose backend it uses, as with the resource sharing of WeChat Cloud Run.
+    pub shared_from: Option<usize>,
+    /// Which of WeChat's two kinds of access_token is kept for it.
+    pub access_token: TokenKind,
     /// The most calls a minute that log its users in; `None` is no limit of ours.
     pub quota_per_minute: Option<NonZeroU32>,
+}
+
+/// WeChat's kinds of access_token, which know nothing of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenKind {
+    /// From `cgi-bin/stable_token`: the same for everybody who asks.
+    Stable,
+    /// From `cgi-bin/token`: each ends the one before.
+    Classic,
 }
 
 /// The signature algorithm of new tokens.
@@ -208,6 +224,8 @@ pub struct Headers {
     pub env: Option<HeaderValue>,
     /// Whether `X-Menshen-Assertion` is sent.
     pub assertion: bool,
+    /// Whether `X-WX-CLOUDBASE-ACCESS-TOKEN` is sent, which is good at the relay.
+    pub relay_token: bool,
     /// The names of the injected headers, renamed ones included.
     pub names: InjectedNames,
 }

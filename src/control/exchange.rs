@@ -14,6 +14,7 @@ use http::header::{
 use http::{HeaderName, HeaderValue, Method};
 
 use super::refusal::Refusal;
+use super::relay::{self, Target};
 use super::{Control, guard, health, metrics};
 use crate::request::RequestId;
 
@@ -31,8 +32,13 @@ pub(super) async fn exchange(
     next: Next,
 ) -> Response {
     let line = Line::begin(&request);
-    let mut response = match guard::admit(&control.known, &control.failures, &request) {
-        Ok(()) => next.run(request).await,
+    let admitted = match Target::of(&request) {
+        // Who may ask for what is the relay's own to say.
+        Some(target) => target.map(drop),
+        None => guard::admit(&control.known, &control.failures, &request),
+    };
+    let mut response = match admitted {
+        Ok(()) => next.run(relayed(request)).await,
         Err(refusal) => refusal.into_response(),
     };
     let refusal = response.extensions_mut().remove::<Refusal>();
@@ -48,6 +54,27 @@ pub(super) async fn exchange(
     line.write(&response, refusal.as_ref());
     response
 }
+
+/// Has a call that was sent to WeChat by name take the route of the relay, which reads the name once more.
+fn relayed(mut request: Request) -> Request {
+    let uri = request.uri();
+    if uri.path().starts_with(relay::PREFIX) || Target::of(&request).is_none() {
+        return request;
+    }
+    let target = format!("{}-{}", relay::PREFIX, uri.path());
+    let query = uri
+        .query()
+        .map_or(String::new(), |query| format!("?{query}"));
+    if let Ok(target) = format!("{target}{query}").parse() {
+        *request.uri_mut() = target;
+        request.extensions_mut().insert(ByName);
+    }
+    request
+}
+
+/// Says that a call was sent to WeChat by name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ByName;
 
 /// Lets [`exchange`] know which call it was.
 pub(super) async fn named(call: Option<MatchedPath>, request: Request, next: Next) -> Response {

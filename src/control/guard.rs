@@ -8,7 +8,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName};
 
-use super::exchange::Peer;
+use super::exchange::{ByName, Peer};
 use super::failures::Failures;
 use super::health;
 use super::known::Known;
@@ -36,9 +36,7 @@ pub(super) fn admit(known: &Known, failures: &Failures, request: &Request) -> Re
         let peer = request.extensions().get::<Peer>();
         check_tried(known, failures, headers, peer.map(|peer| peer.0.ip()))?;
     } else if !names_this_machine(request) {
-        return Err(Refusal::BadRequest(
-            "The Host must be localhost or an address of it, as there is no secret.",
-        ));
+        return Err(HOST_OF_ANOTHER);
     }
     if comes_from_a_page(headers) {
         return Err(Refusal::OriginNotAllowed);
@@ -57,8 +55,20 @@ pub(super) fn admit(known: &Known, failures: &Failures, request: &Request) -> Re
     Ok(())
 }
 
+/// Says whether a request asks for this machine, or for WeChat in place of which this machine answers.
+pub(super) fn names_this_machine_or_wechat(request: &Request) -> Result<(), Refusal> {
+    let by_name = request.extensions().get::<ByName>().is_some();
+    if by_name || names_this_machine(request) {
+        return Ok(());
+    }
+    Err(HOST_OF_ANOTHER)
+}
+
+const HOST_OF_ANOTHER: Refusal =
+    Refusal::BadRequest("The Host must be localhost or an address of it, as there is no secret.");
+
 /// Compares the secret that was sent, unless too many wrong ones came from the same address.
-fn check_tried(
+pub(super) fn check_tried(
     known: &Known,
     failures: &Failures,
     headers: &HeaderMap,
@@ -70,6 +80,13 @@ fn check_tried(
         failures.count_secret(peer);
     }
     checked
+}
+
+/// Returns what was sent as a bearer token.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, bearer) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case("bearer ").then_some(bearer)
 }
 
 fn check_bearer(known: &Known, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -106,7 +123,7 @@ fn is_local(authority: &Authority) -> bool {
 }
 
 /// Says whether a browser sent it for a page; it says `none` where somebody typed the URL.
-fn comes_from_a_page(headers: &HeaderMap) -> bool {
+pub(super) fn comes_from_a_page(headers: &HeaderMap) -> bool {
     let mut sites = headers.get_all(FETCH_SITE).iter();
     headers.contains_key(ORIGIN) || sites.any(|site| site != "none")
 }

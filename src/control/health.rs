@@ -4,6 +4,7 @@
 //! once, and with them everybody who has a valid token.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Json;
@@ -12,6 +13,8 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::Control;
+use crate::config::TokenKind;
+use crate::wechat::Standing;
 
 /// Whether the process lives.
 pub(super) const ALIVE: &str = "/healthz";
@@ -20,6 +23,8 @@ pub(super) const READY: &str = "/readyz";
 
 /// The store of sessions, as a part that may not work.
 const STORE: &str = "session_store";
+/// The access_token of an app, likewise.
+const ACCESS_TOKEN: &str = "access_token";
 
 /// Says whether a path is asked by machines that have no secret, and that learn nothing there.
 pub(super) fn is_probe(path: &str) -> bool {
@@ -49,6 +54,35 @@ pub(super) struct Report {
     /// Why, where that is known.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     reasons: BTreeMap<&'static str, &'static str>,
+    /// The access_token of each app whose token was asked for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    access_tokens: BTreeMap<String, Token>,
+}
+
+/// How it stands with an access_token.
+#[derive(Serialize)]
+struct Token {
+    kind: &'static str,
+    age: Option<u64>,
+    left: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<LastError>,
+}
+
+/// Why there is no newer one.
+#[derive(Serialize)]
+struct LastError {
+    error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errcode: Option<i64>,
+    /// The address that WeChat saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<IpAddr>,
+    /// What the operator must do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<&'static str>,
+    /// When, in seconds since the Unix epoch.
+    at: u64,
 }
 
 #[derive(Serialize)]
@@ -82,9 +116,17 @@ pub(super) async fn alive() -> Json<Alive> {
 pub(super) async fn ready(State(control): State<Control>) -> (StatusCode, Json<Report>) {
     let state = control.readiness.phase();
     let trouble = control.sessions.trouble();
+    let standings = control.known.wechat().tokens.standings();
+    let has_token = |standing: &Standing| standing.left_secs.is_some_and(|left| left > 0);
     let parts = [
         (STORE, control.sessions.is_available() && trouble.is_none()),
         ("wechat", control.reach.obstacle().is_none()),
+        (
+            ACCESS_TOKEN,
+            standings
+                .iter()
+                .all(|standing| standing.failure.is_none() || has_token(standing)),
+        ),
     ];
     let lost = parts.into_iter().filter(|(_, works)| !works);
     let report = Report {
@@ -94,10 +136,34 @@ pub(super) async fn ready(State(control): State<Control>) -> (StatusCode, Json<R
             .map(|trouble| (STORE, trouble))
             .into_iter()
             .collect(),
+        access_tokens: standings.into_iter().map(Token::of).collect(),
     };
     let status = match state {
         Phase::Ready => StatusCode::OK,
         Phase::Draining => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, Json(report))
+}
+
+impl Token {
+    fn of(standing: Standing) -> (String, Self) {
+        let kind = match standing.kind {
+            TokenKind::Stable => "stable",
+            TokenKind::Classic => "classic",
+        };
+        let last_error = standing.failure.map(|failure| LastError {
+            error: failure.error,
+            errcode: failure.errcode,
+            address: failure.address,
+            advice: failure.advice,
+            at: failure.at,
+        });
+        let token = Self {
+            kind,
+            age: standing.age_secs,
+            left: standing.left_secs,
+            last_error,
+        };
+        (standing.app, token)
+    }
 }

@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{Digest, SHA256, digest};
 use subtle::ConstantTimeEq as _;
 
 use super::WeChatApi;
-use crate::config::{App, Config};
+use crate::config::{App, Config, Relay};
 
 /// The apps, the secret, and how WeChat is called.
 pub struct Known {
@@ -19,6 +19,7 @@ struct Current {
     /// The digest of the secret, so that comparing tells nothing about its length either.
     secret: Option<Digest>,
     wechat: WeChatApi,
+    relay: Arc<Relay>,
 }
 
 impl Known {
@@ -38,6 +39,32 @@ impl Known {
     pub(super) fn app(&self, name: &str) -> Option<Arc<App>> {
         let current = self.current.load();
         current.apps.iter().find(|app| app.name == name).cloned()
+    }
+
+    /// Returns the app with this appid.
+    pub(super) fn app_of(&self, appid: &str) -> Option<Arc<App>> {
+        let current = self.current.load();
+        current.apps.iter().find(|app| app.appid == appid).cloned()
+    }
+
+    /// Returns the app for calls of the relay that name none.
+    pub(super) fn relayed_app(&self) -> Option<Arc<App>> {
+        let current = self.current.load();
+        match (current.relay.app, current.apps.as_slice()) {
+            (Some(app), apps) => apps.get(app).cloned(),
+            (None, [only]) => Some(Arc::clone(only)),
+            (None, _) => None,
+        }
+    }
+
+    /// Returns which paths may be called through the relay.
+    pub(super) fn relayed(&self) -> Arc<Relay> {
+        Arc::clone(&self.current.load().relay)
+    }
+
+    /// Returns all apps.
+    pub(super) fn apps(&self) -> Vec<Arc<App>> {
+        self.current.load().apps.clone()
     }
 
     /// Returns how WeChat is called.
@@ -66,6 +93,7 @@ impl Current {
             apps: config.apps.iter().cloned().map(Arc::new).collect(),
             secret: secret.map(|secret| digest(&SHA256, secret.expose().as_bytes())),
             wechat,
+            relay: Arc::new(config.relay.clone()),
         }
     }
 }

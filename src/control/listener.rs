@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::exchange::Peer;
+use super::relay::Moved;
 
 /// The most connections at a time; more are closed at once.
 const MAX_CONNECTIONS: usize = 512;
@@ -82,8 +83,11 @@ async fn connection(
     // Only a slower answer if it fails.
     let _ = stream.set_nodelay(true);
     let router = TowerToHyperService::new(router);
+    let moved = Moved::default();
+    let carried = moved.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(carried.clone());
         router.call(request)
     });
     let mut http = http1::Builder::new();
@@ -92,9 +96,10 @@ async fn connection(
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD);
     let mut served = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let stopped = stopping.clone();
     let over = async {
         tokio::select! {
-            () = stopping.cancelled() => {}
+            () = stopped.cancelled() => {}
             () = sleep(LIFETIME) => {}
         }
     };
@@ -107,5 +112,13 @@ async fn connection(
         }
         () = over => served.as_mut().graceful_shutdown(),
     }
-    let _ = timeout(FAREWELL, served).await;
+    // What is being relayed may be large: it goes on for as long as it moves.
+    let mut so_far = moved.so_far();
+    while timeout(FAREWELL, served.as_mut()).await.is_err() {
+        let now = moved.so_far();
+        if stopping.is_cancelled() || now == so_far {
+            return;
+        }
+        so_far = now;
+    }
 }

@@ -2,10 +2,11 @@
 //!
 //! # Layout
 //! `listener` serves the connections, within limits. `exchange` goes round every request: `guard` says who may ask, a
-//! `refusal` gets its one shape, and a line is logged. `router` lists the calls; `health`, `metrics`, `sessions`, `reload`, `vault` and
-//! `session_key` answer them. `path` reads what a path names, `body` what a body holds. `failures` counts what did not open, and wrong secrets.
+//! `refusal` gets its one shape, and a line is logged. `router` lists the calls; `health`, `metrics`, `sessions`, `reload`, `vault`,
+//! `session_key`, `phone_number` and `access_token` answer them. `relay` passes calls on to WeChat. `path` reads what a path names, `body` what a body holds. `failures` counts what did not open, and wrong secrets.
 //! `known` is what a reload changes.
 
+mod access_token;
 mod body;
 mod exchange;
 mod failures;
@@ -15,7 +16,9 @@ mod known;
 mod listener;
 mod metrics;
 mod path;
+mod phone_number;
 mod refusal;
+mod relay;
 mod reload;
 mod router;
 mod session_key;
@@ -26,10 +29,12 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 use crate::session::Sessions;
+use crate::token::RelayTokens;
 use crate::wechat::Reach;
 
 pub use failures::Failures;
@@ -53,6 +58,8 @@ pub struct Control {
     pub readiness: Arc<Readiness>,
     /// What did not open of late, and the wrong secrets that came.
     pub failures: Arc<Failures>,
+    /// Makes and checks what is good at the relay.
+    pub relay_tokens: RelayTokens,
     /// The session_keys that are being reset.
     pub resets: TaskTracker,
     /// Reloads the configuration; `None` where it came from no file.
@@ -62,6 +69,10 @@ pub struct Control {
 impl Control {
     /// Answers on this listener until `stop` resolves and what is in flight was answered, or took too long.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        let (known, over) = (Arc::clone(&self.known), CancellationToken::new());
+        let keeping = tokio::spawn(access_token::keep_fresh(known, over.clone()));
         listener::serve(listener, router::router(self), stop).await;
+        over.cancel();
+        let _ = keeping.await;
     }
 }

@@ -1,5 +1,6 @@
 //! Every refusal of the private listener, in the shape of the public ones.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
@@ -7,7 +8,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::session::StoreError;
-use crate::wechat::{ApiError, Trouble};
+use crate::wechat::{ApiError, Trouble, advice};
 
 /// How long a caller should wait before it asks again.
 const RETRY_SECS: u64 = 5;
@@ -27,6 +28,22 @@ pub(super) enum Refusal {
     TooManySecrets(Duration),
     /// There is no such app.
     AppUnknown,
+    /// No app is named, and there are several.
+    AppAmbiguous,
+    /// A path has two readings.
+    PathAmbiguous,
+    /// A call of WeChat's is closed to backends.
+    PathNotAllowed,
+    /// What was sent as a token of the relay's is none.
+    RelayTokenInvalid,
+    /// It was one.
+    RelayTokenExpired,
+    /// It is one of another app.
+    RelayTokenOfAnotherApp,
+    /// A large body did not say how long it is.
+    LengthRequired,
+    /// A body did not come in time.
+    RequestTimeout,
     /// There is no such call.
     RouteUnknown,
     /// The call has other methods.
@@ -47,6 +64,10 @@ pub(super) enum Refusal {
     TooManyFailures(Duration),
     /// WeChat has given another session_key, which was lost.
     ResetNotStored,
+    /// The code of a tap is not good for this user; WeChat's number for it.
+    CodeInvalid(i64),
+    /// It was used before.
+    CodeUsed(i64),
     /// WeChat could not be asked, or refused.
     WeChat(ApiError),
 }
@@ -54,7 +75,7 @@ pub(super) enum Refusal {
 #[derive(Serialize)]
 struct Body<'a> {
     error: &'a str,
-    message: &'a str,
+    message: Cow<'static, str>,
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     errcode: Option<i64>,
@@ -88,6 +109,46 @@ impl Refusal {
                 "Too many wrong secrets came from this address; try again later.",
             ),
             Self::AppUnknown => (S::NOT_FOUND, "app_unknown", "There is no app of this name."),
+            Self::AppAmbiguous => (
+                S::BAD_REQUEST,
+                "app_ambiguous",
+                "There are several apps; name one, or set relay.app.",
+            ),
+            Self::PathAmbiguous => (
+                S::BAD_REQUEST,
+                "path_ambiguous",
+                "A path of WeChat's has letters, digits, -, _ and . only.",
+            ),
+            Self::PathNotAllowed => (
+                S::FORBIDDEN,
+                "path_not_allowed",
+                "relay.allow does not open this call, or it is one that takes or gives a secret.",
+            ),
+            Self::RelayTokenInvalid => (
+                S::UNAUTHORIZED,
+                "token_invalid",
+                "This is not a token of this relay's.",
+            ),
+            Self::RelayTokenExpired => (
+                S::UNAUTHORIZED,
+                "token_expired",
+                "The token of the relay's has expired; take the one that came with the latest request.",
+            ),
+            Self::RelayTokenOfAnotherApp => (
+                S::FORBIDDEN,
+                "app_not_allowed",
+                "The token of the relay's is another app's.",
+            ),
+            Self::LengthRequired => (
+                S::LENGTH_REQUIRED,
+                "length_required",
+                "WeChat takes no body without a length; send Content-Length.",
+            ),
+            Self::RequestTimeout => (
+                S::REQUEST_TIMEOUT,
+                "request_timeout",
+                "The body did not arrive in time.",
+            ),
             Self::RouteUnknown => (S::NOT_FOUND, "route_unknown", "There is nothing here."),
             Self::MethodNotAllowed => (
                 S::METHOD_NOT_ALLOWED,
@@ -134,8 +195,30 @@ impl Refusal {
                 "store_unavailable",
                 "WeChat has reset the session_key, but it could not be stored; the user must log in again.",
             ),
+            Self::CodeInvalid(_) => (
+                S::UNPROCESSABLE_ENTITY,
+                "code_invalid",
+                "The code is wrong, expired, of another kind or another user's; the user must tap again.",
+            ),
+            Self::CodeUsed(_) => (
+                S::UNPROCESSABLE_ENTITY,
+                "code_used",
+                "The code was used before; the user must tap again.",
+            ),
             Self::WeChat(error) => of_wechat(error.trouble()),
         }
+    }
+
+    /// Returns what is told of this very case.
+    fn message(&self) -> Option<String> {
+        let Self::WeChat(error) = self else {
+            return None;
+        };
+        let advice = error.errcode().and_then(advice)?;
+        let address = error.address()?;
+        Some(format!(
+            "WeChat refuses this machine's address, {address}: {advice}."
+        ))
     }
 
     /// Returns the stable code.
@@ -173,6 +256,14 @@ impl Refusal {
             | Self::TokenInvalid
             | Self::TooManySecrets(_)
             | Self::AppUnknown
+            | Self::AppAmbiguous
+            | Self::PathAmbiguous
+            | Self::PathNotAllowed
+            | Self::RelayTokenInvalid
+            | Self::RelayTokenExpired
+            | Self::RelayTokenOfAnotherApp
+            | Self::LengthRequired
+            | Self::RequestTimeout
             | Self::RouteUnknown
             | Self::MethodNotAllowed
             | Self::BodyTooLarge
@@ -182,16 +273,25 @@ impl Refusal {
             | Self::DecryptFailed
             | Self::TooManyFailures(_)
             | Self::ResetNotStored
+            | Self::CodeInvalid(_)
+            | Self::CodeUsed(_)
             | Self::WeChat(_) => None,
         };
         let errcode = if let Self::WeChat(error) = self {
             error.errcode()
+        } else if let Self::CodeInvalid(errcode) | Self::CodeUsed(errcode) = self {
+            Some(*errcode)
+        } else if let Self::RelayTokenInvalid = self {
+            // By these, WeChat's clients know that they need another token.
+            Some(40001)
+        } else if let Self::RelayTokenExpired = self {
+            Some(42001)
         } else {
             None
         };
         let body = Body {
             error,
-            message,
+            message: self.message().map_or(message.into(), Cow::Owned),
             request_id,
             errcode,
             problems,
@@ -217,6 +317,11 @@ fn of_wechat(trouble: Trouble) -> (StatusCode, &'static str, &'static str) {
             S::GATEWAY_TIMEOUT,
             "wechat_timeout",
             "WeChat did not answer; whether it did what it was asked for is not known.",
+        ),
+        Trouble::StoreAway => (
+            S::SERVICE_UNAVAILABLE,
+            "store_unavailable",
+            "The store in which nodes share the access_token does not answer; try again later.",
         ),
         Trouble::SessionKeyStale => (
             S::CONFLICT,

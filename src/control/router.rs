@@ -2,11 +2,14 @@
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{delete, get, post};
+use axum::routing::{any, delete, get, post};
 
 use super::exchange::{exchange, named};
 use super::refusal::Refusal;
-use super::{Control, health, metrics, reload, session_key, sessions, vault};
+use super::{
+    Control, access_token, health, metrics, phone_number, relay, reload, session_key, sessions,
+    vault,
+};
 
 /// Returns the calls; every request passes [`exchange`] first, those that match none included.
 pub(super) fn router(control: Control) -> Router {
@@ -15,9 +18,19 @@ pub(super) fn router(control: Control) -> Router {
         .route(health::ALIVE, get(health::alive))
         .route(health::READY, get(health::ready))
         .route(metrics::PATH, get(metrics::metrics))
+        .route("/v1/apps/{app}/access-token", get(access_token::get))
+        .route(
+            "/v1/apps/{app}/access-token/refresh",
+            post(access_token::refresh),
+        )
+        .route(
+            "/v1/apps/{app}/users/{openid}/phone-number",
+            post(phone_number::get),
+        )
         .route("/v1/apps/{app}/users/{openid}/sessions", user_sessions)
         .nest("/v1/apps/{app}/users/{openid}", with_the_session_key())
-        .route("/v1/sessions/{session}", delete(sessions::end));
+        .route("/v1/sessions/{session}", delete(sessions::end))
+        .route(relay::ROUTE, any(relay::relay));
     if control.reload.is_some() {
         router = router.route("/v1/reload", post(reload::reload));
     }

@@ -1,6 +1,7 @@
 //! Asks WeChat whether a user's session_key is good, and for another one, which nobody but the store gets.
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use serde::Serialize;
 
@@ -8,7 +9,7 @@ use super::Control;
 use super::path::User;
 use super::refusal::Refusal;
 use super::vault::{Validity, keys};
-use crate::wechat::{AccessTokens, ApiError, Client, KeyHolder};
+use crate::wechat::{AccessTokens, ApiError, Client, KeyHolder, Transport};
 
 /// How WeChat's API is called.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct WeChatApi {
     pub client: Client,
     /// The access_tokens.
     pub tokens: AccessTokens,
+    /// What the relay calls with.
+    pub transport: Transport<Body>,
 }
 
 /// What a reset did.

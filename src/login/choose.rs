@@ -60,6 +60,8 @@ mod tests {
                 appid: format!("wx{n}"),
                 secret: Secret::new("s"),
                 previous_secret: None,
+                shared_from: None,
+                access_token: crate::config::TokenKind::Stable,
                 quota_per_minute: None,
             })
             .collect()

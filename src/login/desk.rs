@@ -248,6 +248,8 @@ mod tests {
             appid: "wx1".to_owned(),
             secret: Secret::new("s"),
             previous_secret: None,
+            shared_from: None,
+            access_token: crate::config::TokenKind::Stable,
             quota_per_minute: None,
         };
         let login = Login {

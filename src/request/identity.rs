@@ -7,13 +7,23 @@ use super::names::OwnedNames;
 use super::{Client, Pass, RequestId};
 use crate::config::{App, Headers, InjectedNames, Route};
 use crate::session::Source;
-use crate::token::Verified;
+use crate::token::{RelayHeader, RelayHeaders, Verified};
 
 /// The headers of one app that are the same for all its users.
 #[derive(Clone, Debug)]
 struct AppHeaders {
     appid: HeaderValue,
     name: HeaderValue,
+    /// The appid of the app from which this one is shared.
+    owner: Option<HeaderValue>,
+}
+
+/// Names that tell of a user of an app that is shared from another one.
+#[derive(Clone, Debug)]
+struct FromNames {
+    openid: HeaderName,
+    appid: HeaderName,
+    unionid: HeaderName,
 }
 
 /// Names that are set for every request.
@@ -33,11 +43,15 @@ pub struct Identities {
     env: Option<HeaderValue>,
     sources: Vec<(Source, HeaderValue)>,
     apps: Vec<AppHeaders>,
+    from: FromNames,
     always: Always,
 }
 
+const RELAY_TOKEN: HeaderName = HeaderName::from_static("x-wx-cloudbase-access-token");
+const FROM_RELAY_TOKEN: HeaderName = HeaderName::from_static("x-wx-from-cloudbase-access-token");
+
 /// The most headers an authenticated request gets.
-const MOST_SET: usize = 13;
+const MOST_SET: usize = 14;
 
 impl Identities {
     /// Prepares the names and the values that never change.
@@ -46,12 +60,15 @@ impl Identities {
         apps: &[App],
         routes: &[Route],
     ) -> Result<Self, InvalidHeaderValue> {
+        let owner = |app: &App| app.shared_from.and_then(|owner| apps.get(owner));
+        let owner = |app: &App| owner(app).map(|owner| HeaderValue::from_str(&owner.appid));
         let apps = apps
             .iter()
             .map(|app| {
                 Ok(AppHeaders {
                     appid: HeaderValue::from_str(&app.appid)?,
                     name: HeaderValue::from_str(&app.name)?,
+                    owner: owner(app).transpose()?,
                 })
             })
             .collect::<Result<_, _>>()?;
@@ -66,6 +83,11 @@ impl Identities {
                 .map(|source| (source, HeaderValue::from_static(source.as_str())))
                 .to_vec(),
             apps,
+            from: FromNames {
+                openid: HeaderName::from_static("x-wx-from-openid"),
+                appid: HeaderName::from_static("x-wx-from-appid"),
+                unionid: HeaderName::from_static("x-wx-from-unionid"),
+            },
             always: Always {
                 forwarded_for: HeaderName::from_static("x-forwarded-for"),
                 forwarded_proto: HeaderName::from_static("x-forwarded-proto"),
@@ -124,15 +146,39 @@ impl Identities {
         set.extend(self.env.iter().map(|env| (&self.names.env, env)));
     }
 
+    /// Returns what is good at the relay, for the user's app.
+    pub fn relay_lines(
+        &self,
+        relay: &RelayHeaders,
+        who: &Verified,
+    ) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
+        let header = relay.of(who.app());
+        let lines = header.map(|RelayHeader { own, from }| {
+            let from = from.map(|from| (FROM_RELAY_TOKEN, from));
+            std::iter::once((RELAY_TOKEN, own)).chain(from)
+        });
+        lines.into_iter().flatten()
+    }
+
     fn identify<'a>(&'a self, who: &'a Verified, set: &mut Vec<(&'a HeaderName, &'a HeaderValue)>) {
         let names = &self.names;
-        set.push((&names.openid, who.openid()));
-        set.extend(who.unionid().map(|unionid| (&names.unionid, unionid)));
+        let app = self.apps.get(who.app());
+        let owner = app.and_then(|app| app.owner.as_ref());
+        // Another app's user must never be taken for one of this app's.
+        let (openid, unionid) = match owner {
+            Some(_) => (&self.from.openid, &self.from.unionid),
+            None => (&names.openid, &names.unionid),
+        };
+        set.push((openid, who.openid()));
+        set.extend(who.unionid().map(|value| (unionid, value)));
         let source = self.sources.iter().find(|(s, _)| *s == who.source());
         set.extend(source.map(|(_, text)| (&names.source, text)));
         set.push((&names.session, who.session_text()));
-        if let Some(app) = self.apps.get(who.app()) {
-            set.push((&names.appid, &app.appid));
+        if let Some(app) = app {
+            if owner.is_some() {
+                set.push((&self.from.appid, &app.appid));
+            }
+            set.push((&names.appid, owner.unwrap_or(&app.appid)));
             set.push((&names.app, &app.name));
         }
     }

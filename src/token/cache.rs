@@ -149,6 +149,8 @@ mod tests {
             appid: "wx1".to_owned(),
             secret: Secret::new("secret"),
             previous_secret: None,
+            shared_from: None,
+            access_token: crate::config::TokenKind::Stable,
             quota_per_minute: None,
         }
     }

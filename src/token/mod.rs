@@ -8,6 +8,7 @@ mod key_files;
 mod keys;
 mod kid;
 mod raw;
+mod relay;
 mod verify;
 
 pub use assertion::Assertions;
@@ -20,4 +21,5 @@ pub use key_files::{
 pub use keys::{KeyRing, SigningKey};
 pub use kid::{Signs, VERIFIES_FIRST};
 pub use raw::RawToken;
+pub use relay::{RelayHeader, RelayHeaders, RelayTokenError, RelayTokens};
 pub use verify::{TokenError, Verified, Verifier};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use jsonwebtoken::{DecodingKey, Validation};
 
-use super::{Claims, KeyRing};
+use super::{Claims, KeyRing, RelayTokens};
 use crate::clock::Clock;
 use crate::config::App;
 use crate::session::{SessionId, Source};
@@ -128,6 +128,9 @@ impl Verifier {
     pub fn verify(&self, token: &str) -> Result<Verified, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid("too long"));
+        }
+        if RelayTokens::is_one(token) {
+            return Err(TokenError::Invalid("a token of the relay's"));
         }
         let header =
             jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid("not a JWT"))?;

@@ -108,11 +108,31 @@ impl Fields {
             ))
     }
 
+    /// Returns an object that may be there.
+    pub fn object(&self, name: &str) -> Option<&Map<String, Value>> {
+        self.0.get(name)?.as_object()
+    }
+
+    /// Returns an access_token, of which WeChat says that it may have more than 512 characters.
+    pub fn access_token(&self) -> Result<Secret, AnswerError> {
+        let token = self.0.get("access_token").and_then(Value::as_str);
+        let is_token = |text: &&str| {
+            (1..=LONGEST_TOKEN).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+        };
+        token
+            .filter(is_token)
+            .map(Secret::new)
+            .ok_or(AnswerError::Invalid("the access_token is missing, or none"))
+    }
+
     /// Returns a secret that must be there and not empty.
     pub fn secret(&self, name: &str) -> Result<Secret, AnswerError> {
         self.text(name).map(Secret::new)
     }
 }
+
+/// The longest access_token, in bytes.
+const LONGEST_TOKEN: usize = 4096;
 
 /// WeChat promises no alphabet; what could not be a header value is not an id.
 fn is_id(text: &str) -> bool {
@@ -167,8 +187,16 @@ fn words(errmsg: &str) -> String {
 
 /// Finds the address in a text such as `invalid ip 192.0.2.1 ipv6 ::ffff:192.0.2.1, not in whitelist`.
 fn address(errmsg: &str) -> Option<IpAddr> {
-    let (_, after) = errmsg.split_once("invalid ip ")?;
-    after.split([' ', ',']).next()?.parse().ok()
+    let after = errmsg.split_once("invalid ip ");
+    let named = after.and_then(|(_, after)| after.split([' ', ',']).next()?.parse().ok());
+    // What is said of an address that an administrator must confirm has no known shape.
+    let elsewhere = || {
+        let words = errmsg.split([' ', ',', ';', '[', ']', '(', ')', '=']);
+        words
+            .filter_map(|word| word.trim_matches(':').parse().ok())
+            .next()
+    };
+    named.or_else(|| after.is_none().then(elsewhere)?)
 }
 
 #[cfg(test)]
@@ -216,6 +244,16 @@ mod tests {
         assert!(says_ok(br#"{"errcode":0}"#).is_ok());
         assert!(says_ok(br#"{"errcode":null}"#).is_err());
         assert!(says_ok(br"{}").is_err());
+    }
+
+    #[test]
+    fn an_access_token_may_have_four_thousand_characters() {
+        let long = "9".repeat(4096);
+        for (token, taken) in [(long.as_str(), true), ("", false), ("a b", false)] {
+            let body = serde_json::json!({ "access_token": token }).to_string();
+            let fields = Fields::parse(body.as_bytes()).unwrap();
+            assert_eq!(fields.access_token().is_ok(), taken);
+        }
     }
 
     #[test]
@@ -337,6 +375,8 @@ mod tests {
         );
         assert_eq!(told("invalid ip evil, not in whitelist"), None);
         assert_eq!(told("system error"), None);
+        let unconfirmed = "this ip is not confirmed, ip: [192.0.2.7] hints";
+        assert_eq!(told(unconfirmed), "192.0.2.7".parse().ok());
     }
 
     proptest! {

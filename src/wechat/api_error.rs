@@ -14,6 +14,12 @@ pub enum ApiError {
     /// The answer is an error or no answer.
     #[error(transparent)]
     Answer(#[from] AnswerError),
+    /// The store in which nodes share an access_token does not answer.
+    #[error("the store of access_tokens does not answer")]
+    Store,
+    /// Another node asks for the access_token, and has not had an answer yet.
+    #[error("another node asks for the access_token")]
+    Turn,
 }
 
 /// What that means.
@@ -27,6 +33,8 @@ pub enum Trouble {
     TokenStale,
     /// The session_key with which the call was signed is not the user's any more.
     SessionKeyStale,
+    /// The store in which access_tokens are shared does not answer.
+    StoreAway,
     /// WeChat is busy or a quota is used up, for about this long.
     Busy(Duration),
     /// The appid, the secret, this machine's address, the account or our call is at fault; the operator must act.
@@ -44,6 +52,8 @@ impl ApiError {
     /// Returns what the error means.
     pub fn trouble(&self) -> Trouble {
         match self {
+            Self::Store => Trouble::StoreAway,
+            Self::Turn => Trouble::Busy(BUSY),
             Self::Call(CallError::Unreachable(_)) => Trouble::Unreachable,
             Self::Call(CallError::NoAnswer) => Trouble::NoAnswer,
             Self::Call(CallError::NotAnAnswer(_) | CallError::NotWeChat(_))
@@ -55,6 +65,8 @@ impl ApiError {
     /// Returns the word under which the call is counted; a number that nobody knows is not one.
     pub(super) fn counted_as(&self) -> String {
         let word = match self {
+            Self::Store => "store",
+            Self::Turn => "turn",
             Self::Call(CallError::Unreachable(_)) => "unreachable",
             Self::Call(CallError::NoAnswer) => "no_answer",
             Self::Call(CallError::NotAnAnswer(_) | CallError::NotWeChat(_))
@@ -73,10 +85,27 @@ impl ApiError {
     pub fn errcode(&self) -> Option<i64> {
         match self {
             Self::Answer(AnswerError::Errcode { errcode, .. }) => Some(*errcode),
-            Self::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) | Self::Call(_) => {
-                None
-            }
+            Self::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject)
+            | Self::Call(_)
+            | Self::Store
+            | Self::Turn => None,
         }
+    }
+
+    /// Returns the id under which WeChat finds the call in its own logs.
+    pub fn rid(&self) -> Option<&str> {
+        match self {
+            Self::Answer(AnswerError::Errcode { rid, .. }) => rid.as_deref(),
+            Self::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject)
+            | Self::Call(_)
+            | Self::Store
+            | Self::Turn => None,
+        }
+    }
+
+    /// Says whether WeChat refuses the access_token.
+    pub fn says_stale(&self) -> bool {
+        self.trouble() == Trouble::TokenStale
     }
 }
 

@@ -31,6 +31,12 @@ pub enum ClientError {
     /// They are not what they should be, or the rest is not.
     #[error("the HTTP client could not be made")]
     Http(#[source] reqwest::Error),
+    /// What is to be trusted cannot be used.
+    #[error("the authorities to trust could not be loaded")]
+    Tls,
+    /// The API's address is none.
+    #[error("wechat.api_base is no address")]
+    Address,
 }
 
 /// Why a call brought no answer.
@@ -103,6 +109,12 @@ impl Client {
         self.metrics.call(&app.name, endpoint, result);
     }
 
+    /// Counts a call that the relay made, by what WeChat said.
+    pub fn count_relayed(&self, app: &App, error: Option<&ApiError>) {
+        let called = error.map_or(Ok(()), |error| Err(error.clone()));
+        self.count(app, "relay", &called);
+    }
+
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
     }
@@ -116,6 +128,16 @@ impl Client {
     pub(super) fn post(&self, path: &str, body: &impl Serialize) -> Call<'_> {
         // WeChat answers 412 to a body in chunks; this one has a length.
         self.call(path, |http, url| http.post(url).json(body))
+    }
+
+    /// Does the same with these query parameters.
+    pub(super) fn post_with(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        body: &impl Serialize,
+    ) -> Call<'_> {
+        self.call(path, |http, url| http.post(url).query(query).json(body))
     }
 
     fn call(

@@ -1,7 +1,6 @@
 //! WeChat's API: the client, what its answers mean, the codes that it redeems, the access_tokens that it gives, and what is
 //! done with a user's session_key.
 
-mod access_token;
 mod advice;
 mod answer;
 mod api_error;
@@ -10,15 +9,16 @@ mod code;
 mod code2session;
 mod connections;
 mod errcode;
+mod keeper;
 mod obstacle;
 mod open_data;
+mod phone_number;
 mod probe;
 mod reach;
 mod resolver;
 mod session_check;
-mod stable_token;
+mod transport;
 
-pub use access_token::AccessTokens;
 pub use advice::advice;
 pub use answer::{AnswerError, Fields};
 pub use api_error::{ApiError, Trouble};
@@ -26,8 +26,11 @@ pub use client::{CallError, Client, ClientError};
 pub use code::{Code, CodeError};
 pub use code2session::{RedeemError, Redeemed};
 pub use errcode::{Refusal, class};
+pub use keeper::{AccessToken, AccessTokens, Failure, Standing};
 pub use obstacle::Obstacle;
 pub use open_data::{NotOpened, Owner, decrypt, is_signed, sign};
+pub use phone_number::{PhoneNumber, PhoneOwner};
 pub use probe::Verdict;
 pub use reach::Reach;
 pub use session_check::KeyHolder;
+pub use transport::{Lease, Transport};

@@ -71,6 +71,16 @@ impl Obstacle {
         found
     }
 
+    /// Finds out why a connection could not be made, with the words of the system or of TLS.
+    pub(super) fn of_io(error: &io::Error) -> (Self, String) {
+        let failed = innermost(error);
+        let tls = failed.get_ref().and_then(|inner| inner.downcast_ref());
+        match tls {
+            Some(tls) => (Self::of_tls(tls), tls.to_string()),
+            None => (Self::of_system(failed), failed.to_string()),
+        }
+    }
+
     fn of_tls(error: &rustls::Error) -> Self {
         let rustls::Error::InvalidCertificate(reason) = error else {
             return Self::Tls;

@@ -54,13 +54,14 @@ impl Client {
         user: KeyHolder<'_>,
     ) -> Result<Fields, ApiError> {
         let token = tokens.of(self, user.app).await?;
-        match self.call_once(path, &token, user).await {
-            Err(error) if error.trouble() == Trouble::TokenStale => {
-                let other = tokens.in_place_of(&token, self, user.app).await?;
-                if other == token {
+        match self.call_once(path, &token.token, user).await {
+            Err(error) if error.says_stale() => {
+                let other = tokens.in_place_of(&token.token, path, self, user.app);
+                let other = other.await?;
+                if other.token == token.token {
                     return Err(error);
                 }
-                self.call_once(path, &other, user).await
+                self.call_once(path, &other.token, user).await
             }
             done => done,
         }

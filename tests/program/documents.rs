@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 const README: &str = include_str!("../../README.md");
+const CALL_WECHAT: &str = include_str!("../../docs/en/call-wechat.md");
+const CLOUD_RUN: &str = include_str!("../../docs/en/cloud-run.md");
 const CONFIGURE: &str = include_str!("../../docs/en/configure.md");
 const IDENTITY: &str = include_str!("../../docs/en/identity.md");
 const INSTALL: &str = include_str!("../../docs/en/install.md");
@@ -388,6 +390,53 @@ async fn the_calls_with_a_session_key_are_answered_as_the_page_says() {
     assert_eq!(valid, r#"{"valid":true}"#);
     let (_, said) = said.split_once(r#""sig_method":"hmac_sha256"}"#).unwrap();
     assert_eq!(said, r#"{"valid":true}{"reset":true}"#);
+}
+
+#[tokio::test]
+async fn the_calls_to_wechat_are_answered_as_the_pages_say() {
+    let t = TestGateway::builder()
+        .section("headers", "relay_token = true")
+        .start()
+        .await;
+    let grant = t.log_in("alice").await;
+    let who = t.who(&grant.token).await;
+    t.get_as("/orders", &grant.token).await;
+    let headers = t.upstream.last().headers;
+    let is_token =
+        |(name, _): &&(String, String)| name.eq_ignore_ascii_case("x-wx-cloudbase-access-token");
+    let (_, relay_token) = headers.iter().find(is_token).unwrap();
+    let tap = json!({"appid": TestGateway::appid("shop"), "user": "alice"});
+    let tap = t.simulate("phone-code", tap).await;
+    let folder = tempfile::tempdir().unwrap();
+    let scripts = [blocks(CALL_WECHAT, "sh"), blocks(CLOUD_RUN, "sh")].concat();
+    let script = scripts
+        .join("\n")
+        .replace("-o code.png", "-o code.png -w '%{http_code}'");
+    let script = script.replace("127.0.0.1:9090", &t.control.unwrap().to_string());
+    let mut bash = tokio::process::Command::new("bash");
+    bash.args(["-ec", &script]).current_dir(folder.path());
+    for (name, value) in [
+        ("OPENID", who["openid"].as_str().unwrap()),
+        ("CODE", tap["code"].as_str().unwrap()),
+        ("STALE", "90_made-up"),
+        ("TOKEN", relay_token),
+    ] {
+        bash.env(name, value);
+    }
+    let ran = bash.output().await.unwrap();
+    let said = String::from_utf8(ran.stdout).unwrap();
+    assert!(ran.status.success(), "{said}");
+    let ok = r#"{"errcode":0,"errmsg":"ok"}"#;
+    assert!(said.starts_with(&format!("{ok}200{ok}")), "{said}");
+    let phone = tap["phone"].as_str().unwrap();
+    assert!(
+        said.contains(&format!(r#"{{"phone_number":"{phone}""#)),
+        "{said}"
+    );
+    assert_eq!(said.matches(r#""access_token""#).count(), 2, "{said}");
+    assert!(said.ends_with("200200"), "{said}");
+    let picture = fs::read(folder.path().join("code.png")).unwrap();
+    assert!(picture.starts_with(b"\x89PNG"));
 }
 
 /// Returns the second and the last cell but one of each row of a table of codes, from `heading` to the next.

@@ -36,7 +36,9 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ),
     (
         "control",
-        &["clock", "config", "metrics", "request", "session", "wechat"],
+        &[
+            "clock", "config", "metrics", "request", "secret", "session", "token", "wechat",
+        ],
     ),
     (
         "app",
@@ -75,8 +77,8 @@ const HOMES: [(&str, &[&str]); 11] = [
     ("redb", &["session"]),
     ("redis", &["session"]),
     ("axum", &["control", "demo", "simulator"]),
-    ("hyper", &["control"]),
-    ("hyper_util", &["control"]),
+    ("hyper", &["control", "wechat"]),
+    ("hyper_util", &["control", "wechat"]),
 ];
 
 /// What each room of `server` may use: only rooms above its own line.

@@ -245,6 +245,83 @@ impl Living {
         }
     }
 
+    /// What backends have called at WeChat, and what goes wrong with that.
+    async fn relay(&mut self) {
+        const SEND: &str = "/cgi-bin/message/subscribe/send";
+        let message = json!({"touser": "o1", "template_id": "t1", "data": {"note": BODY}});
+        let token = self.control_post("/v1/apps/shop/access-token", None).await;
+        let token = token
+            .get("access_token")
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .to_owned();
+        self.secrets.add("an access_token", token.as_str());
+        let appid = TestGateway::appid("shop");
+        let query = format!("grant_type=client_credential&appid={appid}&secret={APP_SECRET}");
+        let own = format!("/wechat/shop/cgi-bin/token?{query}");
+        let own = self.control_post(&own, None).await;
+        let own = own
+            .get("access_token")
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .to_owned();
+        self.secrets.add("a token of the relay's", own.as_str());
+        let send = format!("/wechat/shop{SEND}");
+        let stale = json!({"stale": token});
+        let refresh = "/v1/apps/shop/access-token/refresh";
+        for fault in [
+            json!({"fault": "hang"}),
+            json!({"fault": "truncate"}),
+            json!({"fault": "html"}),
+            json!({"fault": "redirect"}),
+            json!({"fault": "errcode", "errcode": 40001}),
+            json!({"fault": "errcode", "errcode": -1}),
+            json!({"fault": "errcode", "errcode": 40164, "errmsg": "invalid ip 192.0.2.1"}),
+        ] {
+            for path in [SEND, "/cgi-bin/stable_token", "/cgi-bin/openapi/quota/get"] {
+                let mut plan = fault.clone();
+                for (key, value) in [("path", json!(path)), ("times", json!(1))] {
+                    plan.as_object_mut().unwrap().insert(key.to_owned(), value);
+                }
+                self.simulate("faults", plan).await;
+            }
+            for (target, body) in [
+                (send.clone(), &message),
+                (format!("{send}?access_token={own}"), &message),
+                (format!("{send}?cloudbase_access_token={own}x"), &message),
+                (format!("/wechat/nobody{SEND}?access_token={own}"), &message),
+                (format!("/wechat/shop/sns/jscode2session?{query}"), &message),
+                (format!("/wechat/shop/wxa/..%2f?{query}"), &message),
+                (
+                    format!("{send}?{query}"),
+                    &json!({"secret": APP_SECRET, "access_token": token}),
+                ),
+                (refresh.to_owned(), &stale),
+                ("/readyz".to_owned(), &message),
+            ] {
+                let answer = self.control_post(&target, Some(body)).await;
+                let answer = answer.to_string().replacen(&token, "", 1);
+                self.answers.extend(answer.into_bytes());
+            }
+        }
+        for target in ["/orders", "/_auth/session"] {
+            self.get(target, &bearer(&own)).await;
+        }
+    }
+
+    /// Asks the private listener; without a body, with GET.
+    async fn control_post(&self, target: &str, body: Option<&Value>) -> Value {
+        let url = format!("http://{}{target}", self.control);
+        let call = match body {
+            Some(body) => self.http.post(url).json(body),
+            None => self.http.get(url),
+        };
+        let reply = Reply::of(call).await;
+        serde_json::from_slice(&reply.body).unwrap_or(json!(reply.text()))
+    }
+
     /// Asks the private listener for something about a user.
     async fn on_vault(&self, user: &str, call: &str, body: Value) -> String {
         let url = format!("http://{}/v1/apps/shop/users/{user}/{call}", self.control);
@@ -384,7 +461,7 @@ impl Life {
             .section("log", &format!("level = \"trace\"\nformat = \"{format}\""))
             .section("server", "client_timeout = \"500ms\"")
             .section("wechat", &wechat)
-            .section("headers", "assertion = true");
+            .section("headers", "assertion = true\nrelay_token = true");
         let simulator = builder.simulator().await;
         relay.lead_to(simulator);
         let site = builder.site(Upstream::start().await.address, simulator);
@@ -400,6 +477,7 @@ impl Life {
         living.logins().await;
         living.sessions().await;
         living.vault().await;
+        living.relay().await;
         living.bad_tokens().await;
         living.odd_bodies().await;
         living.garbage().await;

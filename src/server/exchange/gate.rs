@@ -12,7 +12,7 @@ use crate::login::{Caller, Logins};
 use crate::request::{Denial, Identities, Origins, Rates, Requests};
 use crate::server::sockets::Sockets;
 use crate::server::upstreams::Upstreams;
-use crate::token::Assertions;
+use crate::token::{Assertions, RelayHeaders};
 
 /// The parts behind the listener.
 pub struct Gate {
@@ -24,6 +24,8 @@ pub struct Gate {
     pub identities: Identities,
     /// Signs assertions; `None` when none are sent.
     pub assertions: Option<Assertions>,
+    /// What backends call WeChat with through the relay; `None` when they get nothing of the kind.
+    pub relay_headers: Option<RelayHeaders>,
     /// The backends.
     pub upstreams: Upstreams,
     /// The open WebSockets.

@@ -57,6 +57,9 @@ impl<'a> Outbound<'a> {
             })?;
             own.push((identities.assertion_name().clone(), assertion));
         }
+        if let (Some(relay), Some(who)) = (&gate.relay_headers, &pass.who) {
+            own.extend(identities.relay_lines(relay, who));
+        }
         // HTTP/1.1 and HTTP/2 ask for one, though the client's HTTP/1.0 does not.
         let host = match (&head.authority, head.headers.get(HOST)) {
             (Some(authority), _) => HeaderValue::from_str(authority).ok(),

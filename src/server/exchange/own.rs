@@ -141,6 +141,10 @@ fn verify(gate: &Gate, exchange: &mut Exchange, head: &RequestHead) -> Result<An
         })?;
         told.push((gate.identities.assertion_name().clone(), assertion));
     }
+    let relay = gate.relay_headers.as_ref().filter(|_| trusted);
+    if let (Some(relay), Some(who), Some(_)) = (relay, &who, upstream) {
+        told.extend(gate.identities.relay_lines(relay, who));
+    }
     told.extend(subprotocols(&head.headers));
     Ok(Answer::Allowed(told))
 }

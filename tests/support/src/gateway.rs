@@ -95,7 +95,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Adds lines to a section such as `server`, `token`, `session`, `headers`, `login` or `wechat`.
+    /// Adds lines to a section such as `server`, `token`, `session`, `headers`, `login`, `relay` or `wechat`.
     ///
     /// A line that starts with `listen` in `server` or `control`, with `api_base` in `wechat`, with `requests` in `login`, or
     /// with `secret` in `app` replaces what is there.
@@ -134,6 +134,12 @@ impl Builder {
         let upstream = format!("[[upstream]]\nname = \"only\"\nservers = {servers:?}\n{lines}\n");
         self.upstreams(&upstream)
             .routes("[[route]]\nupstream = \"only\"\nauth = \"public\"\n")
+    }
+
+    /// Has the gateway, and the simulator, go by a clock of the test's own.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// Starts the gateway on a port that the system chooses.
@@ -238,7 +244,7 @@ impl Builder {
              [login]\n{requests}\n{}\n\
              [token]\nkeys_dir = '{folder}/keys'\n{}\n\
              [session]\npath = '{folder}/data'\n{}\n\
-             [cache]\n{}\n[headers]\n{}\n[cors]\n{}\n[log]\n{}\n\
+             [cache]\n{}\n[headers]\n{}\n[cors]\n{}\n[relay]\n{}\n[log]\n{}\n\
              [[upstream]]\nname = \"api\"\nservers = [\"{upstream}\"]\n{}\n{}\n{}\n",
             more("server"),
             more("control"),
@@ -249,6 +255,7 @@ impl Builder {
             more("cache"),
             more("headers"),
             more("cors"),
+            more("relay"),
             more("log"),
             more("upstream"),
             self.upstreams,

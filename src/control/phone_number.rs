@@ -1,0 +1,54 @@
+//! Asks WeChat for the phone number behind a code, and has WeChat check that the code is the user's who is named.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+
+use super::Control;
+use super::body::object;
+use super::path::User;
+use super::refusal::Refusal;
+use crate::wechat::{Code, PhoneOwner};
+
+/// The code that a tap on the button for phone numbers gave.
+#[derive(Deserialize)]
+struct Tapped {
+    code: String,
+}
+
+/// A phone number, as WeChat has it.
+#[derive(Serialize)]
+pub(super) struct Number {
+    phone_number: String,
+    pure_phone_number: String,
+    country_code: String,
+}
+
+/// `POST /v1/apps/{app}/users/{openid}/phone-number`
+pub(super) async fn get(
+    State(control): State<Control>,
+    Path((app, openid)): Path<(String, String)>,
+    body: Body,
+) -> Result<Json<Number>, Refusal> {
+    let user = User::of(&control, &app, openid)?;
+    let Tapped { code } = object(body).await?;
+    let wrong = |_| Refusal::BadRequest("The code is not one that WeChat gives.");
+    let code = Code::parse(&code).map_err(wrong)?;
+    let api = control.known.wechat();
+    let owner = PhoneOwner {
+        app: &user.app,
+        openid: user.openid(),
+    };
+    let number = api.client.phone_number(&api.tokens, owner, &code).await;
+    let number = number.map_err(|error| match error.errcode() {
+        Some(errcode @ (40029 | 40003)) => Refusal::CodeInvalid(errcode),
+        Some(errcode @ 40163) => Refusal::CodeUsed(errcode),
+        _ => error.into(),
+    })?;
+    Ok(Json(Number {
+        phone_number: number.number,
+        pure_phone_number: number.without_country,
+        country_code: number.country,
+    }))
+}

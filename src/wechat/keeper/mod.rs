@@ -1,0 +1,221 @@
+//! Keeps the access_token of each app for as long as it is good, in one place for all nodes.
+//!
+//! # Layout
+//! `place` is what is kept for one app, `token` one token, `renewal` how another one is had: `stable` and `classic` in the two ways of
+//! WeChat, `endpoint` by the calls for it. `doubt` says when a token that WeChat or a backend refuses is worth replacing by force,
+//! `standing` what an operator sees.
+
+mod classic;
+mod doubt;
+mod endpoint;
+mod place;
+mod renewal;
+mod stable;
+mod standing;
+mod token;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex as Lock, PoisonError, Weak};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use self::place::{Place, Readiness};
+use super::{ApiError, Client};
+use crate::clock::Clock;
+use crate::config::{App, TokenKind};
+use crate::metrics::Metrics;
+use crate::secret::Secret;
+use crate::session::Sessions;
+
+pub use standing::{Failure, Standing};
+
+/// The access_tokens of all apps; clones share them.
+#[derive(Clone)]
+pub struct AccessTokens {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    places: Lock<HashMap<String, Arc<Place>>>,
+    clock: Clock,
+    store: Sessions,
+    metrics: Metrics,
+}
+
+/// A token, and how long it is good for.
+#[derive(Clone, Debug)]
+pub struct AccessToken {
+    /// The token.
+    pub token: Secret,
+    /// How long it is good for.
+    pub left: Duration,
+}
+
+/// Why another token is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    /// There is none.
+    First,
+    /// The one that there is ends soon.
+    Due,
+    /// WeChat refused it at a call.
+    Refused,
+    /// A backend says that it is stale.
+    Reported,
+}
+
+impl Reason {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Due => "due",
+            Self::Refused => "refused",
+            Self::Reported => "reported",
+        }
+    }
+}
+
+impl AccessTokens {
+    /// Keeps nothing yet but what is in the store.
+    pub fn new(clock: Clock, store: Sessions, metrics: Metrics) -> Self {
+        let shared = Arc::new(Shared {
+            places: Lock::default(),
+            clock,
+            store,
+            metrics: metrics.clone(),
+        });
+        let known = Arc::downgrade(&shared);
+        metrics.look(move |metrics| tell(&known, metrics));
+        Self { shared }
+    }
+
+    /// Returns the app's token. Where the one that is kept ends soon, another is asked for behind the answer.
+    pub async fn of(&self, wechat: &Client, app: &App) -> Result<AccessToken, ApiError> {
+        let place = self.place(wechat, app);
+        let now = self.shared.clock.unix_ms();
+        match place.readiness(now, self.shared.store.is_shared()) {
+            Readiness::Fresh(token) => Ok(token),
+            Readiness::Due(token) => {
+                self.renew_behind(&place, wechat, app);
+                Ok(token)
+            }
+            Readiness::Old => self.renew(&place, wechat, app, Reason::Due, None).await,
+            Readiness::Nothing => self.renew(&place, wechat, app, Reason::First, None).await,
+        }
+    }
+
+    /// Returns the token to use in place of one that WeChat refused at a path, or the same again where WeChat has no other.
+    pub async fn in_place_of(
+        &self,
+        refused: &Secret,
+        path: &str,
+        wechat: &Client,
+        app: &App,
+    ) -> Result<AccessToken, ApiError> {
+        let place = self.place(wechat, app);
+        place.doubt(refused, path);
+        self.replace(&place, refused, wechat, app, Reason::Refused)
+            .await
+    }
+
+    /// Returns the token to use in place of one that a backend says is stale, which counts for nothing where WeChat takes it.
+    pub async fn reported(
+        &self,
+        stale: &Secret,
+        wechat: &Client,
+        app: &App,
+    ) -> Result<AccessToken, ApiError> {
+        let place = self.place(wechat, app);
+        self.replace(&place, stale, wechat, app, Reason::Reported)
+            .await
+    }
+
+    /// Takes notice that WeChat took a token.
+    pub fn worked(&self, token: &Secret, wechat: &Client, app: &App) {
+        self.place(wechat, app).trust(token);
+    }
+
+    /// Has tokens that end soon replaced, of apps whose token somebody has asked for.
+    pub fn keep_fresh(&self, wechat: &Client, apps: &[Arc<App>]) {
+        let now = self.shared.clock.unix_ms();
+        let shared = self.shared.store.is_shared();
+        for app in apps {
+            let place = self.place(wechat, app);
+            if let Readiness::Due(_) | Readiness::Old = place.readiness(now, shared) {
+                self.renew_behind(&place, wechat, app);
+            }
+        }
+    }
+
+    /// Returns how it stands with each app's token.
+    pub fn standings(&self) -> Vec<Standing> {
+        let now = self.shared.clock.unix_ms();
+        let places = self.shared.places();
+        let mut standings: Vec<Standing> = places.values().map(|it| it.standing(now)).collect();
+        standings.retain(Standing::says_something);
+        standings.sort_by(|one, other| one.app.cmp(&other.app));
+        standings
+    }
+
+    /// Forgets all apps but these.
+    pub fn keep(&self, apps: &[App]) {
+        let mut places = self.shared.places();
+        places.retain(|appid, _| apps.iter().any(|app| app.appid == *appid));
+    }
+
+    fn place(&self, wechat: &Client, app: &App) -> Arc<Place> {
+        let kind = match app.access_token {
+            TokenKind::Stable => "stable",
+            TokenKind::Classic => "classic",
+        };
+        let whose = [wechat.api_base(), &app.appid, kind, app.secret.expose()];
+        let whose = digest(
+            &SHA256,
+            zeroize::Zeroizing::new(whose.join("\0")).as_bytes(),
+        );
+        let mut places = self.shared.places();
+        let known = places.get(&app.appid);
+        if let Some(place) = known.filter(|place| place.is_of(&whose)) {
+            return Arc::clone(place);
+        }
+        // Who changes the secret, or WeChat, begins anew in the store as well.
+        let mark: String = whose.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+        let slot = self.shared.store.slot(&["access_token", &mark]);
+        let place = Arc::new(Place::new(app, whose, slot));
+        places.insert(app.appid.clone(), Arc::clone(&place));
+        place
+    }
+}
+
+impl Shared {
+    fn places(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Place>>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes down how it stands with each token.
+fn tell(known: &Weak<Shared>, metrics: &Metrics) {
+    let Some(shared) = known.upgrade() else {
+        return;
+    };
+    for standing in (AccessTokens { shared }).standings() {
+        let errcode = standing
+            .failure
+            .as_ref()
+            .map(|failure| failure.counted.as_str());
+        metrics.access_token(
+            &standing.app,
+            standing.age_secs,
+            standing.left_secs,
+            errcode,
+        );
+    }
+}
+
+impl fmt::Debug for AccessTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessTokens(…)")
+    }
+}
