@@ -3,15 +3,17 @@
 import http.client
 import json
 import re
+import signal
 import ssl
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 CONNECTIONS = 32
 
-# What wrk cannot say on the command line. `tokens` is a file with a token in each line, used in turn; with `once` the
-# run ends with the file.
+# What wrk cannot say on the command line. `tokens` is a file with a token in each line, used in turn; `once` is a file that
+# is made when all of them were used, upon which the run is ended.
 WRK = """
 local tokens, once, path = %(tokens)s, %(once)s, nil
 wrk.method = "%(method)s"
@@ -23,7 +25,7 @@ if tokens then
     function request()
         local token = file:read("*l")
         if not token then
-            if once then io.popen("kill -INT $PPID"):close() once = false end
+            if once then io.open(once, "w"):close() once = nil end
             file:seek("set")
             token = file:read("*l")
         end
@@ -73,22 +75,37 @@ def run(command: list[str]) -> str:
     return done.stdout
 
 
+def run_until(file: Path, command: list[str]) -> str:
+    """Interrupts a command once it has made a file."""
+    file.unlink(missing_ok=True)
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while child.poll() is None:
+        if file.exists():
+            child.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    out = child.stdout.read()
+    if child.returncode != 0 or not file.exists():
+        raise RuntimeError(f"{' '.join(command)[:300]}: {out}")
+    return out
+
+
 def wrk(target: Target, secs: float, folder: Path, tokens: Path | None = None, once=False, connections=CONNECTIONS) -> Run:
     """As many requests as go, over kept connections of HTTP/1.1."""
-    script = folder / "wrk.lua"
+    script, all_used = folder / "wrk.lua", folder / "all-used"
     headers = ",".join(f'["{name}"]="{value}"' for name, value in target.headers().items())
     body = f'string.rep("x", {target.body_bytes})' if target.body_bytes else "nil"
     script.write_text(
         WRK
         % {
             "tokens": f'"{tokens}"' if tokens else "nil",
-            "once": "true" if once else "false",
+            "once": f'"{all_used}"' if once else "nil",
             "method": target.method,
             "body": body,
             "headers": headers,
         }
     )
-    out = run(["wrk", "-t1", f"-c{connections}", f"-d{secs}s", "--timeout", "20s", "-s", str(script), target.url])
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{secs}s", "--timeout", "20s", "-s", str(script), target.url]
+    out = run_until(all_used, command) if once else run(command)
     found = re.search(r"^JSON (.*)$", out, re.MULTILINE)
     said = json.loads(found[1]) if found else {}
     if not found or said["errors"] or said["timeouts"] or said["requests"] == 0:
