@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// The most bytes that wait; as many again may be on their way to the reader.
-const MOST_BYTES: usize = 4 * 1024 * 1024;
+const MAX_QUEUED_BYTES: usize = 4 * 1024 * 1024;
 /// What an idle queue keeps allocated.
-const KEPT_BYTES: usize = 256 * 1024;
+const IDLE_CAPACITY: usize = 256 * 1024;
 /// The least time between two writes, so that busy moments make few of them.
-const PACE: Duration = Duration::from_millis(10);
+const MIN_WRITE_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a stop waits for the lines that are queued.
-const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Lines that wait to be written.
 pub(super) struct Queue {
@@ -90,7 +90,7 @@ impl Queue {
     /// Queues a whole line, or counts it as dropped; it waits for nothing but another such call.
     pub(super) fn push(&self, line: &[u8]) {
         let mut waiting = self.lock();
-        if waiting.text.len() + line.len() > MOST_BYTES {
+        if waiting.text.len() + line.len() > MAX_QUEUED_BYTES {
             waiting.dropped += 1;
             return;
         }
@@ -150,7 +150,7 @@ impl Drop for Stderr {
         queue.more.notify_one();
         let stopped = queue
             .done
-            .wait_timeout_while(waiting, FLUSH_LIMIT, |waiting| !waiting.stopped);
+            .wait_timeout_while(waiting, FLUSH_TIMEOUT, |waiting| !waiting.stopped);
         drop(stopped.unwrap_or_else(PoisonError::into_inner));
     }
 }
@@ -180,7 +180,7 @@ impl<W: Write> Writer<W> {
                 self.dropped += lines;
             }
             text.clear();
-            text.shrink_to(KEPT_BYTES);
+            text.shrink_to(IDLE_CAPACITY);
         }
         self.queue.lock().stopped = true;
         self.queue.done.notify_all();
@@ -191,7 +191,9 @@ impl<W: Write> Writer<W> {
         let queue = &self.queue;
         let mut waiting = queue.lock();
         loop {
-            let due = last.map_or(Duration::ZERO, |last| PACE.saturating_sub(last.elapsed()));
+            let due = last.map_or(Duration::ZERO, |last| {
+                MIN_WRITE_INTERVAL.saturating_sub(last.elapsed())
+            });
             if waiting.stopping && waiting.text.is_empty() {
                 return None;
             } else if waiting.text.is_empty() {
@@ -227,7 +229,9 @@ impl<W: Write> Writer<W> {
                 Ok(written) => text = text.get(written..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Whoever shares the pipe has made it non-blocking.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PACE),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    thread::sleep(MIN_WRITE_INTERVAL)
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -289,14 +293,14 @@ mod tests {
         let (_let_write, texts, reader) = reader();
         let (queue, stderr) = Queue::start_to(reader).unwrap();
         let line = [b'x'; 1024];
-        for _ in 0..MOST_BYTES / line.len() * 3 {
+        for _ in 0..MAX_QUEUED_BYTES / line.len() * 3 {
             queue.push(&line);
         }
-        assert!(queue.lock().text.len() <= MOST_BYTES);
+        assert!(queue.lock().text.len() <= MAX_QUEUED_BYTES);
         assert!(queue.lock().dropped > 0);
         let since = Instant::now();
         drop(stderr);
-        assert!(since.elapsed() < FLUSH_LIMIT * 5);
+        assert!(since.elapsed() < FLUSH_TIMEOUT * 5);
         assert!(texts.try_recv().is_err());
     }
 

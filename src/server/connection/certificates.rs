@@ -39,13 +39,13 @@ pub enum TlsError {
 /// All certificates.
 #[derive(Debug)]
 pub(super) struct Certificates {
-    files: Mutex<Vec<Watched>>,
-    current: ArcSwap<Choice>,
+    files: Mutex<Vec<WatchedPair>>,
+    current: ArcSwap<ByName>,
 }
 
 /// What a handshake chooses from.
 #[derive(Debug)]
-struct Choice {
+struct ByName {
     /// By name in lower case; a name such as `*.example.com` is for one label more.
     names: HashMap<String, Arc<CertifiedKey>>,
     /// For names that none is for.
@@ -54,7 +54,7 @@ struct Choice {
 
 /// A pair of files, and what was last read from them.
 #[derive(Debug)]
-struct Watched {
+struct WatchedPair {
     files: Tls,
     key: Arc<CertifiedKey>,
     /// How the files looked when they were last read, whether that went well or not.
@@ -64,15 +64,18 @@ struct Watched {
 impl Certificates {
     /// Reads the files; `None` where there are none.
     pub(super) fn load(files: &[Tls]) -> Result<Option<Self>, TlsError> {
-        let files: Vec<_> = files.iter().map(Watched::load).collect::<Result<_, _>>()?;
-        Ok(Choice::of(&files).map(|choice| Self {
+        let files: Vec<_> = files
+            .iter()
+            .map(WatchedPair::load)
+            .collect::<Result<_, _>>()?;
+        Ok(ByName::of(&files).map(|by_name| Self {
             files: Mutex::new(files),
-            current: ArcSwap::from_pointee(choice),
+            current: ArcSwap::from_pointee(by_name),
         }))
     }
 
     /// Reads the files that changed. What cannot be used is reported once, and what was read before stays.
-    pub(super) fn renew(&self) {
+    pub(super) fn reload_changed(&self) {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = false;
         for watched in files.iter_mut() {
@@ -93,8 +96,8 @@ impl Certificates {
                 }
             }
         }
-        if let Some(choice) = Choice::of(&files).filter(|_| changed) {
-            self.current.store(Arc::new(choice));
+        if let Some(by_name) = ByName::of(&files).filter(|_| changed) {
+            self.current.store(Arc::new(by_name));
         }
     }
 }
@@ -107,8 +110,8 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-impl Choice {
-    fn of(files: &[Watched]) -> Option<Self> {
+impl ByName {
+    fn of(files: &[WatchedPair]) -> Option<Self> {
         let mut names = HashMap::new();
         for watched in files {
             for name in names_of(&watched.key) {
@@ -131,7 +134,7 @@ impl Choice {
     }
 }
 
-impl Watched {
+impl WatchedPair {
     fn load(files: &Tls) -> Result<Self, TlsError> {
         let seen = files.state();
         Ok(Self {

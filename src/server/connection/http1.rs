@@ -21,7 +21,7 @@ impl Connections {
         let mut timer = Timer::default();
         // A new connection is not kept, it is about to be used.
         let mut idle = self.client_timeout();
-        let mut lingered = pin!(self.lingered());
+        let mut shutdown_delay = pin!(self.shutdown_delay());
         loop {
             let gate = self.gates.current();
             let limits = Limits {
@@ -35,7 +35,7 @@ impl Connections {
                 biased;
                 read = client.read_head(&mut timer, &limits) => read,
                 // What has not been asked for whole by then is asked for elsewhere.
-                () = &mut lingered => return,
+                () = &mut shutdown_delay => return,
             };
             let head = match read {
                 Read::Head(head) => head,

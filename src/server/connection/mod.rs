@@ -10,5 +10,5 @@ mod tls;
 
 pub use self::certificates::TlsError;
 pub(super) use self::limits::ConnectionLimits;
-pub(super) use self::serve::{Connections, LINGER};
+pub(super) use self::serve::{Connections, SHUTDOWN_DELAY};
 pub use self::tls::Encryption;

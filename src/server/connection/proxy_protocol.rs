@@ -14,14 +14,14 @@ const MAX_BYTES: usize = 4096;
 
 /// For whom a proxy speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spoken {
-    For(IpAddr),
+pub(super) enum ProxiedClient {
+    Named(IpAddr),
     /// It checks our health, or does not know the client.
-    ForItself,
+    Unnamed,
 }
 
 /// Reads the header and lets the stream say that it comes from the client; `None` when there is no header.
-pub(super) async fn accept(stream: &mut Stream) -> Option<Spoken> {
+pub(super) async fn accept(stream: &mut Stream) -> Option<ProxiedClient> {
     let mut read = BytesMut::with_capacity(MAX_BYTES);
     loop {
         if stream.read_buf(&mut read).await.ok()? == 0 {
@@ -34,12 +34,12 @@ pub(super) async fn accept(stream: &mut Stream) -> Option<Spoken> {
                 read.advance(length);
                 stream.rewind(&read);
                 let Some(client) = client else {
-                    return Some(Spoken::ForItself);
+                    return Some(ProxiedClient::Unnamed);
                 };
                 let digest = SocketDigest::from_raw_fd(stream.id());
                 let _ = digest.peer_addr.set(Some(client.into()));
                 stream.set_socket_digest(digest);
-                return Some(Spoken::For(client.ip()));
+                return Some(ProxiedClient::Named(client.ip()));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Serves one connection: TLS, then HTTP/1.1 or HTTP/2 as the client speaks.
+//! Serves one connection: TLS, then HTTP/1.1 or HTTP/2 as the client protocol.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use pingora::protocols::{ALPN, GetSocketDigest, UniqueID};
 use tokio::sync::watch;
 
 use super::limits::{ConnectionLimits, Slot};
-use super::proxy_protocol::{self, Spoken};
+use super::proxy_protocol::{self, ProxiedClient};
 use crate::request::{self, Peer};
 use crate::server::exchange::{Gate, Gates, Proxy};
 
 /// How long a connection without an exchange is kept when the program stops: closed at once, it would take a request
 /// along that is on its way.
-pub(in crate::server) const LINGER: Duration = Duration::from_millis(500);
+pub(in crate::server) const SHUTDOWN_DELAY: Duration = Duration::from_millis(500);
 
 /// The first bytes of HTTP/2 without TLS; no method of HTTP/1.1 starts with them.
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The most that a connection over the limit is waited for.
-const REFUSAL: Duration = Duration::from_secs(3);
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What all connections of a listener share.
 pub(in crate::server) struct Connections {
@@ -38,8 +38,8 @@ pub(in crate::server) struct Connections {
     pub(in crate::server) gates: Arc<Gates>,
 }
 
-/// What a client speaks.
-enum Speaks {
+/// What a client protocol.
+enum Protocol {
     Http1,
     Http2,
 }
@@ -47,12 +47,12 @@ enum Speaks {
 impl Connections {
     /// Serves a connection until one side ends it, or tells it that there is no place for it.
     pub(in crate::server) async fn serve(&self, mut tcp: Box<L4Stream>, slot: Slot) {
-        let patience = match slot {
+        let timeout = match slot {
             Slot::Served(_) => self.client_timeout(),
             Slot::Refused(_) => self.refusal(),
         };
         let placed = async {
-            let peer = self.peer(&mut tcp, patience).await?;
+            let peer = self.peer(&mut tcp, timeout).await?;
             let trusted = &self.gates.current().trusted_proxies;
             Some((slot.claim(peer.address(), trusted)?, peer))
         };
@@ -64,12 +64,12 @@ impl Connections {
             tls: self.acceptor.is_some(),
         };
         match slot {
-            Slot::Served(_permit) => match self.unless_stopping(self.greet(tcp)).await {
-                Some((stream, Speaks::Http2)) => {
+            Slot::Served(_permit) => match self.unless_stopping(self.handshake(tcp)).await {
+                Some((stream, Protocol::Http2)) => {
                     let serving = self.serve_http2(stream, &self.proxy, &connection, false);
                     Box::pin(serving).await;
                 }
-                Some((stream, Speaks::Http1)) => {
+                Some((stream, Protocol::Http1)) => {
                     self.serve_http1(stream, &self.proxy, &connection).await;
                 }
                 None => {}
@@ -94,17 +94,17 @@ impl Connections {
 
     /// Returns the most that a connection over the limit is waited for.
     fn refusal(&self) -> Duration {
-        REFUSAL.min(self.head_timeout)
+        REFUSAL_TIMEOUT.min(self.head_timeout)
     }
 
     /// Answers the first request of a connection over the limit.
     async fn refuse(&self, tcp: Box<L4Stream>, connection: &request::Connection) {
         let refuser = &self.refuser;
-        match self.unless_stopping(self.greet(tcp)).await {
-            Some((stream, Speaks::Http2)) => {
+        match self.unless_stopping(self.handshake(tcp)).await {
+            Some((stream, Protocol::Http2)) => {
                 self.serve_http2(stream, refuser, connection, true).await;
             }
-            Some((stream, Speaks::Http1)) => {
+            Some((stream, Protocol::Http1)) => {
                 self.serve_http1(stream, refuser, connection).await;
             }
             None => {}
@@ -116,19 +116,19 @@ impl Connections {
         tokio::select! {
             biased;
             done = begun => done,
-            () = self.lingered() => None,
+            () = self.shutdown_delay() => None,
         }
     }
 
     /// Resolves a moment after nobody is accepted any more: what a client sends meanwhile is still answered.
-    pub(super) async fn lingered(&self) {
+    pub(super) async fn shutdown_delay(&self) {
         let mut shutdown = self.shutdown.clone();
         let _ = shutdown.wait_for(|&stop| stop).await;
-        tokio::time::sleep(LINGER).await;
+        tokio::time::sleep(SHUTDOWN_DELAY).await;
     }
 
     /// Returns whose a connection is, which a proxy may have to say first.
-    async fn peer(&self, tcp: &mut L4Stream, patience: Duration) -> Option<Peer> {
+    async fn peer(&self, tcp: &mut L4Stream, timeout: Duration) -> Option<Peer> {
         let peer = tcp.get_socket_digest()?.peer_addr()?.as_inet()?.ip();
         if !self.proxied {
             return Some(Peer::new(peer));
@@ -140,9 +140,9 @@ impl Connections {
             return None;
         }
         let told = proxy_protocol::accept(tcp);
-        match tokio::time::timeout(patience, told).await.ok()? {
-            Some(Spoken::For(client)) => Some(Peer::new(client)),
-            Some(Spoken::ForItself) => Some(Peer::unknown_behind(peer)),
+        match tokio::time::timeout(timeout, told).await.ok()? {
+            Some(ProxiedClient::Named(client)) => Some(Peer::new(client)),
+            Some(ProxiedClient::Unnamed) => Some(Peer::unknown_behind(peer)),
             None => {
                 tracing::debug!(%peer, "a trusted proxy sent no PROXY header");
                 None
@@ -150,8 +150,8 @@ impl Connections {
         }
     }
 
-    /// Does what comes before the first request: TLS, and finding out what the client speaks.
-    async fn greet(&self, mut tcp: Box<L4Stream>) -> Option<(Stream, Speaks)> {
+    /// Does what comes before the first request: TLS, and finding out what the client protocol.
+    async fn handshake(&self, mut tcp: Box<L4Stream>) -> Option<(Stream, Protocol)> {
         let _ = tcp.set_nodelay();
         let id = tcp.id();
         let mut stream: Stream = match &self.acceptor {
@@ -169,25 +169,29 @@ impl Connections {
                 }
             }
         };
-        let speaks = match (&self.acceptor, stream.selected_alpn_proto()) {
-            (Some(_), Some(ALPN::H2)) => Speaks::Http2,
-            (Some(_), _) => Speaks::Http1,
+        let protocol = match (&self.acceptor, stream.selected_alpn_proto()) {
+            (Some(_), Some(ALPN::H2)) => Protocol::Http2,
+            (Some(_), _) => Protocol::Http1,
             (None, _) => self.first_bytes(&mut stream).await?,
         };
-        Some((stream, speaks))
+        Some((stream, protocol))
     }
 
     /// Waits for the first bytes and says whose they are; `None` when they do not come in time.
-    async fn first_bytes(&self, stream: &mut Stream) -> Option<Speaks> {
+    async fn first_bytes(&self, stream: &mut Stream) -> Option<Protocol> {
         let peek = async {
             let mut start = [0; 4];
             let mut whole = [0; 24];
             let begins = stream.try_peek(&mut start).await?;
             if !begins || !H2_PREFACE.starts_with(&start) {
-                return Ok(Speaks::Http1);
+                return Ok(Protocol::Http1);
             }
             let http2 = stream.try_peek(&mut whole).await? && whole == *H2_PREFACE;
-            Ok::<_, std::io::Error>(if http2 { Speaks::Http2 } else { Speaks::Http1 })
+            Ok::<_, std::io::Error>(if http2 {
+                Protocol::Http2
+            } else {
+                Protocol::Http1
+            })
         };
         tokio::time::timeout(self.client_timeout(), peek)
             .await

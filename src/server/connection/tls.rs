@@ -45,7 +45,7 @@ impl Encryption {
             ticks.tick().await;
             let certificates = Arc::clone(&self.certificates);
             // A disk may hang, and then only this waits for it.
-            let _ = tokio::task::spawn_blocking(move || certificates.renew()).await;
+            let _ = tokio::task::spawn_blocking(move || certificates.reload_changed()).await;
         }
     }
 }

@@ -67,7 +67,7 @@ pub(super) async fn run(
         }
         let mut server = match start(connected, exchange, head, pass) {
             Ok(server) => server,
-            Err(Start::Unprocessed) if exchange.attempts.ask_again() => continue,
+            Err(Start::Unprocessed) if exchange.attempts.retry_unprocessed() => continue,
             Err(Start::Unprocessed) => {
                 let denial = Denial::UpstreamError;
                 return reply::refuse(client, timer, exchange, head, denial).await;
@@ -216,11 +216,13 @@ fn may_ask_again(
         return false;
     };
     match error {
-        ResponseError::Unprocessed => replay.is_possible() && attempts.ask_again(),
+        ResponseError::Unprocessed => replay.is_possible() && attempts.retry_unprocessed(),
         // Probably the server closed the connection before the request came.
         ResponseError::Closed if attempts.is_reused() => {
             attempts.lost();
-            is_idempotent(&head.method) && replay.is_possible() && attempts.forgive()
+            is_idempotent(&head.method)
+                && replay.is_possible()
+                && attempts.retry_on_new_connection()
         }
         ResponseError::Closed | ResponseError::BrokenOff | ResponseError::Malformed => false,
     }

@@ -18,7 +18,7 @@ use super::Listening;
 use crate::config::Server;
 use crate::request::Secure;
 use crate::server::connection::Encryption;
-use crate::server::connection::{ConnectionLimits, Connections, LINGER};
+use crate::server::connection::{ConnectionLimits, Connections, SHUTDOWN_DELAY};
 use crate::server::exchange::{Duty, Gates, Proxy};
 use crate::server::sockets::Sockets;
 use crate::server::workers::Workers;
@@ -146,7 +146,7 @@ impl Serving {
     /// Waits until nothing that is in flight needs the session store, and then for `others`, or nobody would wait any longer.
     pub async fn settle(&self, others: impl Future<Output = ()>) {
         // Until then somebody may still ask on a connection that was idle.
-        sleep(LINGER).await;
+        sleep(SHUTDOWN_DELAY).await;
         let settled = async {
             self.gates.are_idle().await;
             others.await;

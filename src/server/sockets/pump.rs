@@ -15,7 +15,7 @@ use crate::server::timer::Timer;
 /// How long a close frame may take to leave.
 const FAREWELL: Duration = Duration::from_millis(400);
 /// How long the client may take to close its side of a connection that has ended.
-const LINGER: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long each side may take.
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +127,7 @@ impl WebSocket {
                     }
                 }
             });
-            let _ = timeout(LINGER, answered).await;
+            let _ = timeout(CLOSE_TIMEOUT, answered).await;
         }
     }
 

@@ -12,7 +12,7 @@ use crate::config::ServerAddress;
 pub(in crate::server) struct Attempts {
     tried: Vec<(usize, SocketAddr)>,
     current: Option<Busy>,
-    second_chance: bool,
+    is_retry: bool,
     /// Whether the current connection had been used before.
     reused: bool,
     /// How often a server said that it did not process the request.
@@ -54,22 +54,22 @@ impl Attempts {
     }
 
     /// Tells whether the next connection must be a new one.
-    pub(super) fn is_second_chance(&self) -> bool {
-        self.second_chance
+    pub(super) fn is_retry(&self) -> bool {
+        self.is_retry
     }
 
     /// Lets the server be asked again whose kept connection was closed meanwhile, once; says whether it may.
-    pub(in crate::server) fn forgive(&mut self) -> bool {
-        if self.second_chance {
+    pub(in crate::server) fn retry_on_new_connection(&mut self) -> bool {
+        if self.is_retry {
             return false;
         }
         self.tried.pop();
-        self.second_chance = true;
+        self.is_retry = true;
         true
     }
 
     /// Lets the server be asked again that did not process the request, as often as connections are left to try.
-    pub(in crate::server) fn ask_again(&mut self) -> bool {
+    pub(in crate::server) fn retry_unprocessed(&mut self) -> bool {
         const MOST: u32 = 2;
         self.unprocessed += 1;
         if self.unprocessed > MOST {
@@ -92,7 +92,7 @@ impl Attempts {
     /// Notes that the server answered.
     pub(in crate::server) fn answered(&self) {
         if let Some(busy) = &self.current {
-            busy.server().standing.answered();
+            busy.server().health.answered();
             if self.reused {
                 busy.server().reuse.answered();
             }

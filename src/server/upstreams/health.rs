@@ -90,7 +90,7 @@ impl Check {
             }
             let ill = opinions.iter().filter(|(_, opinion)| !opinion.is_well);
             let ill: Vec<_> = ill.map(|(place, _)| place.clone()).collect();
-            self.server.standing.checked(ill.len() < opinions.len());
+            self.server.health.checked(ill.len() < opinions.len());
             self.server.unwell(ill.into_iter().flatten().collect());
         }
     }
@@ -304,8 +304,8 @@ mod tests {
     /// Tells whether the only server is thought to be up.
     fn is_up(upstreams: &Upstreams) -> bool {
         let group = upstreams.groups.first().unwrap();
-        let standing = &group.servers.first().unwrap().standing;
-        standing.is_up(std::time::Instant::now())
+        let health = &group.servers.first().unwrap().health;
+        health.is_up(std::time::Instant::now())
     }
 
     async fn settles(upstreams: &Upstreams, expected: &[String]) {

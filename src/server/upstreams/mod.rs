@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! [`Upstreams::connect`] is the way in. `balance` picks among the servers that `standing` says are up, `names` gives
+//! [`Upstreams::connect`] is the way in. `balance` picks among the servers that `server_health` says are up, `names` gives
 //! them addresses, `template` and `tls` say how to connect, and `connect` does it. `pool` keeps connections of HTTP/1 where
 //! `reuse` says that the server does, `http2` keeps those of HTTP/2. `attempts` remembers what one exchange has tried, and
 //! `health` asks the servers in the background.
@@ -16,7 +16,7 @@ mod names;
 mod pool;
 mod reuse;
 mod server;
-mod standing;
+mod server_health;
 mod template;
 mod tls;
 
@@ -176,7 +176,7 @@ impl Upstreams {
         let group = self.groups.get(index)?;
         loop {
             let (server, place) = self.choose(group, wanted, attempts).await?;
-            let reuse = if attempts.is_second_chance() {
+            let reuse = if attempts.is_retry() {
                 Reuse::Never
             } else if wanted.repeatable {
                 Reuse::Any
@@ -265,7 +265,7 @@ impl Upstreams {
                 )
             };
             let (at, server) =
-                pick(&|at, server| !attempts.has_tried(at) && server.standing.is_up(now))
+                pick(&|at, server| !attempts.has_tried(at) && server.health.is_up(now))
                     .or_else(|| pick(&|at, _| !attempts.has_tried(at)))
                     .or_else(|| pick(&|_, _| true))?;
             let place = match &server.fixed {
@@ -313,7 +313,7 @@ impl Upstreams {
             ..
         } = &group.config;
         if server
-            .standing
+            .health
             .failed(over, *max_fails, *fail_timeout, Instant::now())
         {
             let server = &server.address;

@@ -9,7 +9,7 @@ use super::balance;
 use super::http2::Connections;
 use super::pool::Pool;
 use super::reuse::ReusePolicy;
-use super::standing::Standing;
+use super::server_health::ServerHealth;
 use crate::config::ServerAddress;
 
 /// The server.
@@ -18,7 +18,7 @@ pub(super) struct Server {
     pub(super) address: ServerAddress,
     /// What consistent hashing knows it by; the same on every node.
     pub(super) key: u64,
-    pub(super) standing: Standing,
+    pub(super) health: ServerHealth,
     pub(super) reuse: ReusePolicy,
     pub(super) pool: Pool,
     pub(super) http2: Connections,
@@ -38,7 +38,7 @@ impl Server {
         Self {
             address: address.clone(),
             key: balance::key(address.to_string().as_bytes()),
-            standing: Standing::new(),
+            health: ServerHealth::new(),
             reuse: ReusePolicy::default(),
             pool: Pool::default(),
             http2: Connections::default(),

@@ -20,7 +20,7 @@ pub(super) type Entry = (SessionId, u64);
 pub(super) struct Index {
     places: BTreeMap<SessionId, u64>,
     /// What the batch has changed, oldest first: which session, and its place before.
-    changes: Vec<(SessionId, Option<u64>)>,
+    undo_log: Vec<(SessionId, Option<u64>)>,
     next: u64,
 }
 
@@ -29,7 +29,7 @@ impl Index {
     pub(super) fn new(places: impl IntoIterator<Item = Entry>, next: u64) -> Self {
         Self {
             places: places.into_iter().collect(),
-            changes: Vec::new(),
+            undo_log: Vec::new(),
             next,
         }
     }
@@ -67,7 +67,7 @@ impl Index {
         let place = self.next;
         self.next = self.next.saturating_add(1);
         let before = self.places.insert(sid, place);
-        self.changes.push((sid, before));
+        self.undo_log.push((sid, before));
         place
     }
 
@@ -75,18 +75,18 @@ impl Index {
     pub(super) fn remove(&mut self, sid: SessionId, place: u64) {
         if self.get(sid) == Some(place) {
             self.places.remove(&sid);
-            self.changes.push((sid, Some(place)));
+            self.undo_log.push((sid, Some(place)));
         }
     }
 
     /// Keeps what changed.
     pub(super) fn commit(&mut self) {
-        self.changes.clear();
+        self.undo_log.clear();
     }
 
     /// Takes back what changed since the last commit.
     pub(super) fn roll_back(&mut self) {
-        while let Some((sid, before)) = self.changes.pop() {
+        while let Some((sid, before)) = self.undo_log.pop() {
             match before {
                 Some(place) => self.places.insert(sid, place),
                 None => self.places.remove(&sid),
@@ -95,12 +95,12 @@ impl Index {
     }
 
     /// Returns the place of a session in a view of the file, of which `is_stored` tells what is at a place.
-    pub(super) fn get_in<E>(
+    pub(super) fn get_at_snapshot<E>(
         &self,
         sid: SessionId,
         is_stored: impl Fn(u64) -> Result<bool, E>,
     ) -> Result<Option<u64>, E> {
-        let mut changes = self.changes.iter();
+        let mut changes = self.undo_log.iter();
         Ok(match changes.find(|(changed, _)| *changed == sid) {
             Some((_, before)) if !self.is_committed(is_stored)? => *before,
             Some(_) | None => self.get(sid),
@@ -109,13 +109,13 @@ impl Index {
 
     /// Returns the sessions that may be a user's, oldest first, in a view of the file, of which `is_stored` tells what is at a
     /// place.
-    pub(super) fn of_user_in<E>(
+    pub(super) fn of_user_at_snapshot<E>(
         &self,
         user: User,
         is_stored: impl Fn(u64) -> Result<bool, E>,
     ) -> Result<Vec<Entry>, E> {
         let (least, greatest) = SessionId::range_of(user);
-        let changes = self.changes.iter();
+        let changes = self.undo_log.iter();
         let mut changes = changes.filter(|(sid, _)| (least..=greatest).contains(sid));
         if changes.clone().next().is_none() || self.is_committed(is_stored)? {
             return Ok(self.of_user(user).collect());
@@ -132,9 +132,9 @@ impl Index {
 
     /// Tells whether a view of the file has what the batch changed.
     fn is_committed<E>(&self, is_stored: impl Fn(u64) -> Result<bool, E>) -> Result<bool, E> {
-        for (at, (sid, before)) in self.changes.iter().enumerate() {
+        for (at, (sid, before)) in self.undo_log.iter().enumerate() {
             // What a session has more than one change of began with the first.
-            let mut earlier = self.changes.iter().take(at);
+            let mut earlier = self.undo_log.iter().take(at);
             if earlier.any(|(changed, _)| changed == sid) {
                 continue;
             }
@@ -248,10 +248,10 @@ mod tests {
                     let (least, greatest) = SessionId::range_of(user);
                     let expected: Vec<_> =
                         view.range(least..=greatest).map(|(sid, at)| (*sid, *at)).collect();
-                    prop_assert_eq!(index.of_user_in(user, is_stored), Ok(expected));
+                    prop_assert_eq!(index.of_user_at_snapshot(user, is_stored), Ok(expected));
                     for n in 0..6 {
                         let expected = view.get(&sid(user, n)).copied();
-                        prop_assert_eq!(index.get_in(sid(user, n), is_stored), Ok(expected));
+                        prop_assert_eq!(index.get_at_snapshot(sid(user, n), is_stored), Ok(expected));
                     }
                 }
             }

@@ -186,7 +186,7 @@ impl Store for Embedded {
     async fn session(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
         let now = self.clock.unix_secs();
         let found = self.read(
-            move |index, rows| index.get_in(id, is_stored(rows)),
+            move |index, rows| index.get_at_snapshot(id, is_stored(rows)),
             move |rows, place| match place {
                 Some(place) => row(rows, (id, place)),
                 None => Ok(None),
@@ -199,7 +199,7 @@ impl Store for Embedded {
     async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError> {
         let now = self.clock.unix_secs();
         let found = self.read(
-            move |index, rows| index.of_user_in(user, is_stored(rows)),
+            move |index, rows| index.of_user_at_snapshot(user, is_stored(rows)),
             move |rows, entries| {
                 let rows = rows_of(rows, user, entries.into_iter());
                 let live = rows.filter_map(readable).filter(|entry| match entry {
@@ -223,7 +223,7 @@ impl Store for Embedded {
     async fn session_keys(&self, user: User) -> Result<Option<SealedKeys>, StoreError> {
         let now = self.clock.unix_secs();
         self.read(
-            move |index, rows| index.of_user_in(user, is_stored(rows)),
+            move |index, rows| index.of_user_at_snapshot(user, is_stored(rows)),
             move |rows, entries| {
                 let mut newest_first = rows_of(rows, user, entries.into_iter().rev());
                 let Some((_, newest)) = newest_first.next().transpose()? else {

@@ -219,7 +219,7 @@ impl Scene {
 
     fn stored(&self, user: User) -> Vec<(SessionId, u64)> {
         let stored = self.disk.read(
-            |index, rows| index.of_user_in(user, is_stored(rows)),
+            |index, rows| index.of_user_at_snapshot(user, is_stored(rows)),
             |rows, entries| rows_of(rows, user, entries.into_iter()).collect::<Result<Vec<_>, _>>(),
         );
         let live = stored.unwrap().into_iter();
@@ -230,7 +230,7 @@ impl Scene {
 
     fn key(&self, user: User) -> Option<Vec<u8>> {
         let newest = self.disk.read(
-            |index, rows| index.of_user_in(user, is_stored(rows)),
+            |index, rows| index.of_user_at_snapshot(user, is_stored(rows)),
             |rows, entries| {
                 let mut newest_first = rows_of(rows, user, entries.into_iter().rev());
                 newest_first.next().transpose()

@@ -6,29 +6,29 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How many clients are told apart of those over whose requests a server failed.
-const WITNESSES: usize = 64;
+const MAX_FAILED_CLIENTS: usize = 64;
 
 /// What is known about a server.
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(super) struct ServerHealth {
     start: Instant,
     /// What the latest health checks say.
-    unwell: AtomicBool,
+    unhealthy: AtomicBool,
     /// Failures since the last answer.
     fails: AtomicU32,
     /// The clients over whose requests it failed since then.
-    witnesses: Mutex<Vec<IpAddr>>,
+    failed_clients: Mutex<Vec<IpAddr>>,
     /// Milliseconds after `start` until which it is left out.
     out_until: AtomicU64,
 }
 
-impl Standing {
+impl ServerHealth {
     pub(super) fn new() -> Self {
         Self {
             start: Instant::now(),
-            unwell: AtomicBool::new(false),
+            unhealthy: AtomicBool::new(false),
             fails: AtomicU32::new(0),
-            witnesses: Mutex::default(),
+            failed_clients: Mutex::default(),
             out_until: AtomicU64::new(0),
         }
     }
@@ -36,7 +36,7 @@ impl Standing {
     /// Tells whether it may be asked.
     pub(super) fn is_up(&self, now: Instant) -> bool {
         let out = self.out_until.load(Ordering::Relaxed);
-        !self.unwell.load(Ordering::Relaxed) && (out == 0 || self.millis(now) >= out)
+        !self.unhealthy.load(Ordering::Relaxed) && (out == 0 || self.millis(now) >= out)
     }
 
     /// Notes that it did not answer, and says whether that takes it out.
@@ -69,28 +69,30 @@ impl Standing {
         if self.fails.load(Ordering::Relaxed) > 0 {
             self.fails.store(0, Ordering::Relaxed);
             self.out_until.store(0, Ordering::Relaxed);
-            let witnesses = self.witnesses.lock();
-            witnesses.unwrap_or_else(PoisonError::into_inner).clear();
+            let failed_clients = self.failed_clients.lock();
+            failed_clients
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
         }
     }
 
     /// Says whether nothing failed over a client's requests before.
     fn is_new(&self, client: IpAddr) -> bool {
-        let witnesses = self.witnesses.lock();
-        let mut witnesses = witnesses.unwrap_or_else(PoisonError::into_inner);
-        if witnesses.contains(&client) {
+        let failed_clients = self.failed_clients.lock();
+        let mut failed_clients = failed_clients.unwrap_or_else(PoisonError::into_inner);
+        if failed_clients.contains(&client) {
             return false;
         }
-        if witnesses.len() == WITNESSES {
-            witnesses.remove(0);
+        if failed_clients.len() == MAX_FAILED_CLIENTS {
+            failed_clients.remove(0);
         }
-        witnesses.push(client);
+        failed_clients.push(client);
         true
     }
 
     /// Notes what health checks say.
     pub(super) fn checked(&self, well: bool) {
-        self.unwell.store(!well, Ordering::Relaxed);
+        self.unhealthy.store(!well, Ordering::Relaxed);
     }
 
     fn millis(&self, now: Instant) -> u64 {
@@ -107,67 +109,70 @@ mod tests {
 
     #[test]
     fn failures_in_a_row_take_a_server_out_for_a_while() {
-        let (standing, now) = (Standing::new(), Instant::now());
-        assert!(!standing.failed(None, 2, OUT, now));
-        assert!(standing.is_up(now));
-        assert!(standing.failed(None, 2, OUT, now));
-        assert!(!standing.failed(None, 2, OUT, now), "it is out already");
-        assert!(!standing.is_up(now));
+        let (health, now) = (ServerHealth::new(), Instant::now());
+        assert!(!health.failed(None, 2, OUT, now));
+        assert!(health.is_up(now));
+        assert!(health.failed(None, 2, OUT, now));
+        assert!(!health.failed(None, 2, OUT, now), "it is out already");
+        assert!(!health.is_up(now));
         let later = now + OUT + Duration::from_millis(1);
-        assert!(standing.is_up(later));
+        assert!(health.is_up(later));
         assert!(
-            standing.failed(None, 2, OUT, later),
+            health.failed(None, 2, OUT, later),
             "one more failure is enough"
         );
-        assert!(!standing.is_up(later));
+        assert!(!health.is_up(later));
     }
 
     #[test]
     fn one_client_alone_takes_no_server_out() {
-        let (standing, now) = (Standing::new(), Instant::now());
+        let (health, now) = (ServerHealth::new(), Instant::now());
         let client = |n: u8| Some(IpAddr::from([192, 0, 2, n]));
         for _ in 0..100 {
-            assert!(!standing.failed(client(1), 3, OUT, now));
+            assert!(!health.failed(client(1), 3, OUT, now));
         }
-        assert!(!standing.failed(client(2), 3, OUT, now));
-        standing.answered();
+        assert!(!health.failed(client(2), 3, OUT, now));
+        health.answered();
         for n in 1..3 {
-            assert!(!standing.failed(client(n), 3, OUT, now));
-            assert!(!standing.failed(client(n), 3, OUT, now));
+            assert!(!health.failed(client(n), 3, OUT, now));
+            assert!(!health.failed(client(n), 3, OUT, now));
         }
-        assert!(standing.failed(client(3), 3, OUT, now));
+        assert!(health.failed(client(3), 3, OUT, now));
         let later = now + OUT + Duration::from_millis(1);
-        assert!(!standing.failed(client(1), 3, OUT, later));
-        assert!(standing.is_up(later));
-        assert!(standing.failed(client(4), 3, OUT, later));
-        standing.answered();
+        assert!(!health.failed(client(1), 3, OUT, later));
+        assert!(health.is_up(later));
+        assert!(health.failed(client(4), 3, OUT, later));
+        health.answered();
         for n in 0..=255 {
-            standing.failed(client(n), 0, OUT, now);
+            health.failed(client(n), 0, OUT, now);
         }
-        assert_eq!(standing.witnesses.lock().unwrap().len(), WITNESSES);
+        assert_eq!(
+            health.failed_clients.lock().unwrap().len(),
+            MAX_FAILED_CLIENTS
+        );
     }
 
     #[test]
     fn an_answer_wipes_the_failures_off() {
-        let (standing, now) = (Standing::new(), Instant::now());
-        standing.failed(None, 2, OUT, now);
-        standing.answered();
-        assert!(!standing.failed(None, 2, OUT, now));
-        standing.failed(None, 2, OUT, now);
-        standing.answered();
-        assert!(standing.is_up(now));
+        let (health, now) = (ServerHealth::new(), Instant::now());
+        health.failed(None, 2, OUT, now);
+        health.answered();
+        assert!(!health.failed(None, 2, OUT, now));
+        health.failed(None, 2, OUT, now);
+        health.answered();
+        assert!(health.is_up(now));
     }
 
     #[test]
     fn with_no_limit_nothing_takes_a_server_out_but_its_health() {
-        let (standing, now) = (Standing::new(), Instant::now());
+        let (health, now) = (ServerHealth::new(), Instant::now());
         for _ in 0..100 {
-            assert!(!standing.failed(None, 0, OUT, now));
+            assert!(!health.failed(None, 0, OUT, now));
         }
-        assert!(standing.is_up(now));
-        standing.checked(false);
-        assert!(!standing.is_up(now));
-        standing.checked(true);
-        assert!(standing.is_up(now));
+        assert!(health.is_up(now));
+        health.checked(false);
+        assert!(!health.is_up(now));
+        health.checked(true);
+        assert!(health.is_up(now));
     }
 }
