@@ -67,7 +67,7 @@ fn is_writable_by_others(group: u32, mode: u32, us: u32) -> bool {
     mode & 0o002 != 0 || (mode & 0o020 != 0 && group != us)
 }
 
-/// Tells whether it is a folder as Kubernetes mounts a Secret: everybody's to write to, but sticky and mounted read-only.
+/// Returns whether it is a folder as Kubernetes mounts a Secret: everybody's to write to, but sticky and mounted read-only.
 fn is_mounted_secret(found: &Metadata, path: &Path) -> bool {
     let read_only = |path| statvfs(path).map(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY));
     found.is_dir() && found.mode() & STICKY != 0 && read_only(path).unwrap_or(false)

@@ -30,7 +30,7 @@ pub(super) fn required(
     optional(table, keys, env)
 }
 
-/// Notes a problem where a secret is not given.
+/// Records a problem where a secret is not given.
 pub(super) fn require(table: &mut Table<'_, '_>, keys: &Keys) {
     if !table.has(keys.file) && !table.has(keys.env) {
         let message = format!("is required, or {} instead of it", keys.env);

@@ -65,7 +65,7 @@ pub enum RedisMode {
 }
 
 impl RedisServer {
-    /// Tells whether [`Self::reread`] may bring another password.
+    /// Returns whether [`Self::reread`] may bring another password.
     pub fn password_may_change(&self) -> bool {
         let at_sentinels = matches!(
             &self.mode,

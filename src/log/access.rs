@@ -1,4 +1,4 @@
-//! Formats the line of each request, which is most of what is logged, with less than the formatter of all other lines costs.
+//! Formats the request lines, which are most of the log, cheaper than the general formatter does.
 
 use std::cell::RefCell;
 use std::fmt::{Debug, Write as _};
@@ -16,7 +16,7 @@ use crate::config::LogFormat;
 /// The target of these lines.
 pub(super) const TARGET: &str = "menshen::access";
 
-/// Texts that are written without quotes in the text format: they hold nothing that would need them.
+/// Fields that need no quotes in the text format.
 const BARE: [&str; 4] = ["request_id", "method", "server", "client"];
 
 /// Writes events of [`TARGET`] to the queue.
@@ -50,14 +50,14 @@ impl<S: Subscriber> Layer<S> for AccessLines {
 }
 
 thread_local! {
-    /// Each thread's line, whose memory is used again.
+    /// Each thread's buffer for a line.
     static LINE: RefCell<Line> = RefCell::default();
 }
 
 #[derive(Default)]
 struct Line {
     text: String,
-    /// The latest second that was formatted, and as what, up to its fraction.
+    /// The latest second that was formatted, and its text without the fraction.
     second: u64,
     date: String,
 }

@@ -1,4 +1,4 @@
-//! Sets up the log lines, which go to stderr by way of a queue.
+//! Sets up logging to stderr through a queue.
 
 use std::panic::{self, PanicHookInfo};
 use std::sync::{Arc, OnceLock};
@@ -17,19 +17,19 @@ use crate::config::{Log, LogFormat};
 mod access;
 mod queue;
 
-/// Changes what is shown of what was started here.
+/// Changes the filters of the logging that was started here.
 static SHOW: OnceLock<Box<Show>> = OnceLock::new();
 
 type Show = dyn Fn(&Log) + Send + Sync;
 
-/// Starts logging; a second call changes nothing. Lines are lost that are logged after what it returns was dropped.
+/// Starts logging; a second call changes nothing. Lines logged after the returned value was dropped are lost.
 pub fn start(log: &Log) -> std::io::Result<Stderr> {
     let (shown, handle) = reload::Layer::new(shown(log));
     let (accesses, access_handle) = reload::Layer::new(shown_accesses(log));
     let (queue, stderr) = Queue::start()?;
     let lines = fmt::layer()
         .with_writer(Lines(Arc::clone(&queue)))
-        // A line that cannot be formatted would be reported on stderr directly, where a reader that stopped blocks.
+        // Errors of the formatter would go to stderr directly, where a stopped reader blocks.
         .log_internal_errors(false);
     let lines = match log.format {
         LogFormat::Text => lines.with_ansi(false).boxed(),
@@ -68,14 +68,14 @@ fn report(panic: &PanicHookInfo<'_>) {
     );
 }
 
-/// Changes which lines are shown, but not their format; nothing where logging was not started here.
+/// Changes the filters, but not the format; nothing if logging was not started here.
 pub fn show(log: &Log) {
     if let Some(show) = SHOW.get() {
         show(log);
     }
 }
 
-/// Returns which of all other lines are shown.
+/// Returns the filter of all lines but those of requests.
 fn shown(log: &Log) -> Targets {
     let level = log.level;
     // Libraries print whole requests, tokens included, at their finer levels.
@@ -83,12 +83,12 @@ fn shown(log: &Log) -> Targets {
         .with_default(Level::WARN.min(level))
         .with_target("menshen", level)
         .with_target(TARGET, LevelFilter::OFF)
-        // What these warn of, we say ourselves where it matters, and not for each time.
+        // We log what these warn of ourselves, once.
         .with_target("redis", Level::ERROR.min(level))
         .with_target("rustls", Level::ERROR.min(level))
 }
 
-/// Returns whether the line of each request is shown. Where it is not, one comparison is left of it.
+/// Returns the filter of the request lines. A filtered line costs one comparison.
 fn shown_accesses(log: &Log) -> Targets {
     let level = if log.access {
         LevelFilter::from_level(log.level)

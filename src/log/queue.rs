@@ -1,4 +1,4 @@
-//! The bounded queue between who logs and the thread that writes to stderr, so that a reader that stops blocks nobody.
+//! The bounded queue between logging tasks and the thread that writes to stderr: a reader that stops blocks no request.
 //!
 //! A line is formatted where it is logged and copied into one buffer under a lock. A thread swaps the buffer for an empty one and
 //! writes it with one `write(2)`, at most a hundred times a second. What does not fit is dropped and counted. tracing-appender is not
@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// The most bytes that wait; as many again may be on their way to the reader.
+/// The most bytes in the queue; as many again may be being written.
 const MAX_QUEUED_BYTES: usize = 4 * 1024 * 1024;
-/// What an idle queue keeps allocated.
+/// The capacity that an idle queue keeps.
 const IDLE_CAPACITY: usize = 256 * 1024;
-/// The least time between two writes, so that busy moments make few of them.
+/// The least time between two writes, so that many lines share one.
 const MIN_WRITE_INTERVAL: Duration = Duration::from_millis(10);
-/// How long a stop waits for the lines that are queued.
+/// How long a stop waits for queued lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Lines that wait to be written.
@@ -29,7 +29,7 @@ pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     /// Wakes the writer.
     more: Condvar,
-    /// Wakes who waits for the end.
+    /// Wakes the task that waits for the end.
     done: Condvar,
 }
 
@@ -37,9 +37,9 @@ pub(super) struct Queue {
 struct Waiting {
     text: Vec<u8>,
     lines: u64,
-    /// Lines that did not fit since `text` was last taken.
+    /// Lines dropped since `text` was last taken.
     dropped: u64,
-    /// Whether the writer waits for a first line; while it does not, nobody needs to wake it.
+    /// Whether the writer sleeps and must be woken.
     idle: bool,
     stopping: bool,
     stopped: bool,
@@ -48,7 +48,7 @@ struct Waiting {
 impl Queue {
     /// Starts the thread that writes to stderr.
     pub(super) fn start() -> io::Result<(Arc<Self>, Stderr)> {
-        // Not through the standard library's handle, whose lock the writer would hold for as long as nobody reads.
+        // The standard library's handle has a lock, which the writer would hold while nobody reads.
         let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
         Self::start_to(stderr)
     }
@@ -87,7 +87,7 @@ impl Queue {
         String::from_utf8(self.lock().text.clone()).unwrap()
     }
 
-    /// Queues a whole line, or counts it as dropped; it waits for nothing but another such call.
+    /// Queues a whole line, or counts it as dropped. It never waits for the writer.
     pub(super) fn push(&self, line: &[u8]) {
         let mut waiting = self.lock();
         if waiting.text.len() + line.len() > MAX_QUEUED_BYTES {
@@ -131,7 +131,7 @@ impl Write for &Queue {
     }
 }
 
-/// stderr behind the queue; when it is dropped, what is queued is written within a second.
+/// The queue before stderr; dropping it writes the queued lines, for a second at most.
 #[must_use]
 pub struct Stderr(Arc<Queue>);
 
@@ -170,7 +170,7 @@ impl<W: Write> Writer<W> {
         let mut text = Vec::new();
         let mut last = None;
         while let Some(lines) = self.next(&mut text, last) {
-            // Queued before anything that is logged later, and so in the place of what was dropped.
+            // The report is queued before later lines, where the dropped ones would be.
             self.report();
             last = Some(Instant::now());
             self.works = self.write(&text).is_ok();
@@ -215,7 +215,7 @@ impl<W: Write> Writer<W> {
     }
 
     fn report(&mut self) {
-        // Where writing fails, the report would be the next line that fails.
+        // If writing fails, the report would fail as well.
         if self.works && self.dropped > 0 {
             let lines = std::mem::take(&mut self.dropped);
             tracing::warn!(lines, "log lines were dropped: nobody read them in time");

@@ -191,7 +191,7 @@ impl Flight {
         self.settled.closed().await;
     }
 
-    /// Says whether nobody waits for the outcome.
+    /// Returns whether nobody waits for the outcome.
     pub(super) fn is_left(&self) -> bool {
         self.settled.is_closed()
     }

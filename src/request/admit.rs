@@ -173,7 +173,7 @@ pub(super) fn split_target(target: &[u8]) -> Result<(Option<(&str, &str)>, &[u8]
     Ok((Some((scheme, authority)), path))
 }
 
-/// Tells whether two authorities name the same host and port of a scheme, one of which may leave the usual port out.
+/// Returns whether two authorities name the same host and port of a scheme, one of which may leave the usual port out.
 pub(super) fn same_authority(scheme: &str, one: &str, other: &str) -> bool {
     let port = if scheme == "https" { ":443" } else { ":80" };
     let without_port = |authority: &str| {
@@ -248,7 +248,7 @@ pub(super) fn host_of(authority: &str) -> Result<&str, Denial> {
     Ok(host.strip_suffix('.').unwrap_or(host))
 }
 
-/// Says whether a host consists of labels, of which none is empty but one at the end.
+/// Returns whether a host consists of labels, of which none is empty but one at the end.
 fn is_name(host: &str) -> bool {
     let mut before = b'.';
     host.bytes().all(|byte| {

@@ -89,7 +89,7 @@ impl Chunks {
         };
     }
 
-    /// Tells whether the next byte belongs to the trailers, or to the empty line behind them.
+    /// Returns whether the next byte belongs to the trailers, or to the empty line behind them.
     pub fn is_in_trailers(&self) -> bool {
         matches!(
             self.state,
@@ -97,7 +97,7 @@ impl Chunks {
         )
     }
 
-    /// Says whether the whole body has come.
+    /// Returns whether the whole body has come.
     pub fn is_over(&self) -> bool {
         self.state == State::Over
     }

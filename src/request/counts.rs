@@ -40,7 +40,7 @@ impl Counts {
         }
     }
 
-    /// Says whether somebody may do it, or for how long not; `now` is since any fixed time.
+    /// Returns whether somebody may do it, or for how long not; `now` is since any fixed time.
     pub fn check(&self, who: &impl Hash, now: Duration) -> Result<(), Duration> {
         let next = self.cells(who).map(|cell| cell.load(Ordering::Relaxed));
         let early = next.min().unwrap_or(0).saturating_sub(nanos(now));

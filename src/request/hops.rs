@@ -8,7 +8,7 @@ use super::Denial;
 /// The most names in `Connection`.
 const MOST_NAMES: usize = 9;
 
-/// Says whether a request is the handshake of a WebSocket (RFC 6455, section 4.1).
+/// Returns whether a request is the handshake of a WebSocket (RFC 6455, section 4.1).
 ///
 /// RFC 9110, section 7.8, has an `Upgrade` ignored that `Connection` does not name.
 pub fn is_handshake(method: &Method, version: Version, headers: &HeaderMap) -> bool {
@@ -43,7 +43,7 @@ pub fn named_hops(headers: &HeaderMap) -> Result<Vec<HeaderName>, Denial> {
     Ok(named)
 }
 
-/// Tells whether a name in `Connection` is an option of the connection, and no header that would be removed.
+/// Returns whether a name in `Connection` is an option of the connection, and no header that would be removed.
 fn is_option(name: &[u8]) -> bool {
     [&b"keep-alive"[..], b"close", b"upgrade"]
         .iter()

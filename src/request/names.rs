@@ -96,7 +96,7 @@ impl OwnedNames {
         Self { single, initials }
     }
 
-    /// Says whether a header is ours: lower-cased, and with all but letters and digits read as `-`.
+    /// Returns whether a header is ours: lower-cased, and with all but letters and digits read as `-`.
     pub fn contains(&self, name: &HeaderName) -> bool {
         let name = name.as_str().as_bytes();
         let initial = name.first().map_or(0, |&b| fold(b));
@@ -118,14 +118,14 @@ fn folds_to(name: &[u8], own: &[u8]) -> bool {
     name.iter().zip(own).all(|(&b, &o)| fold(b) == o)
 }
 
-/// Says whether a backend that folds names, as CGI does, would take this header for one that frames the body.
+/// Returns whether a backend that folds names, as CGI does, would take this header for one that frames the body.
 pub(super) fn poses_as_framing(name: &str) -> bool {
     FRAMING
         .iter()
         .any(|own| poses_as(name.as_bytes(), own.as_bytes()))
 }
 
-/// Says whether a backend that folds names, as CGI does, would take this header for `own`, which it is not.
+/// Returns whether a backend that folds names, as CGI does, would take this header for `own`, which it is not.
 pub(super) fn is_alias(name: &HeaderName, own: &HeaderName) -> bool {
     poses_as(name.as_str().as_bytes(), own.as_str().as_bytes())
 }

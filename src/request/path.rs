@@ -65,12 +65,12 @@ impl<'a> NormalPath<'a> {
         &self.text
     }
 
-    /// Tells whether it was sent as it is, without escapes that hide nothing.
+    /// Returns whether it was sent as it is, without escapes that hide nothing.
     pub fn is_as_sent(&self) -> bool {
         matches!(self.text, Cow::Borrowed(_))
     }
 
-    /// Tells whether a backend that passes over case reads anything else than what is there.
+    /// Returns whether a backend that passes over case reads anything else than what is there.
     pub fn has_capitals(&self) -> bool {
         self.has_capitals
     }
@@ -137,7 +137,7 @@ fn undo_percent(path: &str) -> Option<String> {
     any.then_some(undone)
 }
 
-/// Says whether a path holds a dot segment, which what Tomcat and others cut off at a semicolon must not hide either.
+/// Returns whether a path holds a dot segment, which what Tomcat and others cut off at a semicolon must not hide either.
 fn has_dot_segment(path: &str) -> bool {
     let is_dots = |segment: &str| matches!(without_parameters(segment), "." | "..");
     path.split('/').any(is_dots)

@@ -6,7 +6,7 @@ const NOTHING: [&[u8]; 6] = [b"", b"\"\"", b"undefined", b"null", b"None", b"nil
 /// The length of the longest of them; a token is longer, so that it is not compared with each.
 const LONGEST: usize = "undefined".len();
 
-/// Says whether a credential, or the name of an app, is empty or stands for a value that the client did not have.
+/// Returns whether a credential, or the name of an app, is empty or stands for a value that the client did not have.
 pub fn is_placeholder(value: &[u8]) -> bool {
     value.len() <= LONGEST && NOTHING.contains(&value.trim_ascii())
 }

@@ -76,7 +76,7 @@ impl ProxyHeader {
     }
 }
 
-/// Says whether a line, without its line feed, ends in a carriage return and is text before it.
+/// Returns whether a line, without its line feed, ends in a carriage return and is text before it.
 fn is_plain(line: &[u8]) -> bool {
     let text = line.strip_suffix(b"\r");
     text.is_some_and(|text| text.iter().all(|byte| (b' '..0x7f).contains(byte)))

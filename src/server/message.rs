@@ -114,7 +114,7 @@ impl ResponseHead {
         headers
     }
 
-    /// Tells whether another head follows.
+    /// Returns whether another head follows.
     pub(super) fn is_interim(&self) -> bool {
         self.status.is_informational() && self.status != StatusCode::SWITCHING_PROTOCOLS
     }

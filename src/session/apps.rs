@@ -16,7 +16,7 @@ impl Apps {
         Self(apps.map(|(app, id)| identity_beginning(app, id)).collect())
     }
 
-    /// Tells whether an identity is of one of them.
+    /// Returns whether an identity is of one of them.
     pub(super) fn have(&self, identity: &Identity) -> bool {
         let beginning = identity_beginning(&identity.app, &identity.appid);
         self.0.contains(&beginning)

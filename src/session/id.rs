@@ -48,7 +48,7 @@ impl SessionId {
         (least, greatest)
     }
 
-    /// Tells whether a session of this id can be a user's.
+    /// Returns whether a session of this id can be a user's.
     pub(super) fn is_of(&self, user: User) -> bool {
         let (least, greatest) = Self::range_of(user);
         (least..=greatest).contains(self)

@@ -161,7 +161,7 @@ impl RefreshKey {
         Genuine { last: next, before }
     }
 
-    /// Says whether a token that was replaced leads to the current one of its session.
+    /// Returns whether a token that was replaced leads to the current one of its session.
     pub(super) fn leads_to(
         &self,
         replaced: &Genuine,

@@ -46,7 +46,7 @@ struct Set {
 }
 
 impl RevokedSessions {
-    /// Tells whether tokens of this session must be refused.
+    /// Returns whether tokens of this session must be refused.
     pub fn contains(&self, id: &SessionId) -> bool {
         self.shared.length.load(Ordering::Acquire) != 0
             && self
@@ -58,12 +58,12 @@ impl RevokedSessions {
                 .contains_key(id)
     }
 
-    /// Tells whether tokens must be refused because sessions may have ended that are not in the set.
+    /// Returns whether tokens must be refused because sessions may have ended that are not in the set.
     pub fn is_unknown(&self) -> bool {
         self.shared.unknown.load(Ordering::Relaxed)
     }
 
-    /// Says whether sessions may have ended that are not in the set.
+    /// Returns whether sessions may have ended that are not in the set.
     pub(super) fn set_unknown(&self, unknown: bool) {
         self.shared.unknown.store(unknown, Ordering::Relaxed);
     }
@@ -73,7 +73,7 @@ impl RevokedSessions {
         self.shared.length.load(Ordering::Acquire)
     }
 
-    /// Tells whether no session is revoked.
+    /// Returns whether no session is revoked.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -78,7 +78,7 @@ impl Sender {
         }
     }
 
-    /// Says whether this client proves to be the first one. Where that one sent a nonce, an address is no proof.
+    /// Returns whether this client proves to be the first one. Where that one sent a nonce, an address is no proof.
     pub fn is(&self, first: &SenderMark) -> bool {
         let digest = match first.kind {
             Kind::Nonce => self.nonce.as_ref(),
@@ -92,7 +92,7 @@ impl SenderMark {
     /// How many bytes it has where it is stored.
     pub(super) const BYTES: usize = 17;
 
-    /// Says whether a nonce is asked for, which nobody else knows, and not only an address, which many may share.
+    /// Returns whether a nonce is asked for, which nobody else knows, and not only an address, which many may share.
     pub fn is_nonce(&self) -> bool {
         self.kind == Kind::Nonce
     }

@@ -93,7 +93,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Tells whether the answer comes from the fault alone, so that nothing need be carried out for it.
+    /// Returns whether the answer comes from the fault alone, so that nothing need be carried out for it.
     pub(super) fn replaces_answer(&self) -> bool {
         matches!(
             self,

@@ -42,7 +42,7 @@ impl Quotas {
         self.0.insert(appid.to_owned(), quota);
     }
 
-    /// Counts a call, and tells whether this minute has room for it.
+    /// Counts a call, and returns whether this minute has room for it.
     pub(super) fn admit(&mut self, appid: &str, now_ms: u64) -> bool {
         let quota = self.0.get_mut(appid);
         quota.is_none_or(|quota| quota.admit(now_ms))

@@ -61,7 +61,7 @@ impl SigningKey {
         })
     }
 
-    /// Says whether others can verify what it signs without being able to sign themselves.
+    /// Returns whether others can verify what it signs without being able to sign themselves.
     pub fn is_public(&self) -> bool {
         self.public.is_some()
     }

@@ -35,7 +35,7 @@ pub fn class(errcode: i64) -> Refusal {
     }
 }
 
-/// Says whether the operator must act, at whichever endpoint: no other code, token or try brings another answer.
+/// Returns whether the operator must act, at whichever endpoint: no other code, token or try brings another answer.
 pub(super) fn is_operators(errcode: i64) -> bool {
     matches!(
         errcode,

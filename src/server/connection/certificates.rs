@@ -1,4 +1,6 @@
-//! The certificates, chosen by the name that a client asks for, and read again when their files change.
+//! The certificates: chosen by SNI, and read again when their files change.
+//!
+//! Files are looked at every two seconds, and not in handshakes, so that a hanging disk delays no client.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -43,26 +45,26 @@ pub(super) struct Certificates {
     current: ArcSwap<ByName>,
 }
 
-/// What a handshake chooses from.
+/// The certificates by name, from which a handshake chooses.
 #[derive(Debug)]
 struct ByName {
     /// By name in lower case; a name such as `*.example.com` is for one label more.
     names: HashMap<String, Arc<CertifiedKey>>,
-    /// For names that none is for.
+    /// For clients that ask for another name, or for none.
     first: Arc<CertifiedKey>,
 }
 
-/// A pair of files, and what was last read from them.
+/// A pair of files, and the certificate last read from them.
 #[derive(Debug)]
 struct WatchedPair {
     files: Tls,
     key: Arc<CertifiedKey>,
-    /// How the files looked when they were last read, whether that went well or not.
+    /// The state of the files when they were last read, with success or not.
     seen: FileState,
 }
 
 impl Certificates {
-    /// Reads the files; `None` where there are none.
+    /// Reads the files; `None` if there are none.
     pub(super) fn load(files: &[Tls]) -> Result<Option<Self>, TlsError> {
         let files: Vec<_> = files
             .iter()
@@ -74,7 +76,7 @@ impl Certificates {
         }))
     }
 
-    /// Reads the files that changed. What cannot be used is reported once, and what was read before stays.
+    /// Reads the files that changed. A pair that cannot be used is logged once, and the previous one stays.
     pub(super) fn reload_changed(&self) {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = false;
@@ -115,7 +117,7 @@ impl ByName {
         let mut names = HashMap::new();
         for watched in files {
             for name in names_of(&watched.key) {
-                // Of two certificates for a name, the operator named the better one first.
+                // Of two certificates for a name, the first in the configuration wins.
                 names
                     .entry(name)
                     .or_insert_with(|| Arc::clone(&watched.key));
@@ -151,7 +153,7 @@ impl Tls {
     }
 }
 
-/// Returns the names that a certificate is for.
+/// Returns the DNS names of a certificate.
 fn names_of(key: &CertifiedKey) -> Vec<String> {
     let leaf = key.cert.first().map(EndEntityCert::try_from);
     let Some(Ok(leaf)) = leaf else {

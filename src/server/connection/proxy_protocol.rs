@@ -1,4 +1,4 @@
-//! Reads what a proxy in front says about the client in the PROXY protocol, before anything else is read.
+//! Reads the PROXY protocol header, which names the client, before anything else is read.
 
 use std::net::IpAddr;
 
@@ -9,18 +9,18 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::request::ProxyHeader;
 
-/// More than the addresses and what load balancers add to them.
+/// The longest header: more than the addresses and what load balancers add to them.
 const MAX_BYTES: usize = 4096;
 
-/// For whom a proxy speaks.
+/// The client that a header names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProxiedClient {
     Named(IpAddr),
-    /// It checks our health, or does not know the client.
+    /// None: the proxy checks our health, or does not know the client.
     Unnamed,
 }
 
-/// Reads the header and lets the stream say that it comes from the client; `None` when there is no header.
+/// Reads the header, and makes the client the stream's peer; `None` if there is no header.
 pub(super) async fn accept(stream: &mut Stream) -> Option<ProxiedClient> {
     let mut read = BytesMut::with_capacity(MAX_BYTES);
     loop {

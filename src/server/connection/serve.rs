@@ -1,4 +1,4 @@
-//! Serves one connection: TLS, then HTTP/1.1 or HTTP/2 as the client protocol.
+//! Serves one connection: TLS, then HTTP/1.1 or HTTP/2 as the client speaks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,38 +14,38 @@ use super::proxy_protocol::{self, ProxiedClient};
 use crate::request::{self, Peer};
 use crate::server::exchange::{Gate, Gates, Proxy};
 
-/// How long a connection without an exchange is kept when the program stops: closed at once, it would take a request
-/// along that is on its way.
+/// How long a connection without an exchange is kept when the program stops: closing it at once would lose a request that is on its
+/// way.
 pub(in crate::server) const SHUTDOWN_DELAY: Duration = Duration::from_millis(500);
 
 /// The first bytes of HTTP/2 without TLS; no method of HTTP/1.1 starts with them.
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The most that a connection over the limit is waited for.
+/// The limit for refusing a connection over the limit.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What all connections of a listener share.
+/// The state that all connections of a listener share.
 pub(in crate::server) struct Connections {
     pub(in crate::server) proxy: Proxy,
-    /// Answers those over the limit.
+    /// Refuses connections over the limit.
     pub(in crate::server) refuser: Proxy,
     pub(in crate::server) acceptor: Option<Acceptor>,
     pub(in crate::server) head_timeout: Duration,
     pub(in crate::server) limits: Arc<ConnectionLimits>,
-    /// Whether trusted proxies must say whose connection it is, and nobody else may connect.
+    /// Whether each connection must begin with a PROXY header of a trusted proxy.
     pub(in crate::server) proxied: bool,
     pub(in crate::server) shutdown: watch::Receiver<bool>,
     pub(in crate::server) gates: Arc<Gates>,
 }
 
-/// What a client protocol.
+/// The protocol that a client speaks.
 enum Protocol {
     Http1,
     Http2,
 }
 
 impl Connections {
-    /// Serves a connection until one side ends it, or tells it that there is no place for it.
+    /// Serves a connection until one side ends it, or refuses it.
     pub(in crate::server) async fn serve(&self, mut tcp: Box<L4Stream>, slot: Slot) {
         let timeout = match slot {
             Slot::Served(_) => self.client_timeout(),
@@ -82,17 +82,17 @@ impl Connections {
         }
     }
 
-    /// Returns the limit between two reads, as a reload may have changed it.
+    /// Returns the limit between two reads, which a reload may change.
     pub(super) fn client_timeout(&self) -> Duration {
         self.gates.current().client_timeout
     }
 
-    /// Returns how long an idle connection is kept, as a reload may have changed it.
+    /// Returns how long an idle connection is kept, which a reload may change.
     pub(super) fn keepalive(&self) -> Duration {
         self.gates.current().keepalive
     }
 
-    /// Returns the most that a connection over the limit is waited for.
+    /// Returns the limit for refusing a connection.
     fn refusal(&self) -> Duration {
         REFUSAL_TIMEOUT.min(self.head_timeout)
     }
@@ -111,7 +111,7 @@ impl Connections {
         }
     }
 
-    /// Does what comes before a request; when nothing has been asked for, there is nothing to finish.
+    /// Runs what precedes a request, and gives it up when the program stops.
     async fn unless_stopping<T>(&self, begun: impl Future<Output = Option<T>>) -> Option<T> {
         tokio::select! {
             biased;
@@ -120,14 +120,14 @@ impl Connections {
         }
     }
 
-    /// Resolves a moment after nobody is accepted any more: what a client sends meanwhile is still answered.
+    /// Resolves a moment after the listener has stopped accepting. Requests that arrive before that are still answered.
     pub(super) async fn shutdown_delay(&self) {
         let mut shutdown = self.shutdown.clone();
         let _ = shutdown.wait_for(|&stop| stop).await;
         tokio::time::sleep(SHUTDOWN_DELAY).await;
     }
 
-    /// Returns whose a connection is, which a proxy may have to say first.
+    /// Returns the client of a connection, which a PROXY header may have to name first.
     async fn peer(&self, tcp: &mut L4Stream, timeout: Duration) -> Option<Peer> {
         let peer = tcp.get_socket_digest()?.peer_addr()?.as_inet()?.ip();
         if !self.proxied {
@@ -150,7 +150,7 @@ impl Connections {
         }
     }
 
-    /// Does what comes before the first request: TLS, and finding out what the client protocol.
+    /// Does the TLS handshake, and finds out which protocol the client speaks.
     async fn handshake(&self, mut tcp: Box<L4Stream>) -> Option<(Stream, Protocol)> {
         let _ = tcp.set_nodelay();
         let id = tcp.id();
@@ -177,7 +177,7 @@ impl Connections {
         Some((stream, protocol))
     }
 
-    /// Waits for the first bytes and says whose they are; `None` when they do not come in time.
+    /// Waits for the first bytes, and returns their protocol; `None` if they are late.
     async fn first_bytes(&self, stream: &mut Stream) -> Option<Protocol> {
         let peek = async {
             let mut start = [0; 4];

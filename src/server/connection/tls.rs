@@ -9,7 +9,7 @@ use super::certificates::{Certificates, TlsError};
 use crate::config::Tls;
 use crate::server::file_state;
 
-/// What encrypts the connections of clients.
+/// The TLS configuration of the listeners.
 #[derive(Clone, Debug)]
 pub struct Encryption {
     config: Arc<ServerConfig>,
@@ -17,7 +17,7 @@ pub struct Encryption {
 }
 
 impl Encryption {
-    /// Reads the certificates and keys, and offers HTTP/2 before HTTP/1.1; `None` where there is no certificate.
+    /// Reads the certificates and keys, and offers HTTP/2 before HTTP/1.1; `None` without a certificate.
     pub fn load(files: &[Tls]) -> Result<Option<Self>, TlsError> {
         let Some(certificates) = Certificates::load(files)?.map(Arc::new) else {
             return Ok(None);
@@ -33,18 +33,18 @@ impl Encryption {
         }))
     }
 
-    /// Returns what does the handshakes of a listener.
+    /// Returns the acceptor of a listener's handshakes.
     pub(in crate::server) fn acceptor(&self) -> Acceptor {
         Acceptor::from_server_config(Arc::clone(&self.config))
     }
 
-    /// Reads files that change, for ever.
+    /// Reads certificates again when their files change, for ever.
     pub(in crate::server) async fn renew(self) {
         let mut ticks = tokio::time::interval(file_state::PAUSE);
         loop {
             ticks.tick().await;
             let certificates = Arc::clone(&self.certificates);
-            // A disk may hang, and then only this waits for it.
+            // On a thread of its own, since a disk may hang.
             let _ = tokio::task::spawn_blocking(move || certificates.reload_changed()).await;
         }
     }

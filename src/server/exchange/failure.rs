@@ -41,7 +41,7 @@ impl Failure {
         })
     }
 
-    /// Tells whether the server failed, and not the client or its session.
+    /// Returns whether the server failed, and not the client or its session.
     pub(super) fn is_by_server(self) -> bool {
         match self {
             Self::Response(_) | Self::ResponseLate | Self::UnaskedUpgrade => true,

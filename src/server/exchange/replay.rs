@@ -22,7 +22,7 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    /// Notes a part that is sent.
+    /// Records a part that is sent.
     pub(super) fn keep(&mut self, part: &Bytes) {
         self.bytes += part.len() as u64;
         if self.bytes > KEPT_BYTES || self.parts.len() == MOST_PARTS {
@@ -32,7 +32,7 @@ impl Replay {
         }
     }
 
-    /// Notes the end that is sent.
+    /// Records the end that is sent.
     pub(super) fn end(&mut self, trailers: Option<&HeaderMap>) {
         self.end = Some(trailers.cloned());
     }
@@ -43,12 +43,12 @@ impl Replay {
         self.parts = Vec::new();
     }
 
-    /// Tells whether everything that was sent can be sent again.
+    /// Returns whether everything that was sent can be sent again.
     pub(super) fn is_possible(&self) -> bool {
         !self.is_cut
     }
 
-    /// Sends it all again, and tells whether that was the whole body.
+    /// Sends it all again, and returns whether that was the whole body.
     pub(super) fn send(&self, server: &mut Server) -> bool {
         for part in &self.parts {
             server.put(part.clone());

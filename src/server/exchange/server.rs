@@ -55,7 +55,7 @@ impl Server {
         }
     }
 
-    /// Tells whether no more should be put before what waits is flushed.
+    /// Returns whether no more should be put before what waits is flushed.
     pub(super) fn is_full(&self) -> bool {
         match self {
             Self::Http1(server, _) => server.is_full(),

@@ -150,7 +150,7 @@ impl Chunked {
         Ok(None)
     }
 
-    /// Takes what stands before the next data, and tells whether that or the end was reached.
+    /// Takes what stands before the next data, and returns whether that or the end was reached.
     fn take_framing(&mut self, input: &mut BytesMut) -> Result<bool, Malformed> {
         let mut taken = 0;
         let mut reached = false;
@@ -228,7 +228,7 @@ impl Outgoing {
         }
     }
 
-    /// Writes the end, and tells whether the body was as long as the head said.
+    /// Writes the end, and returns whether the body was as long as the head said.
     pub(super) fn finish(&mut self, wire: &mut Buffered, trailers: Option<&HeaderMap>) -> bool {
         let whole = !matches!(self, Self::Length(1..));
         if *self == Self::Chunks {

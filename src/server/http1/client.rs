@@ -121,7 +121,7 @@ impl ClientSide {
         self.wire.written()
     }
 
-    /// Tells whether no more should be put before what waits is flushed.
+    /// Returns whether no more should be put before what waits is flushed.
     pub(in crate::server) fn is_full(&self) -> bool {
         self.wire.is_full()
     }
@@ -239,7 +239,7 @@ impl ClientSide {
         }
     }
 
-    /// Tells whether another request may follow on this connection.
+    /// Returns whether another request may follow on this connection.
     pub(in crate::server) fn is_reusable(&self) -> bool {
         self.keeps
             && self.is_sent

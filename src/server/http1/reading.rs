@@ -189,7 +189,7 @@ struct Reading {
     is_first_line_checked: bool,
 }
 
-/// Tells whether the sender of a head keeps its connection.
+/// Returns whether the sender of a head keeps its connection.
 pub(super) fn keeps_alive(headers: &HeaderMap, is_http10: bool) -> bool {
     let mut keeps = !is_http10;
     for line in headers.get_all(CONNECTION) {

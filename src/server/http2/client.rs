@@ -67,7 +67,7 @@ impl ClientStream {
         self.sending.sent()
     }
 
-    /// Tells whether data waits to be sent.
+    /// Returns whether data waits to be sent.
     pub(in crate::server) fn has_data(&self) -> bool {
         self.sending.has_data()
     }
@@ -143,7 +143,7 @@ impl ClientStream {
         Poll::Ready(Ok(Part::End(trailers)))
     }
 
-    /// Tells whether both directions have ended, so that dropping the stream resets nothing.
+    /// Returns whether both directions have ended, so that dropping the stream resets nothing.
     pub(in crate::server) fn is_over(&self) -> bool {
         self.is_over && self.sending.is_over()
     }

@@ -66,7 +66,7 @@ impl Sending {
         !self.waiting.is_empty()
     }
 
-    /// Tells whether the end was sent.
+    /// Returns whether the end was sent.
     pub(super) fn is_over(&self) -> bool {
         self.is_over
     }

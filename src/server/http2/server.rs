@@ -164,7 +164,7 @@ impl ServerStream {
         self.sending.as_ref().map_or(0, Sending::sent)
     }
 
-    /// Tells whether data waits to be sent.
+    /// Returns whether data waits to be sent.
     pub(in crate::server) fn has_data(&self) -> bool {
         self.sending.as_ref().is_some_and(Sending::has_data)
     }
@@ -191,7 +191,7 @@ impl ServerStream {
         }
     }
 
-    /// Tells whether the client gave the stream up before its response was sent.
+    /// Returns whether the client gave the stream up before its response was sent.
     pub(in crate::server) fn is_lost(&self) -> bool {
         self.is_lost
     }

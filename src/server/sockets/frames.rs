@@ -1,24 +1,24 @@
-//! Follows where a WebSocket's frames begin and end in what a server sends, without keeping any of it (RFC 6455).
+//! Tracks the frame boundaries in the bytes that a server sends, without storing them (RFC 6455).
 
 const CLOSE: u8 = 0x8;
 
-/// Where in the stream the next byte stands.
+/// The position of the next byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Frames {
     /// Between two frames.
     #[default]
     Between,
-    /// Before the second byte of a frame, whose first said whether it is the last one.
+    /// Before the second byte of a frame; the first said whether it is a close frame.
     Length { last: bool },
     /// In the long form of the length.
     LongLength { left: u8, length: u64, rest: Rest },
     /// In the mask or in the payload.
     Payload { left: u64, last: bool },
-    /// Behind a close frame, which nothing may follow.
+    /// After a close frame, which nothing may follow.
     Closed,
 }
 
-/// What comes behind the long form of a length.
+/// What follows the long form of a length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rest {
     mask: u8,
@@ -26,7 +26,7 @@ pub(super) struct Rest {
 }
 
 impl Frames {
-    /// Goes on behind `bytes`.
+    /// Advances over `bytes`.
     pub(super) fn advance(&mut self, mut bytes: &[u8]) {
         while let Some((&byte, rest)) = bytes.split_first() {
             if let Self::Payload { left, last } = *self {
@@ -47,7 +47,7 @@ impl Frames {
                 last: byte & 0xf == CLOSE,
             },
             Self::Length { last } => {
-                // A server's frames have no mask, but a backend may be wrong about that.
+                // A server must not mask its frames, but some backend may.
                 let mask = if byte & 0x80 == 0 { 0 } else { 4 };
                 let long = |left| Self::LongLength {
                     left,

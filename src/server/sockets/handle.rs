@@ -1,4 +1,4 @@
-//! A handle by which others end what is open for a session: a WebSocket, a stream, a long download or upload.
+//! A handle by which other tasks end a WebSocket or a long exchange.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
@@ -18,7 +18,7 @@ pub(in crate::server) enum Ending {
 }
 
 impl Ending {
-    /// Returns the close frame that says so.
+    /// Returns the close frame with this reason.
     pub(super) fn frame(self) -> Vec<u8> {
         match self {
             Self::SessionOver => frames::close(4401, "session ended"),
@@ -27,7 +27,7 @@ impl Ending {
     }
 }
 
-/// What the task that serves it and those that end it share.
+/// The state shared by the task that serves it and those that end it.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Handle {
     /// 0, or an [`Ending`].
@@ -36,7 +36,7 @@ pub(in crate::server) struct Handle {
 }
 
 impl Handle {
-    /// Has it end; the first reason counts.
+    /// Ends it; the first reason counts.
     pub(super) fn end(&self, why: Ending) {
         let first = self
             .ending
@@ -46,7 +46,7 @@ impl Handle {
         }
     }
 
-    /// Returns why it was told to end, if it was.
+    /// Returns why it was ended, if it was.
     pub(super) fn ending(&self) -> Option<Ending> {
         let ending = self.ending.load(Ordering::Acquire);
         [Ending::SessionOver, Ending::GoingAway]
@@ -54,13 +54,13 @@ impl Handle {
             .find(|why| *why as u8 == ending)
     }
 
-    /// Resolves when it is told to end.
+    /// Resolves when it is ended.
     pub(in crate::server) fn poll_ending(&self, cx: &mut Context<'_>) -> Poll<Ending> {
         if let Some(why) = self.ending() {
             return Poll::Ready(why);
         }
         self.waker.register(cx.waker());
-        // It may have been told in between.
+        // It may have been ended in between.
         self.ending().map_or(Poll::Pending, Poll::Ready)
     }
 }

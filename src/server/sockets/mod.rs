@@ -1,8 +1,8 @@
-//! What is open for sessions, each of which ends with the session that opened it: WebSockets, and exchanges that last.
+//! The index of long exchanges and WebSockets by session: each ends with the session that opened it.
 //!
 //! # Layout
-//! [`Sockets`] knows everything that is open and ends what belongs to a session. `handle` is how one of them is ended,
-//! `pump` carries a WebSocket, and `frames` finds where a close frame fits.
+//! [`Sockets`] lists what is open and ends what belongs to a session. `handle` ends one of them, `pump` carries a WebSocket, and
+//! `frames` finds where a close frame fits.
 
 mod frames;
 mod handle;
@@ -23,23 +23,23 @@ pub(super) use self::pump::{WebSocket, WebSocketLimits};
 use crate::clock::Clock;
 use crate::session::{SessionId, Sessions};
 
-/// How often somebody looks whose time may be over.
+/// How often sessions that may have expired are looked for.
 const TICK: Duration = Duration::from_millis(500);
 /// How long the store may take to say when a session ends.
 const ANSWER: Duration = Duration::from_secs(5);
-/// When it is asked again after it could not say.
+/// When the store is asked again after it did not answer.
 const AGAIN_SECS: u64 = 5;
-/// How many sessions it is asked about at once.
+/// How many sessions the store is asked about at once.
 const AT_ONCE: usize = 16;
 
-/// Everything that is open; there is at most as much as exchanges.
+/// Everything that is open; no more than there are exchanges.
 pub struct Sockets {
     open: Mutex<Open>,
     store: Sessions,
     clock: Clock,
 }
 
-/// Whose socket it is, where anybody is known, and a number that no other has.
+/// The session of an entry, if there is one, and a unique number.
 type Key = (Option<SessionId>, u64);
 
 /// What is open.
@@ -53,15 +53,15 @@ pub(super) enum Kind {
 struct Open {
     entries: BTreeMap<Key, (Kind, Arc<Handle>)>,
     web_sockets: usize,
-    /// When it must be found out about each session of these whether it has ended.
+    /// When to ask the store whether each of these sessions has ended.
     due: HashMap<SessionId, u64>,
-    /// The same in the order of time.
+    /// The same, ordered by time.
     by_time: BTreeSet<(u64, SessionId)>,
     opened: u64,
     going_away: bool,
 }
 
-/// What is known of something that is open, until it is dropped.
+/// An entry of the index, which is removed when dropped.
 pub(super) struct Entry {
     sockets: Arc<Sockets>,
     key: Key,
@@ -69,14 +69,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Returns how it is ended.
+    /// Returns the handle that ends it.
     pub(super) fn handle(&self) -> &Handle {
         &self.handle
     }
 }
 
 impl Sockets {
-    /// Prepares for sockets whose sessions are in `store`.
+    /// Makes an empty index of sessions in `store`.
     pub fn new(store: Sessions, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             open: Mutex::default(),
@@ -90,12 +90,12 @@ impl Sockets {
         self.open().web_sockets
     }
 
-    /// Tells whether no WebSocket is open.
+    /// Returns whether no WebSocket is open.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Adds what is opened for a session that stands until the given time at least, or for nobody.
+    /// Adds an entry for a session that lasts until the given time at least, or for no session.
     pub(super) fn enter(self: &Arc<Self>, kind: Kind, session: Option<(SessionId, u64)>) -> Entry {
         let handle = Arc::<Handle>::default();
         let mut open = self.open();
@@ -110,7 +110,7 @@ impl Sockets {
         }
         let going_away = open.going_away && kind == Kind::WebSocket;
         drop(open);
-        // It may have been revoked since the request was admitted; later revocations find the entry.
+        // The session may have been revoked since admission. Later revocations find the entry.
         let revoked = session.is_some_and(|(id, _)| self.store.revoked().contains(&id));
         if revoked {
             handle.end(Ending::SessionOver);
@@ -124,7 +124,7 @@ impl Sockets {
         }
     }
 
-    /// Ends what is open when its session ends, until what is returned is dropped.
+    /// Ends entries when their sessions end, until the returned value is dropped.
     pub(super) fn keep(self: &Arc<Self>) -> JoinSet<()> {
         let mut keepers = JoinSet::new();
         let additions = self.store.revoked().additions();
@@ -133,7 +133,7 @@ impl Sockets {
         keepers
     }
 
-    /// Ends every WebSocket, now and from now on, because the process does.
+    /// Ends every WebSocket, present and future, since the process stops.
     pub fn go_away(&self) {
         let mut open = self.open();
         open.going_away = true;
@@ -147,7 +147,7 @@ impl Sockets {
         loop {
             match additions.recv().await {
                 Ok(id) => self.open().end(id),
-                // There were more at once than are kept for us.
+                // Some revocations were missed, so the whole set is compared.
                 Err(RecvError::Lagged(_)) => self.end_revoked(),
                 Err(RecvError::Closed) => return,
             }
@@ -175,7 +175,7 @@ impl Sockets {
         }
     }
 
-    /// Ends what is open for a session that has ended; a refresh may have moved its end.
+    /// Ends the entries of a session if it has expired; a refresh may have prolonged it.
     async fn ask_about(&self, id: SessionId) {
         let answer = timeout(ANSWER, self.store.end_of(id)).await;
         let now = self.clock.unix_secs();
@@ -183,7 +183,7 @@ impl Sockets {
         match answer {
             Ok(Ok(Some(end))) => open.postpone(id, end.max(now.saturating_add(1))),
             Ok(Ok(None)) => open.end(id),
-            // A store that cannot answer ends nothing.
+            // If the store does not answer, nothing ends.
             Ok(Err(_)) | Err(_) => open.postpone(id, now.saturating_add(AGAIN_SECS)),
         }
     }
@@ -194,7 +194,7 @@ impl Sockets {
 }
 
 impl Open {
-    /// Ends what is open for a session.
+    /// Ends the entries of a session.
     fn end(&self, id: SessionId) {
         for handle in self.of(id) {
             handle.end(Ending::SessionOver);
@@ -206,7 +206,7 @@ impl Open {
         self.entries.range(all).map(|(_, (_, handle))| handle)
     }
 
-    /// Has a session looked at again at a time, as long as something is open for it.
+    /// Schedules the next look at a session that has entries.
     fn postpone(&mut self, id: SessionId, until: u64) {
         self.forget(id);
         if self.of(id).next().is_some() {
@@ -221,7 +221,7 @@ impl Open {
         }
     }
 
-    /// Returns the sessions whose time may be over.
+    /// Returns the sessions that may have expired.
     fn due(&self, now: u64) -> Vec<SessionId> {
         let due = self.by_time.iter().take_while(|(until, _)| *until <= now);
         due.map(|(_, id)| *id).collect()

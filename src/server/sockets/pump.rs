@@ -1,4 +1,4 @@
-//! Carries a WebSocket: bytes both ways, until one side ends it, nothing is said for too long, or its session ends.
+//! Carries a WebSocket: bytes both ways, until one side ends it, it is idle for too long, or its session ends.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -12,12 +12,12 @@ use super::handle::Ending;
 use crate::server::http1::Buffered;
 use crate::server::timer::Timer;
 
-/// How long a close frame may take to leave.
+/// The limit for writing a close frame.
 const FAREWELL: Duration = Duration::from_millis(400);
-/// How long the client may take to close its side of a connection that has ended.
+/// The limit for the client to close its side.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long each side may take.
+/// The timeouts of a WebSocket.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::server) struct WebSocketLimits {
     /// Without a byte in either direction.
@@ -32,7 +32,7 @@ pub(in crate::server) struct WebSocketLimits {
 pub(in crate::server) struct WebSocket {
     client: Side,
     server: Side,
-    /// Where the server's frames stand that were given to the client's side.
+    /// The frame boundaries in the server's bytes that were passed to the client.
     frames: Frames,
     limits: WebSocketLimits,
     entry: Entry,
@@ -42,16 +42,16 @@ pub(in crate::server) struct WebSocket {
 /// One of the two connections.
 struct Side {
     wire: Buffered,
-    /// Whether it has said that nothing more comes.
+    /// Whether it has closed its sending side.
     is_over: bool,
-    /// When bytes for it began to wait.
+    /// Since when bytes wait to be written to it.
     waiting: Option<Instant>,
 }
 
-/// Why it ends.
+/// Why a WebSocket ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// One side has closed, or broken, its connection.
+    /// One side has closed or lost its connection.
     Closed,
     Late,
     Told(Ending),
@@ -79,7 +79,7 @@ impl WebSocket {
         }
     }
 
-    /// Carries it to its end.
+    /// Copies bytes until the WebSocket ends.
     pub(in crate::server) async fn run(mut self) {
         let mut timer = Timer::default();
         let end = poll_fn(|cx| self.poll(cx, &mut timer)).await;
@@ -90,17 +90,17 @@ impl WebSocket {
             entry,
             ..
         } = self;
-        // Its backend learns at once that it is over.
+        // The backend's connection is closed at once.
         drop(server);
         let told = match end {
             End::Told(why) => {
-                // A frame that was begun cannot be ended by us: then the connection is cut.
+                // Inside a frame no close frame fits, and the connection is cut.
                 let fits = match frames {
                     Frames::Between => {
                         client.wire.put(why.frame().into());
                         true
                     }
-                    // The server has said it by itself.
+                    // The server has sent a close frame itself.
                     Frames::Closed => true,
                     Frames::Length { .. } | Frames::LongLength { .. } | Frames::Payload { .. } => {
                         false
@@ -117,7 +117,7 @@ impl WebSocket {
         };
         drop(entry);
         if told && !client.is_over {
-            // To close on what the client still sends would destroy the close frame before it is read.
+            // Closing while the client still sends would reset the connection before it reads the close frame.
             let answered = poll_fn(|cx| {
                 loop {
                     drop(client.wire.take_input());
@@ -170,7 +170,7 @@ impl WebSocket {
 }
 
 impl Side {
-    /// Passes on what this side says as far as the other takes it, and tells whether anything moved.
+    /// Copies bytes from this side as far as the other takes them; returns whether any moved.
     fn pass_to(
         &mut self,
         other: &mut Self,

@@ -1,4 +1,4 @@
-//! Where servers are: names are looked up again and again.
+//! Resolves the names of servers, again and again. The last addresses are used while the resolver fails.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,21 +13,21 @@ use tokio::time::{Instant, timeout};
 
 use crate::config::ServerAddress;
 
-/// How long an answer of the DNS is used, and a last one before it is asked again.
+/// How long an answer of the DNS is used, and the pause after a failed look-up.
 const RESOLVED_FOR: Duration = Duration::from_secs(10);
 
-/// How long an address that failed comes after the others of its name.
+/// How long an address that failed is tried after the others of its name.
 const SHUNNED_FOR: Duration = Duration::from_secs(10);
 
 const MOST: u64 = 10_000;
 
-/// Asks for the addresses of a name with a port.
+/// Resolves a name with a port.
 type LookUp = Box<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
 /// The addresses of names.
 pub(super) struct Names {
     look_up: LookUp,
-    /// Only the configuration puts names in.
+    /// Only names of the configuration, so that it has a bound.
     known: Mutex<HashMap<String, Arc<Name>>>,
     shunned: Marks<SocketAddr, ()>,
     turn: AtomicUsize,
@@ -37,16 +37,16 @@ pub(super) struct Names {
 #[derive(Debug, Default)]
 struct Name {
     answer: Mutex<Answer>,
-    /// Held by the one who asks.
+    /// Held during a look-up.
     asking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Answer {
     places: Arc<[SocketAddr]>,
-    /// When it was last asked for.
+    /// When it was last looked up.
     asked: Option<Instant>,
-    /// How often it was.
+    /// How often it was looked up.
     times: u64,
     is_failing: bool,
 }
@@ -75,8 +75,7 @@ impl Names {
         }
     }
 
-    /// Returns where a server is whose address is a name, in the order in which to try, after `limit` at the latest; none
-    /// when it has no address.
+    /// Returns the addresses of a name in the order in which to try them, after `limit` at the latest; none if it has none.
     pub(super) async fn places(&self, server: &ServerAddress, limit: Duration) -> Vec<SocketAddr> {
         let ServerAddress::Tcp(name) = server else {
             return Vec::new();
@@ -91,13 +90,12 @@ impl Names {
         places
     }
 
-    /// Puts an address behind the others of its name for a while.
+    /// Has an address tried after the others of its name for a while.
     pub(super) fn shun(&self, place: &SocketAddr) {
         self.shunned.insert(place.clone(), ());
     }
 
-    /// Returns the addresses of a name. The last ones stay while nobody says others: a resolver that is away does not
-    /// take the servers with it.
+    /// Returns the addresses of a name. The last ones stay until others are found, so that a failing resolver takes no server away.
     async fn resolve(&self, name: &str, limit: Duration) -> Arc<[SocketAddr]> {
         let known = self.known(name);
         let answer = known.answer();
@@ -114,7 +112,7 @@ impl Names {
         };
         let before = answer.times;
         let answer = known.answer();
-        // Somebody else has asked meanwhile, even if in vain.
+        // Another task has looked it up meanwhile, perhaps without success.
         if answer.times != before {
             return answer.places;
         }
@@ -139,7 +137,7 @@ impl Name {
         self.locked().clone()
     }
 
-    /// Remembers what a look-up found, and returns what is used from now on.
+    /// Stores the result of a look-up, and returns the addresses to use.
     fn note(&self, name: &str, found: io::Result<Vec<SocketAddr>>) -> Arc<[SocketAddr]> {
         let found = found.and_then(|places| match places.is_empty() {
             true => Err(io::Error::other("it has none")),
@@ -150,7 +148,7 @@ impl Name {
         answer.times += 1;
         match found {
             Ok(mut places) => {
-                // Resolvers shuffle them; turns are taken here.
+                // Resolvers shuffle addresses; the order of turns is made here.
                 places.sort_by_key(ToString::to_string);
                 places.dedup();
                 if answer.is_failing {

@@ -1,15 +1,15 @@
-//! Whether a server keeps its connections: only then is one used again for what cannot be sent twice.
+//! Whether a server keeps its connections open: only then does a non-repeatable request use a kept one.
 //!
-//! Some servers close each connection behind the answer without having said so. What is sent before that is noticed is
-//! lost, and nobody can tell whether it was read.
+//! Some servers close each connection after the response without announcing it. A request that is sent before that is noticed is
+//! lost, and nobody can know whether it was read.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// A connection that is still open after so long was not closed behind its answer.
+/// A connection that is still open after so long was not closed after its response.
 pub(super) const LASTING: Duration = Duration::from_secs(1);
 
-/// Which kept connections an exchange may have.
+/// Which kept connections an exchange may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum Reuse {
     /// All.
@@ -20,15 +20,15 @@ pub(in crate::server) enum Reuse {
     Never,
 }
 
-/// What is known of a server.
+/// Whether a server has proved to keep its connections.
 #[derive(Debug, Default)]
 pub(super) struct ReusePolicy {
-    /// Whether it answered what was last sent on a kept connection.
+    /// Whether it answered the latest request on a kept connection.
     is_proven: AtomicBool,
 }
 
 impl ReusePolicy {
-    /// Returns which connections a request may have that cannot be sent twice.
+    /// Returns which kept connections a non-repeatable request may use.
     pub(super) fn for_unrepeatable(&self) -> Reuse {
         if self.is_proven.load(Ordering::Relaxed) {
             Reuse::Any
@@ -37,15 +37,15 @@ impl ReusePolicy {
         }
     }
 
-    /// Notes that it answered on a connection that had been kept.
+    /// Records a response on a kept connection.
     pub(super) fn answered(&self) {
-        // A line of cache that nobody writes is shared for nothing.
+        // Reading leaves the cache line shared.
         if !self.is_proven.load(Ordering::Relaxed) {
             self.is_proven.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Notes that a connection which had been kept was closed without an answer.
+    /// Records that a kept connection was closed without a response.
     pub(super) fn lost(&self) {
         self.is_proven.store(false, Ordering::Relaxed);
     }

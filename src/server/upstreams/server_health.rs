@@ -1,24 +1,24 @@
-//! Whether a server is thought to be up: by what it answered to exchanges, and to those who ask it.
+//! Whether a server is up: by health checks (active), and by the failures of exchanges (passive, outlier detection).
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many clients are told apart of those over whose requests a server failed.
+/// The most clients that are remembered of those whose requests failed.
 const MAX_FAILED_CLIENTS: usize = 64;
 
-/// What is known about a server.
+/// The health of a server.
 #[derive(Debug)]
 pub(super) struct ServerHealth {
     start: Instant,
-    /// What the latest health checks say.
+    /// The result of the latest health checks.
     unhealthy: AtomicBool,
     /// Failures since the last answer.
     fails: AtomicU32,
-    /// The clients over whose requests it failed since then.
+    /// The clients whose requests failed since then.
     failed_clients: Mutex<Vec<IpAddr>>,
-    /// Milliseconds after `start` until which it is left out.
+    /// Milliseconds after `start` until which it gets no requests.
     out_until: AtomicU64,
 }
 
@@ -33,16 +33,16 @@ impl ServerHealth {
         }
     }
 
-    /// Tells whether it may be asked.
+    /// Returns whether it gets requests.
     pub(super) fn is_up(&self, now: Instant) -> bool {
         let out = self.out_until.load(Ordering::Relaxed);
         !self.unhealthy.load(Ordering::Relaxed) && (out == 0 || self.millis(now) >= out)
     }
 
-    /// Notes that it did not answer, and says whether that takes it out.
+    /// Records a failure, and returns whether that takes the server out.
     ///
-    /// What a client asked for may be why: of the failures `over` one client's requests only the first counts. When
-    /// its time is over and it fails again, it is out again at once.
+    /// A client's request may be the reason, so only the first failure of each client counts. A server that fails again after
+    /// its `fail_timeout` is out again at once.
     pub(super) fn failed(
         &self,
         over: Option<IpAddr>,
@@ -63,9 +63,9 @@ impl ServerHealth {
         was_up
     }
 
-    /// Notes that it answered.
+    /// Records a response.
     pub(super) fn answered(&self) {
-        // Nearly always there is nothing to write, and a line of cache that nobody writes is shared for nothing.
+        // Nearly always there is nothing to write, and reading leaves the cache line shared.
         if self.fails.load(Ordering::Relaxed) > 0 {
             self.fails.store(0, Ordering::Relaxed);
             self.out_until.store(0, Ordering::Relaxed);
@@ -76,7 +76,7 @@ impl ServerHealth {
         }
     }
 
-    /// Says whether nothing failed over a client's requests before.
+    /// Records a client, and returns whether none of its requests had failed before.
     fn is_new(&self, client: IpAddr) -> bool {
         let failed_clients = self.failed_clients.lock();
         let mut failed_clients = failed_clients.unwrap_or_else(PoisonError::into_inner);
@@ -90,7 +90,7 @@ impl ServerHealth {
         true
     }
 
-    /// Notes what health checks say.
+    /// Records the result of health checks.
     pub(super) fn checked(&self, well: bool) {
         self.unhealthy.store(!well, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! The file of the embedded store: made whole, opened once, and opened again after the disk failed.
+//! The file of the embedded store: created, opened, and opened again after the disk failed.
 
 use std::fs::File;
 use std::io;
@@ -24,14 +24,14 @@ use crate::session::{Lifetimes, OpenError, SessionId, StoreError};
 /// Pages kept in memory; the working set of a batch is a few hundred of them.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
-/// Opens the file; tests put a failing disk in its place.
+/// Opens the file; tests replace it by a failing disk.
 pub(super) type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
 
 /// The open file.
 pub(super) struct Disk {
     opener: Opener,
     lifetimes: Lifetimes,
-    /// `None` after it was closed, or while it cannot be opened again.
+    /// `None` after it was closed, or while it cannot be reopened.
     database: RwLock<Option<Database>>,
     index: RwLock<Index>,
 }
@@ -50,7 +50,7 @@ impl Disk {
         })
     }
 
-    /// Reads where each session is; without it none is found.
+    /// Reads the index. Without it no session is found.
     pub(super) fn load(&self) -> Result<(), redb::Error> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
@@ -62,7 +62,7 @@ impl Disk {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs one transaction: all of `work` is on the disk when this returns `Ok`.
+    /// Runs one transaction: all of `work` is durable when this returns `Ok`.
     pub(super) fn write(
         &self,
         now: u64,
@@ -97,7 +97,7 @@ impl Disk {
         Ok(effects)
     }
 
-    /// Reads what was committed, of the sessions that `find` finds; may wait for the disk.
+    /// Reads the last commit, of the sessions that `find` finds; may wait for the disk.
     pub(super) fn read<P, T>(
         &self,
         find: impl FnOnce(&Index, &Rows) -> Result<P, StorageError>,
@@ -105,7 +105,7 @@ impl Disk {
     ) -> Result<T, StoreError> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = guard.as_ref().ok_or(StoreError::Unavailable)?;
-        // Both of one moment: what is committed in between would be in one of them alone.
+        // The index is locked before the read transaction is opened: a commit in between would show in only one of them.
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         let rows = rows(database).map_err(|error| StoreError::Storage(Arc::new(error)))?;
         let found = find(&index, &rows);
@@ -126,7 +126,7 @@ impl Disk {
         Ok(found)
     }
 
-    /// Reads a value that stands beside the sessions.
+    /// Reads a value of the metadata table.
     fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, redb::Error> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
@@ -135,25 +135,25 @@ impl Disk {
         Ok(value.map(|value| value.value().to_vec()))
     }
 
-    /// Tells whether the tables are as this program reads them.
+    /// Returns whether the tables have this program's layout.
     pub(super) fn has_our_layout(&self) -> Result<bool, redb::Error> {
         Ok(self.meta(LAYOUT)?.as_deref() == Some(LAYOUT_NUMBER))
     }
 
-    /// Tells whether the data was written with the seal key that this value was derived from.
+    /// Returns whether the data was written with the seal key that this value was derived from.
     pub(super) fn was_sealed_with(&self, check: &[u8]) -> Result<bool, redb::Error> {
         Ok(self.meta(SEAL_CHECK)?.as_deref() == Some(check))
     }
 
-    /// Closes the file and opens it again, which is what the engine asks for after a failed commit, or another process had it.
+    /// Closes the file and opens it again, as redb requires after a failed commit, or after another process had it.
     pub(super) fn reopen(&self) -> Result<(), redb::Error> {
         let mut database = self
             .database
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        // The file's lock is given up only when the old handle is gone.
+        // Dropping the old handle releases the file's lock.
         drop(database.take());
-        // Before there is another one, or there would be two.
+        // The old index is freed first, so that there are never two.
         *self.index_mut() = Index::default();
         let opened = (self.opener)()?;
         *self.index_mut() = index_of(&opened)?;
@@ -161,7 +161,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Writes something of no meaning: a file that can be opened may be on a disk that is full.
+    /// Writes a value without meaning, since a file that can be opened may be on a full disk.
     pub(super) fn try_out(&self) -> Result<(), redb::Error> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
@@ -214,13 +214,13 @@ pub(super) fn opener(path: PathBuf) -> Opener {
     Box::new(move || {
         Database::builder()
             .set_cache_size(CACHE_BYTES)
-            // Without it the engine may panic on a file that something else wrote to.
+            // Without it redb may panic on a damaged file.
             .set_check_integrity_on_open(true)
             .open(&path)
     })
 }
 
-/// Makes an empty file; it gets its name when it is complete, so a crash never leaves half of one.
+/// Makes an empty file. It gets its name when it is complete, so that a crash never leaves half of one.
 pub(super) fn create(folder: &Path, path: &Path, seal_check: &[u8]) -> Result<(), OpenError> {
     let unreadable = |source| OpenError::unreadable(path, source);
     let file = NamedTempFile::new_in(folder).map_err(unreadable)?;
@@ -234,7 +234,7 @@ pub(super) fn create(folder: &Path, path: &Path, seal_check: &[u8]) -> Result<()
         .map_err(|error| damaged(path, error))?;
     match file.persist_noclobber(path) {
         Ok(_) => {}
-        // Another process was faster; opening the file tells whether it is still there.
+        // Another process was faster; opening the file shows whether it is still there.
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(unreadable(error.error)),
     }
@@ -254,7 +254,7 @@ pub(super) fn fill(database: &Database, seal_check: &[u8]) -> Result<(), redb::E
     Ok(())
 }
 
-/// Says in the operator's terms why the file could not be opened.
+/// Translates an error of opening the file for the operator.
 pub(super) fn open_error(path: &Path, error: DatabaseError) -> OpenError {
     if let DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch = error {
         return OpenError::InUse(path.to_owned());

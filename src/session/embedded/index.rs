@@ -1,10 +1,10 @@
-//! Where each session is stored, in memory.
+//! The index of sessions by id, in memory.
 //!
-//! On the disk sessions stand in the order of their logins, so that a login costs the same however many there are. What is asked
-//! for by an id or a user is found here: 24 bytes a session and their share of a tree, read from the file at the start.
+//! On the disk sessions are in the order of their logins, so that a login costs the same however many there are. This finds them by
+//! id and by user: 24 bytes a session and their share of a tree, read from the file at start-up.
 //!
-//! One writes, and changes this while it prepares a commit; others read meanwhile, of what was committed. What a batch has
-//! changed so far is known until it is committed or rolled back, and so is what was there before.
+//! The writer updates the index before it commits. Readers see the last commit through the undo log, which holds the previous
+//! places of all that the batch has changed until it is committed or rolled back.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -19,13 +19,13 @@ pub(super) type Entry = (SessionId, u64);
 #[derive(Debug, Default)]
 pub(super) struct Index {
     places: BTreeMap<SessionId, u64>,
-    /// What the batch has changed, oldest first: which session, and its place before.
+    /// The sessions that the batch has changed, oldest first, each with its previous place.
     undo_log: Vec<(SessionId, Option<u64>)>,
     next: u64,
 }
 
 impl Index {
-    /// Makes an index of sessions in any order; places from `next` on are free.
+    /// Makes an index of sessions in any order. Places from `next` on are free.
     pub(super) fn new(places: impl IntoIterator<Item = Entry>, next: u64) -> Self {
         Self {
             places: places.into_iter().collect(),
@@ -38,21 +38,21 @@ impl Index {
         self.places.get(&sid).copied()
     }
 
-    /// Walks the sessions that may be a user's, oldest first: another user may have the same eight bytes.
+    /// Iterates over the sessions that may be a user's, oldest first. Another user may have the same eight bytes.
     pub(super) fn of_user(&self, user: User) -> impl DoubleEndedIterator<Item = Entry> + '_ {
         let (least, greatest) = SessionId::range_of(user);
         let range = self.places.range(least..=greatest);
         range.map(|(sid, place)| (*sid, *place))
     }
 
-    /// Walks those of [`Self::of_user`] that come before one of them, newest first.
+    /// Iterates over those of [`Self::of_user`] before one of them, newest first.
     pub(super) fn before(&self, sid: SessionId, user: User) -> impl Iterator<Item = Entry> + '_ {
         let (least, _) = SessionId::range_of(user);
         let range = self.places.range(least..sid.max(least));
         range.rev().map(|(sid, place)| (*sid, *place))
     }
 
-    /// Walks those of [`Self::of_user`] that come after one of them.
+    /// Iterates over those of [`Self::of_user`] after one of them.
     pub(super) fn after(&self, sid: SessionId, user: User) -> impl Iterator<Item = Entry> + '_ {
         let (_, greatest) = SessionId::range_of(user);
         let range = (
@@ -62,7 +62,7 @@ impl Index {
         self.places.range(range).map(|(sid, place)| (*sid, *place))
     }
 
-    /// Gives a new session its place, after all others.
+    /// Adds a new session, after all others, and returns its place.
     pub(super) fn push(&mut self, sid: SessionId) -> u64 {
         let place = self.next;
         self.next = self.next.saturating_add(1);
@@ -79,12 +79,12 @@ impl Index {
         }
     }
 
-    /// Keeps what changed.
+    /// Forgets the undo log.
     pub(super) fn commit(&mut self) {
         self.undo_log.clear();
     }
 
-    /// Takes back what changed since the last commit.
+    /// Undoes the changes since the last commit.
     pub(super) fn roll_back(&mut self) {
         while let Some((sid, before)) = self.undo_log.pop() {
             match before {
@@ -94,7 +94,7 @@ impl Index {
         }
     }
 
-    /// Returns the place of a session in a view of the file, of which `is_stored` tells what is at a place.
+    /// Returns the place of a session in a snapshot of the file; `is_stored` looks at a place in it.
     pub(super) fn get_at_snapshot<E>(
         &self,
         sid: SessionId,
@@ -107,8 +107,7 @@ impl Index {
         })
     }
 
-    /// Returns the sessions that may be a user's, oldest first, in a view of the file, of which `is_stored` tells what is at a
-    /// place.
+    /// Returns the sessions that may be a user's in a snapshot of the file, oldest first; `is_stored` looks at a place in it.
     pub(super) fn of_user_at_snapshot<E>(
         &self,
         user: User,
@@ -130,10 +129,10 @@ impl Index {
         Ok(before.into_iter().collect())
     }
 
-    /// Tells whether a view of the file has what the batch changed.
+    /// Returns whether a snapshot of the file was taken after the batch's commit.
     fn is_committed<E>(&self, is_stored: impl Fn(u64) -> Result<bool, E>) -> Result<bool, E> {
         for (at, (sid, before)) in self.undo_log.iter().enumerate() {
-            // What a session has more than one change of began with the first.
+            // Of several changes of a session the first has the committed place.
             let mut earlier = self.undo_log.iter().take(at);
             if earlier.any(|(changed, _)| changed == sid) {
                 continue;
@@ -144,7 +143,7 @@ impl Index {
                 _ => {}
             }
         }
-        // It makes no difference.
+        // The batch changed nothing after all.
         Ok(true)
     }
 }

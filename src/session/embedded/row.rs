@@ -6,10 +6,10 @@ use crate::session::encoding::{Damaged, Rest, put_number};
 use crate::session::record::Record;
 use crate::session::store::SealedKeys;
 
-/// How much longer a session may become before its row does. Rows stand close together, and one that became longer would take
-/// half a page of its own; a refresh adds so many bytes at first, and hardly ever more.
+/// Spare bytes of a row: how much longer a session may become before its row does. A row that grows would get half a page of its
+/// own. The first refresh adds as many bytes, later ones hardly any.
 const SLACK: usize = 6;
-/// How much of a record that became shorter stays free.
+/// How much space of a record that became shorter stays free.
 const MOST_FREE: usize = 32;
 
 /// A session as it is stored.
@@ -17,7 +17,7 @@ const MOST_FREE: usize = 32;
 pub(super) struct Row {
     pub(super) sid: SessionId,
     pub(super) record: Record,
-    /// The session_keys as the login left them. Those of the user's newest session are the user's.
+    /// The session_keys at the login. Those of the user's newest session count.
     pub(super) keys: SealedKeys,
     /// How many bytes the record may take before the row becomes longer.
     pub(super) room: usize,
@@ -68,7 +68,7 @@ impl Row {
     }
 }
 
-/// Reads whose row it is, which is readable even if the rest is not.
+/// Reads the session id of a row, even if the rest cannot be read.
 pub(super) fn sid_of(bytes: &[u8]) -> Option<SessionId> {
     bytes
         .first_chunk()

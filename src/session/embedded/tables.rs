@@ -1,4 +1,4 @@
-//! The tables of the embedded store, and the look-ups that reading and writing share.
+//! The tables of the embedded store, and the look-ups that readers and the writer share.
 
 use redb::{ReadableTable, StorageError, TableDefinition, TableError, WriteTransaction};
 
@@ -14,22 +14,21 @@ pub(super) type TimeAndPlace = (u64, u64);
 /// Seconds since the Unix epoch and a session.
 pub(super) type TimeAndSid = &'static [u8; 24];
 
-/// Sessions in the order of their logins. What is added at the end fills one page after the other: many logins share one, and
-/// what is stored already is left alone.
+/// Sessions in the order of their logins. New ones fill the last page: many logins share one, and full pages are left alone.
 pub(super) const SESSIONS: TableDefinition<'_, u64, Bytes> = TableDefinition::new("sessions");
 pub(super) const EXPIRIES: TableDefinition<'_, TimeAndPlace, ()> = TableDefinition::new("expiries");
 pub(super) const REVOKED: TableDefinition<'_, TimeAndSid, ()> = TableDefinition::new("revoked");
 pub(super) const META: TableDefinition<'_, &str, Bytes> = TableDefinition::new("meta");
-/// The place in [`META`] of the value that tells which seal key belongs to the data.
+/// The key in [`META`] of the check of the seal key.
 pub(super) const SEAL_CHECK: &str = "seal_check";
-/// The place in [`META`] of a value that is written to see whether anything can be.
+/// The key in [`META`] of the value that is written to test the disk.
 pub(super) const TRIED_OUT: &str = "tried_out";
-/// The place in [`META`] of the number of the layout.
+/// The key in [`META`] of the layout's number.
 pub(super) const LAYOUT: &str = "layout";
-/// Counted up whenever tables or rows change so that a program of before would misread them.
+/// Increased with every change of tables or rows that older versions would misread.
 pub(super) const LAYOUT_NUMBER: &[u8] = b"1";
 
-/// Makes the tables that do not exist yet; reading needs every one of them.
+/// Creates the tables that do not exist yet, since reading needs all of them.
 pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), TableError> {
     transaction.open_table(SESSIONS)?;
     transaction.open_table(EXPIRIES)?;
@@ -48,7 +47,7 @@ pub(super) fn time_and_sid(time: u64, sid: SessionId) -> [u8; 24] {
     out
 }
 
-/// Takes what [`time_and_sid`] joined apart.
+/// The inverse of [`time_and_sid`].
 pub(super) fn time_of(key: &[u8; 24]) -> Option<(u64, SessionId)> {
     let (time, sid) = key.split_first_chunk()?;
     let sid = SessionId::from_bytes(*sid.first_chunk()?);
@@ -58,9 +57,9 @@ pub(super) fn time_of(key: &[u8; 24]) -> Option<(u64, SessionId)> {
 /// Why an operation on the tables failed.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// It met a record that it cannot read, and has changed nothing.
+    /// A record cannot be read; nothing was changed.
     Damaged,
-    /// The file failed; the transaction cannot go on.
+    /// The file failed, and with it the transaction.
     Storage(StorageError),
 }
 
@@ -76,7 +75,7 @@ impl From<StorageError> for Fault {
     }
 }
 
-/// Reads a session from its place; it may have expired.
+/// Reads the session at a place; it may have expired.
 pub(super) fn row(
     sessions: &impl ReadableTable<u64, Bytes>,
     (sid, place): Entry,
@@ -85,7 +84,7 @@ pub(super) fn row(
     Ok(stored.filter(|row| row.sid == sid))
 }
 
-/// Reads whatever session is at a place.
+/// Reads the session at a place, whoever's it is.
 pub(super) fn row_at(
     sessions: &impl ReadableTable<u64, Bytes>,
     place: u64,
@@ -96,7 +95,7 @@ pub(super) fn row_at(
     }
 }
 
-/// Reads those sessions that are a user's, expired ones included.
+/// Reads a user's sessions among these, expired ones included.
 pub(super) fn rows_of(
     sessions: &impl ReadableTable<u64, Bytes>,
     user: User,
@@ -109,7 +108,7 @@ pub(super) fn rows_of(
     })
 }
 
-/// Passes over the rows that cannot be read: they shall not keep anybody from logging in or out.
+/// Skips rows that cannot be read, so that they keep nobody from logging in or out.
 pub(super) fn readable<T>(entry: Result<T, Fault>) -> Option<Result<T, StorageError>> {
     match entry {
         Ok(entry) => Some(Ok(entry)),

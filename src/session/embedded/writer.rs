@@ -1,4 +1,4 @@
-//! The way to the one thread that changes the store.
+//! The handle of the one thread that writes the store.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,9 +18,9 @@ use super::tables::Fault;
 use crate::clock::Clock;
 use crate::session::{RevokedSessions, StoreError};
 
-/// Orders that may wait; more are refused, since by then the disk has stalled.
+/// The most operations that wait; more are refused, since by then the disk has stalled.
 pub(super) const QUEUE: usize = 8192;
-/// The pause before something is sent again that must not be lost.
+/// The pause before a message that must not be lost is sent again.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -29,9 +29,9 @@ pub(super) type Order =
 
 pub(super) enum Message {
     Order(Order),
-    /// To give the file up, and say so when that is done.
+    /// Close the file, and answer when that is done.
     Release(oneshot::Sender<()>),
-    /// To take the file back, and say so when that was tried.
+    /// Open the file again, and answer when that was tried.
     Resume(oneshot::Sender<()>),
     Stop,
 }
@@ -64,9 +64,9 @@ impl Writer {
         })
     }
 
-    /// Has an operation carried out; it is on the disk when this returns `Ok`.
+    /// Runs an operation; it is durable when this returns `Ok`.
     ///
-    /// Once it was accepted it happens, whether or not anybody still waits for the answer.
+    /// An accepted operation runs whether or not the caller still waits.
     pub(super) async fn submit<T: Send + 'static>(
         &self,
         operation: impl FnOnce(&mut Tables<'_>) -> Result<T, Fault> + Send + 'static,
@@ -90,22 +90,22 @@ impl Writer {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Tells whether the last batch could be written.
+    /// Returns whether the last batch was written.
     pub(super) fn is_available(&self) -> bool {
         self.available.load(Ordering::Relaxed)
     }
 
-    /// Finishes what was accepted and gives the file up, so that another process can have it.
+    /// Finishes the accepted operations and closes the file, so that another process can open it.
     pub(super) async fn release(&self) {
         self.tell(Message::Release).await;
     }
 
-    /// Takes the file back after [`Self::release`].
+    /// Opens the file again after [`Self::release`].
     pub(super) async fn resume(&self) {
         self.tell(Message::Resume).await;
     }
 
-    /// Sends what must not be lost, and waits until it was done, or the disk hangs.
+    /// Sends a message that must not be lost, and waits until it was handled, or the disk hangs.
     async fn tell(&self, message: impl FnOnce(oneshot::Sender<()>) -> Message) {
         let (done, is_done) = oneshot::channel();
         let mut message = message(done);
@@ -113,11 +113,11 @@ impl Writer {
             message = back;
             tokio::time::sleep(FULL_PAUSE).await;
         }
-        // It fails when the thread has ended, which has closed the file as well.
+        // It fails if the thread has ended, which has closed the file as well.
         let _ = tokio::time::timeout(PATIENCE, is_done).await;
     }
 
-    /// Finishes what was accepted, closes the file and ends the thread.
+    /// Finishes the accepted operations, closes the file and ends the thread.
     pub(super) fn stop(&self) {
         let thread = self
             .thread
@@ -137,7 +137,7 @@ impl Drop for Writer {
     }
 }
 
-/// Makes an order that sends the operation's outcome once the fate of its batch is known.
+/// Wraps an operation so that its outcome is sent once its batch was committed or has failed.
 pub(super) fn order<T: Send + 'static>(
     operation: impl FnOnce(&mut Tables<'_>) -> Result<T, Fault> + Send + 'static,
 ) -> (Order, oneshot::Receiver<Result<T, StoreError>>) {
@@ -149,7 +149,7 @@ pub(super) fn order<T: Send + 'static>(
             Err(Fault::Storage(error)) => (Err(StoreError::Unavailable), Err(error)),
         };
         let answer: Answer = Box::new(move |committed| {
-            // Nobody waits any more when this fails.
+            // It fails if the caller no longer waits.
             let _ = reply.send(committed.and(outcome));
         });
         (answer, verdict)

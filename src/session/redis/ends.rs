@@ -73,7 +73,7 @@ impl Ends {
             .arg(self.ended_for)
     }
 
-    /// Notes that sessions of one bucket are revoked.
+    /// Records that sessions of one bucket are revoked.
     pub(super) fn revoked(&self, ids: &[SessionId]) -> Option<Cmd> {
         let first = ids.first()?;
         let mut done = redis::cmd("SREM");

@@ -76,7 +76,7 @@ impl Link {
         self.attempts(Question::Several(commands)).await
     }
 
-    /// Tells whether Redis answered the last time.
+    /// Returns whether Redis answered the last time.
     pub(super) fn is_available(&self) -> bool {
         self.available.load(Ordering::Relaxed)
     }
@@ -287,7 +287,7 @@ impl Question<'_> {
     }
 }
 
-/// Tells whether an error is about the connection or the server behind it, and not about what was asked.
+/// Returns whether an error is about the connection or the server behind it, and not about what was asked.
 pub(super) fn is_lost(error: &RedisError) -> bool {
     Trouble::of(error).is_some_and(Trouble::is_of_connection)
 }

@@ -93,7 +93,7 @@ impl Trouble {
         }
     }
 
-    /// Tells whether another connection may lead to a server that does what it is asked.
+    /// Returns whether another connection may lead to a server that does what it is asked.
     pub(super) fn is_of_connection(self) -> bool {
         match self {
             Self::Away

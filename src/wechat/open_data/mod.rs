@@ -66,7 +66,7 @@ pub fn decrypt(
     opened.filter(|_| well_formed).ok_or(NotOpened)
 }
 
-/// Says whether this is the signature of `rawData`, the exact text that the client got.
+/// Returns whether this is the signature of `rawData`, the exact text that the client got.
 pub fn is_signed(keys: &SessionKeys, raw_data: &str, signature: &str) -> bool {
     let signature = signature.to_ascii_lowercase();
     let signs = |key: &Secret| -> Choice {
@@ -147,7 +147,7 @@ struct Watermark<'a> {
 }
 
 impl OpenData<'_> {
-    /// Says whether it is about a chat and no person: of some such calls, WeChat sends no watermark.
+    /// Returns whether it is about a chat and no person: of some such calls, WeChat sends no watermark.
     fn is_of_chat(&self) -> bool {
         let names_person = self.openid.is_some()
             || self.unionid.is_some()
@@ -193,7 +193,7 @@ impl<'de> Visitor<'de> for HidesName {
     }
 }
 
-/// Says whether a text is an object that WeChat made for this app, and for this user where it names one.
+/// Returns whether a text is an object that WeChat made for this app, and for this user where it names one.
 fn is_data_of(owner: Owner<'_>, text: &[u8]) -> bool {
     // serde also reads a struct from an array, and does not look at the bytes of texts that nobody asked for.
     let is_object = text.trim_ascii_start().first() == Some(&b'{');

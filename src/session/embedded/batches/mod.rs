@@ -1,4 +1,4 @@
-//! The one thread that changes the store: it takes all that is waiting, commits it at once and then answers.
+//! Group commit: the one writing thread takes all operations that wait, commits them together and then answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,17 +13,17 @@ use crate::clock::Clock;
 use crate::session::{RevokedSessions, StoreError};
 
 const LARGEST_BATCH: usize = 1024;
-/// How often the thread looks for something to purge when nobody asks for anything.
+/// How often an idle thread purges expired sessions.
 const IDLE_PAUSE: Duration = Duration::from_secs(1);
 /// The pause between two steps of a purge that is not finished.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
-/// How long after a failure the file is opened again, at first and at most; the whole file is checked then, so not at once.
+/// The backoff before the file is reopened after a failure, at first and at most. Opening checks the whole file.
 pub(super) const MEND_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_MEND_PAUSE: Duration = Duration::from_secs(8);
-/// So many times longer than it takes to open the file is the pause before that.
+/// The pause is at least so many times longer than opening the file takes.
 const MEND_SHARE: u32 = 5;
 
-/// What follows a batch.
+/// What the thread does next.
 enum Next {
     GoOn,
     Release(oneshot::Sender<()>),
@@ -39,9 +39,9 @@ pub(super) struct Batches {
     /// The pause after the first failure, and the one after the next.
     first_pause: Duration,
     mend_pause: Duration,
-    /// Set while the file is unusable: when to open it again.
+    /// When to reopen the file, while it is unusable.
     mend_at: Option<Instant>,
-    /// Set while another process has the file.
+    /// Whether another process has the file.
     released: bool,
     available: Arc<AtomicBool>,
 }
@@ -65,7 +65,7 @@ impl Batches {
         }
     }
 
-    /// Returns what tells whether the last batch could be written.
+    /// Returns the flag that says whether the last batch was written.
     pub(super) fn available(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.available)
     }
@@ -81,13 +81,13 @@ impl Batches {
                     self.disk.close();
                     self.released = true;
                     self.available.store(false, Ordering::Relaxed);
-                    // Nobody waits any more when this fails.
+                    // It fails if the caller no longer waits.
                     let _ = done.send(());
                 }
                 Next::Resume(done) => {
                     self.released = false;
                     self.mend_at = Some(Instant::now());
-                    // At once: logins are refused until it is available.
+                    // Without a pause, since logins are refused until it is open.
                     self.is_usable();
                     let _ = done.send(());
                 }
@@ -101,9 +101,9 @@ impl Batches {
         }
     }
 
-    /// Makes one transaction of the orders and answers them; tells whether there is more to purge.
+    /// Runs the operations in one transaction and answers them; returns whether there is more to purge.
     fn carry_out(&mut self, orders: Vec<Order>) -> bool {
-        // Orders that are dropped here are answered as "unavailable".
+        // Operations that are dropped here are answered as "unavailable".
         if !self.is_usable() {
             return false;
         }
@@ -122,7 +122,7 @@ impl Batches {
                 if effects.changed {
                     self.mend_pause = self.first_pause;
                 }
-                // Before the answers, so that a logout that was answered is one that works.
+                // Revocations take effect before the answers, so that an answered logout is effective.
                 if !effects.revoked.is_empty() {
                     self.revoked.add(effects.revoked);
                 }
@@ -143,7 +143,7 @@ impl Batches {
         }
     }
 
-    /// Opens the file again when it is time to; the engine refuses to go on after a failed commit.
+    /// Reopens the file when it is time to: redb accepts nothing after a failed commit.
     fn is_usable(&mut self) -> bool {
         if self.released {
             return false;
@@ -170,7 +170,7 @@ impl Batches {
         }
     }
 
-    /// Has the file opened again after a pause, which grows while that does not help, or takes long.
+    /// Schedules reopening the file with exponential backoff, longer if opening takes long.
     fn mend_later(&mut self, took: Duration) {
         let pause = self.mend_pause.max(took.saturating_mul(MEND_SHARE));
         self.mend_at = Some(Instant::now() + pause);
@@ -180,7 +180,7 @@ impl Batches {
     fn mend(&self) -> Result<(), redb::Error> {
         self.disk.reopen()?;
         self.disk.try_out()?;
-        // A commit that failed may have reached the disk all the same.
+        // A failed commit may have reached the disk all the same.
         self.revoked.add(self.disk.revocations()?);
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Drop for Batches {
     }
 }
 
-/// Waits for the first message, then takes what else is there; tells what follows.
+/// Waits for the first message, then takes all others that wait; returns what to do next.
 fn gather(inbox: &Receiver<Message>, pause: Duration) -> (Vec<Order>, Next) {
     let mut orders = Vec::new();
     let mut next = match inbox.recv_timeout(pause) {
