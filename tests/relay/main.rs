@@ -10,4 +10,5 @@ mod access_token;
 mod calls;
 mod cloud_run;
 mod day;
+mod reach;
 mod sdks;

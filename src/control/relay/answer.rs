@@ -51,7 +51,7 @@ impl Answer {
             }
         }
         let first = first.freeze();
-        if first.trim_ascii_start().first() == Some(&b'<') {
+        if !is_file && first.trim_ascii_start().first() == Some(&b'<') {
             return Err(CallError::NotWeChat("it is a web page"));
         }
         let error = match over && begins_object(&first) && !is_file {
