@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import vm from 'node:vm';
+import { page, sections } from './keys.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..');
 const pages = (language) => readdirSync(join(ROOT, 'docs', language)).sort();
@@ -96,6 +97,12 @@ test("the capacity that is promised is the benchmarks' limit", () => {
   assert.equal(limits.length, 6);
   const figures = text('benches/README.md');
   limits.forEach((limit) => assert.ok(new RegExp(`\\| ${limit} \\|`).test(figures), limit));
+});
+
+test('the page of keys says what the program says, in both languages', () => {
+  assert.equal(text('docs/en/keys.md'), page(), 'run node tests/keys.mjs > docs/en/keys.md');
+  const rows = [...text('docs/zh/keys.md').matchAll(/^\| `([a-z_.]+)` \| (.*?) \| \S.* \|$/gm)].map(([, path, shown]) => [path, shown]);
+  assert.deepEqual(rows, sections().flatMap(({ keys }) => keys.map(({ path, shown }) => [path, shown])));
 });
 
 // What a Chinese page should not have: half-width punctuation behind a Chinese character, or one that touches Latin letters.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::outlook::Outlook;
 use super::{Outcome, complain, config, probe, runtime, say, warn};
 use crate::app;
 use crate::clock::Clock;
@@ -33,6 +34,9 @@ pub(super) fn run(file: &Path, with_probe: bool) -> Outcome {
     }
     if with_probe && try_store(&config) == Outcome::Misconfigured {
         outcome = Outcome::Misconfigured;
+    }
+    if outcome == Outcome::Done {
+        say(&Outlook(&config));
     }
     outcome
 }

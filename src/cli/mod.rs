@@ -4,7 +4,9 @@ mod check;
 mod dev;
 mod explain;
 mod keys;
+mod outlook;
 mod probe;
+mod schema;
 mod serve;
 mod signals;
 mod simulate;
@@ -69,6 +71,8 @@ enum Command {
         #[arg(long = "app", value_name = "APPID:SECRET")]
         apps: Vec<String>,
     },
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
     /// Make, list and retire signing keys.
     Keys {
         #[command(flatten)]
@@ -113,6 +117,7 @@ pub fn run() -> ExitCode {
         },
         Command::Dev { upstream, listen } => dev::run(upstream.as_deref(), listen),
         Command::Simulate { listen, apps } => simulate::run(listen, &apps),
+        Command::Schema => schema::run(),
         Command::Keys { file, action } => keys::run(&file.config, &action),
     };
     match outcome {

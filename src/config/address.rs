@@ -29,18 +29,38 @@ pub(super) const NETWORK: Kind<IpNet> = Kind {
     },
 };
 
+/// A server as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WrittenServer {
+    /// Whether its scheme asks for TLS; `None` where there is no scheme.
+    pub(super) tls: Option<bool>,
+    pub(super) address: ServerAddress,
+}
+
 /// Where a backend listens; a name is looked up later.
-pub(super) const SERVER: Kind<ServerAddress> = Kind {
-    expected: "a list of servers such as [\"127.0.0.1:3000\", \"api.internal:3000\", \"unix:/run/api.sock\"]",
+pub(super) const SERVER: Kind<WrittenServer> = Kind {
+    expected: "a list of servers such as [\"127.0.0.1:3000\", \"https://api.internal\", \"unix:/run/api.sock\"], without path",
     read: |value| {
         let text = kind::text(value)?;
         if let Some(path) = text.strip_prefix("unix:") {
             // What the system has room for, with the NUL behind it.
             let fits = path.starts_with('/') && path.len() < 108;
-            return fits.then(|| ServerAddress::of(text));
+            return fits.then(|| WrittenServer {
+                tls: None,
+                address: ServerAddress::of(text),
+            });
         }
-        let (host, port) = host_and_port(text)?;
-        (port? != 0 && !host.is_empty()).then(|| ServerAddress::of(text))
+        let (tls, rest) = match text.split_once("://") {
+            None => (None, text),
+            Some(("http", rest)) => (Some(false), rest.strip_suffix('/').unwrap_or(rest)),
+            Some(("https", rest)) => (Some(true), rest.strip_suffix('/').unwrap_or(rest)),
+            Some(_) => return None,
+        };
+        let (host, port) = host_and_port(rest)?;
+        let usual = tls.map(|tls| if tls { 443 } else { 80 });
+        let port = port.or(usual).filter(|port| *port != 0)?;
+        let address = ServerAddress::of(&format!("{host}:{port}"));
+        Some(WrittenServer { tls, address })
     },
 };
 
@@ -151,8 +171,11 @@ mod tests {
             "my_api:65535",
             "unix:/run/api.sock",
         ] {
-            let server = read(&SERVER, good).map(|server| server.to_string());
-            assert_eq!(server.as_deref(), Some(good));
+            let server = read(&SERVER, good).unwrap();
+            assert_eq!(
+                (server.tls, server.address.to_string().as_str()),
+                (None, good)
+            );
         }
         for bad in [
             "127.0.0.1",
@@ -164,7 +187,14 @@ mod tests {
             "::1:80",
             "[::1]",
             "[x]:80",
-            "http://api:80",
+            "ftp://api:80",
+            "HTTP://api:80",
+            "http://",
+            "http://api:0",
+            "http://api//",
+            "https://api/x",
+            "https://me:pw@api",
+            "https://unix:/run/api.sock",
             "api:80/x",
             "a b:80",
             "a..b:80",
@@ -175,6 +205,21 @@ mod tests {
             &format!("unix:/{}", "x".repeat(107)),
         ] {
             assert_eq!(read(&SERVER, bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_server_may_have_a_scheme_that_says_its_port_and_tls() {
+        for (text, tls, address) in [
+            ("http://api:3000", false, "api:3000"),
+            ("http://api", false, "api:80"),
+            ("http://api/", false, "api:80"),
+            ("https://api.internal", true, "api.internal:443"),
+            ("https://[::1]:8443/", true, "[::1]:8443"),
+        ] {
+            let server = read(&SERVER, text).unwrap();
+            assert_eq!(server.tls, Some(tls), "{text}");
+            assert_eq!(server.address.to_string(), address, "{text}");
         }
     }
 

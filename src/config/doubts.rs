@@ -13,13 +13,34 @@ impl Config {
         let host = rest.split(['/', ':']).next().unwrap_or_default();
         // A simulator or a gateway may have secrets of any length.
         let apps = if is_wechat(host) { &*self.apps } else { &[] };
-        let secrets = apps.iter().enumerate();
-        let secrets = secrets.flat_map(|(at, app)| doubts_of(at + 1, app));
-        secrets.chain(self.certificates_without_chain()).collect()
+        let apps = apps.iter().enumerate();
+        let apps = apps.flat_map(|(at, app)| {
+            let appid = doubt_of_appid(at + 1, app);
+            appid.into_iter().chain(doubts_of_secrets(at + 1, app))
+        });
+        apps.chain(self.certificates_without_chain()).collect()
     }
 }
 
-fn doubts_of(number: usize, app: &App) -> Vec<String> {
+/// Says what is odd about an appid, which is not shown: it may be a secret in the wrong place.
+fn doubt_of_appid(number: usize, app: &App) -> Option<String> {
+    let is_hex = |text: &str| text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
+    let appid = app.appid.as_str();
+    let rest = appid.strip_prefix("wx").unwrap_or_default();
+    if rest.len() == 16 && is_hex(rest) {
+        return None;
+    }
+    let why = if appid.starts_with("gh_") {
+        "is an original ID (gh_…): the console shows the AppID beside it"
+    } else if appid.len() == SECRET_LENGTH && is_hex(appid) {
+        "looks like an AppSecret"
+    } else {
+        "is not \"wx\" and 16 of 0-9 and a-f, as WeChat's are: was all of it copied, and nothing else?"
+    };
+    Some(format!("app[{number}]: the appid of {} {why}", app.name))
+}
+
+fn doubts_of_secrets(number: usize, app: &App) -> Vec<String> {
     let secrets = [
         ("secret", Some(&app.secret)),
         ("previous_secret", app.previous_secret.as_ref()),

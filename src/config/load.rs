@@ -5,6 +5,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 use super::contents::contents;
+use super::key::{Key, SectionKind};
 use super::model::{Config, Token};
 use super::name::Names;
 use super::notes::Notes;
@@ -13,7 +14,8 @@ use super::reader::{self, Table};
 use super::route::Routes;
 use super::secret::Environment;
 use super::{
-    app, cache, control, cors, headers, log, login, relay, server, session, token, upstream, wechat,
+    app, cache, control, cors, headers, log, login, relay, server, session, syntax, token,
+    upstream, wechat,
 };
 
 /// Reads and checks a configuration file; `env` looks up the environment variables that secrets come from.
@@ -72,14 +74,11 @@ fn read<T>(
 ) -> (Option<T>, Vec<Problem>) {
     let (document, mistakes) = DeTable::parse_recoverable(text);
     let mut notes = Notes::new(text, Path::new(file));
-    for mistake in mistakes {
-        let line = mistake.span().map(|span| notes.line(&span));
-        // Only the message: the whole error shows the line, which may hold a secret.
-        let message = format!("must be TOML: {}", mistake.message());
-        notes.problem(String::new(), line, message);
-    }
     // What was recovered around a mistake would only give problems that go away with it.
-    if !notes.problems.is_empty() {
+    if !mistakes.is_empty() {
+        for (line, message) in syntax::mistakes(text) {
+            notes.problem(String::new(), Some(line), message);
+        }
         return (None, notes.problems);
     }
     let found = reader::read(&mut notes, document.get_ref(), wanted);
@@ -88,10 +87,18 @@ fn read<T>(
 
 /// Lists every key that a configuration may have, such as `route.auth`, with its default in TOML notation.
 pub fn known_keys() -> Vec<(String, Option<String>)> {
+    let (keys, _) = described();
+    let keys = keys.into_iter();
+    keys.map(|key| (key.path, key.default)).collect()
+}
+
+/// Describes the keys and sections that a configuration may have, in the order in which they are read.
+pub(super) fn described() -> (Vec<Key>, Vec<(String, SectionKind)>) {
     let nothing = DeTable::new();
     let mut notes = Notes::new("", Path::new(""));
+    notes.describing = true;
     reader::read(&mut notes, &nothing, |table| sections(table, &|_| None));
-    notes.keys
+    (notes.keys, notes.sections)
 }
 
 fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {

@@ -16,6 +16,7 @@ mod cors;
 mod doubts;
 mod headers;
 mod keep;
+mod key;
 mod kind;
 mod limits;
 mod load;
@@ -30,11 +31,13 @@ mod problem;
 mod reader;
 mod relay;
 mod route;
+mod schema;
 mod secret;
 mod server;
 mod session;
 mod shared_store;
 mod store_url;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -54,4 +57,5 @@ pub use model::{
 };
 pub use problem::{Problem, Problems};
 pub use relay::Relay;
+pub use schema::schema;
 pub use shared_store::{RedisMode, RedisServer};

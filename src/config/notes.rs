@@ -5,6 +5,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::key::{Key, SectionKind};
 use super::kind::quoted;
 use super::problem::Problem;
 
@@ -15,8 +16,12 @@ pub(super) struct Notes<'d> {
     folder: PathBuf,
     /// The problems met so far.
     pub(super) problems: Vec<Problem>,
-    /// Every key asked for, with its default in TOML notation.
-    pub(super) keys: Vec<(String, Option<String>)>,
+    /// Whether the keys and sections that are asked for are to be described.
+    pub(super) describing: bool,
+    /// Every key asked for.
+    pub(super) keys: Vec<Key>,
+    /// Every section asked for.
+    pub(super) sections: Vec<(String, SectionKind)>,
 }
 
 impl<'d> Notes<'d> {
@@ -26,7 +31,9 @@ impl<'d> Notes<'d> {
             text,
             folder: file.parent().unwrap_or(Path::new("")).to_owned(),
             problems: Vec::new(),
+            describing: false,
             keys: Vec::new(),
+            sections: Vec::new(),
         }
     }
 

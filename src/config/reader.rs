@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use super::key::{Key, Need, SectionKind};
 use super::kind::{Kind, found};
 use super::notes::{Notes, Place, join};
 use super::unknown::unknown;
@@ -33,19 +34,20 @@ pub(super) fn read<'d, T>(
 impl<'d> Table<'_, 'd> {
     /// Reads a key that must be there; `None` means a problem was noted.
     pub(super) fn required<T>(&mut self, key: &'static str, kind: &Kind<T>) -> Option<T> {
+        self.ask(key, None, kind, Need::Required);
         self.refuse_absence(key, kind.expected);
-        self.optional(key, kind)
+        self.value(key, kind)
     }
 
     /// Reads a key that may be left out; `None` means that it was, or that a problem was noted.
     pub(super) fn optional<T>(&mut self, key: &'static str, kind: &Kind<T>) -> Option<T> {
-        self.ask(key, None);
+        self.ask(key, None, kind, Need::Optional);
         self.value(key, kind)
     }
 
     /// Reads a key like [`Table::optional`], and never shows what was found.
     pub(super) fn unshown<T>(&mut self, key: &'static str, kind: &Kind<T>) -> Option<T> {
-        self.ask(key, None);
+        self.ask(key, None, kind, Need::Optional);
         let (_, value) = self.entry(key)?;
         let read = (kind.read)(value.get_ref());
         if read.is_none() {
@@ -56,7 +58,7 @@ impl<'d> Table<'_, 'd> {
 
     /// Reads a key that has a default, given in TOML notation; `None` means a problem was noted.
     pub(super) fn or<T>(&mut self, key: &'static str, default: &str, kind: &Kind<T>) -> Option<T> {
-        self.ask(key, Some(default));
+        self.ask(key, Some(default), kind, Need::Optional);
         if self.has(key) {
             return self.value(key, kind);
         }
@@ -66,7 +68,7 @@ impl<'d> Table<'_, 'd> {
 
     /// Reads a list with at least one item; `None` means a problem was noted.
     pub(super) fn required_list<T>(&mut self, key: &'static str, item: &Kind<T>) -> Option<Vec<T>> {
-        self.ask(key, None);
+        self.ask(key, None, item, Need::RequiredList);
         self.refuse_absence(key, item.expected);
         let items = self.items(key, item)?;
         if items.is_empty() {
@@ -78,7 +80,7 @@ impl<'d> Table<'_, 'd> {
 
     /// Reads a list that is empty when it was left out; `None` means a problem was noted.
     pub(super) fn list<T>(&mut self, key: &'static str, item: &Kind<T>) -> Option<Vec<T>> {
-        self.ask(key, Some("[]"));
+        self.ask(key, Some("[]"), item, Need::List);
         if self.has(key) {
             self.items(key, item)
         } else {
@@ -106,7 +108,7 @@ impl<'d> Table<'_, 'd> {
 
     /// Reads a list that may be left out; `None` means that it was, or that a problem was noted.
     pub(super) fn optional_list<T>(&mut self, key: &'static str, item: &Kind<T>) -> Option<Vec<T>> {
-        self.ask(key, None);
+        self.ask(key, None, item, Need::List);
         self.items(key, item)
     }
 
@@ -116,7 +118,7 @@ impl<'d> Table<'_, 'd> {
         key: &'static str,
         read: impl FnOnce(&mut Table<'_, '_>) -> T,
     ) -> T {
-        self.asked.push(key);
+        self.ask_section(key, SectionKind::One);
         let Some((_, value)) = self.entry(key) else {
             let place = self.place.below(key, None, self.place.line);
             return Table::visit(self.notes, place, None, read);
@@ -140,7 +142,7 @@ impl<'d> Table<'_, 'd> {
         if self.has(key) {
             return self.sections(key, read);
         }
-        self.asked.push(key);
+        self.ask_section(key, SectionKind::Several);
         self.imagine(key, read);
         Vec::new()
     }
@@ -151,7 +153,7 @@ impl<'d> Table<'_, 'd> {
         key: &'static str,
         mut read: impl FnMut(&mut Table<'_, '_>) -> Option<T>,
     ) -> Vec<Option<T>> {
-        self.asked.push(key);
+        self.ask_section(key, SectionKind::OneOrMore);
         let Some((_, value)) = self.entry(key) else {
             self.refuse(key, format!("is required: at least one [[{key}]]"));
             return vec![self.imagine(key, read)];
@@ -233,10 +235,20 @@ impl<'d> Table<'_, 'd> {
         value
     }
 
-    fn ask(&mut self, key: &'static str, default: Option<&str>) {
+    fn ask<T>(&mut self, key: &'static str, default: Option<&str>, kind: &Kind<T>, need: Need) {
         self.asked.push(key);
-        let path = join(&self.place.section, key);
-        self.notes.keys.push((path, default.map(str::to_owned)));
+        if self.notes.describing {
+            let path = join(&self.place.section, key);
+            self.notes.keys.push(Key::of(path, default, kind, need));
+        }
+    }
+
+    fn ask_section(&mut self, key: &'static str, kind: SectionKind) {
+        self.asked.push(key);
+        if self.notes.describing {
+            let path = join(&self.place.section, key);
+            self.notes.sections.push((path, kind));
+        }
     }
 
     fn entry(&self, key: &str) -> Option<(&'d Spanned<DeString<'d>>, &'d Spanned<DeValue<'d>>)> {

@@ -81,6 +81,14 @@ impl Routes<'_> {
         let forward_token = table.or("forward_token", "false", &SWITCH);
         let cors = table.section("cors", |table| cors::read_own(table, self.cors));
         let patience = own_patience(table);
+        if let Some(before) = path.as_ref().and_then(|path| path.split_once('*')) {
+            let prefix = before.0.trim_end_matches('/');
+            let prefix = if prefix.is_empty() { "/" } else { prefix };
+            let message = format!(
+                "must be a path without \"*\": {prefix:?} is for itself and everything below it"
+            );
+            table.refuse("path", message);
+        }
         // A host that is wrong is not "any host".
         let host_is_known = host.is_some() || !table.has("host");
         if let (true, Some(path), Some(methods)) = (host_is_known, &path, &methods) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::address::{SERVER, is_host_name};
+use super::address::{SERVER, WrittenServer, is_host_name};
 use super::backend::{Balance, Health, Patience, Protocol, ServerAddress, Upstream, UpstreamTls};
 use super::kind::{self, Kind, SWITCH, number};
 use super::model::{Control, Server};
@@ -68,7 +68,10 @@ pub(super) fn read(
 ) -> Option<Upstream> {
     let name = table.required("name", &name::UPSTREAM);
     names.take(table, "name");
-    let servers = table.required_list("servers", &SERVER);
+    let written = table.required_list("servers", &SERVER);
+    let scheme = scheme(table, written.as_deref().unwrap_or_default());
+    let servers: Option<Vec<_>> =
+        written.map(|written| written.into_iter().map(|server| server.address).collect());
     table.refuse_repeats("servers", &[], servers.as_deref().unwrap_or_default());
     for asked in servers.iter().flatten() {
         let own = server.and_then(|server| own_address(asked, server, control));
@@ -83,7 +86,7 @@ pub(super) fn read(
         .iter()
         .flatten()
         .any(|server| matches!(server, ServerAddress::Unix(_)));
-    let tls = table.section("tls", |table| tls(table, has_unix));
+    let tls = table.section("tls", |table| tls(table, has_unix, scheme));
     let health = table.section("health", health);
     let max_fails = table.or("max_fails", "3", &FAILS);
     let fail_timeout = table.or("fail_timeout", r#""10s""#, &TIMEOUT);
@@ -118,8 +121,23 @@ pub(super) fn own_patience(table: &mut Table<'_, '_>) -> Patience<Option<Duratio
     }
 }
 
+/// Returns whether the schemes of servers ask for TLS; `None` where they say nothing.
+fn scheme(table: &mut Table<'_, '_>, servers: &[WrittenServer]) -> Option<bool> {
+    let said = |tls| servers.iter().any(|server| server.tls == Some(tls));
+    if said(true) && said(false) {
+        let message = "must all be http:// or all https://, as TLS goes for an upstream as a whole";
+        table.refuse("servers", message.to_owned());
+        return None;
+    }
+    (said(true) || said(false)).then(|| said(true))
+}
+
 /// Reads `tls`; the inner `None` means that it is off, the outer that a problem was noted.
-fn tls(table: &mut Table<'_, '_>, has_unix: bool) -> Option<Option<UpstreamTls>> {
+fn tls(
+    table: &mut Table<'_, '_>,
+    has_unix: bool,
+    scheme: Option<bool>,
+) -> Option<Option<UpstreamTls>> {
     const CLIENT: [&str; 2] = ["cert_file", "key_file"];
     let enabled = table.or("enabled", "false", &SWITCH);
     let server_name = table.optional("server_name", &SERVER_NAME);
@@ -132,11 +150,23 @@ fn tls(table: &mut Table<'_, '_>, has_unix: bool) -> Option<Option<UpstreamTls>>
             table.refuse(key, format!("is required where {other} is given"));
         }
     }
-    if !enabled? {
+    let enabled = match (enabled?, scheme) {
+        (enabled, Some(scheme)) if enabled != scheme && table.has("enabled") => {
+            let name = if scheme { "https" } else { "http" };
+            let message = format!("must be {scheme} or left out, since servers say {name}://");
+            table.refuse("enabled", message);
+            return None;
+        }
+        (enabled, scheme) => scheme.unwrap_or(enabled),
+    };
+    if !enabled {
         // Somebody who names an authority does not mean to speak in clear.
         for key in ["server_name", "ca_file", CLIENT[0], CLIENT[1]] {
             if table.has(key) {
-                table.refuse(key, "needs tls.enabled = true".to_owned());
+                table.refuse(
+                    key,
+                    "needs tls.enabled = true, or servers with https://".to_owned(),
+                );
             }
         }
         return Some(None);

@@ -98,13 +98,53 @@ async fn check_passes_the_files_that_come_with_menshen() {
             .current_dir(&folder);
         let ended = Program::run(command).await;
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{name}");
-        let (open, no_problems) = ended.stdout.split_once('\n').unwrap();
+        let (open, rest) = ended.stdout.split_once('\n').unwrap();
+        let (no_problems, outlook) = rest.split_once('\n').unwrap();
         let every_program = "control.listen: 127.0.0.1:9090 asks for no secret, so every program";
         assert!(open.starts_with(every_program), "{open}");
-        assert!(no_problems.ends_with(": no problems\n"), "{no_problems}");
+        assert!(no_problems.ends_with(": no problems"), "{no_problems}");
+        assert_eq!(
+            outlook,
+            "  only logged in    / (to api)\n  \
+               logged in or not  nowhere\n  \
+               everybody         Menshen's own endpoints below /_auth\n",
+            "{name}"
+        );
         let left = fs::read_dir(&folder).unwrap().count();
         assert_eq!(left, 0, "a check should leave nothing behind");
     }
+}
+
+#[tokio::test]
+async fn check_ends_with_who_is_let_in_where() {
+    let route = |lines: &str| format!("[[route]]\nupstream = \"api\"\n{lines}\n");
+    let mut routes = route(
+        "path = \"/admin\"\nhost = \"a.example\"\nmethods = [\"GET\", \"POST\"]\napps = [\"staff\"]",
+    );
+    routes += &route("");
+    routes += &route("path = \"/news\"\nauth = \"optional\"");
+    for number in 0..8 {
+        routes += &route(&format!("path = \"/p{number}\"\nauth = \"public\""));
+    }
+    let site = site_with(
+        TestGateway::builder()
+            .apps(&["shop", "staff"])
+            .routes(&routes),
+    );
+    let ended = run(&site, &["check"]).await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    let own = "Menshen's own endpoints below /_auth";
+    let public: Vec<_> = (0..6).map(|n| format!("/p{n} (to api); ")).collect();
+    assert_eq!(
+        lines[lines.len() - 3..],
+        [
+            "  only logged in    GET, POST a.example/admin, users of staff (to api); / (to api)"
+                .to_owned(),
+            "  logged in or not  /news (to api)".to_owned(),
+            format!("  everybody         {}and 2 more; {own}", public.concat()),
+        ]
+    );
 }
 
 #[tokio::test]
@@ -276,7 +316,9 @@ async fn the_probe_says_that_appid_and_secret_are_right() {
     let ended = run(&site, &["check", "--probe"]).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     let right = "app shop: appid and secret are right\n";
-    assert!(ended.stdout.ends_with(right), "{}", ended.stdout);
+    assert!(ended.stdout.contains(right), "{}", ended.stdout);
+    let outlook = ended.stdout.split_once(right).unwrap().1;
+    assert!(outlook.starts_with("  only logged in "), "{outlook}");
 }
 
 #[tokio::test]

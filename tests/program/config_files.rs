@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use menshen::config::{Config, known_keys, load};
 use toml::{Table, Value};
@@ -62,6 +63,52 @@ fn every_key_of_the_full_file_has_a_comment_line() {
         let has_comment = before.starts_with("# ") && key_of(before).is_none();
         assert!(!is_key || has_comment, "{line}");
         before = line;
+    }
+}
+
+#[test]
+fn the_schema_takes_what_comes_with_menshen_and_refuses_mistakes() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = Command::new(env!("CARGO_BIN_EXE_menshen"))
+        .arg("schema")
+        .output()
+        .unwrap();
+    assert!(schema.status.success());
+    let schema_file = folder.path().join("schema.json");
+    std::fs::write(&schema_file, schema.stdout).unwrap();
+    let config = folder.path().join("menshen.toml");
+    let tool = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("target/test-backends/deploy/bin/check-jsonschema");
+    let refusal = |text: &str| {
+        std::fs::write(&config, text).unwrap();
+        let mut check = Command::new(&tool);
+        check.arg("--schemafile").arg(&schema_file).arg(&config);
+        let ended = check.output().expect("run `make test` to install it");
+        let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+        (!ended.status.success()).then_some(said)
+    };
+    let minimal = text("minimal.toml");
+    for good in [
+        &minimal,
+        &text("menshen.toml"),
+        &uncommented(&text("menshen.toml")),
+    ] {
+        assert_eq!(refusal(good), None);
+    }
+    for (from, to, names) in [
+        ("listen = ", "lisen = ", "lisen"),
+        ("auth = \"required\"", "auth = \"yes\"", "auth"),
+        ("appid = ", "appid = 7 # ", "appid"),
+        ("[[route]]", "[[rout]]", "route"),
+        ("servers = [\"127.0.0.1:3000\"]", "servers = []", "servers"),
+        ("kind = \"mini_program\"\n", "", "kind"),
+    ] {
+        assert!(minimal.contains(from), "{from}");
+        let said = refusal(&minimal.replace(from, to));
+        assert!(
+            said.as_ref().is_some_and(|said| said.contains(names)),
+            "{to}: {said:?}"
+        );
     }
 }
 

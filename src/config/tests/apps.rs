@@ -109,7 +109,8 @@ fn plain_http_to_wechat_needs_permission_unless_it_stays_here() {
 
 #[test]
 fn a_secret_that_wechat_cannot_have_given_is_doubted_and_no_problem() {
-    let doubts = |lines: &str| read(&with("[wechat]", lines)).unwrap().doubts();
+    let appid = |text: String| text.replace("wx1", "wx0123456789abcdef");
+    let doubts = |lines: &str| read(&appid(with("[wechat]", lines))).unwrap().doubts();
     let told = doubts("");
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
@@ -118,6 +119,30 @@ fn a_secret_that_wechat_cannot_have_given_is_doubted_and_no_problem() {
     );
     assert!(!told[0].contains(super::SECRET));
     assert!(doubts("api_base = \"http://127.0.0.1:8600\"").is_empty());
-    let whole = instead("\"SECRET\"", "\"WHOLE_SECRET\"");
+    let whole = appid(instead("\"SECRET\"", "\"WHOLE_SECRET\""));
     assert!(read(&whole).unwrap().doubts().is_empty());
+}
+
+#[test]
+fn an_appid_that_cannot_be_one_is_doubted_without_being_shown() {
+    for (appid, told) in [
+        ("wx1", "is not \"wx\" and 16"),
+        ("wx0123456789ABCDEF", "is not \"wx\" and 16"),
+        ("wx0123456789abcdef0", "is not \"wx\" and 16"),
+        ("gh_0123456789ab", "is an original ID"),
+        (
+            "0123456789abcdef0123456789abcdef",
+            "looks like an AppSecret",
+        ),
+    ] {
+        let text = instead("\"SECRET\"", "\"WHOLE_SECRET\"").replace("wx1", appid);
+        let doubts = read(&text).unwrap().doubts();
+        let begins = format!("app[1]: the appid of shop {told}");
+        assert_eq!(doubts.len(), 1, "{doubts:?}");
+        assert!(doubts[0].starts_with(&begins), "{doubts:?}");
+        assert!(!doubts[0].contains(appid), "{doubts:?}");
+        // A simulator may have appids of any form.
+        let simulated = format!("{text}[wechat]\napi_base = \"http://127.0.0.1:8600\"\n");
+        assert!(read(&simulated).unwrap().doubts().is_empty());
+    }
 }

@@ -71,7 +71,7 @@ secret_env = "SECRET"
 name = "api"
 servers = [
   "127.0.0.1:3000",
-  "http://127.0.0.1:3001",
+  "http://127.0.0.1:3001/x",
 ]
 
 [[route]]

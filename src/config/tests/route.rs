@@ -74,6 +74,14 @@ fn mistakes_about_routes_are_refused_with_their_key_and_a_reason() {
             "route[1].path (line 13): must not be under server.auth_path",
         ),
         (
+            with("route", "path = \"/api/*\""),
+            "route[1].path (line 13): must be a path without \"*\": \"/api\" is for itself and everything below it",
+        ),
+        (
+            with("route", "path = \"/*\""),
+            "route[1].path (line 13): must be a path without \"*\": \"/\" is for itself and everything below it",
+        ),
+        (
             with("route", ROUTE),
             "route[2].path (line 13): must differ from route[1], which has the same host, path and methods",
         ),

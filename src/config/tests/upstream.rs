@@ -1,6 +1,6 @@
 //! What upstreams are refused for.
 
-use super::{APP, ROUTE, SERVER, UPSTREAM, instead, refused, with};
+use super::{APP, ROUTE, SERVER, UPSTREAM, instead, read, refused, with};
 
 #[test]
 fn mistakes_about_upstreams_are_refused_with_their_key_and_a_reason() {
@@ -95,6 +95,25 @@ fn mistakes_about_upstreams_are_refused_with_their_key_and_a_reason() {
             "upstream[1].tls.key_file (line 12): cannot be read: no such file",
         ),
         (
+            instead("[\"127.0.0.1:3000\"]", "[\"http://a\", \"https://b\"]"),
+            "upstream[1].servers (line 10): must all be http:// or all https://",
+        ),
+        (
+            instead("[\"127.0.0.1:3000\"]", "[\"http://a:80\", \"a:80\"]"),
+            "upstream[1].servers (line 10): names a:80 twice",
+        ),
+        (
+            instead(
+                "[\"127.0.0.1:3000\"]",
+                "[\"https://a\"]\ntls.enabled = false",
+            ),
+            "upstream[1].tls.enabled (line 11): must be true or left out, since servers say https://",
+        ),
+        (
+            instead("[\"127.0.0.1:3000\"]", "[\"http://a\"]\ntls.enabled = true"),
+            "upstream[1].tls.enabled (line 11): must be false or left out, since servers say http://",
+        ),
+        (
             with("upstream", "tls.danger_skip_verify = 1"),
             "upstream[1].tls.danger_skip_verify (line 11): must be true or false, not 1",
         ),
@@ -130,4 +149,23 @@ fn mistakes_about_upstreams_are_refused_with_their_key_and_a_reason() {
             "upstream[1].tls.server_name (line 11): is required where a server is a Unix socket",
         ),
     ]);
+}
+
+#[test]
+fn https_in_servers_turns_tls_on_and_http_leaves_it_off() {
+    for (servers, tls, first) in [
+        ("[\"https://api.internal\"]", true, "api.internal:443"),
+        (
+            "[\"https://a:8443\", \"b:8443\"]\ntls.enabled = true",
+            true,
+            "a:8443",
+        ),
+        ("[\"http://127.0.0.1:3000\"]", false, "127.0.0.1:3000"),
+        ("[\"http://api\"]\ntls.enabled = false", false, "api:80"),
+    ] {
+        let config = read(&instead("[\"127.0.0.1:3000\"]", servers)).unwrap();
+        let upstream = &config.upstreams[0];
+        assert_eq!(upstream.tls.is_some(), tls, "{servers}");
+        assert_eq!(upstream.servers[0].to_string(), first, "{servers}");
+    }
 }

@@ -1,0 +1,66 @@
+//! Who will be let in where, in three lines: the end of `menshen check`.
+
+use std::fmt;
+
+use crate::config::{Auth, Config, Route};
+
+/// More routes than these are counted and not listed.
+const MOST: usize = 6;
+
+/// What a configuration will do.
+pub(super) struct Outlook<'c>(pub(super) &'c Config);
+
+impl fmt::Display for Outlook<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let own = &self.0.server.auth_path;
+        writeln!(f, "  only logged in    {}", self.places(Auth::Required))?;
+        writeln!(f, "  logged in or not  {}", self.places(Auth::Optional))?;
+        let public = self.places(Auth::Public);
+        let and = match public.as_str() {
+            NOWHERE => String::new(),
+            public => format!("{public}; "),
+        };
+        write!(
+            f,
+            "  everybody         {and}Menshen's own endpoints below {own}"
+        )
+    }
+}
+
+const NOWHERE: &str = "nowhere";
+
+impl Outlook<'_> {
+    /// Lists where a rule holds.
+    fn places(&self, auth: Auth) -> String {
+        let routes = self.0.routes.iter().filter(|route| route.auth == auth);
+        let mut places: Vec<String> = routes.map(|route| self.place(route)).collect();
+        let more = places.len().saturating_sub(MOST);
+        if more > 0 {
+            places.truncate(MOST);
+            places.push(format!("and {more} more"));
+        }
+        match places.is_empty() {
+            true => NOWHERE.to_owned(),
+            false => places.join("; "),
+        }
+    }
+
+    fn place(&self, route: &Route) -> String {
+        let mut place = String::new();
+        if !route.methods.is_empty() {
+            let methods: Vec<&str> = route.methods.iter().map(|method| method.as_str()).collect();
+            place = format!("{} ", methods.join(", "));
+        }
+        place.push_str(route.host.as_deref().unwrap_or_default());
+        place.push_str(&route.path);
+        // An app that is left out is what an operator looks for.
+        if route.auth != Auth::Public && route.apps.len() < self.0.apps.len() {
+            let apps = route.apps.iter().filter_map(|app| self.0.apps.get(*app));
+            let apps: Vec<&str> = apps.map(|app| app.name.as_str()).collect();
+            place.push_str(&format!(", users of {}", apps.join(", ")));
+        }
+        let upstream = self.0.upstreams.get(route.upstream);
+        let upstream = upstream.map(|upstream| upstream.name.as_str());
+        format!("{place} (to {})", upstream.unwrap_or_default())
+    }
+}
