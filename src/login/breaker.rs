@@ -10,7 +10,7 @@ const MAX_UNANSWERED: u32 = 5;
 const MAX_FAILED: u32 = 9;
 /// The pauses grow after so many calls in a row over the minute's quota.
 const OVER_QUOTA_BEFORE_BACKOFF: u32 = 3;
-/// The first pause; each one after it is twice as long.
+/// The first pause of the exponential backoff; each one after it is twice as long.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// The pause while the day's quota is used up. An operator can clear that quota by hand at any time.

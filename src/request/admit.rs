@@ -1,4 +1,4 @@
-//! Admits a message: refuses what two parties could read in two ways before anything is decided on it.
+//! Admits a message: refuses one that two parties could read differently (request smuggling) before anything is decided on it.
 
 use std::net::Ipv6Addr;
 

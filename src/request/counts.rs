@@ -1,34 +1,34 @@
-//! How often somebody did something of late, counted in memory that does not grow with how many they are.
+//! Rate limits in fixed memory: GCRA in a count-min sketch.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Everybody is counted in one cell of every row.
+/// Each name has one cell in every row of the sketch.
 const ROWS: usize = 4;
 
-/// 16 bits of one hash pick the cell of a row.
+/// The cells of a row: 16 bits of one hash pick one.
 const CELLS: usize = 1 << 16;
 
-/// The counters of everybody.
+/// The counters of all names.
 ///
-/// A cell holds the time at which somebody who does it evenly would do it next. Cells are shared, and the least
-/// busy of somebody's cells is believed. So nobody is counted too low, and somebody is counted too high only where
-/// others keep all their cells busy, which takes as much as 65,536 may do together.
+/// A cell holds the theoretical arrival time of GCRA. Names share cells, and the least loaded of a name's cells is believed. So no
+/// name is counted too low, and one is counted too high only if others load all of its cells, which takes what 65,536 names may do
+/// together.
 #[derive(Debug)]
 pub struct Counts {
-    /// The time between two times of somebody who does it evenly, in nanoseconds.
+    /// The emission interval, in nanoseconds.
     interval: u64,
-    /// How far ahead of that somebody may be.
+    /// The burst tolerance, in nanoseconds.
     burst: u64,
-    /// Drawn at start-up, so that nobody can look for names that share another's cells.
+    /// Keyed at start-up, so that nobody can search for names that share another's cells.
     hash: RandomState,
     cells: Vec<AtomicU64>,
 }
 
 impl Counts {
-    /// Prepares the counters: `burst` times at once, and then once an `interval`.
+    /// Makes counters that allow `burst` events at once, and then one each `interval`.
     pub fn new(interval: Duration, burst: NonZeroU32) -> Self {
         let interval = nanos(interval);
         let cells = std::iter::repeat_with(AtomicU64::default);

@@ -1,4 +1,4 @@
-//! What a request says about the connection that it came on, and about nothing further.
+//! The hop-by-hop headers: what a request says about the connection that it came on, and about nothing further.
 
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};

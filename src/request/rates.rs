@@ -1,4 +1,4 @@
-//! How many requests an address may send.
+//! The rate limit of requests by address.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;

@@ -1,4 +1,4 @@
-//! How the refresh tokens of a session follow each other, and which of the replaced ones may still be shown.
+//! The rotation of a session's refresh tokens, and the detection of their reuse (refresh token reuse detection).
 
 use super::refresh_token::Fingerprint;
 

@@ -71,7 +71,7 @@ pub(super) trait Store: Send + Sync {
     /// Returns the sessions of a user that have not ended, or [`MOST_AT_ONCE`] of them.
     async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError>;
 
-    /// Puts a session_key in place of the latest one, which is kept beside it, if that is the one that is expected.
+    /// Compare-and-swap of the latest session_key: replaces it if it is the expected one, which becomes the previous one.
     async fn replace_session_key(&self, swap: KeySwap) -> Result<bool, StoreError>;
 
     /// Returns a user's session_keys; `None` when no session of theirs is left.

@@ -1,4 +1,4 @@
-//! The ids of keys: `MILLISECONDS-RANDOM` sorts by age and says from when the key signs.
+//! The ids of keys, by which keys are rotated (key rotation): `MILLISECONDS-RANDOM` sorts by age and says from when the key signs.
 
 use std::time::Duration;
 

@@ -560,3 +560,52 @@ fn every_decision_is_listed_and_names_tests_that_exist() {
     }
     assert!((30..=50).contains(&number), "{number}");
 }
+
+/// Returns the first and the last cell of each row of a document's tables.
+fn rows(text: &str) -> Vec<(&str, &str)> {
+    let rows = text.lines().filter_map(|line| {
+        let cells = line.strip_prefix("| ")?.strip_suffix(" |")?;
+        let (first, rest) = cells.split_once(" | ")?;
+        Some((first, rest.rsplit(" | ").next()?))
+    });
+    rows.collect()
+}
+
+#[test]
+fn every_term_of_the_lexicon_is_used_where_it_says() {
+    let lexicon = include_str!("../../docs/lexicon.md");
+    let (words, terms) = lexicon.split_once("## Terms of the field").unwrap();
+    let src = root().join("src");
+    for (word, places) in rows(words) {
+        for place in places.split('`').skip(1).step_by(2) {
+            assert!(src.join(place).exists(), "{word}: {place}");
+        }
+    }
+    let mut tried = 0;
+    for (term, places) in rows(terms) {
+        let term = term.split(" (").next().unwrap().to_lowercase();
+        for place in places.split('`').skip(1).step_by(2) {
+            let source = fs::read_to_string(src.join(place)).unwrap_or_default();
+            assert!(source.to_lowercase().contains(&term), "{place}: {term}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 30, "{tried}");
+}
+
+#[test]
+fn every_file_that_a_document_names_is_there() {
+    let mut tried = 0;
+    for Document { path, text } in documents() {
+        for quoted in text.split('`').skip(1).step_by(2) {
+            let known = ["src/", "tests/", "examples/", "docs/", "conf/", "benches/"];
+            let is_path = known.iter().any(|folder| quoted.starts_with(folder))
+                && !quoted.contains([' ', '*', '{', '\n', '…']);
+            if is_path {
+                assert!(root().join(quoted).exists(), "{}: {quoted}", path.display());
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 100, "{tried}");
+}

@@ -1,4 +1,4 @@
-//! Serves a connection of HTTP/2: its streams at once, and ends one that only makes work.
+//! Serves a connection of HTTP/2: its streams at once, each with its own flow control, and ends one that only makes work.
 
 use std::future::poll_fn;
 use std::sync::Arc;

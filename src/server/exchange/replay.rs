@@ -1,4 +1,4 @@
-//! Keeps the beginning of a request's body, so that the request can be sent again.
+//! Keeps the beginning of a request's body, so that an idempotent request can be retried.
 
 use bytes::Bytes;
 use http::HeaderMap;

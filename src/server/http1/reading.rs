@@ -1,4 +1,4 @@
-//! Reads the heads of a client's requests: each byte once, within the limits of time and size.
+//! Reads the heads of a client's requests: each byte once, within limits of time (against slowloris) and size.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};

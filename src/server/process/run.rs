@@ -1,4 +1,4 @@
-//! Serves until told to stop, then lets the exchanges in flight finish.
+//! Serves until told to stop, then lets the exchanges in flight finish (graceful shutdown).
 
 use std::io;
 use std::net::{self, SocketAddr};

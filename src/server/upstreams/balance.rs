@@ -1,4 +1,4 @@
-//! Picks one of several servers.
+//! Load balancing: round robin, least connections, or rendezvous hashing (highest random weight).
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ pub(super) fn choose<'s>(
     let servers = servers.max(1);
     let place_in_turn = |at: usize| (at + servers - turn % servers) % servers;
     match (balance, key) {
-        // The server with the highest score for a key wins. When one goes, only its own keys move, and they spread
-        // over all the others; the order in the file does not matter.
+        // Rendezvous hashing: the server with the highest score for a key wins. When a server goes, only its own keys move, and
+        // they spread over all others. The order in the file does not matter.
         (Balance::Hash, Some(key)) => {
             candidates.max_by_key(|(_, server)| mix(server.key ^ mix(key)))
         }

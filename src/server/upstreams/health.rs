@@ -1,4 +1,4 @@
-//! Asks servers in the background how they are.
+//! Active health checks: asks servers in the background how they are.
 
 use std::future::poll_fn;
 use std::sync::Arc;

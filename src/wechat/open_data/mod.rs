@@ -1,6 +1,8 @@
 //! What WeChat's client encrypts and signs with a user's session_key, and what is signed with it for WeChat.
 //!
 //! AES takes the bytes of a session_key, while signatures take the base64 text in which WeChat gives it.
+//!
+//! Whatever fails to open fails with one error and the same work, so that this is no padding oracle.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};

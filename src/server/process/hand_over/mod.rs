@@ -1,4 +1,4 @@
-//! Hands the listening sockets of a running process over to the one that takes its place.
+//! Socket hand-over: passes the listening sockets of a running process to its successor.
 //!
 //! The successor connects to a Unix socket and is sent the sockets. When it has prepared all that it can, it says so; the
 //! running process then lets go of what only one can have, and says so; the successor says when it serves, and only then
