@@ -18,7 +18,8 @@ named environment variable. A relative path begins at the configuration file's f
 export function sections() {
   const schema = JSON.parse(execFileSync(menshenProgram(), ['schema'], { encoding: 'utf8' }));
   const order = paths();
-  const at = (path) => order.indexOf(path);
+  // Of sections that are shown on one line, the line's place counts.
+  const at = (path) => (order.includes(path) || !path.includes('.') ? order.indexOf(path) : at(path.replace(/\.[^.]*$/, '')));
   const found = [];
   walk(schema, '', found);
   found.sort((one, other) => at(one.section) - at(other.section));
@@ -72,7 +73,6 @@ function paths() {
     const key = line.match(/^(?:# )?([a-z_.]+) = /);
     if (heading) found.push((section = heading[1]));
     else if (key) found.push(`${section}.${key[1]}`);
-    if (key && key[1] === 'certificate') found.push('server.certificate.cert_file', 'server.certificate.key_file');
   }
   return found;
 }
