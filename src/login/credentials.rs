@@ -1,10 +1,10 @@
-//! Which of an app's two secrets WeChat takes, while one replaces the other.
+//! The two secrets of an app while one replaces the other: which one WeChat accepts.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::App;
 
-/// An app as it shows itself to WeChat.
+/// An app with its current and its previous secret.
 pub(super) struct Credentials {
     current: App,
     /// The same with its previous secret.
@@ -33,7 +33,7 @@ impl Credentials {
         }
     }
 
-    /// Returns the app with the other secret than `refused` has; `None` where there is no other.
+    /// Returns the app with the secret that `refused` does not have; `None` if there is no other.
     pub(super) fn other(&self, refused: &App) -> Option<&App> {
         let previous = self.previous.as_ref()?;
         Some(if refused.secret == previous.secret {
@@ -43,7 +43,7 @@ impl Credentials {
         })
     }
 
-    /// Takes notice that WeChat took the secret of `app`, which is used from now on.
+    /// Records that WeChat accepted the secret of `app`, which is used from now on.
     pub(super) fn took(&self, app: &App) {
         let Some(previous) = &self.previous else {
             return;

@@ -6,14 +6,14 @@ use crate::secret::Secret;
 const SHORTEST: usize = 16;
 const LONGEST: usize = 64;
 
-/// A nonce that is long enough to be guessed by nobody; redacted in `Debug`, wiped when dropped.
+/// A nonce too long to be guessed; redacted in `Debug`, wiped when dropped.
 #[derive(Clone, Debug)]
 pub struct Nonce(Secret);
 
 impl Nonce {
     /// Checks a text that a client sent.
     pub fn parse(text: &str) -> Result<Self, Denial> {
-        // What a header can carry as well.
+        // Characters that a header can carry as well.
         let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
         if !visible || !(SHORTEST..=LONGEST).contains(&text.len()) {
             return Err(Denial::BadRequest(

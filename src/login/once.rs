@@ -1,4 +1,4 @@
-//! One code, one call (single-flight): a client that sends its code again, while it is redeemed or shortly after, gets what it brings.
+//! Single-flight: one call for a code. A client that sends its code again, during the redemption or shortly after, gets its outcome.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,33 +13,33 @@ use tokio::time::Instant;
 use crate::request::{Denial, RequestId};
 use crate::session::{CodeMark, Opened, SenderMark};
 
-/// The most codes that are remembered; the one that was not asked for the longest is forgotten first.
+/// The most codes that are remembered; the least recently used one is evicted first.
 const MOST_CODES: u64 = 100_000;
 
-/// No code is good for longer, so nothing about one is worth knowing after that.
+/// The longest lifetime of a code, after which nothing about it is remembered.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// What became of a code.
+/// The outcome of a code.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
     /// It opened a session.
     Granted(Box<Granted>),
     /// It was refused.
     Refused(Denial),
-    /// Nobody waited any more before it was sent to WeChat.
+    /// Every client that waited left before the call.
     Abandoned,
 }
 
-/// A session that a code opened, which only the code's first sender gets.
+/// The session that a code opened, which only the code's first sender gets.
 #[derive(Clone, Debug)]
 pub(super) struct Granted {
     pub(super) opened: Opened,
     pub(super) first: SenderMark,
-    /// The request that brought the code first, where it came to this node.
+    /// The first sender's request, if it came to this node.
     pub(super) first_id: Option<RequestId>,
 }
 
-/// An outcome, and until when it goes for whoever comes later.
+/// An outcome, and until when it is repeated to later requests.
 #[derive(Clone, Debug)]
 pub(super) struct Settled {
     pub(super) outcome: Outcome,
@@ -47,13 +47,13 @@ pub(super) struct Settled {
     keep: Duration,
 }
 
-/// A code that is being redeemed, or was.
+/// A code whose redemption is under way or has ended.
 #[derive(Debug)]
 pub(super) struct Flight {
     settled: watch::Sender<Option<Settled>>,
 }
 
-/// When a code came that was turned away.
+/// The first request of a code that was turned away.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival {
     pub(super) first_seen: Instant,
@@ -61,14 +61,14 @@ pub(super) struct Arrival {
     pub(super) promised: Instant,
 }
 
-/// The codes of the last minutes, by their digests.
+/// The recent codes, by their digests.
 #[derive(Debug)]
 pub(super) struct Codes {
     flights: Cache<CodeMark, Arc<Flight>>,
     arrivals: Cache<CodeMark, Arrival>,
 }
 
-/// Lets a flight go with its outcome, which may hold a refresh token.
+/// Drops the outcome with its entry, since it may hold a refresh token.
 struct WithOutcome;
 
 impl Expiry<CodeMark, Arc<Flight>> for WithOutcome {
@@ -88,7 +88,7 @@ impl Default for Codes {
         Self {
             flights: Cache::builder()
                 .max_capacity(MOST_CODES)
-                // The default would keep new codes out in favour of those that were asked for often.
+                // The default policy would reject new codes in favour of frequent ones.
                 .eviction_policy(EvictionPolicy::lru())
                 .time_to_live(LONGEST)
                 .expire_after(WithOutcome)
@@ -103,7 +103,7 @@ impl Default for Codes {
 }
 
 impl Codes {
-    /// Returns the flight of a code; `true` says that it is a new one, which the caller has to bring to its end.
+    /// Returns the flight of a code; with `true` it is new, and the caller has to settle it.
     pub(super) fn join(&self, code: CodeMark, now: Instant) -> (Arc<Flight>, bool) {
         let new = || {
             let settled = watch::Sender::new(None);
@@ -115,7 +115,7 @@ impl Codes {
         (entry.into_value(), is_new)
     }
 
-    /// Ends a flight with an outcome that goes for this long for whoever comes later.
+    /// Settles a flight with an outcome that is repeated to later requests for this long.
     pub(super) fn settle(
         &self,
         code: CodeMark,
@@ -131,7 +131,7 @@ impl Codes {
             keep,
         };
         flight.settled.send_replace(Some(settled));
-        // Another flight of this code has begun where this one was forgotten for the sake of others.
+        // If this flight was evicted, another one of the same code may have begun.
         self.flights.entry(code).and_compute_with(|entry| {
             let is_this = entry.is_some_and(|entry| Arc::ptr_eq(entry.value(), flight));
             match is_this {
@@ -142,24 +142,24 @@ impl Codes {
         });
     }
 
-    /// Lets go of what is over: without this it would stay until others come.
+    /// Drops expired entries, which would otherwise stay until the next request.
     pub(super) fn sweep(&self) {
         self.flights.run_pending_tasks();
     }
 
-    /// Returns when a code came that was turned away before.
+    /// Returns the first request of a code that was turned away before.
     pub(super) fn arrival(&self, code: CodeMark) -> Option<Arrival> {
         self.arrivals.get(&code)
     }
 
-    /// Remembers a code that is turned away.
+    /// Stores a code that is turned away.
     pub(super) fn turned_away(&self, code: CodeMark, arrival: Arrival) {
         self.arrivals.insert(code, arrival);
     }
 }
 
 impl Settled {
-    /// Returns the outcome for whoever comes now; a time to come back has passed in part.
+    /// Returns the outcome for a request now; of a `Retry-After` only the rest is left.
     pub(super) fn outcome_at(self, now: Instant) -> Outcome {
         match self.outcome {
             Outcome::Refused(Denial::WechatBusy(errcode, _)) => {
@@ -176,22 +176,22 @@ impl Settled {
 }
 
 impl Flight {
-    /// Returns the outcome where it is known already.
+    /// Returns the outcome if it is known already.
     pub(super) fn settled(&self) -> Option<Settled> {
         self.settled.borrow().clone()
     }
 
-    /// Begins to wait for the outcome.
+    /// Subscribes to the outcome.
     pub(super) fn listen(&self) -> watch::Receiver<Option<Settled>> {
         self.settled.subscribe()
     }
 
-    /// Waits until nobody waits for the outcome.
+    /// Waits until every subscriber has left.
     pub(super) async fn left(&self) {
         self.settled.closed().await;
     }
 
-    /// Returns whether nobody waits for the outcome.
+    /// Returns whether every subscriber has left.
     pub(super) fn is_left(&self) -> bool {
         self.settled.is_closed()
     }

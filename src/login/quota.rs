@@ -10,15 +10,15 @@ use tokio::time::Instant;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How calls follow each other so that no minute has more than the quota, wherever it begins.
+/// The rate of calls at which no minute has more than the quota, wherever it begins.
 ///
-/// WeChat does not say when its minutes begin, and counts a call when it arrives, which takes one call longer than another.
-/// So 97 calls take the time of 100, and one in a hundred may be early.
+/// WeChat does not publish when its minutes begin, and counts a call when it arrives, after a delay that varies. So 97 calls take the
+/// time of 100, and one in a hundred may be early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pace {
-    /// Between two calls, in the long run.
+    /// The average time between two calls.
     pub(super) interval: Duration,
-    /// How far ahead of that calls may be.
+    /// The burst tolerance.
     ahead: Duration,
 }
 
@@ -32,14 +32,14 @@ impl Pace {
     }
 }
 
-/// When the next call would be made if all were made evenly.
+/// A token bucket, kept as the theoretical arrival time of the next call.
 #[derive(Debug, Default)]
 pub(super) struct Bucket {
     next: Option<Instant>,
 }
 
 impl Bucket {
-    /// Returns when a call may be made that has so many before it.
+    /// Returns when a call may be made that has so many others before it.
     pub(super) fn due(&self, pace: Pace, before: usize, now: Instant) -> Instant {
         let before = u32::try_from(before).unwrap_or(u32::MAX);
         let evenly = self.evenly(now) + pace.interval.saturating_mul(before);
