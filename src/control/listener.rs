@@ -34,8 +34,8 @@ const LIFETIME: Duration = Duration::from_secs(300);
 /// How long that answer may take, and how long what is in flight may when the program stops.
 const FAREWELL: Duration = Duration::from_secs(5);
 const MAX_HEADERS: usize = 64;
-/// The largest head, in bytes.
-const MAX_HEAD: usize = 16 * 1024;
+/// The largest head, in bytes; no more than this is read ahead of a body, or waits to be written.
+const MAX_HEAD: usize = 8 * 1024;
 /// How long accepting rests when the system has no file descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 

@@ -21,7 +21,7 @@ const KEPT: usize = 24 * 1024;
 /// How long a caller may take between two parts of a body.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The largest part that is handed on at once.
-const PART: usize = 16 * 1024;
+const PART: usize = 8 * 1024;
 
 /// A body that is ready to be sent.
 pub(super) enum Upload {
