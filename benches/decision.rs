@@ -5,12 +5,13 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::Criterion;
+use criterion::{BatchSize, Criterion};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use menshen::clock::Clock;
 use menshen::config::{self, Algorithm, Config};
 use menshen::request::{
-    Client, Connection, Decision, Identities, Message, Pass, Peer, RequestId, Requests, client,
+    Client, Connection, Decision, Denial, Identities, Message, Pass, Peer, RequestId, Requests,
+    client,
 };
 use menshen::session::{Identity, RevokedSessions, Session, Source};
 use menshen::token::{Issuer, Tokens, Verifier, load_or_make};
@@ -100,7 +101,7 @@ fn headers(token: &str) -> HeaderMap {
 }
 
 impl Parts {
-    fn decide(&self) -> Pass {
+    fn decide(&self, client: &Client) -> Pass {
         let message = Message {
             method: &Method::GET,
             target: b"/api/v1/orders/42?page=2",
@@ -108,7 +109,7 @@ impl Parts {
             version: Version::HTTP_11,
             headers: &self.headers,
         };
-        match self.requests.decide(black_box(&message)) {
+        match self.requests.decide(black_box(&message), client) {
             Ok(Decision::Forward(pass)) => pass,
             other => panic!("{other:?}"),
         }
@@ -120,6 +121,24 @@ impl Parts {
             tls: true,
         };
         client(&connection, &self.headers, None, &[])
+    }
+
+    fn authorize(&mut self, value: &str) {
+        let value = HeaderValue::from_str(value).unwrap();
+        self.headers.insert("authorization", value);
+    }
+
+    /// Decides on a request that need not be let through.
+    fn refuse(&self, target: &str) -> Result<(), Denial> {
+        let message = Message {
+            method: &Method::GET,
+            target: target.as_bytes(),
+            authority: None,
+            version: Version::HTTP_11,
+            headers: &self.headers,
+        };
+        let decided = self.requests.decide(black_box(&message), &self.client());
+        decided.map(drop)
     }
 
     /// Does what is done to the headers of a request: ours are passed over, and the others stay.
@@ -139,23 +158,25 @@ fn warm(c: &mut Criterion) {
     let id = RequestId::random();
     for routes in [1, 1000] {
         let parts = parts(Algorithm::Es256, routes);
-        parts.decide();
+        parts.decide(&parts.client());
         c.bench_function(&format!("warm decision, {routes} routes"), |b| {
             b.iter(|| {
-                let pass = parts.decide();
                 let client = parts.client();
+                let pass = parts.decide(&client);
                 black_box(parts.edit(&pass, &client, &id));
             });
         });
     }
     let parts = parts(Algorithm::Es256, 1);
     c.bench_function("of which route, token and cache", |b| {
-        b.iter(|| black_box(parts.decide()));
+        let client = parts.client();
+        b.iter(|| black_box(parts.decide(&client)));
     });
     c.bench_function("of which the client's address", |b| {
         b.iter(|| black_box(parts.client()));
     });
-    let (pass, client) = (parts.decide(), parts.client());
+    let client = parts.client();
+    let pass = parts.decide(&client);
     c.bench_function("of which header edits", |b| {
         b.iter(|| black_box(parts.edit(&pass, &client, &id)));
     });
@@ -165,12 +186,13 @@ fn warm(c: &mut Criterion) {
 /// it runs on the same thread once in many look-ups, so the least of many rounds is the decision's own.
 fn allocations() {
     let parts = parts(Algorithm::Es256, 1);
-    let (pass, client, id) = (parts.decide(), parts.client(), RequestId::random());
+    let (client, id) = (parts.client(), RequestId::random());
+    let pass = parts.decide(&client);
     let least = |work: &dyn Fn()| {
         let rounds = (0..1000).map(|_| allocation_counter::measure(work).count_total);
         rounds.min().unwrap_or(0)
     };
-    let deciding = least(&|| drop(black_box(parts.decide())));
+    let deciding = least(&|| drop(black_box(parts.decide(&client))));
     let seeing = least(&|| drop(black_box(parts.client())));
     let editing = least(&|| drop(black_box(parts.edit(&pass, &client, &id))));
     println!(
@@ -192,6 +214,7 @@ fn cold(c: &mut Criterion) {
 fn made_up(c: &mut Criterion) {
     let mut parts = parts(Algorithm::Es256, 1);
     let (signed, _) = parts.token.rsplit_once('.').unwrap();
+    let signed = signed.to_owned();
     let forged = format!("Bearer {signed}.{}", "A".repeat(86));
     let words = |word: &str| word.repeat(60_000 / word.len());
     for (name, value, target) in [
@@ -204,19 +227,26 @@ fn made_up(c: &mut Criterion) {
         ),
         ("60 KB of one such word", words("eyJ"), "/public"),
     ] {
-        let value = HeaderValue::from_str(&value).unwrap();
-        parts.headers.insert("authorization", value);
-        let message = Message {
-            method: &Method::GET,
-            target: target.as_bytes(),
-            authority: None,
-            version: Version::HTTP_11,
-            headers: &parts.headers,
-        };
+        parts.authorize(&value);
         c.bench_function(&format!("made up: {name}"), |b| {
-            b.iter(|| black_box(parts.requests.decide(black_box(&message)).map(drop)));
+            b.iter(|| black_box(parts.refuse(target)));
         });
     }
+    // Of one address, so that only the first of them are verified.
+    let mut number = 0_u64;
+    c.bench_function("made up: a forged token, each time another", |b| {
+        b.iter_batched(
+            || {
+                number += 1;
+                format!("Bearer {signed}.{number:0>85}A")
+            },
+            |value| {
+                parts.authorize(&value);
+                black_box(parts.refuse("/api/v1/orders"))
+            },
+            BatchSize::PerIteration,
+        );
+    });
 }
 
 fn main() {

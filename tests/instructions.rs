@@ -91,7 +91,9 @@ impl Callgrind {
         let nodes = Nodes::new(TestGateway::builder().section("server", "threads = 1")).await;
         let out = nodes.site.folder.path().join("counted");
         let out = format!("--callgrind-out-file={}", out.display());
-        let arguments = ["--tool=callgrind", &out, binary, "serve"];
+        // It starts itself once more, without the secrets in its environment.
+        let children = "--trace-children=yes";
+        let arguments = ["--tool=callgrind", children, &out, binary, "serve"];
         let program = Program::start(nodes.command_to("valgrind", &arguments));
         let node = nodes.join_within(program, PATIENCE).await;
         Self {

@@ -28,7 +28,7 @@ class Callgrind:
     def __init__(self, peer: Peer, folder: Path):
         self.peer, self.out = peer, folder / f"callgrind.{peer.name}"
         self.dumps = 0
-        command = ("valgrind", "--tool=callgrind", f"--callgrind-out-file={self.out}", "--cache-sim=no")
+        command = ("valgrind", "--tool=callgrind", "--trace-children=yes", f"--callgrind-out-file={self.out}", "--cache-sim=no")
         self.process = peer.start(command)
 
     def dump(self) -> Path:

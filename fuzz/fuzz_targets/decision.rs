@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use menshen::config::{Auth, Route};
-use menshen::request::{Connection, Decision, NormalPath, Peer, client};
+use menshen::request::{Client, Connection, Decision, NormalPath, Peer, client};
 use menshen_fuzz::{Door, Head, PLACE};
 
 static DOOR: LazyLock<Door> = LazyLock::new(Door::open);
@@ -14,9 +14,17 @@ fuzz_target!(|bytes: &[u8]| {
     let door = &*DOOR;
     let mut head = Head::of_lines(bytes, &door.token);
     let may_know = bytes.windows(PLACE.len()).any(|part| part == PLACE);
+    let peer = Some(Peer::new([127, 0, 0, 1].into()));
+    let connection = Connection { peer, tls: false };
+    let seen = client(
+        &connection,
+        &head.headers,
+        None,
+        &["127.0.0.0/8".parse().expect("a net")],
+    );
     let needs = |route: &Route| route.auth == Auth::Required;
     let mut direct = None;
-    if let Ok(Decision::Forward(pass)) = door.requests.decide(&head.message()) {
+    if let Ok(Decision::Forward(pass)) = door.requests.decide(&head.message(), &seen) {
         assert!(may_know || pass.who.is_none());
         assert!(pass.who.is_some() || !needs(&pass.route));
         let sent = String::from_utf8(head.target.clone()).expect("text");
@@ -28,24 +36,17 @@ fuzz_target!(|bytes: &[u8]| {
         direct = Some((Arc::as_ptr(&pass.route), pass.who.is_some()));
     }
     for trusted in [false, true] {
-        if let Ok(allowed) = door.requests.verify(&head.message(), trusted) {
+        if let Ok(allowed) = door.requests.verify(&head.message(), &Client { trusted, ..seen.clone() }) {
             assert!(may_know || allowed.who.is_none());
             let known = allowed.who.is_some();
             assert!(known || allowed.route.is_none_or(|route| !needs(&route)));
         }
     }
-    let peer = Some(Peer::new([127, 0, 0, 1].into()));
-    let connection = Connection { peer, tls: false };
-    let seen = client(
-        &connection,
-        &head.headers,
-        None,
-        &["127.0.0.0/8".parse().expect("a net")],
-    );
     assert!(seen.trusted && seen.address.is_some());
     if head.target.starts_with(b"/") {
         head.target.splice(..0, *b"/_auth/verify");
-        if let Ok(allowed) = door.requests.verify(&head.message(), false) {
+        let stranger = Client { trusted: false, ..seen.clone() };
+        if let Ok(allowed) = door.requests.verify(&head.message(), &stranger) {
             let asked = allowed
                 .route
                 .map(|route| (Arc::as_ptr(&route), allowed.who.is_some()));

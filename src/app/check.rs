@@ -5,7 +5,7 @@ use std::path::Path;
 use super::StartError;
 use crate::clock::Clock;
 use crate::config::{Config, Store};
-use crate::server::{Doorway, Encryption, Listening, Upstreams};
+use crate::server::{Doorway, Encryption, PrivateSocket, Upstreams, can_bind};
 use crate::session::{OpenError, Sessions};
 use crate::token::verify_files;
 use crate::wechat::Client;
@@ -25,8 +25,9 @@ pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
         }
         Store::Redis(_) => Ok(()),
     };
-    let listen = Listening::can_bind(&config.server.listen);
-    let control = Listening::can_bind(config.control.listen.as_slice());
+    let listen = can_bind(&config.server.listen);
+    let control = config.control.listen.as_ref();
+    let control = control.map_or(Ok(()), PrivateSocket::may_bind);
     let checks = [
         ("server.listen", listen.map_err(StartError::from)),
         ("control.listen", control.map_err(StartError::from)),

@@ -1,6 +1,7 @@
 //! Constructs the parts and hands them to each other; nothing else does.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use self::parts::{Counters, Lasting, gate, wechat};
 pub use self::reload::{ReloadError, Reloaded, Reloader, Source};
 pub use self::start_error::StartError;
 use crate::clock::Clock;
-use crate::config::{Config, Store};
+use crate::config::{Config, PrivateAddress, Store};
 use crate::control::Known;
 use crate::login::Memory;
 use crate::metrics::Metrics;
@@ -63,7 +64,7 @@ impl App {
     async fn prepare(
         config: Config,
         clock: &Clock,
-        predecessor: Option<(Predecessor, Vec<TcpListener>)>,
+        predecessor: Option<(Predecessor, Vec<OwnedFd>)>,
     ) -> Result<Self, StartError> {
         install_crypto();
         // Who knows the server by a pin of its certificate does not mind, so that it starts all the same.
@@ -84,7 +85,7 @@ impl App {
         let listening = Listening::bind(
             &server.listen,
             &server.redirect_http,
-            config.control.listen,
+            &config.control,
             inherited.unwrap_or_default(),
         )?;
         may_open_door(&config)?;
@@ -141,9 +142,14 @@ impl App {
         self.listening.redirect_addresses()
     }
 
-    /// Returns the address of the private listener, where there is one.
+    /// Returns the address of the private listener, where it has one.
     pub fn control_address(&self) -> Option<SocketAddr> {
         self.listening.private_address()
+    }
+
+    /// Returns where the private listener is, where there is one.
+    pub fn control_place(&self) -> Option<PrivateAddress> {
+        self.listening.private_place()
     }
 
     /// Returns the WebSockets that are open while it serves.

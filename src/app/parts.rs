@@ -64,14 +64,17 @@ pub(super) fn wechat(
 pub(super) struct Counters {
     requests: Option<Arc<Rates>>,
     logins: Option<Arc<LoginRates>>,
+    refreshes: Option<Arc<Rates>>,
 }
 
 impl Counters {
     pub(super) fn new(config: &Config) -> Self {
         let logins = config.login.refused_per_minute;
+        let refreshes = config.login.refreshes_per_minute;
         Self {
             requests: Rates::new(&config.server.limits).map(Arc::new),
             logins: logins.map(|count| Arc::new(LoginRates::new(count))),
+            refreshes: refreshes.map(|count| Arc::new(Rates::per_minute(count))),
         }
     }
 
@@ -82,6 +85,9 @@ impl Counters {
         }
         if config.login.refused_per_minute == running.login.refused_per_minute {
             renewed.logins.clone_from(&old.login_rates);
+        }
+        if config.login.refreshes_per_minute == running.login.refreshes_per_minute {
+            renewed.refreshes.clone_from(&old.refresh_rates);
         }
         renewed
     }
@@ -146,6 +152,7 @@ pub(super) fn gate(
         origins: Origins::new(config),
         rates: counters.requests,
         login_rates: counters.logins,
+        refresh_rates: counters.refreshes,
         client_timeout: config.server.client_timeout,
         keepalive: config.server.keepalive,
         min_body_rate: config.server.min_body_rate,

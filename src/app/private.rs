@@ -3,13 +3,14 @@
 use std::io;
 use std::sync::Arc;
 
+use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Reloader;
 use super::parts::Lasting;
-use crate::control::{Control, Failures, Readiness};
-use crate::server::Listening;
+use crate::control::{Control, Failures, Listener, Readiness};
+use crate::server::PrivateSocket;
 use crate::token::RelayTokens;
 
 /// What answers there, until it is told to stop.
@@ -22,12 +23,19 @@ pub(super) struct Private {
 impl Private {
     /// Begins to answer; `None` where there is no such listener.
     pub(super) fn start(
-        listening: &Listening,
+        socket: Option<&PrivateSocket>,
         lasting: &Lasting,
         reloader: Option<Reloader>,
     ) -> io::Result<Option<Self>> {
-        let Some(listener) = listening.private()? else {
-            return Ok(None);
+        // What waits at the socket stays when these are closed and it is not.
+        let listener = match socket {
+            None => return Ok(None),
+            Some(PrivateSocket::Tcp(listener)) => {
+                Listener::Tcp(TcpListener::from_std(listener.try_clone()?)?)
+            }
+            Some(PrivateSocket::Unix(socket)) => {
+                Listener::Unix(UnixListener::from_std(socket.handle()?)?)
+            }
         };
         let (readiness, over) = (Arc::<Readiness>::default(), CancellationToken::new());
         let control = Control {

@@ -37,9 +37,13 @@ impl App {
             }
         }
         loop {
-            let private = Private::start(&self.listening, &self.lasting, self.reloader.clone())?;
+            let private = Private::start(
+                self.listening.private(),
+                &self.lasting,
+                self.reloader.clone(),
+            )?;
             if doorway.is_none() {
-                doorway = open_door(server.upgrade_socket.as_deref()).await;
+                doorway = open_door(server.upgrade_socket.as_deref());
             }
             if let Some(ready) = ready.take() {
                 ready();
@@ -56,9 +60,11 @@ impl App {
             // Their codes are good for whoever serves next; only calls that were made are waited for.
             self.lasting.memory.close_queues();
             let Some(successor) = successor else {
-                drop(self.listening);
+                // A socket's file goes last, when nobody is answered there any more.
+                let socket = self.listening.into_private();
                 serving.finish().await;
                 stop_answering(private).await;
+                drop(socket);
                 break;
             };
             stop_answering(private).await;
@@ -107,9 +113,9 @@ async fn stop_answering(private: Option<Private>) {
 }
 
 /// Opens the door for a successor; a process can serve without one.
-async fn open_door(path: Option<&Path>) -> Option<Doorway> {
+fn open_door(path: Option<&Path>) -> Option<Doorway> {
     let path = path?;
-    let opened = Doorway::open(path).await.inspect_err(|error| {
+    let opened = Doorway::open(path).inspect_err(|error| {
         let path = path.display();
         tracing::error!(%path, %error, "no successor can be let in");
     });

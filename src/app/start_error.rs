@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::server::{BindError, HandOverError, TlsError, UpstreamError};
+use crate::server::{BindError, HandOverError, PrivateError, TlsError, UpstreamError};
 use crate::session::OpenError;
 use crate::token::{KeyFileError, NoRandomness};
 use crate::wechat::ClientError;
@@ -14,6 +14,9 @@ pub enum StartError {
     /// A port is in use, or an address is not this machine's.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A listener's address is not to be had, or its socket.
+    #[error(transparent)]
+    Listen(#[from] PrivateError),
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -72,6 +75,6 @@ impl StartError {
                 OpenError::RedisAway { .. } | OpenError::RedisRefuses { .. } | OpenError::InUse(_)
             ) | Self::HandOver(_)
         );
-        elsewhere || matches!(self, Self::Bind(error) if error.is_in_use())
+        elsewhere || matches!(self, Self::Listen(error) if error.is_in_use())
     }
 }

@@ -6,7 +6,7 @@ use super::outlook::Outlook;
 use super::{Outcome, complain, config, probe, runtime, say, warn};
 use crate::app;
 use crate::clock::Clock;
-use crate::config::{Config, Store};
+use crate::config::{Config, PrivateAddress, Store};
 
 /// Checks the file and everything it names; with `with_probe`, also the credentials of every app, and Redis.
 pub(super) fn run(file: &Path, with_probe: bool) -> Outcome {
@@ -43,11 +43,20 @@ pub(super) fn run(file: &Path, with_probe: bool) -> Outcome {
 
 /// Says where everybody on this machine may use the control listener.
 fn warn_of_open_control(config: &Config) {
-    if let Some(address) = config.control.listen
-        && config.control.secret.is_none()
-    {
+    let control = &config.control;
+    let Some(listen) = &control.listen else {
+        return;
+    };
+    let who = match listen {
+        PrivateAddress::Tcp(_) => "every program of this machine",
+        PrivateAddress::Unix(_) if control.socket_mode == 0o660 => "every user of its group",
+        PrivateAddress::Unix(_) if control.socket_mode == 0o666 => "every program of this machine",
+        // Whoever may connect may read this user's files.
+        PrivateAddress::Unix(_) => return,
+    };
+    if !control.asks_for_secret() {
         say(&format_args!(
-            "control.listen: {address} asks for no secret, so every program of this machine may use it"
+            "control.listen: {listen} asks for no secret, so {who} may use it"
         ));
     }
 }

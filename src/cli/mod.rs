@@ -2,6 +2,7 @@
 
 mod check;
 mod dev;
+mod environment;
 mod explain;
 mod keys;
 mod outlook;

@@ -5,7 +5,8 @@ use std::path::Path;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::Signal;
 
-use super::{Outcome, complain, config, runtime, signals, warn};
+use super::environment::Environment;
+use super::{Outcome, complain, runtime, signals, warn};
 use crate::app::{App, Reloader};
 use crate::clock::Clock;
 use crate::log;
@@ -13,11 +14,22 @@ use crate::server::WorkerThreads;
 
 /// Runs the proxy until a signal stops it.
 pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
-    raise_descriptors();
-    let loaded = match config(file) {
+    let environment = match Environment::inherited() {
+        Ok(environment) => environment,
+        Err(error) => {
+            warn(&format_args!("secrets could not be taken over: {error}"));
+            return Outcome::Failed;
+        }
+    };
+    let (loaded, taken) = environment.config_alone(file);
+    let loaded = match loaded {
         Ok(config) => config,
         Err(problems) => return complain(&problems),
     };
+    if let Err(error) = taken {
+        warn(&format_args!("secrets stay in the environment: {error}"));
+    }
+    raise_descriptors();
     let stderr = match log::start(&loaded.log) {
         Ok(stderr) => stderr,
         Err(error) => {
@@ -50,10 +62,10 @@ pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
             Ok(mut app) => {
                 let stop = signals::stop();
                 let file = file.to_owned();
-                let reloader = app.reloader(Box::new(move || config(&file)));
+                let reloader = app.reloader(Box::new(move || environment.config(&file)));
                 let reloads = tokio::spawn(reload(reloader, hang_ups));
                 let (addresses, redirects) = (app.addresses(), app.redirect_addresses());
-                let private = app.control_address();
+                let private = app.control_place();
                 let workers = threads.workers();
                 let served = app.serve(&workers, stop, || {
                     for address in addresses {

@@ -2,64 +2,87 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::kind::Kind;
+use super::caller::{Callers, SECRET, refuse_unfit};
 use super::model::{Control, Server};
+use super::name::Names;
+use super::private_address::{LISTEN, MODE, PrivateAddress};
 use super::reader::Table;
-use super::secret::{self, Environment, Keys};
-use crate::secret::Secret;
+use super::secret::{self, Environment};
+use super::server::fits_socket;
 
-/// Shorter ones could be guessed from many addresses.
-const SHORTEST_SECRET: usize = 16;
-
-const LISTEN: Kind<Option<SocketAddr>> = Kind {
-    expected: "an address such as \"127.0.0.1:9090\", or \"\" for no private listener",
-    read: |value| match value.as_str()? {
-        "" => Some(None),
-        address => address.parse().ok().map(Some),
-    },
-};
-
-const SECRET: Keys = Keys {
-    file: "secret_file",
-    env: "secret_env",
-};
-
-/// Reads the section; `server` is the public listener where nothing is wrong with it.
+/// Reads the section; `server` is the public listener where nothing is wrong with it, `apps` are the names of all apps.
 pub(super) fn read(
     table: &mut Table<'_, '_>,
     server: Option<&Server>,
+    apps: &Names,
     env: Environment<'_>,
 ) -> Option<Control> {
     let listen = table.or("listen", r#""127.0.0.1:9090""#, &LISTEN);
+    let listen = listen.map(|listen| listen.map(|address| located(table, address)));
+    let socket_mode = table.or("socket_mode", r#""0600""#, &MODE);
     let secret = secret::optional(table, &SECRET, env);
-    let given = [SECRET.file, SECRET.env]
-        .into_iter()
-        .find(|key| table.has(key));
-    if secret.as_ref().is_some_and(|secret| !is_bearer(secret)) {
-        let message =
-            "must lead to at least 16 characters, without spaces, as `openssl rand -hex 32` prints";
-        table.refuse(given.unwrap_or(SECRET.file), message.to_owned());
+    refuse_unfit(table, secret.as_ref());
+    let mut callers = Callers {
+        apps,
+        names: Names::default(),
+        secrets: Vec::new(),
+    };
+    if let Some(secret) = &secret {
+        callers
+            .secrets
+            .push(("[control]".to_owned(), secret.clone()));
     }
-    if let Some(Some(address)) = listen {
-        if given.is_none() && !address.ip().to_canonical().is_loopback() {
-            let message = "is required, or secret_env instead of it, unless listen is 127.0.0.1 or another address that only this machine reaches";
-            table.refuse(SECRET.file, message.to_owned());
+    let asks = [SECRET.file, SECRET.env, "caller"];
+    let asks = asks.into_iter().any(|key| table.has(key));
+    let callers = table.optional_sections("caller", |table| callers.read(table, env));
+    match listen.as_ref().and_then(Option::as_ref) {
+        Some(PrivateAddress::Tcp(address)) => check_address(table, *address, asks, server),
+        Some(PrivateAddress::Unix(path)) => {
+            if !fits_socket(path) {
+                let message = "must name a socket whose path has up to 107 bytes";
+                table.refuse("listen", message.to_owned());
+            }
+            let upgrade = server.and_then(|server| server.upgrade_socket.as_ref());
+            if upgrade.is_some_and(|upgrade| upgrade == path) {
+                let message = "must not be server.upgrade_socket";
+                table.refuse("listen", message.to_owned());
+            }
         }
-        if server.is_some_and(|server| meets(server, address)) {
-            let message = format!("must not be a public address, but server has {address} as well");
-            table.refuse("listen", message);
-        }
+        None => {}
     }
     Some(Control {
         listen: listen?,
+        socket_mode: socket_mode?,
         secret,
+        callers: callers.into_iter().collect::<Option<_>>()?,
     })
 }
 
-/// Says whether a secret can be sent as a bearer token, and is worth sending.
-fn is_bearer(secret: &Secret) -> bool {
-    let text = secret.expose();
-    text.len() >= SHORTEST_SECRET && text.bytes().all(|byte| byte.is_ascii_graphic())
+/// Returns an address with the whole path of its socket, by which another process finds it too.
+fn located(table: &Table<'_, '_>, address: PrivateAddress) -> PrivateAddress {
+    match address {
+        PrivateAddress::Unix(path) => {
+            let path = table.located(path);
+            PrivateAddress::Unix(std::path::absolute(&path).unwrap_or(path))
+        }
+        address @ PrivateAddress::Tcp(_) => address,
+    }
+}
+
+fn check_address(
+    table: &mut Table<'_, '_>,
+    address: SocketAddr,
+    asks: bool,
+    server: Option<&Server>,
+) {
+    if !asks && !address.ip().to_canonical().is_loopback() {
+        let message = "is required, or secret_env instead of it, unless listen is 127.0.0.1 or another address that only this machine reaches";
+        table.refuse(SECRET.file, message.to_owned());
+    }
+    if server.is_some_and(|server| meets(server, address)) {
+        let message = format!("must not be a public address, but server has {address} as well");
+        table.refuse("listen", message);
+    }
 }
 
 fn meets(server: &Server, address: SocketAddr) -> bool {

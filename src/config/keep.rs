@@ -12,6 +12,8 @@ impl Config {
         if self.control.listen != running.control.listen {
             kept.take("control", &mut self.control, &running.control);
         }
+        let (mode, running_mode) = (&mut self.control.socket_mode, &running.control.socket_mode);
+        kept.take("control.socket_mode", mode, running_mode);
         // Tokens and sessions outlive a reload, and what is known of them was written by these.
         kept.take("token", &mut self.token, &running.token);
         kept.take("session", &mut self.session, &running.session);
@@ -156,6 +158,19 @@ mod tests {
         let mut moved = with("listen = \"127.0.0.1:9090\"").unwrap();
         assert_eq!(moved.keep(&running), ["control"]);
         assert_eq!(moved.control, running.control);
+    }
+
+    #[test]
+    fn who_may_connect_to_the_control_socket_waits_for_a_start_and_callers_do_not() {
+        let env = |name: &str| Some(format!("0123456789abcdef-{name}"));
+        let with = |control: &str| parse(&format!("{RUNNING}[control]\n{control}"), "x", &env);
+        let running = with("listen = \"unix:/run/c.sock\"").unwrap();
+        let caller = "[[control.caller]]\nname = \"a\"\nsecret_env = \"A\"\ncalls = [\"metrics\"]";
+        let wanted = format!("listen = \"unix:/run/c.sock\"\nsocket_mode = \"0660\"\n{caller}");
+        let mut wanted = with(&wanted).unwrap();
+        assert_eq!(wanted.keep(&running), ["control.socket_mode"]);
+        assert_eq!(wanted.control.socket_mode, 0o600);
+        assert_eq!(wanted.control.callers.len(), 1);
     }
 
     #[test]

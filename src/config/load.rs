@@ -105,9 +105,6 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
     let (mut apps, mut appids, mut upstreams) =
         (Names::default(), Names::default(), Names::default());
     let server = table.section("server", server::read);
-    let control = table.section("control", |table| {
-        control::read(table, server.server.as_ref(), env)
-    });
     let wechat = table.section("wechat", |table| wechat::read(table, env));
     let login = table.section("login", |table| login::read(table, wechat.as_ref()));
     let quota = login.as_ref().and_then(|login| login.quota_per_minute);
@@ -116,6 +113,9 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
     });
     let shared = app::owners(table, app);
     let relay = table.section("relay", |table| relay::read(table, &apps));
+    let control = table.section("control", |table| {
+        control::read(table, server.server.as_ref(), &apps, env)
+    });
     let token = table.section("token", token::read);
     let session = table.section("session", |table| session::read(table, env));
     let cache = table.section("cache", cache::read);

@@ -27,6 +27,8 @@ pub struct Login {
     pub least_for_call: Duration,
     /// The most codes of one address in a minute that may be good for nothing; `None` is no limit.
     pub refused_per_minute: Option<NonZeroU32>,
+    /// The most refreshes of one address in a minute; `None` is no limit.
+    pub refreshes_per_minute: Option<NonZeroU32>,
 }
 
 pub(super) const QUOTA: Kind<u32> = Kind {
@@ -73,6 +75,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, wechat: Option<&WeChat>) -> Option
         Some(quota @ 1..) if !table.has("refused_per_minute") => Some((quota / 4).max(1)),
         Some(_) | None => table.or("refused_per_minute", "1200", &QUOTA),
     };
+    let refreshes_per_minute = table.or("refreshes_per_minute", "6000", &QUOTA);
     // A connection that cannot be made must be known as such, since the code is good then.
     let (timeout, connecting) = (timeout?, wechat?.connect_timeout);
     let least_for_call = (connecting + SHORTEST_CALL)
@@ -95,5 +98,6 @@ pub(super) fn read(table: &mut Table<'_, '_>, wechat: Option<&WeChat>) -> Option
         timeout,
         least_for_call,
         refused_per_minute: NonZeroU32::new(refused_per_minute?),
+        refreshes_per_minute: NonZeroU32::new(refreshes_per_minute?),
     })
 }

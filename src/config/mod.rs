@@ -9,6 +9,7 @@ mod address;
 mod app;
 mod backend;
 mod cache;
+mod caller;
 mod certificates;
 mod contents;
 mod control;
@@ -27,6 +28,7 @@ mod name;
 mod notes;
 mod own_address;
 mod pem;
+mod private_address;
 mod problem;
 mod reader;
 mod relay;
@@ -47,6 +49,7 @@ mod upstream;
 mod wechat;
 
 pub use backend::{Balance, Health, Patience, Protocol, ServerAddress, Upstream, UpstreamTls};
+pub use caller::{Call, Caller};
 pub use cors::Cors;
 pub use limits::Limits;
 pub use load::{known_keys, load, load_token, parse};
@@ -55,6 +58,7 @@ pub use model::{
     Algorithm, App, Auth, Cache, Config, Control, Headers, InjectedNames, Log, LogFormat, Proxy,
     Route, Server, Session, Store, Tls, Token, TokenKind, WeChat,
 };
+pub use private_address::PrivateAddress;
 pub use problem::{Problem, Problems};
 pub use relay::Relay;
 pub use schema::schema;

@@ -9,9 +9,11 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
 use super::backend::{Patience, Upstream};
+use super::caller::Caller;
 use super::cors::Cors;
 use super::limits::Limits;
 use super::login::Login;
+use super::private_address::PrivateAddress;
 use super::relay::Relay;
 use super::shared_store::RedisServer;
 use crate::secret::Secret;
@@ -100,10 +102,23 @@ pub struct Tls {
 /// The private listener.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Control {
-    /// The address to listen on; `None` means that there is no such listener.
-    pub listen: Option<SocketAddr>,
-    /// What callers must send as a bearer token; never `None` where other machines reach the address.
+    /// Where to listen; `None` means that there is no such listener.
+    pub listen: Option<PrivateAddress>,
+    /// The permission bits of a socket there.
+    pub socket_mode: u32,
+    /// The secret that is good for everything, which callers send as a bearer token.
+    ///
+    /// Where other machines reach the address, there is one, or there are callers with their own.
     pub secret: Option<Secret>,
+    /// Those whose own secret is good for some calls only; names and secrets are unique.
+    pub callers: Vec<Caller>,
+}
+
+impl Control {
+    /// Says whether whoever asks must have a secret.
+    pub fn asks_for_secret(&self) -> bool {
+        self.secret.is_some() || !self.callers.is_empty()
+    }
 }
 
 /// How WeChat is reached.

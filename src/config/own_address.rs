@@ -1,23 +1,26 @@
 //! Servers that are Menshen itself: a request for one would come back for ever, and use up every connection.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::Path;
 
 use super::backend::ServerAddress;
 use super::model::{Control, Server};
+use super::private_address::PrivateAddress;
 
 /// Returns the address of ours, and the key that names it, where a server would be asked.
 pub(super) fn own_address(
     asked: &ServerAddress,
     server: &Server,
     control: Option<&Control>,
-) -> Option<(SocketAddr, &'static str)> {
-    let ServerAddress::Tcp(text) = asked else {
-        return None;
+) -> Option<(PrivateAddress, &'static str)> {
+    let text = match asked {
+        ServerAddress::Tcp(text) => text,
+        ServerAddress::Unix(path) => return own_socket(path, control),
     };
     let (_, port) = text.rsplit_once(':')?;
     let (port, ips): (u16, _) = (port.parse().ok()?, addresses(asked.host()?));
     let named = |key| move |address: &SocketAddr| (*address, key);
-    let control = control.and_then(|control| control.listen);
+    let control = control.and_then(|control| control.listen.as_ref()?.tcp());
     let listen = server.listen.iter().map(named("server.listen"));
     let redirects = server
         .redirect_http
@@ -25,9 +28,17 @@ pub(super) fn own_address(
         .map(named("server.redirect_http"));
     let control = control.iter().map(named("control.listen"));
     let mut all = listen.chain(redirects).chain(control);
-    all.find(|(address, _)| {
+    let found = all.find(|(address, _)| {
         address.port() == port && ips.iter().any(|ip| leads_to(*ip, address.ip()))
-    })
+    });
+    found.map(|(address, key)| (PrivateAddress::Tcp(address), key))
+}
+
+/// Returns the private listener's socket where that would be asked.
+fn own_socket(asked: &str, control: Option<&Control>) -> Option<(PrivateAddress, &'static str)> {
+    let listen = control?.listen.as_ref()?;
+    let is_asked = listen.path() == Some(Path::new(asked));
+    is_asked.then(|| (listen.clone(), "control.listen"))
 }
 
 /// Returns the addresses of a host that needs no look-up; a name may lead elsewhere tomorrow.

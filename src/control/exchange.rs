@@ -1,6 +1,8 @@
 //! What happens round every request: it is let in or not, a refusal gets its one shape, and a line is logged.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::body::Body;
@@ -13,34 +15,69 @@ use http::header::{
 };
 use http::{HeaderName, HeaderValue, Method};
 
+use super::calls::Limited;
 use super::refusal::Refusal;
 use super::relay::{self, Target};
 use super::{Control, guard, health, metrics};
-use crate::request::RequestId;
+use crate::request::{RequestId, network};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// Whose connection a request came on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Peer {
+    /// An address'.
+    Address(IpAddr),
+    /// A user's of this machine, over a Unix socket; `None` where the system does not say whose.
+    User(Option<u32>),
+}
+
+impl Peer {
+    /// Returns what is counted as one.
+    pub(super) fn network(self) -> Self {
+        match self {
+            Self::Address(address) => Self::Address(network(address)),
+            Self::User(user) => Self::User(user),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::User(Some(user)) => write!(f, "uid {user}"),
+            Self::User(None) => f.write_str("a Unix socket"),
+        }
+    }
+}
 
 /// Goes round a request.
 pub(super) async fn exchange(
     State(control): State<Control>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let line = Line::begin(&request);
+    let mut line = Line::begin(&request);
+    let asker = Asker::default();
     let admitted = match Target::of(&request) {
         // Who may ask for what is the relay's own to say.
-        Some(target) => target.map(drop),
+        Some(target) => target.map(|_| None),
         None => guard::admit(&control.known, &control.failures, &request),
     };
     let mut response = match admitted {
-        Ok(()) => next.run(relayed(request)).await,
+        Ok(limited) => {
+            if let Some(limited) = limited {
+                asker.is(&limited);
+                request.extensions_mut().insert(limited);
+            }
+            request.extensions_mut().insert(asker.clone());
+            next.run(relayed(request)).await
+        }
         Err(refusal) => refusal.into_response(),
     };
+    line.caller = asker.0.get().cloned();
     let refusal = response.extensions_mut().remove::<Refusal>();
     if let Some(refusal) = &refusal {
         shape(&mut response, refusal, &line.id);
@@ -53,6 +90,17 @@ pub(super) async fn exchange(
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     line.write(&response, refusal.as_ref());
     response
+}
+
+/// Learns whose secret came, for the log.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asker(Arc<OnceLock<Limited>>);
+
+impl Asker {
+    /// Says who it is.
+    pub(super) fn is(&self, limited: &Limited) {
+        let _ = self.0.set(limited.clone());
+    }
 }
 
 /// Has a call that was sent to WeChat by name take the route of the relay, which reads the name once more.
@@ -105,7 +153,8 @@ struct Line {
     id: RequestId,
     started: Instant,
     method: Method,
-    peer: Option<SocketAddr>,
+    peer: Option<Peer>,
+    caller: Option<Limited>,
 }
 
 impl Line {
@@ -115,7 +164,8 @@ impl Line {
             id: RequestId::random(),
             started: Instant::now(),
             method: request.method().clone(),
-            peer: peer.map(|peer| peer.0),
+            peer: peer.copied(),
+            caller: None,
         }
     }
 
@@ -137,7 +187,8 @@ impl Line {
             status = response.status().as_u16(),
             decision = if refusal.is_some() { "refused" } else { "control" },
             reason = refusal.map(Refusal::code),
-            client = self.peer.map(|peer| tracing::field::display(peer.ip())),
+            client = self.peer.map(tracing::field::display),
+            caller = self.caller.as_ref().map(Limited::name),
             elapsed_ms = u64::try_from(took).unwrap_or(u64::MAX),
             "control"
         );

@@ -1,21 +1,21 @@
 //! Lets nobody try out what opens with a user's session_key, or which secret is the right one: counts what was wrong.
 
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::exchange::Peer;
 use super::refusal::Refusal;
 use crate::clock::Clock;
-use crate::request::{Counts, network};
+use crate::request::Counts;
 
 /// Somebody who guesses a byte of plaintext by whether changed data opens needs 128 tries for it, one who makes up data
 /// that opens needs millions.
 const BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(29);
 const INTERVAL: Duration = Duration::from_secs(120);
 
-/// What did not open of late, by user, and how many wrong secrets came, by address.
+/// What did not open of late, by user, and how many wrong secrets came, by address or user of the machine.
 #[derive(Debug)]
 pub struct Failures {
     counts: Counts,
@@ -46,14 +46,14 @@ impl Failures {
     }
 
     /// Refuses an address from which too many wrong secrets came, before one more is compared.
-    pub(super) fn check_secrets(&self, peer: IpAddr) -> Result<(), Refusal> {
-        let checked = self.counts.check(&network(peer), self.now());
+    pub(super) fn check_secrets(&self, peer: &Peer) -> Result<(), Refusal> {
+        let checked = self.counts.check(&peer.network(), self.now());
         checked.map_err(Refusal::TooManySecrets)
     }
 
     /// Counts a wrong secret.
-    pub(super) fn count_secret(&self, peer: IpAddr) {
-        self.counts.count(&network(peer), self.now());
+    pub(super) fn count_secret(&self, peer: &Peer) {
+        self.counts.count(&peer.network(), self.now());
     }
 
     fn now(&self) -> Duration {

@@ -8,10 +8,11 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName};
 
+use super::calls::Limited;
 use super::exchange::{ByName, Peer};
 use super::failures::Failures;
 use super::health;
-use super::known::Known;
+use super::known::{Known, Sender};
 use super::refusal::Refusal;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -26,16 +27,21 @@ const FORMS: [&str; 3] = [
     "text/plain",
 ];
 
-/// Lets a request in.
-pub(super) fn admit(known: &Known, failures: &Failures, request: &Request) -> Result<(), Refusal> {
+/// Lets a request in, and says whose it is where its secret is not good for every call.
+pub(super) fn admit(
+    known: &Known,
+    failures: &Failures,
+    request: &Request,
+) -> Result<Option<Limited>, Refusal> {
     if health::is_probe(request.uri().path()) {
-        return Ok(());
+        return Ok(None);
     }
     let headers = request.headers();
+    let peer = request.extensions().get::<Peer>();
+    let mut limited = None;
     if known.asks_for_secret() {
-        let peer = request.extensions().get::<Peer>();
-        check_tried(known, failures, headers, peer.map(|peer| peer.0.ip()))?;
-    } else if !names_this_machine(request) {
+        limited = check_tried(known, failures, headers, peer)?;
+    } else if !matches!(peer, Some(Peer::User(_))) && !names_this_machine(request) {
         return Err(HOST_OF_ANOTHER);
     }
     if comes_from_a_page(headers) {
@@ -52,7 +58,7 @@ pub(super) fn admit(known: &Known, failures: &Failures, request: &Request) -> Re
     if request.body().size_hint().lower() > MAX_BODY {
         return Err(Refusal::BodyTooLarge);
     }
-    Ok(())
+    Ok(limited)
 }
 
 /// Says whether a request asks for this machine, or for WeChat in place of which this machine answers.
@@ -72,8 +78,8 @@ pub(super) fn check_tried(
     known: &Known,
     failures: &Failures,
     headers: &HeaderMap,
-    peer: Option<IpAddr>,
-) -> Result<(), Refusal> {
+    peer: Option<&Peer>,
+) -> Result<Option<Limited>, Refusal> {
     peer.map_or(Ok(()), |peer| failures.check_secrets(peer))?;
     let checked = check_bearer(known, headers);
     if let (Err(Refusal::TokenInvalid), Some(peer)) = (&checked, peer) {
@@ -89,16 +95,19 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer ").then_some(bearer)
 }
 
-fn check_bearer(known: &Known, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_bearer(known: &Known, headers: &HeaderMap) -> Result<Option<Limited>, Refusal> {
     let mut sent = headers.get_all(AUTHORIZATION).iter();
     let (first, more) = (sent.next(), sent.next());
     let value = first.ok_or(Refusal::TokenMissing)?.as_bytes();
     let (scheme, bearer) = value.split_at_checked(7).unwrap_or((value, &[]));
     let is_one = more.is_none() && scheme.eq_ignore_ascii_case(b"bearer ");
-    if is_one && known.is_secret(bearer) {
-        Ok(())
-    } else {
-        Err(Refusal::TokenInvalid)
+    if !is_one {
+        return Err(Refusal::TokenInvalid);
+    }
+    match known.sender(bearer) {
+        Sender::Trusted => Ok(None),
+        Sender::Limited(caller) => Ok(Some(caller)),
+        Sender::Stranger => Err(Refusal::TokenInvalid),
     }
 }
 

@@ -7,19 +7,37 @@ use aws_lc_rs::digest::{Digest, SHA256, digest};
 use subtle::ConstantTimeEq as _;
 
 use super::WeChatApi;
-use crate::config::{App, Config, Relay};
+use super::calls::Limited;
+use crate::config::{App, Caller, Config, Relay};
 
-/// The apps, the secret, and how WeChat is called.
+/// The apps, the secrets, and how WeChat is called.
 pub struct Known {
     current: ArcSwap<Current>,
 }
 
 struct Current {
     apps: Vec<Arc<App>>,
-    /// The digest of the secret, so that comparing tells nothing about its length either.
-    secret: Option<Digest>,
+    /// The digests of the secrets, so that comparing tells nothing about their length either.
+    secrets: Vec<(Digest, Good)>,
     wechat: WeChatApi,
     relay: Arc<Relay>,
+}
+
+/// What a secret is good for.
+#[derive(Clone)]
+enum Good {
+    ForAll,
+    ForSome(Arc<Caller>),
+}
+
+/// Who sent a secret.
+pub(super) enum Sender {
+    /// Nobody who is known.
+    Stranger,
+    /// Somebody who may do everything.
+    Trusted,
+    /// Somebody whose secret is good for some calls only.
+    Limited(Limited),
 }
 
 impl Known {
@@ -74,24 +92,39 @@ impl Known {
 
     /// Says whether callers need a secret.
     pub(super) fn asks_for_secret(&self) -> bool {
-        self.current.load().secret.is_some()
+        !self.current.load().secrets.is_empty()
     }
 
-    /// Says, in a time that does not depend on it, whether this is the secret; nothing is where there is none.
-    pub(super) fn is_secret(&self, bearer: &[u8]) -> bool {
+    /// Finds out, in a time that does not depend on it, whose secret this is.
+    pub(super) fn sender(&self, bearer: &[u8]) -> Sender {
         let presented = digest(&SHA256, bearer);
         let current = self.current.load();
-        let secret = current.secret.as_ref();
-        secret.is_some_and(|secret| secret.as_ref().ct_eq(presented.as_ref()).into())
+        let mut sender = Sender::Stranger;
+        for (known, good) in &current.secrets {
+            if known.as_ref().ct_eq(presented.as_ref()).into() {
+                sender = match good {
+                    Good::ForAll => Sender::Trusted,
+                    Good::ForSome(caller) => Sender::Limited(Limited::new(caller)),
+                };
+            }
+        }
+        sender
     }
 }
 
 impl Current {
     fn new(config: &Config, wechat: WeChatApi) -> Self {
-        let secret = config.control.secret.as_ref();
+        let of = |secret: &str| digest(&SHA256, secret.as_bytes());
+        let control = &config.control;
+        let shared = control.secret.iter();
+        let shared = shared.map(|secret| (of(secret.expose()), Good::ForAll));
+        let own = control.callers.iter().map(|caller| {
+            let good = Good::ForSome(Arc::new(caller.clone()));
+            (of(caller.secret.expose()), good)
+        });
         Self {
+            secrets: shared.chain(own).collect(),
             apps: config.apps.iter().cloned().map(Arc::new).collect(),
-            secret: secret.map(|secret| digest(&SHA256, secret.expose().as_bytes())),
             wechat,
             relay: Arc::new(config.relay.clone()),
         }

@@ -5,7 +5,7 @@
 //! be parsed twice.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +16,10 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +32,8 @@ const MAX_CONNECTIONS: usize = 512;
 const HEAD: Duration = Duration::from_secs(5);
 /// After this a connection is closed behind the answer on its way.
 const LIFETIME: Duration = Duration::from_secs(300);
+/// How long a connection without any request is waited for at the end: one may be on its way.
+const ARRIVING: Duration = Duration::from_millis(300);
 /// How long that answer may take, and how long what is in flight may when the program stops.
 const FAREWELL: Duration = Duration::from_secs(5);
 const MAX_HEADERS: usize = 64;
@@ -39,8 +42,35 @@ const MAX_HEAD: usize = 8 * 1024;
 /// How long accepting rests when the system has no file descriptors left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
+/// Where connections come in.
+#[derive(Debug)]
+pub enum Listener {
+    /// At an address.
+    Tcp(TcpListener),
+    /// At a Unix socket.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<(Either<TcpStream, UnixStream>, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Only a slower answer if it fails.
+                let _ = stream.set_nodelay(true);
+                Ok((Either::Left(stream), Peer::Address(peer.ip())))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let user = stream.peer_cred().ok().map(|peer| peer.uid());
+                Ok((Either::Right(stream), Peer::User(user)))
+            }
+        }
+    }
+}
+
 /// Serves until `stop` resolves, then lets what is in flight be answered.
-pub(super) async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+pub(super) async fn serve(listener: Listener, router: Router, stop: impl Future<Output = ()>) {
     let mut stop = pin!(stop);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (connections, stopping) = (TaskTracker::new(), CancellationToken::new());
@@ -75,18 +105,19 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: impl Futu
 
 /// Serves one connection.
 async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: Either<TcpStream, UnixStream>,
+    peer: Peer,
     router: Router,
     stopping: CancellationToken,
 ) {
-    // Only a slower answer if it fails.
-    let _ = stream.set_nodelay(true);
     let router = TowerToHyperService::new(router);
     let moved = Moved::default();
     let carried = moved.clone();
+    let begun = CancellationToken::new();
+    let first = begun.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
+        first.cancel();
+        request.extensions_mut().insert(peer);
         request.extensions_mut().insert(carried.clone());
         router.call(request)
     });
@@ -110,8 +141,14 @@ async fn connection(
             }
             return;
         }
-        () = over => served.as_mut().graceful_shutdown(),
+        () = over => {}
     }
+    tokio::select! {
+        _ = served.as_mut() => return,
+        () = begun.cancelled() => {}
+        () = sleep(ARRIVING) => {}
+    }
+    served.as_mut().graceful_shutdown();
     // What is being relayed may be large: it goes on for as long as it moves.
     let mut so_far = moved.so_far();
     while timeout(FAREWELL, served.as_mut()).await.is_err() {

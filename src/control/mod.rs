@@ -2,12 +2,13 @@
 //!
 //! # Layout
 //! `listener` serves the connections, within limits. `exchange` goes round every request: `guard` says who may ask, a
-//! `refusal` gets its one shape, and a line is logged. `router` lists the calls; `health`, `metrics`, `sessions`, `reload`, `vault`,
+//! `refusal` gets its one shape, and a line is logged. `router` lists the calls, and `calls` says who may ask for which; `health`, `metrics`, `sessions`, `reload`, `vault`,
 //! `session_key`, `phone_number` and `access_token` answer them. `relay` passes calls on to WeChat. `path` reads what a path names, `body` what a body holds. `failures` counts what did not open, and wrong secrets.
 //! `known` is what a reload changes.
 
 mod access_token;
 mod body;
+mod calls;
 mod exchange;
 mod failures;
 mod guard;
@@ -28,7 +29,6 @@ mod vault;
 use std::future::Future;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,6 +40,7 @@ use crate::wechat::Reach;
 pub use failures::Failures;
 pub use health::Readiness;
 pub use known::Known;
+pub use listener::Listener;
 pub use reload::{Reload, ReloadRefused};
 pub use session_key::WeChatApi;
 
@@ -68,7 +69,7 @@ pub struct Control {
 
 impl Control {
     /// Answers on this listener until `stop` resolves and what is in flight was answered, or took too long.
-    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+    pub async fn serve(self, listener: Listener, stop: impl Future<Output = ()>) {
         let (known, over) = (Arc::clone(&self.known), CancellationToken::new());
         let keeping = tokio::spawn(access_token::keep_fresh(known, over.clone()));
         listener::serve(listener, router::router(self), stop).await;

@@ -24,6 +24,10 @@ pub(super) enum Refusal {
     TokenMissing,
     /// What was sent is not the secret.
     TokenInvalid,
+    /// The secret is not good for this call.
+    CallNotAllowed,
+    /// The secret is not good for this app.
+    AppNotAllowed,
     /// Too many wrong secrets came from this address, for this long.
     TooManySecrets(Duration),
     /// There is no such app.
@@ -96,12 +100,22 @@ impl Refusal {
             Self::TokenMissing => (
                 S::UNAUTHORIZED,
                 "token_missing",
-                "Send the secret of [control] as a bearer token.",
+                "Send a secret of [control] as a bearer token.",
             ),
             Self::TokenInvalid => (
                 S::UNAUTHORIZED,
                 "token_invalid",
-                "This is not the secret of [control].",
+                "This is no secret of [control].",
+            ),
+            Self::CallNotAllowed => (
+                S::FORBIDDEN,
+                "call_not_allowed",
+                "This secret is not good for this call.",
+            ),
+            Self::AppNotAllowed => (
+                S::FORBIDDEN,
+                "app_not_allowed",
+                "This secret is not good for this app.",
             ),
             Self::TooManySecrets(_) => (
                 S::TOO_MANY_REQUESTS,
@@ -254,6 +268,8 @@ impl Refusal {
             | Self::OriginNotAllowed
             | Self::TokenMissing
             | Self::TokenInvalid
+            | Self::CallNotAllowed
+            | Self::AppNotAllowed
             | Self::TooManySecrets(_)
             | Self::AppUnknown
             | Self::AppAmbiguous

@@ -4,6 +4,7 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, delete, get, post};
 
+use super::calls::permit;
 use super::exchange::{exchange, named};
 use super::refusal::Refusal;
 use super::{
@@ -11,7 +12,8 @@ use super::{
     vault,
 };
 
-/// Returns the calls; every request passes [`exchange`] first, those that match none included.
+/// Returns the calls; every request passes [`exchange`] first, those that match none included. A call that is new needs a line in
+/// `calls`.
 pub(super) fn router(control: Control) -> Router {
     let user_sessions = get(sessions::list).delete(sessions::end_all);
     let mut router = Router::new()
@@ -37,6 +39,7 @@ pub(super) fn router(control: Control) -> Router {
     let calls = router
         .fallback(async || Refusal::RouteUnknown)
         .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
+        .layer(from_fn(permit))
         .layer(from_fn(named))
         .with_state(control.clone());
     // Round the whole and not round each call: axum would tell everybody which methods a call has.

@@ -1,11 +1,12 @@
 //! Lists the sessions of a user, and ends them.
 
-use axum::Json;
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use http::StatusCode;
 use serde::Serialize;
 
 use super::Control;
+use super::calls::Limited;
 use super::path::{User, session_id};
 use super::refusal::Refusal;
 use crate::session::Session;
@@ -60,12 +61,23 @@ pub(super) async fn end_all(
 
 /// `DELETE /v1/sessions/{session}`
 ///
-/// One that is not stored is revoked all the same: whoever asks again, not having heard the answer, gets the same.
+/// One that is not stored is revoked all the same: whoever asks again, not having heard the answer, gets the same. Only for a
+/// caller with apps of its own there is nothing to be done then.
 pub(super) async fn end(
     State(control): State<Control>,
+    limited: Option<Extension<Limited>>,
     Path(session): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let session = session_id(&session)?;
+    if let Some(Extension(limited)) = limited
+        && !limited.has_all_apps()
+    {
+        match control.sessions.session(session).await? {
+            Some(stored) => limited.check_app(&stored.identity.app)?,
+            // Nobody knows whose it would be.
+            None => return Ok(StatusCode::NO_CONTENT),
+        }
+    }
     let stood = control.sessions.end(session).await?;
     tracing::info!(%session, stood, "a session was ended");
     Ok(StatusCode::NO_CONTENT)

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::charge::Charge;
 use super::nonce::Nonce;
 use crate::request::RequestId;
 
@@ -36,6 +37,8 @@ pub struct Caller {
     pub nonce: Option<Nonce>,
     /// Whether its address was turned away so often that no slot is reserved for it.
     pub over_limit: bool,
+    /// What the code counts for against its address, where that is limited.
+    pub charge: Option<Arc<Charge>>,
     /// What WeChat answered to this request's latest call.
     pub(super) said: Arc<Mutex<Said>>,
 }
@@ -59,6 +62,7 @@ impl Caller {
             address,
             nonce: None,
             over_limit,
+            charge: None,
             said: Arc::default(),
         }
     }

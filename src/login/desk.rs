@@ -147,7 +147,7 @@ impl Desk {
             ending.settle(Outcome::Refused(busy), Duration::ZERO);
             return;
         }
-        let id = caller.id.clone();
+        let (id, charge) = (caller.id.clone(), caller.charge.clone());
         let (code, caller) = (code.clone(), caller.clone());
         let redemption = Redemption::new(Arc::clone(self), code, mark, caller, sender.mark());
         self.memory.tasks.spawn(async move {
@@ -156,6 +156,9 @@ impl Desk {
             if ending.flight.is_left() && matches!(outcome, Outcome::Granted(_)) {
                 // Nobody else says so.
                 tracing::info!(request_id = %id, app = desk.name(), "login granted to a client that has left");
+            }
+            if let (Some(charge), Outcome::Refused(denial)) = (charge, &outcome) {
+                charge.settle(Some(denial));
             }
             let refused = match &outcome {
                 Outcome::Refused(denial) if !keep.is_zero() => denial.errcode(),
@@ -260,6 +263,7 @@ mod tests {
             timeout: SECOND,
             least_for_call: SECOND / 2,
             refused_per_minute: None,
+            refreshes_per_minute: None,
         };
         let wechat = WeChat {
             api_base: "http://127.0.0.1:9".to_owned(),

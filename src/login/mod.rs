@@ -3,12 +3,14 @@
 //! # Layout
 //! `log_in` is the way in, with `body`, `choose` and, at its end, `grant`. `desk` redeems the codes of one app: `once` has
 //! each code go to WeChat once and knows by the `nonce` who may have its session again, `redemption` is its course
-//! and `failure` where it may end. `queue` has the calls to WeChat made in turn, at the pace of the `quota`, and none while the
-//! circuit `breaker` is open. `memory` is what outlasts a reload. `renew` and `log_out` stand beside all that.
+//! and `failure` where it may end; `charge` is what it counts for against its address. `queue` has the calls to WeChat made in turn, at
+//! the pace of the `quota`, and none while the circuit `breaker` is open. `memory` is what outlasts a reload. `renew` and `log_out`
+//! stand beside all that.
 
 mod body;
 mod breaker;
 mod caller;
+mod charge;
 mod choose;
 mod credentials;
 mod desk;
@@ -26,6 +28,7 @@ mod renew;
 
 pub use body::{LoginBody, LogoutBody, RefreshBody};
 pub use caller::Caller;
+pub use charge::Charge;
 pub use grant::Grant;
 pub use log_in::Logins;
 pub use memory::Memory;

@@ -1,23 +1,27 @@
 //! Decides what happens to a request, without any I/O.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::HeaderMap;
 use memchr::memmem::find_iter;
 
 use super::bearer::is_empty_bearer;
 use super::{
-    Credential, Denial, Destination, Destinations, Endpoint, Field, Message, Survey, Taken,
-    admit_stranger, bearer, credential,
+    Client, Credential, Denial, Destination, Destinations, Endpoint, Field, Message, Rates, Survey,
+    Taken, admit_stranger, bearer, credential,
 };
 use crate::config::{Auth, Config, Route};
 use crate::session::RevokedSessions;
-use crate::token::{Tokens, Verified};
+use crate::token::{Recalled, Tokens, Unseen, Verified};
 
 /// How every token of ours begins: its header is JSON, in base64url.
 const TOKEN_BEGINS: &[u8] = b"eyJ";
 /// The most words of `Authorization` that are looked at as tokens; nobody sends that many who means no harm.
 const MOST_TOKENS: usize = 8;
+/// So many wrong signatures of one address are checked at once, and as many a minute: each costs as much as a hundred requests.
+const WRONG_SIGNATURES: NonZeroU32 = NonZeroU32::MIN.saturating_add(599);
 
 /// What happens to a request.
 #[derive(Clone, Debug)]
@@ -62,6 +66,8 @@ pub struct Requests {
     pub(super) destinations: Destinations,
     tokens: Arc<Tokens>,
     revoked: RevokedSessions,
+    /// Counts the wrong signatures of each address.
+    forgeries: Rates,
 }
 
 impl Requests {
@@ -71,6 +77,7 @@ impl Requests {
             destinations: Destinations::new(config),
             tokens,
             revoked,
+            forgeries: Rates::per_minute(WRONG_SIGNATURES),
         }
     }
 
@@ -85,12 +92,16 @@ impl Requests {
     }
 
     /// Decides what happens to a request.
-    pub fn decide(&self, message: &Message<'_>) -> Result<Decision, Denial> {
-        self.decide_at(self.find(message)?)
+    pub fn decide(&self, message: &Message<'_>, client: &Client) -> Result<Decision, Denial> {
+        self.decide_at(self.find(message)?, client)
     }
 
-    /// Decides what happens to a request that goes to a destination.
-    pub fn decide_at(&self, destination: Destination<'_>) -> Result<Decision, Denial> {
+    /// Decides what happens to a client's request that goes to a destination.
+    pub fn decide_at(
+        &self,
+        destination: Destination<'_>,
+        client: &Client,
+    ) -> Result<Decision, Denial> {
         let Taken {
             route,
             request,
@@ -113,7 +124,7 @@ impl Requests {
         }
         match credential(&request.survey)? {
             Credential::Token(token) => {
-                let who = self.admit_token(token)?;
+                let who = self.admit_token(token, client)?;
                 if !route.apps.contains(&who.app()) {
                     return Err(Denial::AppNotAllowed);
                 }
@@ -144,13 +155,17 @@ impl Requests {
     }
 
     /// Returns who sent a request to one of our own endpoints.
-    pub fn caller(&self, headers: &HeaderMap) -> Result<Arc<Verified>, Denial> {
-        self.admit_token(bearer(&Survey::of(headers))?.ok_or(Denial::TokenMissing)?)
+    pub fn caller(&self, headers: &HeaderMap, client: &Client) -> Result<Arc<Verified>, Denial> {
+        let survey = Survey::of(headers);
+        self.admit_token(bearer(&survey)?.ok_or(Denial::TokenMissing)?, client)
     }
 
-    /// Checks a token and that its session still stands.
-    pub fn admit_token(&self, token: &[u8]) -> Result<Arc<Verified>, Denial> {
-        let who = self.tokens.check(token)?;
+    /// Checks a client's token and that its session still stands.
+    pub fn admit_token(&self, token: &[u8], client: &Client) -> Result<Arc<Verified>, Denial> {
+        let who = match self.tokens.recall(token)? {
+            Recalled::Valid(who) => who,
+            Recalled::Unseen(token) => self.verify_token(&token, client)?,
+        };
         if self.revoked.contains(who.session()) {
             return Err(Denial::SessionEnded);
         }
@@ -158,6 +173,17 @@ impl Requests {
             return Err(Denial::StoreUnavailable);
         }
         Ok(who)
+    }
+
+    /// Checks a signature, unless too many of the client's address were wrong: tokens seen before are good all the same.
+    fn verify_token(&self, token: &Unseen<'_>, client: &Client) -> Result<Arc<Verified>, Denial> {
+        let now = Instant::now();
+        self.forgeries.check(client, now)?;
+        let checked = self.tokens.verify(token);
+        if checked.as_ref().is_err_and(|error| error.is_forgery()) {
+            self.forgeries.count(client, now);
+        }
+        Ok(checked?)
     }
 
     /// Says whether a token of ours, valid or not and however it is introduced, is in `Authorization`, or so much that looks like

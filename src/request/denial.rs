@@ -83,6 +83,8 @@ pub enum Denial {
     WechatTimeout,
     /// The upstream did not answer in time.
     UpstreamTimeout,
+    /// The client has left; nobody reads this.
+    ClientLeft,
     /// Something failed that is not the client's doing.
     Internal,
 }
@@ -276,6 +278,7 @@ impl Denial {
                 "upstream_timeout",
                 "The backend did not answer in time.",
             ),
+            Self::ClientLeft => (S::BAD_REQUEST, "client_left", "The client has left."),
             Self::Internal => (
                 S::INTERNAL_SERVER_ERROR,
                 "internal_error",

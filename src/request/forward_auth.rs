@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::admit::{admit_line, check_method};
-use super::{Admitted, Credential, Decision, Denial, Message, Requests, credential};
+use super::{Admitted, Client, Credential, Decision, Denial, Message, Requests, credential};
 use crate::config::Route;
 use crate::token::Verified;
 
@@ -26,8 +26,8 @@ impl Requests {
     /// Decides about the request that `asking` is about, by the same rules as if it had come here.
     ///
     /// It is named by the path below the endpoint, as Envoy does, or by `X-Forwarded-Method`, `-Uri` and `-Host`,
-    /// which are refused unless a `trusted` peer sends them. Where neither is there, a valid token is required.
-    pub fn verify(&self, asking: &Message<'_>, trusted: bool) -> Result<Allowed, Denial> {
+    /// which are refused unless a trusted peer sends them. Where neither is there, a valid token is required.
+    pub fn verify(&self, asking: &Message<'_>, client: &Client) -> Result<Allowed, Denial> {
         let mut asked = self.destinations.admit(asking)?;
         // A gateway keeps `Upgrade` to itself, and takes the sub-protocols from the answer.
         asked.survey.subprotocol_token = asked.survey.offered_token;
@@ -41,9 +41,9 @@ impl Requests {
                 None => below.to_owned(),
             };
             let line = admit_line(asked.method, asked.host, target.as_bytes(), asked.survey)?;
-            return self.allow(line, &target);
+            return self.allow(line, &target, client);
         }
-        match Original::told(asking.headers, trusted)? {
+        match Original::told(asking.headers, client.trusted)? {
             Some(Original {
                 method,
                 target,
@@ -51,11 +51,11 @@ impl Requests {
             }) => {
                 check_method(&method)?;
                 let line = admit_line(&method, host, target.as_bytes(), asked.survey)?;
-                self.allow(line, target)
+                self.allow(line, target, client)
             }
             None => match credential(&asked.survey)? {
                 Credential::Token(token) => Ok(Allowed {
-                    who: Some(self.admit_token(token)?),
+                    who: Some(self.admit_token(token, client)?),
                     route: None,
                 }),
                 Credential::Code { .. } | Credential::None => Err(Denial::TokenMissing),
@@ -63,11 +63,16 @@ impl Requests {
         }
     }
 
-    fn allow(&self, original: Admitted<'_>, target: &str) -> Result<Allowed, Denial> {
+    fn allow(
+        &self,
+        original: Admitted<'_>,
+        target: &str,
+        client: &Client,
+    ) -> Result<Allowed, Denial> {
         let destination = self
             .destinations
             .find_admitted(original, target.as_bytes())?;
-        match self.decide_at(destination)? {
+        match self.decide_at(destination, client)? {
             Decision::Forward(pass) => Ok(Allowed {
                 who: pass.who,
                 route: Some(pass.route),

@@ -49,11 +49,16 @@ impl Rates {
     /// Counts a request, or refuses it.
     pub fn admit(&self, client: &Client, now: Instant) -> Result<(), Denial> {
         self.check(client, now)?;
+        self.count(client, now);
+        Ok(())
+    }
+
+    /// Counts a request.
+    pub fn count(&self, client: &Client, now: Instant) {
         if let Some(address) = client.address {
             let now = now.duration_since(self.began);
             self.counts.count(&network(address), now);
         }
-        Ok(())
     }
 
     /// Takes back what was counted for a request.

@@ -25,7 +25,8 @@ mod workers;
 pub use connection::{Encryption, TlsError};
 pub use exchange::{Gate, Gates, LoginRates};
 pub use process::{
-    BindError, Doorway, HandOverError, Listening, Predecessor, SETTLED, Serving, Successor,
+    BindError, Doorway, HandOverError, Listening, Predecessor, PrivateError, PrivateSocket,
+    SETTLED, Serving, Successor, can_bind,
 };
 pub use sockets::Sockets;
 pub use upstreams::{UpstreamError, Upstreams};

@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
-use super::verify::{MAX_TOKEN_BYTES, NOT_OURS};
+use super::verify::{FORGED, MAX_TOKEN_BYTES, NOT_OURS};
 use super::{TokenError, Verified, Verifier};
 use crate::clock::Clock;
 
@@ -31,6 +31,22 @@ pub struct Tokens {
     refused: Cache<Tag, TokenError, UnitWeighter, RandomState>,
     key: LessSafeKey,
     clock: Clock,
+}
+
+/// What is known of a token without another look at its signature.
+#[derive(Debug)]
+pub enum Recalled<'t> {
+    /// It was found valid before, and still is.
+    Valid(Arc<Verified>),
+    /// It has to be verified.
+    Unseen(Unseen<'t>),
+}
+
+/// A token that has to be verified.
+#[derive(Debug)]
+pub struct Unseen<'t> {
+    token: &'t [u8],
+    tag: Tag,
 }
 
 /// The system gave no random bytes.
@@ -70,16 +86,22 @@ impl Tokens {
     }
 
     /// Returns what a token says if it is valid now.
-    ///
-    /// That it is text is looked at only where it is verified: one that was seen before was.
     pub fn check(&self, token: &[u8]) -> Result<Arc<Verified>, TokenError> {
+        match self.recall(token)? {
+            Recalled::Valid(verified) => Ok(verified),
+            Recalled::Unseen(token) => self.verify(&token),
+        }
+    }
+
+    /// Looks a token up. That it is text is looked at only where it is verified: one that was seen before was.
+    pub fn recall<'t>(&self, token: &'t [u8]) -> Result<Recalled<'t>, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid("too long"));
         }
         let tag = self.tag(token)?;
         if let Some(verified) = self.seen.get(&tag) {
             if verified.expires() > self.clock.unix_secs() {
-                return Ok(verified);
+                return Ok(Recalled::Valid(verified));
             }
             self.seen.remove(&tag);
             return Err(TokenError::Expired);
@@ -87,6 +109,12 @@ impl Tokens {
         if let Some(error) = self.refused.get(&tag) {
             return Err(error);
         }
+        Ok(Recalled::Unseen(Unseen { token, tag }))
+    }
+
+    /// Verifies a token and remembers what came of it.
+    pub fn verify(&self, token: &Unseen<'_>) -> Result<Arc<Verified>, TokenError> {
+        let Unseen { token, tag } = *token;
         let text = str::from_utf8(token).map_err(|_| TokenError::Invalid("not text"))?;
         match self.verifier.verify(text) {
             Ok(verified) => {
@@ -96,7 +124,7 @@ impl Tokens {
             }
             Err(error) => {
                 // Another time changes nothing about these, and they cost as much as a valid one.
-                if error == NOT_OURS {
+                if error == FORGED || error == NOT_OURS {
                     self.refused.insert(tag, error);
                 }
                 Err(error)
@@ -182,10 +210,10 @@ mod tests {
         let issuer = Issuer::new(Arc::clone(&keys), "menshen".to_owned(), TTL, clock.clone());
         let token = issuer.issue(&session("alice")).unwrap().token;
         let (body, _) = token.expose().rsplit_once('.').unwrap();
-        let forged = |number: u64| format!("{body}.{number:0>86}").into_bytes();
+        let forged = |number: u64| format!("{body}.{number:0>85}A").into_bytes();
         let here = tokens();
         for _ in 0..3 {
-            assert_eq!(here.check(&forged(1)).unwrap_err(), NOT_OURS);
+            assert_eq!(here.check(&forged(1)).unwrap_err(), FORGED);
             assert_eq!(here.refused.len(), 1);
         }
         here.check(token.expose().as_bytes()).unwrap();
@@ -200,7 +228,7 @@ mod tests {
         assert_eq!((here.refused.len(), elsewhere.refused.len()), (1, 0));
         for number in 0..2 * MOST_REFUSED as u64 {
             here.refused
-                .insert(here.tag(&forged(number)).unwrap(), NOT_OURS);
+                .insert(here.tag(&forged(number)).unwrap(), FORGED);
         }
         assert!(here.refused.len() <= MOST_REFUSED);
         here.forget();

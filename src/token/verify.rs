@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{DecodingKey, Validation};
 
 use super::{Claims, KeyRing, RelayTokens};
@@ -15,7 +16,9 @@ use crate::session::{SessionId, Source};
 /// A longer token cannot be one of ours: every claim in it has a bound.
 pub(super) const MAX_TOKEN_BYTES: usize = 4096;
 
-/// Its signature is not of the key that it names, or it is not for us.
+/// Its signature is not of the key that it names.
+pub(super) const FORGED: TokenError = TokenError::Invalid("signature");
+/// It has no signature, or it is signed with our key and not for us.
 pub(super) const NOT_OURS: TokenError = TokenError::Invalid("signature or claims");
 
 /// How far ahead another node's clock may be.
@@ -30,6 +33,13 @@ pub enum TokenError {
     /// It is not a token of ours; the text says what gave it away, for the log.
     #[error("the token is invalid: {0}")]
     Invalid(&'static str),
+}
+
+impl TokenError {
+    /// Says whether the signature is wrong, which anybody can make as many of as they like.
+    pub fn is_forgery(&self) -> bool {
+        *self == FORGED
+    }
 }
 
 /// A token's content after its signature, issuer, audience, app and lifetime were checked.
@@ -152,7 +162,10 @@ impl Verifier {
             reason = "this is the one place that decodes tokens"
         )]
         let claims = jsonwebtoken::decode::<Claims>(token, key, validation)
-            .map_err(|_| NOT_OURS)?
+            .map_err(|error| {
+                let forged = matches!(error.kind(), ErrorKind::InvalidSignature);
+                if forged { FORGED } else { NOT_OURS }
+            })?
             .claims;
         self.check(&claims)
     }

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
 use http::{HeaderValue, Request, Response};
-use menshen_test_support::{ByHand, Grant, Program, Reply, TestGateway, Wire, address_in};
+use menshen_test_support::{
+    ByHand, Grant, Program, Reply, TestGateway, Wire, address_in, nobody_waits,
+};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(10);
-/// What another user may notice, at the median of some requests.
-const NOTICED: Duration = Duration::from_millis(200);
 
 /// A backend of HTTP/2 that sends 60 MB for `/large`, reads nothing for `/deaf`, and answers everything else with `ok`.
 async fn http2_backend() -> SocketAddr {
@@ -75,21 +76,6 @@ fn asking(method: &str, path: &str) -> Request<()> {
     Request::builder().method(method).uri(uri).body(()).unwrap()
 }
 
-/// Returns the median of how long others wait for a small answer.
-async fn noticed(t: &TestGateway) -> Duration {
-    let mut times = Vec::new();
-    for _ in 0..9 {
-        let begun = Instant::now();
-        let reply = timeout(LIMIT, Reply::of(t.get("/public/tiny")))
-            .await
-            .unwrap();
-        assert_eq!(reply.status, 200, "{}", reply.text());
-        times.push(begun.elapsed());
-    }
-    times.sort();
-    *times.get(times.len() / 2).unwrap()
-}
-
 #[tokio::test]
 async fn clients_that_do_not_read_stall_nobody_behind_a_server_of_http_2() {
     let t = gateway(&http2_backend().await.to_string(), "http2", "").await;
@@ -104,8 +90,7 @@ async fn clients_that_do_not_read_stall_nobody_behind_a_server_of_http_2() {
         assert_eq!(answer.status(), 200);
         held.push(answer);
     }
-    let noticed = noticed(&t).await;
-    assert!(noticed < NOTICED, "{noticed:?}");
+    t.nobody_waits("/public/tiny").await;
 }
 
 #[tokio::test]
@@ -180,9 +165,23 @@ async fn uploads_that_nobody_reads_block_no_other_on_their_connection() {
     // A debug build reads 200 kB in a fraction of that; a blocked window is given back after a minute.
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(t.upstream.last().body.len(), 200_000);
+    // Others behind a load balancer share the connection.
+    nobody_waits(|| {
+        let client = client.clone();
+        async move {
+            let mut client = client.ready().await.unwrap();
+            let request = asking("POST", "/other");
+            let (answer, mut body) = client.send_request(request, false).unwrap();
+            body.send_data(Bytes::from(vec![b'x'; 1_000]), true)
+                .unwrap();
+            assert_eq!(answer.await.unwrap().status(), 200);
+        }
+    })
+    .await;
+    t.nobody_waits("/other").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_that_comes_byte_by_byte_is_refused_at_its_limit() {
     let server = "max_header = \"16KiB\"";
     let t = TestGateway::builder()
@@ -206,6 +205,19 @@ async fn a_head_that_comes_byte_by_byte_is_refused_at_its_limit() {
         assert!(sent <= 20 * 1024);
     }
     assert_eq!(t.upstream.requests(), 0);
+    // Eight that never end, as fast as they can.
+    let mut attack = JoinSet::new();
+    for _ in 0..8 {
+        let address = t.address;
+        attack.spawn(async move {
+            loop {
+                let mut client = Wire::connect(address).await;
+                client.send("GET / HTTP/1.1\r\nHost: h\r\nX: ").await;
+                while client.send("x").await {}
+            }
+        });
+    }
+    t.nobody_waits("/public/tiny").await;
 }
 
 #[tokio::test]
@@ -218,6 +230,16 @@ async fn unfinished_heads_hold_little_memory() {
     let site = builder.site(backend.address, simulator);
     let program = Program::start(site.command(env!("CARGO_BIN_EXE_menshen"), &["serve"]));
     let address = address_in(&program.logs("listening").await);
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let others = async || {
+        nobody_waits(|| {
+            let request = http.get(format!("http://{address}/_auth/session"));
+            async move { assert_eq!(Reply::of(request).await.status, 200) }
+        })
+        .await;
+    };
+    // What serves others is there before it is measured.
+    others().await;
     let before = program.peak_memory();
     let head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}", "x".repeat(15_000));
     let mut held = Vec::new();
@@ -229,6 +251,7 @@ async fn unfinished_heads_hold_little_memory() {
         }
         held.push(client);
     }
+    others().await;
     // Each is answered when its head is finished, so that all of it was held until then.
     for client in &mut held {
         client.send("\r\nConnection: close\r\n\r\n").await;
@@ -269,7 +292,9 @@ async fn a_body_that_comes_too_slowly_is_late() {
     let mut answer = String::new();
     let mut reading = tokio::io::BufReader::new(reading);
     let read = tokio::io::AsyncBufReadExt::read_line(&mut reading, &mut answer);
-    timeout(LIMIT, read).await.unwrap().unwrap();
+    tokio::join!(t.nobody_waits("/public/tiny"), async {
+        timeout(LIMIT, read).await.unwrap().unwrap();
+    });
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(begun.elapsed() >= Duration::from_secs(1));
     dripping.abort();
@@ -308,8 +333,25 @@ async fn heads_that_are_large_only_when_they_are_decoded_end_their_connection() 
         }
     }
     assert!(ended.is_some(), "the connection should end");
-    let noticed = noticed(&t).await;
-    assert!(noticed < NOTICED, "{noticed:?}");
+    t.nobody_waits("/public/tiny").await;
+}
+
+/// Answers whoever comes from now on with nothing, and checks that others need not wait for it.
+async fn others_behind(t: &TestGateway, backend: ByHand) {
+    tokio::spawn(async move {
+        loop {
+            let mut server = backend.accept().await;
+            tokio::spawn(async move {
+                loop {
+                    server.read_to("\r\n\r\n").await;
+                    server
+                        .send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                        .await;
+                }
+            });
+        }
+    });
+    t.nobody_waits("/public/tiny").await;
 }
 
 fn lines(grant: &Grant) -> String {
@@ -343,6 +385,7 @@ async fn what_is_open_for_a_session_ends_with_it() {
     upload.send(head).await;
     let mut uploaded = backend.accept().await;
     uploaded.read_to("begin").await;
+    others_behind(&t, backend).await;
     t.log_out(&alice.token).await;
     let (mut events, mut source) = clients.remove(0);
     let ended = async {
@@ -351,7 +394,8 @@ async fn what_is_open_for_a_session_ends_with_it() {
         assert!(upload.rest().await.contains("\"session_ended\""));
         uploaded.rest().await;
     };
-    timeout(Duration::from_secs(5), ended).await.unwrap();
+    // Within a second, and as much again for a machine that is busy.
+    timeout(Duration::from_secs(2), ended).await.unwrap();
     let (mut events, mut source) = clients.remove(0);
     source.send("data: 2\n\n").await;
     events.read_to("data: 2\n\n").await;
@@ -402,11 +446,14 @@ async fn a_websocket_may_carry_more_than_a_body() {
         )
         .await;
     client.read_to("\r\n\r\n").await;
-    for round in 0..2000 {
-        let message = format!("{round:0>100}!");
-        assert!(client.send(&message).await);
-        assert!(server.read_to("!").await.ends_with(&message));
-        assert!(server.send(&message).await);
-        assert!(client.read_to("!").await.ends_with(&message));
-    }
+    let pumping = async {
+        for round in 0..2000 {
+            let message = format!("{round:0>100}!");
+            assert!(client.send(&message).await);
+            assert!(server.read_to("!").await.ends_with(&message));
+            assert!(server.send(&message).await);
+            assert!(client.read_to("!").await.ends_with(&message));
+        }
+    };
+    tokio::join!(pumping, others_behind(&t, backend));
 }

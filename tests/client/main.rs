@@ -5,6 +5,7 @@ mod cors;
 mod cors_routes;
 mod crowd;
 mod greedy;
+mod greedy_floods;
 mod limits;
 mod proxy_protocol;
 mod redirect;

@@ -1,9 +1,11 @@
 //! The private listener: sessions, reload, metrics and calls to WeChat for backends.
 
+mod callers;
 mod listener;
 mod metrics;
 mod reload;
 mod sessions;
+mod socket;
 mod store;
 mod vault;
 mod vault_wechat;

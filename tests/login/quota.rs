@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use menshen_test_support::{Reply, TestGateway};
+use menshen_test_support::{Grant, Reply, TestGateway};
 use serde_json::json;
 
 async fn try_in(t: &TestGateway, user: &str) -> Reply {
@@ -211,6 +211,77 @@ async fn one_address_cannot_use_up_what_is_everybodys() {
         .get("/_auth/session")
         .header("X-Forwarded-For", "192.0.2.1");
     assert_eq!(Reply::of(session).await.status, 200);
+}
+
+/// Sends a code, and leaves before WeChat has answered.
+async fn leave(t: &TestGateway, code: &str) {
+    let request = t.http.post(t.url("/_auth/login"));
+    let request = request.json(&json!({"code": code}));
+    let left = request.timeout(Duration::from_millis(100)).send().await;
+    assert!(left.unwrap_err().is_timeout());
+}
+
+#[tokio::test]
+async fn whoever_leaves_pays_for_a_bad_code_and_not_for_leaving() {
+    let t = TestGateway::builder()
+        .section("login", "refused_per_minute = 3")
+        .start()
+        .await;
+    t.fault(json!({"fault": "delay", "by": "300ms"})).await;
+    for n in 0..6 {
+        let code = t.code(&format!("user-{n}")).await;
+        leave(&t, &code).await;
+        // The same client has come again, and heard what became of it.
+        assert_eq!(t.redeem(&code).await.status, 200);
+    }
+    for n in 0..3 {
+        leave(&t, &format!("0bad{n}")).await;
+    }
+    // They count while WeChat is asked about them.
+    let refused = try_in(&t, "bob").await;
+    refused.refused(429, "too_many_requests");
+    // And they do when it has said that they are good for nothing.
+    let since = Instant::now();
+    loop {
+        let counted = Reply::of(t.control("GET", "/metrics")).await.text();
+        if counted.contains("result=\"40029\"} 3") {
+            break;
+        }
+        assert!(since.elapsed() < Duration::from_secs(9), "{counted}");
+    }
+    for _ in 0..20 {
+        let refused = try_in(&t, "bob").await;
+        refused.refused(429, "too_many_requests");
+    }
+}
+
+#[tokio::test]
+async fn refreshes_of_an_address_have_a_limit_that_is_nobody_elses() {
+    let t = TestGateway::builder()
+        .section("login", "refreshes_per_minute = 3")
+        .section("server", "trusted_proxies = [\"127.0.0.1\"]")
+        .start()
+        .await;
+    let refresh = |address: &str, token: &str| {
+        let request = t.http.post(t.url("/_auth/refresh"));
+        let request = request.json(&json!({"refresh_token": token}));
+        Reply::of(request.header("X-Forwarded-For", address))
+    };
+    let mut grant = t.log_in("alice").await;
+    for _ in 0..3 {
+        let reply = refresh("192.0.2.1", &grant.refresh_token).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        grant = Grant::of(reply.json());
+    }
+    for token in [&*grant.refresh_token, "made-up"] {
+        let refused = refresh("192.0.2.1", token).await;
+        refused.refused(429, "too_many_requests");
+        let wait: u64 = refused.header("retry-after").parse().unwrap();
+        assert!((1..=20).contains(&wait), "{wait}");
+    }
+    // The refused one has changed nothing.
+    let elsewhere = refresh("192.0.2.2", &grant.refresh_token).await;
+    assert_eq!(elsewhere.status, 200, "{}", elsewhere.text());
 }
 
 #[tokio::test]

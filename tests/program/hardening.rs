@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 
-use menshen_test_support::{Nodes, Program, TestGateway, address_in};
+use menshen_test_support::{
+    APP_SECRET, CONTROL_SECRET, Nodes, Program, Reply, TestGateway, address_in,
+};
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
@@ -45,4 +47,32 @@ async fn no_core_and_no_other_process_of_the_user_shows_what_it_holds_in_memory(
         assert_eq!(found.uid(), 0, "{name}");
         assert_eq!(found.mode() & 0o077, 0, "{name}");
     }
+}
+
+#[tokio::test]
+async fn secrets_are_in_no_environment_and_a_reload_still_has_them() {
+    let builder = TestGateway::builder().section("control", "secret_env = \"CONTROL_SECRET\"");
+    let nodes = Nodes::new(builder).await;
+    let mut command = nodes.site.command(MENSHEN, &["serve"]);
+    command.env("BESIDE", "stays");
+    let running = Program::start(command);
+    let control = address_in(&running.logs("open for control").await);
+    let environment = fs::read(format!("/proc/{}/environ", running.id())).unwrap();
+    let environment = String::from_utf8(environment).unwrap();
+    // What is no secret is kept, such as where certificates are.
+    assert!(environment.contains("BESIDE=stays"), "{environment}");
+    for gone in [APP_SECRET, CONTROL_SECRET, "APP_SECRET=", "CONTROL_SECRET="] {
+        assert!(!environment.contains(gone), "{gone}: {environment}");
+    }
+    let command_line = fs::read_to_string(format!("/proc/{}/cmdline", running.id())).unwrap();
+    assert!(command_line.starts_with(MENSHEN), "{command_line}");
+    let name = fs::read_to_string(format!("/proc/{}/comm", running.id())).unwrap();
+    assert_eq!(name.trim(), "menshen");
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let reload = http.post(format!("http://{control}/v1/reload"));
+    let reloaded = Reply::of(reload.bearer_auth(CONTROL_SECRET)).await;
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+    // The AppSecret is as good as before, too.
+    let node = nodes.join(running).await;
+    node.log_in("alice").await;
 }

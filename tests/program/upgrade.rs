@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,7 +54,7 @@ impl Place {
     }
 
     /// Asks the program that runs for its sockets, as soon as it can be asked.
-    async fn predecessor(&self) -> (Predecessor, Vec<TcpListener>) {
+    async fn predecessor(&self) -> (Predecessor, Vec<OwnedFd>) {
         loop {
             if let Some(found) = Predecessor::find(&self.socket()).await.unwrap() {
                 return found;

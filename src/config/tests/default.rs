@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{problems, read, with};
-use crate::config::{Auth, known_keys};
+use crate::config::{Auth, PrivateAddress, known_keys};
 
 #[test]
 fn what_is_not_written_is_at_its_default() {
@@ -13,8 +13,16 @@ fn what_is_not_written_is_at_its_default() {
     assert_eq!(config.headers.names.openid, "x-wx-openid");
     assert_eq!(config.server.max_body_bytes, 100 << 20);
     assert_eq!(config.routes[0].auth, Auth::Required);
-    assert_eq!(config.control.listen, "127.0.0.1:9090".parse().ok());
-    assert_eq!(config.control.secret, None);
+    let address = "127.0.0.1:9090".parse().unwrap();
+    let listen = Some(PrivateAddress::Tcp(address));
+    assert_eq!(config.control.listen, listen);
+    assert!(!config.control.asks_for_secret());
+    assert_eq!(config.control.socket_mode, 0o600);
+    // Nobody may ask as often as they like by default.
+    let login = &config.login;
+    let rates = [login.refused_per_minute, login.refreshes_per_minute];
+    assert_eq!(rates.map(|rate| rate.unwrap().get()), [1200, 6000]);
+    assert!(config.server.limits.max_connections.is_some());
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! Who may use the relay, and for which app: whoever has the secret of `[control]`, or a token that is good at the relay alone.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::Request;
@@ -11,10 +10,12 @@ use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 
 use super::names::values;
 use super::target::{Meant, Target};
-use crate::config::App;
+use crate::config::{App, Call};
 use crate::control::Control;
-use crate::control::exchange::Peer;
+use crate::control::calls::Limited;
+use crate::control::exchange::{Asker, Peer};
 use crate::control::guard;
+use crate::control::known::Sender;
 use crate::control::refusal::Refusal;
 use crate::token::{RelayTokenError, RelayTokens};
 
@@ -153,24 +154,41 @@ fn check_secret(
     for_token: bool,
 ) -> Result<(), Refusal> {
     let (known, headers) = (&control.known, request.headers());
-    if !known.asks_for_secret() {
-        return guard::names_this_machine_or_wechat(request);
-    }
     let peer = request.extensions().get::<Peer>();
-    let peer: Option<IpAddr> = peer.map(|peer| peer.0.ip());
+    if !known.asks_for_secret() {
+        return match peer {
+            Some(Peer::User(_)) => Ok(()),
+            Some(Peer::Address(_)) | None => guard::names_this_machine_or_wechat(request),
+        };
+    }
+    let permit = |limited: &Limited| {
+        if let Some(asker) = request.extensions().get::<Asker>() {
+            asker.is(limited);
+        }
+        limited.check_call(Call::Relay)?;
+        limited.check_app(&app.name)
+    };
     match offered {
         Some(offered) if !headers.contains_key(AUTHORIZATION) => {
             peer.map_or(Ok(()), |peer| control.failures.check_secrets(peer))?;
             // Who has the AppSecret could ask WeChat itself.
             let of_app = for_token && app.secret == crate::secret::Secret::new(offered.as_str());
-            if of_app || known.is_secret(offered.as_bytes()) {
+            if of_app {
                 return Ok(());
+            }
+            match known.sender(offered.as_bytes()) {
+                Sender::Trusted => return Ok(()),
+                Sender::Limited(limited) => return permit(&limited),
+                Sender::Stranger => {}
             }
             if let Some(peer) = peer {
                 control.failures.count_secret(peer);
             }
             Err(Refusal::TokenInvalid)
         }
-        _ => guard::check_tried(known, &control.failures, headers, peer),
+        _ => match guard::check_tried(known, &control.failures, headers, peer)? {
+            Some(limited) => permit(&limited),
+            None => Ok(()),
+        },
     }
 }

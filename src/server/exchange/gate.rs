@@ -40,6 +40,8 @@ pub struct Gate {
     pub rates: Option<Arc<Rates>>,
     /// Counts the codes of each address that were good for nothing; `None` where there is no limit.
     pub login_rates: Option<Arc<LoginRates>>,
+    /// Counts the refreshes of each address; `None` where there is no limit.
+    pub refresh_rates: Option<Arc<Rates>>,
     /// Limit between two reads from or two writes to a client.
     pub client_timeout: Duration,
     /// How long an idle connection of a client is kept.
@@ -61,7 +63,11 @@ impl Gate {
         let caller = |over_limit| Caller::new(exchange.request_id.clone(), address, over_limit);
         match &self.login_rates {
             Some(rates) => {
-                let login = async |over_limit| login(caller(over_limit)).await;
+                let login = async |charge, over_limit| {
+                    let mut caller = caller(over_limit);
+                    caller.charge = Some(charge);
+                    login(caller).await
+                };
                 rates.counting(&exchange.client, login).await
             }
             None => login(caller(false)).await,

@@ -1,8 +1,10 @@
 //! How many codes an address may send that are good for nothing, or that its users had better sent later.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Instant;
 
+use crate::login::Charge;
 use crate::request::{Client, Denial, Rates};
 
 /// So many calls of an address may be over a quota of WeChat's at once, and as many a minute: each keeps all others back for a
@@ -14,7 +16,7 @@ const MINUTE_QUOTA: i64 = 45011;
 /// The counters of all addresses.
 #[derive(Debug)]
 pub struct LoginRates {
-    in_vain: Rates,
+    in_vain: Arc<Rates>,
     turned_away: Rates,
     over_quota: Rates,
 }
@@ -23,36 +25,30 @@ impl LoginRates {
     /// Prepares the counters, with so many codes a minute that may be good for nothing, or be turned away.
     pub fn new(in_vain: NonZeroU32) -> Self {
         Self {
-            in_vain: Rates::per_minute(in_vain),
+            in_vain: Arc::new(Rates::per_minute(in_vain)),
             turned_away: Rates::per_minute(in_vain),
             over_quota: Rates::per_minute(OVER_QUOTA),
         }
     }
 
-    /// Has a client log in, or refuses it where too many of its codes were good for nothing; `login` is told whether too many were
-    /// turned away.
+    /// Has a client log in, or refuses it where too many of its codes were good for nothing; `login` is given what the code counts
+    /// for, and whether too many were turned away.
     ///
     /// A code counts as soon as it is on its way, so that a crowd of them is as many; one that is good for something is taken
     /// back, since thousands of users may share an address.
     pub(super) async fn counting<T>(
         &self,
         client: &Client,
-        login: impl AsyncFnOnce(bool) -> Result<T, Denial>,
+        login: impl AsyncFnOnce(Arc<Charge>, bool) -> Result<T, Denial>,
     ) -> Result<T, Denial> {
         self.over_quota.check(client, Instant::now())?;
-        self.in_vain.admit(client, Instant::now())?;
+        let charge = Charge::admit(&self.in_vain, client, Instant::now())?;
+        let charge = Arc::new(charge);
         let over_limit = self.turned_away.admit(client, Instant::now()).is_err();
-        let outcome = login(over_limit).await;
-        // Who leaves is told of a bad request, and the call may have been made.
-        let in_vain = matches!(
-            outcome,
-            Err(Denial::CodeInvalid(_)
-                | Denial::CodeUsed(_)
-                | Denial::UserBlocked(_)
-                | Denial::BadRequest(_))
-        );
-        if !in_vain {
-            self.in_vain.take_back(client);
+        let outcome = login(Arc::clone(&charge), over_limit).await;
+        // Of whoever has left it is not known yet what the code brings.
+        if !matches!(outcome, Err(Denial::ClientLeft)) {
+            charge.settle(outcome.as_ref().err());
         }
         let turned_away = matches!(
             outcome,

@@ -1,6 +1,7 @@
 //! Answers Menshen's own endpoints.
 
 use std::sync::Once;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
@@ -45,9 +46,9 @@ pub(super) async fn answer(
 ) -> Outcome {
     let answered = match endpoint {
         Endpoint::Login => log_in(gate, client, timer, exchange, head).await,
-        Endpoint::Refresh => renew(gate, client, timer, head).await,
-        Endpoint::Session => session(gate, head),
-        Endpoint::Logout => log_out(gate, client, timer, head).await,
+        Endpoint::Refresh => renew(gate, client, timer, exchange, head).await,
+        Endpoint::Session => session(gate, exchange, head),
+        Endpoint::Logout => log_out(gate, client, timer, exchange, head).await,
         Endpoint::Jwks => Ok(Answer::PublicKeys),
         Endpoint::Verify => verify(gate, exchange, head),
     };
@@ -85,15 +86,19 @@ async fn renew(
     gate: &Gate,
     client: &mut Client<'_>,
     timer: &mut Timer,
+    exchange: &Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
+    if let Some(rates) = &gate.refresh_rates {
+        rates.admit(&exchange.client, Instant::now())?;
+    }
     let body = body::read(client, timer, head, gate.client_timeout).await?;
     let grant = gate.logins.renew(RefreshBody::parse(&body)?).await?;
     Ok(Answer::Json(grant.body()))
 }
 
-fn session(gate: &Gate, head: &RequestHead) -> Result<Answer, Denial> {
-    let about = match gate.requests.caller(&head.headers) {
+fn session(gate: &Gate, exchange: &Exchange, head: &RequestHead) -> Result<Answer, Denial> {
+    let about = match gate.requests.caller(&head.headers, &exchange.client) {
         Ok(who) => about(gate, &who),
         Err(denial) if denial.told().0 == StatusCode::UNAUTHORIZED => json!({"logged_in": false}),
         Err(denial) => return Err(denial),
@@ -105,9 +110,10 @@ async fn log_out(
     gate: &Gate,
     client: &mut Client<'_>,
     timer: &mut Timer,
+    exchange: &Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
-    let who = gate.requests.caller(&head.headers)?;
+    let who = gate.requests.caller(&head.headers, &exchange.client)?;
     let body = body::read(client, timer, head, gate.client_timeout).await?;
     gate.logins
         .log_out(&who, &LogoutBody::parse(&body)?)
@@ -117,7 +123,7 @@ async fn log_out(
 
 fn verify(gate: &Gate, exchange: &mut Exchange, head: &RequestHead) -> Result<Answer, Denial> {
     let trusted = exchange.client.trusted;
-    let allowed = gate.requests.verify(&head.message(), trusted);
+    let allowed = gate.requests.verify(&head.message(), &exchange.client);
     let Allowed { who, route } = allowed.inspect_err(|denial| {
         if *denial == DESCRIBER_UNTRUSTED {
             DESCRIBED.call_once(|| tracing::warn!(

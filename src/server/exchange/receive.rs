@@ -59,7 +59,7 @@ impl Proxy {
         let destination = admitted?;
         exchange.cors = lines(origins.at(&destination), head);
         exchange.owns_cors = origins.at(&destination).is_some();
-        match requests.decide_at(destination)? {
+        match requests.decide_at(destination, &exchange.client)? {
             Decision::Own(endpoint) => {
                 let _busy = self.gates.busy();
                 // Boxed, since nearly every exchange is forwarded and would have room for this in its state.
@@ -118,7 +118,10 @@ impl Proxy {
         let grant = gate.counting(exchange, login).await?;
         let token = grant.token.expose().to_owned();
         exchange.grant = Some(grant);
-        pass.who = Some(gate.requests.admit_token(token.as_bytes())?);
+        pass.who = Some(
+            gate.requests
+                .admit_token(token.as_bytes(), &exchange.client)?,
+        );
         Ok(pass)
     }
 }

@@ -187,7 +187,7 @@ pub(super) async fn unless_left<T>(
             return Poll::Ready(done);
         }
         match client.has_whole_body() && left(client, cx) {
-            true => Poll::Ready(Err(Denial::BadRequest("The client has left."))),
+            true => Poll::Ready(Err(Denial::ClientLeft)),
             false => Poll::Pending,
         }
     })

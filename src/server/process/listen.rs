@@ -1,8 +1,12 @@
 //! Binds the addresses before anything else starts, so that a port in use is one clear sentence.
 
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use tokio::net::{TcpListener, TcpSocket};
+
+use super::private::{PrivateError, PrivateSocket, SocketFile, by_kind};
+use crate::config::{Control, PrivateAddress};
 
 const BACKLOG: u32 = 4096;
 
@@ -28,7 +32,7 @@ pub struct Listening {
     /// Those that only send on to HTTPS.
     pub(super) redirects: Vec<std::net::TcpListener>,
     /// The one that is not the proxy's.
-    private: Option<std::net::TcpListener>,
+    private: Option<PrivateSocket>,
 }
 
 impl Listening {
@@ -36,15 +40,13 @@ impl Listening {
     pub fn bind(
         addresses: &[SocketAddr],
         redirects: &[SocketAddr],
-        private: Option<SocketAddr>,
-        mut inherited: Vec<std::net::TcpListener>,
-    ) -> Result<Self, BindError> {
-        let all: Vec<SocketAddr> = addresses
-            .iter()
-            .chain(redirects)
-            .chain(&private)
-            .copied()
-            .collect();
+        control: &Control,
+        inherited: Vec<OwnedFd>,
+    ) -> Result<Self, PrivateError> {
+        let (mut inherited, sockets) = by_kind(inherited);
+        let private = control.listen.as_ref();
+        let all = addresses.iter().chain(redirects).copied();
+        let all: Vec<SocketAddr> = all.chain(private.and_then(PrivateAddress::tcp)).collect();
         let mut listener = |&address: &SocketAddr| {
             let here = |known: &std::net::TcpListener| {
                 known.local_addr().is_ok_and(|known| is_for(known, address))
@@ -69,39 +71,42 @@ impl Listening {
                 .iter()
                 .map(&mut listener)
                 .collect::<Result<_, _>>()?,
-            private: private.as_ref().map(&mut listener).transpose()?,
+            private: match private {
+                None => None,
+                Some(PrivateAddress::Tcp(address)) => Some(PrivateSocket::Tcp(listener(address)?)),
+                Some(PrivateAddress::Unix(path)) => {
+                    let socket = SocketFile::bind(path, control.socket_mode, sockets)?;
+                    Some(PrivateSocket::Unix(socket))
+                }
+            },
         })
     }
 
     /// Returns every socket.
-    pub(super) fn sockets(&self) -> impl Iterator<Item = &std::net::TcpListener> {
+    pub(super) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let proxied = self.listeners.iter().chain(&self.redirects);
-        proxied.chain(&self.private)
+        let private = self.private.as_ref().and_then(PrivateSocket::fd);
+        proxied.map(|listener| listener.as_fd()).chain(private)
     }
 
-    /// Returns a handle of the socket that is not the proxy's; what waits there stays when it is closed and this is not.
-    pub fn private(&self) -> std::io::Result<Option<TcpListener>> {
-        let handle = self.private.as_ref();
-        let handle = handle.map(|private| TcpListener::from_std(private.try_clone()?));
-        handle.transpose()
+    /// Returns the socket that is not the proxy's.
+    pub fn private(&self) -> Option<&PrivateSocket> {
+        self.private.as_ref()
     }
 
-    /// Returns its address.
+    /// Closes every socket but the one that is not the proxy's.
+    pub fn into_private(self) -> Option<PrivateSocket> {
+        self.private
+    }
+
+    /// Returns that one's address, where it has one.
     pub fn private_address(&self) -> Option<SocketAddr> {
-        self.private.as_ref()?.local_addr().ok()
+        self.private.as_ref()?.address()
     }
 
-    /// Says whether the addresses are this machine's; one in use is, by the process that runs.
-    pub fn can_bind(addresses: &[SocketAddr]) -> Result<(), BindError> {
-        for &address in addresses {
-            match std::net::TcpListener::bind(address) {
-                Err(cause) if cause.kind() != std::io::ErrorKind::AddrInUse => {
-                    return Err(BindError { address, cause });
-                }
-                Ok(_) | Err(_) => {}
-            }
-        }
-        Ok(())
+    /// Returns where it is, with the port that the system chose.
+    pub fn private_place(&self) -> Option<PrivateAddress> {
+        self.private.as_ref()?.place()
     }
 
     /// Binds one address, for a listener that is not the proxy's.
@@ -118,6 +123,19 @@ impl Listening {
     pub fn redirect_addresses(&self) -> Vec<SocketAddr> {
         local(&self.redirects)
     }
+}
+
+/// Says whether the addresses are this machine's; one in use is, by the process that runs.
+pub fn can_bind(addresses: &[SocketAddr]) -> Result<(), BindError> {
+    for &address in addresses {
+        match std::net::TcpListener::bind(address) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::AddrInUse => {
+                return Err(BindError { address, cause });
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Says whether a socket is what an address asks for; one without a port asks for any.
@@ -155,9 +173,24 @@ fn bind(address: SocketAddr, only_v6: bool) -> std::io::Result<TcpListener> {
 mod tests {
     use super::*;
 
+    fn control(listen: Option<SocketAddr>) -> Control {
+        Control {
+            listen: listen.map(PrivateAddress::Tcp),
+            socket_mode: 0o600,
+            secret: None,
+            callers: Vec::new(),
+        }
+    }
+
     #[tokio::test]
     async fn ipv4_and_ipv6_have_the_same_port_and_alone_ipv6_is_for_both() {
-        let both = Listening::bind(&["[::]:0".parse().unwrap()], &[], None, Vec::new()).unwrap();
+        let both = Listening::bind(
+            &["[::]:0".parse().unwrap()],
+            &[],
+            &control(None),
+            Vec::new(),
+        )
+        .unwrap();
         let port = both.addresses()[0].port();
         let reach = |host: &str| std::net::TcpStream::connect((host, port)).is_ok();
         assert!(reach("127.0.0.1") && reach("::1"));
@@ -168,7 +201,7 @@ mod tests {
             (&addresses[..], &[][..]),
             (&addresses[..1], &addresses[1..]),
         ] {
-            let listening = Listening::bind(listen, redirect, None, Vec::new()).unwrap();
+            let listening = Listening::bind(listen, redirect, &control(None), Vec::new()).unwrap();
             assert_eq!(listening.sockets().count(), 2);
             assert!(reach("127.0.0.1") && reach("::1"));
         }
@@ -178,9 +211,13 @@ mod tests {
     async fn an_inherited_socket_is_used_whichever_way_it_was_used_before() {
         let before = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = before.local_addr().unwrap();
-        let listening = Listening::bind(&[], &[], Some(address), vec![before]).unwrap();
-        // It would panic for one that blocks.
-        let private = listening.private().unwrap().unwrap();
+        let control = control(Some(address));
+        let listening = Listening::bind(&[], &[], &control, vec![before.into()]).unwrap();
+        let Some(PrivateSocket::Tcp(private)) = listening.into_private() else {
+            panic!("it has a port");
+        };
         assert_eq!(private.local_addr().unwrap(), address);
+        // It would panic for one that blocks.
+        TcpListener::from_std(private).unwrap();
     }
 }

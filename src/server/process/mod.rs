@@ -2,8 +2,11 @@
 
 mod hand_over;
 mod listen;
+mod private;
 mod run;
+mod socket_file;
 
 pub use self::hand_over::{Doorway, HandOverError, Predecessor, Successor};
-pub use self::listen::{BindError, Listening};
+pub use self::listen::{BindError, Listening, can_bind};
+pub use self::private::{PrivateError, PrivateSocket};
 pub use self::run::{SETTLED, Serving};

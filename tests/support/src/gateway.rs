@@ -97,7 +97,7 @@ impl Default for Builder {
 impl Builder {
     /// Adds lines to a section such as `server`, `token`, `session`, `headers`, `login`, `relay` or `wechat`.
     ///
-    /// A line that starts with `listen` in `server` or `control`, with `api_base` in `wechat`, with `requests` in `login`, or
+    /// A line that starts with `listen` in `server` or `control`, with `api_base` in `wechat`, with `refused` or `refreshes` in `login`, or
     /// with `secret` in `app` replaces what is there.
     pub fn section(mut self, name: &'static str, lines: &str) -> Self {
         self.sections.push((name, lines.to_owned()));
@@ -236,12 +236,14 @@ impl Builder {
         let api_base = format!("api_base = \"http://{simulator}\"");
         let api_base = unless_given("wechat", "api_base", api_base);
         // All clients of a test are one address.
-        let requests = unless_given("login", "refused", "refused_per_minute = 0".to_owned());
+        let refused = unless_given("login", "refused", "refused_per_minute = 0".to_owned());
+        let refreshes = "refreshes_per_minute = 0".to_owned();
+        let refreshes = unless_given("login", "refreshes", refreshes);
         let mut text = format!(
             "[server]\n{listen}\n{}\n\
              [control]\n{control}\n{}\n\
              [wechat]\n{api_base}\n{}\n\
-             [login]\n{requests}\n{}\n\
+             [login]\n{refused}\n{refreshes}\n{}\n\
              [token]\nkeys_dir = '{folder}/keys'\n{}\n\
              [session]\npath = '{folder}/data'\n{}\n\
              [cache]\n{}\n[headers]\n{}\n[cors]\n{}\n[relay]\n{}\n[log]\n{}\n\

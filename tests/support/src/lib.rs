@@ -14,6 +14,7 @@ pub mod history;
 mod identity;
 mod nodes;
 mod official;
+mod others;
 mod program;
 mod raw;
 pub mod redis;
@@ -36,6 +37,7 @@ pub use gateway::{APP_SECRET, Builder, CONTROL_SECRET, Grant, OTHER_SECRET, Test
 pub use identity::{IDENTITY, SEPARATORS, folded, forged, spellings};
 pub use nodes::{Node, Nodes, SEAL_KEY};
 pub use official::Official;
+pub use others::nobody_waits;
 pub use program::{Ended, Program, Site, address_in, resident_memory};
 pub use raw::{raw, raw_request, status};
 pub use relay::Relay;

@@ -11,9 +11,7 @@
 mod words;
 
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,8 +24,10 @@ use tokio::time::sleep;
 
 use self::words::{FAREWELL, MINE, READY, SERVING, SOCKETS, YOURS, hear, receive, send};
 use super::Listening;
-use crate::owner::{Exposed, keeps_ours};
+use super::socket_file::{self, SocketError, in_our_folder, is_absence};
 
+/// Only this user may connect, beside root.
+const MODE: u32 = 0o600;
 /// How many may say at a time that they want this place.
 const MOST_CANDIDATES: usize = 16;
 /// How long one process waits for the other's next word while everybody is served.
@@ -38,21 +38,9 @@ const UNSERVED: Duration = Duration::from_secs(10);
 /// Why one process does not take another's place.
 #[derive(Debug, thiserror::Error)]
 pub enum HandOverError {
-    /// Something else has the socket's place, and nobody said that it may go.
-    #[error("{} is there and is not a socket", .0.display())]
-    NotASocket(PathBuf),
-    /// The socket's folder is missing, or not to be written to.
-    #[error("{}: no socket can be made there: {cause}", folder.display())]
-    NoPlace {
-        /// The folder.
-        folder: PathBuf,
-        /// What the system said.
-        #[source]
-        cause: io::Error,
-    },
-    /// Another user may put a socket of their own into the socket's place.
+    /// There cannot be a socket to ask at.
     #[error(transparent)]
-    Exposed(#[from] Exposed),
+    Socket(#[from] SocketError),
     /// The other process is another user's.
     #[error("the process at {} is another user's ({peer})", path.display())]
     Stranger {
@@ -88,19 +76,10 @@ pub struct Doorway {
 
 impl Doorway {
     /// Opens the door in place of one that a process left which is gone.
-    pub async fn open(path: &Path) -> Result<Self, HandOverError> {
-        Self::may_open(path)?;
-        match UnixStream::connect(path).await {
-            Err(error) if is_absence(&error) => {}
-            Ok(_) => return Err(io::Error::from(io::ErrorKind::AddrInUse).into()),
-            Err(error) => return Err(error.into()),
-        }
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-            Ok(()) | Err(_) => {}
-        }
+    pub fn open(path: &Path) -> Result<Self, HandOverError> {
+        let listener = socket_file::bind(path, MODE)?;
         Ok(Self {
-            listener: UnixListener::bind(path)?,
+            listener: UnixListener::from_std(listener)?,
             path: path.to_owned(),
             given_away: false,
         })
@@ -113,15 +92,7 @@ impl Doorway {
 
     /// Says whether the door can be made, and nothing but a socket is in its place, which alone may be taken away.
     pub fn may_open(path: &Path) -> Result<(), HandOverError> {
-        in_our_folder(path)?;
-        match std::fs::symlink_metadata(path) {
-            Ok(found) if !found.file_type().is_socket() => {
-                Err(HandOverError::NotASocket(path.to_owned()))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => can_hold(path),
-            Err(error) => Err(error.into()),
-            Ok(_) => Ok(()),
-        }
+        Ok(socket_file::may_bind(path)?)
     }
 
     /// Waits for a successor that has prepared everything but what this process has to let go of.
@@ -158,31 +129,6 @@ impl Doorway {
     }
 }
 
-/// Says whether something can be made in the folder of a path, by making it and taking it away.
-fn can_hold(path: &Path) -> Result<(), HandOverError> {
-    let folder = folder_of(path);
-    tempfile::tempfile_in(folder)
-        .map(drop)
-        .map_err(|cause| no_place(folder, cause))
-}
-
-/// Refuses a folder where another user could take the socket's place.
-fn in_our_folder(path: &Path) -> Result<(), HandOverError> {
-    let folder = folder_of(path);
-    let found = std::fs::metadata(folder).map_err(|cause| no_place(folder, cause))?;
-    Ok(keeps_ours(folder, &found)?)
-}
-
-fn folder_of(path: &Path) -> &Path {
-    let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    folder.unwrap_or(Path::new("."))
-}
-
-fn no_place(folder: &Path, cause: io::Error) -> HandOverError {
-    let folder = folder.to_owned();
-    HandOverError::NoPlace { folder, cause }
-}
-
 /// Returns who runs the other process where that is neither this user nor root.
 fn stranger(stream: &UnixStream) -> io::Result<Option<u32>> {
     let peer = stream.peer_cred()?.uid();
@@ -217,7 +163,7 @@ impl Successor {
 
     /// Sends the sockets, and waits until the successor is ready.
     async fn prepare(mut self, listening: &Listening) -> Result<Self, HandOverError> {
-        let fds: Vec<_> = listening.sockets().map(|socket| socket.as_fd()).collect();
+        let fds: Vec<_> = listening.sockets().collect();
         send(&self.stream, SOCKETS, &fds).await?;
         hear(&mut self.stream, READY, PATIENCE).await?;
         Ok(self)
@@ -258,7 +204,7 @@ pub struct Predecessor {
 
 impl Predecessor {
     /// Asks the process that runs for its sockets; `None` where none runs.
-    pub async fn find(path: &Path) -> Result<Option<(Self, Vec<TcpListener>)>, HandOverError> {
+    pub async fn find(path: &Path) -> Result<Option<(Self, Vec<OwnedFd>)>, HandOverError> {
         in_our_folder(path)?;
         let stream = match UnixStream::connect(path).await {
             Ok(stream) => stream,
@@ -275,8 +221,7 @@ impl Predecessor {
             path,
             doorway: None,
         };
-        let sockets = sockets.into_iter().map(TcpListener::from);
-        Ok(Some((found, sockets.collect())))
+        Ok(Some((found, sockets)))
     }
 
     /// Says that this process is ready, and waits until the other has let go of what only one can have, or has died.
@@ -318,9 +263,4 @@ fn unless_gone<T>(heard: Result<T, HandOverError>) -> Result<Option<T>, HandOver
         }
         heard => heard.map(Some),
     }
-}
-
-fn is_absence(error: &io::Error) -> bool {
-    let kind = error.kind();
-    kind == io::ErrorKind::NotFound || kind == io::ErrorKind::ConnectionRefused
 }

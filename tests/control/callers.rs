@@ -1,0 +1,191 @@
+//! A caller of the private listener whose secret is good for some apps and calls only.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+
+use menshen_test_support::{
+    Builder, CONTROL_SECRET, Program, Reply, TestGateway, Upstream, address_in,
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
+const CRM: &str = "0000000000000000000000000000crm0";
+const BOT: &str = "0000000000000000000000000000bot0";
+const PROMETHEUS: &str = "0000000000000000000000prometheus";
+
+/// What is written in `[control]`, with the secrets in a folder.
+fn callers(folder: &TempDir, shared: &str) -> String {
+    let file = |name: &str, secret: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, secret).unwrap();
+        path.display().to_string()
+    };
+    let (crm, prometheus) = (file("crm", CRM), file("prometheus", PROMETHEUS));
+    let bot = file("bot", BOT);
+    format!(
+        "{shared}\n\
+         [[control.caller]]\nname = \"crm\"\nsecret_file = \"{crm}\"\napps = [\"shop\"]\n\
+         calls = [\"list_sessions\", \"end_sessions\", \"verify\"]\n\
+         [[control.caller]]\nname = \"bot\"\nsecret_file = \"{bot}\"\napps = [\"shop\"]\ncalls = [\"relay\"]\n\
+         [[control.caller]]\nname = \"prometheus\"\nsecret_file = \"{prometheus}\"\ncalls = [\"metrics\"]\n"
+    )
+}
+
+fn builder(folder: &TempDir, shared: &str) -> Builder {
+    let builder = TestGateway::builder().apps(&["shop", "club"]);
+    builder.section("control", &callers(folder, shared))
+}
+
+async fn ask(t: &TestGateway, secret: &str, method: &str, path: &str) -> Reply {
+    Reply::of(t.control(method, path).bearer_auth(secret)).await
+}
+
+/// Returns the id of the session that a token is of.
+async fn session(t: &TestGateway, token: &str) -> String {
+    let reply = t.get_as("/_auth/session", token).await.json();
+    reply
+        .get("session")
+        .and_then(|id| id.as_str())
+        .unwrap()
+        .to_owned()
+}
+
+#[tokio::test]
+async fn a_secret_is_good_for_its_calls_and_its_apps_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let t = builder(&folder, "secret_env = \"CONTROL_SECRET\"")
+        .start()
+        .await;
+    let users = |app: &str, call: &str| format!("/v1/apps/{app}/users/somebody/{call}");
+    for method in ["GET", "HEAD", "DELETE"] {
+        let reply = ask(&t, CRM, method, &users("shop", "sessions")).await;
+        assert_eq!(reply.status, 200, "{method}");
+    }
+    let verified = ask(&t, CRM, "POST", &users("shop", "verify")).await;
+    assert!(verified.status != 403, "{}", verified.text());
+    // An app that there is not is refused like another's, so that nobody learns which there are.
+    for app in ["club", "nowhere"] {
+        for (method, call) in [
+            ("GET", "sessions"),
+            ("DELETE", "sessions"),
+            ("POST", "verify"),
+        ] {
+            let reply = ask(&t, CRM, method, &users(app, call)).await;
+            reply.refused(403, "app_not_allowed");
+        }
+    }
+    for call in ["decrypt", "sign", "check-session", "reset-session-key"] {
+        let reply = ask(&t, CRM, "POST", &users("shop", call)).await;
+        reply.refused(403, "call_not_allowed");
+    }
+    for path in ["/v1/apps/shop/access-token", "/wechat/shop/wxa/anything"] {
+        let reply = ask(&t, CRM, "GET", path).await;
+        reply.refused(403, "call_not_allowed");
+    }
+    let relayed = ask(&t, BOT, "GET", "/wechat/club/wxa/anything").await;
+    relayed.refused(403, "app_not_allowed");
+    let relayed = ask(&t, BOT, "GET", "/wechat/shop/sns/jscode2session").await;
+    relayed.refused(403, "path_not_allowed");
+    let metrics = ask(&t, CRM, "GET", "/metrics").await;
+    metrics.refused(403, "call_not_allowed");
+    assert_eq!(ask(&t, PROMETHEUS, "GET", "/metrics").await.status, 200);
+    let sessions = ask(&t, PROMETHEUS, "GET", &users("shop", "sessions")).await;
+    sessions.refused(403, "call_not_allowed");
+    for (method, path) in [("GET", "/metrics"), ("GET", &*users("club", "sessions"))] {
+        let reply = ask(&t, CONTROL_SECRET, method, path).await;
+        assert_eq!(reply.status, 200, "{path}");
+    }
+    let nothing = ask(&t, CRM, "GET", "/v1/nothing").await;
+    nothing.refused(404, "route_unknown");
+}
+
+#[tokio::test]
+async fn a_session_of_another_app_is_not_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let t = builder(&folder, "").start().await;
+    let (shop, club) = (
+        t.log_in_to("shop", "alice").await,
+        t.log_in_to("club", "alice").await,
+    );
+    let end = async |token: &str| {
+        let path = format!("/v1/sessions/{}", session(&t, token).await);
+        ask(&t, CRM, "DELETE", &path).await
+    };
+    end(&club.token).await.refused(403, "app_not_allowed");
+    assert_eq!(t.get_as("/orders", &club.token).await.status, 200);
+    assert_eq!(end(&shop.token).await.status, 204);
+    let ended = t.get_as("/orders", &shop.token).await;
+    ended.refused(401, "session_ended");
+    let unknown = ask(&t, CRM, "DELETE", "/v1/sessions/AAAAAAAAAAAAAAAAAAAAAA").await;
+    assert_eq!(unknown.status, 204);
+    // Nothing was revoked on the word of somebody who may not say it for every app.
+    let forged = t.sign(&t.claims("bob"));
+    assert_eq!(t.get_as("/orders", &forged).await.status, 200);
+}
+
+#[tokio::test]
+async fn where_callers_have_secrets_nobody_asks_without_and_nobody_tries_them_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let t = builder(&folder, "").start().await;
+    let without = Reply::of(t.control("GET", "/metrics")).await;
+    without.refused(401, "token_missing");
+    for _ in 0..30 {
+        let guess = ask(&t, "0000000000000000000000000000crm1", "GET", "/metrics").await;
+        guess.refused(401, "token_invalid");
+    }
+    let right = ask(&t, PROMETHEUS, "GET", "/metrics").await;
+    right.refused(429, "too_many_requests");
+}
+
+#[tokio::test]
+async fn the_log_names_the_caller_and_a_reload_takes_a_secret_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let builder = builder(&folder, "secret_env = \"CONTROL_SECRET\"");
+    let builder = builder.section("log", "format = \"json\"");
+    let upstream = Upstream::start().await.address;
+    let site = builder.site(upstream, builder.simulator().await);
+    let program = Program::start(site.command(MENSHEN, &["serve"]));
+    let address = address_in(&program.logs("open for control").await);
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask = async |secret: &str, method: &str, path: &str| {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let request = http.request(method, format!("http://{address}{path}"));
+        Reply::of(request.bearer_auth(secret)).await
+    };
+    let sessions = "/v1/apps/shop/users/o1/sessions";
+    let listed = ask(CRM, "GET", sessions).await;
+    assert_eq!(listed.json(), json!({"sessions": []}));
+    let line = program.logs("users/{openid}/sessions").await;
+    assert!(line.contains("\"caller\":\"crm\""), "{line}");
+    ask(CRM, "POST", "/v1/reload")
+        .await
+        .refused(403, "call_not_allowed");
+    let line = program.logs("call_not_allowed").await;
+    for part in [
+        "\"caller\":\"crm\"",
+        "\"call\":\"/v1/reload\"",
+        "\"status\":403",
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    site.change("name = \"crm\"", "name = \"hr\"");
+    fs::write(
+        folder.path().join("crm"),
+        "0000000000000000000000000000hr00",
+    )
+    .unwrap();
+    let reloaded = ask(CONTROL_SECRET, "POST", "/v1/reload").await;
+    assert_eq!(reloaded.status, 200, "{}", reloaded.text());
+    ask(CRM, "GET", sessions)
+        .await
+        .refused(401, "token_invalid");
+    let renamed = ask("0000000000000000000000000000hr00", "GET", sessions).await;
+    assert_eq!(renamed.status, 200);
+    program.logs("\"caller\":\"hr\"").await;
+    program.signal("TERM").await;
+    let log = program.ended().await.stderr;
+    for secret in [CRM, PROMETHEUS, CONTROL_SECRET, "00hr00"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
