@@ -17,13 +17,14 @@ use crate::clock::Clock;
 use crate::config::{Config, PrivateAddress, Store};
 use crate::control::Known;
 use crate::login::Memory;
-use crate::metrics::Metrics;
-use crate::server::{Encryption, Gates, Listening, Predecessor, Sockets, Upstreams};
+use crate::metrics::{Metrics, Traffic};
+use crate::server::{Encryption, Gates, Listening, Predecessor, Sockets, Upstreams, WORDS};
 use crate::session::{Lifetimes, OpenError, Sessions};
 use crate::token::{load_or_make, verify_files};
 use crate::wechat::{AccessTokens, Reach};
 
 mod check;
+mod observe;
 mod parts;
 mod private;
 mod reload;
@@ -108,6 +109,7 @@ impl App {
         )?);
         let (metrics, reach) = (Metrics::default(), Reach::default());
         let tokens = AccessTokens::new(clock.clone(), sessions.clone(), metrics.clone());
+        let traffic = Traffic::new(WORDS);
         let wechat = wechat(&config, &tokens, &metrics, &reach)?;
         let lasting = Lasting {
             sockets: Sockets::new(sessions.clone(), clock.clone()),
@@ -119,13 +121,18 @@ impl App {
             resets: TaskTracker::new(),
             memory: Arc::new(Memory::new(clock.clone(), metrics.clone())),
             metrics,
+            traffic,
+            cache_uses: Arc::default(),
+            reloaded: Arc::default(),
         };
         let gate = gate(&config, &keys, upstreams, Counters::new(&config), &lasting)?;
+        let gates = Gates::new(gate);
+        observe::observe(&lasting, &gates, tls.as_ref());
         Ok(Self {
             config,
             listening,
             tls,
-            gates: Gates::new(gate),
+            gates,
             lasting,
             predecessor,
             reloader: None,

@@ -6,15 +6,18 @@ use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 
 use super::StartError;
+use super::observe::LastReload;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{Known, WeChatApi};
 use crate::login::{Logins, Memory};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Traffic};
 use crate::request::{Identities, Origins, Rates, Requests};
-use crate::server::{Gate, LoginRates, Sockets, Upstreams};
+use crate::server::{Gate, GateTraffic, LoginRates, Sockets, Upstreams};
 use crate::session::Sessions;
-use crate::token::{Assertions, Issuer, KeyRing, RelayHeaders, RelayTokens, Tokens, Verifier};
+use crate::token::{
+    Assertions, CacheUses, Issuer, KeyRing, RelayHeaders, RelayTokens, Tokens, Verifier,
+};
 use crate::wechat::{AccessTokens, Client, Reach, Transport};
 
 /// The parts that no reload replaces.
@@ -24,6 +27,12 @@ pub(super) struct Lasting {
     pub(super) sockets: Arc<Sockets>,
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
+    /// What is counted of exchanges.
+    pub(super) traffic: Arc<Traffic>,
+    /// What is counted of the cache of tokens.
+    pub(super) cache_uses: Arc<CacheUses>,
+    /// The last reload, as metrics show it.
+    pub(super) reloaded: Arc<LastReload>,
     /// What logins know.
     pub(super) memory: Arc<Memory>,
     /// What the private listener knows of the configuration.
@@ -116,10 +125,11 @@ pub(super) fn gate(
     } = lasting.clone();
     let token = &config.token;
     let verifier = Verifier::new(keys, &token.issuer, &config.apps, token.ttl, clock.clone());
-    let tokens = Arc::new(Tokens::new(
+    let tokens = Arc::new(Tokens::counted(
         verifier,
         config.cache.max_tokens,
         clock.clone(),
+        Arc::clone(&lasting.cache_uses),
     )?);
     let issuer = Issuer::new(
         Arc::clone(keys),
@@ -147,6 +157,8 @@ pub(super) fn gate(
         assertions,
         relay_headers,
         upstreams,
+        traffic: GateTraffic::new(config, &lasting.traffic),
+        keys: Arc::clone(keys),
         jwks: Bytes::from(serde_json::to_vec(&keys.jwks())?),
         trusted_proxies: config.server.trusted_proxies.clone(),
         origins: Origins::new(config),

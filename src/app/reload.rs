@@ -80,6 +80,24 @@ impl Reloader {
 
     /// Takes the configuration over, or changes nothing.
     pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let reloaded = self.take_over().await;
+        let Lasting {
+            metrics,
+            reloaded: last,
+            clock,
+            ..
+        } = &self.shared.lasting;
+        match &reloaded {
+            Ok(_) => {
+                metrics.reload("ok");
+                last.note(clock.unix_ms());
+            }
+            Err(_) => metrics.reload("refused"),
+        }
+        reloaded
+    }
+
+    async fn take_over(&self) -> Result<Reloaded, ReloadError> {
         let shared = &self.shared;
         let mut running = shared.running.lock().await;
         let (source, current) = (Arc::clone(&shared.source), running.clone());

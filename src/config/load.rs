@@ -133,6 +133,13 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
         earlier: Vec::new(),
     };
     let route = table.sections("route", |table| routes.read(table));
+    let route = route.into_iter().collect::<Option<Vec<_>>>();
+    let route = route.map(|mut routes| {
+        for (index, route) in routes.iter_mut().enumerate() {
+            route.index = index;
+        }
+        routes
+    });
     let log = table.section("log", log::read);
     Some(Config {
         apps: shared?,
@@ -143,7 +150,7 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
         headers: headers?,
         cors: cors?,
         upstreams: upstream.into_iter().collect::<Option<_>>()?,
-        routes: route.into_iter().collect::<Option<_>>()?,
+        routes: route?,
         server: server.server?,
         control: control?,
         wechat: wechat?,

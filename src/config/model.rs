@@ -282,6 +282,8 @@ pub enum Auth {
 /// One `[[route]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
+    /// Its index in [`Config::routes`].
+    pub index: usize,
     /// Lower-case host without port; `*.example.com` matches every name below; `None` matches any.
     pub host: Option<String>,
     /// A path prefix that matches whole segments; starts with `/`.

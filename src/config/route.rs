@@ -95,6 +95,8 @@ impl Routes<'_> {
             self.refuse_unreachable(table, host.as_ref(), path, methods);
         }
         Some(Route {
+            // Known when all are read, some of which may be wrong.
+            index: 0,
             host,
             path: path?,
             methods: methods?,

@@ -10,8 +10,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt, reload};
 
 use self::access::{AccessLines, TARGET};
-pub use self::queue::Stderr;
 use self::queue::{Lines, Queue};
+pub use self::queue::{Stderr, dropped};
 use crate::config::{Log, LogFormat};
 
 mod access;

@@ -9,6 +9,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +24,14 @@ const IDLE_CAPACITY: usize = 256 * 1024;
 const MIN_WRITE_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a stop waits for queued lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Lines of this process that were lost.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Returns how many lines were lost since the start: nobody read them in time, or they could not be written.
+pub fn dropped() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
 
 /// Lines that wait to be written.
 pub(super) struct Queue {
@@ -92,6 +101,7 @@ impl Queue {
         let mut waiting = self.lock();
         if waiting.text.len() + line.len() > MAX_QUEUED_BYTES {
             waiting.dropped += 1;
+            DROPPED.fetch_add(1, Ordering::Relaxed);
             return;
         }
         waiting.text.extend_from_slice(line);
@@ -178,6 +188,7 @@ impl<W: Write> Writer<W> {
                 self.report();
             } else {
                 self.dropped += lines;
+                DROPPED.fetch_add(lines, Ordering::Relaxed);
             }
             text.clear();
             text.shrink_to(IDLE_CAPACITY);

@@ -92,9 +92,10 @@ impl Logins {
         let desk = self.desks.get(index).ok_or(Denial::AppUnknown)?;
         let redeemed = desk.redeem(&code, caller).await;
         let outcome = redeemed.and_then(|opened| self.grant(opened));
-        let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let took = started.elapsed();
+        let elapsed_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let told = outcome.as_ref().err().map_or("ok", Denial::code);
-        self.metrics.login(desk.name(), told);
+        self.metrics.login(desk.name(), told, took);
         match &outcome {
             Ok(_) => {
                 tracing::info!(request_id = %id, app = desk.name(), elapsed_ms, "login granted");

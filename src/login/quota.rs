@@ -18,6 +18,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(super) struct Pace {
     /// The average time between two calls.
     pub(super) interval: Duration,
+    pub(super) per_minute: u32,
     /// The burst tolerance.
     ahead: Duration,
 }
@@ -27,6 +28,7 @@ impl Pace {
         let interval = MINUTE * 100 / 97 / per_minute.get();
         Self {
             interval,
+            per_minute: per_minute.get(),
             ahead: interval * (per_minute.get() / 100),
         }
     }

@@ -183,13 +183,16 @@ impl Redemption {
                 drop(permit);
                 return Err(Failure::unspent(Denial::WechatBusy(busy, self.pause())));
             }
+            let started = Instant::now();
             let called = wechat.redeem(app, &self.code, limit).await;
             permit.finish(call_outcome(&called));
             let result = counted_as(&called);
-            self.desk
-                .memory
-                .metrics
-                .call(&app.name, "jscode2session", result);
+            self.desk.memory.metrics.call(
+                &app.name,
+                "jscode2session",
+                result,
+                Some(started.elapsed()),
+            );
             let error = match called {
                 Ok(redeemed) => {
                     credentials.took(app);
@@ -272,6 +275,8 @@ impl Redemption {
             () = flight.left() => return Err(Failure::abandoned()),
             () = memory.queues_closed() => Err(RETRY_BUSY),
         };
+        let waited = clock.instant().saturating_duration_since(now);
+        memory.metrics.waited(self.desk.name(), waited);
         entered.map_err(|after| {
             let arrival = Arrival {
                 first_seen,

@@ -86,6 +86,11 @@ impl Requests {
         self.tokens.forget();
     }
 
+    /// Returns how many tokens are remembered.
+    pub fn remembered_tokens(&self) -> usize {
+        self.tokens.remembered()
+    }
+
     /// Finds where a request goes, if its sender may.
     pub fn find<'a>(&'a self, message: &Message<'a>) -> Result<Destination<'a>, Denial> {
         self.destinations.find(message)

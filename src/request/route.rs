@@ -239,6 +239,7 @@ mod tests {
 
     fn route(host: Option<&str>, path: &str, methods: &[Method]) -> Route {
         Route {
+            index: 0,
             host: host.map(str::to_owned),
             path: path.to_owned(),
             methods: methods.to_vec(),

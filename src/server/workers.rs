@@ -9,6 +9,8 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
+use crate::metrics::count_as;
+
 thread_local! {
     static CURRENT: Cell<usize> = const { Cell::new(0) };
 }
@@ -76,6 +78,7 @@ impl WorkerThreads {
             let thread = std::thread::Builder::new().name(format!("worker-{number}"));
             threads.push(thread.spawn(move || {
                 CURRENT.set(number);
+                count_as(number);
                 // An error is the sender's end, which is a stop too.
                 let _ = runtime.block_on(stopped.wait_for(|&stop| stop)).is_ok();
             })?);

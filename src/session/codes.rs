@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::claim::{Held, Memo};
 use super::seal::Sealer;
 use super::sessions::session;
+use super::store::Store as _;
 use super::{
     Claim, CodeMark, Holder, Identity, Opened, RefreshToken, Sender, SenderMark, Sessions,
     StoreError,

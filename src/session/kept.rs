@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 
+use super::store::Store as _;
 use super::{Holder, Sessions, StoreError};
 use crate::secret::Secret;
 

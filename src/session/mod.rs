@@ -5,7 +5,7 @@
 //! store sees. `store` says what a store must do, `contract` proves it of each: `embedded`, one file for one process,
 //! and `redis`, for many. `claim` is what is kept of a code while it becomes a session, `sender` by what its client is known
 //! again. `kept` is what nodes keep beside the sessions. `rotation` is the rule by which refresh tokens follow each other, `record` the bytes of a
-//! session, `revoked` what every node keeps in memory.
+//! session, `revoked` what every node keeps in memory. `measured` times what any store does.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +26,7 @@ mod embedded;
 mod encoding;
 mod id;
 mod kept;
+mod measured;
 mod record;
 mod redis;
 mod refresh_token;
@@ -41,6 +42,7 @@ pub use apps::Apps;
 pub use claim::{Claim, CodeMark, Holder};
 pub use id::{NoSessionId, SessionId};
 pub use kept::{Budget, Ranked, Slot, Turn};
+pub use measured::{OperationUses, StoreUses};
 pub use refresh_token::RefreshToken;
 pub use revoked::RevokedSessions;
 pub use sender::{Sender, SenderMark};

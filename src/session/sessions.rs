@@ -10,6 +10,7 @@ use aws_lc_rs::error::Unspecified;
 
 use super::claim::Memo;
 use super::embedded::Embedded;
+use super::measured::{Measured, StoreUses};
 use super::record::Record;
 use super::redis::Redis;
 use super::rotation::Rotation;
@@ -35,7 +36,7 @@ pub struct Sessions {
 }
 
 pub(super) struct Shared {
-    pub(super) store: Box<dyn Store>,
+    pub(super) store: Measured,
     pub(super) keys: Keys,
     clock: Clock,
 }
@@ -83,7 +84,11 @@ impl Sessions {
 
     fn over(store: Box<dyn Store>, keys: Keys, clock: Clock) -> Self {
         Self {
-            shared: Arc::new(Shared { store, keys, clock }),
+            shared: Arc::new(Shared {
+                store: Measured::new(store),
+                keys,
+                clock,
+            }),
         }
     }
 
@@ -271,6 +276,16 @@ impl Sessions {
     /// Returns in what state the store would not do the last thing, as a sentence, where it said so.
     pub fn trouble(&self) -> Option<&'static str> {
         self.shared.store.trouble()
+    }
+
+    /// Returns what is counted of the store.
+    pub fn uses(&self) -> Arc<StoreUses> {
+        self.shared.store.uses()
+    }
+
+    /// Returns how many sessions are stored, those that nobody has removed yet included; `None` where that is not known.
+    pub fn stored(&self) -> Option<usize> {
+        self.shared.store.stored()
     }
 
     /// Returns how many operations were given to the store since the start.

@@ -117,6 +117,11 @@ pub(super) trait Store: Send + Sync {
     /// Returns how many operations it was given since the start.
     fn operations(&self) -> u64;
 
+    /// Returns how many sessions are stored, those that nobody has removed yet included; `None` where that is not known.
+    fn stored(&self) -> Option<usize> {
+        None
+    }
+
     /// Finishes what was begun and lets another process have what only one can; unavailable until [`Store::resume`].
     async fn release(&self) {}
 

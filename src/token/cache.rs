@@ -5,12 +5,13 @@ use std::sync::Arc;
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::rand;
 use foldhash::fast::RandomState;
-use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{Lifecycle, UnitWeighter};
 
 use super::verify::{FORGED, MAX_TOKEN_BYTES, NOT_OURS};
 use super::{TokenError, Verified, Verifier};
 use crate::clock::Clock;
+use crate::metrics::Count;
 
 /// The tag of the whole token under a key that nobody knows; the cache itself holds no token.
 type Tag = [u8; 16];
@@ -26,7 +27,8 @@ const MOST_REFUSED: usize = 4096;
 #[derive(Debug)]
 pub struct Tokens {
     verifier: Verifier,
-    seen: Cache<Tag, Arc<Verified>, UnitWeighter, RandomState>,
+    seen: Cache<Tag, Arc<Verified>, UnitWeighter, RandomState, Evictions>,
+    uses: Arc<CacheUses>,
     /// What does not change while the keys stay the same; a reload makes another of these.
     refused: Cache<Tag, TokenError, UnitWeighter, RandomState>,
     key: LessSafeKey,
@@ -49,6 +51,29 @@ pub struct Unseen<'t> {
     tag: Tag,
 }
 
+/// How often the cache had a token, and what had to make room; a reload begins with another cache, and counts on.
+#[derive(Debug, Default)]
+pub struct CacheUses {
+    /// Tokens that it had, those with a wrong signature included.
+    pub hits: Count,
+    /// Tokens that it had not.
+    pub misses: Count,
+    /// Tokens that had to make room for others.
+    pub evictions: Count,
+}
+
+/// Counts what has to make room.
+#[derive(Clone, Debug)]
+struct Evictions(Arc<CacheUses>);
+
+impl Lifecycle<Tag, Arc<Verified>> for Evictions {
+    type RequestState = ();
+
+    fn on_evict(&self, _state: &mut (), _tag: Tag, _verified: Arc<Verified>) {
+        self.0.evictions.add(1);
+    }
+}
+
 /// The system gave no random bytes.
 #[derive(Debug, thiserror::Error)]
 #[error("the system gives no random bytes")]
@@ -57,6 +82,16 @@ pub struct NoRandomness;
 impl Tokens {
     /// Puts a cache of at most `max_tokens` in front of `verifier`.
     pub fn new(verifier: Verifier, max_tokens: u64, clock: Clock) -> Result<Self, NoRandomness> {
+        Self::counted(verifier, max_tokens, clock, Arc::default())
+    }
+
+    /// Does the same, and counts there how often it is of use.
+    pub fn counted(
+        verifier: Verifier,
+        max_tokens: u64,
+        clock: Clock,
+        uses: Arc<CacheUses>,
+    ) -> Result<Self, NoRandomness> {
         let mut key = [0; 16];
         rand::fill(&mut key).map_err(|_| NoRandomness)?;
         let key = UnboundKey::new(&AES_128_GCM, &key).map_err(|_| NoRandomness)?;
@@ -67,7 +102,7 @@ impl Tokens {
             UnitWeighter,
             // Nobody can choose a tag, so the table needs no protection from chosen keys.
             RandomState::default(),
-            DefaultLifecycle::default(),
+            Evictions(Arc::clone(&uses)),
         );
         let refused = Cache::with(
             MOST_REFUSED,
@@ -79,6 +114,7 @@ impl Tokens {
         Ok(Self {
             verifier,
             seen,
+            uses,
             refused,
             key: LessSafeKey::new(key),
             clock,
@@ -100,6 +136,7 @@ impl Tokens {
         }
         let tag = self.tag(token)?;
         if let Some(verified) = self.seen.get(&tag) {
+            self.uses.hits.add(1);
             if verified.expires() > self.clock.unix_secs() {
                 return Ok(Recalled::Valid(verified));
             }
@@ -107,8 +144,10 @@ impl Tokens {
             return Err(TokenError::Expired);
         }
         if let Some(error) = self.refused.get(&tag) {
+            self.uses.hits.add(1);
             return Err(error);
         }
+        self.uses.misses.add(1);
         Ok(Recalled::Unseen(Unseen { token, tag }))
     }
 
@@ -145,6 +184,11 @@ impl Tokens {
         tag.as_ref()
             .try_into()
             .map_err(|_| TokenError::Invalid("not taggable"))
+    }
+
+    /// Returns how many tokens are remembered.
+    pub fn remembered(&self) -> usize {
+        self.seen.len()
     }
 
     /// Forgets every token, so that each is verified again.
@@ -249,7 +293,17 @@ mod tests {
             let token = issuer.issue(&session).unwrap().token;
             tokens.check(token.expose().as_bytes()).unwrap();
         }
-        assert!((1..=MOST as usize).contains(&tokens.seen.len()));
+        let remembered = tokens.remembered() as u64;
+        assert!((1..=MOST).contains(&remembered));
+        let counts = [
+            &tokens.uses.hits,
+            &tokens.uses.misses,
+            &tokens.uses.evictions,
+        ];
+        assert_eq!(
+            counts.map(Count::sum),
+            [0, 10 * MOST, 10 * MOST - remembered]
+        );
         tokens.forget();
         assert!(tokens.seen.is_empty());
     }

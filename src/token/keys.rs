@@ -119,6 +119,18 @@ impl KeyRing {
         std::iter::once(&self.oldest).chain(&self.newer)
     }
 
+    /// Counts the keys that signed before, the one that signs at `now_ms`, and those that will.
+    pub fn by_state(&self, now_ms: u64) -> [(&'static str, usize); 3] {
+        let later = self.iter().filter(|key| key.signs_from_ms > now_ms).count();
+        // Of a ring whose keys are all to come, the first signs already.
+        let next = later.min(self.newer.len());
+        [
+            ("verifying", self.newer.len() - next),
+            ("signing", 1),
+            ("next", next),
+        ]
+    }
+
     /// Finds a shared key (HS256) among the one that signs at `now_ms` and those that will.
     pub fn shared_signer(&self, now_ms: u64) -> Option<&SigningKey> {
         let later = self.newer.iter().filter(|key| key.signs_from_ms > now_ms);

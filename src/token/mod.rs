@@ -12,7 +12,7 @@ mod relay;
 mod verify;
 
 pub use assertion::Assertions;
-pub use cache::{NoRandomness, Recalled, Tokens, Unseen};
+pub use cache::{CacheUses, NoRandomness, Recalled, Tokens, Unseen};
 pub use claims::Claims;
 pub use issue::{IssueError, Issued, Issuer};
 pub use key_files::{

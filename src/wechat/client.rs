@@ -100,19 +100,25 @@ impl Client {
     }
 
     /// Counts a call to a path.
-    pub(super) fn count<T>(&self, app: &App, path: &'static str, called: &Result<T, ApiError>) {
+    pub(super) fn count<T>(
+        &self,
+        app: &App,
+        path: &'static str,
+        called: &Result<T, ApiError>,
+        took: Option<Duration>,
+    ) {
         let result = match called {
             Ok(_) => "ok".to_owned(),
             Err(error) => error.counted_as(),
         };
         let endpoint = path.rsplit('/').next().unwrap_or(path);
-        self.metrics.call(&app.name, endpoint, result);
+        self.metrics.call(&app.name, endpoint, result, took);
     }
 
     /// Counts a call that the relay made, by what WeChat said.
     pub fn count_relayed(&self, app: &App, error: Option<&ApiError>) {
         let called = error.map_or(Ok(()), |error| Err(error.clone()));
-        self.count(app, "relay", &called);
+        self.count(app, "relay", &called, None);
     }
 
     pub(super) fn timeout(&self) -> Duration {

@@ -65,8 +65,9 @@ impl Client {
         owner: PhoneOwner<'_>,
         code: &Code,
     ) -> Result<PhoneNumber, ApiError> {
+        let started = std::time::Instant::now();
         let answered = self.ask_for_number(token, owner, code).await;
-        self.count(owner.app, PATH, &answered);
+        self.count(owner.app, PATH, &answered, Some(started.elapsed()));
         answered
     }
 

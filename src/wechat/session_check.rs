@@ -1,5 +1,7 @@
 //! Asks WeChat whether a user's session_key is good, and for another one.
 
+use std::time::Instant;
+
 use super::open_data::sign;
 use super::{AccessTokens, AnswerError, ApiError, Client, Fields, Trouble};
 use crate::config::App;
@@ -73,8 +75,9 @@ impl Client {
         token: &Secret,
         user: KeyHolder<'_>,
     ) -> Result<Fields, ApiError> {
+        let started = Instant::now();
         let called = self.ask_signed(path, token, user).await;
-        self.count(user.app, path, &called);
+        self.count(user.app, path, &called, Some(started.elapsed()));
         called
     }
 

@@ -1,6 +1,9 @@
 //! The private listener shows what logins and calls to WeChat there were, and no more than that.
 
-use menshen_test_support::{Reply, TestGateway};
+use std::fs;
+use std::time::{Duration, Instant};
+
+use menshen_test_support::{Certificate, Reply, TestGateway};
 use serde_json::json;
 
 async fn shown(t: &TestGateway) -> String {
@@ -81,6 +84,38 @@ async fn calls_with_an_access_token_and_for_one_are_counted_too() {
             r#"menshen_wechat_calls_total{{app="shop",endpoint="{endpoint}",result="{result}"}} 1"#
         );
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
+
+/// Returns until when the only certificate is good.
+async fn expiry(t: &TestGateway) -> Option<u64> {
+    let text = shown(t).await;
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("menshen_certificate_expiry_timestamp_seconds{file="));
+    line?.rsplit_once(' ')?.1.parse().ok()
+}
+
+#[tokio::test]
+async fn a_certificate_shows_when_it_expires_and_its_successor_too() {
+    let certificate = Certificate::new("shop.example");
+    let t = TestGateway::builder()
+        .section("server", &certificate.lines())
+        .start()
+        .await;
+    let now = t.clock.unix_secs();
+    assert!(expiry(&t).await > Some(now));
+    let expired = Certificate::expired("shop.example");
+    for file in fs::read_dir(expired.folder()).expect("a folder") {
+        let file = file.expect("a file");
+        fs::copy(file.path(), certificate.folder().join(file.file_name())).expect("is copied");
+    }
+    let since = Instant::now();
+    while expiry(&t).await.is_none_or(|until| until > now) {
+        assert!(
+            since.elapsed() < Duration::from_secs(20),
+            "it was not read again"
+        );
     }
 }
 

@@ -56,6 +56,17 @@ async fn a_node_without_its_store_is_ready_and_recovers_by_itself() {
         reply.refused(503, "store_unavailable");
     }
     becomes_ready_with(&t, json!(["session_store"])).await;
+    let metrics = Reply::of(t.control("GET", "/metrics")).await.text();
+    for line in [
+        "menshen_store_available 0",
+        r#"menshen_store_errors_total{operation="end"} 1"#,
+        r#"menshen_store_errors_total{operation="add"} 0"#,
+    ] {
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line}\n{metrics}"
+        );
+    }
     assert_eq!(t.get_as("/orders", &grant.token).await.status, 200);
     // What is refused for itself never was the store's to answer.
     let strange =

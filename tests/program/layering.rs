@@ -15,8 +15,14 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("config", &["secret"]),
     ("log", &["config"]),
     ("simulator", &["clock", "secret"]),
-    ("session", &["clock", "config", "owner", "secret"]),
-    ("token", &["clock", "config", "owner", "secret", "session"]),
+    (
+        "session",
+        &["clock", "config", "metrics", "owner", "secret"],
+    ),
+    (
+        "token",
+        &["clock", "config", "metrics", "owner", "secret", "session"],
+    ),
     (
         "wechat",
         &["clock", "config", "metrics", "secret", "session"],
@@ -31,7 +37,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     (
         "server",
         &[
-            "clock", "config", "login", "owner", "request", "session", "token",
+            "clock", "config", "login", "metrics", "owner", "request", "session", "token",
         ],
     ),
     (

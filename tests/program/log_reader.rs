@@ -138,6 +138,12 @@ async fn a_reader_that_goes_on_learns_how_many_lines_were_dropped() {
     let nodes = nodes().await;
     let mut program = Program::start(&nodes);
     exchanges(program.address, REQUESTS).await;
+    let metrics = reqwest::get(format!("http://{}/metrics", program.control)).await;
+    let metrics = metrics.unwrap().text().await.unwrap();
+    let lost = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("menshen_log_lines_dropped_total "));
+    assert!(lost.unwrap().parse::<u64>().unwrap() > 0, "{metrics}");
     let (address, mut log) = (program.address, program.log.take().unwrap());
     let (report, reported) = oneshot::channel();
     let reading = std::thread::spawn(move || {

@@ -10,6 +10,7 @@ mod hardening;
 mod layering;
 mod log_lines;
 mod log_reader;
+mod metrics;
 mod reload;
 mod secrets;
 mod simulator;

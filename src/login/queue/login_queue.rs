@@ -86,11 +86,14 @@ impl LoginQueue {
 
     /// Sets the gauges. Calls count as held back until one has succeeded.
     pub(in crate::login) fn show(&self, app: &str, metrics: &Metrics) {
-        let (waiting, breaker) = {
-            let state = self.state();
-            (state.len(), state.breaker_state(self.clock.instant()))
+        let (waiting, breaker, left) = {
+            let (state, now) = (self.state(), self.clock.instant());
+            (state.len(), state.breaker_state(now), state.quota_left(now))
         };
         metrics.waiting(app, waiting);
+        if let Some(left) = left {
+            metrics.quota_left(app, left);
+        }
         let kept_back = match breaker {
             BreakerState::Closed => None,
             BreakerState::HalfOpen(reason)

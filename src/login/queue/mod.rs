@@ -92,6 +92,8 @@ pub(super) struct QueueState {
     breaker: Breaker,
     reservations: Reservations,
     minute: Option<(Instant, u32)>,
+    /// The calls of a minute that the latest limits allow.
+    quota: Option<u32>,
     /// How many calls the minute before had.
     minute_before: u32,
 }
@@ -107,6 +109,7 @@ impl QueueState {
         now: Instant,
     ) -> Ticket {
         self.number += 1;
+        self.quota = limits.pace.map(|pace| pace.per_minute);
         let ticket = Ticket {
             first_seen: seen.first,
             number: self.number,
@@ -249,6 +252,13 @@ impl QueueState {
     /// Returns how many logins wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Returns how many calls the quota leaves for this minute, as it is counted here; `None` where there is none.
+    pub(super) fn quota_left(&self, now: Instant) -> Option<u32> {
+        let made = self.minute.filter(|(began, _)| now - *began < MINUTE);
+        let made = made.map_or(0, |(_, calls)| calls);
+        self.quota.map(|quota| quota.saturating_sub(made))
     }
 
     /// Returns the circuit breaker's state.

@@ -13,6 +13,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
 
 use crate::config::Tls;
 use crate::server::file_state::FileState;
@@ -74,6 +76,17 @@ impl Certificates {
             files: Mutex::new(files),
             current: ArcSwap::from_pointee(by_name),
         }))
+    }
+
+    /// Returns until when each certificate is good, in seconds since the Unix epoch, by its file.
+    pub(super) fn expiries(&self) -> Vec<(PathBuf, i64)> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let expiry = |watched: &WatchedPair| {
+            let (_, leaf) = X509Certificate::from_der(watched.key.cert.first()?).ok()?;
+            let until = leaf.validity().not_after.timestamp();
+            Some((watched.files.cert_file.clone(), until))
+        };
+        files.iter().filter_map(expiry).collect()
     }
 
     /// Reads the files that changed. A pair that cannot be used is logged once, and the previous one stays.

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::limits::{ConnectionLimits, Slot};
 use super::proxy_protocol::{self, ProxiedClient};
+use crate::metrics::Traffic;
 use crate::request::{self, Peer};
 use crate::server::exchange::{Gate, Gates, Proxy};
 
@@ -44,9 +45,27 @@ enum Protocol {
     Http2,
 }
 
+/// A connection that counts as open until this is dropped.
+struct Open(Arc<Traffic>);
+
+impl Open {
+    fn count(traffic: &Arc<Traffic>) -> Self {
+        traffic.connections.add(1);
+        traffic.connections_open.add(1);
+        Self(Arc::clone(traffic))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections_open.take(1);
+    }
+}
+
 impl Connections {
     /// Serves a connection until one side ends it, or refuses it.
     pub(in crate::server) async fn serve(&self, mut tcp: Box<L4Stream>, slot: Slot) {
+        let _open = Open::count(&self.gates.current().traffic.all);
         let timeout = match slot {
             Slot::Served(_) => self.client_timeout(),
             Slot::Refused(_) => self.refusal(),

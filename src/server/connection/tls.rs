@@ -1,5 +1,6 @@
 //! The TLS side of the listener.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use pingora::listeners::tls::Acceptor;
@@ -31,6 +32,11 @@ impl Encryption {
             config: Arc::new(config),
             certificates,
         }))
+    }
+
+    /// Returns until when each certificate is good, in seconds since the Unix epoch, by its file.
+    pub fn expiries(&self) -> Vec<(PathBuf, i64)> {
+        self.certificates.expiries()
     }
 
     /// Returns the acceptor of a listener's handshakes.

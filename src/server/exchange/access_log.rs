@@ -1,11 +1,13 @@
 //! Writes one line for each exchange, without anything that could be used again.
 
+use std::time::Instant;
+
 use super::state::Exchange;
 use crate::request::{Denial, Peer, RequestId};
 use crate::server::message::RequestHead;
 
-/// Writes the line.
-pub(super) fn write(head: &RequestHead, exchange: &Exchange) {
+/// Writes the line of an exchange that ended now.
+pub(super) fn write(head: &RequestHead, exchange: &Exchange, now: Instant) {
     let decision = match &exchange.denial {
         Some(_) => "refused",
         None => exchange.decision.as_str(),
@@ -23,7 +25,7 @@ pub(super) fn write(head: &RequestHead, exchange: &Exchange) {
         route = exchange.route.as_ref().map(|route| route.path.as_str()),
         server = exchange.attempts.server().map(tracing::field::display),
         client = exchange.client.address_text.as_ref().and_then(|text| text.to_str().ok()),
-        elapsed_ms = u64::try_from(exchange.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        elapsed_ms = u64::try_from(now.saturating_duration_since(exchange.started).as_millis()).unwrap_or(u64::MAX),
         failed = exchange.has_failed,
         "exchange"
     );

@@ -141,20 +141,29 @@ async fn connect(
                 .is_some_and(|length| length <= KEPT_BYTES),
         patience: pass.route.patience,
     };
-    let connecting = gate
-        .upstreams
-        .connect(pass.route.upstream, &wanted, &mut exchange.attempts);
-    let mut connecting = pin!(connecting);
-    let connected = poll_fn(|cx| {
-        if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
-            return Poll::Ready(connected.ok_or(Some(Denial::UpstreamUnreachable)));
-        }
-        match client.has_whole_body() && client.poll_leaving(cx) == Poll::Ready(Leaving::Gone) {
-            true => Poll::Ready(Err(None)),
-            false => Poll::Pending,
-        }
-    });
-    connected.await
+    let connected = {
+        let connecting =
+            gate.upstreams
+                .connect(pass.route.upstream, &wanted, &mut exchange.attempts);
+        let mut connecting = pin!(connecting);
+        poll_fn(|cx| {
+            if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
+                return Poll::Ready(connected.ok_or(Some(Denial::UpstreamUnreachable)));
+            }
+            match client.has_whole_body() && client.poll_leaving(cx) == Poll::Ready(Leaving::Gone) {
+                true => Poll::Ready(Err(None)),
+                false => Poll::Pending,
+            }
+        })
+        .await
+    };
+    if let (Some(took), Some(upstream)) = (
+        exchange.attempts.connect_time(),
+        gate.traffic.upstream(pass.route.upstream),
+    ) {
+        upstream.connect.note(took);
+    }
+    connected
 }
 
 /// Why a request could not be begun on a connection.

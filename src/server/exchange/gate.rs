@@ -8,11 +8,12 @@ use ipnet::IpNet;
 
 use super::login_rates::LoginRates;
 use super::state::Exchange;
+use super::traffic::GateTraffic;
 use crate::login::{Caller, Logins};
 use crate::request::{Denial, Identities, Origins, Rates, Requests};
 use crate::server::sockets::Sockets;
 use crate::server::upstreams::Upstreams;
-use crate::token::{Assertions, RelayHeaders};
+use crate::token::{Assertions, KeyRing, RelayHeaders};
 
 /// The parts behind the listener.
 pub struct Gate {
@@ -28,8 +29,12 @@ pub struct Gate {
     pub relay_headers: Option<RelayHeaders>,
     /// The backends.
     pub upstreams: Upstreams,
+    /// What is counted.
+    pub traffic: GateTraffic,
     /// The open WebSockets.
     pub sockets: Arc<Sockets>,
+    /// The keys that sign and verify.
+    pub keys: Arc<KeyRing>,
     /// The public keys, as JSON.
     pub jwks: Bytes,
     /// Peers whose `X-Forwarded-*` count.

@@ -4,7 +4,7 @@
 //! [`Proxy::exchange`] is the loop's body. `receive` decides, `own` answers Menshen's own endpoints and `reply` writes what
 //! is ours, `forward` asks a server: `outbound` makes its request, `pump` carries both bodies, `inbound` makes its answer
 //! ours, `failure` and `replay` say what happens when it breaks off. `state` is what is known of one exchange, `gate` what
-//! all share, and `access_log` writes the line.
+//! all share, `traffic` counts, and `access_log` writes the line.
 
 mod access_log;
 mod body;
@@ -23,6 +23,7 @@ mod replay;
 mod reply;
 mod server;
 mod state;
+mod traffic;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,6 +38,7 @@ pub use self::login_rates::LoginRates;
 use self::receive::Received;
 pub(super) use self::reply::refuse_unread;
 use self::state::Exchange;
+pub use self::traffic::{GateTraffic, WORDS};
 use crate::request::{self, Denial, RequestId, Secure, client};
 use crate::server::http1::Buffered;
 use crate::server::message::RequestHead;
@@ -98,7 +100,9 @@ impl Proxy {
             Ok(Received::Answered(outcome)) => outcome,
             Err(denial) => reply::refuse(client, timer, &mut exchange, head, denial).await,
         };
-        access_log::write(head, &exchange);
+        let now = Instant::now();
+        traffic::note(&exchange, now);
+        access_log::write(head, &exchange, now);
         outcome
     }
 
@@ -129,7 +133,9 @@ impl Proxy {
 
     /// Returns whose connection it is, for a line about a request that nobody could read.
     pub(super) fn told(&self, connection: &request::Connection, denial: Denial) -> Denial {
-        self.count_unread(connection).err().unwrap_or(denial)
+        let told = self.count_unread(connection).err().unwrap_or(denial);
+        self.gates.current().traffic.note_unread(&told);
+        told
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Once;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
@@ -65,14 +65,27 @@ pub(super) async fn answer(
     }
 }
 
+/// Reads the body, and counts its bytes.
+async fn read(
+    gate: &Gate,
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    head: &RequestHead,
+) -> Result<BytesMut, Denial> {
+    let body = body::read(client, timer, head, gate.client_timeout).await?;
+    exchange.body_bytes = body.len() as u64;
+    Ok(body)
+}
+
 async fn log_in(
     gate: &Gate,
     client: &mut Client<'_>,
     timer: &mut Timer,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
-    let body = body::read(client, timer, head, gate.client_timeout).await?;
+    let body = read(gate, client, timer, exchange, head).await?;
     let body = LoginBody::parse(&body)?;
     let login = async |caller| {
         let login = gate.logins.log_in(body, referer(head), &caller);
@@ -86,13 +99,13 @@ async fn renew(
     gate: &Gate,
     client: &mut Client<'_>,
     timer: &mut Timer,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
     if let Some(rates) = &gate.refresh_rates {
         rates.admit(&exchange.client, Instant::now())?;
     }
-    let body = body::read(client, timer, head, gate.client_timeout).await?;
+    let body = read(gate, client, timer, exchange, head).await?;
     let grant = gate.logins.renew(RefreshBody::parse(&body)?).await?;
     Ok(Answer::Json(grant.body()))
 }
@@ -110,11 +123,11 @@ async fn log_out(
     gate: &Gate,
     client: &mut Client<'_>,
     timer: &mut Timer,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
     let who = gate.requests.caller(&head.headers, &exchange.client)?;
-    let body = body::read(client, timer, head, gate.client_timeout).await?;
+    let body = read(gate, client, timer, exchange, head).await?;
     gate.logins
         .log_out(&who, &LogoutBody::parse(&body)?)
         .await?;

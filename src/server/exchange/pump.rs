@@ -260,7 +260,10 @@ impl<'p, 'c> Pump<'p, 'c> {
             Download::Body if !self.client.is_full() => match self.server.poll_part(cx) {
                 Poll::Ready(part) => {
                     match part? {
-                        Part::Data(data) => self.client.put(data),
+                        Part::Data(data) => {
+                            self.exchange.sent_bytes += data.len() as u64;
+                            self.client.put(data);
+                        }
                         Part::End(trailers) => {
                             self.client.finish(trailers.and_then(inbound::trailers));
                             self.download = Download::Flushing;
@@ -291,6 +294,8 @@ impl<'p, 'c> Pump<'p, 'c> {
             return Ok(Progress::Moved);
         }
         self.exchange.attempts.answered();
+        self.exchange.asked = Some(self.begun.into_std());
+        self.exchange.first_byte = Some(self.begun.elapsed());
         if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
             if !self.request.handshake || !inbound::is_websocket(&head) {
                 return Err(Failure::UnaskedUpgrade);

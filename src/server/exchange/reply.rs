@@ -271,6 +271,7 @@ async fn send(
     let length = Body::Length(body.as_ref().map_or(0, |body| body.len() as u64));
     client.put_head(head, length);
     if let Some(body) = body.filter(|_| request.method != Method::HEAD) {
+        exchange.sent_bytes += body.len() as u64;
         client.put(body);
     }
     client.finish(None);

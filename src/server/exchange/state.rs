@@ -1,7 +1,7 @@
 //! What is known about one exchange while it goes through the loop.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::gate::Gate;
 use crate::config::Route;
@@ -32,7 +32,13 @@ pub(super) struct Exchange {
     pub(super) denial: Option<Denial>,
     /// The status of the final response; 0 until it is written.
     pub(super) status: u16,
+    /// The bytes of the request's body.
     pub(super) body_bytes: u64,
+    /// The bytes of the response's body.
+    pub(super) sent_bytes: u64,
+    /// When the server that answers was asked, and how long it took to begin its answer.
+    pub(super) asked: Option<Instant>,
+    pub(super) first_byte: Option<Duration>,
     /// Whether it ended before its response did.
     pub(super) has_failed: bool,
     /// The servers that were asked.
@@ -53,6 +59,9 @@ pub(super) enum Decision {
 }
 
 impl Decision {
+    /// The words for all of them, in their order.
+    pub(super) const WORDS: [&str; 4] = ["own", "public", "anonymous", "authenticated"];
+
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Own => "own",
@@ -65,6 +74,7 @@ impl Decision {
 
 impl Exchange {
     pub(super) fn new(gate: Arc<Gate>, client: Client, request_id: RequestId) -> Self {
+        gate.traffic.all.requests_open.add(1);
         Self {
             gate,
             started: Instant::now(),
@@ -79,8 +89,36 @@ impl Exchange {
             denial: None,
             status: 0,
             body_bytes: 0,
+            sent_bytes: 0,
+            asked: None,
+            first_byte: None,
             has_failed: false,
             attempts: Attempts::default(),
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.gate.traffic.all.requests_open.take(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_decision_has_its_word() {
+        let all = [
+            Decision::Own,
+            Decision::Public,
+            Decision::Anonymous,
+            Decision::Authenticated,
+        ];
+        for (number, decision) in all.into_iter().enumerate() {
+            assert_eq!(decision as usize, number);
+            assert_eq!(Decision::WORDS.get(number), Some(&decision.as_str()));
         }
     }
 }

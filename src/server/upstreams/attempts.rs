@@ -1,6 +1,7 @@
 //! The servers that one exchange has tried so far.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pingora::protocols::l4::socket::SocketAddr;
 
@@ -15,6 +16,8 @@ pub(in crate::server) struct Attempts {
     is_retry: bool,
     /// Whether the current connection had been used before.
     reused: bool,
+    /// How long it took to make it, until somebody asked.
+    connect_time: Option<Duration>,
     /// How often a server left the request unprocessed.
     unprocessed: u32,
 }
@@ -38,8 +41,14 @@ impl Attempts {
     }
 
     /// Records that there is a connection, and whether it had been used before.
-    pub(in crate::server) fn connected(&mut self, reused: bool) {
+    pub(in crate::server) fn connected(&mut self, reused: bool, connect_time: Option<Duration>) {
         self.reused = reused;
+        self.connect_time = connect_time;
+    }
+
+    /// Returns how long it took to make the current connection, the first time; `None` for one that there was.
+    pub(in crate::server) fn connect_time(&mut self) -> Option<Duration> {
+        self.connect_time.take()
     }
 
     /// Returns whether the current connection had been used before.

@@ -1,6 +1,6 @@
 //! Gets an exchange a connection to the server that was chosen for it: a kept one, or a new one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -30,6 +30,8 @@ pub(in crate::server) struct Found {
     pub(in crate::server) connection: Connection,
     /// Whether it was used before.
     pub(super) reused: bool,
+    /// How long it took to make it; `None` for one that was there.
+    pub(super) connect_time: Option<Duration>,
     /// The thread whose runtime watches it.
     pub(super) worker: usize,
 }
@@ -39,6 +41,7 @@ impl Found {
         Self {
             connection,
             reused: false,
+            connect_time: None,
             worker: Workers::current(),
         }
     }
@@ -93,8 +96,17 @@ impl Connector {
             return Ok(kept);
         }
         // Boxed: nearly every exchange finds a kept connection, and would have room for this in its own state.
-        let connection = Box::pin(timeout(target.limit, self.make_once(target))).await;
-        connection.map_err(|_| ConnectError::Late)?
+        let connection = Box::pin(async {
+            let started = Instant::now();
+            let mut found = timeout(target.limit, self.make_once(target)).await;
+            if let Ok(Ok(found)) = &mut found
+                && !found.reused
+            {
+                found.connect_time = Some(started.elapsed());
+            }
+            found
+        });
+        connection.await.map_err(|_| ConnectError::Late)?
     }
 
     /// Makes a connection, or uses one of HTTP/2 that somebody else makes meanwhile.
@@ -159,6 +171,7 @@ impl Target<'_> {
             return Some(Found {
                 connection: Connection::Http2(requests, lease),
                 reused: true,
+                connect_time: None,
                 worker: Workers::current(),
             });
         }
@@ -172,6 +185,7 @@ impl Target<'_> {
         Some(Found {
             connection: Connection::Http1(ClientSide::new(kept.wire)),
             reused: true,
+            connect_time: None,
             worker: kept.worker,
         })
     }

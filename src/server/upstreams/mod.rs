@@ -143,6 +143,19 @@ impl Upstreams {
         })
     }
 
+    /// Returns whether each server is thought to be up, with its upstream's name and its address.
+    pub fn standings(&self) -> Vec<(String, String, bool)> {
+        let now = Instant::now();
+        let servers = self.groups.iter().flat_map(|group| {
+            let name = &group.config.name;
+            group.servers.iter().map(move |server| {
+                let is_up = server.health.is_up(now);
+                (name.clone(), server.address.to_string(), is_up)
+            })
+        });
+        servers.collect()
+    }
+
     /// Returns the name of an upstream.
     pub fn name(&self, index: usize) -> Option<&str> {
         self.groups
@@ -198,9 +211,10 @@ impl Upstreams {
                 Ok(Found {
                     connection,
                     reused,
+                    connect_time,
                     worker,
                 }) => {
-                    attempts.connected(reused);
+                    attempts.connected(reused, connect_time);
                     return Some(Connected {
                         connection,
                         origin: Origin {

@@ -161,6 +161,12 @@ impl Disk {
         Ok(())
     }
 
+    /// Returns how many sessions there are.
+    pub(super) fn stored(&self) -> usize {
+        let index = self.index.read();
+        index.unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Writes a value without meaning, since a file that can be opened may be on a full disk.
     pub(super) fn try_out(&self) -> Result<(), redb::Error> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);

@@ -34,6 +34,10 @@ impl Index {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     pub(super) fn get(&self, sid: SessionId) -> Option<u64> {
         self.places.get(&sid).copied()
     }

@@ -268,6 +268,10 @@ impl Store for Embedded {
         self.writer.accepted()
     }
 
+    fn stored(&self) -> Option<usize> {
+        Some(self.disk.stored())
+    }
+
     async fn release(&self) {
         self.writer.release().await;
     }

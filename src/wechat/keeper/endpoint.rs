@@ -1,6 +1,6 @@
 //! Asks WeChat for an app's access_token: the stable one, which is the same until it is about to end, or another classic one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -64,8 +64,9 @@ impl Client {
             Asking::Stable | Asking::Forced => STABLE,
             Asking::Classic => CLASSIC,
         };
+        let started = Instant::now();
         let given = self.ask_for_token(path, app, secret, asking).await;
-        self.count(app, path, &given);
+        self.count(app, path, &given, Some(started.elapsed()));
         given
     }
 
@@ -110,8 +111,9 @@ impl Client {
             &[("access_token", token.expose())],
             &Probed { cgi_path: PROBE },
         );
+        let started = Instant::now();
         let answer = call.fields::<ApiError>().await;
-        self.count(app, PROBE, &answer);
+        self.count(app, PROBE, &answer, Some(started.elapsed()));
         match answer {
             Ok(_) => Verdict::Good,
             Err(error) if error.says_stale() => Verdict::Stale,

@@ -1,13 +1,36 @@
 //! What is counted for those who run Menshen, in the text form that Prometheus reads.
+//!
+//! # Layout
+//! [`Metrics`] has what happens seldom, and writes everything down. `traffic` counts each exchange, with `shards` and `durations`,
+//! which cost a few additions. `observed` is what is looked up when somebody asks, `process` what the system says.
+
+mod durations;
+mod observed;
+mod process;
+mod shards;
+mod traffic;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Metric, Registry};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry, Unit};
+
+pub use self::durations::{Durations, Snapshot};
+use self::observed::Observed;
+pub use self::observed::{Labels, Page};
+pub use self::shards::{Count, Sharded, count_as};
+pub use self::traffic::{Course, Ended, RouteTraffic, Traffic, UpstreamTraffic, Words};
+
+/// The bounds of what waits for people or for WeChat, in seconds.
+const SLOW: [f64; 12] = [
+    0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
 
 /// The counters; clones share them. Every label has few values: names from the configuration and words of ours.
 #[derive(Clone)]
@@ -22,8 +45,16 @@ struct Counted {
     /// What is looked up whenever everything is written down.
     looks: Mutex<Vec<Look>>,
     registry: Registry,
+    /// What all programs have, without a name of ours before it.
+    common: Registry,
+    observed: Arc<Observed>,
     logins: Family<Login, Counter>,
+    login_times: Family<Login, Histogram, Times>,
+    waits: Family<App, Histogram, Times>,
     calls: Family<Call, Counter>,
+    call_times: Family<Endpoint, Histogram, Times>,
+    quota_left: Family<App, Gauge>,
+    reloads: Family<Reload, Counter>,
     replays: Family<App, Counter>,
     waiting: Family<App, Gauge>,
     kept_back: Family<KeptBack, Gauge>,
@@ -52,6 +83,19 @@ struct Call {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Endpoint {
+    app: String,
+    endpoint: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reload {
+    result: &'static str,
+}
+
+type Times = fn() -> Histogram;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KeptBack {
     app: String,
     reason: &'static str,
@@ -72,10 +116,29 @@ struct Renewal {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("menshen");
+        let observed = Arc::<Observed>::default();
+        registry.register_collector(Box::new(Arc::clone(&observed)));
+        let common_observed = Arc::<Observed>::default();
+        common_observed.add(Box::new(process::show));
+        let mut common = Registry::default();
+        common.register_collector(Box::new(common_observed));
         let of = &mut registry;
         let counted = Counted {
             looks: Mutex::default(),
             logins: registered(of, "logins", "Logins by what the client was told"),
+            login_times: timed(of, "login_duration", "The time of a login in all"),
+            waits: timed(
+                of,
+                "login_wait",
+                "The time that a login waited for its turn",
+            ),
+            call_times: timed(of, "wechat_call_duration", "The time of a call to WeChat"),
+            quota_left: registered(
+                of,
+                "login_quota_left",
+                "Calls that the configured quota leaves for this minute",
+            ),
+            reloads: registered(of, "reloads", "Reloads of the configuration by result"),
             calls: registered(of, "wechat_calls", "Calls to WeChat by what came of them"),
             replays: registered(
                 of,
@@ -109,6 +172,8 @@ impl Default for Metrics {
                 "Other access_tokens that came, by reason",
             ),
             registry,
+            common,
+            observed,
         };
         Self {
             counted: Arc::new(counted),
@@ -123,19 +188,56 @@ fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, 
     metric
 }
 
+/// Makes a histogram that a registry knows.
+fn timed<L>(registry: &mut Registry, name: &str, help: &str) -> Family<L, Histogram, Times>
+where
+    L: Clone + std::hash::Hash + Eq + EncodeLabelSet + fmt::Debug + Send + Sync + 'static,
+{
+    let times: Times = || Histogram::new(SLOW);
+    let metric = Family::new_with_constructor(times);
+    registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
+    metric
+}
+
 impl Metrics {
     /// Counts a login; `outcome` is "ok" or the code of a refusal.
-    pub fn login(&self, app: &str, outcome: &'static str) {
+    pub fn login(&self, app: &str, outcome: &'static str, took: Duration) {
         let app = app.to_owned();
-        self.counted
-            .logins
-            .get_or_create(&Login { app, outcome })
-            .inc();
+        let login = Login { app, outcome };
+        self.counted.logins.get_or_create(&login).inc();
+        let times = self.counted.login_times.get_or_create(&login);
+        times.observe(took.as_secs_f64());
+    }
+
+    /// Counts how long a login waited for its turn.
+    pub fn waited(&self, app: &str, waited: Duration) {
+        let app = app.to_owned();
+        let waits = self.counted.waits.get_or_create(&App { app });
+        waits.observe(waited.as_secs_f64());
+    }
+
+    /// Counts a reload; `result` is "ok" or "refused".
+    pub fn reload(&self, result: &'static str) {
+        let reload = Reload { result };
+        self.counted.reloads.get_or_create(&reload).inc();
+    }
+
+    /// Has this asked for values whenever everything is written down.
+    pub fn observe(&self, observer: impl Fn(&mut Page<'_>) + Send + 'static) {
+        self.counted.observed.add(Box::new(observer));
     }
 
     /// Counts a call to WeChat; `result` is one of few words or an errcode that is known.
-    pub fn call(&self, app: &str, endpoint: &'static str, result: String) {
+    pub fn call(&self, app: &str, endpoint: &'static str, result: String, took: Option<Duration>) {
         let app = app.to_owned();
+        let place = Endpoint {
+            app: app.clone(),
+            endpoint,
+        };
+        if let Some(took) = took {
+            let times = self.counted.call_times.get_or_create(&place);
+            times.observe(took.as_secs_f64());
+        }
         let call = Call {
             app,
             endpoint,
@@ -162,6 +264,13 @@ impl Metrics {
         let app = app.to_owned();
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.counted.waiting.get_or_create(&App { app }).set(count);
+    }
+
+    /// Says how many calls the quota of an app leaves for this minute.
+    pub fn quota_left(&self, app: &str, left: u32) {
+        let app = app.to_owned();
+        let gauge = self.counted.quota_left.get_or_create(&App { app });
+        gauge.set(i64::from(left));
     }
 
     /// Says whether calls of an app are kept back for this reason.
@@ -212,6 +321,7 @@ impl Metrics {
         if !looks.is_empty() {
             self.counted.waiting.clear();
             self.counted.kept_back.clear();
+            self.counted.quota_left.clear();
             self.counted.token_age.clear();
             self.counted.token_left.clear();
             self.counted.token_error.clear();
@@ -221,7 +331,9 @@ impl Metrics {
         }
         let mut out = String::new();
         // Nothing that is written to a String fails.
-        let _ = text::encode(&mut out, &self.counted.registry);
+        let _ = text::encode_registry(&mut out, &self.counted.registry);
+        let _ = text::encode_registry(&mut out, &self.counted.common);
+        let _ = text::encode_eof(&mut out);
         out
     }
 }
@@ -237,12 +349,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_looked_up_is_one_line_whatever_its_labels_hold() {
+        let metrics = Metrics::default();
+        let label = || vec![("file", "/a\"b\\c\nd".to_owned())];
+        metrics.observe(move |page| page.gauge("things", "Things", [(label(), 1_u64)]));
+        let text = metrics.text();
+        assert!(
+            text.lines()
+                .any(|line| line == r#"menshen_things{file="/a\"b\\c\nd"} 1"#),
+            "{text}"
+        );
+        assert!(text.ends_with("\n# EOF\n"), "{text}");
+        assert_eq!(text.matches("# EOF").count(), 1);
+    }
+
+    #[test]
     fn what_is_counted_can_be_read() {
         let metrics = Metrics::default();
-        metrics.login("shop", "ok");
-        metrics.login("shop", "wechat_busy");
-        metrics.clone().login("shop", "ok");
-        metrics.call("shop", "jscode2session", "40029".to_owned());
+        let took = Duration::from_millis(40);
+        metrics.login("shop", "ok", took);
+        metrics.login("shop", "wechat_busy", took);
+        metrics.clone().login("shop", "ok", took);
+        metrics.call("shop", "jscode2session", "40029".to_owned(), Some(took));
+        metrics.waited("shop", took);
+        metrics.quota_left("shop", 7);
         metrics.replay("shop");
         metrics.waiting("shop", 3);
         metrics.kept_back("shop", "day", true);
@@ -251,6 +381,11 @@ mod tests {
             r#"menshen_logins_total{app="shop",outcome="ok"} 2"#,
             r#"menshen_logins_total{app="shop",outcome="wechat_busy"} 1"#,
             r#"menshen_wechat_calls_total{app="shop",endpoint="jscode2session",result="40029"} 1"#,
+            r#"menshen_login_duration_seconds_bucket{le="0.025",app="shop",outcome="ok"} 0"#,
+            r#"menshen_login_duration_seconds_bucket{le="0.1",app="shop",outcome="ok"} 2"#,
+            r#"menshen_wechat_call_duration_seconds_sum{app="shop",endpoint="jscode2session"} 0.04"#,
+            r#"menshen_login_wait_seconds_count{app="shop"} 1"#,
+            r#"menshen_login_quota_left{app="shop"} 7"#,
             r#"menshen_login_replays_total{app="shop"} 1"#,
             r#"menshen_login_waiting{app="shop"} 3"#,
             r#"menshen_login_kept_back{app="shop",reason="day"} 1"#,

@@ -1,0 +1,149 @@
+//! Names what metrics show that is looked up when somebody asks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use super::parts::Lasting;
+use crate::log;
+use crate::metrics::{Labels, Page};
+use crate::server::{Encryption, Gates};
+use crate::session::OperationUses;
+
+/// When the configuration was last taken over, the start included, in milliseconds since the Unix epoch.
+#[derive(Debug, Default)]
+pub(super) struct LastReload(AtomicU64);
+
+impl LastReload {
+    pub(super) fn note(&self, unix_ms: u64) {
+        self.0.store(unix_ms, Ordering::Relaxed);
+    }
+
+    fn secs(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a float is what is shown")]
+        let ms = self.0.load(Ordering::Relaxed) as f64;
+        ms / 1000.0
+    }
+}
+
+/// Has the metrics show the parts.
+pub(super) fn observe(lasting: &Lasting, gates: &Arc<Gates>, tls: Option<&Encryption>) {
+    let (metrics, start) = (lasting.metrics.clone(), lasting.clock.unix_ms());
+    lasting.reloaded.note(start);
+    let traffic = Arc::clone(&lasting.traffic);
+    metrics.observe(move |page| traffic.show(page));
+    metrics.observe(sessions(lasting));
+    // The gates hold what shows them.
+    metrics.observe(gate(lasting, Arc::downgrade(gates)));
+    let (tls, reloaded) = (tls.cloned(), Arc::clone(&lasting.reloaded));
+    metrics.observe(move |page| {
+        let dropped = "Log lines that nobody read in time";
+        page.counter("log_lines_dropped", dropped, one(log::dropped()));
+        let last = "When the configuration was last taken over, the start included";
+        page.seconds(
+            "config_last_taken_over_timestamp",
+            last,
+            one(reloaded.secs()),
+        );
+        let expiries = tls.iter().flat_map(Encryption::expiries);
+        let expiries =
+            expiries.map(|(file, until)| (vec![("file", file.display().to_string())], until));
+        let help = "When a certificate of the listener expires";
+        page.seconds("certificate_expiry_timestamp", help, expiries);
+        let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+        page.gauge("build_info", "The program", [(version, 1_u64)]);
+    });
+}
+
+/// Shows sessions and their store.
+fn sessions(lasting: &Lasting) -> impl Fn(&mut Page<'_>) + Send + 'static {
+    let (sessions, sockets) = (lasting.sessions.clone(), Arc::clone(&lasting.sockets));
+    let uses = sessions.uses();
+    move |page| {
+        let opened = one(uses.opened.sum());
+        page.counter("sessions_opened", "Sessions that logins opened", opened);
+        let refreshed = one(uses.refreshed.sum());
+        page.counter(
+            "sessions_refreshed",
+            "Sessions that were refreshed",
+            refreshed,
+        );
+        let ended = one(uses.ended.sum());
+        page.counter(
+            "sessions_ended",
+            "Sessions that were ended before their time",
+            ended,
+        );
+        let stored = sessions.stored().map(|count| (vec![], count as u64));
+        page.gauge("sessions_stored", "Sessions in the embedded store", stored);
+        let held = one(sessions.revoked().len() as u64);
+        page.gauge(
+            "revocations_held",
+            "Ended sessions whose tokens are refused",
+            held,
+        );
+        let available = one(u64::from(sessions.is_available()));
+        page.gauge(
+            "store_available",
+            "Whether the store did what it was last asked",
+            available,
+        );
+        let named = |used: &OperationUses<'_>| vec![("operation", used.name.to_owned())];
+        let times = uses
+            .operations()
+            .map(|used| (named(&used), used.took.snapshot()));
+        page.durations(
+            "store_operation_duration",
+            "The time of an operation of the store",
+            times,
+        );
+        let errors = uses
+            .operations()
+            .map(|used| (named(&used), used.errors.sum()));
+        page.counter(
+            "store_errors",
+            "Operations of the store that failed",
+            errors,
+        );
+        let open = one(sockets.len() as u64);
+        page.gauge("websockets_open", "WebSockets that are open", open);
+    }
+}
+
+/// Shows what a reload replaces.
+fn gate(lasting: &Lasting, gates: Weak<Gates>) -> impl Fn(&mut Page<'_>) + Send + 'static {
+    let (uses, clock) = (Arc::clone(&lasting.cache_uses), lasting.clock.clone());
+    move |page| {
+        let Some(gate) = gates.upgrade().map(|gates| gates.current()) else {
+            return;
+        };
+        let hits = one(uses.hits.sum());
+        page.counter("token_cache_hits", "Tokens that the cache had", hits);
+        let misses = one(uses.misses.sum());
+        page.counter(
+            "token_cache_misses",
+            "Tokens that were verified anew",
+            misses,
+        );
+        let evictions = one(uses.evictions.sum());
+        page.counter(
+            "token_cache_evictions",
+            "Tokens that made room for others",
+            evictions,
+        );
+        let entries = one(gate.requests.remembered_tokens() as u64);
+        page.gauge("token_cache_entries", "Tokens in the cache", entries);
+        let servers = gate.upstreams.standings().into_iter();
+        let servers = servers.map(|(upstream, server, is_up)| {
+            let labels = vec![("upstream", upstream), ("server", server)];
+            (labels, u64::from(is_up))
+        });
+        page.gauge("upstream_server_up", "Whether a server is asked", servers);
+        let keys = gate.keys.by_state(clock.unix_ms()).into_iter();
+        let keys = keys.map(|(state, count)| (vec![("state", state.to_owned())], count as u64));
+        page.gauge("keys", "Signing keys by state", keys);
+    }
+}
+
+fn one<V>(value: V) -> [(Labels, V); 1] {
+    [(vec![], value)]
+}

@@ -1,0 +1,82 @@
+//! Finds the counters of an exchange's route and upstream once for each gate, and counts what it came to.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::state::{Decision, Exchange};
+use crate::config::Config;
+use crate::metrics::{Course, Ended, RouteTraffic, Traffic, UpstreamTraffic, Words};
+use crate::request::{CODES, Denial};
+
+/// What an exchange can come to.
+pub const WORDS: Words = Words {
+    decisions: &Decision::WORDS,
+    reasons: &CODES,
+};
+
+/// The counters behind a gate.
+#[derive(Debug)]
+pub struct GateTraffic {
+    pub(in crate::server) all: Arc<Traffic>,
+    /// By index in the configuration.
+    routes: Vec<Arc<RouteTraffic>>,
+    upstreams: Vec<Arc<UpstreamTraffic>>,
+    no_route: Arc<RouteTraffic>,
+}
+
+impl GateTraffic {
+    /// Finds the counters of each route and upstream of a configuration.
+    pub fn new(config: &Config, all: &Arc<Traffic>) -> Self {
+        let routes = config.routes.iter();
+        let routes = routes.map(|route| all.route(route.host.as_deref(), &route.path));
+        let upstreams = config.upstreams.iter();
+        Self {
+            routes: routes.collect(),
+            upstreams: upstreams
+                .map(|upstream| all.upstream(&upstream.name))
+                .collect(),
+            no_route: all.no_route(),
+            all: Arc::clone(all),
+        }
+    }
+
+    /// Counts a request whose head nobody could read.
+    pub(super) fn note_unread(&self, denial: &Denial) {
+        self.no_route.note(&Ended {
+            course: Course::Refused(denial.number()),
+            status: denial.told().0.as_u16(),
+            received: 0,
+            sent: 0,
+            took: Duration::ZERO,
+        });
+    }
+
+    /// Returns the counters of an upstream.
+    pub(super) fn upstream(&self, index: usize) -> Option<&UpstreamTraffic> {
+        self.upstreams.get(index).map(Arc::as_ref)
+    }
+}
+
+/// Counts an exchange that ended now.
+pub(super) fn note(exchange: &Exchange, now: Instant) {
+    let traffic = &exchange.gate.traffic;
+    let route = exchange.route.as_ref();
+    let counters = route.and_then(|route| traffic.routes.get(route.index));
+    counters.unwrap_or(&traffic.no_route).note(&Ended {
+        course: match &exchange.denial {
+            Some(denial) => Course::Refused(denial.number()),
+            None => Course::Passed(exchange.decision as usize),
+        },
+        status: exchange.status,
+        received: exchange.body_bytes,
+        sent: exchange.sent_bytes,
+        took: now.saturating_duration_since(exchange.started),
+    });
+    let upstream = route.and_then(|route| traffic.upstream(route.upstream));
+    if let (Some(upstream), Some(asked), Some(first_byte)) =
+        (upstream, exchange.asked, exchange.first_byte)
+    {
+        upstream.first_byte.note(first_byte);
+        upstream.whole.note(now.saturating_duration_since(asked));
+    }
+}

@@ -1,0 +1,265 @@
+//! Times what a store does, and counts what came of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use super::claim::{CodeMark, Held, Holder};
+use super::kept::{Budget, Sealed, Slot, Turn};
+use super::record::Record;
+use super::store::{KeySwap, Login, Refresh, Renewal, SealedKeys, Store};
+use super::user::User;
+use super::{RevokedSessions, SessionId, StoreError};
+use crate::metrics::{Count, Durations};
+
+/// What is counted of a store.
+#[derive(Debug, Default)]
+pub struct StoreUses {
+    /// Logins that were stored.
+    pub opened: Count,
+    /// Refresh tokens that got a successor.
+    pub refreshed: Count,
+    /// Sessions that were ended before their time.
+    pub ended: Count,
+    claim: Use,
+    give_back: Use,
+    keep_refusal: Use,
+    add: Use,
+    refresh: Use,
+    end: Use,
+    end_all: Use,
+    sweep: Use,
+    session: Use,
+    sessions_of: Use,
+    replace_session_key: Use,
+    session_keys: Use,
+    keep_newer: Use,
+    take_turn: Use,
+    spend: Use,
+}
+
+/// The uses of one operation.
+#[derive(Debug, Default)]
+struct Use {
+    took: Durations,
+    errors: Count,
+}
+
+/// The uses of one operation, by its name.
+#[derive(Debug)]
+pub struct OperationUses<'u> {
+    /// What was asked of the store.
+    pub name: &'static str,
+    /// How long each took.
+    pub took: &'u Durations,
+    /// How many failed.
+    pub errors: &'u Count,
+}
+
+impl StoreUses {
+    /// Iterates over the operations.
+    pub fn operations(&self) -> impl Iterator<Item = OperationUses<'_>> {
+        let all = [
+            ("claim", &self.claim),
+            ("give_back", &self.give_back),
+            ("keep_refusal", &self.keep_refusal),
+            ("add", &self.add),
+            ("refresh", &self.refresh),
+            ("end", &self.end),
+            ("end_all", &self.end_all),
+            ("sweep", &self.sweep),
+            ("session", &self.session),
+            ("sessions_of", &self.sessions_of),
+            ("replace_session_key", &self.replace_session_key),
+            ("session_keys", &self.session_keys),
+            ("keep_newer", &self.keep_newer),
+            ("take_turn", &self.take_turn),
+            ("spend", &self.spend),
+        ];
+        all.into_iter().map(|(name, uses)| OperationUses {
+            name,
+            took: &uses.took,
+            errors: &uses.errors,
+        })
+    }
+}
+
+impl Use {
+    async fn of<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let started = Instant::now();
+        let done = work.await;
+        self.took.note(started.elapsed());
+        if done.is_err() {
+            self.errors.add(1);
+        }
+        done
+    }
+}
+
+/// A store of which this is counted.
+pub(super) struct Measured {
+    store: Box<dyn Store>,
+    uses: Arc<StoreUses>,
+}
+
+impl Measured {
+    pub(super) fn new(store: Box<dyn Store>) -> Self {
+        Self {
+            store,
+            uses: Arc::default(),
+        }
+    }
+
+    pub(super) fn uses(&self) -> Arc<StoreUses> {
+        Arc::clone(&self.uses)
+    }
+}
+
+#[async_trait]
+impl Store for Measured {
+    async fn claim(
+        &self,
+        code: CodeMark,
+        holder: Holder,
+        lease: Duration,
+    ) -> Result<Held, StoreError> {
+        self.uses
+            .claim
+            .of(self.store.claim(code, holder, lease))
+            .await
+    }
+
+    async fn give_back(&self, code: CodeMark, holder: Holder) -> Result<(), StoreError> {
+        self.uses
+            .give_back
+            .of(self.store.give_back(code, holder))
+            .await
+    }
+
+    async fn keep_refusal(
+        &self,
+        code: CodeMark,
+        holder: Holder,
+        errcode: i64,
+        keep: Duration,
+    ) -> Result<(), StoreError> {
+        let kept = self.store.keep_refusal(code, holder, errcode, keep);
+        self.uses.keep_refusal.of(kept).await
+    }
+
+    async fn add(&self, login: Login) -> Result<Record, StoreError> {
+        let added = self.uses.add.of(self.store.add(login)).await?;
+        self.uses.opened.add(1);
+        Ok(added)
+    }
+
+    async fn refresh(&self, refresh: Refresh) -> Result<Renewal, StoreError> {
+        let renewal = self.uses.refresh.of(self.store.refresh(refresh)).await?;
+        match &renewal {
+            Renewal::Renewed(_) => self.uses.refreshed.add(1),
+            Renewal::Reused => self.uses.ended.add(1),
+            Renewal::Ended | Renewal::AppUnknown => {}
+        }
+        Ok(renewal)
+    }
+
+    async fn end(&self, id: SessionId) -> Result<bool, StoreError> {
+        let stood = self.uses.end.of(self.store.end(id)).await?;
+        self.uses.ended.add(u64::from(stood));
+        Ok(stood)
+    }
+
+    async fn end_some(&self, user: User) -> Result<Vec<SessionId>, StoreError> {
+        let ended = self.uses.end_all.of(self.store.end_some(user)).await?;
+        self.uses.ended.add(ended.len() as u64);
+        Ok(ended)
+    }
+
+    async fn sweep(&self, id: SessionId, user: User) -> Result<(), StoreError> {
+        self.uses.sweep.of(self.store.sweep(id, user)).await
+    }
+
+    async fn session(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
+        self.uses.session.of(self.store.session(id)).await
+    }
+
+    async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError> {
+        self.uses.sessions_of.of(self.store.sessions_of(user)).await
+    }
+
+    async fn replace_session_key(&self, swap: KeySwap) -> Result<bool, StoreError> {
+        let replaced = self.store.replace_session_key(swap);
+        self.uses.replace_session_key.of(replaced).await
+    }
+
+    async fn session_keys(&self, user: User) -> Result<Option<SealedKeys>, StoreError> {
+        self.uses
+            .session_keys
+            .of(self.store.session_keys(user))
+            .await
+    }
+
+    async fn keep_newer(
+        &self,
+        slot: Slot,
+        mine: Option<Sealed>,
+        turn: Option<Holder>,
+    ) -> Result<Option<Sealed>, StoreError> {
+        let kept = self.store.keep_newer(slot, mine, turn);
+        self.uses.keep_newer.of(kept).await
+    }
+
+    async fn take_turn(
+        &self,
+        slot: Slot,
+        holder: Holder,
+        lease: Duration,
+    ) -> Result<Turn, StoreError> {
+        let taken = self.store.take_turn(slot, holder, lease);
+        self.uses.take_turn.of(taken).await
+    }
+
+    async fn spend(&self, slot: Slot, budget: Budget) -> Result<bool, StoreError> {
+        self.uses.spend.of(self.store.spend(slot, budget)).await
+    }
+
+    fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
+
+    fn revoked(&self) -> &RevokedSessions {
+        self.store.revoked()
+    }
+
+    fn is_available(&self) -> bool {
+        self.store.is_available()
+    }
+
+    fn trouble(&self) -> Option<&'static str> {
+        self.store.trouble()
+    }
+
+    fn operations(&self) -> u64 {
+        self.store.operations()
+    }
+
+    fn stored(&self) -> Option<usize> {
+        self.store.stored()
+    }
+
+    async fn release(&self) {
+        self.store.release().await;
+    }
+
+    async fn resume(&self) {
+        self.store.resume().await;
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}
