@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use futures::future::join_all;
-use menshen_test_support::history::{Answered, Asked, History, Operation};
+use menshen_test_support::history::{Answered, Asked, History, Operation, RECOVERY};
 use menshen_test_support::redis::Redis;
 use menshen_test_support::{Grant, Node, Nodes, Reply};
 use reqwest::RequestBuilder;
@@ -18,8 +18,13 @@ use tokio::sync::RwLock;
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 const NODES: usize = 3;
 const CLIENTS: usize = 9;
+/// How many ended sessions each client asks for in a quiet time.
+const MOST_ASKED: usize = 8;
+/// Faults that come one after the other before it is quiet.
+const FAULTS: usize = 3;
 /// Whoever got no answer must get one within this, or the token ends the session.
 const GRACE: Duration = Duration::from_secs(12);
+const SECOND: Duration = Duration::from_secs(1);
 /// What must come about sooner or later has done so by then.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -34,6 +39,8 @@ struct World {
     nodes: Vec<RwLock<Node>>,
     history: History,
     sessions: AtomicU64,
+    /// Counts the quiet times, in each of which everybody asks for what must be refused.
+    quiet: AtomicU64,
     over: AtomicBool,
 }
 
@@ -56,6 +63,17 @@ impl Session {
 }
 
 impl World {
+    fn new(shared: Nodes, nodes: Vec<Node>) -> Self {
+        Self {
+            shared,
+            nodes: nodes.into_iter().map(RwLock::new).collect(),
+            history: History::default(),
+            sessions: AtomicU64::new(0),
+            quiet: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+        }
+    }
+
     /// Asks a node, and records what came of it.
     async fn ask(
         &self,
@@ -197,7 +215,18 @@ impl World {
 async fn live(world: &World, seed: u64, user: usize) -> (Option<Session>, Vec<Session>) {
     let mut rng = Rng::with_seed(seed + user as u64);
     let (mut own, mut ended): (Option<Session>, Vec<Session>) = (None, Vec::new());
+    let mut asked = 0;
     while !world.over.load(Ordering::Relaxed) {
+        let quiet = world.quiet.load(Ordering::Relaxed);
+        if asked < quiet {
+            asked = quiet;
+            // The same tokens as in the quiet time before, and those of sessions that ended since.
+            for other in ended.iter().rev().take(MOST_ASKED) {
+                for node in 0..NODES {
+                    world.uses(node, user, other).await;
+                }
+            }
+        }
         let Some(session) = &mut own else {
             own = world.log_in(&mut rng, user).await;
             continue;
@@ -282,24 +311,24 @@ async fn whatever_goes_wrong_every_answer_keeps_the_rules() {
     let shared = Nodes::over(&redis.url(), &session).await;
     let mut nodes = Vec::new();
     for _ in 0..NODES {
-        nodes.push(RwLock::new(shared.serve(MENSHEN).await));
+        nodes.push(shared.serve(MENSHEN).await);
     }
-    let world = World {
-        shared,
-        nodes,
-        history: History::default(),
-        sessions: AtomicU64::new(0),
-        over: AtomicBool::new(false),
-    };
+    let world = World::new(shared, nodes);
     let clients = join_all((0..CLIENTS).map(|user| live(&world, seed, user)));
     let faults = async {
         let mut rng = Rng::with_seed(seed);
         let begun = Instant::now();
         while begun.elapsed() < length {
-            let quiet = Duration::from_millis(rng.u64(300..3000));
-            tokio::time::sleep(quiet).await;
-            let name = go_wrong(&world, &mut redis, &mut rng).await;
-            println!("{:?}: {name}", begun.elapsed());
+            for _ in 0..FAULTS {
+                let between = Duration::from_millis(rng.u64(300..1500));
+                tokio::time::sleep(between).await;
+                let name = go_wrong(&world, &mut redis, &mut rng).await;
+                println!("{:?}: {name}", begun.elapsed());
+            }
+            // By then no fault excuses anybody any more.
+            tokio::time::sleep(RECOVERY + SECOND).await;
+            world.quiet.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(2 * SECOND).await;
         }
         world.over.store(true, Ordering::Relaxed);
     };
@@ -308,7 +337,9 @@ async fn whatever_goes_wrong_every_answer_keeps_the_rules() {
     let breaches = world.history.breaches();
     assert!(breaches.is_empty(), "{}", breaches.join("\n"));
     let counts = world.history.counts();
-    println!("{counts}");
+    let judged = world.history.judged();
+    println!("{counts}\n{judged} of the uses had to be refused");
+    assert!(judged > CLIENTS * NODES, "{judged}");
     for kind in [
         "login done",
         "refresh done",
@@ -318,6 +349,35 @@ async fn whatever_goes_wrong_every_answer_keeps_the_rules() {
     ] {
         let happens = counts.contains(kind) || length < Duration::from_secs(60);
         assert!(happens, "{kind} should happen: {counts}");
+    }
+}
+
+/// The same clients, and no fault but that one node has another Redis, where it hears of no end and knows no session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_keeps_none_of_the_rules_is_found_out() {
+    let (redis, other) = (Redis::durable(), Redis::durable());
+    let mut shared = Nodes::over(&redis.url(), "").await;
+    let mut nodes = vec![shared.serve(MENSHEN).await, shared.serve(MENSHEN).await];
+    shared.set_env("REDIS_URL", &other.url());
+    nodes.push(shared.serve(MENSHEN).await);
+    let world = World::new(shared, nodes);
+    let clients = join_all((0..CLIENTS).map(|user| live(&world, 1, user)));
+    let end = async {
+        for _ in 0..2 {
+            tokio::time::sleep(2 * SECOND).await;
+            world.quiet.fetch_add(1, Ordering::Relaxed);
+        }
+        tokio::time::sleep(SECOND).await;
+        world.over.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(clients, end);
+    let breaches = world.history.breaches();
+    for rule in [
+        "a token of an ended session passed",
+        "somebody was logged out without a reason",
+    ] {
+        let found = breaches.iter().any(|breach| breach.starts_with(rule));
+        assert!(found, "{rule}: {}", world.history.counts());
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// How long another node may not know that a session has ended, while nothing is wrong.
 const SOON: Duration = Duration::from_secs(1);
 /// How long it may take after a fault until everybody knows.
-const RECOVERY: Duration = Duration::from_secs(8);
+pub const RECOVERY: Duration = Duration::from_secs(4);
 
 /// What a client asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,22 @@ impl History {
         let faults = self.faults.lock();
         let mut faults = faults.unwrap_or_else(PoisonError::into_inner);
         faults.push((begun, Instant::now()));
+    }
+
+    /// Returns how often a token of an ended session was used when no fault excused who let it pass.
+    pub fn judged(&self) -> usize {
+        let operations = self.operations.lock();
+        let operations = operations.unwrap_or_else(PoisonError::into_inner);
+        let faults = self.faults.lock();
+        let faults = faults.unwrap_or_else(PoisonError::into_inner);
+        let ends = Ends::of(&operations);
+        let judged = |operation: &&Operation| {
+            let since = ends.known.get(&operation.session);
+            let answered = !matches!(operation.answered, Answered::Unknown);
+            let late = since.is_some_and(|at| is_late(*at, operation.during.0, &faults));
+            operation.asked == Asked::Use && answered && late
+        };
+        operations.iter().filter(judged).count()
     }
 
     /// Returns how many operations there are of each kind, by what was answered.
@@ -295,6 +311,25 @@ mod tests {
                 breaches[0].starts_with(told) || breaches[0].contains(told),
                 "{breaches:?}"
             );
+        }
+    }
+
+    #[test]
+    fn what_passes_between_faults_is_found_as_soon_as_the_last_excuses_nobody() {
+        let passes = || done("");
+        for (last, found) in [(refused("session_ended"), 0), (passes(), 1)] {
+            let operations = [
+                (Asked::Logout, done("")),
+                (Asked::Use, passes()),
+                (Asked::Use, last),
+            ];
+            let history = history(&operations, Duration::from_secs(3));
+            let begun = history.operations.lock().unwrap()[0].during.0;
+            let at = |ms| begun + Duration::from_millis(ms);
+            *history.faults.lock().unwrap() = vec![(at(500), at(1000)), (at(9000), at(9500))];
+            let breaches = history.breaches();
+            assert_eq!(breaches.len(), found, "{breaches:?}");
+            assert_eq!(history.judged(), 1);
         }
     }
 
