@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::caller::Caller;
 use super::credentials::Credentials;
+use super::failure::Release;
 use super::memory::Memory;
 use super::nonce::Nonce;
 use super::once::{Flight, Granted, Outcome};
@@ -14,7 +15,7 @@ use super::redemption::Redemption;
 use crate::clock::Clock;
 use crate::config::{App, Login};
 use crate::request::{Denial, network};
-use crate::session::{CodeMark, Opened, Sender, Sessions};
+use crate::session::{CodeMark, Holder, Opened, Sender, Sessions, StoreError};
 use crate::wechat::{Client, Code};
 
 /// The most codes that are being redeemed at a time: a client that leaves does not end what it began.
@@ -151,7 +152,7 @@ impl Desk {
         let (code, caller) = (code.clone(), caller.clone());
         let redemption = Redemption::new(Arc::clone(self), code, mark, caller, sender.mark());
         self.memory.tasks.spawn(async move {
-            let (outcome, keep, holder) = redemption.run(&ending.flight).await;
+            let (outcome, keep, claim) = redemption.run(&ending.flight).await;
             let desk = Arc::clone(&ending.desk);
             if ending.flight.is_left() && matches!(outcome, Outcome::Granted(_)) {
                 // Nobody else says so.
@@ -165,18 +166,36 @@ impl Desk {
                 Outcome::Refused(_) | Outcome::Granted(_) | Outcome::Abandoned => None,
             };
             ending.settle(outcome, keep);
-            if let Some(holder) = holder {
-                let sessions = &desk.sessions;
-                // Without this, other nodes would hold the code for one whose fate nobody knows.
-                let given_back = match refused {
-                    Some(errcode) => sessions.keep_refusal(mark, holder, errcode, keep).await,
-                    None => sessions.give_back(mark, holder).await,
-                };
-                if let Err(error) = given_back {
-                    tracing::debug!(%error, "a code could not be given back");
-                }
+            // Without this, other nodes would hold the code for one whose fate nobody knows.
+            if let Some((holder, claim)) = claim
+                && let Err(error) = desk.release(mark, holder, claim, refused, keep).await
+            {
+                tracing::debug!(%error, "a code could not be given back");
             }
         });
+    }
+
+    /// Lets go of the claim to a code that became no session.
+    async fn release(
+        &self,
+        mark: CodeMark,
+        holder: Holder,
+        claim: Release,
+        refused: Option<i64>,
+        keep: Duration,
+    ) -> Result<(), StoreError> {
+        let sessions = &self.sessions;
+        match (claim, refused) {
+            (Release::Kept, _) => Ok(()),
+            (Release::NotStored, _) => {
+                sessions.keep_not_stored(mark, holder);
+                Ok(())
+            }
+            (Release::GivenBack, Some(errcode)) => {
+                sessions.keep_refusal(mark, holder, errcode, keep).await
+            }
+            (Release::GivenBack, None) => sessions.give_back(mark, holder).await,
+        }
     }
 
     /// Gives an outcome of a moment ago again.

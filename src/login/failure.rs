@@ -18,8 +18,18 @@ pub(super) struct Failure {
     pub(super) outcome: Outcome,
     /// How long whoever repeats the code is told the same without asking.
     pub(super) keep: Duration,
-    /// Whether another node may redeem the code.
-    pub(super) gives_back: bool,
+    pub(super) claim: Release,
+}
+
+/// What becomes of the claim that this node has to a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Release {
+    /// It stays, as the code may be spent.
+    Kept,
+    /// It is given back, so that another node may redeem the code, or is told of the refusal.
+    GivenBack,
+    /// Another node is told that the session could not be stored.
+    NotStored,
 }
 
 impl Failure {
@@ -28,7 +38,7 @@ impl Failure {
         Self {
             outcome: Outcome::Refused(denial),
             keep: Duration::ZERO,
-            gives_back: true,
+            claim: Release::GivenBack,
         }
     }
 
@@ -37,7 +47,15 @@ impl Failure {
         Self {
             outcome: Outcome::Refused(denial),
             keep: CODE_LASTS,
-            gives_back: false,
+            claim: Release::Kept,
+        }
+    }
+
+    /// The code is redeemed, and brought nothing that lasts.
+    pub(super) fn not_stored() -> Self {
+        Self {
+            claim: Release::NotStored,
+            ..Self::unknown(Denial::LoginNotStored)
         }
     }
 
@@ -46,7 +64,7 @@ impl Failure {
         Self {
             outcome: Outcome::Refused(denial),
             keep: BRIEFLY,
-            gives_back: true,
+            claim: Release::GivenBack,
         }
     }
 
@@ -55,7 +73,7 @@ impl Failure {
         Self {
             outcome: Outcome::Abandoned,
             keep: Duration::ZERO,
-            gives_back: true,
+            claim: Release::GivenBack,
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::breaker::minute_left;
 use super::caller::{Caller, Network};
 use super::desk::Desk;
-use super::failure::{Failure, call_outcome, counted_as, errcode, is_unspent, said};
+use super::failure::{Failure, Release, call_outcome, counted_as, errcode, is_unspent, said};
 use super::once::{Arrival, Flight, Granted, Outcome};
 use super::queue::{CallPermit, Candidate};
 use crate::request::Denial;
@@ -33,8 +33,8 @@ const LOOKS: [Duration; 4] = [
     Duration::from_millis(250),
 ];
 
-/// An outcome, how long it goes for whoever comes later, and who gives the code back.
-pub(super) type Ended = (Outcome, Duration, Option<Holder>);
+/// An outcome, how long it goes for whoever comes later, and what becomes of the claim of a holder.
+pub(super) type Ended = (Outcome, Duration, Option<(Holder, Release)>);
 
 /// One code on its way.
 pub(super) struct Redemption {
@@ -92,8 +92,8 @@ impl Redemption {
                 (Outcome::Granted(Box::new(granted)), self.replay(), None)
             }
             Err(failure) => {
-                let holder = failure.gives_back.then_some(holder);
-                (failure.outcome, failure.keep, holder)
+                let claim = Some((holder, failure.claim));
+                (failure.outcome, failure.keep, claim)
             }
         }
     }
@@ -141,7 +141,14 @@ impl Redemption {
                     let known = self.refusal(errcode);
                     return Err(Failure {
                         keep: known.keep.min(left),
-                        gives_back: false,
+                        claim: Release::Kept,
+                        ..known
+                    });
+                }
+                Ok(Claim::NotStored(left)) => {
+                    let known = Failure::unknown(Denial::LoginNotStored);
+                    return Err(Failure {
+                        keep: known.keep.min(left),
                         ..known
                     });
                 }
@@ -241,7 +248,7 @@ impl Redemption {
         );
         opened.await.map_err(|error| {
             tracing::error!(request_id = %self.caller.id, %error, "a login could not be stored");
-            Failure::unknown(Denial::LoginNotStored)
+            Failure::not_stored()
         })
     }
 

@@ -68,6 +68,8 @@ pub enum Claim {
     Spent,
     /// WeChat refused it with this errcode; others are told so for this time.
     Refused(i64, Duration),
+    /// WeChat took it, and its session could not be stored; others are told so for this time.
+    NotStored(Duration),
 }
 
 /// What a store has of a code.
@@ -80,6 +82,8 @@ pub(super) enum Held {
     Memo(Vec<u8>, Duration),
     /// What WeChat refused it with, and for how long that is kept.
     Refused(i64, Duration),
+    /// Its session could not be stored, as is kept for this time.
+    NotStored(Duration),
 }
 
 /// What is to be kept of a code beside the session that it opened.

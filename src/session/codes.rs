@@ -48,6 +48,7 @@ impl Sessions {
             Held::Elsewhere => Claim::Elsewhere,
             Held::Lost => Claim::Lost,
             Held::Refused(errcode, left) => Claim::Refused(errcode, left),
+            Held::NotStored(left) => Claim::NotStored(left),
             Held::Memo(memo, left) => {
                 let opened = Memo::open(&self.shared.keys.memos, code, &memo);
                 let (first, token) = opened.ok_or(StoreError::Damaged)?;
@@ -74,6 +75,11 @@ impl Sessions {
     ) -> Result<(), StoreError> {
         let store = &self.shared.store;
         store.keep_refusal(code, holder, errcode, keep).await
+    }
+
+    /// Has other nodes told that the session of a code that was taken could not be stored, as soon as the store can be told.
+    pub fn keep_not_stored(&self, code: CodeMark, holder: Holder) {
+        self.shared.store.keep_not_stored(code, holder);
     }
 
     /// Returns the session of a refresh token that nobody has used yet; `None` when it was used or the session has ended.

@@ -48,6 +48,9 @@ pub(super) trait Store: Send + Sync {
         Ok(())
     }
 
+    /// Has others told who ask for a code that its session could not be stored, as soon as that can be.
+    fn keep_not_stored(&self, _code: CodeMark, _holder: Holder) {}
+
     /// Stores a new session, and its user's session_key in place of the one before, which is kept beside it.
     async fn add(&self, login: Login) -> Result<Record, StoreError>;
 

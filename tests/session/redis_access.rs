@@ -307,7 +307,7 @@ async fn a_user_with_few_rights_is_enough_with_sentinels_and_in_a_cluster() {
     fs::write(&password, PASSWORD).unwrap();
     let secret = format!(">{PASSWORD}");
     let watcher = ["ACL", "SETUSER", "watcher", "on", &secret, "-@all"];
-    let watcher = [&watcher[..], &["+role", "+sentinel|masters"]].concat();
+    let watcher = [&watcher[..], &["+sentinel|masters"]].concat();
     assert_eq!(sentinel.ask(&watcher), "OK");
     assert_eq!(sentinel.ask(&["ACL", "SETUSER", "default", "off"]), "OK");
     let file = password.path().display();

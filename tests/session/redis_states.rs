@@ -271,15 +271,45 @@ async fn a_slot_that_is_being_moved_is_named_and_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_server_of_a_cluster_that_has_no_memory_is_named_and_stops_no_user_of_the_others() {
+    let cluster = Cluster::start(3, &[]);
+    let urls: Vec<String> = cluster.nodes.iter().map(Redis::url).collect();
+    let session = "redis_timeout = \"1s\"\nredis_mode = \"cluster\"";
+    let nodes = Nodes::over(&urls.join(","), session).await;
+    let node = nodes.serve(MENSHEN).await;
+    let stream = cluster.home("menshen:revoked");
+    for (at, server) in cluster.nodes.iter().enumerate() {
+        set(server, "maxmemory", "1");
+        says(&node, Some("OOM")).await;
+        let mut stored = 0;
+        for n in 0..12 {
+            let reply = Reply::of(node.login(&format!("{at}-{n}")).await).await;
+            if reply.status == 200 {
+                stored += 1;
+            } else {
+                let refused = ["store_unavailable", "login_not_stored"];
+                assert!(
+                    refused.contains(&reply.error().as_str()),
+                    "{}",
+                    reply.text()
+                );
+            }
+        }
+        assert!(stored > 0, "the server of the stream: {}", at == stream);
+        set(server, "maxmemory", "0");
+        says(&node, None).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_could_not_be_stored_asks_for_another_code() {
     let mut redis = Redis::durable();
     let nodes = Nodes::over(&redis.url(), "redis_timeout = \"500ms\"").await;
-    let node = nodes.serve(MENSHEN).await;
+    let (node, other) = (nodes.serve(MENSHEN).await, nodes.serve(MENSHEN).await);
     node.fault(json!({"fault": "delay", "by": "1s", "times": 1}))
         .await;
-    let login = node.login("alice").await;
-    let again = login.try_clone().unwrap();
-    let first = tokio::spawn(Reply::of(login));
+    let code = node.code("alice").await;
+    let first = tokio::spawn(Reply::of(node.login_with(&code)));
     let since = Instant::now();
     while node.redeemed().await == 0 {
         assert!(since.elapsed() < PATIENCE, "the code should go to WeChat");
@@ -288,8 +318,21 @@ async fn a_login_that_could_not_be_stored_asks_for_another_code() {
     let refused = first.await.unwrap();
     refused.refused(504, "login_not_stored");
     assert!(refused.text().contains("wx.login"), "{}", refused.text());
-    Reply::of(again).await.refused(504, "login_not_stored");
+    let again = Reply::of(node.login_with(&code)).await;
+    again.refused(504, "login_not_stored");
     redis.restart();
+    let since = Instant::now();
+    loop {
+        let reply = Reply::of(other.login_with(&code)).await;
+        if reply.status == 504 {
+            reply.refused(504, "login_not_stored");
+            break;
+        }
+        // Neither Redis nor who had the code is back yet.
+        assert_eq!(reply.status, 503, "{}", reply.text());
+        assert!(since.elapsed() < PATIENCE, "the other node is not told");
+    }
+    assert_eq!(node.redeemed().await, 1);
     let since = Instant::now();
     while Reply::of(node.login("alice").await).await.status != 200 {
         assert!(since.elapsed() < PATIENCE, "it does not recover");

@@ -151,6 +151,7 @@ impl FromRedisValue for Held {
         let left = Duration::from_millis(left.try_into().unwrap_or(0));
         match kept.split_first() {
             Some((b'd', sealed)) => Ok(Self::Memo(sealed.to_owned(), left)),
+            Some((b'n', _)) => Ok(Self::NotStored(left)),
             Some((b'r', errcode)) => {
                 let errcode = std::str::from_utf8(errcode)?.parse();
                 let errcode = errcode.map_err(|_| "not an errcode")?;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use redis::cluster::ClusterClient;
-use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
     Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
-    RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode,
+    RedisConnectionInfo, RedisResult, TlsCertificates,
 };
 
 use crate::config::{RedisMode, RedisServer};
@@ -21,49 +20,30 @@ pub(super) fn single(server: &RedisServer) -> RedisResult<Client> {
     let Some(node) = nodes.pop() else {
         return Client::open("");
     };
-    let node = node.set_redis_settings(settings(server));
-    match certificates(server) {
-        Some(certificates) => Client::build_with_tls(node, certificates),
-        None => Client::open(node),
-    }
+    client(server, node.set_redis_settings(settings(server)))
 }
 
-pub(super) fn sentinel(server: &RedisServer) -> RedisResult<SentinelClient> {
-    let RedisMode::Sentinel {
-        master,
-        user,
-        password,
-        password_file: _,
-    } = &server.mode
-    else {
-        return SentinelClientBuilder::new([], "", SentinelServerType::Master)?.build();
-    };
-    let sentinels = server.nodes.iter().map(|node| address(server, node));
-    let mut builder = SentinelClientBuilder::new(sentinels, master, SentinelServerType::Master)?
-        .set_client_to_redis_db(server.database);
-    if server.tls {
-        builder = builder
-            .set_client_to_redis_tls_mode(TlsMode::Secure)
-            .set_client_to_sentinel_tls_mode(TlsMode::Secure);
+/// Makes a client for each Sentinel.
+pub(super) fn sentinels(server: &RedisServer) -> RedisResult<Vec<Client>> {
+    let mut own = RedisConnectionInfo::default();
+    if let RedisMode::Sentinel { user, password, .. } = &server.mode {
+        if let Some(user) = user {
+            own = own.set_username(user);
+        }
+        if let Some(password) = password {
+            own = own.set_password(password.expose());
+        }
     }
-    if let Some(certificates) = certificates(server) {
-        builder = builder
-            .set_client_to_redis_certificates(certificates.clone())
-            .set_client_to_sentinel_certificates(certificates);
-    }
-    if let Some(user) = &server.user {
-        builder = builder.set_client_to_redis_username(user);
-    }
-    if let Some(password) = &server.password {
-        builder = builder.set_client_to_redis_password(password.expose());
-    }
-    if let Some(user) = user {
-        builder = builder.set_client_to_sentinel_username(user);
-    }
-    if let Some(password) = password {
-        builder = builder.set_client_to_sentinel_password(password.expose());
-    }
-    builder.build()
+    let nodes = nodes(server)?.into_iter();
+    nodes
+        .map(|node| client(server, node.set_redis_settings(own.clone())))
+        .collect()
+}
+
+/// Makes a client for a server that a Sentinel named.
+pub(super) fn named(server: &RedisServer, node: &(String, u16)) -> RedisResult<Client> {
+    let node = address(server, node).into_connection_info()?;
+    client(server, node.set_redis_settings(settings(server)))
 }
 
 pub(super) fn cluster(server: &RedisServer) -> RedisResult<ClusterClient> {
@@ -81,6 +61,13 @@ pub(super) fn cluster(server: &RedisServer) -> RedisResult<ClusterClient> {
         builder = builder.certs(certificates);
     }
     builder.build()
+}
+
+fn client(server: &RedisServer, node: ConnectionInfo) -> RedisResult<Client> {
+    match certificates(server) {
+        Some(certificates) => Client::build_with_tls(node, certificates),
+        None => Client::open(node),
+    }
 }
 
 fn nodes(server: &RedisServer) -> RedisResult<Vec<ConnectionInfo>> {

@@ -1,10 +1,11 @@
 //! Which node redeems a code, and for a while what it brought.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Redis;
-use super::scripts::{CLAIM, GIVE_BACK};
+use super::scripts::{CLAIM, GIVE_BACK, NOT_STORED};
 use crate::session::StoreError;
 use crate::session::claim::{CodeMark, Held, Holder, Memo};
 
@@ -13,6 +14,9 @@ const CODE_LASTS: Duration = Duration::from_secs(330);
 
 /// Whoever waits on another node for what a code brings looks several times a second.
 const MEMO_LASTS: Duration = Duration::from_secs(3);
+
+/// The pause before a Redis that could not store a session is told so again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl Redis {
     pub(super) async fn take_code(
@@ -53,6 +57,24 @@ impl Redis {
             .arg(errcode)
             .arg(millis(keep));
         self.change::<redis::Value>(change).await.map(drop)
+    }
+
+    /// Has whoever asks for a code at another node told that its session could not be stored, as soon as Redis can be told.
+    pub(super) fn tell_not_stored(&self, code: CodeMark, holder: Holder) {
+        let tell = NOT_STORED.of_code(&self.names, code);
+        let tell = tell.arg(holder.as_bytes()).arg(millis(CODE_LASTS));
+        let (link, closed) = (Arc::clone(&self.link), Arc::clone(&self.closed));
+        self.behind.spawn(async move {
+            let told = async {
+                while tell.make::<redis::Value>(&link).await.is_err()
+                    && !closed.load(Ordering::Relaxed)
+                {
+                    tokio::time::sleep(PAUSE).await;
+                }
+            };
+            // After that, the code is good for nothing at WeChat either.
+            let _ = tokio::time::timeout(CODE_LASTS, told).await;
+        });
     }
 
     /// Keeps what a code brought. Nobody waits for it but who asks for the code at another node, and looks again.

@@ -4,20 +4,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures::{StreamExt as _, TryStreamExt as _};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::sentinel::SentinelClient;
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisFuture, RedisResult, Value};
+use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError,
+    RedisFuture, RedisResult, Role, Value,
+};
 use tokio::sync::Mutex;
 
-use super::clients::{attempt_timeout, cluster, sentinel, single};
+use super::clients::{attempt_timeout, cluster, named, sentinels, single};
+use super::sentinels::Sentinels;
 use crate::config::{RedisMode, RedisServer};
 
 /// Commands that may wait for the connection to take them; more wait outside it.
 const QUEUE: usize = 1024;
+/// Commands to a Cluster that are under way at once.
+const AT_ONCE: usize = 64;
 /// How often the Sentinels are asked who the master is.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
+
+/// Host and port of a server.
+pub(super) type Address = (String, u16);
 
 /// Knows how to connect.
 pub(super) struct Connector {
@@ -37,18 +47,19 @@ enum Way {
 
 /// The Sentinels, and whom they named last.
 struct Group {
-    client: SentinelClient,
-    master: Option<String>,
+    sentinels: Sentinels,
+    master: Option<Address>,
 }
 
 impl Way {
     fn new(server: &RedisServer) -> RedisResult<Self> {
         Ok(match &server.mode {
             RedisMode::Single => Self::Single(Box::new(single(server)?)),
-            RedisMode::Sentinel { .. } => {
-                let client = sentinel(server)?;
+            RedisMode::Sentinel { master, .. } => {
+                let clients = sentinels(server)?;
+                let sentinels = Sentinels::new(clients, master, attempt_timeout(server));
                 let master = None;
-                Self::Sentinel(Box::new(Mutex::new(Group { client, master })))
+                Self::Sentinel(Box::new(Mutex::new(Group { sentinels, master })))
             }
             RedisMode::Cluster => Self::Cluster(Box::new(cluster(server)?)),
         })
@@ -79,34 +90,40 @@ impl Connector {
             .set_response_timeout(Some(self.timeout))
             .set_pipeline_buffer_size(QUEUE);
         let way = Arc::clone(&self.way.read().unwrap_or_else(PoisonError::into_inner));
+        let mut number = 0;
         let wire = match &*way {
             Way::Single(client) => {
                 let connection = client.get_multiplexed_async_connection_with_config(&config);
                 Wire::Node(connection.await?)
             }
             Way::Sentinel(group) => {
-                let master = self.master(group).await?;
-                let connection = master.get_multiplexed_async_connection_with_config(&config);
-                Wire::Node(connection.await?)
+                let master;
+                (master, number) = self.master(group).await?;
+                let server =
+                    Arc::clone(&self.server.read().unwrap_or_else(PoisonError::into_inner));
+                let client = named(&server, &master)?;
+                let connection = client.get_multiplexed_async_connection_with_config(&config);
+                Wire::Node(of_master(connection.await?).await?)
             }
             Way::Cluster(client) => Wire::Cluster(client.get_async_connection().await?),
         };
-        let master = self.masters.load(Ordering::Acquire);
-        Ok(Connection { wire, master })
+        Ok(Connection {
+            wire,
+            master: number,
+        })
     }
 
-    /// Asks the Sentinels for the master, and notices when it is another one than before.
-    async fn master(&self, group: &Mutex<Group>) -> RedisResult<Client> {
+    /// Asks the Sentinels for the master, notices when it is another one than before, and returns which in their order it is.
+    async fn master(&self, group: &Mutex<Group>) -> RedisResult<(Address, u64)> {
         let mut group = group.lock().await;
-        let master = group.client.async_get_client().await?;
-        let address = master.get_connection_info().addr().to_string();
-        if group.master.as_ref() != Some(&address) {
-            if group.master.replace(address).is_some() {
+        let master = group.sentinels.master().await?;
+        if group.master.as_ref() != Some(&master) {
+            if group.master.replace(master.clone()).is_some() {
                 tracing::info!("the Sentinels name another master");
             }
             self.masters.fetch_add(1, Ordering::Release);
         }
-        Ok(master)
+        Ok((master, self.masters.load(Ordering::Acquire)))
     }
 
     /// Tells whether a connection leads where a new one would.
@@ -122,8 +139,7 @@ impl Connector {
             let Way::Sentinel(group) = &*way else {
                 return;
             };
-            let asked = tokio::time::timeout(self.timeout, self.master(group)).await;
-            if let Ok(Err(error)) = asked {
+            if let Err(error) = self.master(group).await {
                 tracing::debug!(%error, "the Sentinels cannot be asked");
             }
         }
@@ -144,6 +160,18 @@ impl Connector {
     }
 }
 
+/// Makes sure that a server is the master that a Sentinel takes it for; it may have lost that a moment ago.
+async fn of_master(mut connection: MultiplexedConnection) -> RedisResult<MultiplexedConnection> {
+    let role: Role = redis::cmd("ROLE").query_async(&mut connection).await?;
+    if matches!(role, Role::Primary { .. }) {
+        return Ok(connection);
+    }
+    Err(RedisError::from((
+        ErrorKind::MasterNameNotFoundBySentinel,
+        "the master that the Sentinels name is none any more",
+    )))
+}
+
 /// A connection; clones share it.
 #[derive(Clone)]
 pub(super) struct Connection {
@@ -162,6 +190,73 @@ impl Connection {
     /// Tells whether keys are on several servers.
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self.wire, Wire::Cluster(_))
+    }
+
+    /// Asks each master; answered with where that is, in a Cluster, and what it said.
+    pub(super) async fn ask_masters(
+        &mut self,
+        command: &Cmd,
+    ) -> RedisResult<Vec<(Option<Address>, Value)>> {
+        let connection = match &mut self.wire {
+            Wire::Node(_) => return Ok(vec![(None, command.query_async(self).await?)]),
+            Wire::Cluster(connection) => connection,
+        };
+        let all = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+        let Value::Map(answers) = connection.route_command(command.clone(), all).await? else {
+            return Err(RedisError::from((
+                ErrorKind::Parse,
+                "no answer of each master",
+            )));
+        };
+        let answers = answers.into_iter().map(|(address, answer)| {
+            let address: String = redis::from_redis_value(address)?;
+            let (host, port) = address.rsplit_once(':').unwrap_or((&address, ""));
+            let port = port.parse().unwrap_or(0);
+            Ok((Some((host.to_owned(), port)), answer.extract_error()?))
+        });
+        answers.collect()
+    }
+
+    /// Asks one of the masters, as [`Self::ask_masters`] named it.
+    pub(super) async fn ask_at(
+        &mut self,
+        address: Option<&Address>,
+        command: &Cmd,
+    ) -> RedisResult<Value> {
+        match (&mut self.wire, address) {
+            (Wire::Cluster(connection), Some((host, port))) => {
+                let (host, port) = (host.clone(), *port);
+                let there = SingleNodeRoutingInfo::ByAddress { host, port };
+                let there = RoutingInfo::SingleNode(there);
+                connection.route_command(command.clone(), there).await
+            }
+            (Wire::Cluster(_) | Wire::Node(_), _) => command.query_async(self).await,
+        }
+    }
+
+    /// Sends commands of which each may be meant for another server.
+    pub(super) async fn ask_several<T>(&mut self, commands: Vec<Cmd>) -> RedisResult<Vec<T>>
+    where
+        T: FromRedisValue,
+    {
+        if self.is_cluster() {
+            let asked = commands.into_iter().map(|command| {
+                let mut connection = self.clone();
+                async move { command.query_async(&mut connection).await }
+            });
+            let asked = futures::stream::iter(asked).buffered(AT_ONCE);
+            return asked.try_collect().await;
+        }
+        let mut answers = Vec::with_capacity(commands.len());
+        for page in commands.chunks(QUEUE) {
+            let mut all = redis::pipe();
+            for command in page {
+                all.add_command(command.clone());
+            }
+            let some: Vec<T> = all.query_async(self).await?;
+            answers.extend(some);
+        }
+        Ok(answers)
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn warnings(connection: &mut Connection) -> RedisResult<Vec<Str
 }
 
 /// Takes the texts out of the answer of one server or of several.
-fn texts(answer: Value) -> Vec<String> {
+pub(super) fn texts(answer: Value) -> Vec<String> {
     if let Value::BulkString(bytes) = answer {
         vec![String::from_utf8_lossy(&bytes).into_owned()]
     } else if let Value::SimpleString(text) | Value::VerbatimString { text, .. } = answer {
@@ -43,11 +43,14 @@ fn texts(answer: Value) -> Vec<String> {
     }
 }
 
+/// Finds what `INFO` says under a name.
+pub(super) fn value<'i>(info: &'i str, name: &str) -> Option<&'i str> {
+    let mut lines = info.lines().filter_map(|line| line.trim().split_once(':'));
+    lines.find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
 fn of_server(info: &str) -> Vec<String> {
-    let value = |name: &str| {
-        let mut lines = info.lines().filter_map(|line| line.trim().split_once(':'));
-        lines.find(|(key, _)| *key == name).map(|(_, value)| value)
-    };
+    let value = |name: &str| value(info, name);
     let mut warnings = Vec::new();
     let limited = value("maxmemory").is_some_and(|limit| limit != "0");
     let policy = value("maxmemory_policy").filter(|policy| *policy != "noeviction");

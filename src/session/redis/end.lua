@@ -3,7 +3,9 @@ local session, user, keys, ending, tombstones = unpack(KEYS)
 local moved, sid, revoked_for, ended_for = unpack(ARGV)
 local now = time(moved)
 if redis.call('EXISTS', session) == 0 then
-  add_tombstone(tombstones, sid, now, ended_for)
+  if not is_ended(tombstones, sid) then
+    add_tombstone(tombstones, sid, now, ended_for)
+  end
   return 0
 end
 note_end(ending, tombstones, sid, now, revoked_for, ended_for)

@@ -3,7 +3,10 @@ local user, keys, ending, tombstones = unpack(KEYS, 1, 4)
 local moved, revoked_for, ended_for = unpack(ARGV, 1, 3)
 local now = time(moved)
 for at = 4, #ARGV do
-  note_end(ending, tombstones, ARGV[at], now, revoked_for, ended_for)
+  -- Of one that another node has ended meanwhile there is a tombstone.
+  if redis.call('EXISTS', KEYS[at + 1]) == 1 or not is_ended(tombstones, ARGV[at]) then
+    note_end(ending, tombstones, ARGV[at], now, revoked_for, ended_for)
+  end
 end
 for at = 4, #ARGV do
   remove(KEYS[at + 1], user, keys, ARGV[at], now)

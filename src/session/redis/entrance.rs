@@ -1,7 +1,6 @@
 //! What comes before the first session: a connection, the right seal key, and every permission.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use aws_lc_rs::error::Unspecified;
 use redis::{RedisError, RedisResult};
@@ -15,6 +14,7 @@ use super::maintenance::measure;
 use super::revocations::{Beginning, Revocations, settle};
 use super::stream::Stream;
 use super::time::{self, Time};
+use super::witness::{self, Checks};
 use super::{Redis, durability, refusal, rehearsal};
 use crate::clock::Clock;
 use crate::config::RedisServer;
@@ -38,13 +38,14 @@ impl Redis {
         }
         entrance.claim().await?;
         let ends = Ends::new(&entrance.names, &lifetimes, &clock);
+        let time = Time::new(clock.clone());
         let followed = Revocations::follow(Beginning {
             connector: Arc::clone(&entrance.connector),
             link: Arc::clone(&entrance.link),
             names: entrance.names.clone(),
             ends: ends.clone(),
-            time: Time::new(clock.clone()),
-            seal_check: entrance.keys.check,
+            time: time.clone(),
+            checks: Checks::new(&entrance.names, entrance.keys.check),
             timeout: server.timeout,
             refuse_after: server.refuse_after,
         });
@@ -59,7 +60,8 @@ impl Redis {
             names,
             lifetimes,
             clock,
-            closed: AtomicBool::new(false),
+            time,
+            closed: Arc::default(),
             behind: TaskTracker::new(),
         };
         Ok((store, keys))
@@ -85,6 +87,7 @@ struct Entrance<'s> {
     link: Arc<Link>,
     names: Names,
     keys: Keys,
+    checks: Checks,
 }
 
 impl<'s> Entrance<'s> {
@@ -95,49 +98,64 @@ impl<'s> Entrance<'s> {
             .map_err(|Unspecified| OpenError::Cryptography)?;
         let connector = Connector::new(server);
         let connector = Arc::new(connector.map_err(|error| refusal::refusal(&error, server))?);
+        let names = Names::new(&server.prefix, &server.mode);
         Ok(Self {
             server,
             link: Arc::new(Link::new(Arc::clone(&connector), server.timeout)),
             connector,
-            names: Names::new(&server.prefix, &server.mode),
+            checks: Checks::new(&names, keys.check),
+            names,
             keys,
         })
     }
 
     /// Writes down which seal key belongs to the data, where nobody has: where Redis lost that, the nodes that know it come first.
     async fn claim(&self) -> Result<(), OpenError> {
-        self.settle().await.map_err(|error| self.unusable(&error))?;
-        let mut write = redis::cmd("SET");
-        let (key, check) = (self.names.seal_check(), &self.keys.check);
-        write.arg(key).arg(check).arg("NX");
-        let written: RedisResult<Option<String>> = self.link.ask(&write).await;
-        written.map_err(|error| self.unusable(&error))?;
+        let connected = self.connector.connect().await;
+        let mut connection = connected.map_err(|error| self.unusable(&error))?;
+        let stream = Stream::new(&self.names);
+        let settled = settle(&mut connection, &stream, self.server.timeout);
+        settled.await.map_err(|error| self.unusable(&error))?;
+        self.is_ours().await?;
+        for (at, write) in self.checks.writes().iter().enumerate() {
+            let written: RedisResult<Option<String>> = self.link.ask(write).await;
+            written.map_err(|error| self.unusable(&error))?;
+            if at == 0 {
+                // Of two that start at once with different keys, one was faster here, and writes the others.
+                self.is_ours().await?;
+            }
+        }
         self.is_ours().await
     }
 
-    async fn settle(&self) -> RedisResult<()> {
-        let mut connection = self.connector.connect().await?;
-        let stream = Stream::new(&self.names);
-        settle(&mut connection, &stream, self.server.timeout).await
-    }
-
-    /// Compares the seal key with what was written down.
+    /// Compares the seal key with what was written down or, where all of that is lost, with what it sealed.
     async fn is_ours(&self) -> Result<(), OpenError> {
-        let mut read = redis::cmd("GET");
-        read.arg(self.names.seal_check());
-        let stored: RedisResult<Option<Vec<u8>>> = self.link.ask(&read).await;
-        match stored.map_err(|error| self.unusable(&error))? {
-            Some(stored) if stored != self.keys.check => {
-                Err(OpenError::SealKeyDiffers(self.server.to_string()))
+        let ours = async {
+            let mut read = Vec::new();
+            for look in self.checks.reads() {
+                read.push(self.link.ask(&look).await?);
             }
-            Some(_) | None => Ok(()),
+            if let Some(ours) = self.checks.are_ours(&read) {
+                return Ok(ours);
+            }
+            let mut connection = self.connector.connect().await?;
+            let opens = witness::opens(&mut connection, &self.names, &self.keys.sealer);
+            Ok(opens.await?.unwrap_or(true))
+        };
+        match ours.await.map_err(|error| self.unusable(&error))? {
+            true => Ok(()),
+            false => Err(OpenError::SealKeyDiffers(self.server.to_string())),
         }
     }
 
     /// Asks for everything that the store will need; see [`rehearsal`].
     async fn rehearse(&self, clock: &Clock) -> Result<(), OpenError> {
-        let rehearsed = rehearsal::rehearse(&self.link, &self.names, clock).await;
-        rehearsed.map_err(|error| self.unusable(&error))
+        let rehearsed = async {
+            rehearsal::rehearse(&self.link, &self.names, clock).await?;
+            let mut connection = self.connector.connect().await?;
+            witness::rehearse(&mut connection, &self.names).await
+        };
+        rehearsed.await.map_err(|error| self.unusable(&error))
     }
 
     /// Looks at how Redis is set up, and returns a sentence for each thing that an operator should know.

@@ -102,15 +102,27 @@ impl Follower {
     /// Follows the stream until the connection fails.
     async fn read_on(&mut self, mut connection: Connection) -> RedisResult<()> {
         let mut looked = None;
+        // The end of the stream when it was looked at the last time.
+        let mut end: Option<String> = None;
         while self.connector.is_current(&connection) {
             let due = looked.is_none_or(|looked: Instant| looked.elapsed() >= self.wait);
             if due || self.position.went_back {
-                self.look(&mut connection).await?;
+                let has_read = |end: &String| place(end) <= place(&self.position.last);
+                let has_read = end.as_ref().is_some_and(has_read);
+                let newest = self.look(&mut connection).await?;
                 if looked.is_none() {
                     self.link.revive().await;
                 }
+                if has_read {
+                    self.heard.notify_one();
+                }
+                // Until all of it is read, nobody can tell what ended before. A stream that lost its end has another.
+                let goes_on = |newest: &String| {
+                    let is_behind = |end: &String| place(newest) < place(end);
+                    has_read || end.as_ref().is_none_or(is_behind)
+                };
+                end = newest.filter(goes_on).or(end);
                 looked = Some(Instant::now());
-                self.heard.notify_one();
             }
             let mut read = redis::cmd("XREAD");
             read.arg("COUNT").arg(PAGE);
@@ -133,10 +145,10 @@ impl Follower {
         Ok(())
     }
 
-    /// Compares what Redis has with what was read of it.
-    async fn look(&mut self, connection: &mut Connection) -> RedisResult<()> {
+    /// Compares what Redis has with what was read of it, and returns its last entry; `None` says that it changed meanwhile.
+    async fn look(&mut self, connection: &mut Connection) -> RedisResult<Option<String>> {
         let Some(state) = self.stream.look(connection).await? else {
-            return Ok(());
+            return Ok(None);
         };
         let position = &mut self.position;
         // A replica that became the master may go on from earlier, and number its entries by a clock that is behind.
@@ -167,6 +179,6 @@ impl Follower {
             position.read_whole_at = None;
             self.incomplete.notify_one();
         }
-        Ok(())
+        Ok(Some(state.newest))
     }
 }

@@ -11,6 +11,8 @@ use crate::session::kept::Slot;
 use crate::session::user::User;
 
 const SLOTS: u16 = 16384;
+/// In how many slots of a Cluster, evenly spread, it is written which seal key belongs to the data.
+const WITNESSES: u16 = 8;
 
 /// Makes the names that begin with the configured prefix.
 #[derive(Clone, Debug)]
@@ -22,8 +24,8 @@ pub(super) struct Names {
 /// Where the ends of sessions are noted: in few keys, since each of them costs memory.
 #[derive(Clone, Debug)]
 enum Buckets {
-    /// By the first byte of an id.
-    OfBytes,
+    /// By the first bits of an id.
+    OfBits,
     /// One for each slot: a script of a Cluster works in one slot. The first tag of each slot, by slot.
     OfSlots(Arc<Vec<Option<u16>>>),
 }
@@ -31,7 +33,7 @@ enum Buckets {
 impl Names {
     pub(super) fn new(prefix: &str, mode: &RedisMode) -> Self {
         let buckets = match mode {
-            RedisMode::Single | RedisMode::Sentinel { .. } => Buckets::OfBytes,
+            RedisMode::Single | RedisMode::Sentinel { .. } => Buckets::OfBits,
             RedisMode::Cluster => Buckets::OfSlots(Arc::new(first_tags())),
         };
         Self {
@@ -65,18 +67,18 @@ impl Names {
 
     /// A set: the sessions of a bucket that were removed and are yet to be revoked. The id may be a user's or a session's.
     pub(super) fn ending(&self, id: &[u8; 16]) -> String {
-        self.of_bucket('e', &self.bucket(id))
+        self.of_bucket('e', &self.bucket(id, 8))
     }
 
-    /// A string: the tombstones of a bucket.
+    /// A string: the tombstones of a bucket. A refresh looks through the whole of it, so that there are more of them.
     pub(super) fn tombstones(&self, id: &[u8; 16]) -> String {
-        self.of_bucket('t', &self.bucket(id))
+        self.of_bucket('t', &self.bucket(id, 10))
     }
 
     /// Returns the names that [`Self::ending`] can have.
     pub(super) fn all_ending(&self) -> Vec<String> {
         let buckets: Vec<String> = match &self.buckets {
-            Buckets::OfBytes => (0..=u8::MAX).map(|byte| format!("{byte:02x}")).collect(),
+            Buckets::OfBits => (0..=u8::MAX).map(|byte| format!("{byte:02x}")).collect(),
             Buckets::OfSlots(tags) => tags.iter().flatten().map(|tag| hex(*tag)).collect(),
         };
         let buckets = buckets.iter();
@@ -103,9 +105,43 @@ impl Names {
         format!("{0}{{{0}revoked}}:state", self.prefix)
     }
 
-    /// A string that tells which seal key belongs to the data.
-    pub(super) fn seal_check(&self) -> String {
-        format!("{}seal-check", self.prefix)
+    /// A set in the slot of the stream: the revocations that were added again a moment ago.
+    pub(super) fn revoked_again(&self) -> String {
+        format!("{0}{{{0}revoked}}:again", self.prefix)
+    }
+
+    /// Strings that tell which seal key belongs to the data, the one that decides first. A Cluster loses a slot or a server and
+    /// keeps the others.
+    pub(super) fn seal_checks(&self) -> Vec<String> {
+        let first = format!("{}seal-check", self.prefix);
+        let tags = match &self.buckets {
+            Buckets::OfBits => Vec::new(),
+            Buckets::OfSlots(tags) => {
+                let slots = (0..WITNESSES).map(|at| (2 * at + 1) * (SLOTS / WITNESSES / 2));
+                slots
+                    .filter_map(|slot| *tags.get(usize::from(slot))?)
+                    .collect()
+            }
+        };
+        let others = tags.into_iter().map(hex);
+        let others = others.map(|tag| format!("{}{{{tag}}}:seal-check", self.prefix));
+        std::iter::once(first).chain(others).collect()
+    }
+
+    /// Returns the slot of everything of an id.
+    #[cfg(test)]
+    pub(super) fn slot(&self, id: &[u8; 16]) -> u16 {
+        slot(tag(id))
+    }
+
+    /// Returns the pattern of every name that [`Self::session`] makes.
+    pub(super) fn sessions(&self) -> String {
+        let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '\\' | '^' | '-');
+        let escaped = self.prefix.chars().flat_map(|c| {
+            let escape = special(c).then_some('\\');
+            escape.into_iter().chain([c])
+        });
+        format!("{}{{????}}:s:*", escaped.collect::<String>())
     }
 
     /// The first two bytes are the same in a user's id and in those of their sessions.
@@ -119,10 +155,11 @@ impl Names {
         format!("{}{{{bucket}}}:{kind}", self.prefix)
     }
 
-    fn bucket(&self, id: &[u8; 16]) -> String {
+    /// Returns the bucket of an id, by its first `bits` where a slot is of no account.
+    fn bucket(&self, id: &[u8; 16], bits: u32) -> String {
         let own = tag(id);
         match &self.buckets {
-            Buckets::OfBytes => format!("{:02x}", own >> 8),
+            Buckets::OfBits => format!("{:02x}", own >> (u16::BITS - bits)),
             Buckets::OfSlots(tags) => {
                 let first = tags.get(usize::from(slot(own))).copied().flatten();
                 hex(first.unwrap_or(own))
@@ -184,6 +221,28 @@ mod tests {
             }
             assert_eq!(names.ending(user.as_bytes()), names.ending(id.as_bytes()));
         }
+    }
+
+    #[test]
+    fn whichever_half_of_a_cluster_is_lost_the_other_tells_the_seal_key() {
+        let names = Names::new("menshen:", &RedisMode::Cluster);
+        let checks = names.seal_checks();
+        let slots: Vec<u16> = checks
+            .iter()
+            .filter_map(|name| name.split(['{', '}']).nth(1))
+            .map(|tag| State::<XMODEM>::calculate(tag.as_bytes()) % SLOTS)
+            .collect();
+        for lost in (0..SLOTS).step_by(512) {
+            let is_lost = |slot: &u16| slot.wrapping_sub(lost) % SLOTS < SLOTS / 2;
+            assert!(!slots.iter().all(is_lost), "{slots:?}");
+        }
+        assert_eq!(Names::new("m:", &RedisMode::Single).seal_checks().len(), 1);
+    }
+
+    #[test]
+    fn a_pattern_means_nothing_but_its_prefix() {
+        let names = Names::new("a*b:", &RedisMode::Single);
+        assert_eq!(names.sessions(), "a\\*b:{????}:s:*");
     }
 
     #[test]

@@ -1,20 +1,22 @@
--- Opens a session. Asked twice for the same one, it leaves the same behind.
+-- Opens a session. Asked twice for the same one, it leaves the same behind, but for the time.
 local session, user, keys = KEYS[1], KEYS[2], KEYS[3]
-local now, expires, sid, identity, current, sealed, unionid = unpack(ARGV)
+local moved, ttl, sid, identity, current, sealed, unionid = unpack(ARGV)
+local now = time(moved)
+local created, expires = string.format('%d', now), string.format('%d', now + ttl)
 
-redis.call('HSET', session, 'identity', identity, 'created', now, 'expires', expires,
+redis.call('HSET', session, 'identity', identity, 'created', created, 'expires', expires,
   'generation', 0, 'current', current, 'replaced', '')
-redis.call('ZREMRANGEBYSCORE', user, '-inf', now)
+redis.call('ZREMRANGEBYSCORE', user, '-inf', created)
 redis.call('ZADD', user, expires, sid)
 
 local latest = redis.call('HGET', keys, 'latest')
 if latest and latest ~= sealed then
-  redis.call('HSET', keys, 'previous', latest, 'replaced', now)
+  redis.call('HSET', keys, 'previous', latest, 'replaced', created)
 end
 redis.call('HSET', keys, 'latest', sealed)
 if unionid ~= '' then
   redis.call('HSET', keys, 'unionid', unionid)
 end
 last_until(session, user, keys, expires)
--- The latest that WeChat gave, for every session of this user.
-return redis.call('HGET', keys, 'unionid') or ''
+-- When it was opened, and the latest unionid that WeChat gave, for every session of this user.
+return { now, redis.call('HGET', keys, 'unionid') or '' }

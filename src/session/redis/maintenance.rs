@@ -4,31 +4,31 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt as _, TryStreamExt as _};
-use redis::{Cmd, FromRedisValue, RedisResult, Value};
+use redis::{RedisResult, Value};
 use tokio::sync::Notify;
 
 use super::answers::{Fields, read};
 use super::connect::{Connection, Connector};
+use super::durability::{texts, value};
 use super::ends::Ends;
 use super::keys::Names;
-use super::link::Link;
+use super::link::{Link, is_lost};
 use super::stream::{PAGE, Stream};
 use super::time::Time;
 use super::trouble::Trouble;
+use super::witness::Checks;
 use crate::session::{RevokedSessions, SessionId};
 
-/// How often it is looked whether an end was broken off. In a Cluster that is a command for each slot.
+/// How often it is looked whether an end was broken off, a server was replaced or the seal key's check is gone.
 const EVERY: Duration = Duration::from_secs(5);
-const EVERY_IN_CLUSTER: Duration = Duration::from_secs(60);
-/// How often sessions that came back are looked for, and entries that are over removed.
-const THOROUGHLY_EVERY: Duration = Duration::from_secs(30);
-/// How often the whole stream is read, whether or not anything is known to lack.
+/// How often it is looked in a Cluster whether an end was broken off: that is a command for each slot.
+const ENDS_EVERY_IN_CLUSTER: Duration = Duration::from_secs(60);
+/// How often Redis is asked for its time, and entries that are over are removed.
+const CLOCK_EVERY: Duration = Duration::from_secs(30);
+/// How often the whole stream is read, and all ended sessions looked for, whether or not anything is known to lack.
 const WHOLE_EVERY: Duration = Duration::from_secs(600);
 /// The pause before another try.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Commands to a Cluster that are under way at once.
-const AT_ONCE: usize = 64;
 
 /// What is done beside the requests.
 pub(super) struct Maintenance {
@@ -39,83 +39,116 @@ pub(super) struct Maintenance {
     pub(super) known: RevokedSessions,
     pub(super) time: Time,
     pub(super) ends: Ends,
-    pub(super) seal_check: [u8; 16],
+    pub(super) checks: Checks,
     /// Wakes it when the stream or an end may be incomplete.
     pub(super) incomplete: Arc<Notify>,
+}
+
+/// When each thing was done last.
+struct Rounds {
+    connection: Option<Connection>,
+    stream: Instant,
+    ends: Option<Instant>,
+    clock: Option<Instant>,
+    /// The servers that were searched, and when.
+    searched: Option<(Servers, Instant)>,
+}
+
+fn is_due(done: Option<Instant>, every: Duration) -> bool {
+    done.is_none_or(|done| done.elapsed() >= every)
 }
 
 impl Maintenance {
     /// Goes on for ever.
     pub(super) async fn run(self, connection: Connection) {
-        let every = match connection.is_cluster() {
-            false => EVERY,
-            true => EVERY_IN_CLUSTER,
+        let mut rounds = Rounds {
+            connection: Some(connection),
+            stream: Instant::now(),
+            ends: None,
+            clock: None,
+            searched: None,
         };
-        let mut kept = Some(connection);
         let mut whole = false;
-        // When the whole stream was read, and when everything else was looked through.
-        let (mut read, mut searched) = (Instant::now(), None);
         loop {
-            let thorough =
-                whole || searched.is_none_or(|at: Instant| at.elapsed() > THOROUGHLY_EVERY);
-            match self.once(&mut kept, whole, thorough).await {
+            match self.once(&mut rounds, whole).await {
                 Ok(()) => {
-                    let now = Instant::now();
-                    if thorough {
-                        searched = Some(now);
-                    }
-                    if whole {
-                        read = now;
-                    }
-                    let woken = tokio::time::timeout(every, self.incomplete.notified()).await;
-                    whole = woken.is_ok() || read.elapsed() > WHOLE_EVERY;
+                    let woken = tokio::time::timeout(EVERY, self.incomplete.notified()).await;
+                    whole = woken.is_ok() || rounds.stream.elapsed() > WHOLE_EVERY;
                 }
                 Err(error) => {
                     tracing::debug!(%error, "what Redis lacks cannot be completed");
-                    tokio::time::sleep(PAUSE).await;
-                    whole = true;
+                    // What it would not do is over when it says so; what was lost with a connection may be more than is known.
+                    let lost = is_lost(&error);
+                    tokio::time::sleep(if lost { PAUSE } else { EVERY }).await;
+                    whole |= lost;
                 }
             }
         }
     }
 
-    async fn once(
-        &self,
-        kept: &mut Option<Connection>,
-        whole: bool,
-        thorough: bool,
-    ) -> RedisResult<()> {
+    async fn once(&self, rounds: &mut Rounds, whole: bool) -> RedisResult<()> {
         let current = |connection: &Connection| self.connector.is_current(connection);
-        let mut connection = match kept.take().filter(current) {
+        let mut connection = match rounds.connection.take().filter(current) {
             Some(connection) => connection,
             None => self.connector.connect().await?,
         };
-        let seal_check: RedisResult<bool> = self.seal_check().query_async(&mut connection).await;
-        match seal_check {
-            Ok(true) => tracing::warn!("Redis had lost which seal key belongs to the sessions"),
-            Ok(false) => {}
-            Err(error) => {
-                // The only thing that is written where nothing else is to be done.
-                if Trouble::of(&error).is_some_and(|trouble| trouble != Trouble::Away) {
-                    self.link.fails(&error, |_| self.seal_check());
-                }
-                return Err(error);
-            }
-        }
+        self.write_checks(&mut connection).await?;
         if !self.link.is_available() {
             self.link.revive().await;
         }
         if whole {
             self.complete(&mut connection).await?;
+            rounds.stream = Instant::now();
         }
-        self.revoke_ending(&mut connection).await?;
-        if thorough {
-            self.end_again(&mut connection).await?;
+        let every = match connection.is_cluster() {
+            false => EVERY,
+            true => ENDS_EVERY_IN_CLUSTER,
+        };
+        // Somewhat less than a whole round, which is never as long as it should be.
+        if whole || is_due(rounds.ends, every - EVERY / 2) {
+            self.revoke_ending(&mut connection).await?;
+            rounds.ends = Some(Instant::now());
+        }
+        let servers = servers(&mut connection).await?;
+        let searched = rounds.searched.take();
+        rounds.searched = match searched.filter(|searched| are_searched(searched, &servers)) {
+            Some(searched) => Some(searched),
+            None => {
+                self.end_again(&mut connection).await?;
+                Some((servers, Instant::now()))
+            }
+        };
+        if is_due(rounds.clock, CLOCK_EVERY) {
             let ahead_ms = measure(&mut connection, &self.time).await?;
             self.time.warn(ahead_ms);
             while self.trim(&mut connection).await? == PAGE {}
+            rounds.clock = Some(Instant::now());
         }
-        *kept = Some(connection);
+        rounds.connection = Some(connection);
+        Ok(())
+    }
+
+    /// Writes down which seal key belongs to the data, where Redis lost that. Nothing else is written to each server where nothing
+    /// else is to be done, so that a state in which one takes no writes is met here.
+    async fn write_checks(&self, connection: &mut Connection) -> RedisResult<()> {
+        for write in self.checks.writes() {
+            match write.query_async(connection).await {
+                Ok(true) => {
+                    tracing::warn!("Redis had lost which seal key belongs to the sessions");
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    let trouble = Trouble::of(&error);
+                    if trouble.is_some_and(|trouble| trouble != Trouble::Away) {
+                        self.link.fails(&error, |_| write);
+                    }
+                    // The other servers of a Cluster may be well.
+                    if trouble.is_none_or(Trouble::is_of_connection) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
         Ok(())
     }
 
@@ -126,7 +159,8 @@ impl Maintenance {
             .read(connection, &self.known, self.time.now())
             .await?;
         for lost in self.known.missing_in(&found).chunks(PAGE) {
-            self.stream.add(lost).make_on::<Value>(connection).await?;
+            let add = self.stream.add_again(lost);
+            add.make_on::<Value>(connection).await?;
         }
         Ok(last)
     }
@@ -138,7 +172,7 @@ impl Maintenance {
             read.arg(name);
             read
         });
-        let buckets: Vec<Vec<Vec<u8>>> = several(connection, reads.collect()).await?;
+        let buckets: Vec<Vec<Vec<u8>>> = connection.ask_several(reads.collect()).await?;
         for bucket in buckets.into_iter().filter(|bucket| !bucket.is_empty()) {
             let ids = bucket.iter().filter_map(|id| id.as_slice().try_into().ok());
             let ids: Vec<SessionId> = ids.map(SessionId::from_bytes).collect();
@@ -168,7 +202,7 @@ impl Maintenance {
                 look.arg(self.names.session(*id));
                 look
             });
-            let there: Vec<bool> = several(connection, looks.collect()).await?;
+            let there: Vec<bool> = connection.ask_several(looks.collect()).await?;
             let back = page.iter().zip(there).filter(|(_, there)| *there);
             for ((id, _), _) in back {
                 let fields: Fields = read(&self.names, *id).query_async(connection).await?;
@@ -192,14 +226,6 @@ impl Maintenance {
             false => Ok(0),
         }
     }
-
-    /// Writes down which seal key belongs to the data, where Redis lost that.
-    fn seal_check(&self) -> Cmd {
-        let mut write = redis::cmd("SET");
-        write.arg(self.names.seal_check()).arg(&self.seal_check);
-        write.arg("NX");
-        write
-    }
 }
 
 /// Asks Redis for its time, and returns by how much it is ahead of the node's, in milliseconds.
@@ -208,27 +234,32 @@ pub(super) async fn measure(connection: &mut Connection, time: &Time) -> RedisRe
     Ok(time.measured(secs.saturating_mul(1000).saturating_add(micros / 1000)))
 }
 
-/// Sends commands of which each may be meant for another server.
-async fn several<T>(connection: &mut Connection, commands: Vec<Cmd>) -> RedisResult<Vec<T>>
-where
-    T: FromRedisValue,
-{
-    if connection.is_cluster() {
-        let asked = commands.into_iter().map(|command| {
-            let mut connection = connection.clone();
-            async move { command.query_async(&mut connection).await }
-        });
-        let asked = futures::stream::iter(asked).buffered(AT_ONCE);
-        return asked.try_collect().await;
-    }
-    let mut answers = Vec::with_capacity(commands.len());
-    for page in commands.chunks(PAGE) {
-        let mut all = redis::pipe();
-        for command in page {
-            all.add_command(command.clone());
-        }
-        let some: Vec<T> = all.query_async(connection).await?;
-        answers.extend(some);
-    }
-    Ok(answers)
+/// The masters by the names of their data: another server has another name, and so has one that was restarted.
+type Servers = Vec<String>;
+
+/// Asks each master for the name of its data; nothing is answered by one that does not say.
+async fn servers(connection: &mut Connection) -> RedisResult<Servers> {
+    let mut info = redis::cmd("INFO");
+    info.arg("replication");
+    let answers = match connection.ask_masters(&info).await {
+        // Not every service says so much of itself.
+        Err(error) if Trouble::of(&error).is_none() => Vec::new(),
+        answers => answers?,
+    };
+    let texts = answers.into_iter().flat_map(|(_, answer)| texts(answer));
+    let mut names: Servers = texts
+        .filter_map(|text| value(&text, "master_replid").map(str::to_owned))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Tells whether no session can have come back since: a server brings one back that takes another's place, or that reads an older file.
+fn are_searched((searched, at): &(Servers, Instant), servers: &Servers) -> bool {
+    let every = if servers.is_empty() {
+        CLOCK_EVERY
+    } else {
+        WHOLE_EVERY
+    };
+    searched == servers && at.elapsed() < every
 }

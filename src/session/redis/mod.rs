@@ -1,12 +1,12 @@
 //! The store for many nodes: Redis or Valkey, one server, a Sentinel group or a Cluster.
 //!
 //! # Layout
-//! `connect` makes a connection in each of the three ways, with the driver's `clients`, `link` keeps one and repeats what was
+//! `connect` makes a connection in each of the three ways, with the driver's `clients` and what the `sentinels` say, `link` keeps one and repeats what was
 //! lost with it, `trouble` names what Redis would not do,
 //! `scripts` are the changes, each one round trip, `answers` what comes of them, `keys` their names, `codes` who redeems
 //! which code, `kept` what nodes keep beside the sessions, `ends` how the end of a session is written down, `revocations` by which nodes tell each other: `stream` is
 //! where, `follower` reads on in it, `maintenance` completes what lacks, `silence` refuses tokens while nothing is heard. `time` is
-//! Redis's. `entrance` is what comes before all this, `rehearsal` what is tried then, `durability` what is said of how Redis is set
+//! Redis's. `entrance` is what comes before all this, `witness` what proves the seal key, `rehearsal` what is tried then, `durability` what is said of how Redis is set
 //! up and `refusal` what is said when it cannot be used.
 //!
 //! What a change touches is in one slot of a Cluster: a session, its user's other sessions, their session_key and the bucket
@@ -27,7 +27,8 @@ use self::ends::Ends;
 use self::keys::Names;
 use self::link::Link;
 use self::revocations::Revocations;
-use self::scripts::{LOGIN, REFRESH, REPLACE_KEY};
+use self::scripts::{LIVE, LOGIN, REFRESH, REPLACE_KEY};
+use self::time::Time;
 use super::claim::{CodeMark, Held, Holder};
 use super::encoding::Damaged;
 use super::kept::{Budget, Sealed, Slot, Turn};
@@ -54,10 +55,12 @@ mod refusal;
 mod rehearsal;
 mod revocations;
 mod scripts;
+mod sentinels;
 mod silence;
 mod stream;
 mod time;
 mod trouble;
+mod witness;
 
 #[cfg(test)]
 mod tests;
@@ -70,7 +73,8 @@ pub(super) struct Redis {
     ends: Ends,
     lifetimes: Lifetimes,
     clock: Clock,
-    closed: AtomicBool,
+    time: Time,
+    closed: Arc<AtomicBool>,
     /// What is written behind an answer.
     behind: TaskTracker,
 }
@@ -111,12 +115,11 @@ impl Redis {
         Ok(self.revocations.revoke(&self.link, ids, lasting).await?)
     }
 
-    async fn live_ids(&self, user: User, now: u64) -> Result<Vec<SessionId>, StoreError> {
-        let mut members = redis::cmd("ZRANGEBYSCORE");
-        members.arg(self.names.user(user));
-        members.arg(format!("({now}")).arg("+inf");
-        members.arg("LIMIT").arg(0).arg(MOST_AT_ONCE);
-        let members: Vec<Vec<u8>> = self.ask(&members).await?;
+    /// Returns which sessions of a user have not ended by Redis's clock, by which they end.
+    async fn live_ids(&self, user: User) -> Result<Vec<SessionId>, StoreError> {
+        let live = LIVE.with(vec![self.names.user(user)]);
+        let live = live.arg(self.clock.moved_secs()).arg(MOST_AT_ONCE);
+        let members: Vec<Vec<u8>> = self.change(live).await?;
         members.iter().map(|bytes| sid(bytes)).collect()
     }
 }
@@ -146,24 +149,30 @@ impl Store for Redis {
         self.keep_refused(code, holder, errcode, keep).await
     }
 
+    fn keep_not_stored(&self, code: CodeMark, holder: Holder) {
+        self.tell_not_stored(code, holder);
+    }
+
     async fn add(&self, login: Login) -> Result<Record, StoreError> {
-        let now = self.clock.unix_secs();
+        let ttl = self.lifetimes.session_ttl.as_secs();
         let mut record = Record {
             identity: login.identity,
-            created: now,
-            expires: now.saturating_add(self.lifetimes.session_ttl.as_secs()),
+            created: 0,
+            expires: 0,
             rotation: Rotation::first(login.first),
         };
         let change = LOGIN
             .of(&self.names, login.sid, login.user)
-            .arg(now)
-            .arg(record.expires)
+            .arg(self.clock.moved_secs())
+            .arg(ttl)
             .arg(login.sid.as_bytes())
             .arg(identity_bytes(&record.identity))
             .arg(&record.rotation.current)
             .arg(login.sealed_key)
             .arg(record.identity.unionid.as_deref().unwrap_or(""));
-        let unionid: String = self.change(change).await?;
+        let (created, unionid): (u64, String) = self.change(change).await?;
+        record.created = created;
+        record.expires = created.saturating_add(ttl);
         record.identity.unionid = Some(unionid).filter(|unionid| !unionid.is_empty());
         // Not beside it: whoever finds the memo first would find no session, and take the code for spent.
         self.remember(login.memo);
@@ -212,11 +221,11 @@ impl Store for Redis {
             .change(self.ends.one(id, record.identity.user()))
             .await?;
         self.revoke_ending(&[id]).await?;
-        Ok(removed && self.clock.unix_secs() < record.expires)
+        Ok(removed && self.time.now() < record.expires)
     }
 
     async fn end_some(&self, user: User) -> Result<Vec<SessionId>, StoreError> {
-        let live = self.live_ids(user, self.clock.unix_secs()).await?;
+        let live = self.live_ids(user).await?;
         let ending: Vec<Vec<u8>> = self.change(self.ends.several(user, &live)).await?;
         let ending = ending.iter().map(|bytes| sid(bytes));
         let ending: Vec<SessionId> = ending.collect::<Result<_, _>>()?;
@@ -234,14 +243,12 @@ impl Store for Redis {
     }
 
     async fn session(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
-        let now = self.clock.unix_secs();
         let found = self.stored(id).await?;
-        Ok(found.filter(|record| now < record.expires))
+        Ok(found.filter(|record| self.time.now() < record.expires))
     }
 
     async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError> {
-        let now = self.clock.unix_secs();
-        let ids = self.live_ids(user, now).await?;
+        let ids = self.live_ids(user).await?;
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -256,21 +263,20 @@ impl Store for Redis {
                 sessions.push((id, record(fields)?));
             }
         }
-        sessions.retain(|(_, record)| now < record.expires);
         Ok(sessions)
     }
 
     async fn replace_session_key(&self, swap: KeySwap) -> Result<bool, StoreError> {
         let change = REPLACE_KEY
             .of_keys(&self.names, swap.user)
-            .arg(self.clock.unix_secs())
+            .arg(self.clock.moved_secs())
             .arg(swap.expected)
             .arg(swap.sealed_key);
         self.change(change).await
     }
 
     async fn session_keys(&self, user: User) -> Result<Option<SealedKeys>, StoreError> {
-        let now = self.clock.unix_secs();
+        let now = self.time.now();
         let mut reads = redis::pipe();
         reads
             .cmd("ZCOUNT")
@@ -287,7 +293,7 @@ impl Store for Redis {
         ) = self.ask_all(&reads).await?;
         Ok(latest.filter(|_| live > 0).map(|latest| SealedKeys {
             latest,
-            previous: previous.zip(replaced),
+            previous: previous.zip(replaced.map(|at| self.time.own(at))),
         }))
     }
 

@@ -9,7 +9,7 @@ use super::ends::Ends;
 use super::kept;
 use super::keys::Names;
 use super::link::Link;
-use super::scripts::{CLAIM, GIVE_BACK, LOGIN, REFRESH, REPLACE_KEY};
+use super::scripts::{CLAIM, GIVE_BACK, LIVE, LOGIN, NOT_STORED, REFRESH, REPLACE_KEY};
 use super::stream::{Generation, Stream};
 use crate::clock::Clock;
 use crate::session::SessionId;
@@ -26,6 +26,7 @@ pub(super) async fn rehearse(link: &Link, names: &Names, clock: &Clock) -> Redis
     // No app has such an appid.
     let user = User::new("rehearsal", "nobody");
     let id = SessionId::from_bytes(*user.as_bytes());
+    let other = another(id);
     let now = clock.unix_secs();
     // What is left of one that was refused would keep scripts from what they do otherwise.
     let stream = Stream::new(names);
@@ -34,8 +35,8 @@ pub(super) async fn rehearse(link: &Link, names: &Names, clock: &Clock) -> Redis
     forget(link, stream.keys()).await?;
     let login = LOGIN
         .of(names, id, user)
-        .arg(now)
-        .arg(now.saturating_add(LASTS))
+        .arg(0)
+        .arg(LASTS)
         .arg(id.as_bytes())
         .arg("identity")
         .arg("current")
@@ -55,14 +56,14 @@ pub(super) async fn rehearse(link: &Link, names: &Names, clock: &Clock) -> Redis
         .arg(LASTS)
         .arg("identity");
     let replace = REPLACE_KEY.of_keys(names, user);
-    let replace = replace.arg(now).arg("sealed").arg("another");
-    for change in [login, refresh, replace] {
+    let replace = replace.arg(0).arg("sealed").arg("another");
+    let live = LIVE.with(vec![names.user(user)]).arg(0).arg(1);
+    for change in [login, refresh, replace, live] {
         change.make::<Value>(link).await?;
     }
     let mut reads = redis::pipe();
     reads.add_command(answers::read(names, id));
     let sessions = names.user(user);
-    reads.cmd("ZRANGEBYSCORE").arg(&sessions).arg(now).arg(now);
     reads.cmd("ZCOUNT").arg(&sessions).arg(now).arg(now);
     reads.cmd("EXISTS").arg(names.session(id));
     reads.cmd("SMEMBERS").arg(names.ending(id.as_bytes()));
@@ -72,6 +73,8 @@ pub(super) async fn rehearse(link: &Link, names: &Names, clock: &Clock) -> Redis
         ends.one(id, user),
         ends.several(user, &[id]),
         ends.unknown(id),
+        // Beside a tombstone that is there, more is done than for the first.
+        ends.unknown(other),
     ] {
         change.make::<Value>(link).await?;
     }
@@ -89,6 +92,15 @@ pub(super) async fn rehearse(link: &Link, names: &Names, clock: &Clock) -> Redis
     forget(link, stream.keys()).await
 }
 
+/// Returns another session's id whose end is noted at the same place.
+fn another(id: SessionId) -> SessionId {
+    let mut bytes = *id.as_bytes();
+    if let Some(last) = bytes.last_mut() {
+        *last ^= 1;
+    }
+    SessionId::from_bytes(bytes)
+}
+
 async fn forget(link: &Link, keys: &[String]) -> RedisResult<()> {
     let mut delete = redis::cmd("DEL");
     link.ask::<Value>(delete.arg(keys)).await.map(drop)
@@ -101,8 +113,11 @@ async fn redeem_nothing(link: &Link, names: &Names) -> RedisResult<()> {
     let claim = CLAIM.of_code(names, code);
     let claim = claim.arg(holder).arg(millis).arg(millis);
     claim.make::<Value>(link).await?;
-    let give_back = GIVE_BACK.of_code(names, code).arg(holder);
-    give_back.make::<Value>(link).await?;
+    let not_stored = NOT_STORED.of_code(names, code);
+    let not_stored = not_stored.arg(holder).arg(1);
+    for change in [not_stored, GIVE_BACK.of_code(names, code).arg(holder)] {
+        change.make::<Value>(link).await?;
+    }
     let mut keep = redis::cmd("SET");
     keep.arg(names.code(code)).arg("d").arg("PX").arg(1);
     link.ask::<Value>(&keep).await.map(drop)
@@ -135,7 +150,9 @@ async fn revoke_nobody(link: &Link, stream: &Stream, id: SessionId) -> RedisResu
     let renewal = stream.renew(&seen, 0);
     let renewal = renewal.map_err(|_| std::io::Error::other("no randomness"))?;
     renewal.make::<Value>(link).await?;
-    stream.add(&[(id, 0)]).make::<Value>(link).await?;
+    for add in [stream.add(&[(id, 0)]), stream.add_again(&[(id, 0)])] {
+        add.make::<Value>(link).await?;
+    }
     let mut read = redis::cmd("XREAD");
     read.arg("COUNT").arg(1).arg("STREAMS").arg(stream.name());
     link.ask::<Value>(read.arg("0-0")).await?;
@@ -146,9 +163,7 @@ async fn revoke_nobody(link: &Link, stream: &Stream, id: SessionId) -> RedisResu
         looks.arg("COUNT").arg(1);
     }
     looks.cmd("XLEN").arg(stream.name());
-    for counts in stream.keys().iter().skip(1) {
-        looks.cmd("HGETALL").arg(counts);
-    }
+    looks.cmd("HGETALL").arg(stream.counts());
     link.ask_all::<Value>(&looks).await?;
     link.ask::<Value>(&redis::cmd("TIME")).await?;
     stream.trim(1).make::<Value>(link).await.map(drop)

@@ -1,6 +1,6 @@
 -- Begins another generation of the stream, in which what is there counts as all, unless another node has begun one meanwhile.
 -- Answers the generation.
-local stream, state = KEYS[1], KEYS[2]
+local stream, state, again = unpack(KEYS)
 local seen, new, numbered = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local generation = redis.call('HGET', state, 'generation')
 if generation and generation ~= seen then
@@ -11,4 +11,6 @@ local length = redis.call('XLEN', stream)
 local added = math.max(numbered, length, tonumber(redis.call('HGET', state, 'added') or 0))
 redis.call('HSET', state, 'generation', new, 'added', string.format('%d', added),
   'removed', string.format('%d', added - length))
+-- What was added again may be lost again.
+redis.call('DEL', again)
 return new

@@ -1,8 +1,9 @@
 -- Puts a session_key in place of the one that is expected, which is kept beside it. Answers whether it is there now.
 local keys = KEYS[1]
-local now, expected, sealed = unpack(ARGV)
+local moved, expected, sealed = unpack(ARGV)
 local latest = redis.call('HGET', keys, 'latest')
 if latest == expected then
+  local now = string.format('%d', time(moved))
   redis.call('HSET', keys, 'previous', latest, 'replaced', now, 'latest', sealed)
   return 1
 end

@@ -16,6 +16,7 @@ use super::maintenance::{Maintenance, measure};
 use super::silence;
 use super::stream::{Generation, State, Stream};
 use super::time::Time;
+use super::witness::Checks;
 use crate::session::{RevokedSessions, SessionId};
 
 /// What this node knows of the stream.
@@ -34,7 +35,7 @@ pub(super) struct Beginning {
     pub(super) names: Names,
     pub(super) ends: Ends,
     pub(super) time: Time,
-    pub(super) seal_check: [u8; 16],
+    pub(super) checks: Checks,
     pub(super) timeout: Duration,
     /// After how long without news tokens are refused.
     pub(super) refuse_after: Option<Duration>,
@@ -49,7 +50,7 @@ impl Revocations {
             names,
             ends,
             time,
-            seal_check,
+            checks,
             timeout,
             refuse_after,
         } = beginning;
@@ -63,7 +64,7 @@ impl Revocations {
             known: known.clone(),
             time: time.clone(),
             ends,
-            seal_check,
+            checks,
             incomplete: Arc::clone(&incomplete),
         };
         let mut connection = connector.connect().await?;

@@ -21,11 +21,13 @@ macro_rules! scripts {
 
 scripts! {
     /// Opens a session.
-    LOGIN = "lasting.lua" "login.lua";
+    LOGIN = "time.lua" "lasting.lua" "login.lua";
     /// Replaces a refresh token.
     REFRESH = "time.lua" "lasting.lua" "tombstones.lua" "removal.lua" "refresh.lua";
     /// Replaces a session_key.
-    REPLACE_KEY = "replace_key.lua";
+    REPLACE_KEY = "time.lua" "replace_key.lua";
+    /// Lists a user's sessions.
+    LIVE = "time.lua" "live.lua";
     /// Ends a session.
     END = "time.lua" "tombstones.lua" "removal.lua" "end.lua";
     /// Ends several sessions of a user.
@@ -42,8 +44,12 @@ scripts! {
     TURN = "turn.lua";
     /// Counts what must not happen too often.
     SPEND = "spend.lua";
+    /// Says that a code's session could not be stored.
+    NOT_STORED = "not_stored.lua";
     /// Adds revocations to the stream.
     ADD_REVOCATIONS = "add_revocations.lua";
+    /// Adds revocations to the stream that it has lost.
+    ADD_AGAIN = "add_again.lua";
     /// Begins another generation of the stream.
     RENEW = "renew.lua";
     /// Removes what is over from the stream.

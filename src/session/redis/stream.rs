@@ -9,7 +9,7 @@ use redis::streams::{StreamId, StreamRangeReply};
 
 use super::connect::Connection;
 use super::keys::Names;
-use super::scripts::{ADD_REVOCATIONS, Change, RENEW, Script, TRIM};
+use super::scripts::{ADD_AGAIN, ADD_REVOCATIONS, Change, RENEW, Script, TRIM};
 use crate::session::{RevokedSessions, SessionId};
 
 /// Entries that are read, added or removed at once.
@@ -18,10 +18,10 @@ pub(super) const PAGE: usize = 1000;
 /// A generation's name; `None` where Redis has none.
 pub(super) type Generation = Option<Vec<u8>>;
 
-/// The names of the stream and of its counts.
+/// The names of the stream, of its counts and of what was added again.
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
-    keys: [String; 2],
+    keys: [String; 3],
 }
 
 /// How the stream was at one moment.
@@ -54,13 +54,22 @@ type Counts = HashMap<String, Vec<u8>>;
 impl Stream {
     pub(super) fn new(names: &Names) -> Self {
         Self {
-            keys: [names.revoked(), names.revoked_state()],
+            keys: [
+                names.revoked(),
+                names.revoked_state(),
+                names.revoked_again(),
+            ],
         }
     }
 
     pub(super) fn name(&self) -> &str {
-        let [name, _] = &self.keys;
+        let [name, ..] = &self.keys;
         name
+    }
+
+    pub(super) fn counts(&self) -> &str {
+        let [_, counts, _] = &self.keys;
+        counts
     }
 
     pub(super) fn keys(&self) -> &[String] {
@@ -73,7 +82,7 @@ impl Stream {
 
     /// Looks at the stream; `None` says that it changed meanwhile.
     pub(super) async fn look(&self, connection: &mut Connection) -> RedisResult<Option<State>> {
-        let [stream, counts] = &self.keys;
+        let [stream, counts, _] = &self.keys;
         let mut look = redis::pipe();
         look.cmd("HGETALL").arg(counts);
         look.cmd("XLEN").arg(stream);
@@ -116,11 +125,12 @@ impl Stream {
 
     /// Adds entries; answered with the [`Generation`].
     pub(super) fn add(&self, revocations: &[(SessionId, u64)]) -> Change<'static> {
-        let mut change = self.change(&ADD_REVOCATIONS);
-        for (id, until) in revocations {
-            change = change.arg(id.as_bytes()).arg(*until);
-        }
-        change
+        with(self.change(&ADD_REVOCATIONS), revocations)
+    }
+
+    /// Adds entries that Redis has lost and that no other node has added again; answered with the [`Generation`].
+    pub(super) fn add_again(&self, revocations: &[(SessionId, u64)]) -> Change<'static> {
+        with(self.change(&ADD_AGAIN), revocations)
     }
 
     /// Begins another generation where it is still the one that was `seen`; answered with the [`Generation`].
@@ -162,6 +172,13 @@ impl Stream {
             add(known, &page.ids, now);
         }
     }
+}
+
+fn with(mut change: Change<'static>, revocations: &[(SessionId, u64)]) -> Change<'static> {
+    for (id, until) in revocations {
+        change = change.arg(id.as_bytes()).arg(*until);
+    }
+    change
 }
 
 /// Adds what entries say to what is known.

@@ -51,6 +51,12 @@ impl Time {
         let now_ms = own_ms.saturating_add(self.ahead_ms.load(Ordering::Relaxed));
         u64::try_from(now_ms / 1000).unwrap_or(0)
     }
+
+    /// Returns what the node's own clock showed when Redis's showed this, in seconds since the Unix epoch.
+    pub(super) fn own(&self, redis_secs: u64) -> u64 {
+        let ahead_secs = self.ahead_ms.load(Ordering::Relaxed) / 1000;
+        redis_secs.saturating_add_signed(ahead_secs.saturating_neg())
+    }
 }
 
 /// Says by how much a node's clock differs from Redis's, where that is worth saying.
@@ -85,9 +91,10 @@ mod tests {
             (Clock::behind(five), "behind"),
             (Clock::ahead(five), "ahead of"),
         ] {
-            let time = Time::new(clock);
+            let time = Time::new(clock.clone());
             let ahead_ms = time.measured(redis.unix_ms());
             assert!(time.now().abs_diff(redis.unix_secs()) <= 1);
+            assert!(time.own(redis.unix_secs()).abs_diff(clock.unix_secs()) <= 1);
             let warning = warning(ahead_ms).unwrap();
             assert!(warning.contains(word), "{warning}");
         }

@@ -1,4 +1,6 @@
 -- Sets the tombstone of a session of which nothing is stored.
 local moved, sid, ended_for = unpack(ARGV)
-add_tombstone(KEYS[1], sid, time(moved), ended_for)
+if not is_ended(KEYS[1], sid) then
+  add_tombstone(KEYS[1], sid, time(moved), ended_for)
+end
 return redis.status_reply('OK')

@@ -1,26 +1,29 @@
--- The tombstones of a bucket are one string of 20 bytes each: a session's id, and until when the session could have lived.
+-- The tombstones of a bucket are one string of 20 bytes each, in the order in which they were set: a session's id, and until when the
+-- session could have lived.
 local function is_ended(tombstones, sid)
   return string.find(redis.call('GET', tombstones) or '', sid, 1, true)
 end
 
--- Adds a tombstone for the next seconds, and removes those that are over.
+-- Returns until when the tombstone at a place lasts, the first being at 0.
+local function lasts(tombstones, place)
+  local at = place * 20 + 16
+  return struct.unpack('>I4', redis.call('GETRANGE', tombstones, at, at + 3))
+end
+
+-- Adds a tombstone for the next seconds. Those that are over are removed together, when a quarter of them are: each time the whole
+-- string is written again, here, in replicas and in the file.
 local function add_tombstone(tombstones, sid, now, lasting)
-  local known = redis.call('GET', tombstones) or ''
-  if string.find(known, sid, 1, true) then
-    return
-  end
-  local over, last = 0, now + lasting
-  while over < #known and struct.unpack('>I4', known, over + 17) < now do
-    over = over + 20
-  end
-  local added = sid .. struct.pack('>I4', last)
-  if over > 0 then
-    redis.call('SET', tombstones, string.sub(known, over + 1) .. added)
-  else
-    redis.call('APPEND', tombstones, added)
-  end
-  if #known > 0 then
-    last = math.max(last, struct.unpack('>I4', known, #known - 3))
+  local last = now + lasting
+  local before = redis.call('APPEND', tombstones, sid .. struct.pack('>I4', last)) / 20 - 1
+  if before > 0 then
+    last = math.max(last, lasts(tombstones, before - 1))
+    if lasts(tombstones, math.floor(before / 4)) < now then
+      local all, over = redis.call('GET', tombstones), 0
+      while struct.unpack('>I4', all, over + 17) < now do
+        over = over + 20
+      end
+      redis.call('SET', tombstones, string.sub(all, over + 1))
+    end
   end
   redis.call('EXPIREAT', tombstones, string.format('%d', last))
 end

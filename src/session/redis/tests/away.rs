@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::{LIFETIMES, Server, log_in, seal_key, soon};
+use super::deployed::{admit, as_user, node};
+use super::servers::{self, Group, MASTER};
+use super::{LIFETIMES, Server, log_in, refusal, seal_key, soon};
 use crate::clock::Clock;
 use crate::session::contract::{apps, identity, session_key};
-use crate::session::{Lifetimes, RefreshError, Sessions, StoreError};
+use crate::session::{Lifetimes, OpenError, RefreshError, Sessions, StoreError};
 
 #[tokio::test]
 async fn a_redis_that_is_not_there_is_named() {
@@ -109,5 +111,94 @@ async fn a_redis_that_forgot_the_scripts_is_given_them_again() {
         let opened = log_in(&store, "a").await;
         store.refresh(&opened.refresh, &apps()).await.unwrap();
         let _: String = server.ask("SCRIPT FLUSH").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_cut_off_refuses_until_it_has_read_what_it_missed() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    admit(&server.0);
+    let mut config = as_user(server.config());
+    config.timeout = Duration::from_secs(1);
+    config.refuse_after = Some(Duration::from_secs(1));
+    let (one, cut) = (server.sessions(&clock).await, node(&config, &clock).await);
+    let opened = log_in(&one, "a").await;
+    let revoked = cut.revoked();
+    assert!(!revoked.is_unknown());
+    server.0.ask(&["ACL", "SETUSER", "node", "off"]);
+    server.0.ask(&["CLIENT", "KILL", "USER", "node"]);
+    soon(async || revoked.is_unknown()).await;
+    // More than it reads at once.
+    super::fill_stream(&server.0, 50_000);
+    one.end(opened.session.id).await.unwrap();
+    server.0.ask(&["ACL", "SETUSER", "node", "on"]);
+    soon(async || {
+        // Looked at in this order, since what is revoked may be told between the two.
+        let refuses = revoked.is_unknown();
+        assert!(refuses || revoked.contains(&opened.session.id));
+        !refuses
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_may_not_read_revocations_refuses_though_redis_answers() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    admit(&server.0);
+    let mut config = as_user(server.config());
+    config.refuse_after = Some(Duration::from_secs(1));
+    let cut = node(&config, &clock).await;
+    assert_eq!(server.0.ask(&["ACL", "SETUSER", "node", "-xread"]), "OK");
+    log_in(&cut, "a").await;
+    let one = server.sessions(&clock).await;
+    let id = log_in(&one, "b").await.session.id;
+    one.end(id).await.unwrap();
+    soon(async || cut.revoked().is_unknown()).await;
+    assert_eq!(server.0.ask(&["ACL", "SETUSER", "node", "+xread"]), "OK");
+    soon(async || !cut.revoked().is_unknown()).await;
+    assert!(cut.revoked().contains(&id));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_was_replaced_is_left_though_the_sentinel_named_first_hangs() {
+    let (group, other) = (Group::start(0, 2), servers::Redis::start(&[]));
+    let mut config = group.config();
+    config.timeout = Duration::from_secs(1);
+    let store = node(&config, &Clock::system()).await;
+    let id = log_in(&store, "a").await.session.id;
+    store.end(id).await.unwrap();
+    group.sentinels[0].signal("STOP");
+    let port = other.port().to_string();
+    let sentinel = &group.sentinels[1];
+    assert_eq!(sentinel.ask(&["SENTINEL", "REMOVE", MASTER]), "OK");
+    let monitor = ["SENTINEL", "MONITOR", MASTER, "127.0.0.1", &port, "1"];
+    assert_eq!(sentinel.ask(&monitor), "OK");
+    soon(async || other.ask(&["EXISTS", "menshen:revoked"]) == "1").await;
+    soon(async || store.is_available()).await;
+    log_in(&store, "b").await;
+}
+
+#[test]
+fn a_start_in_a_state_that_passes_may_be_tried_again() {
+    let server = super::config(super::RedisMode::Cluster, &[]);
+    for line in [
+        "OOM command not allowed when used memory > 'maxmemory'.",
+        "NOREPLICAS Not enough good replicas to write.",
+        "BUSY Redis is busy running a script.",
+        "READONLY You can't write against a read only replica.",
+        "MISCONF Redis is configured to save RDB snapshots",
+        "TRYAGAIN Multiple keys request during rehashing of slot",
+        "CLUSTERDOWN The cluster is down",
+        "LOADING Redis is loading the dataset in memory",
+        "MASTERDOWN Link with MASTER is down",
+    ] {
+        let told = format!("-{line}\r\n");
+        let told = redis::Parser::new().parse_value(told.as_bytes()).unwrap();
+        let refused = refusal::refusal(&told.extract_error().unwrap_err(), &server);
+        let OpenError::RedisRefuses { reason, .. } = refused else {
+            panic!("{line}: {refused:?}");
+        };
+        let (code, _) = line.split_once(' ').unwrap();
+        assert!(reason.contains(&format!("({code})")), "{reason}");
     }
 }

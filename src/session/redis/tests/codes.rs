@@ -112,3 +112,24 @@ async fn what_a_code_brought_is_told_only_where_its_session_is_stored() {
     let claim = store.claim(code, second, minute).await.unwrap();
     assert!(matches!(claim, Claim::Elsewhere), "{claim:?}");
 }
+
+#[tokio::test]
+async fn that_a_session_could_not_be_stored_is_told_when_redis_can_be_told() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let (one, other) = (server.sessions(&clock).await, server.sessions(&clock).await);
+    let (code, minute) = (one.mark("wx1", "0a"), Duration::from_secs(60));
+    let [first, second] = [(); 2].map(|()| Holder::random().unwrap());
+    one.claim(code, first, minute).await.unwrap();
+    // Who does not have it says nothing.
+    other.keep_not_stored(code, second);
+    server.ask::<()>("ACL SETUSER default -evalsha -eval").await;
+    one.keep_not_stored(code, first);
+    server.ask::<()>("ACL SETUSER default +evalsha +eval").await;
+    let claim = async || other.claim(code, second, minute).await.unwrap();
+    soon(async || !matches!(claim().await, Claim::Elsewhere)).await;
+    let claim = claim().await;
+    assert!(
+        matches!(claim, Claim::NotStored(left) if left > minute),
+        "{claim:?}"
+    );
+}

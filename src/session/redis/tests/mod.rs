@@ -1,10 +1,17 @@
 //! Tests of the Redis store over real servers, and of the contract over it.
 
 mod away;
+mod clocks;
 mod codes;
+mod deployed;
+mod emptied;
 mod losses;
+mod repair;
 mod revocations;
+mod seal_key;
 mod stored;
+mod tombstones;
+mod unfinished;
 
 use std::time::Duration;
 
@@ -151,6 +158,18 @@ async fn log_in(store: &Sessions, openid: &str) -> Opened {
     let key = session_key("k");
     let opened = store.open_session(identity(openid), &key).await;
     opened.unwrap()
+}
+
+/// Fills the stream with as many revocations of nobody as no test could bring about by logins.
+fn fill_stream(server: &servers::Redis, count: usize) {
+    let fill = "local before = redis.call('XLEN', KEYS[1]) \
+                for n = before + 1, before + ARGV[1] do \
+                redis.call('XADD', KEYS[1], '*', 's', string.format('%016d', n), 'u', 4000000000, 'n', n) end \
+                redis.call('HSETNX', KEYS[2], 'generation', 'filled') \
+                redis.call('HINCRBY', KEYS[2], 'added', ARGV[1])";
+    let keys = ["menshen:revoked", "menshen:{menshen:revoked}:state"];
+    let count = count.to_string();
+    server.ask(&["EVAL", fill, "2", keys[0], keys[1], &count]);
 }
 
 /// Waits for what must come about soon.

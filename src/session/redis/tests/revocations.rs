@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LIFETIMES, SKEW_SECS, Server, log_in, servers, soon};
+use super::{LIFETIMES, SKEW_SECS, Server, fill_stream, log_in, servers, soon};
 use crate::clock::Clock;
 use crate::session::contract::{apps, identity, session_key};
 use crate::session::{RefreshError, StoreError};
@@ -157,12 +157,7 @@ async fn what_a_failover_brings_back_of_a_revoked_session_is_removed() {
 async fn a_cut_connection_costs_less_than_a_second_however_many_are_revoked() {
     const MANY: usize = 100_000;
     let (server, clock) = (Server::start().await, Clock::system());
-    // As many entries as no test could bring about by logins.
-    let fill = "for n = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', 's', string.format('%016d', n), 'u', 4000000000, 'n', n) end \
-                redis.call('HSET', KEYS[2], 'generation', 'filled', 'added', ARGV[1], 'removed', 0)";
-    let keys = ["menshen:revoked", "menshen:{menshen:revoked}:state"];
-    let count = MANY.to_string();
-    server.0.ask(&["EVAL", fill, "2", keys[0], keys[1], &count]);
+    fill_stream(&server.0, MANY);
     let (one, other) = (server.sessions(&clock).await, server.sessions(&clock).await);
     assert_eq!(other.revoked().len(), MANY);
     for _ in 0..3 {

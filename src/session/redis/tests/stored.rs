@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::deployed::{Deployed, over_each_deployment};
 use super::{LIFETIMES, Server, log_in, seal_key};
 use crate::clock::Clock;
 use crate::session::contract::{apps, identity, session_key};
-use crate::session::{Lifetimes, OpenError, Sessions};
+use crate::session::{Lifetimes, Sessions};
 
 /// The keys that do not go by themselves.
 const LASTING: [&str; 3] = [
@@ -45,10 +46,8 @@ async fn a_session_whose_last_rotations_redis_lost_goes_on() {
     }
 }
 
-#[tokio::test]
-async fn a_refresh_and_a_login_take_one_round_trip() {
-    let (server, clock) = (Server::start().await, Clock::system());
-    let store = server.sessions(&clock).await;
+async fn a_refresh_and_a_login_take_one_round_trip(redis: &Deployed) {
+    let store = redis.node(&Clock::system()).await;
     let opened = log_in(&store, "a").await;
     let opened = store.refresh(&opened.refresh, &apps()).await.unwrap();
     // By now Redis knows the scripts.
@@ -60,6 +59,8 @@ async fn a_refresh_and_a_login_take_one_round_trip() {
     store.refresh(&opened.refresh, &apps()).await.unwrap();
     assert_eq!(store.operations() - before, 3);
 }
+
+over_each_deployment! { a_refresh_and_a_login_take_one_round_trip }
 
 #[tokio::test]
 async fn redis_drops_by_itself_what_is_over() {
@@ -109,53 +110,6 @@ async fn a_session_that_ended_leaves_nothing_but_its_revocation_and_its_tombston
 }
 
 #[tokio::test]
-async fn a_tombstone_costs_no_more_than_sixty_bytes() {
-    const ENDED: usize = 10_000;
-    let (server, clock) = (Server::start().await, Clock::system());
-    let store = server.sessions(&clock).await;
-    let mut ids = Vec::with_capacity(ENDED);
-    for from in (0..ENDED).step_by(100) {
-        let openids: Vec<String> = (from..from + 100).map(|n| n.to_string()).collect();
-        let opened = openids.iter().map(|openid| log_in(&store, openid));
-        let opened = futures::future::join_all(opened).await;
-        let opened = opened.into_iter().map(|opened| opened.session.id);
-        ids.extend(opened);
-    }
-    for page in ids.chunks(100) {
-        let ended = futures::future::join_all(page.iter().map(|id| store.end(*id))).await;
-        assert!(ended.into_iter().all(|ended| ended.unwrap()));
-    }
-    let keys: Vec<String> = server.ask("KEYS *}:t").await;
-    let (mut memory, mut bytes) = (0, 0);
-    for key in keys {
-        memory += server.ask::<usize>(&format!("MEMORY USAGE {key}")).await;
-        bytes += server.ask::<usize>(&format!("STRLEN {key}")).await;
-    }
-    assert_eq!(bytes, ENDED * 20);
-    println!("a tombstone costs {} bytes", memory / ENDED);
-    assert!(memory <= ENDED * 60, "{memory}");
-}
-
-#[tokio::test]
-async fn tombstones_that_are_over_make_room_for_others() {
-    let (server, clock) = (Server::start().await, Clock::system());
-    let store = server.sessions(&clock).await;
-    let key = session_key("k");
-    let mut length = 0;
-    for _ in 0..3 {
-        for _ in 0..4 {
-            let opened = store.open_session(identity("a"), &key).await.unwrap();
-            store.end(opened.session.id).await.unwrap();
-        }
-        let tombstones: Vec<String> = server.ask("KEYS *}:t").await;
-        length = server.ask(&format!("STRLEN {}", tombstones[0])).await;
-        // The key is Redis's own to drop, by a clock that no test moves.
-        clock.advance(LIFETIMES.session_ttl + Duration::from_secs(700));
-    }
-    assert_eq!(length, 4 * 20);
-}
-
-#[tokio::test]
 async fn neither_session_keys_nor_refresh_tokens_are_in_redis() {
     let (server, clock) = (Server::start().await, Clock::system());
     let store = server.sessions(&clock).await;
@@ -173,12 +127,4 @@ async fn neither_session_keys_nor_refresh_tokens_are_in_redis() {
     for token in [first.refresh, second.refresh] {
         assert!(!has(token.expose().as_bytes()));
     }
-}
-
-#[tokio::test]
-async fn a_different_seal_key_is_refused() {
-    let (server, clock) = (Server::start().await, Clock::system());
-    let _store = server.sessions(&clock).await;
-    let other = Sessions::redis(&server.config(), &seal_key(2), LIFETIMES, clock).await;
-    assert!(matches!(other, Err(OpenError::SealKeyDiffers(_))));
 }

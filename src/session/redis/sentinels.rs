@@ -1,0 +1,159 @@
+//! Asks the Sentinels who the master is: all of them at once, so that one that is dead or hangs keeps nobody waiting.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult};
+use tokio::time::{Instant, timeout_at};
+
+/// A Sentinel with the connection that was made last.
+struct Sentinel {
+    client: Client,
+    connection: Option<MultiplexedConnection>,
+}
+
+/// What a Sentinel says of the master.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    /// It grows with each failover.
+    epoch: u64,
+    address: (String, u16),
+}
+
+/// The Sentinels of one master.
+pub(super) struct Sentinels {
+    all: Vec<Sentinel>,
+    name: String,
+    timeout: Duration,
+}
+
+impl Sentinels {
+    pub(super) fn new(clients: Vec<Client>, name: &str, timeout: Duration) -> Self {
+        let all = clients.into_iter().map(|client| Sentinel {
+            client,
+            connection: None,
+        });
+        Self {
+            all: all.collect(),
+            name: name.to_owned(),
+            timeout,
+        }
+    }
+
+    /// Returns where the master is by the latest failover that most Sentinels, or all that answer, have heard of.
+    pub(super) async fn master(&mut self) -> RedisResult<(String, u16)> {
+        let most = self.all.len() / 2 + 1;
+        let (name, timeout) = (&self.name, self.timeout);
+        let asked = self.all.iter_mut();
+        let asked = asked.map(|sentinel| sentinel.master(name, timeout));
+        let mut asked: FuturesUnordered<_> = asked.collect();
+        let begun = Instant::now();
+        let (mut told, mut failed) = (Vec::new(), None);
+        while told.len() < most {
+            // One that answers is enough, where the others need long.
+            let patience = if told.iter().any(Option::is_some) {
+                timeout / 2
+            } else {
+                timeout
+            };
+            match timeout_at(begun + patience, asked.next()).await {
+                Ok(Some(Ok(one))) => told.push(one),
+                Ok(Some(Err(error))) => failed = Some(worse(failed, error)),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        let latest = told.into_iter().flatten().max_by_key(|told| told.epoch);
+        match (latest, failed) {
+            (Some(latest), _) => Ok(latest.address),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(RedisError::from((
+                ErrorKind::MasterNameNotFoundBySentinel,
+                "no Sentinel that answers knows a master of this name that works",
+            ))),
+        }
+    }
+}
+
+/// Returns the error that says more: a Sentinel that refuses is worth more words than one that is away.
+fn worse(before: Option<RedisError>, error: RedisError) -> RedisError {
+    before
+        .filter(|before| !before.is_io_error())
+        .unwrap_or(error)
+}
+
+impl Sentinel {
+    /// Asks this one; `None` says that it knows of no such master that works.
+    async fn master(&mut self, name: &str, timeout: Duration) -> RedisResult<Option<Told>> {
+        let mut masters = redis::cmd("SENTINEL");
+        masters.arg("MASTERS");
+        // One that was restarted has closed the connection.
+        if let Some(kept) = &mut self.connection {
+            match masters.query_async(kept).await {
+                Ok(masters) => return Ok(told(masters, name)),
+                Err(_) => self.connection = None,
+            }
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(timeout))
+            .set_response_timeout(Some(timeout));
+        let new = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config);
+        let mut new = new.await?;
+        let masters = masters.query_async(&mut new).await?;
+        self.connection = Some(new);
+        Ok(told(masters, name))
+    }
+}
+
+fn told(masters: Vec<HashMap<String, String>>, name: &str) -> Option<Told> {
+    masters.into_iter().find_map(|master| {
+        let value = |key: &str| master.get(key).map(String::as_str);
+        let flags: Vec<&str> = value("flags")?.split(',').collect();
+        let down = ["s_down", "o_down"];
+        let works = flags.contains(&"master") && !down.iter().any(|flag| flags.contains(flag));
+        if value("name")? != name || !works {
+            return None;
+        }
+        Some(Told {
+            epoch: value("config-epoch")?.parse().ok()?,
+            address: (value("ip")?.to_owned(), value("port")?.parse().ok()?),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn master(name: &str, flags: &str, port: &str) -> HashMap<String, String> {
+        let pairs = [
+            ("name", name),
+            ("flags", flags),
+            ("ip", "10.0.0.1"),
+            ("port", port),
+            ("config-epoch", "3"),
+        ];
+        let pairs = pairs.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        HashMap::from(pairs)
+    }
+
+    #[test]
+    fn a_master_is_known_by_its_name_and_only_while_it_works() {
+        let masters = || {
+            vec![
+                master("other", "master", "1"),
+                master("ours", "master", "2"),
+            ]
+        };
+        let found = told(masters(), "ours").unwrap();
+        assert_eq!(found.address, ("10.0.0.1".to_owned(), 2));
+        assert_eq!(told(masters(), "another"), None);
+        for flags in ["master,s_down,o_down", "s_down,master", "slave"] {
+            assert_eq!(told(vec![master("ours", flags, "2")], "ours"), None);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What proves that a seal key belongs to the data in Redis: a digest, or something that was sealed with it.
+
+use redis::{Cmd, RedisResult, Value};
+
+use super::connect::Connection;
+use super::keys::Names;
+use crate::session::record::identity_from;
+use crate::session::seal::Sealer;
+use crate::session::user::user_name;
+
+/// How many names are looked at in one step.
+const PAGE: usize = 1000;
+
+/// The digests that are written where one of them may be lost.
+pub(super) struct Checks {
+    names: Vec<String>,
+    own: [u8; 16],
+}
+
+impl Checks {
+    pub(super) fn new(names: &Names, own: [u8; 16]) -> Self {
+        let names = names.seal_checks();
+        Self { names, own }
+    }
+
+    /// Returns what reads each of them, the one that decides first.
+    pub(super) fn reads(&self) -> Vec<Cmd> {
+        let read = |name: &String| {
+            let mut read = redis::cmd("GET");
+            read.arg(name);
+            read
+        };
+        self.names.iter().map(read).collect()
+    }
+
+    /// Returns what writes each of them where it lacks, the one that decides first.
+    pub(super) fn writes(&self) -> Vec<Cmd> {
+        let write = |name: &String| {
+            let mut write = redis::cmd("SET");
+            write.arg(name).arg(&self.own).arg("NX");
+            write
+        };
+        self.names.iter().map(write).collect()
+    }
+
+    /// Says what was read: whether all that is there is of this seal key; `None` where nothing is there.
+    pub(super) fn are_ours(&self, read: &[Option<Vec<u8>>]) -> Option<bool> {
+        let mut found = read.iter().flatten().peekable();
+        found.peek()?;
+        Some(found.all(|check| *check == self.own))
+    }
+}
+
+/// Looks for a session and says whether its user's session_key was sealed with this key; `None` where there is none.
+pub(super) async fn opens(
+    connection: &mut Connection,
+    names: &Names,
+    sealer: &Sealer,
+) -> RedisResult<Option<bool>> {
+    for (master, answer) in connection.ask_masters(&scan(names, b"0")).await? {
+        let mut answer = answer;
+        loop {
+            let (cursor, found): (Vec<u8>, Vec<Vec<u8>>) = redis::from_redis_value(answer)?;
+            for session in found {
+                let opened = of_session(connection, names, sealer, &session).await?;
+                if opened.is_some() {
+                    return Ok(opened);
+                }
+            }
+            if cursor == b"0" {
+                break;
+            }
+            let next = scan(names, &cursor);
+            answer = connection.ask_at(master.as_ref(), &next).await?;
+        }
+    }
+    Ok(None)
+}
+
+fn scan(names: &Names, cursor: &[u8]) -> Cmd {
+    let mut scan = redis::cmd("SCAN");
+    scan.arg(cursor).arg("MATCH").arg(names.sessions());
+    scan.arg("COUNT").arg(PAGE);
+    scan
+}
+
+/// Says whether the session_key of a session's user opens; `None` where it is gone.
+async fn of_session(
+    connection: &mut Connection,
+    names: &Names,
+    sealer: &Sealer,
+    session: &[u8],
+) -> RedisResult<Option<bool>> {
+    let mut read = redis::cmd("HMGET");
+    read.arg(session).arg("identity");
+    let (identity,): (Option<Vec<u8>>,) = read.query_async(connection).await?;
+    let Some(Ok(identity)) = identity.map(|bytes| identity_from(&bytes)) else {
+        return Ok(None);
+    };
+    let mut read = redis::cmd("HMGET");
+    read.arg(names.session_keys(identity.user())).arg("latest");
+    let (sealed,): (Option<Vec<u8>>,) = read.query_async(connection).await?;
+    let owner = user_name(&identity.appid, &identity.openid);
+    Ok(sealed.map(|sealed| sealer.open(&owner, &sealed).is_some()))
+}
+
+/// Asks for what [`opens`] asks first.
+pub(super) async fn rehearse(connection: &mut Connection, names: &Names) -> RedisResult<()> {
+    let scan = scan(&names.rehearsed(), b"0");
+    for (_, answer) in connection.ask_masters(&scan).await? {
+        let _: (Vec<u8>, Value) = redis::from_redis_value(answer)?;
+    }
+    Ok(())
+}
