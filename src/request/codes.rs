@@ -3,7 +3,7 @@
 use super::Denial;
 
 /// The stable codes.
-pub const CODES: [&str; 33] = [
+pub const CODES: [&str; 34] = [
     "bad_request",
     "token_ambiguous",
     "app_ambiguous",
@@ -23,6 +23,7 @@ pub const CODES: [&str; 33] = [
     "route_unknown",
     "method_not_allowed",
     "body_too_large",
+    "client_left",
     "headers_too_large",
     "request_timeout",
     "too_many_requests",
