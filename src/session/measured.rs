@@ -151,6 +151,10 @@ impl Store for Measured {
         self.uses.keep_refusal.of(kept).await
     }
 
+    fn keep_not_stored(&self, code: CodeMark, holder: Holder) {
+        self.store.keep_not_stored(code, holder);
+    }
+
     async fn add(&self, login: Login) -> Result<Record, StoreError> {
         let added = self.uses.add.of(self.store.add(login)).await?;
         self.uses.opened.add(1);
@@ -261,5 +265,33 @@ impl Store for Measured {
 
     async fn close(&self) {
         self.store.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// Returns the names of the functions of a source.
+    fn functions(source: &str) -> BTreeSet<&str> {
+        let lines = source.lines().filter_map(|line| line.strip_prefix("    "));
+        let names = lines.filter_map(|line| {
+            let line = line.strip_prefix("async ").unwrap_or(line);
+            line.strip_prefix("fn ")?.split(['(', '<']).next()
+        });
+        names.collect()
+    }
+
+    // One that is left out would do what the trait does by default, and nothing of what the store does.
+    #[test]
+    fn everything_that_is_asked_of_a_store_is_passed_on() {
+        let (_, asked) = include_str!("store.rs").split_once("trait Store").unwrap();
+        let (asked, _) = asked.split_once("\n}\n").unwrap();
+        let (_, passed) = include_str!("measured.rs")
+            .split_once("impl Store for Measured")
+            .unwrap();
+        let (passed, _) = passed.split_once("\n}\n").unwrap();
+        assert!(functions(asked).len() > 20);
+        assert_eq!(functions(passed), functions(asked));
     }
 }
