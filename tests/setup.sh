@@ -12,7 +12,7 @@ main() {
   local build=(cmake cc) tests=() bench=()
   case "${1:-}" in
     build) ;;
-    tests) tests=(node npm python3 php uwsgi curl systemd-analyze nginx headers-more haproxy caddy redis-server redis-sentinel valgrind chromium) ;;
+    tests) tests=(node npm python3 php uwsgi curl systemd-analyze nginx headers-more haproxy caddy redis-server redis-sentinel valgrind chromium openssl) ;;
     bench) bench=(python-alone nginx haproxy wrk h2load valgrind strace curl openssl) ;;
     *) echo "usage: $0 build|tests|bench" >&2 && exit 2 ;;
   esac

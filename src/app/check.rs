@@ -14,7 +14,11 @@ use crate::wechat::Client;
 pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
     let (tls, session) = (&config.server.tls, &config.session);
     let tls = Encryption::load(tls);
-    let upstreams = Upstreams::new(&config.upstreams, config.server.upstream_pool);
+    let upstreams = Upstreams::new(
+        &config.upstreams,
+        config.server.upstream_pool,
+        config.server.limits.server_connections(),
+    );
     let wechat = Client::new(&config.wechat);
     let keys = verify_files(&config.token.keys_dir);
     // Whether Redis can be reached is not asked, but by `try_store`: a check changes nothing and needs no network.

@@ -91,7 +91,11 @@ impl App {
         )?;
         may_open_door(&config)?;
         let tls = Encryption::load(&config.server.tls)?;
-        let upstreams = Upstreams::new(&config.upstreams, config.server.upstream_pool)?;
+        let upstreams = Upstreams::new(
+            &config.upstreams,
+            config.server.upstream_pool,
+            config.server.limits.server_connections(),
+        )?;
         // A start that fails on the store makes no keys.
         verify_files(&config.token.keys_dir)?;
         let predecessor = match predecessor {

@@ -32,10 +32,13 @@ const COUNT: Kind<u32> = Kind {
     },
 };
 
-/// As much as "auto" leaves to what is no client's connection: listeners, files, the store, WeChat, and whoever is refused.
+/// So many file descriptors are left to what is no connection of a client or to a server: listeners, files, the store, WeChat,
+/// the private listener, and whoever is refused.
 const ASIDE: u64 = 256;
-/// The least that "auto" stands for.
-const FEWEST: u32 = 16;
+/// The fewest connections of clients that there may be.
+const FEWEST: u64 = 16;
+/// The fewest connections to servers that there may be.
+const FEWEST_TO_SERVERS: u64 = 32;
 
 /// A count, or `None` for "auto".
 const CONNECTIONS: Kind<Option<u32>> = Kind {
@@ -67,9 +70,38 @@ pub(super) fn read(table: &mut Table<'_, '_>) -> Option<Limits> {
     })
 }
 
-/// Returns how many connections the file descriptors of this process allow, each of which may need one to a server.
+impl Limits {
+    /// Returns how many connections of clients are accepted: no more than leave servers a quarter of the file descriptors.
+    pub fn client_connections(&self) -> Option<NonZeroU32> {
+        let possible = beyond_aside().map(|beyond| at_least(beyond / 4 * 3, FEWEST));
+        match (self.max_connections, possible.flatten()) {
+            (Some(wanted), Some(possible)) => Some(wanted.min(possible)),
+            (wanted, possible) => wanted.or(possible),
+        }
+    }
+
+    /// Returns how many connections to servers there may be, busy or idle: three quarters of what clients leave, since
+    /// calls of WeChat for many logins at once may need the rest.
+    pub fn server_connections(&self) -> usize {
+        let Some(beyond) = beyond_aside() else {
+            return usize::MAX;
+        };
+        let clients = self.client_connections().map_or(0, NonZeroU32::get);
+        let most = (beyond.saturating_sub(u64::from(clients)) / 4 * 3).max(FEWEST_TO_SERVERS);
+        usize::try_from(most).unwrap_or(usize::MAX)
+    }
+}
+
+/// Returns half of the connections that the file descriptors of this process allow: each may need one to a server.
 fn by_descriptors() -> Option<NonZeroU32> {
+    at_least(beyond_aside()? / 2, FEWEST)
+}
+
+fn beyond_aside() -> Option<u64> {
     let descriptors = getrlimit(Resource::Nofile).current?;
-    let connections = descriptors.saturating_sub(ASIDE) / 2;
-    NonZeroU32::new(u32::try_from(connections).unwrap_or(u32::MAX).max(FEWEST))
+    Some(descriptors.saturating_sub(ASIDE))
+}
+
+fn at_least(connections: u64, fewest: u64) -> Option<NonZeroU32> {
+    NonZeroU32::new(u32::try_from(connections.max(fewest)).unwrap_or(u32::MAX))
 }

@@ -71,6 +71,8 @@ pub enum Denial {
     UpstreamUnreachable,
     /// The upstream's answer is not a valid one.
     UpstreamError,
+    /// There are no file descriptors for another connection to a server.
+    ProxyBusy,
     /// WeChat is busy or over quota, or calls are kept back; the code was not spent.
     WechatBusy(Option<Errcode>, Duration),
     /// WeChat cannot be reached; the code was not spent.
@@ -248,6 +250,11 @@ impl Denial {
                 "upstream_error",
                 "The backend gave no valid answer.",
             ),
+            Self::ProxyBusy => (
+                S::SERVICE_UNAVAILABLE,
+                "proxy_busy",
+                "Too many requests are under way; try again later.",
+            ),
             Self::WechatBusy(..) => (
                 S::SERVICE_UNAVAILABLE,
                 "wechat_busy",
@@ -310,7 +317,7 @@ impl Denial {
             let begun = u64::from(after.subsec_nanos() > 0);
             return Some(after.as_secs().saturating_add(begun).max(1));
         }
-        if *self == Self::TooManyConnections {
+        if matches!(self, Self::TooManyConnections | Self::ProxyBusy) {
             return Some(PLACE_RETRY.as_secs());
         }
         (*self == Self::StoreUnavailable).then_some(STORE_RETRY.as_secs())

@@ -27,7 +27,10 @@ const USUAL_ANSWER_BYTES: usize = 2048;
 pub enum ClientError {
     /// The authorities to trust cannot be read.
     #[error("wechat.ca_file cannot be read: {0}")]
-    Authorities(#[source] std::io::Error),
+    Authorities(#[source] rustls::pki_types::pem::Error),
+    /// They can verify nobody.
+    #[error("wechat.ca_file: {0}")]
+    Named(#[source] rustls::Error),
     /// They are not what they should be, or the rest is not.
     #[error("the HTTP client could not be made")]
     Http(#[source] reqwest::Error),

@@ -1,17 +1,22 @@
 //! The connections to WeChat, through a proxy where there is one, of which none is used again after a call that was lost on one of them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use reqwest::Certificate;
 use reqwest::redirect::Policy;
+use rustls::client::WantsClientCert;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, ConfigBuilder};
 use tokio::task::spawn_blocking;
 
 use super::client::ClientError;
 use super::resolver::Resolver;
 use crate::config::{Proxy, WeChat};
+use crate::trust::client_trusting;
 
 /// The connections to WeChat.
 #[derive(Debug)]
@@ -26,8 +31,8 @@ pub(super) struct Connections {
 #[derive(Debug)]
 struct Means {
     config: WeChat,
-    /// What is trusted instead of the system's authorities; `None` means those.
-    authorities: Option<Vec<Certificate>>,
+    /// Makes handshakes with whoever the operator's certificates vouch for; `None` means the system's authorities.
+    named: Option<ClientConfig>,
 }
 
 impl Connections {
@@ -73,16 +78,13 @@ impl Connections {
 
 impl Means {
     fn of(config: &WeChat) -> Result<Self, ClientError> {
-        let authorities = match &config.ca_file {
-            Some(file) => {
-                let pem = std::fs::read(file).map_err(ClientError::Authorities)?;
-                Some(Certificate::from_pem_bundle(&pem).map_err(ClientError::Http)?)
-            }
+        let named = match &config.ca_file {
+            Some(file) => Some(trusting(file)?.with_no_client_auth()),
             None => None,
         };
         Ok(Self {
             config: config.clone(),
-            authorities,
+            named,
         })
     }
 
@@ -102,8 +104,8 @@ impl Means {
         if let Proxy::Url(url) = &self.config.proxy {
             builder = builder.proxy(self.proxy(url)?);
         }
-        if let Some(authorities) = &self.authorities {
-            builder = builder.tls_certs_only(authorities.iter().cloned());
+        if let Some(named) = &self.named {
+            builder = builder.tls_backend_preconfigured(named.clone());
         }
         let client = builder.build();
         client.map_err(|error| ClientError::Http(error.without_url()))
@@ -118,4 +120,14 @@ impl Means {
             None => proxy,
         })
     }
+}
+
+/// Begins a TLS client that believes whoever the certificates of a file vouch for.
+pub(in crate::wechat) fn trusting(
+    file: &Path,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, ClientError> {
+    let named = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(ClientError::Authorities)?;
+    client_trusting(named).map_err(ClientError::Named)
 }

@@ -7,10 +7,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use menshen_test_support::{Builder, TestGateway};
+use menshen_test_support::{Builder, Nodes, TestGateway};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -19,6 +20,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -225,4 +227,31 @@ async fn a_broken_file_changes_nothing_until_it_is_mended() {
     assert_eq!(shown(&t, "a.example").await, first);
     let mended = write(folder.path(), "a", &["a.example"]);
     becomes(&t, "a.example", &mended).await;
+}
+
+#[tokio::test]
+async fn a_name_that_is_no_hosts_is_turned_away_without_a_line_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a", &["a.example"]);
+    write(folder.path(), "b", &["b.example"]);
+    let nodes = Nodes::new(gateway(&folder, &["a", "b"])).await;
+    let node = nodes.serve(env!("CARGO_BIN_EXE_menshen")).await;
+    let ask = async |name: &str| {
+        let mut openssl = Command::new("openssl");
+        openssl
+            .args(["s_client", "-connect", &node.address.to_string()])
+            .args(["-servername", name])
+            .stdin(Stdio::null());
+        let asked = tokio::time::timeout(LIMIT, openssl.output()).await;
+        let asked = asked.unwrap().unwrap();
+        String::from_utf8_lossy(&[asked.stdout, asked.stderr].concat()).into_owned()
+    };
+    for name in ["localhost:443", "-a.test", "a..test", "[a.test]"] {
+        let said = ask(name).await;
+        assert!(said.contains("alert illegal parameter"), "{name}: {said}");
+    }
+    let said = ask("a.example").await;
+    assert!(said.contains("BEGIN CERTIFICATE"), "{said}");
+    let log = node.program.stderr();
+    assert!(!log.contains("SNI") && !log.contains("rustls"), "{log}");
 }

@@ -152,3 +152,19 @@ async fn check_looks_at_the_authorities_and_probes_through_the_proxy() {
     assert_eq!(checked.code, Some(2), "{}", checked.said());
     assert!(checked.stderr.contains("wechat"), "{}", checked.stderr);
 }
+
+#[tokio::test]
+async fn a_self_signed_certificate_of_openssls_is_trusted_where_it_is_named() {
+    for has_alternative in [true, false] {
+        let nodes = Nodes::new(TestGateway::builder()).await;
+        let certificate = Certificate::by_openssl("localhost", has_alternative, &[]);
+        let front = tls_front(&certificate, nodes.simulator()).await;
+        let wechat = format!(
+            "api_base = \"https://localhost:{}\"\nca_file = '{}/cert.pem'",
+            front.port(),
+            certificate.folder().display()
+        );
+        lead(&nodes, &wechat);
+        nodes.serve(MENSHEN).await.log_in("alice").await;
+    }
+}

@@ -6,12 +6,13 @@ use std::fs;
 use std::path::Path;
 
 /// What each part may use: only parts above its own line, so that nothing leads back to it.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("clock", &[]),
     ("owner", &[]),
     ("secret", &[]),
     ("metrics", &[]),
     ("demo", &[]),
+    ("trust", &[]),
     ("config", &["secret"]),
     ("log", &["config"]),
     ("simulator", &["clock", "secret"]),
@@ -25,7 +26,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ),
     (
         "wechat",
-        &["clock", "config", "metrics", "secret", "session"],
+        &["clock", "config", "metrics", "secret", "session", "trust"],
     ),
     ("request", &["config", "session", "token"]),
     (
@@ -37,7 +38,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     (
         "server",
         &[
-            "clock", "config", "login", "metrics", "owner", "request", "session", "token",
+            "clock", "config", "login", "metrics", "owner", "request", "session", "token", "trust",
         ],
     ),
     (

@@ -38,6 +38,7 @@ fn every_code_has_a_test() {
         include_str!("refusals.rs"),
         include_str!("refusals_by_others.rs"),
         include_str!("../session/disk_trouble.rs"),
+        include_str!("../program/descriptors.rs"),
     ]
     .concat();
     let forgotten: Vec<_> = codes

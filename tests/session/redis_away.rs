@@ -77,10 +77,7 @@ async fn tell_each_other(nodes: &[Node; 2]) {
         let grant = nodes[here].log_in("carol").await;
         assert_eq!(nodes[there].get_as(&grant.token).await.status, 200);
         nodes[here].log_out(&grant.token).await;
-        let since = Instant::now();
-        while nodes[there].get_as(&grant.token).await.status == 200 {
-            assert!(since.elapsed() < Duration::from_secs(1), "it is not told");
-        }
+        knows(&nodes[there], &grant).await;
     }
 }
 
@@ -90,10 +87,16 @@ async fn logged_out(node: &Node) -> Grant {
     grant
 }
 
+/// Says that a session's end is known there within a second.
 async fn knows(node: &Node, ended: &Grant) {
     let since = Instant::now();
-    while node.get_as(&ended.token).await.status == 200 {
-        assert!(since.elapsed() < Duration::from_secs(1), "it is not told");
+    loop {
+        // What counts is when it was asked: a busy machine may bring the answer late.
+        let asked = since.elapsed();
+        if node.get_as(&ended.token).await.status != 200 {
+            return;
+        }
+        assert!(asked < Duration::from_secs(1), "it is not told");
     }
 }
 

@@ -7,6 +7,7 @@ mod health;
 mod http2;
 mod limits;
 mod retries;
+mod self_signed;
 mod tls;
 mod unprocessed;
 mod uploads;

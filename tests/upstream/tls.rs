@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use menshen::{app, config};
-use menshen_test_support::{ByHand, Program, Reply, TestGateway, Upstream, Wire};
+use menshen_test_support::{ByHand, Nodes, Program, Reply, TestGateway, Upstream, Wire};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -262,6 +262,28 @@ async fn what_is_spoken_is_agreed_on_where_both_sides_choose() {
         let said = front.shakes().pop().unwrap().protocol;
         assert_eq!(said.as_deref(), agreed);
     }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_choose_http_2_where_it_must_gets_no_request_and_the_log_says_why() {
+    let (authority, backend) = (Authority::new(), Upstream::start().await);
+    for offered in [&["http/1.1"][..], &[]] {
+        let front = Front::start(&authority, false, offered, backend.address).await;
+        let lines = format!("{}protocol = \"http2\"", trusting(&authority));
+        let routes = "[[route]]\npath = \"/\"\nupstream = \"api2\"\nauth = \"public\"\n";
+        let builder = TestGateway::builder().upstreams(&upstream("api2", front.address, &lines));
+        let nodes = Nodes::new(builder.routes(routes)).await;
+        let node = nodes.serve(env!("CARGO_BIN_EXE_menshen")).await;
+        for _ in 0..2 {
+            let reply = Reply::of(node.request("GET", "/x")).await;
+            reply.refused(502, "upstream_unreachable");
+        }
+        let line = node.program.logs("did not choose HTTP/2").await;
+        assert!(line.contains("WARN") && line.contains("auto"), "{line}");
+        let log = node.program.stderr();
+        assert_eq!(log.matches("did not choose HTTP/2").count(), 1, "{log}");
+    }
+    assert_eq!(backend.requests(), 0);
 }
 
 #[tokio::test]

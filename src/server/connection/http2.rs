@@ -158,8 +158,10 @@ impl Connections {
                 stopping = true;
             }
         }
-        // They learn from their streams that the connection is gone, and still write their lines of the log.
-        streams.detach_all();
+        drop(wire);
+        // They learn from their streams that the connection is gone, and still write their lines of the log. It counts as
+        // open as long as any of them holds a connection to a server.
+        while streams.join_next().await.is_some() {}
     }
 }
 

@@ -51,8 +51,15 @@ pub(in crate::server) struct Permit {
 
 impl ConnectionLimits {
     pub(in crate::server) fn new(limits: &Limits) -> Self {
+        let total = limits.client_connections();
+        if let (Some(most), true) = (total, total != limits.max_connections) {
+            tracing::warn!(
+                most,
+                "no more connections are accepted than the limit of file descriptors allows, whatever server.max_connections says"
+            );
+        }
         Self {
-            total: limits.max_connections,
+            total,
             per_address: limits.max_connections_per_address,
             open: Mutex::default(),
             refusals: Arc::new(Semaphore::new(REFUSALS)),

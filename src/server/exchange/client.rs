@@ -77,6 +77,22 @@ impl Client<'_> {
         }
     }
 
+    /// Tells whether the client's system has said that nobody is there any more.
+    pub(super) fn is_broken(&self) -> bool {
+        match self {
+            Self::Http1(client) => client.is_broken(),
+            Self::Http2(_) => false,
+        }
+    }
+
+    /// Tells whether the client understands interim responses.
+    pub(super) fn knows_interim(&self) -> bool {
+        match self {
+            Self::Http1(client) => client.knows_interim(),
+            Self::Http2(_) => true,
+        }
+    }
+
     /// Tells whether no more should be put before what waits is flushed.
     pub(super) fn is_full(&self) -> bool {
         match self {

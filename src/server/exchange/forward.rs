@@ -24,7 +24,7 @@ use crate::server::http2::ClientStream;
 use crate::server::message::{Body, RequestHead, ResponseHead};
 use crate::server::sockets::{Entry, Kind, WebSocket, WebSocketLimits};
 use crate::server::timer::Timer;
-use crate::server::upstreams::{Busy, Connected, Connection, Wanted};
+use crate::server::upstreams::{Busy, Connected, Connection, Unconnected, Wanted};
 
 /// How long what was received of a response that broke off may take to leave.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -148,9 +148,14 @@ async fn connect(
         let mut connecting = pin!(connecting);
         poll_fn(|cx| {
             if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
-                return Poll::Ready(connected.ok_or(Some(Denial::UpstreamUnreachable)));
+                return Poll::Ready(connected.map_err(|why| {
+                    Some(match why {
+                        Unconnected::Unreachable => Denial::UpstreamUnreachable,
+                        Unconnected::Exhausted => Denial::ProxyBusy,
+                    })
+                }));
             }
-            match client.has_whole_body() && client.poll_leaving(cx) == Poll::Ready(Leaving::Gone) {
+            match client.can_be_watched() && client.poll_leaving(cx) == Poll::Ready(Leaving::Gone) {
                 true => Poll::Ready(Err(None)),
                 false => Poll::Pending,
             }

@@ -3,8 +3,8 @@
 //! # Layout
 //! [`Proxy::exchange`] is the loop's body. `receive` decides, `own` answers Menshen's own endpoints and `reply` writes what
 //! is ours, `forward` asks a server: `outbound` makes its request, `pump` carries both bodies, `inbound` makes its answer
-//! ours, `failure` and `replay` say what happens when it breaks off. `state` is what is known of one exchange, `gate` what
-//! all share, `traffic` counts, and `access_log` writes the line.
+//! ours, `half_closed` finds out whether a client still reads, `failure` and `replay` say what happens when it breaks off.
+//! `state` is what is known of one exchange, `gate` what all share, `traffic` counts, and `access_log` writes the line.
 
 mod access_log;
 mod body;
@@ -13,6 +13,7 @@ mod failure;
 mod forward;
 mod gate;
 mod gates;
+mod half_closed;
 mod inbound;
 mod login_rates;
 mod outbound;

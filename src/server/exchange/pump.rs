@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::client::{Client, Leaving};
 use super::failure::Failure;
+use super::half_closed::HalfClosed;
 use super::replay::Replay;
 use super::server::Server;
 use super::state::Exchange;
@@ -18,9 +19,6 @@ use crate::server::timer::Timer;
 
 /// An exchange that has lasted so long can be ended by others: most are over before, and need no entry.
 const LASTING: Duration = Duration::from_millis(500);
-/// How long a client that has closed its sending side may read nothing before it is taken for gone.
-const HALF_CLOSED: Duration = Duration::from_secs(1);
-
 /// One exchange between a client and a server.
 pub(super) struct Pump<'p, 'c> {
     pub(super) client: &'p mut Client<'c>,
@@ -37,7 +35,7 @@ pub(super) struct Pump<'p, 'c> {
     up: Motion,
     down: Motion,
     begun: Instant,
-    half_closed: Option<Instant>,
+    half_closed: Option<HalfClosed>,
     entry: Option<Entry>,
 }
 
@@ -181,7 +179,8 @@ impl<'p, 'c> Pump<'p, 'c> {
                     match leaving {
                         Leaving::Gone => return Err(Failure::ClientGone),
                         Leaving::HalfClosed => {
-                            self.half_closed.get_or_insert_with(Instant::now);
+                            let client = HalfClosed::new(self.client);
+                            self.half_closed.get_or_insert(client);
                         }
                     }
                 }
@@ -345,16 +344,11 @@ impl<'p, 'c> Pump<'p, 'c> {
                 (next, failure) = (Some(at), what);
             }
         }
-        if let Some(since) = self.half_closed {
-            let at = since.max(any) + HALF_CLOSED;
-            if next.is_none_or(|next| at < next) {
-                (next, failure) = (Some(at), Failure::ClientGone);
-            }
-        }
+        let look = self.half_closed.map(|client| client.at);
         let wants_entry = self.entry.is_none() && self.exchange.session.is_some();
         let lasting = wants_entry.then(|| self.begun + LASTING);
         let too_slow = self.too_slow_at(waits);
-        let Some(at) = [next, lasting, too_slow].into_iter().flatten().min() else {
+        let Some(at) = [next, lasting, too_slow, look].into_iter().flatten().min() else {
             return Ok(Poll::Pending);
         };
         if self.timer.poll(cx, at).is_pending() {
@@ -366,6 +360,16 @@ impl<'p, 'c> Pump<'p, 'c> {
         }
         if too_slow.is_some_and(|at| at <= now) {
             return Err(Failure::RequestLate);
+        }
+        if look.is_some_and(|at| at <= now)
+            && let Some(half_closed) = &mut self.half_closed
+        {
+            let is_answered = self.download != Download::Head;
+            if !half_closed.is_there(self.client, cx, any, is_answered) {
+                return Err(Failure::ClientGone);
+            }
+            // What was written is nothing that the server did, which is late as before.
+            self.down.written = self.client.written();
         }
         if lasting.is_some_and(|at| at <= now) {
             let sockets = &self.exchange.gate.sockets;

@@ -186,7 +186,7 @@ pub(super) async fn unless_left<T>(
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
             return Poll::Ready(done);
         }
-        match client.has_whole_body() && left(client, cx) {
+        match client.can_be_watched() && left(client, cx) {
             true => Poll::Ready(Err(Denial::ClientLeft)),
             false => Poll::Pending,
         }

@@ -101,9 +101,19 @@ impl ServerSide {
         }
     }
 
-    /// Writes an interim response, which HTTP/1.0 does not know.
+    /// Tells whether the client understands interim responses, which HTTP/1.0 does not know.
+    pub(in crate::server) fn knows_interim(&self) -> bool {
+        !self.is_http10
+    }
+
+    /// Tells whether the client's system has said that nobody is there any more.
+    pub(in crate::server) fn is_broken(&self) -> bool {
+        self.wire.is_broken()
+    }
+
+    /// Writes an interim response, where the client understands it.
     pub(in crate::server) fn put_interim(&mut self, head: &ResponseHead) {
-        if self.is_http10 {
+        if !self.knows_interim() {
             return;
         }
         if head.status == StatusCode::CONTINUE {

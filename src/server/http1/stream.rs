@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use pingora::protocols::Stream;
+use pingora::protocols::l4::ext::get_tcp_info;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
@@ -14,6 +15,8 @@ use tokio_util::io::poll_read_buf;
 const SCRATCH: usize = 16 * 1024;
 /// What a body is read in, once a read has filled the scratch.
 const LARGE: usize = 64 * 1024;
+/// The state of a socket of Linux that is connected to nobody any more.
+const TCP_CLOSE: u8 = 7;
 /// Shorter parts are copied behind each other, longer ones are written from where they are.
 const COPIED: usize = 8 * 1024;
 
@@ -32,7 +35,12 @@ pub(in crate::server) struct Buffered {
     unflushed: bool,
     /// How many bytes were written so far.
     written: u64,
+    /// What counts it for as long as it is open.
+    _counted: Option<Counted>,
 }
+
+/// Counts something for as long as it lives.
+type Counted = Box<dyn std::fmt::Debug + Send + Sync>;
 
 impl Buffered {
     pub(in crate::server) fn new(stream: Stream) -> Self {
@@ -45,7 +53,22 @@ impl Buffered {
             is_streaming: false,
             unflushed: false,
             written: 0,
+            _counted: None,
         }
+    }
+
+    /// Has it counted for as long as it is open.
+    pub(in crate::server) fn counted(
+        mut self,
+        by: impl std::fmt::Debug + Send + Sync + 'static,
+    ) -> Self {
+        self._counted = Some(Box::new(by));
+        self
+    }
+
+    /// Tells whether the other side has broken the connection, which a read does not tell behind its end.
+    pub(super) fn is_broken(&self) -> bool {
+        get_tcp_info(self.stream.id()).is_ok_and(|info| info.tcpi_state == TCP_CLOSE)
     }
 
     /// Reads once, and returns how many bytes came; 0 is the end.

@@ -1,14 +1,23 @@
 //! Gets an exchange a connection to the server that was chosen for it: a kept one, or a new one.
 
-use std::time::{Duration, Instant};
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use pingora::connectors::TransportConnector;
 use pingora::protocols::l4::socket::SocketAddr;
+use pingora::protocols::l4::stream::Stream as L4Stream;
+use pingora::protocols::tls::client::handshake;
 use pingora::protocols::{ALPN, Stream};
-use tokio::time::timeout;
+use rustix::io::Errno;
+use rustls::ClientConfig;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_rustls::TlsConnector;
 
+use super::budget::{Budget, Share};
 use super::http2::Lease;
 use super::pool::Room;
 use super::reuse::Reuse;
@@ -16,6 +25,9 @@ use super::server::Server;
 use super::template::{Speaks, Template};
 use crate::server::http1::{Buffered, ClientSide};
 use crate::server::workers::Workers;
+
+/// How long to wait for the system to have file descriptors again.
+const EXHAUSTED: Duration = Duration::from_millis(50);
 
 /// A connection on which a request can be sent.
 #[derive(Debug)]
@@ -60,12 +72,16 @@ pub(in crate::server) enum ConnectError {
     Http2(#[from] h2::Error),
     #[error("no connection in time")]
     Late,
+    /// It is not the server's doing.
+    #[error("there are no file descriptors for another connection")]
+    Exhausted,
 }
 
 /// Makes connections, with what pingora needs for that.
 pub(super) struct Connector {
     transport: TransportConnector,
     pub(super) room: Room,
+    pub(super) budget: Arc<Budget>,
 }
 
 /// What is connected to, and how.
@@ -82,37 +98,76 @@ pub(super) struct Target<'t> {
 }
 
 impl Connector {
-    /// Prepares for connections, of which so many may be idle.
-    pub(super) fn new(most_idle: usize) -> Self {
+    /// Prepares for connections, of which so many may be idle, and so many open.
+    pub(super) fn new(most_idle: usize, most_open: usize) -> Self {
         Self {
             transport: TransportConnector::new(None),
             room: Room::new(most_idle),
+            budget: Budget::new(most_open),
         }
     }
 
-    /// Returns a connection.
-    pub(super) async fn connect(&self, target: &Target<'_>) -> Result<Found, ConnectError> {
+    /// Returns a connection. `close_one` closes an idle one, if there is one.
+    pub(super) async fn connect(
+        &self,
+        target: &Target<'_>,
+        close_one: impl Fn() -> bool,
+    ) -> Result<Found, ConnectError> {
         if let Some(kept) = target.kept() {
             return Ok(kept);
         }
         // Boxed: nearly every exchange finds a kept connection, and would have room for this in its own state.
-        let connection = Box::pin(async {
+        Box::pin(self.make_in_time(target, close_one)).await
+    }
+
+    /// Makes a connection as soon as there may be another.
+    async fn make_in_time(
+        &self,
+        target: &Target<'_>,
+        close_one: impl Fn() -> bool,
+    ) -> Result<Found, ConnectError> {
+        let deadline = Instant::now() + target.limit;
+        loop {
+            let share = match self.budget.take() {
+                Some(share) => share,
+                None => {
+                    let place = self.budget.wait(|| match target.kept() {
+                        Some(kept) => Some(Err(kept)),
+                        None => {
+                            let share = self.budget.take();
+                            share
+                                .or_else(|| close_one().then(|| self.budget.take())?)
+                                .map(Ok)
+                        }
+                    });
+                    match timeout_at(deadline, place).await {
+                        Ok(Ok(share)) => share,
+                        Ok(Err(kept)) => return Ok(kept),
+                        Err(_) => return Err(ConnectError::Exhausted),
+                    }
+                }
+            };
             let started = Instant::now();
-            let mut found = timeout(target.limit, self.make_once(target)).await;
-            if let Ok(Ok(found)) = &mut found
+            let made = timeout_at(deadline, self.make_once(target, share)).await;
+            let mut made = made.map_err(|_| ConnectError::Late)?;
+            if let Ok(found) = &mut made
                 && !found.reused
             {
                 found.connect_time = Some(started.elapsed());
             }
-            found
-        });
-        connection.await.map_err(|_| ConnectError::Late)?
+            let may_try_again = Instant::now() + EXHAUSTED < deadline;
+            if !(matches!(made, Err(ConnectError::Exhausted)) && may_try_again) {
+                return made;
+            }
+            close_one();
+            sleep(EXHAUSTED).await;
+        }
     }
 
     /// Makes a connection, or uses one of HTTP/2 that somebody else makes meanwhile.
-    async fn make_once(&self, target: &Target<'_>) -> Result<Found, ConnectError> {
+    async fn make_once(&self, target: &Target<'_>, share: Share) -> Result<Found, ConnectError> {
         if target.speaks == Speaks::Http1 {
-            return Ok(Found::new(self.make(target).await?));
+            return Ok(Found::new(self.make(target, share).await?));
         }
         let making = &target.server.http2.making;
         let _turn = match making.try_lock() {
@@ -125,10 +180,10 @@ impl Connector {
                 None
             }
         };
-        Ok(Found::new(self.make(target).await?))
+        Ok(Found::new(self.make(target, share).await?))
     }
 
-    async fn make(&self, target: &Target<'_>) -> Result<Connection, ConnectError> {
+    async fn make(&self, target: &Target<'_>, share: Share) -> Result<Connection, ConnectError> {
         let Target {
             template,
             server,
@@ -139,11 +194,24 @@ impl Connector {
             ..
         } = *target;
         let peer = template.peer(server, place, speaks, limit);
-        let stream: Stream = self
-            .transport
-            .new_stream(&peer)
-            .await
-            .map_err(|error| ConnectError::Failed(error.to_string()))?;
+        let connected = self.transport.new_stream(&peer).await;
+        let connected = match (connected, template.handshakes(speaks)) {
+            (Ok(stream), Some(config)) => {
+                encrypted(stream, config, template.server_name(server)).await
+            }
+            (connected, _) => connected.map_err(|error| failed(&error)),
+        };
+        let stream = connected.map_err(|error| {
+            // So a server says that there is nothing to choose.
+            let has_no_choice = matches!(
+                &error,
+                ConnectError::Failed(text) if text.contains("NoApplicationProtocol")
+            );
+            match has_no_choice && speaks == Speaks::Http2 {
+                true => ConnectError::NoHttp2,
+                false => error,
+            }
+        })?;
         let chose_http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
         match speaks {
             Speaks::Http2 if template.is_tls() && !chose_http2 => {
@@ -152,11 +220,15 @@ impl Connector {
             Speaks::Either if !chose_http2 => {}
             Speaks::Http1 => {}
             Speaks::Http2 | Speaks::Either => {
-                let (lease, requests) = server.http2.add(stream, place.clone(), generation).await?;
+                let (lease, requests) = server
+                    .http2
+                    .add(stream, place.clone(), generation, share)
+                    .await?;
                 return Ok(Connection::Http2(requests, lease));
             }
         }
-        Ok(Connection::Http1(ClientSide::new(Buffered::new(stream))))
+        let wire = Buffered::new(stream).counted(share);
+        Ok(Connection::Http1(ClientSide::new(wire)))
     }
 }
 
@@ -189,6 +261,45 @@ impl Target<'_> {
             worker: kept.worker,
         })
     }
+}
+
+/// Does a handshake by rules of our own, for which pingora's connector has no place.
+async fn encrypted(
+    stream: Stream,
+    config: ClientConfig,
+    name: &str,
+) -> Result<Stream, ConnectError> {
+    let wrong = || ConnectError::Failed("the connection is of an unknown kind".to_owned());
+    let tcp = stream.into_any().downcast::<L4Stream>();
+    let tcp = tcp.map_err(|_| wrong())?;
+    let connector = TlsConnector::from(Arc::new(config));
+    let stream = handshake(&connector, name, *tcp).await;
+    Ok(Box::new(stream.map_err(|error| failed(&error))?))
+}
+
+/// Finds out why a connection failed.
+fn failed(error: &pingora::Error) -> ConnectError {
+    let mut cause = error
+        .cause
+        .as_deref()
+        .map(|cause| cause as &(dyn Error + 'static));
+    while let Some(error) = cause {
+        let of_system = error.downcast_ref::<io::Error>();
+        let code = of_system.and_then(io::Error::raw_os_error);
+        if code.is_some_and(|code| {
+            [Errno::MFILE, Errno::NFILE].contains(&Errno::from_raw_os_error(code))
+        }) {
+            return ConnectError::Exhausted;
+        }
+        cause = match error.downcast_ref::<pingora::Error>() {
+            Some(error) => error
+                .cause
+                .as_deref()
+                .map(|cause| cause as &(dyn Error + 'static)),
+            None => error.source(),
+        };
+    }
+    ConnectError::Failed(error.to_string())
 }
 
 impl std::fmt::Debug for Connector {

@@ -158,7 +158,7 @@ impl Check {
             "" => self.server.address.host().unwrap_or("localhost"),
             name => name,
         };
-        let connected = self.connector.connect(&target).await;
+        let connected = self.connector.connect(&target, || false).await;
         let connection = connected.map_err(|error| error.to_string())?.connection;
         let answered = match connection {
             Connection::Http1(mut client) => {
@@ -276,7 +276,7 @@ mod tests {
             },
             keepalive: SECOND,
         };
-        let mut upstreams = Upstreams::new(&[config], 10).unwrap();
+        let mut upstreams = Upstreams::new(&[config], 10, 100).unwrap();
         upstreams.names = Arc::new(names);
         upstreams
     }

@@ -10,6 +10,8 @@ use h2::client::{Builder, SendRequest};
 use pingora::protocols::Stream;
 use pingora::protocols::l4::socket::SocketAddr;
 
+use super::budget::Share;
+
 /// The most exchanges on one connection.
 const MAX_STREAMS: u32 = 100;
 /// What an exchange may hold unread of its response.
@@ -71,6 +73,7 @@ impl Connections {
         stream: Stream,
         place: SocketAddr,
         generation: u32,
+        share: Share,
     ) -> Result<(Lease, SendRequest<Bytes>), h2::Error> {
         let mut builder = Builder::new();
         builder
@@ -94,6 +97,7 @@ impl Connections {
         let driven = Arc::downgrade(&connection);
         tokio::spawn(async move {
             let ended = driver.await;
+            drop(share);
             if let Some(connection) = driven.upgrade() {
                 connection.is_gone.store(true, Ordering::Release);
             }
@@ -105,6 +109,15 @@ impl Connections {
         let requests = connection.requests.clone();
         self.open().push(connection);
         Ok((lease, requests))
+    }
+
+    /// Closes a connection without exchanges, and tells whether there was one; it is gone in a moment.
+    pub(super) fn close_one(&self) -> bool {
+        let mut open = self.open();
+        let idle = |connection: &Arc<Connection>| connection.streams.load(Ordering::Acquire) == 0;
+        let closed = open.iter().position(idle).map(|at| open.remove(at));
+        drop(open);
+        closed.is_some()
     }
 
     /// Closes what was idle for too long, or was made before the files changed.

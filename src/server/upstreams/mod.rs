@@ -3,12 +3,13 @@
 //! # Layout
 //!
 //! [`Upstreams::connect`] is the way in. `balance` picks among the servers that `server_health` says are up, `names` gives
-//! them addresses, `template` and `tls` say how to connect, and `connect` does it. `pool` keeps connections of HTTP/1 where
+//! them addresses, `template` and `tls` say how to connect, and `connect` does it within the `budget`. `pool` keeps connections of HTTP/1 where
 //! `reuse` says that the server does, `http2` keeps those of HTTP/2. `attempts` remembers what one exchange has tried, and
 //! `health` asks the servers in the background.
 
 mod attempts;
 mod balance;
+mod budget;
 mod connect;
 mod health;
 mod http2;
@@ -30,7 +31,7 @@ use tokio::task::JoinSet;
 
 pub(super) use self::attempts::Attempts;
 pub(super) use self::connect::Connection;
-use self::connect::{Connector, Found, Target};
+use self::connect::{ConnectError, Connector, Found, Target};
 pub(super) use self::http2::Lease;
 use self::names::Names;
 use self::pool::Kept;
@@ -99,6 +100,15 @@ pub(super) struct Connected {
     pub(super) patience: Patience<Duration>,
 }
 
+/// Why an exchange gets no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unconnected {
+    /// Each address of each server was tried.
+    Unreachable,
+    /// There are no file descriptors for another connection, whichever server it is to.
+    Exhausted,
+}
+
 /// Where a connection goes when its exchange has ended.
 #[derive(Debug)]
 pub(super) struct Origin {
@@ -110,9 +120,14 @@ pub(super) struct Origin {
 }
 
 impl Upstreams {
-    /// Prepares the upstreams, with so many idle connections at the most; certificates and keys are read here.
-    pub fn new(upstreams: &[Upstream], most_idle: usize) -> Result<Self, UpstreamError> {
-        let connector = Arc::new(Connector::new(most_idle));
+    /// Prepares the upstreams, with so many idle connections at the most, and so many open; certificates and keys are
+    /// read here.
+    pub fn new(
+        upstreams: &[Upstream],
+        most_idle: usize,
+        most_open: usize,
+    ) -> Result<Self, UpstreamError> {
+        let connector = Arc::new(Connector::new(most_idle, most_open));
         Self::prepare(upstreams, |_| None, Arc::default(), connector)
     }
 
@@ -176,7 +191,7 @@ impl Upstreams {
         watching
     }
 
-    /// Connects an exchange to the next server; `None` when each address of each server was tried.
+    /// Connects an exchange to the next server, as long as an address of one is left to try.
     ///
     /// Servers that are down are asked only when no other is left: trying costs less than refusing everybody because
     /// a health check is wrong.
@@ -185,10 +200,11 @@ impl Upstreams {
         index: usize,
         wanted: &Wanted<'_>,
         attempts: &mut Attempts,
-    ) -> Option<Connected> {
-        let group = self.groups.get(index)?;
+    ) -> Result<Connected, Unconnected> {
+        let group = self.groups.get(index).ok_or(Unconnected::Unreachable)?;
         loop {
-            let (server, place) = self.choose(group, wanted, attempts).await?;
+            let chosen = self.choose(group, wanted, attempts).await;
+            let (server, place) = chosen.ok_or(Unconnected::Unreachable)?;
             let reuse = if attempts.is_retry() {
                 Reuse::Never
             } else if wanted.repeatable {
@@ -207,7 +223,7 @@ impl Upstreams {
                 reuse,
                 limit: group.template.patience(wanted).connect,
             };
-            match self.connector.connect(&target).await {
+            match self.connector.connect(&target, || self.close_one()).await {
                 Ok(Found {
                     connection,
                     reused,
@@ -215,7 +231,7 @@ impl Upstreams {
                     worker,
                 }) => {
                     attempts.connected(reused, connect_time);
-                    return Some(Connected {
+                    return Ok(Connected {
                         connection,
                         origin: Origin {
                             server,
@@ -227,7 +243,11 @@ impl Upstreams {
                         patience: group.template.patience(wanted),
                     });
                 }
+                Err(ConnectError::Exhausted) => return Err(Unconnected::Exhausted),
                 Err(error) => {
+                    if matches!(error, ConnectError::NoHttp2) {
+                        server.tell_of_protocol(&group.config.name, &error);
+                    }
                     // Nothing was sent, so whatever is left may be asked.
                     tracing::debug!(server = %server.address, %error, "a server could not be reached");
                     self.unreachable(index, attempts);
@@ -252,7 +272,14 @@ impl Upstreams {
             server
                 .pool
                 .put(kept, place, generation, &self.connector.room);
+            self.connector.budget.freed();
         }
+    }
+
+    /// Closes an idle connection to any server, and tells whether there was one.
+    fn close_one(&self) -> bool {
+        let mut servers = self.groups.iter().flat_map(|group| &group.servers);
+        servers.any(|server| server.pool.close_one() || server.http2.close_one())
     }
 
     async fn choose(

@@ -112,6 +112,14 @@ impl Pool {
         });
     }
 
+    /// Closes the connection that has been idle for longest, and tells whether there was one.
+    pub(super) fn close_one(&self) -> bool {
+        let mut idle = self.idle();
+        let closed = (!idle.is_empty()).then(|| idle.remove(0));
+        drop(idle);
+        closed.is_some()
+    }
+
     /// Closes what was idle for too long, was closed by the server, or was made before the files changed.
     pub(super) fn sweep(&self, keepalive: Duration, generation: u32) {
         let now = Instant::now();

@@ -1,11 +1,12 @@
 //! One server of an upstream.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pingora::protocols::l4::socket::SocketAddr;
 
 use super::balance;
+use super::connect::ConnectError;
 use super::http2::Connections;
 use super::pool::Pool;
 use super::reuse::ReusePolicy;
@@ -27,6 +28,8 @@ pub(super) struct Server {
     /// Those of its addresses that health checks found unwell.
     unwell: Mutex<Arc<[SocketAddr]>>,
     busy: AtomicUsize,
+    /// Whether the log was told that it does not speak what the file says.
+    told_of_protocol: AtomicBool,
 }
 
 /// One exchange with it, which counts for as long as this lives.
@@ -45,6 +48,15 @@ impl Server {
             fixed: fixed(address),
             unwell: Mutex::default(),
             busy: AtomicUsize::new(0),
+            told_of_protocol: AtomicBool::new(false),
+        }
+    }
+
+    /// Tells the log once that it does not speak what the file says: every request finds the same.
+    pub(super) fn tell_of_protocol(&self, upstream: &str, error: &ConnectError) {
+        if !self.told_of_protocol.swap(true, Ordering::Relaxed) {
+            let server = &self.address;
+            tracing::warn!(upstream, %server, "{error}; protocol = \"auto\" takes what it chooses");
         }
     }
 

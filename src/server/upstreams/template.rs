@@ -5,11 +5,16 @@ use std::time::Duration;
 use pingora::protocols::ALPN;
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::upstreams::peer::{HttpPeer, PeerOptions, Scheme};
+use rustls::ClientConfig;
 
 use super::Wanted;
 use super::server::Server;
 use super::tls::{Encryption, UpstreamError};
 use crate::config::{Patience, Protocol, Upstream};
+
+/// How a handshake calls what may be spoken.
+const HTTP1: &[u8] = b"http/1.1";
+const HTTP2: &[u8] = b"h2";
 
 /// What all connections of an upstream have in common.
 #[derive(Debug)]
@@ -99,16 +104,31 @@ impl Template {
         };
         let trust = self.tls.as_ref().map(Encryption::current);
         let trust = trust.as_deref().map(|(_, trust)| trust);
-        options.ca = trust.and_then(|trust| trust.authorities.clone());
+        // Whom the operator named is verified by a handshake of our own.
+        let by_pingora = trust.is_some_and(|trust| trust.named.is_none());
         HttpPeer {
             _address: place.clone(),
-            scheme: Scheme::from_tls_bool(trust.is_some()),
+            scheme: Scheme::from_tls_bool(by_pingora),
             sni: self.server_name(server).to_owned(),
             proxy: None,
             client_cert_key: trust.and_then(|trust| trust.client.clone()),
             group_key: 0,
             options,
         }
+    }
+
+    /// Returns what does the handshakes, where the operator named certificates to trust.
+    pub(super) fn handshakes(&self, speaks: Speaks) -> Option<ClientConfig> {
+        let trust = self.tls.as_ref()?.current();
+        let named = trust.1.named.as_ref()?;
+        // A clone, since what is offered differs; sessions to resume are shared.
+        let mut config = ClientConfig::clone(named);
+        config.alpn_protocols = match speaks {
+            Speaks::Http1 => vec![HTTP1.to_vec()],
+            Speaks::Http2 => vec![HTTP2.to_vec()],
+            Speaks::Either => vec![HTTP2.to_vec(), HTTP1.to_vec()],
+        };
+        Some(config)
     }
 
     /// Tells whether connections are encrypted.

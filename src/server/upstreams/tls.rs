@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use pingora::protocols::tls::CaType;
-use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
+use pingora::utils::tls::CertKey;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::{Upstream, UpstreamTls};
 use crate::server::file_state::FileState;
+use crate::trust::client_trusting;
 
 /// Why an upstream's certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +41,8 @@ pub enum UpstreamError {
 /// What a handshake needs.
 #[derive(Clone, Debug)]
 pub(super) struct Trust {
-    /// `None` means the system's authorities.
-    pub(super) authorities: Option<Arc<CaType>>,
+    /// Makes handshakes with whoever the operator's certificates vouch for; `None` means the system's authorities.
+    pub(super) named: Option<Arc<ClientConfig>>,
     pub(super) client: Option<Arc<CertKey>>,
 }
 
@@ -109,22 +109,17 @@ impl Trust {
     /// Reads the files and checks that they go together, since pingora would find out in a handshake, or panic.
     pub(super) fn read(upstream: &Upstream, tls: &UpstreamTls) -> Result<Self, UpstreamError> {
         let files = Files { upstream };
-        let authorities = match &tls.ca_file {
-            Some(path) => Some(files.certificates(path)?),
-            None => None,
+        let named = match &tls.ca_file {
+            Some(path) if !tls.danger_skip_verify => {
+                Some(Arc::new(files.trusting(path, tls.client.as_ref())?))
+            }
+            Some(_) | None => None,
         };
         let client = match &tls.client {
             Some((cert, key)) => Some(Arc::new(files.pair(cert, key)?)),
             None => None,
         };
-        let wrapped = |chain: Vec<CertificateDer<'_>>| -> Arc<CaType> {
-            let der = chain.into_iter().map(|certificate| certificate.to_vec());
-            der.map(|der| WrappedX509::new(der, parse_x509)).collect()
-        };
-        Ok(Self {
-            authorities: authorities.map(wrapped),
-            client,
-        })
+        Ok(Self { named, client })
     }
 }
 
@@ -150,6 +145,23 @@ impl Files<'_> {
                 .map_err(|cause| self.certificate(path, cause))?;
         }
         Ok(chain)
+    }
+
+    /// Prepares for handshakes with servers that the certificates of a file vouch for.
+    fn trusting(
+        &self,
+        path: &Path,
+        client: Option<&(PathBuf, PathBuf)>,
+    ) -> Result<ClientConfig, UpstreamError> {
+        let builder = client_trusting(self.certificates(path)?)
+            .map_err(|cause| self.certificate(path, cause))?;
+        let Some((cert, key)) = client else {
+            return Ok(builder.with_no_client_auth());
+        };
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|cause| self.file(key, cause))?;
+        builder
+            .with_client_auth_cert(self.certificates(cert)?, private)
+            .map_err(|cause| self.certificate(cert, cause))
     }
 
     fn pair(&self, cert: &Path, key: &Path) -> Result<CertKey, UpstreamError> {

@@ -8,9 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, lookup_host};
@@ -18,6 +17,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::config::{Proxy, WeChat};
+use crate::wechat::connections::trusting;
 use crate::wechat::resolver::Unresolved;
 use crate::wechat::{CallError, ClientError, Obstacle};
 
@@ -204,15 +204,7 @@ async fn dial(host: &str, port: u16) -> Result<TcpStream, NoConnection> {
 fn tls(config: &WeChat) -> Result<TlsConnector, ClientError> {
     let builder = ClientConfig::builder();
     let config = match &config.ca_file {
-        Some(file) => {
-            let pem = std::fs::read(file).map_err(ClientError::Authorities)?;
-            let mut roots = RootCertStore::empty();
-            for authority in rustls::pki_types::CertificateDer::pem_slice_iter(&pem) {
-                let authority = authority.map_err(|_| ClientError::Tls)?;
-                roots.add(authority).map_err(|_| ClientError::Tls)?;
-            }
-            builder.with_root_certificates(roots)
-        }
+        Some(file) => trusting(file)?,
         None => builder
             .with_platform_verifier()
             .map_err(|_| ClientError::Tls)?,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
@@ -49,6 +50,33 @@ impl Certificate {
         let key = KeyPair::generate().expect("a key");
         let cert = params.signed_by(&key, &issuer).expect("is made");
         Self::of(&cert, &key)
+    }
+
+    /// Makes one with OpenSSL: marked as an authority's, and with the name either where names belong or only as the common
+    /// name.
+    ///
+    /// Some more arguments may say more, such as for how long it is valid.
+    pub fn by_openssl(name: &str, has_alternative: bool, more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut openssl = Command::new("openssl");
+        openssl
+            .current_dir(&folder)
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt"])
+            .args(["ec_paramgen_curve:prime256v1", "-nodes"])
+            .args(["-keyout", "key.pem", "-out", "cert.pem"])
+            .arg("-subj")
+            .arg(format!("/CN={name}"))
+            .args(more);
+        if has_alternative {
+            let alternative = format!("subjectAltName=DNS:{name}");
+            openssl.args(["-addext", &alternative]);
+        }
+        let ran = openssl.output().expect("openssl is installed");
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{said}");
+        let trusted = CertificateDer::from_pem_file(folder.path().join("cert.pem"));
+        let trusted = trusted.expect("a certificate");
+        Self { trusted, folder }
     }
 
     fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
