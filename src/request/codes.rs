@@ -3,7 +3,7 @@
 use super::Denial;
 
 /// The stable codes.
-pub const CODES: [&str; 34] = [
+pub const CODES: [&str; 35] = [
     "bad_request",
     "token_ambiguous",
     "app_ambiguous",
@@ -29,6 +29,7 @@ pub const CODES: [&str; 34] = [
     "too_many_requests",
     "wechat_misconfigured",
     "wechat_error",
+    "proxy_busy",
     "upstream_unreachable",
     "upstream_error",
     "wechat_busy",
