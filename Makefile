@@ -10,7 +10,7 @@ dev: deps
 	cargo run --locked -- dev $(ARGS)
 
 test: test-deps
-	cargo test --locked
+	cargo test --locked --no-fail-fast
 	node --test tests/documents.test.mjs clients/mini-program/tests/*.test.mjs
 
 bench: bench-build
