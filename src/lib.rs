@@ -32,6 +32,7 @@ pub mod log;
 pub mod login;
 pub mod metrics;
 pub mod owner;
+pub mod page;
 pub mod request;
 pub mod secret;
 pub mod server;

@@ -16,12 +16,12 @@ fuzz_target!(|lines: &[u8]| {
     let head = Head::of_lines(lines, "");
     let headers = &head.headers;
     let survey = Survey::of(headers);
-    if let Ok(found) = credential(&survey) {
+    for found in [false, true].into_iter().filter_map(|https| credential(&survey, https).ok()) {
         let bearer = headers.get_all("authorization").iter().count();
         let codes = headers.get_all("x-wx-code").iter().count();
         assert!(bearer < 2 && codes < 2);
         match found {
-            Credential::Token(_) => assert_eq!(codes, 0),
+            Credential::Token(_) | Credential::Cookie(_) => assert_eq!(codes, 0),
             Credential::Code { .. } => assert_eq!(codes, 1),
             Credential::None => assert_eq!(codes, 0),
         }

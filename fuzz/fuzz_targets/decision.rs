@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
 use menshen::config::{Auth, Route};
-use menshen::request::{Client, Connection, Decision, NormalPath, Peer, client};
+use menshen::request::{Asker, Connection, Decision, NormalPath, Peer, client};
 use menshen_fuzz::{Door, Head, PLACE};
 
 static DOOR: LazyLock<Door> = LazyLock::new(Door::open);
@@ -36,7 +36,9 @@ fuzz_target!(|bytes: &[u8]| {
         direct = Some((Arc::as_ptr(&pass.route), pass.who.is_some()));
     }
     for trusted in [false, true] {
-        if let Ok(allowed) = door.requests.verify(&head.message(), &Client { trusted, ..seen.clone() }) {
+        let mut gateway = seen.clone();
+        gateway.trusted = trusted;
+        if let Ok(allowed) = door.requests.verify(&head.message(), &Asker::of(&head.headers, &gateway)) {
             assert!(may_know || allowed.who.is_none());
             let known = allowed.who.is_some();
             assert!(known || allowed.route.is_none_or(|route| !needs(&route)));
@@ -45,8 +47,9 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(seen.trusted && seen.address.is_some());
     if head.target.starts_with(b"/") {
         head.target.splice(..0, *b"/_auth/verify");
-        let stranger = Client { trusted: false, ..seen.clone() };
-        if let Ok(allowed) = door.requests.verify(&head.message(), &stranger) {
+        let mut stranger = seen.clone();
+        stranger.trusted = false;
+        if let Ok(allowed) = door.requests.verify(&head.message(), &Asker::of(&head.headers, &stranger)) {
             let asked = allowed
                 .route
                 .map(|route| (Arc::as_ptr(&route), allowed.who.is_some()));

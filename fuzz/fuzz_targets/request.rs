@@ -36,6 +36,8 @@ fuzz_target!(|head: &[u8]| {
                 .split('/')
                 .any(|segment| segment == "." || segment == "..")
         );
-        let _ = credential(&request.survey);
+        for https in [false, true] {
+            let _ = credential(&request.survey, https);
+        }
     }
 });

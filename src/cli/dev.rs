@@ -16,6 +16,8 @@ use crate::simulator::{SimulatedApp, Simulator};
 use crate::{demo, log};
 
 const APPID: &str = "wx00000000000000aa";
+const ACCOUNT_APPID: &str = "wx00000000000000bb";
+const SITE_APPID: &str = "wx00000000000000cc";
 const SECRET_ENV: &str = "MENSHEN_DEV_SECRET";
 
 /// Runs simulator, backend and proxy until a signal stops them.
@@ -108,17 +110,39 @@ drain = "2s"
 listen = "127.0.0.1:0"
 [wechat]
 api_base = "http://{simulator}"
+open_base = "http://{simulator}"
 [[app]]
 name = "demo"
 kind = "mini_program"
 appid = "{APPID}"
 secret_env = "{SECRET_ENV}"
+[[app]]
+name = "demo-account"
+kind = "official_account"
+appid = "{ACCOUNT_APPID}"
+secret_env = "{SECRET_ENV}"
+scope = "snsapi_userinfo"
+[[app]]
+name = "demo-site"
+kind = "website"
+appid = "{SITE_APPID}"
+secret_env = "{SECRET_ENV}"
+[headers]
+profile = true
 [[upstream]]
 name = "backend"
 servers = ["{upstream}"]
 [[route]]
 path = "/"
 upstream = "backend"
+[[route]]
+path = "/web"
+upstream = "backend"
+on_missing = "redirect"
+[[route]]
+path = "/files"
+upstream = "backend"
+auth = "signed_url"
 "#
         );
         let env = |name: &str| (name == SECRET_ENV).then(|| secret.to_owned());
@@ -142,12 +166,12 @@ async fn serve(
     let wait = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|&stop| stop).await;
     };
-    let simulated = SimulatedApp {
-        appid: APPID.to_owned(),
-        secret: Secret::new(secret),
+    let simulated = [APPID, ACCOUNT_APPID, SITE_APPID].map(|appid| SimulatedApp {
+        appid: appid.to_owned(),
+        secret: Secret::new(secret.as_str()),
         open_platform: Some("open-platform".to_owned()),
-    };
-    let simulator = Simulator::new(vec![simulated], Clock::system());
+    });
+    let simulator = Simulator::new(simulated.to_vec(), Clock::system());
     let simulator = tokio::spawn(simulator.serve(parts.simulator.0, wait(stopped.clone())));
     let backend = parts
         .backend
@@ -175,7 +199,13 @@ fn server_of(url: &str) -> Result<String, String> {
 
 fn what_to_try(proxy: SocketAddr, simulator: SocketAddr) -> String {
     format!(
-        r#"Menshen listens on http://{proxy} (WeChat is simulated on http://{simulator}). Paste these:
+        r#"Menshen listens on http://{proxy} (WeChat is simulated on http://{simulator}).
+
+Paste this into a browser, and click:
+
+http://{proxy}/web/hello
+
+Paste these into a shell:
 
 CODE=$(curl -s http://{simulator}/_sim/login -d '{{"appid":"{APPID}","user":"alice"}}' | sed 's/.*"code":"\([^"]*\)".*/\1/')
 TOKEN=$(curl -s http://{proxy}/_auth/login -d "{{\"code\":\"$CODE\"}}" | sed 's/.*"token":"\([^"]*\)".*/\1/')

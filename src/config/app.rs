@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 
+use super::app_kind::{AppKind, Scope};
 use super::kind::{Kind, text};
 use super::login::QUOTA;
 use super::model::{App, TokenKind};
@@ -10,9 +11,23 @@ use super::reader::Table;
 use super::secret::{self, Environment, Keys};
 use crate::secret::Secret;
 
-const MINI_PROGRAM: Kind<()> = Kind {
-    expected: "\"mini_program\"",
-    read: |value| (value.as_str() == Some("mini_program")).then_some(()),
+const KIND: Kind<AppKind> = Kind {
+    expected: "\"mini_program\", \"official_account\" or \"website\"",
+    read: |value| match value.as_str()? {
+        "mini_program" => Some(AppKind::MiniProgram),
+        "official_account" => Some(AppKind::OfficialAccount(Scope::Base)),
+        "website" => Some(AppKind::Website),
+        _ => None,
+    },
+};
+
+const SCOPE: Kind<Scope> = Kind {
+    expected: "\"snsapi_base\" or \"snsapi_userinfo\"",
+    read: |value| match value.as_str()? {
+        "snsapi_base" => Some(Scope::Base),
+        "snsapi_userinfo" => Some(Scope::UserInfo),
+        _ => None,
+    },
 };
 
 const APPID: Kind<String> = Kind {
@@ -53,7 +68,13 @@ pub(super) fn read(
 ) -> Option<Draft> {
     let name = table.required("name", &name::APP);
     names.take(table, "name");
-    let kind = table.required("kind", &MINI_PROGRAM);
+    let kind = table.required("kind", &KIND);
+    let scope = table.or("scope", r#""snsapi_base""#, &SCOPE);
+    let asks = matches!(kind, Some(AppKind::OfficialAccount(_)) | None);
+    if scope == Some(Scope::UserInfo) && !asks {
+        let message = "can be \"snsapi_userinfo\" only for apps of the kind \"official_account\"";
+        table.refuse("scope", message.to_owned());
+    }
     let appid = table.required("appid", &APPID);
     appids.take(table, "appid");
     let secret = secret::required(table, &SECRET, env);
@@ -63,9 +84,13 @@ pub(super) fn read(
     let shared_from = table.optional("shared_from", &name::APP);
     let access_token = table.or("access_token", r#""stable""#, &ACCESS_TOKEN);
     let own = table.optional("quota_per_minute", &QUOTA);
-    kind?;
+    let (kind, scope) = (kind?, scope?);
     let app = App {
         name: name?,
+        kind: match kind {
+            AppKind::OfficialAccount(_) => AppKind::OfficialAccount(scope),
+            AppKind::MiniProgram | AppKind::Website => kind,
+        },
         appid: appid?,
         secret: secret?,
         previous_secret,
@@ -78,7 +103,7 @@ pub(super) fn read(
 
 /// An app that may name another one, which may stand behind it.
 pub(super) struct Draft {
-    app: App,
+    pub(super) app: App,
     shared_from: Option<String>,
 }
 

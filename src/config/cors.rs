@@ -23,6 +23,16 @@ pub struct Cors {
     pub allow_credentials: bool,
 }
 
+impl Cors {
+    /// Returns the origins whose pages may have a browser send its cookies.
+    pub fn with_credentials(&self) -> &[String] {
+        match self.allow_credentials {
+            true => &self.allow_origins,
+            false => &[],
+        }
+    }
+}
+
 const ORIGINS: Kind<String> = Kind {
     expected: "a list of origins such as [\"https://shop.example.com\"], or [\"*\"]",
     read: |value| match text(value)? {

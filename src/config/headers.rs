@@ -26,6 +26,7 @@ const NAME: Kind<HeaderName> = Kind {
 pub(super) fn read(table: &mut Table<'_, '_>, token: Option<&Token>) -> Option<Headers> {
     let env = table.optional("env", &VALUE);
     let assertion = table.or("assertion", "false", &SWITCH);
+    let profile = table.or("profile", "false", &SWITCH);
     let shared = token.is_some_and(|token| token.algorithm == Algorithm::Hs256);
     if shared && assertion == Some(true) {
         let message = "must be false with HS256, whose key nobody else may have to verify it with";
@@ -37,6 +38,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, token: Option<&Token>) -> Option<H
         env,
         assertion: assertion?,
         relay_token: relay_token?,
+        profile: profile?,
         names: names?,
     })
 }

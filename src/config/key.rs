@@ -157,8 +157,14 @@ mod tests {
     #[test]
     fn words_that_stand_alone_are_the_only_ones() {
         for (path, words) in [
-            ("route.auth", vec!["required", "optional", "public"]),
-            ("app.kind", vec!["mini_program"]),
+            (
+                "route.auth",
+                vec!["required", "optional", "public", "signed_url"],
+            ),
+            (
+                "app.kind",
+                vec!["mini_program", "official_account", "website"],
+            ),
             (
                 "upstream.balance",
                 vec!["round_robin", "least_connections", "hash"],

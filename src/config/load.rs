@@ -4,6 +4,7 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+use super::app_kind::AppKind;
 use super::contents::contents;
 use super::key::{Key, SectionKind};
 use super::model::{Config, Token};
@@ -15,7 +16,7 @@ use super::route::Routes;
 use super::secret::Environment;
 use super::{
     app, cache, control, cors, headers, log, login, relay, server, session, syntax, token,
-    upstream, wechat,
+    upstream, web, wechat,
 };
 
 /// Reads and checks a configuration file; `env` looks up the environment variables that secrets come from.
@@ -121,6 +122,7 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
     let cache = table.section("cache", cache::read);
     let headers = table.section("headers", |table| headers::read(table, token.as_ref()));
     let cors = table.section("cors", cors::read);
+    let web = table.section("web", web::read);
     let (public, private) = (server.server.as_ref(), control.as_ref());
     let upstream = table.sections("upstream", |table| {
         upstream::read(table, &mut upstreams, public, private)
@@ -130,6 +132,10 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
         apps: &apps,
         upstreams: &upstreams,
         cors: cors.as_ref(),
+        // What is wrong with an app is said there, and not at each route.
+        has_web_apps: shared
+            .as_ref()
+            .is_none_or(|apps| apps.iter().any(|app| app.kind != AppKind::MiniProgram)),
         earlier: Vec::new(),
     };
     let route = table.sections("route", |table| routes.read(table));
@@ -149,6 +155,7 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
         cache: cache?,
         headers: headers?,
         cors: cors?,
+        web: web?,
         upstreams: upstream.into_iter().collect::<Option<_>>()?,
         routes: route?,
         server: server.server?,

@@ -7,6 +7,7 @@
 
 mod address;
 mod app;
+mod app_kind;
 mod backend;
 mod cache;
 mod caller;
@@ -46,8 +47,10 @@ mod token;
 mod unit;
 mod unknown;
 mod upstream;
+mod web;
 mod wechat;
 
+pub use app_kind::{AppKind, Scope};
 pub use backend::{Balance, Health, Patience, Protocol, ServerAddress, Upstream, UpstreamTls};
 pub use caller::{Call, Caller};
 pub use cors::Cors;
@@ -55,11 +58,12 @@ pub use limits::Limits;
 pub use load::{known_keys, load, load_token, parse};
 pub use login::Login;
 pub use model::{
-    Algorithm, App, Auth, Cache, Config, Control, Headers, InjectedNames, Log, LogFormat, Proxy,
-    Route, Server, Session, Store, Tls, Token, TokenKind, WeChat,
+    Algorithm, App, Auth, Cache, Config, Control, Headers, InjectedNames, Log, LogFormat,
+    OnMissing, Proxy, Route, Server, Session, Store, Tls, Token, TokenKind, WeChat,
 };
 pub use private_address::PrivateAddress;
 pub use problem::{Problem, Problems};
 pub use relay::Relay;
 pub use schema::schema;
 pub use shared_store::{RedisMode, RedisServer};
+pub use web::{Web, code_in};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
+use super::app_kind::AppKind;
 use super::backend::{Patience, Upstream};
 use super::caller::Caller;
 use super::cors::Cors;
@@ -16,6 +17,7 @@ use super::login::Login;
 use super::private_address::PrivateAddress;
 use super::relay::Relay;
 use super::shared_store::RedisServer;
+use super::web::Web;
 use crate::secret::Secret;
 
 /// Everything an operator can set, with defaults filled in and every reference resolved.
@@ -43,6 +45,8 @@ pub struct Config {
     pub headers: Headers,
     /// `[cors]`
     pub cors: Cors,
+    /// `[web]`
+    pub web: Web,
     /// `[[upstream]]`; names are unique.
     pub upstreams: Vec<Upstream>,
     /// `[[route]]`, in the order written.
@@ -126,6 +130,8 @@ impl Control {
 pub struct WeChat {
     /// Where the API is, without a trailing slash; it may have a path.
     pub api_base: String,
+    /// Where browsers log in, without a trailing slash; it may have a path.
+    pub open_base: String,
     /// Through which proxy it is reached.
     pub proxy: Proxy,
     /// What that proxy asks for, `user:password`.
@@ -154,6 +160,8 @@ pub enum Proxy {
 pub struct App {
     /// The name used in routes, logs and requests.
     pub name: String,
+    /// What it is.
+    pub kind: AppKind,
     /// WeChat's id of the application.
     pub appid: String,
     /// The AppSecret.
@@ -241,6 +249,8 @@ pub struct Headers {
     pub assertion: bool,
     /// Whether `X-WX-CLOUDBASE-ACCESS-TOKEN` is sent, which is good at the relay.
     pub relay_token: bool,
+    /// Whether nickname and picture are fetched at a login in a browser, and sent.
+    pub profile: bool,
     /// The names of the injected headers, renamed ones included.
     pub names: InjectedNames,
 }
@@ -277,6 +287,17 @@ pub enum Auth {
     Optional,
     /// Anybody; nobody is identified.
     Public,
+    /// With a valid token, or with a URL that a user had signed.
+    SignedUrl,
+}
+
+/// What becomes of a page load of somebody who is not logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnMissing {
+    /// It is refused, as any other request.
+    Reject,
+    /// It is sent to WeChat, to log in.
+    Redirect,
 }
 
 /// One `[[route]]`.
@@ -294,6 +315,8 @@ pub struct Route {
     pub upstream: usize,
     /// Who may use it.
     pub auth: Auth,
+    /// What becomes of page loads of strangers.
+    pub on_missing: OnMissing,
     /// Indexes into [`Config::apps`]; empty in the file means all, and is filled in here.
     pub apps: Vec<usize>,
     /// Whether `path` is taken off before forwarding.

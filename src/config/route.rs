@@ -6,7 +6,7 @@ use toml::de::DeValue;
 use super::address::is_host_name;
 use super::cors::{self, Cors};
 use super::kind::{Kind, SWITCH, TEXT, text};
-use super::model::{Auth, Route};
+use super::model::{Auth, OnMissing, Route};
 use super::name::Names;
 use super::reader::Table;
 use super::server::Draft;
@@ -36,11 +36,21 @@ const METHOD: Kind<Method> = Kind {
 };
 
 const AUTH: Kind<Auth> = Kind {
-    expected: "\"required\", \"optional\" or \"public\"",
+    expected: "\"required\", \"optional\", \"public\" or \"signed_url\"",
     read: |value| match value.as_str()? {
         "required" => Some(Auth::Required),
         "optional" => Some(Auth::Optional),
         "public" => Some(Auth::Public),
+        "signed_url" => Some(Auth::SignedUrl),
+        _ => None,
+    },
+};
+
+const ON_MISSING: Kind<OnMissing> = Kind {
+    expected: "\"reject\" or \"redirect\"",
+    read: |value| match value.as_str()? {
+        "reject" => Some(OnMissing::Reject),
+        "redirect" => Some(OnMissing::Redirect),
         _ => None,
     },
 };
@@ -56,6 +66,8 @@ pub(super) struct Routes<'c> {
     pub(super) apps: &'c Names,
     pub(super) upstreams: &'c Names,
     pub(super) cors: Option<&'c Cors>,
+    /// Whether anybody can log in in a browser.
+    pub(super) has_web_apps: bool,
     pub(super) earlier: Vec<Match>,
 }
 
@@ -75,6 +87,7 @@ impl Routes<'_> {
         let methods = table.list("methods", &METHOD);
         let upstream = self.upstream(table);
         let auth = table.or("auth", r#""required""#, &AUTH);
+        let on_missing = self.on_missing(table, auth);
         let apps = self.apps(table, auth);
         let strip_prefix = table.or("strip_prefix", "false", &SWITCH);
         let max_body = table.optional("max_body", &SIZE);
@@ -102,6 +115,7 @@ impl Routes<'_> {
             methods: methods?,
             upstream: upstream?,
             auth: auth?,
+            on_missing: on_missing?,
             apps: apps?,
             strip_prefix: strip_prefix?,
             max_body_bytes: max_body.or(self
@@ -113,6 +127,20 @@ impl Routes<'_> {
             cors: cors?,
             patience,
         })
+    }
+
+    fn on_missing(&self, table: &mut Table<'_, '_>, auth: Option<Auth>) -> Option<OnMissing> {
+        let on_missing = table.or("on_missing", r#""reject""#, &ON_MISSING)?;
+        let open = matches!(auth, Some(Auth::Optional | Auth::Public));
+        if on_missing == OnMissing::Redirect && open {
+            let message = "has nobody to send away where strangers may in; leave it out, or ask for a login with auth";
+            table.refuse("on_missing", message.to_owned());
+        }
+        if on_missing == OnMissing::Redirect && !self.has_web_apps {
+            let message = "needs an [[app]] of the kind \"official_account\" or \"website\"";
+            table.refuse("on_missing", message.to_owned());
+        }
+        Some(on_missing)
     }
 
     fn upstream(&self, table: &mut Table<'_, '_>) -> Option<usize> {

@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(at("server")["additionalProperties"], json!(false));
         assert_eq!(
             at("route.auth")["enum"],
-            json!(["required", "optional", "public"])
+            json!(["required", "optional", "public", "signed_url"])
         );
         assert_eq!(at("server.listen")["items"]["type"], json!("string"));
         assert_eq!(at("upstream.max_fails")["maximum"], json!(1000));

@@ -27,6 +27,7 @@ const PROXY_AUTH: Keys = Keys {
 /// Reads the section.
 pub(super) fn read(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<WeChat> {
     let api_base = table.or("api_base", r#""https://api.weixin.qq.com""#, &BASE);
+    let open_base = table.or("open_base", r#""https://open.weixin.qq.com""#, &BASE);
     let allow_plain_http = table.or("allow_plain_http", "false", &SWITCH);
     let proxy = table.optional("proxy", &PROXY);
     let proxy_auth = secret::optional(table, &PROXY_AUTH, env);
@@ -63,6 +64,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<We
     }
     Some(WeChat {
         api_base,
+        open_base: open_base?,
         proxy: proxy.unwrap_or(Proxy::None),
         proxy_auth,
         ca_file,

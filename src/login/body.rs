@@ -82,7 +82,7 @@ fn sent(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !is_placeholder(text.as_bytes()))
 }
 
-fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Denial> {
+pub(super) fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Denial> {
     // serde also reads a struct from an array, which nobody means.
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Denial::BadRequest("The body is not a JSON object."));

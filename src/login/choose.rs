@@ -1,6 +1,6 @@
 //! Chooses the app of a login.
 
-use crate::config::App;
+use crate::config::{App, AppKind};
 use crate::request::Denial;
 
 const MINI_PROGRAM_REFERER: &str = "https://servicewechat.com/";
@@ -14,7 +14,14 @@ pub(super) fn choose(
     named: Option<&str>,
     referer: Option<&str>,
 ) -> Result<usize, Denial> {
-    let may = |index: usize| allowed.is_none_or(|allowed| allowed.contains(&index));
+    let is_mini_program = |index: usize| {
+        let app = apps.get(index);
+        app.is_some_and(|app| app.kind == AppKind::MiniProgram)
+    };
+    // Codes of the others come by way of a browser.
+    let may = |index: usize| {
+        is_mini_program(index) && allowed.is_none_or(|allowed| allowed.contains(&index))
+    };
     let referred =
         referred(referer).and_then(|appid| apps.iter().position(|app| app.appid == appid));
     // WeChat redeems a code for the app that it was made in, and for no other.
@@ -57,6 +64,7 @@ mod tests {
         (0..count)
             .map(|n| App {
                 name: format!("app{n}"),
+                kind: crate::config::AppKind::MiniProgram,
                 appid: format!("wx{n}"),
                 secret: Secret::new("s"),
                 previous_secret: None,

@@ -31,11 +31,14 @@ pub(super) struct Desk {
     pub(super) sessions: Sessions,
     pub(super) memory: Arc<Memory>,
     pub(super) clock: Clock,
+    /// Whether the profile is fetched where a user agreed to show it.
+    pub(super) profiles: bool,
 }
 
 impl Desk {
     pub(super) fn new(
         app: &App,
+        profiles: bool,
         config: &Login,
         wechat: Client,
         sessions: Sessions,
@@ -54,6 +57,7 @@ impl Desk {
             sessions,
             memory,
             clock,
+            profiles,
         }
     }
 
@@ -62,7 +66,7 @@ impl Desk {
         &self.credentials.in_use().name
     }
 
-    fn appid(&self) -> &str {
+    pub(super) fn appid(&self) -> &str {
         &self.credentials.in_use().appid
     }
 
@@ -78,9 +82,35 @@ impl Desk {
         let attempt = Attempt {
             code,
             mark,
+            spends: None,
             caller,
             sender: self.sessions.sender(mark, nonce, address)?,
         };
+        self.bring(attempt).await
+    }
+
+    /// Does the same for a browser that came back with the `state` of its login.
+    ///
+    /// Here it is the state that is good once, and the code proves that it is the same callback which comes again.
+    pub(super) async fn redeem_state(
+        self: &Arc<Self>,
+        state: &str,
+        code: &Code,
+        caller: &Caller,
+    ) -> Result<Opened, Denial> {
+        let mark = self.sessions.mark(self.appid(), &format!("state {state}"));
+        let attempt = Attempt {
+            code,
+            mark,
+            spends: Some(self.sessions.mark(self.appid(), &format!("spent {state}"))),
+            caller,
+            sender: self.sessions.sender(mark, Some(code.expose()), None)?,
+        };
+        self.bring(attempt).await
+    }
+
+    async fn bring(self: &Arc<Self>, attempt: Attempt<'_>) -> Result<Opened, Denial> {
+        let mark = attempt.mark;
         loop {
             let (flight, is_new) = self.memory.codes.join(mark, self.clock.instant());
             if let Some(opened) = self.follow(&attempt, &flight, is_new).await? {
@@ -134,6 +164,7 @@ impl Desk {
         let Attempt {
             code,
             mark,
+            spends,
             caller,
             ref sender,
         } = *attempt;
@@ -150,7 +181,13 @@ impl Desk {
         }
         let (id, charge) = (caller.id.clone(), caller.charge.clone());
         let (code, caller) = (code.clone(), caller.clone());
-        let redemption = Redemption::new(Arc::clone(self), code, mark, caller, sender.mark());
+        let redemption = Redemption::new(
+            Arc::clone(self),
+            code,
+            (mark, spends),
+            caller,
+            sender.mark(),
+        );
         self.memory.tasks.spawn(async move {
             let (outcome, keep, claim) = redemption.run(&ending.flight).await;
             let desk = Arc::clone(&ending.desk);
@@ -222,6 +259,8 @@ impl Desk {
 struct Attempt<'a> {
     code: &'a Code,
     mark: CodeMark,
+    /// What is never given back, for as long as a login in a browser may take.
+    spends: Option<CodeMark>,
     caller: &'a Caller,
     sender: Sender,
 }
@@ -267,6 +306,7 @@ mod tests {
     fn desk(folder: &std::path::Path) -> Arc<Desk> {
         let app = App {
             name: "shop".to_owned(),
+            kind: crate::config::AppKind::MiniProgram,
             appid: "wx1".to_owned(),
             secret: Secret::new("s"),
             previous_secret: None,
@@ -286,6 +326,7 @@ mod tests {
         };
         let wechat = WeChat {
             api_base: "http://127.0.0.1:9".to_owned(),
+            open_base: "http://127.0.0.1:9".to_owned(),
             proxy: Proxy::None,
             proxy_auth: None,
             ca_file: None,
@@ -302,7 +343,9 @@ mod tests {
         let memory = Arc::new(Memory::new(clock.clone(), Metrics::default()));
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = Client::new(&wechat).unwrap();
-        Arc::new(Desk::new(&app, &login, client, sessions, memory, clock))
+        Arc::new(Desk::new(
+            &app, false, &login, client, sessions, memory, clock,
+        ))
     }
 
     #[tokio::test]
@@ -320,6 +363,7 @@ mod tests {
         let attempt = Attempt {
             code: &code,
             mark,
+            spends: None,
             caller: &caller,
             sender: desk.sessions.sender(mark, None, None).unwrap(),
         };

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::caller::{Caller, Said};
 use super::choose::{choose, referred};
 use super::desk::Desk;
+use super::web::WebLogins;
 use super::{Grant, LoginBody, Memory, Nonce};
 use crate::clock::Clock;
 use crate::config::{App, Config};
@@ -22,7 +23,9 @@ pub struct Logins {
     pub(super) apps: Vec<App>,
     /// The same as the sessions know them.
     pub(super) known: Apps,
-    desks: Vec<Arc<Desk>>,
+    pub(super) desks: Vec<Arc<Desk>>,
+    pub(super) web: WebLogins,
+    pub(super) memory: Arc<Memory>,
     metrics: Metrics,
     pub(super) sessions: Sessions,
     pub(super) issuer: Issuer,
@@ -42,6 +45,7 @@ impl Logins {
         let desk = |app: &App| {
             Arc::new(Desk::new(
                 app,
+                config.headers.profile,
                 &config.login,
                 wechat.clone(),
                 sessions.clone(),
@@ -52,9 +56,11 @@ impl Logins {
         let pairs = config.apps.iter().map(|app| (&*app.name, &*app.appid));
         Self {
             known: Apps::new(pairs),
+            web: WebLogins::new(config),
             desks: config.apps.iter().map(desk).collect(),
             apps: config.apps.clone(),
             metrics: memory.metrics.clone(),
+            memory: Arc::clone(memory),
             sessions,
             issuer,
             clock,
@@ -85,26 +91,38 @@ impl Logins {
         referer: Option<&str>,
         caller: &Caller,
     ) -> Result<Grant, Denial> {
-        let id = &caller.id;
         let started = Instant::now();
         let code = Code::parse(code)?;
         let index = choose(&self.apps, allowed, app, referer)?;
         let desk = self.desks.get(index).ok_or(Denial::AppUnknown)?;
         let redeemed = desk.redeem(&code, caller).await;
         let outcome = redeemed.and_then(|opened| self.grant(opened));
+        self.tell(desk, referer, caller, outcome.as_ref().err(), started);
+        outcome
+    }
+
+    /// Counts a login and says in the log how it went.
+    pub(super) fn tell(
+        &self,
+        desk: &Desk,
+        referer: Option<&str>,
+        caller: &Caller,
+        refused: Option<&Denial>,
+        started: Instant,
+    ) {
+        let id = &caller.id;
         let took = started.elapsed();
         let elapsed_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let told = outcome.as_ref().err().map_or("ok", Denial::code);
+        let told = refused.map_or("ok", Denial::code);
         self.metrics.login(desk.name(), told, took);
-        match &outcome {
-            Ok(_) => {
+        match refused {
+            None => {
                 tracing::info!(request_id = %id, app = desk.name(), elapsed_ms, "login granted");
             }
-            Err(denial) => {
+            Some(denial) => {
                 let Said { rid, errmsg, cause } = caller.said();
                 let errcode = denial.errcode();
-                let meant = self.apps.get(index).map(|app| app.appid.as_str());
-                let foreign = referred(referer).filter(|appid| Some(*appid) != meant);
+                let foreign = referred(referer).filter(|appid| *appid != desk.appid());
                 let foreign = foreign.filter(|_| matches!(denial, Denial::CodeInvalid(_)));
                 let advice = match foreign {
                     Some(_) => Some(OTHER_APPS_CODE),
@@ -125,7 +143,6 @@ impl Logins {
                 );
             }
         }
-        outcome
     }
 
     /// Returns the name of the app that a token is for.
@@ -139,10 +156,14 @@ impl Logins {
     }
 
     pub(super) fn grant(&self, opened: Opened) -> Result<Grant, Denial> {
-        let issued = self.issuer.issue(&opened.session).map_err(|error| {
-            tracing::error!(%error, "no token could be issued");
-            Denial::Internal
-        })?;
+        let profile = opened.profile.as_ref();
+        let issued = self
+            .issuer
+            .issue_with(&opened.session, profile)
+            .map_err(|error| {
+                tracing::error!(%error, "no token could be issued");
+                Denial::Internal
+            })?;
         let left = opened
             .session
             .expires

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::once::Codes;
 use super::queue::LoginQueue;
+use super::web::{Spent, Tickets};
 use crate::clock::Clock;
 use crate::config::App;
 use crate::metrics::Metrics;
@@ -29,6 +30,9 @@ pub struct Memory {
     _sweeping: JoinSet<()>,
     /// The codes that are being redeemed.
     pub(super) tasks: TaskTracker,
+    /// The states and tickets that were used.
+    pub(super) spent: Spent,
+    pub(super) tickets: Arc<Tickets>,
     queues: Arc<Mutex<Queues>>,
     /// Whether no login may wait in a queue.
     closed: watch::Sender<bool>,
@@ -63,6 +67,8 @@ impl Memory {
             codes,
             _sweeping: sweeping,
             tasks: TaskTracker::new(),
+            spent: Spent::default(),
+            tickets: Arc::default(),
             queues,
             closed: watch::Sender::new(false),
             metrics,

@@ -5,10 +5,11 @@
 //! each code go to WeChat once and knows by the `nonce` who may have its session again, `redemption` is its course
 //! and `failure` where it may end; `charge` is what it counts for against its address. `queue` has the calls to WeChat made in turn, at
 //! the pace of the `quota`, and none while the circuit `breaker` is open. `memory` is what outlasts a reload. `renew` and `log_out`
-//! stand beside all that.
+//! stand beside all that, `web` is how browsers log in, and `by_browser` what their codes take besides.
 
 mod body;
 mod breaker;
+mod by_browser;
 mod caller;
 mod charge;
 mod choose;
@@ -25,6 +26,7 @@ mod queue;
 mod quota;
 mod redemption;
 mod renew;
+mod web;
 
 pub use body::{LoginBody, LogoutBody, RefreshBody};
 pub use caller::Caller;
@@ -33,3 +35,6 @@ pub use grant::Grant;
 pub use log_in::Logins;
 pub use memory::Memory;
 pub use nonce::Nonce;
+pub use web::{
+    Callback, Place, ReturnTo, SignBody, Started, WebGrant, expired_session_cookie, explain,
+};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::breaker::minute_left;
+use super::by_browser::endpoint;
 use super::caller::{Caller, Network};
 use super::desk::Desk;
 use super::failure::{Failure, Release, call_outcome, counted_as, errcode, is_unspent, said};
@@ -38,21 +39,23 @@ pub(super) type Ended = (Outcome, Duration, Option<(Holder, Release)>);
 
 /// One code on its way.
 pub(super) struct Redemption {
-    desk: Arc<Desk>,
+    pub(super) desk: Arc<Desk>,
     code: Code,
     mark: CodeMark,
+    /// What is taken with it and never given back.
+    pub(super) spends: Option<CodeMark>,
     /// Who brought the code first.
-    caller: Caller,
+    pub(super) caller: Caller,
     sender: SenderMark,
     arrival: Instant,
-    deadline: Instant,
+    pub(super) deadline: Instant,
 }
 
 impl Redemption {
     pub(super) fn new(
         desk: Arc<Desk>,
         code: Code,
-        mark: CodeMark,
+        (mark, spends): (CodeMark, Option<CodeMark>),
         caller: Caller,
         sender: SenderMark,
     ) -> Self {
@@ -62,6 +65,7 @@ impl Redemption {
             desk,
             code,
             mark,
+            spends,
             caller,
             sender,
             arrival,
@@ -75,7 +79,10 @@ impl Redemption {
             Err(error) => return (Outcome::Refused(error.into()), Duration::ZERO, None),
         };
         let done = match self.take(holder, flight).await {
-            Ok(None) => self.redeem(flight).await,
+            Ok(None) => match self.spend(holder).await {
+                Ok(()) => self.redeem(flight).await,
+                Err(failure) => Err(failure),
+            },
             Ok(Some((granted, left))) => {
                 let keep = left.min(self.desk.config.replay);
                 return (Outcome::Granted(Box::new(granted)), keep, None);
@@ -196,7 +203,7 @@ impl Redemption {
             let result = counted_as(&called);
             self.desk.memory.metrics.call(
                 &app.name,
-                "jscode2session",
+                endpoint(app.kind),
                 result,
                 Some(started.elapsed()),
             );
@@ -235,21 +242,27 @@ impl Redemption {
             retries += 1;
             sleep(pause).await;
         };
+        if redeemed.is_snapshot {
+            return Err(Failure::final_one(Denial::SnapshotUser));
+        }
+        let profile = self.profile(&redeemed).await;
         let Redeemed {
             identity,
             session_key,
+            ..
         } = redeemed;
         let opened = sessions.open_session_for(
             self.mark,
             self.sender,
             self.replay(),
             identity,
-            &session_key,
+            session_key.as_ref(),
         );
-        opened.await.map_err(|error| {
+        let opened = opened.await.map_err(|error| {
             tracing::error!(request_id = %self.caller.id, %error, "a login could not be stored");
             Failure::not_stored()
-        })
+        })?;
+        Ok(Opened { profile, ..opened })
     }
 
     /// Waits until it is this code's turn, and no longer than somebody waits for it. Who has been told that WeChat is `busy`

@@ -9,6 +9,8 @@ use super::{Denial, Field, Survey, is_placeholder};
 pub enum Credential<'a> {
     /// A token of ours, not yet verified.
     Token(&'a [u8]),
+    /// The cookie of a session, not yet verified.
+    Cookie(&'a [u8]),
     /// A login on the first request.
     Code {
         /// The code from `wx.login`, not yet checked.
@@ -23,18 +25,25 @@ pub enum Credential<'a> {
 }
 
 /// Returns the credential of a request; two are an error, not a choice.
-pub fn credential<'a>(survey: &Survey<'a>) -> Result<Credential<'a>, Denial> {
+///
+/// Over `https` the cookie is the one that no other host can have set.
+pub fn credential<'a>(survey: &Survey<'a>, https: bool) -> Result<Credential<'a>, Denial> {
     let token = bearer(survey)?;
     let code = text(survey.code)?;
-    match (token, code) {
-        (Some(_), Some(_)) => Err(Denial::TokenAmbiguous),
-        (Some(token), None) => Ok(Credential::Token(token)),
-        (None, Some(code)) => Ok(Credential::Code {
+    let cookie = match https {
+        true => survey.session_cookie,
+        false => survey.plain_cookie,
+    };
+    match (token, code, cookie) {
+        (Some(token), None, Field::Absent) => Ok(Credential::Token(token)),
+        (None, None, Field::Once(cookie)) => Ok(Credential::Cookie(cookie)),
+        (None, Some(code), Field::Absent) => Ok(Credential::Code {
             code,
             nonce: text(survey.nonce)?,
             app: text(survey.app)?,
         }),
-        (None, None) => Ok(Credential::None),
+        (None, None, Field::Absent) => Ok(Credential::None),
+        _ => Err(Denial::TokenAmbiguous),
     }
 }
 
@@ -122,9 +131,10 @@ mod tests {
         for (name, value) in pairs {
             map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        credential(&Survey::of(&map))
+        credential(&Survey::of(&map), false)
             .map(|found| match found {
                 Credential::Token(token) => format!("Token {:?}", str::from_utf8(token)),
+                Credential::Cookie(cookie) => format!("Cookie {:?}", str::from_utf8(cookie)),
                 Credential::Code { .. } | Credential::None => format!("{found:?}"),
             })
             .map_err(|d| d.code())
@@ -207,8 +217,22 @@ mod tests {
     }
 
     #[test]
+    fn the_cookie_of_the_scheme_is_a_credential() {
+        let cookies = "a=1; menshen=p~q; __Host-menshen=s~t";
+        let mut map = HeaderMap::new();
+        map.insert("cookie", HeaderValue::from_static(cookies));
+        let found = |https| credential(&Survey::of(&map), https);
+        assert_eq!(found(true), Ok(Credential::Cookie(b"s~t")));
+        assert_eq!(found(false), Ok(Credential::Cookie(b"p~q")));
+    }
+
+    #[test]
     fn two_credentials_are_refused() {
         for pairs in [
+            [("authorization", "Bearer a"), ("cookie", "menshen=b~c")],
+            [("x-wx-code", "0abc"), ("cookie", "menshen=b~c")],
+            [("cookie", "menshen=b~c; menshen=b~c"), ("x-a", "1")],
+            [("cookie", "menshen=b~c"), ("cookie", "menshen=d~e")],
             [("authorization", "Bearer a"), ("authorization", "Basic b")],
             [("authorization", "Bearer a"), ("x-wx-code", "0abc")],
             [("x-wx-code", "0abc"), ("x-wx-code", "0abc")],
@@ -223,7 +247,7 @@ mod tests {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
                 let mut map = HeaderMap::new();
                 map.insert(AUTHORIZATION, value);
-                let _ = credential(&Survey::of(&map));
+                let _ = credential(&Survey::of(&map), false);
             }
         }
     }

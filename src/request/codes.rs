@@ -3,7 +3,7 @@
 use super::Denial;
 
 /// The stable codes.
-pub const CODES: [&str; 35] = [
+pub const CODES: [&str; 44] = [
     "bad_request",
     "token_ambiguous",
     "app_ambiguous",
@@ -38,6 +38,15 @@ pub const CODES: [&str; 35] = [
     "login_not_stored",
     "wechat_timeout",
     "upstream_timeout",
+    "origin_not_allowed",
+    "signature_invalid",
+    "state_invalid",
+    "return_to_invalid",
+    "host_not_allowed",
+    "login_denied",
+    "snapshot_user",
+    "ticket_invalid",
+    "other_browser_needed",
     "internal_error",
 ];
 

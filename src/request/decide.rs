@@ -4,17 +4,19 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::HeaderMap;
+use http::Method;
 use memchr::memmem::find_iter;
 
 use super::bearer::is_empty_bearer;
+use super::destination::target_with;
 use super::{
-    Client, Credential, Denial, Destination, Destinations, Endpoint, Field, Message, Rates, Survey,
-    Taken, admit_stranger, bearer, credential,
+    Asker, Caller, Client, CookieCredential, Credential, Decision, Denial, Destination,
+    Destinations, Endpoint, Field, FirstLogin, Message, Pass, Rates, Renewal, SignIn, Signed,
+    Survey, Taken, admit_stranger, credential,
 };
-use crate::config::{Auth, Config, Route};
+use crate::config::{AppKind, Auth, Config, OnMissing, Route};
 use crate::session::RevokedSessions;
-use crate::token::{Recalled, Tokens, Unseen, Verified};
+use crate::token::{Recalled, TokenError, Tokens, Unseen, Verified};
 
 /// How every token of ours begins: its header is JSON, in base64url.
 const TOKEN_BEGINS: &[u8] = b"eyJ";
@@ -23,51 +25,17 @@ const MOST_TOKENS: usize = 8;
 /// So many wrong signatures of one address are checked at once, and as many a minute: each costs as much as a hundred requests.
 const WRONG_SIGNATURES: NonZeroU32 = NonZeroU32::MIN.saturating_add(599);
 
-/// What happens to a request.
-#[derive(Clone, Debug)]
-pub enum Decision {
-    /// Menshen answers it itself.
-    Own(Endpoint),
-    /// It goes to an upstream.
-    Forward(Pass),
-    /// The user is logged in first, then it goes to an upstream.
-    LogIn(FirstLogin),
-}
-
-/// A request that may be forwarded.
-#[derive(Clone, Debug)]
-pub struct Pass {
-    /// The route that takes it.
-    pub route: Arc<Route>,
-    /// Who sent it; `None` on routes that let strangers in.
-    pub who: Option<Arc<Verified>>,
-    /// The path and query to ask the upstream for; `None` when they are what the client sent.
-    pub target: Option<String>,
-    /// Whether `Authorization` holds our token, which the upstream does not get.
-    pub hide_authorization: bool,
-}
-
-/// A login on the first request.
-#[derive(Clone, Debug)]
-pub struct FirstLogin {
-    /// The code, not yet checked.
-    pub code: String,
-    /// The nonce that proves who sent it, not yet checked.
-    pub nonce: Option<String>,
-    /// The app's name, where the client gave one.
-    pub app: Option<String>,
-    /// How the request goes on; nobody is known yet.
-    pub pass: Pass,
-}
-
 /// Everything a decision needs.
 #[derive(Debug)]
 pub struct Requests {
     pub(super) destinations: Destinations,
-    tokens: Arc<Tokens>,
+    pub(super) tokens: Arc<Tokens>,
     revoked: RevokedSessions,
     /// Counts the wrong signatures of each address.
     forgeries: Rates,
+    kinds: Vec<AppKind>,
+    /// Origins whose pages may have our own endpoints act with a cookie.
+    origins: Vec<String>,
 }
 
 impl Requests {
@@ -78,6 +46,8 @@ impl Requests {
             tokens,
             revoked,
             forgeries: Rates::per_minute(WRONG_SIGNATURES),
+            kinds: config.apps.iter().map(|app| app.kind).collect(),
+            origins: config.cors.with_credentials().to_vec(),
         }
     }
 
@@ -91,31 +61,61 @@ impl Requests {
         self.tokens.remembered()
     }
 
+    /// Returns where our own endpoints are.
+    pub fn auth_path(&self) -> &str {
+        self.destinations.auth_path()
+    }
+
+    /// Returns the app or the ticket that the path of a browser's endpoint names.
+    pub fn named<'p>(&self, path: &'p str) -> &'p str {
+        Endpoint::named(self.auth_path(), path)
+    }
+
     /// Finds where a request goes, if its sender may.
     pub fn find<'a>(&'a self, message: &Message<'a>) -> Result<Destination<'a>, Denial> {
         self.destinations.find(message)
     }
 
-    /// Decides what happens to a request.
+    /// Decides what happens to a client's request.
     pub fn decide(&self, message: &Message<'_>, client: &Client) -> Result<Decision, Denial> {
-        self.decide_at(self.find(message)?, client)
+        self.decide_at(self.find(message)?, &Asker::of(message.headers, client))
     }
 
-    /// Decides what happens to a client's request that goes to a destination.
+    /// Decides what happens to a request that goes to a destination.
     pub fn decide_at(
         &self,
         destination: Destination<'_>,
-        client: &Client,
+        asker: &Asker<'_>,
     ) -> Result<Decision, Denial> {
-        let Taken {
-            route,
-            request,
-            target,
-            ..
-        } = match destination {
+        let mut taken = match destination {
             Destination::Own(endpoint) => return Ok(Decision::Own(endpoint)),
             Destination::Route(taken) => taken,
         };
+        let target = taken.target.take();
+        match self.decide_taken(&taken, target, asker) {
+            Err(denial) if taken.route.on_missing == OnMissing::Redirect => {
+                match self.sign_in(&taken, asker, &denial) {
+                    Some(sign_in) => Ok(Decision::SignIn(sign_in)),
+                    None => Err(denial),
+                }
+            }
+            Ok(Decision::Renew(mut renewal)) => {
+                if taken.route.on_missing == OnMissing::Redirect {
+                    renewal.otherwise = self.sign_in(&taken, asker, &Denial::SessionEnded);
+                }
+                Ok(Decision::Renew(renewal))
+            }
+            decided => decided,
+        }
+    }
+
+    fn decide_taken(
+        &self,
+        taken: &Taken<'_>,
+        target: Option<String>,
+        asker: &Asker<'_>,
+    ) -> Result<Decision, Denial> {
+        let Taken { route, request, .. } = taken;
         let mut pass = Pass {
             route: Arc::clone(route),
             who: None,
@@ -127,13 +127,41 @@ impl Requests {
             pass.hide_authorization = ours && !route.forward_token;
             return Ok(Decision::Forward(pass));
         }
-        match credential(&request.survey)? {
-            Credential::Token(token) => {
-                let who = self.admit_token(token, client)?;
-                if !route.apps.contains(&who.app()) {
-                    return Err(Denial::AppNotAllowed);
+        if route.auth == Auth::SignedUrl
+            && let Some(signed) = Signed::find(request.query)?
+        {
+            pass.who = Some(self.admit_signed(taken, &signed, asker.client)?);
+            pass.target = Some(target_with(request, signed.query, route));
+            pass.hide_authorization = self.carries_ours(&request.survey)? && !route.forward_token;
+            return Ok(Decision::Forward(pass));
+        }
+        match credential(&request.survey, asker.https)? {
+            Credential::Cookie(cookie) => {
+                let changes = !matches!(*request.method, Method::GET | Method::HEAD)
+                    // A page of another site may open a WebSocket, and a browser sends our cookie along.
+                    || request.survey.upgrades;
+                if changes {
+                    asker.refuse_other_sites(route.cors.with_credentials())?;
                 }
-                pass.who = Some(who);
+                pass.hide_authorization =
+                    self.carries_ours(&request.survey)? && !route.forward_token;
+                let cookie = CookieCredential::parse(cookie)?;
+                match self.admit_token(cookie.token, asker.client) {
+                    Ok(who) => {
+                        pass.who = Some(allowed_on(route, who)?);
+                        Ok(Decision::Forward(pass))
+                    }
+                    Err(Denial::TokenExpired) => Ok(Decision::Renew(Box::new(Renewal {
+                        cookie: text_of(cookie.renewal)?,
+                        pass,
+                        otherwise: None,
+                    }))),
+                    Err(denial) => Err(denial),
+                }
+            }
+            Credential::Token(token) => {
+                let who = self.admit_token(token, asker.client)?;
+                pass.who = Some(allowed_on(route, who)?);
                 pass.hide_authorization = !route.forward_token;
                 Ok(Decision::Forward(pass))
             }
@@ -160,9 +188,72 @@ impl Requests {
     }
 
     /// Returns who sent a request to one of our own endpoints.
-    pub fn caller(&self, headers: &HeaderMap, client: &Client) -> Result<Arc<Verified>, Denial> {
-        let survey = Survey::of(headers);
-        self.admit_token(bearer(&survey)?.ok_or(Denial::TokenMissing)?, client)
+    pub fn caller(&self, method: &Method, asker: &Asker<'_>) -> Result<Caller, Denial> {
+        self.caller_of(&Survey::of(asker.headers), method, asker)
+    }
+
+    pub(super) fn caller_of(
+        &self,
+        survey: &Survey<'_>,
+        method: &Method,
+        asker: &Asker<'_>,
+    ) -> Result<Caller, Denial> {
+        match credential(survey, asker.https)? {
+            Credential::Token(token) => self.admit_token(token, asker.client).map(Caller::Known),
+            Credential::Cookie(cookie) => {
+                if !matches!(*method, Method::GET | Method::HEAD) {
+                    asker.refuse_other_sites(&self.origins)?;
+                }
+                let cookie = CookieCredential::parse(cookie)?;
+                match self.admit_token(cookie.token, asker.client) {
+                    Ok(who) => Ok(Caller::Known(who)),
+                    Err(Denial::TokenExpired) => Ok(Caller::Lapsed(text_of(cookie.renewal)?)),
+                    Err(denial) => Err(denial),
+                }
+            }
+            Credential::Code { .. } | Credential::None => Err(Denial::TokenMissing),
+        }
+    }
+
+    /// Returns who has just been given this token, if they may use the route.
+    pub fn admit_renewed(
+        &self,
+        token: &[u8],
+        route: &Route,
+        client: &Client,
+    ) -> Result<Arc<Verified>, Denial> {
+        allowed_on(route, self.admit_token(token, client)?)
+    }
+
+    /// Says where a person goes whose page load is refused; `None` where it stays refused.
+    fn sign_in(&self, taken: &Taken<'_>, asker: &Asker<'_>, denial: &Denial) -> Option<SignIn> {
+        let Taken { route, request, .. } = taken;
+        let is_about_login = matches!(
+            denial,
+            Denial::TokenMissing
+                | Denial::TokenExpired
+                | Denial::TokenInvalid(_)
+                | Denial::SessionEnded
+        );
+        let has_bearer = !matches!(request.survey.authorization, Field::Absent);
+        if !is_about_login || has_bearer || !asker.loads_a_page(request.method) {
+            return None;
+        }
+        let is_wanted = |app: &&usize| {
+            let kind = self.kinds.get(**app);
+            matches!(
+                (kind, asker.is_wechat()),
+                (Some(AppKind::OfficialAccount(_)), true) | (Some(AppKind::Website), false)
+            )
+        };
+        let path = request.path.as_str();
+        Some(SignIn {
+            app: route.apps.iter().find(is_wanted).copied(),
+            return_to: match request.query {
+                Some(query) => format!("{path}?{query}"),
+                None => path.to_owned(),
+            },
+        })
     }
 
     /// Checks a client's token and that its session still stands.
@@ -171,24 +262,38 @@ impl Requests {
             Recalled::Valid(who) => who,
             Recalled::Unseen(token) => self.verify_token(&token, client)?,
         };
+        self.check_standing(&who)?;
+        Ok(who)
+    }
+
+    pub(super) fn check_standing(&self, who: &Verified) -> Result<(), Denial> {
         if self.revoked.contains(who.session()) {
             return Err(Denial::SessionEnded);
         }
         if self.revoked.is_unknown() {
             return Err(Denial::StoreUnavailable);
         }
-        Ok(who)
+        Ok(())
     }
 
     /// Checks a signature, unless too many of the client's address were wrong: tokens seen before are good all the same.
     fn verify_token(&self, token: &Unseen<'_>, client: &Client) -> Result<Arc<Verified>, Denial> {
+        Ok(self.counting_forgeries(client, || self.tokens.verify(token))??)
+    }
+
+    /// Has a signature checked, unless too many of the client's address were wrong.
+    pub(super) fn counting_forgeries<T>(
+        &self,
+        client: &Client,
+        check: impl FnOnce() -> Result<T, TokenError>,
+    ) -> Result<Result<T, TokenError>, Denial> {
         let now = Instant::now();
         self.forgeries.check(client, now)?;
-        let checked = self.tokens.verify(token);
+        let checked = check();
         if checked.as_ref().is_err_and(|error| error.is_forgery()) {
             self.forgeries.count(client, now);
         }
-        Ok(checked?)
+        Ok(checked)
     }
 
     /// Says whether a token of ours, valid or not and however it is introduced, is in `Authorization`, or so much that looks like
@@ -215,4 +320,17 @@ impl Requests {
         }
         Ok(false)
     }
+}
+
+pub(super) fn allowed_on(route: &Route, who: Arc<Verified>) -> Result<Arc<Verified>, Denial> {
+    if route.apps.contains(&who.app()) {
+        return Ok(who);
+    }
+    Err(Denial::AppNotAllowed)
+}
+
+fn text_of(renewal: &[u8]) -> Result<String, Denial> {
+    let text = std::str::from_utf8(renewal);
+    let text = text.map_err(|_| Denial::TokenInvalid("a cookie of another form"))?;
+    Ok(text.to_owned())
 }

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode};
-use serde::Serialize;
-
 use crate::token::TokenError;
+use http::{Method, StatusCode};
 
 /// WeChat's number for what went wrong.
 pub type Errcode = i64;
@@ -45,6 +43,24 @@ pub enum Denial {
     CodeUsed(Option<Errcode>),
     /// The token's app may not use this route.
     AppNotAllowed,
+    /// Another site had a browser send this with our cookie.
+    OriginNotAllowed,
+    /// The signature of a URL is not good for it; the text is for the log.
+    SignatureInvalid(&'static str),
+    /// A browser came back from WeChat with a login that it did not begin, or that is over; the text is for the log.
+    StateInvalid(&'static str),
+    /// Where a browser is to go after a login is not allowed.
+    ReturnInvalid,
+    /// The host is not one that logins are for.
+    HostNotOurs,
+    /// The user said no to WeChat's question.
+    LoginDenied,
+    /// WeChat shows a snapshot of the page, where nobody can log in.
+    SnapshotUser,
+    /// A ticket is not one of ours, is too old or was used before; the text is for the log.
+    TicketInvalid(&'static str),
+    /// No app can log a user in in this browser.
+    OtherBrowser,
     /// WeChat has blocked the user.
     UserBlocked(Errcode),
     /// Nothing is served here.
@@ -89,21 +105,6 @@ pub enum Denial {
     ClientLeft,
     /// Something failed that is not the client's doing.
     Internal,
-}
-
-/// How long a client should wait before it asks an unavailable store again.
-const STORE_RETRY: Duration = Duration::from_secs(5);
-
-/// How long a client should wait before it connects again: nobody knows when a connection ends.
-const PLACE_RETRY: Duration = Duration::from_secs(5);
-
-#[derive(Serialize)]
-struct Body<'a> {
-    error: &'a str,
-    message: &'a str,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    errcode: Option<Errcode>,
 }
 
 impl Denial {
@@ -182,6 +183,51 @@ impl Denial {
                 S::FORBIDDEN,
                 "app_not_allowed",
                 "This app may not use this route.",
+            ),
+            Self::OriginNotAllowed => (
+                S::FORBIDDEN,
+                "origin_not_allowed",
+                "Another site may not have this done in a user's name.",
+            ),
+            Self::SignatureInvalid(_) => (
+                S::FORBIDDEN,
+                "signature_invalid",
+                "The signature is not good for this URL, or no longer.",
+            ),
+            Self::StateInvalid(_) => (
+                S::BAD_REQUEST,
+                "state_invalid",
+                "This login was not begun in this browser, or is over; begin again.",
+            ),
+            Self::ReturnInvalid => (
+                S::BAD_REQUEST,
+                "return_to_invalid",
+                "The return_to is not a path on this host.",
+            ),
+            Self::HostNotOurs => (
+                S::BAD_REQUEST,
+                "host_not_allowed",
+                "The host is not one that logins are for.",
+            ),
+            Self::LoginDenied => (
+                S::FORBIDDEN,
+                "login_denied",
+                "The user did not agree to log in.",
+            ),
+            Self::SnapshotUser => (
+                S::FORBIDDEN,
+                "snapshot_user",
+                "WeChat shows a snapshot of the page; the user has to open the page itself.",
+            ),
+            Self::TicketInvalid(_) => (
+                S::UNAUTHORIZED,
+                "ticket_invalid",
+                "The ticket is not valid or was used before; get another one.",
+            ),
+            Self::OtherBrowser => (
+                S::UNAUTHORIZED,
+                "other_browser_needed",
+                "Nobody can log in in this browser.",
             ),
             Self::UserBlocked(_) => (
                 S::FORBIDDEN,
@@ -297,53 +343,6 @@ impl Denial {
     /// Returns the stable code.
     pub fn code(&self) -> &'static str {
         self.told().1
-    }
-
-    /// Returns what is wrong with a token, for the log.
-    pub fn token_fault(&self) -> Option<&'static str> {
-        if let Self::TokenInvalid(why) = self {
-            return Some(why);
-        }
-        None
-    }
-
-    /// Returns the whole seconds after which trying again makes sense.
-    pub fn retry_after_secs(&self) -> Option<u64> {
-        if let Self::WechatBusy(_, after)
-        | Self::WechatUnreachable(after)
-        | Self::TooManyRequests(after) = self
-        {
-            // Rounded up: who comes a fraction too early is refused again.
-            let begun = u64::from(after.subsec_nanos() > 0);
-            return Some(after.as_secs().saturating_add(begun).max(1));
-        }
-        if matches!(self, Self::TooManyConnections | Self::ProxyBusy) {
-            return Some(PLACE_RETRY.as_secs());
-        }
-        (*self == Self::StoreUnavailable).then_some(STORE_RETRY.as_secs())
-    }
-
-    /// Returns WeChat's number, where WeChat gave one.
-    pub fn errcode(&self) -> Option<Errcode> {
-        if let Self::CodeInvalid(n) | Self::UserBlocked(n) | Self::WechatMisconfigured(n) = self {
-            return Some(*n);
-        }
-        if let Self::CodeUsed(n) | Self::WechatError(n) | Self::WechatBusy(n, _) = self {
-            return *n;
-        }
-        None
-    }
-
-    /// Returns the JSON that a client gets.
-    pub fn body(&self, request_id: &str) -> Vec<u8> {
-        let (_, error, message) = self.told();
-        let body = Body {
-            error,
-            message,
-            request_id,
-            errcode: self.errcode(),
-        };
-        serde_json::to_vec(&body).unwrap_or_default()
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Destinations {
     routes: Vec<Arc<Route>>,
     table: RouteTable,
     auth_path: String,
+    /// Paths at which WeChat checks a domain.
+    domain_checks: Vec<String>,
     max_header_bytes: usize,
 }
 
@@ -58,8 +60,19 @@ impl Destinations {
             table: RouteTable::new(&config.routes),
             routes: config.routes.iter().cloned().map(Arc::new).collect(),
             auth_path: config.server.auth_path.clone(),
+            domain_checks: config
+                .web
+                .domain_check
+                .iter()
+                .map(|name| format!("/{name}"))
+                .collect(),
             max_header_bytes: config.server.max_header_bytes,
         }
+    }
+
+    /// Returns where our own endpoints are.
+    pub fn auth_path(&self) -> &str {
+        &self.auth_path
     }
 
     /// Returns the route with this index.
@@ -91,6 +104,9 @@ impl Destinations {
             }
             return Ok(Destination::Own(endpoint));
         }
+        if !self.domain_checks.is_empty() && self.is_domain_check(&request) {
+            return Ok(Destination::Own(Endpoint::DomainCheck));
+        }
         let index = self.table.find(&request)?;
         let route = self.routes.get(index).ok_or(Denial::RouteUnknown)?;
         Ok(Destination::Route(Taken {
@@ -99,6 +115,14 @@ impl Destinations {
             target: target(&request, sent, route),
             request,
         }))
+    }
+
+    fn is_domain_check(&self, request: &Admitted<'_>) -> bool {
+        let asks = matches!(*request.method, Method::GET | Method::HEAD);
+        asks && self
+            .domain_checks
+            .iter()
+            .any(|path| path == request.path.as_str())
     }
 
     /// Says where a request leads whose path is read as `path`.
@@ -162,20 +186,34 @@ impl Destinations {
 pub fn admit_stranger(route: &Route) -> Result<(), Denial> {
     match route.auth {
         Auth::Optional | Auth::Public => Ok(()),
-        Auth::Required => Err(Denial::TokenMissing),
+        Auth::Required | Auth::SignedUrl => Err(Denial::TokenMissing),
     }
+}
+
+/// Returns the target to forward where the query is another one than was sent.
+pub(super) fn target_with(request: &Admitted<'_>, query: Option<&str>, route: &Route) -> String {
+    let path = forwarded_path(request, route);
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    match query {
+        Some(query) => format!("{slash}{path}?{query}"),
+        None => format!("{slash}{path}"),
+    }
+}
+
+/// Returns the path to forward, perhaps without its slash.
+fn forwarded_path<'r>(request: &'r Admitted<'_>, route: &Route) -> &'r str {
+    let path = request.path.as_str();
+    if route.strip_prefix && route.path != "/" {
+        // "/shop//evil.example" must not become "//evil.example", which is another host's.
+        let rest = path.strip_prefix(route.path.as_str()).unwrap_or(path);
+        return rest.trim_start_matches('/');
+    }
+    path
 }
 
 /// Returns the target to forward, unless it is the one that was sent.
 fn target(request: &Admitted<'_>, sent: &[u8], route: &Route) -> Option<String> {
-    let path = request.path.as_str();
-    let path = if route.strip_prefix && route.path != "/" {
-        // "/shop//evil.example" must not become "//evil.example", which is another host's.
-        let rest = path.strip_prefix(route.path.as_str()).unwrap_or(path);
-        rest.trim_start_matches('/')
-    } else {
-        path
-    };
+    let path = forwarded_path(request, route);
     let query = request.query.map_or(0, |query| query.len() + 1);
     if sent.len() == path.len() + query && sent.starts_with(path.as_bytes()) {
         return None;

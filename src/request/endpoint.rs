@@ -17,6 +17,18 @@ pub enum Endpoint {
     Logout,
     /// `GET jwks.json`
     Jwks,
+    /// `GET web/APP`: a browser begins to log in.
+    Web,
+    /// `GET web/APP/callback`: it comes back from WeChat.
+    WebCallback,
+    /// `POST ticket`: a login is to be handed to a web-view.
+    Ticket,
+    /// `GET ticket/T`: a web-view takes it.
+    TicketUse,
+    /// `POST sign`: a URL is to be signed.
+    Sign,
+    /// `GET /MP_verify_….txt`: WeChat checks whose the domain is.
+    DomainCheck,
     /// `GET verify`, and any method below it: another gateway asks before it forwards.
     Verify,
 }
@@ -36,9 +48,14 @@ impl Endpoint {
             "/session" => (Self::Session, Method::GET),
             "/logout" => (Self::Logout, Method::POST),
             "/jwks.json" => (Self::Jwks, Method::GET),
+            "/ticket" => (Self::Ticket, Method::POST),
+            "/sign" => (Self::Sign, Method::POST),
             VERIFY => (Self::Verify, Method::GET),
             _ if Self::asked_about(auth_path, path).is_some() => return Some(Ok(Self::Verify)),
-            _ => return Some(Err(Denial::RouteUnknown)),
+            _ => match Self::browsers(rest) {
+                Some(endpoint) => (endpoint, Method::GET),
+                None => return Some(Err(Denial::RouteUnknown)),
+            },
         };
         let fits = *method == allowed || (*method == Method::HEAD && allowed == Method::GET);
         Some(if fits {
@@ -46,6 +63,24 @@ impl Endpoint {
         } else {
             Err(Denial::MethodNotAllowed(vec![allowed]))
         })
+    }
+
+    fn browsers(rest: &str) -> Option<Self> {
+        let mut parts = rest.strip_prefix('/')?.split('/');
+        let parts = (parts.next()?, parts.next()?, parts.next(), parts.next());
+        match parts {
+            (_, "", ..) => None,
+            ("web", _, None, None) => Some(Self::Web),
+            ("web", _, Some("callback"), None) => Some(Self::WebCallback),
+            ("ticket", _, None, None) => Some(Self::TicketUse),
+            _ => None,
+        }
+    }
+
+    /// Returns the app or the ticket that a path of a browser's endpoint names.
+    pub fn named<'a>(auth_path: &str, path: &'a str) -> &'a str {
+        let rest = path.strip_prefix(auth_path).unwrap_or_default();
+        rest.split('/').nth(2).unwrap_or_default()
     }
 
     /// Returns what follows `verify` in its path, which is a path of its own or nothing.

@@ -10,7 +10,7 @@ use super::{
     Admitted, Denial, Destination, Destinations, Message, Reading, Taken, admit_stranger,
     parse_head,
 };
-use crate::config::{Auth, Config};
+use crate::config::{Auth, Config, OnMissing};
 
 /// A request that somebody asks about: a method and a URL, both as a client would send them.
 #[derive(Clone, Debug)]
@@ -129,9 +129,17 @@ impl Explanation {
             Auth::Public => "public: nobody is identified".to_owned(),
             Auth::Optional => format!("optional: users of {apps} are named to the upstream"),
             Auth::Required => format!("required: only users of {apps}"),
+            Auth::SignedUrl => {
+                format!(
+                    "signed_url: only users of {apps}, by a token or by a URL that one had signed"
+                )
+            }
         };
         let stranger = match admit_stranger(route) {
             Ok(()) => "goes through".to_owned(),
+            Err(_) if route.on_missing == OnMissing::Redirect => {
+                "page loads are sent to WeChat, others get 401 token_missing".to_owned()
+            }
             Err(denial) => told(&denial),
         };
         let mut reasons = vec![

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::admit::{admit_line, check_method};
-use super::{Admitted, Client, Credential, Decision, Denial, Message, Requests, credential};
+use super::{Admitted, Asker, Caller, Decision, Denial, Message, Requests};
 use crate::config::Route;
 use crate::token::Verified;
 
@@ -20,6 +20,8 @@ pub struct Allowed {
     pub who: Option<Arc<Verified>>,
     /// The route whose rule applied; `None` when it was not known which request is meant.
     pub route: Option<Arc<Route>>,
+    /// What the session of whoever sent it goes on by first, not yet opened; nobody is known then.
+    pub lapsed: Option<String>,
 }
 
 impl Requests {
@@ -27,7 +29,7 @@ impl Requests {
     ///
     /// It is named by the path below the endpoint, as Envoy does, or by `X-Forwarded-Method`, `-Uri` and `-Host`,
     /// which are refused unless a trusted peer sends them. Where neither is there, a valid token is required.
-    pub fn verify(&self, asking: &Message<'_>, client: &Client) -> Result<Allowed, Denial> {
+    pub fn verify(&self, asking: &Message<'_>, asker: &Asker<'_>) -> Result<Allowed, Denial> {
         let mut asked = self.destinations.admit(asking)?;
         // A gateway keeps `Upgrade` to itself, and takes the sub-protocols from the answer.
         asked.survey.subprotocol_token = asked.survey.offered_token;
@@ -41,9 +43,9 @@ impl Requests {
                 None => below.to_owned(),
             };
             let line = admit_line(asked.method, asked.host, target.as_bytes(), asked.survey)?;
-            return self.allow(line, &target, client);
+            return self.allow(line, &target, asker);
         }
-        match Original::told(asking.headers, client.trusted)? {
+        match Original::told(asking.headers, asker.client.trusted)? {
             Some(Original {
                 method,
                 target,
@@ -51,15 +53,19 @@ impl Requests {
             }) => {
                 check_method(&method)?;
                 let line = admit_line(&method, host, target.as_bytes(), asked.survey)?;
-                self.allow(line, target, client)
+                self.allow(line, target, asker)
             }
-            None => match credential(&asked.survey)? {
-                Credential::Token(token) => Ok(Allowed {
-                    who: Some(self.admit_token(token, client)?),
+            None => {
+                let (who, lapsed) = match self.caller_of(&asked.survey, asked.method, asker)? {
+                    Caller::Known(who) => (Some(who), None),
+                    Caller::Lapsed(cookie) => (None, Some(cookie)),
+                };
+                Ok(Allowed {
+                    who,
                     route: None,
-                }),
-                Credential::Code { .. } | Credential::None => Err(Denial::TokenMissing),
-            },
+                    lapsed,
+                })
+            }
         }
     }
 
@@ -67,16 +73,24 @@ impl Requests {
         &self,
         original: Admitted<'_>,
         target: &str,
-        client: &Client,
+        asker: &Asker<'_>,
     ) -> Result<Allowed, Denial> {
         let destination = self
             .destinations
             .find_admitted(original, target.as_bytes())?;
-        match self.decide_at(destination, client)? {
+        match self.decide_at(destination, asker)? {
             Decision::Forward(pass) => Ok(Allowed {
                 who: pass.who,
                 route: Some(pass.route),
+                lapsed: None,
             }),
+            Decision::Renew(renewal) => Ok(Allowed {
+                who: None,
+                route: Some(renewal.pass.route),
+                lapsed: Some(renewal.cookie),
+            }),
+            // Where gateways pass a redirect on, they would also have to pass our cookies on.
+            Decision::SignIn(_) => Err(Denial::TokenMissing),
             // They come here unasked. A gateway that asks took the path for a backend's.
             Decision::Own(_) => Err(Denial::RouteUnknown),
             // What a login brings would not reach the client, and the code would be spent.

@@ -45,13 +45,15 @@ pub struct Identities {
     apps: Vec<AppHeaders>,
     from: FromNames,
     always: Always,
+    nickname: HeaderName,
+    picture: HeaderName,
 }
 
 const RELAY_TOKEN: HeaderName = HeaderName::from_static("x-wx-cloudbase-access-token");
 const FROM_RELAY_TOKEN: HeaderName = HeaderName::from_static("x-wx-from-cloudbase-access-token");
 
 /// The most headers an authenticated request gets.
-const MOST_SET: usize = 14;
+const MOST_SET: usize = 16;
 
 impl Identities {
     /// Prepares the names and the values that never change.
@@ -88,6 +90,8 @@ impl Identities {
                 appid: HeaderName::from_static("x-wx-from-appid"),
                 unionid: HeaderName::from_static("x-wx-from-unionid"),
             },
+            nickname: HeaderName::from_static("x-menshen-nickname"),
+            picture: HeaderName::from_static("x-menshen-picture"),
             always: Always {
                 forwarded_for: HeaderName::from_static("x-forwarded-for"),
                 forwarded_proto: HeaderName::from_static("x-forwarded-proto"),
@@ -171,6 +175,8 @@ impl Identities {
         };
         set.push((openid, who.openid()));
         set.extend(who.unionid().map(|value| (unionid, value)));
+        set.extend(who.nickname().map(|nickname| (&self.nickname, nickname)));
+        set.extend(who.picture().map(|picture| (&self.picture, picture)));
         let source = self.sources.iter().find(|(s, _)| *s == who.source());
         set.extend(source.map(|(_, text)| (&names.source, text)));
         set.push((&names.session, who.session_text()));

@@ -2,12 +2,15 @@
 
 mod admit;
 mod bearer;
+mod besides;
 mod chunks;
 mod client;
 mod codes;
+mod cookie;
 mod cors;
 mod counts;
 mod decide;
+mod decision;
 mod denial;
 mod destination;
 mod endpoint;
@@ -18,6 +21,7 @@ mod hops;
 mod identity;
 mod lookalike;
 mod names;
+mod origin;
 mod origins;
 mod path;
 mod placeholder;
@@ -26,6 +30,7 @@ mod rates;
 mod request_id;
 mod route;
 mod secure;
+mod signature;
 mod subprotocol;
 mod survey;
 
@@ -34,9 +39,14 @@ pub use bearer::{Credential, bearer, credential};
 pub use chunks::{Chunks, MalformedChunks};
 pub use client::{Client, Connection, Peer, client};
 pub use codes::CODES;
+pub use cookie::{
+    COOKIE_SEPARATOR, CookieCredential, Cookies, LOGIN_COOKIE, PLAIN_LOGIN_COOKIE,
+    PLAIN_SESSION_COOKIE, SESSION_COOKIE, our_cookie, our_cookies_named, without_ours,
+};
 pub use cors::{Cors, Line};
 pub use counts::Counts;
-pub use decide::{Decision, FirstLogin, Pass, Requests};
+pub use decide::Requests;
+pub use decision::{Caller, Decision, FirstLogin, Pass, Renewal, SignIn};
 pub use denial::{Denial, Errcode};
 pub use destination::{Destination, Destinations, Reading, Taken, admit_stranger};
 pub use endpoint::Endpoint;
@@ -46,6 +56,7 @@ pub use head::{Framing, Head, check_start, end_of_head, parse_head};
 pub use hops::{is_handshake, named_hops};
 pub use identity::Identities;
 pub use names::OwnedNames;
+pub use origin::Asker;
 pub use origins::Origins;
 pub use path::NormalPath;
 pub use placeholder::is_placeholder;
@@ -54,5 +65,6 @@ pub use rates::{Rates, network};
 pub use request_id::RequestId;
 pub use route::RouteTable;
 pub use secure::Secure;
+pub use signature::{SIGNATURE, Signed};
 pub use subprotocol::{Subprotocols, left, offered_subprotocol, without_tokens};
 pub use survey::{Field, Survey};

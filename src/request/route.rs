@@ -245,6 +245,7 @@ mod tests {
             methods: methods.to_vec(),
             upstream: 0,
             auth: Auth::Required,
+            on_missing: crate::config::OnMissing::Reject,
             apps: vec![0],
             strip_prefix: false,
             max_body_bytes: 0,

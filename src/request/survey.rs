@@ -3,6 +3,7 @@
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderMap, HeaderValue};
 
+use super::cookie::{self, PLAIN_SESSION_COOKIE, SESSION_COOKIE};
 use super::names::{APP, CODE, NONCE, is_alias, poses_as_framing};
 use super::{is_placeholder, subprotocol};
 
@@ -50,6 +51,12 @@ pub struct Survey<'a> {
     pub subprotocol_token: Field<&'a [u8]>,
     /// The token among the sub-protocols, whether or not this is a handshake.
     pub offered_token: Field<&'a [u8]>,
+    /// The session's cookie where browsers speak HTTPS.
+    pub session_cookie: Field<&'a [u8]>,
+    /// The session's cookie over plain HTTP.
+    pub plain_cookie: Field<&'a [u8]>,
+    /// Whether another protocol is asked for.
+    pub upgrades: bool,
     /// The code of a login on the first request.
     pub code: Field<&'a HeaderValue>,
     /// The nonce of a login on the first request.
@@ -76,7 +83,12 @@ impl<'a> Survey<'a> {
                 CODE => &mut survey.code,
                 NONCE => &mut survey.nonce,
                 APP => &mut survey.app,
+                "cookie" => {
+                    survey.add_cookies(value.as_bytes());
+                    continue;
+                }
                 "upgrade" => {
+                    survey.upgrades = true;
                     websocket |= value.as_bytes().eq_ignore_ascii_case(b"websocket");
                     continue;
                 }
@@ -99,6 +111,22 @@ impl<'a> Survey<'a> {
             survey.subprotocol_token = survey.offered_token;
         }
         survey
+    }
+
+    fn add_cookies(&mut self, line: &'a [u8]) {
+        for (name, value) in cookie::ours(line) {
+            let field = if name == SESSION_COOKIE.as_bytes() {
+                &mut self.session_cookie
+            } else if name == PLAIN_SESSION_COOKIE.as_bytes() {
+                &mut self.plain_cookie
+            } else {
+                continue;
+            };
+            // What a page leaves behind that cannot delete it.
+            if !is_placeholder(value) {
+                field.add(value);
+            }
+        }
     }
 }
 

@@ -97,17 +97,20 @@ impl Sessions {
         Ok(found.map(|record| Opened {
             session: session(known.sid(), record),
             refresh: token.clone(),
+            profile: None,
         }))
     }
 
     /// Does what [`Self::open_session`] does for a code that was taken, and keeps for a while what it brought and who sent it.
+    ///
+    /// Without a session_key the user keeps the one that they have.
     pub async fn open_session_for(
         &self,
         code: CodeMark,
         first: SenderMark,
         keep: Duration,
         identity: Identity,
-        session_key: &Secret,
+        session_key: Option<&Secret>,
     ) -> Result<Opened, StoreError> {
         self.open(identity, session_key, Some((code, first, keep)))
             .await

@@ -4,8 +4,9 @@
 //! [`Sessions`] turns tokens and keys into digests (`refresh_token`) and sealed bytes (`seal`), which are all that a
 //! store sees. `store` says what a store must do, `contract` proves it of each: `embedded`, one file for one process,
 //! and `redis`, for many. `claim` is what is kept of a code while it becomes a session, `sender` by what its client is known
-//! again. `kept` is what nodes keep beside the sessions. `rotation` is the rule by which refresh tokens follow each other, `record` the bytes of a
-//! session, `revoked` what every node keeps in memory. `measured` times what any store does.
+//! again. `kept` is what nodes keep beside the sessions, `browser` what browsers keep for us. `rotation` is the rule by which
+//! refresh tokens follow each other, `record` the bytes of a session, `revoked` what every node keeps in memory. `measured`
+//! times what any store does.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::secret::Secret;
 mod contract;
 
 mod apps;
+mod browser;
 mod claim;
 mod codes;
 mod embedded;
@@ -74,16 +76,22 @@ pub struct Identity {
 pub enum Source {
     /// A mini-program's `wx.login`.
     MiniProgram,
+    /// In a browser inside WeChat.
+    OfficialAccount,
+    /// In another browser, with a QR code.
+    Website,
 }
 
 impl Source {
     /// Every kind of login.
-    pub const ALL: [Self; 1] = [Self::MiniProgram];
+    pub const ALL: [Self; 3] = [Self::MiniProgram, Self::OfficialAccount, Self::Website];
 
     /// Returns the value of the `src` claim and of `X-WX-SOURCE`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::MiniProgram => "wx_client",
+            Self::OfficialAccount => "wx_h5",
+            Self::Website => "wx_web",
         }
     }
 
@@ -113,6 +121,17 @@ pub struct Opened {
     pub session: Session,
     /// Its refresh token, of which the store keeps only a digest.
     pub refresh: RefreshToken,
+    /// What the login brought of the user's profile; no store keeps it.
+    pub profile: Option<Profile>,
+}
+
+/// What a user shows of themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// The nickname, with whatever characters it has.
+    pub nickname: String,
+    /// The address of the picture; empty where there is none.
+    pub picture: String,
 }
 
 /// How long things last.

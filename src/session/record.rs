@@ -90,6 +90,8 @@ fn put_identity(out: &mut Vec<u8>, identity: &Identity) {
     put_app(out, &identity.app, &identity.appid);
     out.push(match identity.source {
         Source::MiniProgram => 1,
+        Source::OfficialAccount => 2,
+        Source::Website => 3,
     });
     put_text(out, &identity.openid);
     // No identity has an empty unionid, so the empty text is free to mean none.
@@ -107,6 +109,8 @@ fn take_identity(rest: &mut Rest<'_>) -> Result<Identity, Damaged> {
         appid: rest.text()?,
         source: match rest.byte()? {
             1 => Source::MiniProgram,
+            2 => Source::OfficialAccount,
+            3 => Source::Website,
             _ => return Err(Damaged),
         },
         openid: rest.text()?,

@@ -39,6 +39,8 @@ pub(super) struct Keys {
     pub(super) slots: hmac::Key,
     /// Signs what is good at the relay only.
     pub(super) relay: hmac::Key,
+    /// Seals what browsers keep.
+    pub(super) browsers: Sealer,
     /// Digests codes.
     pub(super) codes: hmac::Key,
     /// Digests what is known of the clients that send codes.
@@ -118,6 +120,7 @@ impl SealKey {
             kept: Sealer::derive(&root, b"what nodes keep")?,
             slots: slots.into(),
             relay: relay.into(),
+            browsers: Sealer::derive(&root, b"what a browser keeps")?,
             codes: codes.into(),
             senders: senders.into(),
             check,

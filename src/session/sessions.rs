@@ -98,13 +98,13 @@ impl Sessions {
         identity: Identity,
         session_key: &Secret,
     ) -> Result<Opened, StoreError> {
-        self.open(identity, session_key, None).await
+        self.open(identity, Some(session_key), None).await
     }
 
     pub(super) async fn open(
         &self,
         identity: Identity,
-        session_key: &Secret,
+        session_key: Option<&Secret>,
         code: Option<(CodeMark, SenderMark, Duration)>,
     ) -> Result<Opened, StoreError> {
         acceptable(&identity, session_key)?;
@@ -123,13 +123,17 @@ impl Sessions {
             user,
             identity,
             first: token.fingerprint(),
-            sealed_key: keys.sealer.seal(&owner, session_key)?,
+            sealed_key: match session_key {
+                Some(session_key) => keys.sealer.seal(&owner, session_key)?,
+                None => Vec::new(),
+            },
             memo,
         };
         let record = self.shared.store.add(login).await?;
         Ok(Opened {
             session: session(sid, record),
             refresh,
+            profile: None,
         })
     }
 
@@ -173,6 +177,7 @@ impl Sessions {
                 Ok(Opened {
                     session: session(sid, record),
                     refresh: key.text(&successor),
+                    profile: None,
                 })
             }
             Renewal::Reused => Err(RefreshError::Reused),
@@ -230,6 +235,10 @@ impl Sessions {
         else {
             return Ok(None);
         };
+        // The user has only logged in in browsers, or with a ticket.
+        if latest.is_empty() {
+            return Ok(None);
+        }
         let owner = user_name(appid, openid);
         let sealer = &self.shared.keys.sealer;
         let open = |sealed: &[u8]| sealer.open(&owner, sealed).ok_or(StoreError::Damaged);
@@ -321,13 +330,13 @@ impl From<Unspecified> for StoreError {
     }
 }
 
-fn acceptable(identity: &Identity, session_key: &Secret) -> Result<(), StoreError> {
+fn acceptable(identity: &Identity, session_key: Option<&Secret>) -> Result<(), StoreError> {
     let texts = [
         ("app", Some(identity.app.as_str())),
         ("appid", Some(identity.appid.as_str())),
         ("openid", Some(identity.openid.as_str())),
         ("unionid", identity.unionid.as_deref()),
-        ("session_key", Some(session_key.expose())),
+        ("session_key", session_key.map(Secret::expose)),
     ];
     for (name, text) in texts {
         text.map_or(Ok(()), |text| acceptable_text(name, text))?;

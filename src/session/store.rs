@@ -143,6 +143,7 @@ pub(super) struct Login {
     pub(super) identity: super::Identity,
     /// The first refresh token.
     pub(super) first: Fingerprint,
+    /// Empty where the login brought no session_key, so that the one that is there stays.
     pub(super) sealed_key: Vec<u8>,
     /// What is kept of the code beside it, where others ask for it.
     pub(super) memo: Option<Memo>,
@@ -191,7 +192,11 @@ pub(super) struct SealedKeys {
 impl SealedKeys {
     /// Returns the keys after another one came; the same again, as sealed, is no other one.
     pub(super) fn after(older: Option<Self>, latest: Vec<u8>, now: u64) -> Self {
+        if let (Some(older), true) = (&older, latest.is_empty()) {
+            return older.clone();
+        }
         let previous = match older {
+            Some(older) if older.latest.is_empty() => None,
             Some(older) if older.latest == latest => older.previous,
             Some(older) => Some((older.latest, now)),
             None => None,

@@ -25,6 +25,8 @@ pub(super) enum Answer {
     },
     /// What the gateway in front of WeChat answers in its place.
     Page(StatusCode),
+    /// A success that is written by hand.
+    Text(String),
     Refused(Refused),
 }
 
@@ -41,6 +43,12 @@ pub(super) struct Granted {
     pub(super) access_token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) expires_in: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) refresh_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) scope: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) is_snapshotuser: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) errcode: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +72,7 @@ impl Answer {
     /// Returns the word under which the exchange is counted.
     pub(super) fn outcome(&self) -> String {
         match self {
-            Self::Granted(_) | Self::Json(_) | Self::File { .. } => "ok".to_owned(),
+            Self::Granted(_) | Self::Json(_) | Self::Text(_) | Self::File { .. } => "ok".to_owned(),
             Self::Page(status) => status.as_str().to_owned(),
             Self::Refused(refused) => refused.errcode.to_string(),
         }
@@ -84,6 +92,11 @@ impl Answer {
                 body: bytes.to_vec(),
             },
             Self::Page(status) => Reply::page(*status),
+            Self::Text(text) => Reply {
+                status: StatusCode::OK,
+                content_type: HeaderValue::from_static(PLAIN),
+                body: text.clone().into_bytes(),
+            },
             Self::Refused(refused) => refused.reply(rid),
         }
     }

@@ -34,7 +34,7 @@ pub(super) enum ControlError {
     #[error(transparent)]
     OpenData(#[from] OpenDataError),
     #[error(
-        "the simulator has /_sim/login, /_sim/phone-code, /_sim/revoke, /_sim/encrypt, /_sim/clock, /_sim/faults, /_sim/quota and /_sim/calls"
+        "the simulator has /_sim/login, /_sim/phone-code, /_sim/revoke, /_sim/encrypt, /_sim/clock, /_sim/faults, /_sim/oauth, /_sim/quota and /_sim/calls"
     )]
     Unknown,
 }

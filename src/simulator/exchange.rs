@@ -6,7 +6,9 @@ use http::Method;
 
 use super::answer::{Answer, Refused};
 use super::params::Params;
-use super::{Simulator, api, code2session, misbehave, random, session_key, stable_token, token};
+use super::{
+    Simulator, api, code2session, misbehave, random, session_key, stable_token, token, web,
+};
 
 /// Answers a request on any path that is not the control plane's.
 pub(super) async fn reply(State(simulator): State<Simulator>, request: Request) -> Response {
@@ -41,6 +43,8 @@ pub(super) async fn answer(simulator: &Simulator, request: Request) -> Answer {
         token::PATH => token::answer,
         session_key::CHECK => session_key::check,
         session_key::RESET => session_key::reset,
+        web::ACCESS_TOKEN => web::access_token,
+        web::USERINFO => web::userinfo,
         _ => return Answer::Refused(Refused::new(40066)),
     };
     // Only the oldest endpoint also takes a form.

@@ -23,6 +23,7 @@ mod stable_token;
 mod tests;
 mod token;
 mod tokens;
+mod web;
 mod wire;
 mod world;
 
@@ -47,7 +48,9 @@ use self::world::World;
 /// A simulated WeChat; clones share its users, codes, fault plans and clock.
 ///
 /// It answers `sns/jscode2session`, `cgi-bin/token`, `cgi-bin/stable_token`, `wxa/checksession` and `wxa/resetusersessionkey`;
-/// phone numbers, subscribe and customer messages, mini-program codes, security checks, media and quotas. It needs no internet.
+/// phone numbers, subscribe and customer messages, mini-program codes, security checks, media and quotas. For browsers,
+/// `connect/oauth2/authorize` and `connect/qrconnect`, with pages to click on, `sns/oauth2/access_token` and `sns/userinfo`. It needs
+/// no internet.
 /// Its control plane, under `/_sim/`, speaks JSON:
 ///
 /// | call | does |
@@ -61,6 +64,8 @@ use self::world::World;
 /// | `GET /_sim/faults` | the plans that are still to be used |
 /// | `DELETE /_sim/faults[?path=…]` | forgets all plans, or those of one path |
 /// | `POST /_sim/quota` `{"appid","per_minute"}` | answers calls beyond so many a minute of its clock with 45011 |
+/// | `POST /_sim/oauth` `{"appid",…}` | how an app's pages behave: `domain` (the registered one), `name`, `agrees` (a user who agrees without a page), `denies`, `twice` (the browser comes back twice), `snapshot` (a snapshot user), `nickname`, `picture`; what is left out is as at the start |
+/// | `GET /_sim/oauth` | the same of every app |
 /// | `GET /_sim/quota` | of each such app, the calls that passed and those that were refused, and the `fullest` 60 seconds |
 /// | `GET /_sim/calls` | how often each path was called, and with what outcome |
 #[derive(Clone)]
@@ -104,6 +109,10 @@ impl Simulator {
                     .delete(control::forget_plans),
             )
             .route("/_sim/quota", get(control::quotas).post(control::set_quota))
+            .route("/_sim/oauth", get(web::settings).post(web::set))
+            .route("/connect/oauth2/authorize", get(web::authorize))
+            .route("/connect/qrconnect", get(web::qrconnect))
+            .route("/connect/confirm", get(web::confirm))
             .route("/_sim/calls", get(control::calls))
             .route("/_sim/{*unknown}", any(control::unknown))
             .fallback(exchange::reply)

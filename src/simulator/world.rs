@@ -9,6 +9,7 @@ use super::app::SimulatedApp;
 use super::quota::Quotas;
 use super::session::Session;
 use super::tokens::Tokens;
+use super::web::Web;
 use super::{identity, random};
 
 const SECOND_MS: u64 = 1000;
@@ -63,6 +64,8 @@ pub(super) struct World {
     /// The files that were uploaded.
     pub(super) media: Media,
     pub(super) quotas: Quotas,
+    /// Logins in browsers.
+    pub(super) web: Web,
     next_sweep_ms: u64,
     max_codes: usize,
 }
@@ -105,6 +108,7 @@ impl World {
             tokens: Tokens::default(),
             media: Media::default(),
             quotas: Quotas::default(),
+            web: Web::default(),
             next_sweep_ms: 0,
             max_codes: MAX_CODES,
         }
@@ -112,6 +116,11 @@ impl World {
 
     pub(super) fn app(&self, appid: &str) -> Option<&SimulatedApp> {
         self.apps.get(appid)
+    }
+
+    /// Returns every appid.
+    pub(super) fn appids(&self) -> impl Iterator<Item = &str> {
+        self.apps.keys().map(String::as_str)
     }
 
     /// Does what `wx.login` does on a phone: gives a code, and rotates a session_key that is not fresh.

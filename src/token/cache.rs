@@ -9,7 +9,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Lifecycle, UnitWeighter};
 
 use super::verify::{FORGED, MAX_TOKEN_BYTES, NOT_OURS};
-use super::{TokenError, Verified, Verifier};
+use super::{SignedUrl, TokenError, Verified, Verifier};
 use crate::clock::Clock;
 use crate::metrics::Count;
 
@@ -171,6 +171,11 @@ impl Tokens {
         }
     }
 
+    /// Returns whose a signed URL is, if the signature is valid now and for this one.
+    pub fn check_url(&self, signature: &str, url: &SignedUrl<'_>) -> Result<Verified, TokenError> {
+        self.verifier.verify_url(signature, url)
+    }
+
     /// Authenticates a token with GMAC: AES-GCM over no plaintext.
     ///
     /// Its nonce may stay the same, as nothing is encrypted and no tag ever leaves the process. What is left is a
@@ -218,6 +223,7 @@ mod tests {
     fn app() -> App {
         App {
             name: "shop".to_owned(),
+            kind: crate::config::AppKind::MiniProgram,
             appid: "wx1".to_owned(),
             secret: Secret::new("secret"),
             previous_secret: None,

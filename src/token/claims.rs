@@ -16,6 +16,15 @@ pub struct Claims {
     /// The unionid, when WeChat gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unionid: Option<String>,
+    /// The nickname, percent-encoded, where it is to be sent on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nickname: Option<String>,
+    /// The address of the picture, percent-encoded, where it is to be sent on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<String>,
+    /// Of a signed URL, the digest of what it is for; tokens have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// The session's id.
     pub sid: String,
     /// How the user logged in, as `X-WX-SOURCE` says it.

@@ -4,10 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::Header;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{Claims, KeyRing, RawToken};
+use super::signed_url::URL_TYPE;
+use super::{Claims, KeyRing, RawToken, SignedUrl, UrlUser};
 use crate::clock::Clock;
-use crate::session::Session;
+use crate::session::{Profile, Session};
+
+/// What a header cannot hold, or what would end a value for some who read it; the rest stays readable.
+const NOT_IN_HEADERS: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b'/')
+    .remove(b':');
 
 /// A token could not be signed.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +56,25 @@ impl Issuer {
 
     /// Issues a token for a stored session; it never outlives the session.
     pub fn issue(&self, session: &Session) -> Result<Issued, IssueError> {
+        self.issue_with(session, None)
+    }
+
+    /// Issues one that also says what the user shows of themselves.
+    pub fn issue_with(
+        &self,
+        session: &Session,
+        profile: Option<&Profile>,
+    ) -> Result<Issued, IssueError> {
         let now = self.clock.unix_secs();
         let lives = self.ttl.as_secs().min(session.expires.saturating_sub(now));
+        let encoded = |text: &String| {
+            let encoded = utf8_percent_encode(text, NOT_IN_HEADERS).to_string();
+            Some(encoded).filter(|text| !text.is_empty())
+        };
         let claims = Claims {
+            nickname: profile.and_then(|profile| encoded(&profile.nickname)),
+            picture: profile.and_then(|profile| encoded(&profile.picture)),
+            url: None,
             iss: self.name.clone(),
             aud: session.identity.appid.clone(),
             sub: session.identity.openid.clone(),
@@ -59,12 +86,49 @@ impl Issuer {
             nbf: now,
             exp: now.saturating_add(lives),
         };
-        let key = self.keys.signing(self.clock.unix_ms());
-        let mut header = Header::new(key.algorithm);
-        header.kid = Some(key.kid.clone());
         Ok(Issued {
-            token: RawToken::new(jsonwebtoken::encode(&header, &claims, &key.private)?),
+            token: RawToken::new(self.sign(None, &claims)?),
             expires_in: Duration::from_secs(lives),
         })
+    }
+
+    /// Signs what is good for one URL alone, as its user, and for no longer than a token.
+    pub fn sign_url(
+        &self,
+        user: &UrlUser<'_>,
+        url: &SignedUrl<'_>,
+        lives: Duration,
+    ) -> Result<Issued, IssueError> {
+        let now = self.clock.unix_secs();
+        let lives = lives.min(self.ttl).as_secs();
+        let claims = Claims {
+            iss: self.name.clone(),
+            aud: user.appid.to_owned(),
+            sub: user.openid.to_owned(),
+            app: user.app.to_owned(),
+            unionid: user.unionid.map(str::to_owned),
+            nickname: None,
+            picture: None,
+            url: Some(url.digest()),
+            sid: user.session.to_string(),
+            src: user.source.as_str().to_owned(),
+            iat: now,
+            nbf: now,
+            exp: now.saturating_add(lives),
+        };
+        Ok(Issued {
+            token: RawToken::new(self.sign(Some(URL_TYPE), &claims)?),
+            expires_in: Duration::from_secs(lives),
+        })
+    }
+
+    fn sign(&self, kind: Option<&str>, claims: &Claims) -> Result<String, IssueError> {
+        let key = self.keys.signing(self.clock.unix_ms());
+        let mut header = Header::new(key.algorithm);
+        if let Some(kind) = kind {
+            header.typ = Some(kind.to_owned());
+        }
+        header.kid = Some(key.kid.clone());
+        Ok(jsonwebtoken::encode(&header, claims, &key.private)?)
     }
 }

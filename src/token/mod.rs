@@ -9,6 +9,7 @@ mod keys;
 mod kid;
 mod raw;
 mod relay;
+mod signed_url;
 mod verify;
 
 pub use assertion::Assertions;
@@ -22,4 +23,5 @@ pub use keys::{KeyRing, SigningKey};
 pub use kid::{Signs, VERIFIES_FIRST};
 pub use raw::RawToken;
 pub use relay::{RelayHeader, RelayHeaders, RelayTokenError, RelayTokens};
+pub use signed_url::{SignedUrl, UrlUser};
 pub use verify::{TokenError, Verified, Verifier};

@@ -8,7 +8,8 @@ use http::HeaderValue;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{DecodingKey, Validation};
 
-use super::{Claims, KeyRing, RelayTokens};
+use super::signed_url::URL_TYPE;
+use super::{Claims, KeyRing, RelayTokens, SignedUrl};
 use crate::clock::Clock;
 use crate::config::App;
 use crate::session::{SessionId, Source};
@@ -55,6 +56,14 @@ pub struct Verified {
     openid: HeaderValue,
     unionid: Option<HeaderValue>,
     session_text: HeaderValue,
+    profile: Option<Box<ShownProfile>>,
+}
+
+/// What a user shows of themselves, percent-encoded.
+#[derive(Clone, Debug)]
+struct ShownProfile {
+    nickname: Option<HeaderValue>,
+    picture: Option<HeaderValue>,
 }
 
 impl Verified {
@@ -91,6 +100,16 @@ impl Verified {
     /// Returns the unionid, when WeChat gave one.
     pub fn unionid(&self) -> Option<&HeaderValue> {
         self.unionid.as_ref()
+    }
+
+    /// Returns the nickname, percent-encoded, where it is known.
+    pub fn nickname(&self) -> Option<&HeaderValue> {
+        self.profile.as_ref()?.nickname.as_ref()
+    }
+
+    /// Returns the address of the picture, percent-encoded, where it is known.
+    pub fn picture(&self) -> Option<&HeaderValue> {
+        self.profile.as_ref()?.picture.as_ref()
     }
 }
 
@@ -136,6 +155,23 @@ impl Verifier {
 
     /// Checks everything about a token that does not need a store.
     pub fn verify(&self, token: &str) -> Result<Verified, TokenError> {
+        let claims = self.claims_of(token, "JWT")?;
+        if claims.url.is_some() {
+            return Err(TokenError::Invalid("url"));
+        }
+        self.check(&claims)
+    }
+
+    /// Checks everything about the signature of a URL that does not need a store.
+    pub fn verify_url(&self, signature: &str, url: &SignedUrl<'_>) -> Result<Verified, TokenError> {
+        let claims = self.claims_of(signature, URL_TYPE)?;
+        if claims.url != Some(url.digest()) {
+            return Err(TokenError::Invalid("another URL's"));
+        }
+        self.check(&claims)
+    }
+
+    fn claims_of(&self, token: &str, kind: &str) -> Result<Claims, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid("too long"));
         }
@@ -145,7 +181,7 @@ impl Verifier {
         let header =
             jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid("not a JWT"))?;
         // Other kinds of JWT are signed with the same keys (assertions); the type keeps them apart.
-        if header.typ.as_deref() != Some("JWT") {
+        if header.typ.as_deref() != Some(kind) {
             return Err(TokenError::Invalid("typ"));
         }
         // RFC 7515 has a token refused that asks for an extension nobody here understands.
@@ -161,13 +197,12 @@ impl Verifier {
             clippy::disallowed_methods,
             reason = "this is the one place that decodes tokens"
         )]
-        let claims = jsonwebtoken::decode::<Claims>(token, key, validation)
-            .map_err(|error| {
-                let forged = matches!(error.kind(), ErrorKind::InvalidSignature);
-                if forged { FORGED } else { NOT_OURS }
-            })?
-            .claims;
-        self.check(&claims)
+        let decoded = jsonwebtoken::decode::<Claims>(token, key, validation);
+        let decoded = decoded.map_err(|error| {
+            let forged = matches!(error.kind(), ErrorKind::InvalidSignature);
+            if forged { FORGED } else { NOT_OURS }
+        })?;
+        Ok(decoded.claims)
     }
 
     /// Says whether a token names one of our keys, whatever else is wrong with it.
@@ -206,8 +241,20 @@ impl Verifier {
             HeaderValue::from_maybe_shared(texts.split_to(text.len()))
                 .map_err(|_| TokenError::Invalid("not a header value"))
         };
+        let shown = |text: &Option<String>| {
+            let value = text.as_deref().map(HeaderValue::from_str).transpose();
+            value.map_err(|_| TokenError::Invalid("not a header value"))
+        };
+        let profile = match (&claims.nickname, &claims.picture) {
+            (None, None) => None,
+            (nickname, picture) => Some(Box::new(ShownProfile {
+                nickname: shown(nickname)?,
+                picture: shown(picture)?,
+            })),
+        };
         Ok(Verified {
             app,
+            profile,
             source: Source::from_name(&claims.src).ok_or(TokenError::Invalid("src"))?,
             session: claims.sid.parse().map_err(|_| TokenError::Invalid("sid"))?,
             expires,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use serde_json::{Map, Value};
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::secret::Secret;
 
@@ -125,6 +125,12 @@ impl Fields {
             .ok_or(AnswerError::Invalid("the access_token is missing, or none"))
     }
 
+    /// Returns a text with whatever is in it; empty where there is none.
+    pub fn free_text(&self, name: &str) -> String {
+        let text = self.0.get(name).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    }
+
     /// Returns a secret that must be there and not empty.
     pub fn secret(&self, name: &str) -> Result<Secret, AnswerError> {
         self.text(name).map(Secret::new)
@@ -133,6 +139,29 @@ impl Fields {
 
 /// The longest access_token, in bytes.
 const LONGEST_TOKEN: usize = 4096;
+
+/// Makes JSON of what WeChat sends in place of it: texts with control characters as they are, or with broken UTF-8.
+pub(super) fn mended(body: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut out = Zeroizing::new(Vec::with_capacity(body.len() * 2));
+    let (mut in_text, mut escaped) = (false, false);
+    for &byte in body {
+        match byte {
+            0..0x20 if in_text => {
+                out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+                escaped = false;
+                continue;
+            }
+            b'"' if !escaped => in_text = !in_text,
+            _ => {}
+        }
+        escaped = byte == b'\\' && in_text && !escaped;
+        out.push(byte);
+    }
+    match std::str::from_utf8(&out) {
+        Ok(_) => out,
+        Err(_) => Zeroizing::new(String::from_utf8_lossy(&out).into_owned().into_bytes()),
+    }
+}
 
 /// WeChat promises no alphabet; what could not be a header value is not an id.
 fn is_id(text: &str) -> bool {

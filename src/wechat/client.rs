@@ -7,6 +7,7 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::answer::mended;
 use super::connections::Connections;
 use super::reach::Way;
 use super::{AnswerError, ApiError, Fields, Obstacle, Reach};
@@ -160,6 +161,15 @@ impl Client {
             client: self,
             used,
             request,
+            mends: false,
+        }
+    }
+
+    /// Limits a call further than all are, where there is a limit.
+    pub(super) fn within<'c>(&self, call: Call<'c>, limit: Option<Duration>) -> Call<'c> {
+        match limit {
+            Some(limit) => call.timeout(limit.min(self.timeout())),
+            None => call,
         }
     }
 
@@ -174,9 +184,16 @@ pub(super) struct Call<'c> {
     client: &'c Client,
     used: Arc<reqwest::Client>,
     request: RequestBuilder,
+    mends: bool,
 }
 
 impl Call<'_> {
+    /// Has control characters read that stand in texts as they are, which JSON forbids.
+    pub(super) fn mending(mut self) -> Self {
+        self.mends = true;
+        self
+    }
+
     /// Limits it further than all calls are.
     pub(super) fn timeout(mut self, limit: Duration) -> Self {
         self.request = self.request.timeout(limit);
@@ -203,7 +220,10 @@ impl Call<'_> {
                 return Err(error.into());
             }
         };
-        let fields = Fields::parse(&body);
+        let fields = match self.mends {
+            true => Fields::parse(&mended(&body)),
+            false => Fields::parse(&body),
+        };
         if !matches!(fields, Err(AnswerError::NotAnObject)) {
             reach.reached(way);
         }

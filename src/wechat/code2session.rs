@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{AnswerError, CallError, Client, Code, Fields};
-use crate::config::App;
+use crate::config::{App, AppKind};
 use crate::secret::Secret;
 use crate::session::{Identity, Source};
 
@@ -14,8 +14,12 @@ const PATH: &str = "/sns/jscode2session";
 pub struct Redeemed {
     /// Who WeChat says it is.
     pub identity: Identity,
-    /// WeChat's session_key.
-    pub session_key: Secret,
+    /// WeChat's session_key, which only mini-programs' codes bring.
+    pub session_key: Option<Secret>,
+    /// What the user's profile is fetched with, where they agreed to show it.
+    pub user_token: Option<Secret>,
+    /// Whether it is nobody: WeChat shows a snapshot of the page, and has made the user up.
+    pub is_snapshot: bool,
 }
 
 impl fmt::Debug for Redeemed {
@@ -44,6 +48,9 @@ impl Client {
         code: &Code,
         limit: Duration,
     ) -> Result<Redeemed, RedeemError> {
+        if app.kind != AppKind::MiniProgram {
+            return self.redeem_in_browser(app, code, limit).await;
+        }
         let fields = self.jscode2session(app, code.expose(), Some(limit)).await?;
         Ok(Redeemed {
             identity: Identity {
@@ -53,7 +60,9 @@ impl Client {
                 unionid: fields.optional_text("unionid")?,
                 source: Source::MiniProgram,
             },
-            session_key: fields.secret("session_key")?,
+            session_key: Some(fields.secret("session_key")?),
+            user_token: None,
+            is_snapshot: false,
         })
     }
 
@@ -72,10 +81,6 @@ impl Client {
                 ("grant_type", "authorization_code"),
             ],
         );
-        let call = match limit {
-            Some(limit) => call.timeout(limit.min(self.timeout())),
-            None => call,
-        };
-        call.fields().await
+        self.within(call, limit).fields().await
     }
 }

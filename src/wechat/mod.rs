@@ -10,6 +10,7 @@ mod code2session;
 mod connections;
 mod errcode;
 mod keeper;
+mod oauth;
 mod obstacle;
 mod open_data;
 mod phone_number;

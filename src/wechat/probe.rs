@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{AnswerError, CallError, Client, Obstacle, RedeemError, Refusal, advice, class};
-use crate::config::App;
+use crate::config::{App, AppKind};
 
 /// WeChat checks appid and secret before it looks at the code, so a code that cannot exist is enough.
 const MADE_UP_CODE: &str = "0menshenprobe0menshenprobe0mensh";
@@ -36,7 +36,13 @@ pub enum Verdict {
 impl Client {
     /// Tries an app's credentials; costs no user anything.
     pub async fn probe(&self, app: &App) -> Verdict {
-        match self.jscode2session(app, MADE_UP_CODE, None).await {
+        let called = match app.kind {
+            AppKind::MiniProgram => self.jscode2session(app, MADE_UP_CODE, None).await,
+            AppKind::OfficialAccount(_) | AppKind::Website => {
+                self.oauth2_access_token(app, MADE_UP_CODE, None).await
+            }
+        };
+        match called {
             // Nobody can redeem a made-up code, so whoever says so is not WeChat.
             Ok(_) => unknown(RedeemError::Answer(AnswerError::Invalid(
                 "it redeems a code that was made up",

@@ -39,6 +39,12 @@ fn every_code_has_a_test() {
         include_str!("refusals_by_others.rs"),
         include_str!("../session/disk_trouble.rs"),
         include_str!("../program/descriptors.rs"),
+        include_str!("../browser/login.rs"),
+        include_str!("../browser/states.rs"),
+        include_str!("../browser/returning.rs"),
+        include_str!("../browser/cookies.rs"),
+        include_str!("../browser/tickets.rs"),
+        include_str!("../browser/signed_urls.rs"),
     ]
     .concat();
     let forgotten: Vec<_> = codes

@@ -19,8 +19,8 @@ fn mistakes_about_apps_and_wechat_are_refused_with_their_key_and_a_reason() {
             "wechat.allow_plain_http (line 14): must be true or false, not \"yes\"",
         ),
         (
-            with("[wechat]", "open_base = \"https://a.example\""),
-            "wechat.open_base (line 14): is not a known key",
+            with("[wechat]", "open_base = \"a.example\""),
+            "wechat.open_base (line 14): must be an origin",
         ),
         (
             with("[wechat]", "connect_timeout = 1.5"),
@@ -43,8 +43,8 @@ fn mistakes_about_apps_and_wechat_are_refused_with_their_key_and_a_reason() {
             "app[1].name (line 4): must be a name of 1 to 32",
         ),
         (
-            instead("\"mini_program\"", "\"website\""),
-            "app[1].kind (line 5): must be \"mini_program\", not \"website\"",
+            instead("\"mini_program\"", "\"web_site\""),
+            "app[1].kind (line 5): must be \"mini_program\", \"official_account\" or \"website\", not \"web_site\"",
         ),
         (
             instead("\"wx1\"", "\"wx 1\""),
@@ -145,4 +145,21 @@ fn an_appid_that_cannot_be_one_is_doubted_without_being_shown() {
         let simulated = format!("{text}[wechat]\napi_base = \"http://127.0.0.1:8600\"\n");
         assert!(read(&simulated).unwrap().doubts().is_empty());
     }
+}
+
+#[test]
+fn a_scope_is_an_official_accounts() {
+    let kind =
+        |kind: &str, scope: &str| instead("\"mini_program\"", &format!("\"{kind}\"\n{scope}"));
+    for scope in ["snsapi_base", "snsapi_userinfo"] {
+        let text = kind("official_account", &format!("scope = \"{scope}\""));
+        assert_eq!(problems(&text), Vec::<String>::new());
+    }
+    let refused = problems(&kind("website", "scope = \"snsapi_userinfo\"")).join("\n");
+    assert!(refused.contains("app[1].scope"), "{refused}");
+    let odd = problems(&kind("official_account", "scope = \"snsapi_login\"")).join("\n");
+    assert!(
+        odd.contains("\"snsapi_base\" or \"snsapi_userinfo\""),
+        "{odd}"
+    );
 }

@@ -30,8 +30,8 @@ fn mistakes_about_routes_are_refused_with_their_key_and_a_reason() {
             "route[1].upstream (line 12): must name one of \"api\", not \"web\"",
         ),
         (
-            with("route", "auth = \"signed_url\""),
-            "route[1].auth (line 13): must be \"required\", \"optional\" or \"public\", not \"signed_url\"",
+            with("route", "auth = \"signed\""),
+            "route[1].auth (line 13): must be \"required\", \"optional\", \"public\" or \"signed_url\", not \"signed\"",
         ),
         (
             with("route", "apps = [\"club\"]"),
@@ -67,7 +67,7 @@ fn mistakes_about_routes_are_refused_with_their_key_and_a_reason() {
         ),
         (
             with("route", "on_missing = \"redirect\""),
-            "route[1].on_missing (line 13): is not a known key",
+            "route[1].on_missing (line 13): needs an [[app]] of the kind",
         ),
         (
             with("route", "path = \"/_auth/x\""),
@@ -147,4 +147,21 @@ fn routes_that_differ_in_host_or_methods_may_share_a_path() {
     let text = with("route", "methods = [\"GET\"]")
         + &format!("{ROUTE}methods = [\"POST\"]\n{ROUTE}host = \"a.example\"\n");
     assert_eq!(problems(&text), Vec::<String>::new());
+}
+
+#[test]
+fn strangers_are_sent_away_only_where_they_would_be_refused_and_could_log_in() {
+    let site = "kind = \"website\"\nappid = \"wx2\"\nname = \"site\"\nsecret_env = \"SECRET\"\n";
+    let with_site = |lines: &str| format!("{}\n[[app]]\n{site}", with("route", lines));
+    assert!(read(&with_site("on_missing = \"redirect\"")).is_ok());
+    let refused = |text: &str| problems(text).join("\n");
+    let alone = refused(&with("route", "on_missing = \"redirect\""));
+    assert!(alone.contains("route[1].on_missing"), "{alone}");
+    for auth in ["optional", "public"] {
+        let lines = format!("auth = \"{auth}\"\non_missing = \"redirect\"");
+        let open = refused(&with_site(&lines));
+        assert!(open.contains("has nobody to send away"), "{open}");
+    }
+    let odd = refused(&with_site("on_missing = \"ask\""));
+    assert!(odd.contains("\"reject\" or \"redirect\""), "{odd}");
 }

@@ -1,5 +1,6 @@
 //! Writes one line for each exchange, without anything that could be used again.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use super::state::Exchange;
@@ -16,8 +17,7 @@ pub(super) fn write(head: &RequestHead, exchange: &Exchange, now: Instant) {
         target: "menshen::access",
         request_id = exchange.request_id.as_str(),
         method = head.method.as_str(),
-        // Without the query: links carry tickets and signatures there.
-        path = head.path(),
+        path = &*path(head, exchange),
         status = u64::from(exchange.status),
         decision,
         reason = exchange.denial.as_ref().map(|denial| denial.code()),
@@ -29,6 +29,16 @@ pub(super) fn write(head: &RequestHead, exchange: &Exchange, now: Instant) {
         failed = exchange.has_failed,
         "exchange"
     );
+}
+
+/// Returns the path without its query, which may hold a signature or a code, and without a ticket, which may still be good.
+fn path<'h>(head: &'h RequestHead, exchange: &Exchange) -> Cow<'h, str> {
+    let path = head.path();
+    let below = path.strip_prefix(exchange.gate.requests.auth_path());
+    match below.is_some_and(|below| below.starts_with("/ticket/")) {
+        true => format!("{}/ticket/…", exchange.gate.requests.auth_path()).into(),
+        false => path.into(),
+    }
 }
 
 /// Writes the line for a head that was refused before it was parsed.

@@ -1,8 +1,8 @@
 //! Makes a server's answer ours: framing, hop-by-hop headers and version belong to one connection only.
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH,
-    SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONNECTION,
+    CONTENT_LENGTH, SEC_WEBSOCKET_PROTOCOL, SET_COOKIE, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -97,6 +97,11 @@ fn hide(head: &mut ResponseHead, also: impl Fn(&HeaderName) -> bool) {
 fn add(head: &mut ResponseHead, exchange: &Exchange) {
     if let Some(grant) = &exchange.grant {
         reply::add_grant(head, grant);
+    }
+    for cookie in &exchange.cookies {
+        head.added.push((SET_COOKIE, cookie.clone()));
+        // A cache that kept this would give one user's cookie to another.
+        head.set(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     for (name, value) in &exchange.cors {
         head.added.push((name.clone(), value.clone()));

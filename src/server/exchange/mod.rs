@@ -1,7 +1,7 @@
 //! One exchange, in order: decide → answer or choose a server → connect → send → pump both ways → finish → log.
 //!
 //! # Layout
-//! [`Proxy::exchange`] is the loop's body. `receive` decides, `own` answers Menshen's own endpoints and `reply` writes what
+//! [`Proxy::exchange`] is the loop's body. `receive` decides, `own` answers Menshen's own endpoints (`web` those of browsers) and `reply` writes what
 //! is ours, `forward` asks a server: `outbound` makes its request, `pump` carries both bodies, `inbound` makes its answer
 //! ours, `half_closed` finds out whether a client still reads, `failure` and `replay` say what happens when it breaks off.
 //! `state` is what is known of one exchange, `gate` what all share, `traffic` counts, and `access_log` writes the line.
@@ -25,6 +25,7 @@ mod reply;
 mod server;
 mod state;
 mod traffic;
+mod web;
 
 use std::sync::Arc;
 use std::time::Instant;

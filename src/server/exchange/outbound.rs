@@ -9,7 +9,9 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use super::state::Exchange;
-use crate::request::{Denial, Identities, Line, Pass, Subprotocols, named_hops, without_tokens};
+use crate::request::{
+    Cookies, Denial, Identities, Line, Pass, Subprotocols, named_hops, without_ours, without_tokens,
+};
 use crate::server::http1::write_field;
 use crate::server::message::{Body, RequestHead, for_each_line};
 
@@ -25,6 +27,8 @@ pub(super) struct Outbound<'a> {
     /// What is set in place of what the client sent, or beside it.
     set: Vec<(&'a HeaderName, &'a HeaderValue)>,
     own: Vec<Line>,
+    /// Whether `Cookie` holds nothing but ours.
+    hides_cookie: bool,
     host: HeaderValue,
     /// What `Connection` names, which goes no further.
     hops: Vec<HeaderName>,
@@ -39,8 +43,11 @@ impl<'a> Outbound<'a> {
         let gate = &*exchange.gate;
         let identities = &gate.identities;
         let mut own = Vec::new();
-        if let Some(joined) = joined_cookies(&head.headers) {
-            own.push((COOKIE, joined));
+        let mut hides_cookie = false;
+        match without_ours(&head.headers) {
+            Cookies::Left(left) => own.push((COOKIE, left)),
+            Cookies::None => hides_cookie = true,
+            Cookies::Unchanged => {}
         }
         match without_tokens(&head.headers) {
             Subprotocols::Left(left) => own.push((SEC_WEBSOCKET_PROTOCOL, left)),
@@ -73,6 +80,7 @@ impl<'a> Outbound<'a> {
             pass,
             identities,
             own,
+            hides_cookie,
         })
     }
 
@@ -153,6 +161,7 @@ impl<'a> Outbound<'a> {
             || *name == CONTENT_LENGTH
             || self.identities.owns(name)
             || (*name == AUTHORIZATION && self.pass.hide_authorization)
+            || (*name == COOKIE && self.hides_cookie)
             || (*name == EXPECT && self.head.body == Body::Empty)
             || self.own.iter().any(|(own, _)| own == name)
             || self.hops.contains(name);
@@ -171,14 +180,6 @@ pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == KEEP_ALIVE
         || *name == PROXY_CONNECTION
         || *name == HTTP2_SETTINGS
-}
-
-/// Leaves one `Cookie` line, as HTTP/1.1 asks for: backends read the first of several, the last, or a mixture.
-fn joined_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut crumbs = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
-    let (first, second) = (crumbs.next()?, crumbs.next()?);
-    let crumbs: Vec<&[u8]> = [first, second].into_iter().chain(crumbs).collect();
-    HeaderValue::from_bytes(&crumbs.join(&b"; "[..])).ok()
 }
 
 fn wants_trailers(headers: &HeaderMap) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Once;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::header::SEC_WEBSOCKET_PROTOCOL;
+use http::header::{COOKIE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
@@ -13,9 +13,9 @@ use super::gate::Gate;
 use super::receive::referer;
 use super::reply::unless_left;
 use super::state::Exchange;
-use super::{Outcome, body, reply};
-use crate::login::{LoginBody, LogoutBody, RefreshBody};
-use crate::request::{Allowed, DESCRIBER_UNTRUSTED, Denial, Endpoint, left};
+use super::{Outcome, body, reply, web};
+use crate::login::{LoginBody, LogoutBody, RefreshBody, SignBody, expired_session_cookie};
+use crate::request::{Allowed, DESCRIBER_UNTRUSTED, Denial, Endpoint, Message, left};
 use crate::server::message::RequestHead;
 use crate::server::timer::Timer;
 use crate::token::Verified;
@@ -44,13 +44,24 @@ pub(super) async fn answer(
     head: &RequestHead,
     endpoint: Endpoint,
 ) -> Outcome {
+    if matches!(
+        endpoint,
+        Endpoint::Web | Endpoint::WebCallback | Endpoint::TicketUse | Endpoint::DomainCheck
+    ) {
+        return web::answer(gate, client, timer, exchange, head, endpoint).await;
+    }
     let answered = match endpoint {
         Endpoint::Login => log_in(gate, client, timer, exchange, head).await,
         Endpoint::Refresh => renew(gate, client, timer, exchange, head).await,
-        Endpoint::Session => session(gate, exchange, head),
+        Endpoint::Session => session(gate, exchange, head).await,
         Endpoint::Logout => log_out(gate, client, timer, exchange, head).await,
+        Endpoint::Ticket => ticket(gate, exchange, head).await,
+        Endpoint::Sign => sign(gate, client, timer, exchange, head).await,
         Endpoint::Jwks => Ok(Answer::PublicKeys),
-        Endpoint::Verify => verify(gate, exchange, head),
+        Endpoint::Verify => verify(gate, exchange, head).await,
+        Endpoint::Web | Endpoint::WebCallback | Endpoint::TicketUse | Endpoint::DomainCheck => {
+            Err(Denial::RouteUnknown)
+        }
     };
     match answered {
         Ok(Answer::Json(body)) => {
@@ -110,8 +121,12 @@ async fn renew(
     Ok(Answer::Json(grant.body()))
 }
 
-fn session(gate: &Gate, exchange: &Exchange, head: &RequestHead) -> Result<Answer, Denial> {
-    let about = match gate.requests.caller(&head.headers, &exchange.client) {
+async fn session(
+    gate: &Gate,
+    exchange: &mut Exchange,
+    head: &RequestHead,
+) -> Result<Answer, Denial> {
+    let about = match web::caller(gate, exchange, head).await {
         Ok(who) => about(gate, &who),
         Err(denial) if denial.told().0 == StatusCode::UNAUTHORIZED => json!({"logged_in": false}),
         Err(denial) => return Err(denial),
@@ -126,18 +141,61 @@ async fn log_out(
     exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
-    let who = gate.requests.caller(&head.headers, &exchange.client)?;
+    let who = web::caller(gate, exchange, head).await?;
     let body = read(gate, client, timer, exchange, head).await?;
     gate.logins
         .log_out(&who, &LogoutBody::parse(&body)?)
         .await?;
+    if head.headers.contains_key(COOKIE) {
+        exchange.cookies = Vec::from_iter(expired_session_cookie(exchange.is_https()));
+    }
     Ok(Answer::Nothing)
 }
 
-fn verify(gate: &Gate, exchange: &mut Exchange, head: &RequestHead) -> Result<Answer, Denial> {
+async fn ticket(
+    gate: &Gate,
+    exchange: &mut Exchange,
+    head: &RequestHead,
+) -> Result<Answer, Denial> {
+    let who = web::caller(gate, exchange, head).await?;
+    gate.logins.ticket(&who).map(Answer::Json)
+}
+
+async fn sign(
+    gate: &Gate,
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    head: &RequestHead,
+) -> Result<Answer, Denial> {
+    let who = web::caller(gate, exchange, head).await?;
+    let body = body::read(client, timer, head, gate.client_timeout).await?;
+    let body = SignBody::parse(&body)?;
+    let method = body.method()?;
+    let message = Message {
+        method: &method,
+        target: body.path()?.as_bytes(),
+        ..head.message()
+    };
+    let taken = gate.requests.find_for_signature(&message, &who)?;
+    let origin = web::place(exchange);
+    let signed = gate.logins.sign(&who, &taken.request, &body, &origin)?;
+    Ok(Answer::Json(signed))
+}
+
+async fn verify(
+    gate: &Gate,
+    exchange: &mut Exchange,
+    head: &RequestHead,
+) -> Result<Answer, Denial> {
     let trusted = exchange.client.trusted;
-    let allowed = gate.requests.verify(&head.message(), &exchange.client);
-    let Allowed { who, route } = allowed.inspect_err(|denial| {
+    let asker = exchange.asker(&head.headers);
+    let allowed = gate.requests.verify(&head.message(), &asker);
+    let Allowed {
+        mut who,
+        route,
+        lapsed,
+    } = allowed.inspect_err(|denial| {
         if *denial == DESCRIBER_UNTRUSTED {
             DESCRIBED.call_once(|| tracing::warn!(
                 "somebody outside server.trusted_proxies describes a request at verify, which is refused: \
@@ -146,6 +204,12 @@ fn verify(gate: &Gate, exchange: &mut Exchange, head: &RequestHead) -> Result<An
         }
     })?;
     exchange.route.clone_from(&route);
+    if let Some(cookie) = lapsed {
+        who = Some(match &route {
+            Some(route) => web::renew(gate, exchange, &cookie, route).await?,
+            None => web::renew_anywhere(gate, exchange, &cookie).await?,
+        });
+    }
     let told = gate.identities.told(who.as_deref()).into_iter();
     let mut told: Vec<_> = told.map(|(n, v)| (n.clone(), v.clone())).collect();
     let upstream = route.map(|route| route.upstream);

@@ -9,10 +9,10 @@ use super::client::Client;
 use super::gate::Gate;
 use super::reply::{self, unless_left};
 use super::state::{Decision as Decided, Exchange};
-use super::{Duty, Outcome, Proxy, own};
+use super::{Duty, Outcome, Proxy, own, web};
 use crate::config::Auth;
 use crate::login::{Caller, Nonce};
-use crate::request::{Cors, Decision, Denial, FirstLogin, Line, Pass, named_hops};
+use crate::request::{Cors, Decision, Denial, FirstLogin, Line, Pass, Renewal, named_hops};
 use crate::server::message::RequestHead;
 use crate::server::timer::Timer;
 
@@ -59,7 +59,8 @@ impl Proxy {
         let destination = admitted?;
         exchange.cors = lines(origins.at(&destination), head);
         exchange.owns_cors = origins.at(&destination).is_some();
-        match requests.decide_at(destination, &exchange.client)? {
+        let decided = requests.decide_at(destination, &exchange.asker(&head.headers))?;
+        match decided {
             Decision::Own(endpoint) => {
                 let _busy = self.gates.busy();
                 // Boxed, since nearly every exchange is forwarded and would have room for this in its state.
@@ -68,6 +69,31 @@ impl Proxy {
                 Ok(Received::Answered(answering.await))
             }
             Decision::Forward(pass) => admit(exchange, head, pass),
+            Decision::Renew(renewal) => {
+                let _busy = self.gates.busy();
+                let Renewal {
+                    cookie,
+                    mut pass,
+                    otherwise,
+                } = *renewal;
+                match Box::pin(web::renew(&gate, exchange, &cookie, &pass.route)).await {
+                    Ok(who) => {
+                        pass.who = Some(who);
+                        admit(exchange, head, pass)
+                    }
+                    Err(denial) => match otherwise.filter(|_| denial.ends_session()) {
+                        Some(sign_in) => {
+                            let sent = web::sign_in(&gate, client, timer, exchange, head, sign_in);
+                            Ok(Received::Answered(Box::pin(sent).await))
+                        }
+                        None => Err(denial),
+                    },
+                }
+            }
+            Decision::SignIn(sign_in) => {
+                let sent = web::sign_in(&gate, client, timer, exchange, head, sign_in);
+                Ok(Received::Answered(Box::pin(sent).await))
+            }
             Decision::LogIn(first) => {
                 let _busy = self.gates.busy();
                 let pass = Box::pin(self.log_in(client, exchange, head, first)).await?;

@@ -6,7 +6,10 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
+    RETRY_AFTER, SET_COOKIE, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
@@ -30,7 +33,12 @@ const ASKS_FOR_REFUSAL: &str = "x-menshen-refusal";
 const REFUSAL: HeaderName = HeaderName::from_static("menshen-refusal");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const BY_LANGUAGE: HeaderValue = HeaderValue::from_static("Accept-Language");
 
 /// Answers with a JSON body.
 pub(super) async fn json(
@@ -99,6 +107,58 @@ pub(super) async fn moved(
     send(client, timer, exchange, request, head, None).await
 }
 
+/// Sends a browser on, with a GET.
+pub(super) async fn found(
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    request: &RequestHead,
+    location: &str,
+) -> Outcome {
+    let mut head = start(StatusCode::FOUND, NO_STORE);
+    // The URL that led here may hold a code or a ticket.
+    head.headers.insert(REFERRER_POLICY, NO_REFERRER);
+    if let Ok(location) = HeaderValue::from_str(location) {
+        head.headers.insert(LOCATION, location);
+    }
+    send(client, timer, exchange, request, head, None).await
+}
+
+/// Answers with a file of plain text.
+pub(super) async fn text(
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    request: &RequestHead,
+    body: Bytes,
+) -> Outcome {
+    let mut head = start(StatusCode::OK, NO_STORE);
+    head.headers.insert(CONTENT_TYPE, PLAIN);
+    send(client, timer, exchange, request, head, Some(body)).await
+}
+
+/// Refuses the exchange with a page for people, and remembers why for the log.
+pub(super) async fn refuse_with_page(
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    request: &RequestHead,
+    denial: Denial,
+    page: String,
+) -> Outcome {
+    let (mut head, _) = refusal(&denial, &exchange.request_id);
+    head.headers.insert(CONTENT_TYPE, HTML);
+    head.headers.insert(REFERRER_POLICY, NO_REFERRER);
+    head.headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(crate::page::policy()),
+    );
+    head.headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    head.headers.insert(VARY, BY_LANGUAGE);
+    exchange.denial = Some(denial);
+    send(client, timer, exchange, request, head, Some(page.into())).await
+}
+
 /// Refuses the exchange, and remembers why for the log.
 pub(super) async fn refuse(
     client: &mut Client<'_>,
@@ -120,6 +180,7 @@ pub(super) async fn refuse(
     if closes(&denial) {
         client.close_after();
     }
+    exchange.forget_cookie_after(request, &denial);
     let is_late = denial == Denial::RequestTimeout;
     exchange.denial = Some(denial);
     let outcome = send(client, timer, exchange, request, head, Some(body)).await;
@@ -257,10 +318,13 @@ async fn send(
     for (name, value) in &exchange.cors {
         head.headers.append(name, value.clone());
     }
+    for cookie in &exchange.cookies {
+        head.headers.append(SET_COOKIE, cookie.clone());
+    }
     head.headers
         .insert(X_REQUEST_ID, exchange.request_id.value().clone());
     if body.is_some() {
-        head.headers.insert(CONTENT_TYPE, JSON);
+        head.headers.entry(CONTENT_TYPE).or_insert(JSON);
     }
     client.discard_buffered();
     let is_unread = !client.has_whole_body();

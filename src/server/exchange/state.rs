@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, HeaderValue};
+
 use super::gate::Gate;
 use crate::config::Route;
-use crate::login::Grant;
-use crate::request::{Client, Denial, Line, RequestId};
+use crate::login::{Grant, expired_session_cookie};
+use crate::request::{Asker, Client, Denial, Line, RequestId};
+use crate::server::message::RequestHead;
 use crate::server::upstreams::Attempts;
 use crate::session::SessionId;
 
@@ -24,6 +28,8 @@ pub(super) struct Exchange {
     pub(super) decision: Decision,
     /// Set when the user was logged in by this request.
     pub(super) grant: Option<Grant>,
+    /// Lines that have a browser keep a cookie of ours, or let go of one.
+    pub(super) cookies: Vec<HeaderValue>,
     /// What browsers are told about pages of other origins, whatever else the answer says.
     pub(super) cors: Vec<Line>,
     /// Whether that takes the place of what the backend says about it.
@@ -73,6 +79,34 @@ impl Decision {
 }
 
 impl Exchange {
+    /// Describes who had the client send a request.
+    pub(super) fn asker<'a>(&'a self, headers: &'a HeaderMap) -> Asker<'a> {
+        Asker::of(headers, &self.client)
+    }
+
+    /// Tells whether the browser speaks HTTPS, as far as we or a trusted proxy can see.
+    pub(super) fn is_https(&self) -> bool {
+        self.client.proto.as_bytes() == b"https"
+    }
+
+    /// Has a browser let go of a cookie that is good for nothing, or of one that stands there twice.
+    pub(super) fn forget_cookie_after(&mut self, request: &RequestHead, denial: &Denial) {
+        let is_useless = matches!(
+            denial,
+            Denial::TokenInvalid(_)
+                | Denial::TokenExpired
+                | Denial::SessionEnded
+                | Denial::RefreshInvalid
+                | Denial::RefreshReused
+                | Denial::TokenAmbiguous
+        );
+        let headers = &request.headers;
+        let is_by_cookie = headers.contains_key(COOKIE) && !headers.contains_key(AUTHORIZATION);
+        if is_useless && is_by_cookie && self.cookies.is_empty() {
+            self.cookies.extend(expired_session_cookie(self.is_https()));
+        }
+    }
+
     pub(super) fn new(gate: Arc<Gate>, client: Client, request_id: RequestId) -> Self {
         gate.traffic.all.requests_open.add(1);
         Self {
@@ -84,6 +118,7 @@ impl Exchange {
             session: None,
             decision: Decision::Own,
             grant: None,
+            cookies: Vec::new(),
             cors: Vec::new(),
             owns_cors: false,
             denial: None,

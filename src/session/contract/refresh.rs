@@ -265,7 +265,7 @@ pub(in crate::session) async fn a_token_is_unused_until_it_is_refreshed_or_its_s
     let key = session_key("some key");
     let opened = s
         .store
-        .open_session_for(code, first, SECOND * 60, identity("alice"), &key)
+        .open_session_for(code, first, SECOND * 60, identity("alice"), Some(&key))
         .await
         .unwrap();
     let again = s.store.unused(&opened.refresh).await.unwrap().unwrap();

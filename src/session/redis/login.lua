@@ -10,10 +10,13 @@ redis.call('ZREMRANGEBYSCORE', user, '-inf', created)
 redis.call('ZADD', user, expires, sid)
 
 local latest = redis.call('HGET', keys, 'latest')
-if latest and latest ~= sealed then
+if latest and latest ~= '' and sealed ~= '' and latest ~= sealed then
   redis.call('HSET', keys, 'previous', latest, 'replaced', created)
 end
-redis.call('HSET', keys, 'latest', sealed)
+-- A login in a browser brings none. The field is there all the same, so that the hash is.
+if sealed ~= '' or not latest then
+  redis.call('HSET', keys, 'latest', sealed)
+end
 if unionid ~= '' then
   redis.call('HSET', keys, 'unionid', unionid)
 end

@@ -2,6 +2,7 @@
 
 mod api;
 mod faults;
+mod web;
 mod wechat;
 
 use reqwest::redirect::Policy;

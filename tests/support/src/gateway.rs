@@ -43,6 +43,8 @@ pub struct Grant {
 #[derive(Clone, Debug)]
 pub struct Builder {
     apps: Vec<String>,
+    /// Names and lines of the apps for browsers.
+    web_apps: Vec<(String, String)>,
     sections: Vec<(&'static str, String)>,
     routes: String,
     upstreams: String,
@@ -82,6 +84,7 @@ impl Default for Builder {
     fn default() -> Self {
         Self {
             apps: vec!["shop".to_owned()],
+            web_apps: Vec::new(),
             sections: Vec::new(),
             routes: "[[route]]\npath = \"/\"\nupstream = \"api\"\n\
                      [[route]]\npath = \"/public\"\nupstream = \"api\"\nauth = \"public\"\n\
@@ -107,6 +110,12 @@ impl Builder {
     /// Names the apps; the appid of each is [`TestGateway::appid`].
     pub fn apps(mut self, names: &[&str]) -> Self {
         self.apps = names.iter().map(|name| (*name).to_owned()).collect();
+        self
+    }
+
+    /// Adds an app for browsers, with its `kind` and whatever else it has.
+    pub fn web_app(mut self, name: &str, lines: &str) -> Self {
+        self.web_apps.push((name.to_owned(), lines.to_owned()));
         self
     }
 
@@ -206,7 +215,8 @@ impl Builder {
     pub async fn simulator(&self) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
         let address = listener.local_addr().expect("is bound");
-        let simulated = self.apps.iter().map(|name| SimulatedApp {
+        let web_apps = self.web_apps.iter().map(|(name, _)| name);
+        let simulated = self.apps.iter().chain(web_apps).map(|name| SimulatedApp {
             appid: TestGateway::appid(name),
             secret: Secret::new(APP_SECRET),
             open_platform: self.open_platform.then(|| "open-platform".to_owned()),
@@ -235,6 +245,8 @@ impl Builder {
         let control = unless_given("control", "listen", "listen = \"127.0.0.1:0\"".to_owned());
         let api_base = format!("api_base = \"http://{simulator}\"");
         let api_base = unless_given("wechat", "api_base", api_base);
+        let open_base = format!("open_base = \"http://{simulator}\"");
+        let open_base = unless_given("wechat", "open_base", open_base);
         // All clients of a test are one address.
         let refused = unless_given("login", "refused", "refused_per_minute = 0".to_owned());
         let refreshes = "refreshes_per_minute = 0".to_owned();
@@ -242,11 +254,11 @@ impl Builder {
         let mut text = format!(
             "[server]\n{listen}\n{}\n\
              [control]\n{control}\n{}\n\
-             [wechat]\n{api_base}\n{}\n\
+             [wechat]\n{api_base}\n{open_base}\n{}\n\
              [login]\n{refused}\n{refreshes}\n{}\n\
              [token]\nkeys_dir = '{folder}/keys'\n{}\n\
              [session]\npath = '{folder}/data'\n{}\n\
-             [cache]\n{}\n[headers]\n{}\n[cors]\n{}\n[relay]\n{}\n[log]\n{}\n\
+             [cache]\n{}\n[headers]\n{}\n[cors]\n{}\n[relay]\n{}\n[web]\n{}\n[log]\n{}\n\
              [[upstream]]\nname = \"api\"\nservers = [\"{upstream}\"]\n{}\n{}\n{}\n",
             more("server"),
             more("control"),
@@ -258,6 +270,7 @@ impl Builder {
             more("headers"),
             more("cors"),
             more("relay"),
+            more("web"),
             more("log"),
             more("upstream"),
             self.upstreams,
@@ -270,6 +283,12 @@ impl Builder {
                 "[[app]]\nname = \"{name}\"\nkind = \"mini_program\"\nappid = \"{appid}\"\n\
                  {secret}\n{}\n",
                 more("app")
+            ));
+        }
+        for (name, lines) in &self.web_apps {
+            let appid = TestGateway::appid(name);
+            text.push_str(&format!(
+                "[[app]]\nname = \"{name}\"\nappid = \"{appid}\"\nsecret_env = \"APP_SECRET\"\n{lines}\n"
             ));
         }
         text
@@ -333,6 +352,17 @@ impl TestGateway {
         let reply = Reply::of(self.http.post(url).json(&body)).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
         reply.json()
+    }
+
+    /// Says how the simulator's pages behave for an app; `agrees` is a user who agrees without a page.
+    pub async fn set_up(&self, app: &str, mut settings: Value) {
+        settings["appid"] = json!(Self::appid(app));
+        self.simulate("oauth", settings).await;
+    }
+
+    /// Returns the host of the gateway, with its port.
+    pub fn host(&self) -> String {
+        self.address.to_string()
     }
 
     /// Plans a fault of WeChat's code2Session.

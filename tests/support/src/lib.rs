@@ -24,6 +24,7 @@ mod secrets;
 mod strict;
 mod tls_front;
 mod upstream;
+mod visitor;
 mod wire;
 
 pub use backends::Backend;
@@ -46,4 +47,5 @@ pub use secrets::Secrets;
 pub use strict::{Seen, Step, Strict, StrictRequest, find};
 pub use tls_front::tls_front;
 pub use upstream::{Received, Upstream};
+pub use visitor::{Visitor, WECHAT_AGENT, Walk};
 pub use wire::{ByHand, Wire};

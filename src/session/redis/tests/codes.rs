@@ -26,7 +26,13 @@ async fn one_node_redeems_a_code_and_the_others_learn_what_it_brought() {
     assert!(matches!(claim, Claim::Lost), "{claim:?}");
     let sender = one.sender(code, Some("nonce"), None).unwrap();
     let opened = one
-        .open_session_for(code, sender.mark(), lease, identity("a"), &session_key("k"))
+        .open_session_for(
+            code,
+            sender.mark(),
+            lease,
+            identity("a"),
+            Some(&session_key("k")),
+        )
         .await
         .unwrap();
     let claim = async || other.claim(code, second, lease).await.unwrap();
@@ -82,7 +88,13 @@ async fn a_login_takes_two_round_trips_and_leaves_no_token_in_clear() {
     let address = "192.0.2.1".parse().unwrap();
     let sender = store.sender(code, None, Some(address)).unwrap();
     let opened = store
-        .open_session_for(code, sender.mark(), lease, identity("a"), &session_key("k"))
+        .open_session_for(
+            code,
+            sender.mark(),
+            lease,
+            identity("a"),
+            Some(&session_key("k")),
+        )
         .await
         .unwrap();
     assert_eq!(store.operations() - before, 2);
@@ -106,7 +118,7 @@ async fn what_a_code_brought_is_told_only_where_its_session_is_stored() {
     server.ask::<()>("ACL SETUSER default -evalsha -eval").await;
     let key = session_key("some key");
     let first = store.sender(code, None, None).unwrap().mark();
-    let opened = store.open_session_for(code, first, minute, identity("alice"), &key);
+    let opened = store.open_session_for(code, first, minute, identity("alice"), Some(&key));
     assert!(opened.await.is_err());
     server.ask::<()>("ACL SETUSER default +evalsha +eval").await;
     let claim = store.claim(code, second, minute).await.unwrap();

@@ -1,0 +1,58 @@
+//! What redeeming a browser's code takes besides: its state is used up, and the user's profile fetched.
+
+use super::desk::Desk;
+use super::failure::Failure;
+use super::redemption::Redemption;
+use super::web::LONGEST_FLOW;
+use crate::config::AppKind;
+use crate::request::Denial;
+use crate::session::{Claim, Holder, Profile};
+use crate::wechat::Redeemed;
+
+impl Redemption {
+    /// Takes what no other code may be brought for.
+    pub(super) async fn spend(&self, holder: Holder) -> Result<(), Failure> {
+        let Some(mark) = self.spends else {
+            return Ok(());
+        };
+        let Desk {
+            memory, sessions, ..
+        } = &*self.desk;
+        if !memory.spent.take(mark) {
+            return Err(Failure::final_one(Denial::CodeUsed(None)));
+        }
+        match sessions.claim(mark, holder, LONGEST_FLOW).await {
+            Ok(Claim::Yours) => Ok(()),
+            Ok(_) => Err(Failure::final_one(Denial::CodeUsed(None))),
+            Err(error) => Err(Failure::unspent(error.into())),
+        }
+    }
+
+    /// Fetches the profile of a user who agreed to show it; a login without one is better than none.
+    pub(super) async fn profile(&self, redeemed: &Redeemed) -> Option<Profile> {
+        let Desk {
+            wechat,
+            profiles,
+            clock,
+            config,
+            ..
+        } = &*self.desk;
+        let token = redeemed.user_token.as_ref().filter(|_| *profiles)?;
+        let left = self.deadline.saturating_duration_since(clock.instant());
+        let limit = left.max(config.least_for_call);
+        let fetched = wechat.profile(&redeemed.identity, token, limit).await;
+        fetched
+            .inspect_err(|error| {
+                tracing::warn!(request_id = %self.caller.id, %error, "a profile could not be fetched");
+            })
+            .ok()
+    }
+}
+
+/// Returns the word for where the codes of such an app are redeemed.
+pub(super) fn endpoint(kind: AppKind) -> &'static str {
+    match kind {
+        AppKind::MiniProgram => "jscode2session",
+        AppKind::OfficialAccount(_) | AppKind::Website => "oauth2_access_token",
+    }
+}

@@ -1,0 +1,87 @@
+//! What is known of a refusal besides its sentence: when to try again, what the log is told, and the JSON.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Denial, Errcode};
+
+/// How long a client should wait before it asks an unavailable store again.
+const STORE_RETRY: Duration = Duration::from_secs(5);
+
+/// How long a client should wait before it connects again: nobody knows when a connection ends.
+const PLACE_RETRY: Duration = Duration::from_secs(5);
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: &'a str,
+    message: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errcode: Option<Errcode>,
+}
+
+impl Denial {
+    /// Tells whether it says that a session is over, or that there is none.
+    pub fn ends_session(&self) -> bool {
+        matches!(
+            self,
+            Self::SessionEnded
+                | Self::TokenExpired
+                | Self::TokenInvalid(_)
+                | Self::RefreshInvalid
+                | Self::RefreshReused
+        )
+    }
+
+    /// Returns what is wrong with a token, for the log.
+    pub fn token_fault(&self) -> Option<&'static str> {
+        if let Self::TokenInvalid(why)
+        | Self::SignatureInvalid(why)
+        | Self::StateInvalid(why)
+        | Self::TicketInvalid(why) = self
+        {
+            return Some(why);
+        }
+        None
+    }
+
+    /// Returns the whole seconds after which trying again makes sense.
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        if let Self::WechatBusy(_, after)
+        | Self::WechatUnreachable(after)
+        | Self::TooManyRequests(after) = self
+        {
+            // Rounded up: who comes a fraction too early is refused again.
+            let begun = u64::from(after.subsec_nanos() > 0);
+            return Some(after.as_secs().saturating_add(begun).max(1));
+        }
+        if matches!(self, Self::TooManyConnections | Self::ProxyBusy) {
+            return Some(PLACE_RETRY.as_secs());
+        }
+        (*self == Self::StoreUnavailable).then_some(STORE_RETRY.as_secs())
+    }
+
+    /// Returns WeChat's number, where WeChat gave one.
+    pub fn errcode(&self) -> Option<Errcode> {
+        if let Self::CodeInvalid(n) | Self::UserBlocked(n) | Self::WechatMisconfigured(n) = self {
+            return Some(*n);
+        }
+        if let Self::CodeUsed(n) | Self::WechatError(n) | Self::WechatBusy(n, _) = self {
+            return *n;
+        }
+        None
+    }
+
+    /// Returns the JSON that a client gets.
+    pub fn body(&self, request_id: &str) -> Vec<u8> {
+        let (_, error, message) = self.told();
+        let body = Body {
+            error,
+            message,
+            request_id,
+            errcode: self.errcode(),
+        };
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+}

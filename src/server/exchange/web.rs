@@ -1,0 +1,331 @@
+//! Answers browsers: logins by way of WeChat, tickets, and what goes on by a cookie.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Method;
+use http::header::ACCEPT_LANGUAGE;
+
+use super::Outcome;
+use super::client::Client;
+use super::gate::Gate;
+use super::reply::{self, unless_left};
+use super::state::Exchange;
+use crate::config::{Route, code_in};
+use crate::login::{Callback, Place, ReturnTo, Started, WebGrant, explain};
+use crate::page::Language;
+use crate::request::{Caller, Denial, Endpoint, SignIn};
+use crate::server::message::RequestHead;
+use crate::server::timer::Timer;
+use crate::token::Verified;
+
+/// Where a browser is sent.
+enum Answer {
+    To(String),
+    Text(String),
+}
+
+/// A refusal, and to which app and place a person may log in again.
+struct Refused {
+    denial: Denial,
+    app: Option<String>,
+    return_to: Option<ReturnTo>,
+}
+
+impl From<Denial> for Refused {
+    fn from(denial: Denial) -> Self {
+        Self {
+            denial,
+            app: None,
+            return_to: None,
+        }
+    }
+}
+
+/// Answers one of the endpoints that browsers open.
+pub(super) async fn answer(
+    gate: &Gate,
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    head: &RequestHead,
+    endpoint: Endpoint,
+) -> Outcome {
+    let answered = match endpoint {
+        Endpoint::Web => begin(gate, exchange, head),
+        Endpoint::WebCallback => come_back(gate, client, exchange, head).await,
+        Endpoint::TicketUse => use_ticket(gate, client, exchange, head).await,
+        Endpoint::DomainCheck => domain_check(head).map_err(Refused::from),
+        Endpoint::Login
+        | Endpoint::Refresh
+        | Endpoint::Session
+        | Endpoint::Logout
+        | Endpoint::Jwks
+        | Endpoint::Ticket
+        | Endpoint::Sign
+        | Endpoint::Verify => Err(Denial::RouteUnknown.into()),
+    };
+    match answered {
+        Ok(Answer::To(location)) => reply::found(client, timer, exchange, head, &location).await,
+        Ok(Answer::Text(text)) => {
+            reply::text(client, timer, exchange, head, Bytes::from(text)).await
+        }
+        Err(refused) => refuse(gate, client, timer, exchange, head, refused).await,
+    }
+}
+
+/// Sends a person who loads a page to WeChat.
+pub(super) async fn sign_in(
+    gate: &Gate,
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    head: &RequestHead,
+    sign_in: SignIn,
+) -> Outcome {
+    let started = match sign_in.app {
+        Some(app) => gate
+            .logins
+            .return_to(Some(&sign_in.return_to))
+            .and_then(|return_to| {
+                let place = place(exchange);
+                gate.logins.begin(app, &return_to, &place, &head.headers)
+            }),
+        None => Err(Denial::OtherBrowser),
+    };
+    match started {
+        Ok(Started { location, cookies }) => {
+            exchange.cookies.extend(cookies);
+            reply::found(client, timer, exchange, head, &location).await
+        }
+        Err(denial) => refuse(gate, client, timer, exchange, head, denial.into()).await,
+    }
+}
+
+/// Returns who sent a request to one of our own endpoints, perhaps after their session went on by its cookie.
+pub(super) async fn caller(
+    gate: &Gate,
+    exchange: &mut Exchange,
+    head: &RequestHead,
+) -> Result<Arc<Verified>, Denial> {
+    let asker = exchange.asker(&head.headers);
+    match gate.requests.caller(&head.method, &asker)? {
+        Caller::Known(who) => Ok(who),
+        Caller::Lapsed(cookie) => renew_anywhere(gate, exchange, &cookie).await,
+    }
+}
+
+/// Has a session go on by its cookie, for a route.
+pub(super) async fn renew(
+    gate: &Gate,
+    exchange: &mut Exchange,
+    cookie: &str,
+    route: &Arc<Route>,
+) -> Result<Arc<Verified>, Denial> {
+    exchange.route = Some(Arc::clone(route));
+    let granted = gate
+        .logins
+        .renew_cookie(cookie, exchange.is_https())
+        .await?;
+    let WebGrant { token, cookie } = granted;
+    let who = gate
+        .requests
+        .admit_renewed(token.expose().as_bytes(), route, &exchange.client)?;
+    exchange.cookies.push(cookie);
+    Ok(who)
+}
+
+/// Has a session go on by its cookie, wherever.
+pub(super) async fn renew_anywhere(
+    gate: &Gate,
+    exchange: &mut Exchange,
+    cookie: &str,
+) -> Result<Arc<Verified>, Denial> {
+    let granted = gate
+        .logins
+        .renew_cookie(cookie, exchange.is_https())
+        .await?;
+    let who = gate
+        .requests
+        .admit_token(granted.token.expose().as_bytes(), &exchange.client)?;
+    exchange.cookies.push(granted.cookie);
+    Ok(who)
+}
+
+/// Returns where the browser is.
+pub(super) fn place(exchange: &Exchange) -> Place {
+    let host = exchange.client.host.as_ref();
+    let host = host.and_then(|host| host.to_str().ok());
+    Place {
+        https: exchange.is_https(),
+        host: host.unwrap_or_default().to_owned(),
+    }
+}
+
+fn begin(gate: &Gate, exchange: &mut Exchange, head: &RequestHead) -> Result<Answer, Refused> {
+    only_get(head)?;
+    let name = gate.requests.named(head.path());
+    let app = gate.logins.web_app(name)?;
+    let asked = parameter(head, "return_to")?;
+    let return_to = gate.logins.return_to(asked.as_deref())?;
+    let refused = |denial, return_to| Refused {
+        denial,
+        app: Some(name.to_owned()),
+        return_to: Some(return_to),
+    };
+    let asker = exchange.asker(&head.headers);
+    // Who comes from another site is asked first, and an image or a frame there begins nothing.
+    if asker.is_from_elsewhere() {
+        return Err(refused(Denial::OriginNotAllowed, return_to));
+    }
+    let begun = gate
+        .logins
+        .begin(app, &return_to, &place(exchange), &head.headers);
+    let Started { location, cookies } = begun.map_err(|denial| refused(denial, return_to))?;
+    exchange.cookies.extend(cookies);
+    Ok(Answer::To(location))
+}
+
+async fn come_back(
+    gate: &Gate,
+    client: &mut Client<'_>,
+    exchange: &mut Exchange,
+    head: &RequestHead,
+) -> Result<Answer, Refused> {
+    only_get(head)?;
+    let name = gate.requests.named(head.path());
+    let app = gate.logins.web_app(name)?;
+    let place = place(exchange);
+    let mut return_to = None;
+    let mut cookies = Vec::new();
+    let login = async |caller| {
+        let query = query(head);
+        let finish = async {
+            let finished = gate
+                .logins
+                .finish(app, query, &place, &head.headers, &caller);
+            let Callback {
+                outcome,
+                return_to: end,
+                cookies: lines,
+            } = finished.await;
+            (return_to, cookies) = (end, lines);
+            outcome
+        };
+        unless_left(client, finish).await
+    };
+    let granted = gate.counting(exchange, login).await;
+    exchange.cookies.extend(cookies);
+    match granted {
+        Ok(_) => Ok(Answer::To(
+            return_to.as_ref().map_or("/", ReturnTo::as_str).to_owned(),
+        )),
+        Err(denial) => {
+            // Who goes back in the history and comes again has what they came for.
+            if let Some(return_to) = &return_to
+                && is_over(&denial)
+                && is_logged_in_to(gate, exchange, head, app)
+            {
+                return Ok(Answer::To(return_to.as_str().to_owned()));
+            }
+            Err(Refused {
+                denial,
+                app: Some(name.to_owned()),
+                return_to,
+            })
+        }
+    }
+}
+
+/// Tells whether a login is over and not gone wrong.
+fn is_over(denial: &Denial) -> bool {
+    matches!(denial, Denial::CodeUsed(_) | Denial::StateInvalid(_))
+}
+
+fn is_logged_in_to(gate: &Gate, exchange: &Exchange, head: &RequestHead, app: usize) -> bool {
+    let asker = exchange.asker(&head.headers);
+    match gate.requests.caller(&head.method, &asker) {
+        Ok(Caller::Known(who)) => who.app() == app,
+        Ok(Caller::Lapsed(_)) | Err(_) => false,
+    }
+}
+
+async fn use_ticket(
+    gate: &Gate,
+    client: &mut Client<'_>,
+    exchange: &mut Exchange,
+    head: &RequestHead,
+) -> Result<Answer, Refused> {
+    // A preview that asks for the head must not use it up.
+    only_get(head)?;
+    if exchange.asker(&head.headers).is_from_elsewhere() {
+        // Nobody is to be made somebody else by a page.
+        return Err(Denial::OriginNotAllowed.into());
+    }
+    let asked = parameter(head, "return_to")?;
+    let return_to = gate.logins.return_to(asked.as_deref())?;
+    let place = place(exchange);
+    let ticket = gate.requests.named(head.path());
+    let redeem = async |caller| {
+        let redeem = gate.logins.redeem_ticket(ticket, &place, &caller);
+        unless_left(client, redeem).await
+    };
+    let granted = gate.counting(exchange, redeem).await?;
+    exchange.cookies.push(granted.cookie);
+    Ok(Answer::To(return_to.as_str().to_owned()))
+}
+
+fn domain_check(head: &RequestHead) -> Result<Answer, Denial> {
+    let name = head.path().trim_start_matches('/');
+    let code = code_in(name).ok_or(Denial::RouteUnknown)?;
+    Ok(Answer::Text(code.to_owned()))
+}
+
+async fn refuse(
+    gate: &Gate,
+    client: &mut Client<'_>,
+    timer: &mut Timer,
+    exchange: &mut Exchange,
+    head: &RequestHead,
+    refused: Refused,
+) -> Outcome {
+    let Refused {
+        denial,
+        app,
+        return_to,
+    } = refused;
+    if !exchange.asker(&head.headers).loads_a_page(&head.method) {
+        return reply::refuse(client, timer, exchange, head, denial).await;
+    }
+    let accept = head.headers.get(ACCEPT_LANGUAGE);
+    let page = explain(
+        &denial,
+        Language::of(accept.and_then(|accept| accept.to_str().ok())),
+        exchange.request_id.as_str(),
+        gate.requests.auth_path(),
+        app.as_deref().map(|app| (app, return_to.as_ref())),
+    );
+    reply::refuse_with_page(client, timer, exchange, head, denial, page).await
+}
+
+fn only_get(head: &RequestHead) -> Result<(), Denial> {
+    match head.method {
+        Method::GET => Ok(()),
+        _ => Err(Denial::MethodNotAllowed(vec![Method::GET])),
+    }
+}
+
+fn query(head: &RequestHead) -> Option<&str> {
+    let target = std::str::from_utf8(&head.target).ok()?;
+    target.split_once('?').map(|(_, query)| query)
+}
+
+fn parameter(head: &RequestHead, name: &str) -> Result<Option<String>, Denial> {
+    let query = query(head).unwrap_or_default();
+    let mut values = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
+    match (values.next(), values.next()) {
+        (Some((_, value)), None) => Ok(Some(value.into_owned())),
+        (None, _) => Ok(None),
+        (Some(_), Some(_)) => Err(Denial::ReturnInvalid),
+    }
+}
