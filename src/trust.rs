@@ -1,8 +1,11 @@
-//! Whom TLS believes where the operator names certificates: authorities, and servers that show one of them as their own.
+//! Certificates that an operator trusts by name: authorities, and certificates that a server shows as its own.
 //!
-//! `openssl req -x509` makes a certificate that is marked as an authority's. A server that shows it as its own is turned away
-//! by webpki, whatever is trusted, while nginx and curl take it. To believe it costs nothing: whoever has its key could as
-//! well sign another certificate for the same name.
+//! `openssl req -x509` marks what it makes as an authority's, and often names the host in the common name only. webpki
+//! refuses a server that shows such a certificate as its own; nginx and curl accept it from a file of authorities. Here a
+//! server is accepted that shows one of the named certificates, byte for byte, if the certificate is valid now and for
+//! the host's name and the server has its key. That gives nothing away: whoever has the key could as well sign another
+//! certificate. The common name counts only if there is no alternative name, as with OpenSSL. Everything else is verified
+//! by webpki. Certificates of version 1 are refused.
 
 use std::sync::Arc;
 

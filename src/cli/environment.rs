@@ -1,7 +1,9 @@
-//! Takes secrets out of the environment: the program starts itself once more without them, and is handed them over a pipe.
+//! Takes secrets out of the environment: the program executes itself again without them, and reads them from a pipe.
 //!
-//! What the system shows of a process's environment (`/proc/PID/environ`) is what it was started with, so that to remove a
-//! variable would hide nothing.
+//! `/proc/PID/environ` shows the memory that the kernel filled when the program was executed. Removing a variable does
+//! not change it, and overwriting that memory takes unsafe code. The process keeps its id, its name and its arguments.
+//! Reloads find the values in memory. Where the system does not allow it, the log says so and the variables stay. A
+//! profiler must follow `execve`.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};

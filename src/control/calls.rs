@@ -1,4 +1,10 @@
 //! Which call each path is, and whether a caller's secret is good for it.
+//!
+//! One table lists method, path as the router has it, and the name by which a configuration allows the call. A call that
+//! is missing in the table is refused to every secret that is not good for everything, so that a call which was forgotten
+//! here is not open to all. An app that is not among a caller's is refused before it is looked up, so that callers do not
+//! learn which apps exist. `DELETE /v1/sessions/SESSION` names no app: for a caller with apps, the session's own app is
+//! looked up.
 
 use std::sync::Arc;
 

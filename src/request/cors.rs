@@ -1,4 +1,10 @@
-//! What browsers are told about web pages of other origins.
+//! CORS: which pages of other origins may read an answer, and the answers to preflights.
+//!
+//! A browser sends a preflight without a token, so that a required route would refuse it. A preflight is therefore
+//! answered after admission and before authentication, by the route that the announced request would take. Where that
+//! route names no origins, it is a request like any other. It is never answered in place of `/_auth/verify`, where a
+//! gateway would read the answer as a permission. On a route with CORS a backend's own `Access-Control-Allow-Origin` headers are
+//! replaced, and every answer varies by `Origin`.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,

@@ -1,4 +1,10 @@
 //! The cache in front of verification: a token that was seen before costs one look-up.
+//!
+//! A verification costs some 100 µs. The key of an entry is AES-GCM's MAC over the whole token, under a key that is drawn
+//! at the start: a universal hash under a secret key, by which two tokens collide with a probability below 2^-119, in a
+//! quarter of SHA-256's time. A plain hash would let an attacker search for collisions; the token itself would stay in
+//! memory. Each look-up compares the expiry with the clock. The tags of tokens with a wrong signature are cached as well,
+//! apart. A reload empties both caches. The cache keeps no times, so that an expired entry stays until it is evicted.
 
 use std::sync::Arc;
 

@@ -1,4 +1,10 @@
-//! What a signed URL is for: one method, host, path and query, and nothing else.
+//! Signed URLs: a token for one method, host, path and query, for images, videos and downloads, which send no headers.
+//!
+//! A signature is a JWT of another `typ` with a digest of what it is for. So it passes the one place that verifies, names
+//! the session that it ends with, and needs no store. It lives no longer than a token, since revocations are kept no
+//! longer. It is the last parameter of the query and is removed before the request is forwarded. A cookie beside it is
+//! ignored, since browsers send theirs with every image. It is verified each time, since the same URL is seldom asked for
+//! twice.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::Engine as _;

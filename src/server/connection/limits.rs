@@ -1,4 +1,9 @@
-//! How many connections there may be, all together and of one address.
+//! Limits on open connections, in all and for each address.
+//!
+//! A connection that is closed without an answer looks like a fault, and an answer to each costs what the limits are
+//! there to save. So up to 64 connections over the limit at a time get TLS and 429 to their first request, and are closed
+//! within `head_timeout` and at most three seconds, over HTTP/2 after GOAWAY. Those beyond are closed without an answer,
+//! which is what most clients of a flood see. The limit for each address does not apply to trusted proxies.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,4 +1,8 @@
-//! Reads the PROXY protocol header, which names the client, before anything else is read.
+//! Reads the PROXY protocol's header, which names the client, before TLS and before any request.
+//!
+//! Where the protocol is on, each connection must begin with a header, and only headers of trusted proxies are accepted.
+//! The client that the header names is the peer everywhere: in limits, in `trusted_proxies` and in the log. If it names
+//! none (`UNKNOWN`, a Unix socket, a health check), the peer is the proxy, and its `X-Forwarded-*` headers are ignored.
 
 use std::net::IpAddr;
 

@@ -378,7 +378,9 @@ impl<'p, 'c> Pump<'p, 'c> {
         Ok(Poll::Ready(()))
     }
 
-    /// Returns when a body is late that comes too slowly; a stream that is answered already may be as slow as it likes.
+    /// Returns when a body that comes too slowly is late. An idle timeout alone would let a client hold a server's connection with one
+    /// byte every few seconds, so the average rate counts as well, from `client_timeout` after the body's beginning. gRPC and
+    /// requests whose response has begun are exempt.
     fn too_slow_at(&self, waits: [Option<Wait>; 2]) -> Option<Instant> {
         let rate = self.exchange.gate.min_body_rate?;
         let waits_for_body = waits.contains(&Some(Wait::ClientRead));

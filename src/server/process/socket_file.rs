@@ -1,4 +1,10 @@
 //! A Unix socket's file: where it may be, in place of what, and when it is removed.
+//!
+//! The file is created with mode 0600, by `fchmod` of the socket before `bind` (Linux applies that to the file), and
+//! widened afterwards to the mode that is configured. Its folder must be one that other users cannot write to. An
+//! existing file is removed only if it is a socket of this user or root at which nobody accepts. A successor is handed
+//! the socket and knows it by its absolute path. The process that closes it last removes the file: each closes its own
+//! handle first and then connects, to learn whether another still accepts.
 
 use std::fs::{self, Permissions};
 use std::io;

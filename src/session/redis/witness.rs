@@ -1,4 +1,9 @@
 //! What proves that a seal key belongs to the data in Redis: a digest, or something that was sealed with it.
+//!
+//! A node with another seal key would log users in whom no other node knows. The digest of the key is stored under a name
+//! of its own, in a Cluster also in eight slots that are spread evenly, and every running node writes again what is
+//! missing. A node that starts compares all that it finds. Where it finds none, it looks for a session (`SCAN`) and tries
+//! to decrypt its user's session_key.
 
 use redis::{Cmd, RedisResult, Value};
 

@@ -2,7 +2,12 @@
 //!
 //! AES takes the bytes of a session_key, while signatures take the base64 text in which WeChat gives it.
 //!
-//! Whatever fails to open fails with one error and the same work, so that this is no padding oracle.
+//! AES-CBC without a MAC is a padding oracle for whoever can tell one failure from another, and whoever sends the `iv`
+//! can change the first 16 bytes unseen. So every failure is the same error after the same work: each key is tried to the
+//! end, data with wrong padding is parsed all the same, and a stand-in replaces invalid base64. Repeated fields are
+//! refused, and so are names of a person or the app that differ in case alone. Openid and watermark are compared where
+//! they exist; data without an openid (phone numbers, groups, chat tools) opens only with its own user's key. The price
+//! is that an operator cannot see why data did not open. `control/failures` limits the failures of each user.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
