@@ -126,10 +126,11 @@ install_packages() {
   local packages
   packages=$(packages_of $1)
   echo "setup: apt-get install $packages" >&2
+  # A machine that has just started may be updating itself, which holds apt's locks for minutes.
+  local apt=(${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600)
   # What could not be had is seen by looking again, so neither failure ends the script.
-  ${as_root[@]+"${as_root[@]}"} apt-get update -qq >&2 || true
-  ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends $packages >&2 || true
+  "${apt[@]}" update >&2 || true
+  "${apt[@]}" install -y --no-install-recommends $packages >&2 || true
 }
 
 # Debian's uWSGI embeds Debian's Python, so that one is preferred to what a version manager offers.
