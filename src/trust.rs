@@ -127,7 +127,7 @@ fn verify_named(
     Err(CertificateError::NotValidForName)
 }
 
-/// Tells whether a certificate names hosts where they belong; what is unreadable counts as such.
+/// Returns whether a certificate names hosts where they belong; what is unreadable counts as such.
 fn has_alternatives(parsed: &X509Certificate<'_>) -> bool {
     match parsed.subject_alternative_name() {
         Ok(None) => false,

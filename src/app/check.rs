@@ -67,7 +67,7 @@ pub(super) fn may_open_door(config: &Config) -> Result<(), StartError> {
         .map_err(StartError::Doorway)
 }
 
-/// Says whether a folder that is not there yet can be made, by making a file where it would be and taking it away.
+/// Returns whether a folder that is not there yet can be made, by making a file where it would be and taking it away.
 fn may_make(folder: &Path) -> Result<(), StartError> {
     if folder.exists() {
         return Ok(());

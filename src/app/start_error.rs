@@ -67,7 +67,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Tells whether another try may go better with the same configuration.
+    /// Returns whether another try may go better with the same configuration.
     pub fn may_pass(&self) -> bool {
         let elsewhere = matches!(
             self,

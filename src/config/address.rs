@@ -86,7 +86,7 @@ pub(super) const BASE: Kind<String> = Kind {
     },
 };
 
-/// Tells whether an origin, with or without a path, would carry secrets over a network in clear.
+/// Returns whether an origin, with or without a path, would carry secrets over a network in clear.
 pub(super) fn is_plain_and_remote(base: &str) -> bool {
     let (origin, _) = origin_and_path(base);
     let local = origin_host(origin).is_some_and(|host| {
@@ -139,7 +139,7 @@ fn is_host(host: &str) -> bool {
     }
 }
 
-/// Tells whether a text is a host name or an IPv4 address.
+/// Returns whether a text is a host name or an IPv4 address.
 pub(super) fn is_host_name(host: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let label = |label: &str| !label.is_empty() && label.len() <= 63 && label.chars().all(allowed);

@@ -89,7 +89,7 @@ fn folded(name: &HeaderName) -> String {
     name.as_str().chars().map(fold).collect()
 }
 
-/// Tells whether setting a header of this name would break the exchange or what Menshen sets besides.
+/// Returns whether setting a header of this name would break the exchange or what Menshen sets besides.
 fn is_reserved(folded: &str) -> bool {
     const NAMES: [&str; 15] = [
         "host",

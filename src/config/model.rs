@@ -119,7 +119,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Says whether whoever asks must have a secret.
+    /// Returns whether whoever asks must have a secret.
     pub fn asks_for_secret(&self) -> bool {
         self.secret.is_some() || !self.callers.is_empty()
     }

@@ -52,7 +52,7 @@ fn addresses(host: &str) -> Vec<IpAddr> {
     host.parse().into_iter().collect()
 }
 
-/// Says whether a connection to an address of this machine comes out at a listener.
+/// Returns whether a connection to an address of this machine comes out at a listener.
 fn leads_to(asked: IpAddr, listener: IpAddr) -> bool {
     let (asked, listener) = (asked.to_canonical(), listener.to_canonical());
     if asked == listener {

@@ -180,7 +180,7 @@ impl<'d> Table<'_, 'd> {
         values
     }
 
-    /// Tells whether a key was written, whatever its value.
+    /// Returns whether a key was written, whatever its value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entry(key).is_some()
     }

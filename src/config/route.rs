@@ -210,13 +210,13 @@ pub(super) fn path(value: &DeValue<'_>) -> Option<String> {
     (sound && path.chars().all(plain)).then(|| path.to_owned())
 }
 
-/// Tells whether a path is another or below it.
+/// Returns whether a path is another or below it.
 fn is_under(path: &str, parent: &str) -> bool {
     path.strip_prefix(parent)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Tells whether two lists of methods have one in common, an empty list being all.
+/// Returns whether two lists of methods have one in common, an empty list being all.
 fn overlap(one: &[Method], other: &[Method]) -> bool {
     one.is_empty() || other.is_empty() || one.iter().any(|method| other.contains(method))
 }

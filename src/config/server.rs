@@ -74,7 +74,7 @@ const SOCKET_PATH: Kind<PathBuf> = Kind {
     },
 };
 
-/// Says whether the system has room for the path of a socket.
+/// Returns whether the system has room for the path of a socket.
 pub(super) fn fits_socket(path: &Path) -> bool {
     path.as_os_str().len() < 108
 }

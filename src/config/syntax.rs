@@ -92,7 +92,7 @@ fn place(at: usize, lines: &[String]) -> (usize, String) {
     (lines.len().saturating_sub(1), String::new())
 }
 
-/// Tells whether a line looks like the beginning of `key = …`, `[section]` or `[[section]]`.
+/// Returns whether a line looks like the beginning of `key = …`, `[section]` or `[[section]]`.
 fn begins_statement(line: &str) -> bool {
     let line = line.trim_start();
     let name = line.trim_start_matches('[');
@@ -103,7 +103,7 @@ fn begins_statement(line: &str) -> bool {
     rest.is_some_and(|rest| rest.starts_with(sign))
 }
 
-/// Tells whether some lines alone are TOML.
+/// Returns whether some lines alone are TOML.
 fn is_sound(lines: &[String], first: usize, behind: usize) -> bool {
     let alone: Vec<&str> = lines
         .iter()

@@ -101,7 +101,7 @@ impl Limited {
         }
     }
 
-    /// Says whether the secret is good for every app.
+    /// Returns whether the secret is good for every app.
     pub(super) fn has_all_apps(&self) -> bool {
         self.0.apps.is_none()
     }

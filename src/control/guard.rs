@@ -61,7 +61,7 @@ pub(super) fn admit(
     Ok(limited)
 }
 
-/// Says whether a request asks for this machine, or for WeChat in place of which this machine answers.
+/// Returns whether a request asks for this machine, or for WeChat in place of which this machine answers.
 pub(super) fn names_this_machine_or_wechat(request: &Request) -> Result<(), Refusal> {
     let by_name = request.extensions().get::<ByName>().is_some();
     if by_name || names_this_machine(request) {
@@ -111,7 +111,7 @@ fn check_bearer(known: &Known, headers: &HeaderMap) -> Result<Option<Limited>, R
     }
 }
 
-/// Says whether a request asks for this machine by a name that no other can take.
+/// Returns whether a request asks for this machine by a name that no other can take.
 ///
 /// A page whose own name was made to lead here would send that name.
 fn names_this_machine(request: &Request) -> bool {
@@ -131,7 +131,7 @@ fn is_local(authority: &Authority) -> bool {
     !authority.as_str().contains('@') && (loopback || host.eq_ignore_ascii_case("localhost"))
 }
 
-/// Says whether a browser sent it for a page; it says `none` where somebody typed the URL.
+/// Returns whether a browser sent it for a page; it says `none` where somebody typed the URL.
 pub(super) fn comes_from_a_page(headers: &HeaderMap) -> bool {
     let mut sites = headers.get_all(FETCH_SITE).iter();
     headers.contains_key(ORIGIN) || sites.any(|site| site != "none")

@@ -1,4 +1,4 @@
-//! Says whether the process lives, and whether requests should come to it.
+//! Liveness and readiness: `healthz` and `readyz`.
 //!
 //! A node whose store is out of reach is ready, and `degraded`: otherwise an outage of Redis would take every node out of service at
 //! once, and with them everybody who has a valid token.
@@ -26,7 +26,7 @@ const STORE: &str = "session_store";
 /// The access_token of an app, likewise.
 const ACCESS_TOKEN: &str = "access_token";
 
-/// Says whether a path is asked by machines that have no secret, and that learn nothing there.
+/// Returns whether a path is asked by machines that have no secret, and that learn nothing there.
 pub(super) fn is_probe(path: &str) -> bool {
     [ALIVE, READY].contains(&path)
 }

@@ -90,7 +90,7 @@ impl Known {
         self.current.load().wechat.clone()
     }
 
-    /// Says whether callers need a secret.
+    /// Returns whether callers need a secret.
     pub(super) fn asks_for_secret(&self) -> bool {
         !self.current.load().secrets.is_empty()
     }

@@ -254,7 +254,7 @@ impl Refusal {
         pause.or(usual)
     }
 
-    /// Says whether the secret would have helped.
+    /// Returns whether the secret would have helped.
     pub(super) fn wants_bearer(&self) -> bool {
         self.told().0 == StatusCode::UNAUTHORIZED
     }

@@ -109,7 +109,7 @@ pub(super) fn said(error: &RedeemError) -> Said {
     }
 }
 
-/// Says whether a call surely did not spend the code, or WeChat at least asks for another.
+/// Returns whether a call surely did not spend the code, or WeChat at least asks for another.
 pub(super) fn is_unspent(error: &RedeemError) -> bool {
     match error {
         RedeemError::Call(CallError::Unreachable(_)) => true,

@@ -364,7 +364,7 @@ impl Redemption {
     }
 }
 
-/// Says whether WeChat had taken the secret when it said this.
+/// Returns whether WeChat had taken the secret when it said this.
 fn proves_secret(errcode: i64) -> bool {
     match class(errcode) {
         Refusal::CodeInvalid | Refusal::CodeUsed | Refusal::UserBlocked => true,

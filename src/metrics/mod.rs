@@ -273,7 +273,7 @@ impl Metrics {
         gauge.set(i64::from(left));
     }
 
-    /// Says whether calls of an app are kept back for this reason.
+    /// Returns whether calls of an app are kept back for this reason.
     pub fn kept_back(&self, app: &str, reason: &'static str, so: bool) {
         let app = app.to_owned();
         let kept_back = KeptBack { app, reason };

@@ -56,7 +56,7 @@ pub fn bearer<'a>(survey: &Survey<'a>) -> Result<Option<&'a [u8]>, Denial> {
     }
 }
 
-/// Says whether `Authorization` is the scheme `Bearer` and no token, which is as good as no header.
+/// Returns whether `Authorization` is the scheme `Bearer` and no token, which is as good as no header.
 pub(super) fn is_empty_bearer(survey: &Survey<'_>) -> bool {
     let Field::Once(value) = survey.authorization else {
         return false;
@@ -94,7 +94,7 @@ fn is_bearer(scheme: &[u8]) -> bool {
     scheme.eq_ignore_ascii_case(b"bearer")
 }
 
-/// Says whether a text is three parts in base64url, of which the first begins as the JSON of a JWT's header does.
+/// Returns whether a text is three parts in base64url, of which the first begins as the JSON of a JWT's header does.
 fn is_jwt(text: &[u8]) -> bool {
     let in_part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     let is_part =

@@ -22,7 +22,7 @@ struct Body<'a> {
 }
 
 impl Denial {
-    /// Tells whether it says that a session is over, or that there is none.
+    /// Returns whether it says that a session is over, or that there is none.
     pub fn ends_session(&self) -> bool {
         matches!(
             self,

@@ -296,7 +296,7 @@ impl Requests {
         Ok(checked)
     }
 
-    /// Says whether a token of ours, valid or not and however it is introduced, is in `Authorization`, or so much that looks like
+    /// Returns whether a token of ours, valid or not and however it is introduced, is in `Authorization`, or so much that looks like
     /// one that nobody looks any further.
     fn carries_ours(&self, survey: &Survey<'_>) -> Result<bool, Denial> {
         let value = match survey.authorization {

@@ -138,7 +138,7 @@ impl Destinations {
         Endpoint::asked_about(&self.auth_path, path)
     }
 
-    /// Tells whether an endpoint's own part of the path is free of escapes; below `verify` they are another path's.
+    /// Returns whether an endpoint's own part of the path is free of escapes; below `verify` they are another path's.
     fn is_plainly(&self, endpoint: Endpoint, sent: &[u8]) -> bool {
         let sent = std::str::from_utf8(sent).unwrap_or("");
         endpoint == Endpoint::Verify && Endpoint::asked_about(&self.auth_path, sent).is_some()
@@ -160,7 +160,7 @@ impl Destinations {
         }
     }
 
-    /// Says whether a path is ours for a gateway that passes over case, decodes it again, or takes look-alikes for ASCII.
+    /// Returns whether a path is ours for a gateway that passes over case, decodes it again, or takes look-alikes for ASCII.
     fn is_near(&self, path: &NormalPath<'_>, method: &Method) -> bool {
         let is_ours = |path: &str| {
             let (auth_path, path) = (
@@ -182,7 +182,7 @@ impl Destinations {
     }
 }
 
-/// Says whether a route lets somebody in who sends no credential.
+/// Returns whether a route lets somebody in who sends no credential.
 pub fn admit_stranger(route: &Route) -> Result<(), Denial> {
     match route.auth {
         Auth::Optional | Auth::Public => Ok(()),

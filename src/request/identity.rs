@@ -129,7 +129,7 @@ impl Identities {
         told
     }
 
-    /// Says whether a header is ours, so that no client sets it or has it removed.
+    /// Returns whether a header is ours, so that no client sets it or has it removed.
     pub fn owns(&self, name: &HeaderName) -> bool {
         self.owned.contains(name)
     }

@@ -50,13 +50,13 @@ impl<'a> Asker<'a> {
         }
     }
 
-    /// Tells whether a page of another site led here, as far as the browser says.
+    /// Returns whether a page of another site led here, as far as the browser says.
     pub fn is_from_elsewhere(&self) -> bool {
         let site = self.headers.get("sec-fetch-site");
         site.is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
     }
 
-    /// Tells whether a person waits for a page, and not a script or an image on one.
+    /// Returns whether a person waits for a page, and not a script or an image on one.
     pub fn loads_a_page(&self, method: &Method) -> bool {
         let is = |name: &str, values: &[&[u8]]| {
             let value = self.headers.get(name)?;
@@ -80,7 +80,7 @@ impl<'a> Asker<'a> {
         }
     }
 
-    /// Tells whether the browser is WeChat's, where an official account logs in. That of WeCom cannot.
+    /// Returns whether the browser is WeChat's, where an official account logs in. That of WeCom cannot.
     pub fn is_wechat(&self) -> bool {
         let agent = self.headers.get(http::header::USER_AGENT);
         agent.is_some_and(|agent| {

@@ -66,7 +66,7 @@ impl RouteTable {
         found
     }
 
-    /// Says whether whoever reads a path otherwise gets it under the rules of the same route.
+    /// Returns whether whoever reads a path otherwise gets it under the rules of the same route.
     fn is_read_alike(
         &self,
         request: &Admitted<'_>,
@@ -97,14 +97,14 @@ impl RouteTable {
         })
     }
 
-    /// Tells whether a path leads to the same prefix for those that pass over case, as Express and Windows do.
+    /// Returns whether a path leads to the same prefix for those that pass over case, as Express and Windows do.
     ///
     /// Of prefixes that differ in nothing but case the one that is spelled as the path counts.
     pub(super) fn ignores_case(&self, host: &str, path: &str) -> bool {
         self.leads_alike(host, path, &path.to_ascii_lowercase())
     }
 
-    /// Tells whether a path leads to the same prefix as its reading in small letters does where case is passed over.
+    /// Returns whether a path leads to the same prefix as its reading in small letters does where case is passed over.
     fn leads_alike(&self, host: &str, path: &str, folded: &str) -> bool {
         let found = self.first(host, |prefixes| {
             let (length, _) = prefixes.longest(path, |prefix| prefixes.routes.get(prefix))?;

@@ -111,7 +111,7 @@ impl Sessions {
         self.shared.store.spend(slot, budget).await
     }
 
-    /// Says whether other processes keep things in the same store.
+    /// Returns whether other processes keep things in the same store.
     pub fn is_shared(&self) -> bool {
         self.shared.store.is_shared()
     }

@@ -277,7 +277,7 @@ impl Sessions {
         self.shared.store.revoked()
     }
 
-    /// Tells whether the last thing asked of the store could be done.
+    /// Returns whether the last thing asked of the store could be done.
     pub fn is_available(&self) -> bool {
         self.shared.store.is_available()
     }

@@ -101,7 +101,7 @@ pub(super) trait Store: Send + Sync {
     /// Counts one more of what must not happen too often, unless it does.
     async fn spend(&self, slot: Slot, budget: Budget) -> Result<bool, StoreError>;
 
-    /// Says whether other processes use the same store.
+    /// Returns whether other processes use the same store.
     fn is_shared(&self) -> bool {
         false
     }
@@ -109,7 +109,7 @@ pub(super) trait Store: Send + Sync {
     /// Returns the sessions whose tokens must be refused although they have not expired.
     fn revoked(&self) -> &RevokedSessions;
 
-    /// Tells whether the last thing asked of it could be done.
+    /// Returns whether the last thing asked of it could be done.
     fn is_available(&self) -> bool;
 
     /// Returns in what state it would not do the last thing, as a sentence, where it said so.

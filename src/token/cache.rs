@@ -208,7 +208,7 @@ impl Tokens {
         self.refused.clear();
     }
 
-    /// Says whether a token names one of our keys, whatever else is wrong with it.
+    /// Returns whether a token names one of our keys, whatever else is wrong with it.
     pub fn is_ours(&self, token: &str) -> bool {
         self.verifier.is_ours(token)
     }

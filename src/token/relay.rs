@@ -44,7 +44,7 @@ impl RelayTokens {
         Self { key, clock }
     }
 
-    /// Says whether a text means to be such a token.
+    /// Returns whether a text means to be such a token.
     pub fn is_one(text: &str) -> bool {
         text.starts_with(PREFIX)
     }

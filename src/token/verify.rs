@@ -37,7 +37,7 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// Says whether the signature is wrong, which anybody can make as many of as they like.
+    /// Returns whether the signature is wrong, which anybody can make as many of as they like.
     pub fn is_forgery(&self) -> bool {
         *self == FORGED
     }
@@ -205,7 +205,7 @@ impl Verifier {
         Ok(decoded.claims)
     }
 
-    /// Says whether a token names one of our keys, whatever else is wrong with it.
+    /// Returns whether a token names one of our keys, whatever else is wrong with it.
     pub fn is_ours(&self, token: &str) -> bool {
         token.len() <= MAX_TOKEN_BYTES
             && jsonwebtoken::decode_header(token)

@@ -103,7 +103,7 @@ impl ApiError {
         }
     }
 
-    /// Says whether WeChat refuses the access_token.
+    /// Returns whether WeChat refuses the access_token.
     pub fn says_stale(&self) -> bool {
         self.trouble() == Trouble::TokenStale
     }

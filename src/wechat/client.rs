@@ -96,7 +96,7 @@ impl Client {
         self
     }
 
-    /// Says whether the last call made no connection to WeChat.
+    /// Returns whether the last call made no connection to WeChat.
     pub fn is_cut_off(&self) -> bool {
         self.reach
             .obstacle()

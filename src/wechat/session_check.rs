@@ -22,7 +22,7 @@ pub struct KeyHolder<'a> {
 }
 
 impl Client {
-    /// Says whether WeChat still knows a user's session_key.
+    /// Returns whether WeChat still knows a user's session_key.
     pub async fn check_session(
         &self,
         tokens: &AccessTokens,

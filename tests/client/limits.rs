@@ -23,7 +23,7 @@ async fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
     socket.connect(to).await.unwrap()
 }
 
-/// Tells whether a request on this connection is served.
+/// Returns whether a request on this connection is served.
 async fn served(stream: &mut TcpStream) -> bool {
     // What is closed already may refuse the bytes.
     let _ = stream.write_all(GET.as_bytes()).await;

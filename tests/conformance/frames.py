@@ -130,7 +130,7 @@ class Client:
                 return f"status {self.status.get(stream)}"
 
     def ended(self):
-        """Says whether the other end closes the connection, after what it still has to say."""
+        """Returns whether the other end closes the connection, after what it still has to say."""
         return not self.until(lambda: False) and not self.timed_out()
 
     def timed_out(self):

@@ -598,7 +598,7 @@ def main(binary):
 
 
 def coded(wrong):
-    """Says whether only the code of an error is another one."""
+    """Returns whether only the code of an error is another one."""
     _, _, outcome, expected = wrong
     kinds = ("GOAWAY", "RST_STREAM")
     return outcome.startswith(kinds) and expected.startswith(kinds) and "backend" not in outcome

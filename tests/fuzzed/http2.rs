@@ -350,7 +350,7 @@ fn hpack(fields: &[Field]) -> Vec<u8> {
     block
 }
 
-/// Tells whether RFC 9113 calls a field malformed wherever it stands.
+/// Returns whether RFC 9113 calls a field malformed wherever it stands.
 fn is_malformed(name: &str, value: &[u8]) -> bool {
     let in_name =
         |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&b);
@@ -368,7 +368,7 @@ fn is_malformed(name: &str, value: &[u8]) -> bool {
         || value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0))
 }
 
-/// Tells whether these can be the fields of a request.
+/// Returns whether these can be the fields of a request.
 fn are_malformed(fields: &[Field]) -> bool {
     let pseudo = [":method", ":scheme", ":authority", ":path"];
     let count = |wanted: &str| fields.iter().filter(|(name, _)| name == wanted).count();

@@ -127,7 +127,7 @@ async fn part(rest: &mut Incoming, limit: Duration) -> Result<Option<Bytes>, Cal
     }
 }
 
-/// Says whether what has come so far may be the beginning of an error.
+/// Returns whether what has come so far may be the beginning of an error.
 fn may_be_error(first: &[u8]) -> bool {
     first.len() <= LONGEST_ERROR && (begins_object(first) || first.trim_ascii().is_empty())
 }

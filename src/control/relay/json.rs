@@ -155,7 +155,7 @@ impl JsonFilter {
         Ok(())
     }
 
-    /// Says whether a byte of a text is its last.
+    /// Returns whether a byte of a text is its last.
     fn ends_text(&mut self, byte: u8) -> bool {
         if self.escaped {
             self.escaped = false;

@@ -14,7 +14,7 @@ const REMOVED: [&str; 8] = [
     "appid",
 ];
 
-/// Says whether a name is taken out, in whatever case.
+/// Returns whether a name is taken out, in whatever case.
 pub(super) fn is_removed(name: &str) -> bool {
     REMOVED
         .iter()

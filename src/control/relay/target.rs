@@ -74,12 +74,12 @@ impl Target {
         Some(normal(&format!("/{path}")).map(|path| Self { app, path }))
     }
 
-    /// Says whether the relay answers with a token of its own.
+    /// Returns whether the relay answers with a token of its own.
     pub(super) fn asks_for_token(&self) -> bool {
         TOKENS.contains(&self.path.as_str())
     }
 
-    /// Says whether backends may make the call.
+    /// Returns whether backends may make the call.
     pub(super) fn is_allowed(&self, allow: &[String]) -> bool {
         let below = |closed: &str| {
             let whole = closed.trim_end_matches('/');
@@ -102,7 +102,7 @@ impl Target {
     }
 }
 
-/// Says whether a request was sent to WeChat by name, through a proxy or because the name leads here.
+/// Returns whether a request was sent to WeChat by name, through a proxy or because the name leads here.
 fn means_wechat(request: &Request) -> bool {
     let is_wechat = |host: &str| {
         let host = host.strip_suffix(":80").unwrap_or(host);

@@ -63,7 +63,7 @@ impl Flow {
         ReturnTo::parse(Some(&self.return_to), origins)
     }
 
-    /// Tells whether a text is of the form that a state has.
+    /// Returns whether a text is of the form that a state has.
     pub(super) fn is_state(text: &str) -> bool {
         (1..=MOST_STATE_BYTES).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric())

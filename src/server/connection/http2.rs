@@ -48,7 +48,7 @@ struct Conduct {
 }
 
 impl Conduct {
-    /// Tells whether the client asks for work that it does not wait for, as in a rapid reset.
+    /// Returns whether the client asks for work that it does not wait for, as in a rapid reset.
     fn is_abuse(&self) -> bool {
         self.given_up > FORGIVEN && self.given_up > self.answered
     }

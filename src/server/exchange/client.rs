@@ -69,7 +69,7 @@ impl Client<'_> {
         }
     }
 
-    /// Tells whether the client is seen leaving, whatever it still has to send.
+    /// Returns whether the client is seen leaving, whatever it still has to send.
     pub(super) fn can_be_watched(&self) -> bool {
         match self {
             Self::Http1(client) => client.has_whole_body(),
@@ -77,7 +77,7 @@ impl Client<'_> {
         }
     }
 
-    /// Tells whether the client's system has said that nobody is there any more.
+    /// Returns whether the client's system has said that nobody is there any more.
     pub(super) fn is_broken(&self) -> bool {
         match self {
             Self::Http1(client) => client.is_broken(),
@@ -85,7 +85,7 @@ impl Client<'_> {
         }
     }
 
-    /// Tells whether the client understands interim responses.
+    /// Returns whether the client understands interim responses.
     pub(super) fn knows_interim(&self) -> bool {
         match self {
             Self::Http1(client) => client.knows_interim(),
@@ -93,7 +93,7 @@ impl Client<'_> {
         }
     }
 
-    /// Tells whether no more should be put before what waits is flushed.
+    /// Returns whether no more should be put before what waits is flushed.
     pub(super) fn is_full(&self) -> bool {
         match self {
             Self::Http1(client) => client.is_full(),

@@ -218,7 +218,7 @@ fn release(exchange: &Exchange, server: Server) {
     }
 }
 
-/// Says whether a request that got no answer is sent once more (RFC 9110, section 9.2.2; RFC 9113, section 8.7).
+/// Returns whether a request that got no answer is sent once more (RFC 9110, section 9.2.2; RFC 9113, section 8.7).
 fn may_ask_again(
     exchange: &mut Exchange,
     head: &RequestHead,

@@ -47,7 +47,7 @@ impl HalfClosed {
         }
     }
 
-    /// Tells whether the client is still there, as far as can be known. Before the final head, an interim one is written to
+    /// Returns whether the client is still there, as far as can be known. Before the final head, an interim one is written to
     /// find out; behind it, what the server says is all that may be written.
     pub(super) fn is_there(
         &mut self,

@@ -64,7 +64,7 @@ pub(super) fn length(head: &ResponseHead, body: Body, request: &RequestHead) -> 
     }
 }
 
-/// Tells whether a server has switched to what was asked for.
+/// Returns whether a server has switched to what was asked for.
 pub(super) fn is_websocket(head: &ResponseHead) -> bool {
     let protocol = head.headers.get(UPGRADE);
     protocol.is_none_or(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))

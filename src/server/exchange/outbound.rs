@@ -84,7 +84,7 @@ impl<'a> Outbound<'a> {
         })
     }
 
-    /// Tells whether a request without a body says that its length is 0 (RFC 9110, section 8.6).
+    /// Returns whether a request without a body says that its length is 0 (RFC 9110, section 8.6).
     pub(super) fn says_no_length(&self) -> bool {
         matches!(self.head.method, Method::POST | Method::PUT | Method::PATCH)
     }
@@ -154,7 +154,7 @@ impl<'a> Outbound<'a> {
         rewritten.map_or(&*self.head.target, |target| target.as_bytes())
     }
 
-    /// Tells whether a header of the client's goes to the server as it is.
+    /// Returns whether a header of the client's goes to the server as it is.
     fn passes_on(&self, name: &HeaderName) -> bool {
         let stays = is_hop_by_hop(name)
             || *name == HOST
@@ -169,7 +169,7 @@ impl<'a> Outbound<'a> {
     }
 }
 
-/// Tells whether a header is about one connection only (RFC 9110, section 7.6.1).
+/// Returns whether a header is about one connection only (RFC 9110, section 7.6.1).
 pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
     *name == CONNECTION
         || *name == TRANSFER_ENCODING
@@ -189,7 +189,7 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Tells whether a request is a call of gRPC, whose messages may be far apart.
+/// Returns whether a request is a call of gRPC, whose messages may be far apart.
 pub(super) fn is_grpc(head: &RequestHead) -> bool {
     let kind = head.headers.get(CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))

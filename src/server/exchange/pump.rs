@@ -134,7 +134,7 @@ impl<'p, 'c> Pump<'p, 'c> {
         }
     }
 
-    /// Tells whether the client has got the final head, so that nothing can be sent again.
+    /// Returns whether the client has got the final head, so that nothing can be sent again.
     pub(super) fn is_answered(&self) -> bool {
         self.download != Download::Head
     }

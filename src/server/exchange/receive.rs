@@ -102,7 +102,7 @@ impl Proxy {
         }
     }
 
-    /// Says whether a client has asked too often, or from too many connections.
+    /// Returns whether a client has asked too often, or from too many connections.
     fn count(&self, gate: &Gate, exchange: &Exchange) -> Result<(), Denial> {
         if matches!(self.duty, Duty::Refuse) {
             return Err(Denial::TooManyConnections);

@@ -208,7 +208,7 @@ pub(in crate::server) async fn refuse_unread(
     let _ = flush(&mut Client::Http1(client), timer, limit).await;
 }
 
-/// Tells whether a refusal ends its connection.
+/// Returns whether a refusal ends its connection.
 fn closes(denial: &Denial) -> bool {
     matches!(
         denial,

@@ -84,7 +84,7 @@ impl Exchange {
         Asker::of(headers, &self.client)
     }
 
-    /// Tells whether the browser speaks HTTPS, as far as we or a trusted proxy can see.
+    /// Returns whether the browser speaks HTTPS, as far as we or a trusted proxy can see.
     pub(super) fn is_https(&self) -> bool {
         self.client.proto.as_bytes() == b"https"
     }

@@ -237,7 +237,7 @@ async fn come_back(
     }
 }
 
-/// Tells whether a login is over and not gone wrong.
+/// Returns whether a login is over and not gone wrong.
 fn is_over(denial: &Denial) -> bool {
     matches!(denial, Denial::CodeUsed(_) | Denial::StateInvalid(_))
 }

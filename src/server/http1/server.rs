@@ -89,7 +89,7 @@ impl ServerSide {
         Poll::Pending
     }
 
-    /// Tells whether the whole request was read.
+    /// Returns whether the whole request was read.
     pub(in crate::server) fn has_whole_body(&self) -> bool {
         self.incoming.is_over()
     }
@@ -101,12 +101,12 @@ impl ServerSide {
         }
     }
 
-    /// Tells whether the client understands interim responses, which HTTP/1.0 does not know.
+    /// Returns whether the client understands interim responses, which HTTP/1.0 does not know.
     pub(in crate::server) fn knows_interim(&self) -> bool {
         !self.is_http10
     }
 
-    /// Tells whether the client's system has said that nobody is there any more.
+    /// Returns whether the client's system has said that nobody is there any more.
     pub(in crate::server) fn is_broken(&self) -> bool {
         self.wire.is_broken()
     }
@@ -183,7 +183,7 @@ impl ServerSide {
         self.wire.poll_flush(cx)
     }
 
-    /// Tells whether something waits to be written.
+    /// Returns whether something waits to be written.
     pub(in crate::server) fn has_output(&self) -> bool {
         self.wire.has_output()
     }
@@ -193,7 +193,7 @@ impl ServerSide {
         self.wire.written()
     }
 
-    /// Tells whether no more should be put before what waits is flushed.
+    /// Returns whether no more should be put before what waits is flushed.
     pub(in crate::server) fn is_full(&self) -> bool {
         self.wire.is_full()
     }
@@ -217,14 +217,14 @@ impl ServerSide {
         self.keeps = false;
     }
 
-    /// Tells whether another request may follow, after a response that was written to its end.
+    /// Returns whether another request may follow, after a response that was written to its end.
     ///
     /// What was sent before the response is never taken for the next request: it might be the rest of this one.
     pub(in crate::server) fn is_reusable(&self) -> bool {
         self.keeps && !self.eof && self.incoming.is_over() && !self.has_early_data()
     }
 
-    /// Tells whether anything but empty lines came before its turn.
+    /// Returns whether anything but empty lines came before its turn.
     fn has_early_data(&self) -> bool {
         let mut lines = self.wire.input.chunks(2);
         lines.any(|pair| pair != b"\r\n" && pair != b"\r")

@@ -66,7 +66,7 @@ impl Buffered {
         self
     }
 
-    /// Tells whether the other side has broken the connection, which a read does not tell behind its end.
+    /// Returns whether the other side has broken the connection, which a read does not tell behind its end.
     pub(super) fn is_broken(&self) -> bool {
         get_tcp_info(self.stream.id()).is_ok_and(|info| info.tcpi_state == TCP_CLOSE)
     }
@@ -109,12 +109,12 @@ impl Buffered {
         self.written
     }
 
-    /// Tells whether something waits to be written.
+    /// Returns whether something waits to be written.
     pub(in crate::server) fn has_output(&self) -> bool {
         self.unflushed || !self.output.is_empty() || !self.tail.is_empty()
     }
 
-    /// Tells whether so much waits that it should be written before more is put behind it.
+    /// Returns whether so much waits that it should be written before more is put behind it.
     pub(super) fn is_full(&self) -> bool {
         !self.tail.is_empty() || self.output.len() > COPIED
     }

@@ -19,7 +19,7 @@ pub struct BindError {
 }
 
 impl BindError {
-    /// Tells whether somebody else listens there, who may be gone soon.
+    /// Returns whether somebody else listens there, who may be gone soon.
     pub fn is_in_use(&self) -> bool {
         self.cause.kind() == std::io::ErrorKind::AddrInUse
     }
@@ -125,7 +125,7 @@ impl Listening {
     }
 }
 
-/// Says whether the addresses are this machine's; one in use is, by the process that runs.
+/// Returns whether the addresses are this machine's; one in use is, by the process that runs.
 pub fn can_bind(addresses: &[SocketAddr]) -> Result<(), BindError> {
     for &address in addresses {
         match std::net::TcpListener::bind(address) {
@@ -138,7 +138,7 @@ pub fn can_bind(addresses: &[SocketAddr]) -> Result<(), BindError> {
     Ok(())
 }
 
-/// Says whether a socket is what an address asks for; one without a port asks for any.
+/// Returns whether a socket is what an address asks for; one without a port asks for any.
 fn is_for(known: SocketAddr, address: SocketAddr) -> bool {
     known.ip() == address.ip() && (address.port() == 0 || known.port() == address.port())
 }
@@ -148,7 +148,7 @@ fn local(listeners: &[std::net::TcpListener]) -> Vec<SocketAddr> {
     addresses.filter_map(Result::ok).collect()
 }
 
-/// Says whether an IPv6 address leaves IPv4 on its port to another one of the list; alone, `[::]` is for both.
+/// Returns whether an IPv6 address leaves IPv4 on its port to another one of the list; alone, `[::]` is for both.
 fn shares_port(address: SocketAddr, all: &[SocketAddr]) -> bool {
     let with = |other: &&SocketAddr| other.is_ipv4() && other.port() == address.port();
     address.is_ipv6() && address.port() != 0 && all.iter().any(|other| with(&other))

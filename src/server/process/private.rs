@@ -22,7 +22,7 @@ pub enum PrivateError {
 }
 
 impl PrivateError {
-    /// Tells whether somebody else listens there, who may be gone soon.
+    /// Returns whether somebody else listens there, who may be gone soon.
     pub fn is_in_use(&self) -> bool {
         match self {
             Self::Bind(error) => error.is_in_use(),
@@ -121,7 +121,7 @@ impl PrivateSocket {
         }
     }
 
-    /// Says whether it could be bound; an address that is in use is, by the process that runs.
+    /// Returns whether it could be bound; an address that is in use is, by the process that runs.
     pub fn may_bind(address: &PrivateAddress) -> Result<(), PrivateError> {
         match address {
             PrivateAddress::Tcp(address) => Ok(can_bind(&[*address])?),

@@ -46,7 +46,7 @@ pub enum SocketError {
     System(#[from] io::Error),
 }
 
-/// Says whether a socket can be made, and nothing but a socket of ours or of root's is in its place, which alone may be taken away.
+/// Returns whether a socket can be made, and nothing but a socket of ours or of root's is in its place, which alone may be taken away.
 pub(super) fn may_bind(path: &Path) -> Result<(), SocketError> {
     in_our_folder(path)?;
     match fs::symlink_metadata(path) {
@@ -110,7 +110,7 @@ fn is_ours(path: &Path, owner: u32) -> Result<(), SocketError> {
     Err(Exposed::Foreign { path, owner, us }.into())
 }
 
-/// Says whether something can be made in the folder of a path, by making it and taking it away.
+/// Returns whether something can be made in the folder of a path, by making it and taking it away.
 fn can_hold(path: &Path) -> Result<(), SocketError> {
     let folder = folder_of(path);
     tempfile::tempfile_in(folder)
@@ -128,7 +128,7 @@ fn no_place(folder: &Path, cause: io::Error) -> SocketError {
     SocketError::NoPlace { folder, cause }
 }
 
-/// Says whether a process listens at a path.
+/// Returns whether a process listens at a path.
 fn is_answered(path: &Path) -> io::Result<bool> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket: OwnedFd =
@@ -142,7 +142,7 @@ fn is_answered(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Says whether nobody listens, as far as an error tells.
+/// Returns whether nobody listens, as far as an error tells.
 pub(super) fn is_absence(error: &io::Error) -> bool {
     let kind = error.kind();
     kind == io::ErrorKind::NotFound || kind == io::ErrorKind::ConnectionRefused

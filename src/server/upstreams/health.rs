@@ -301,7 +301,7 @@ mod tests {
         chosen
     }
 
-    /// Tells whether the only server is thought to be up.
+    /// Returns whether the only server is thought to be up.
     fn is_up(upstreams: &Upstreams) -> bool {
         let group = upstreams.groups.first().unwrap();
         let health = &group.servers.first().unwrap().health;

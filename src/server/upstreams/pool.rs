@@ -138,7 +138,7 @@ impl Pool {
     }
 }
 
-/// Tells whether a server has neither closed an idle connection nor said anything on it.
+/// Returns whether a server has neither closed an idle connection nor said anything on it.
 fn is_open(wire: &mut Buffered) -> bool {
     let read = poll_fn(|cx| wire.poll_fill(cx));
     // Within its budget a task may be told to wait for what is there.

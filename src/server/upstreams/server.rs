@@ -65,7 +65,7 @@ impl Server {
         *self.unwell.lock().unwrap_or_else(PoisonError::into_inner) = places;
     }
 
-    /// Tells whether health checks found one of its addresses unwell.
+    /// Returns whether health checks found one of its addresses unwell.
     pub(super) fn is_unwell(&self, place: &SocketAddr) -> bool {
         let unwell = self.unwell.lock().unwrap_or_else(PoisonError::into_inner);
         unwell.contains(place)

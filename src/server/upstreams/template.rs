@@ -131,7 +131,7 @@ impl Template {
         Some(config)
     }
 
-    /// Tells whether connections are encrypted.
+    /// Returns whether connections are encrypted.
     pub(super) fn is_tls(&self) -> bool {
         self.tls.is_some()
     }

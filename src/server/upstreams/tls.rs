@@ -69,7 +69,7 @@ impl Encryption {
         self.current.load_full()
     }
 
-    /// Tells whether there is anything to read again.
+    /// Returns whether there is anything to read again.
     pub(super) fn has_files(&self) -> bool {
         files(&self.config).next().is_some()
     }

@@ -126,7 +126,7 @@ impl Connector {
         Ok((master, self.masters.load(Ordering::Acquire)))
     }
 
-    /// Tells whether a connection leads where a new one would.
+    /// Returns whether a connection leads where a new one would.
     pub(super) fn is_current(&self, connection: &Connection) -> bool {
         connection.master == self.masters.load(Ordering::Acquire)
     }
@@ -187,7 +187,7 @@ enum Wire {
 }
 
 impl Connection {
-    /// Tells whether keys are on several servers.
+    /// Returns whether keys are on several servers.
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self.wire, Wire::Cluster(_))
     }

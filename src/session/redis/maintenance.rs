@@ -254,7 +254,7 @@ async fn servers(connection: &mut Connection) -> RedisResult<Servers> {
     Ok(names)
 }
 
-/// Tells whether no session can have come back since: a server brings one back that takes another's place, or that reads an older file.
+/// Returns whether no session can have come back since: a server brings one back that takes another's place, or that reads an older file.
 fn are_searched((searched, at): &(Servers, Instant), servers: &Servers) -> bool {
     let every = if servers.is_empty() {
         CLOCK_EVERY

@@ -38,12 +38,12 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Tells whether everything is there that was added and not removed.
+    /// Returns whether everything is there that was added and not removed.
     pub(super) fn is_whole(&self) -> bool {
         self.generation.is_some() && self.length == self.added.saturating_sub(self.removed)
     }
 
-    /// Tells whether entries are gone; a node of an older version adds some that are not counted.
+    /// Returns whether entries are gone; a node of an older version adds some that are not counted.
     pub(super) fn lacks_entries(&self) -> bool {
         self.generation.is_none() || self.length < self.added.saturating_sub(self.removed)
     }
@@ -109,7 +109,7 @@ impl Stream {
         }))
     }
 
-    /// Tells whether the first entry is over.
+    /// Returns whether the first entry is over.
     pub(super) async fn begins_with_the_past(
         &self,
         connection: &mut Connection,

@@ -89,7 +89,7 @@ fn scan(names: &Names, cursor: &[u8]) -> Cmd {
     scan
 }
 
-/// Says whether the session_key of a session's user opens; `None` where it is gone.
+/// Returns whether the session_key of a session's user opens; `None` where it is gone.
 async fn of_session(
     connection: &mut Connection,
     names: &Names,

@@ -64,7 +64,7 @@ impl Doubt {
         }
     }
 
-    /// Says whether the token is to be replaced, given what WeChat says of it.
+    /// Returns whether the token is to be replaced, given what WeChat says of it.
     pub(super) fn is_over(&self, verdict: Verdict) -> bool {
         match verdict {
             Verdict::Good => false,

@@ -80,7 +80,7 @@ impl Place {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says whether the token that is kept can be given out; `shared` says that other nodes may replace it.
+    /// Returns whether the token that is kept can be given out; `shared` says that other nodes may replace it.
     pub(super) fn readiness(&self, now: u64, shared: bool) -> Readiness {
         let state = self.state();
         let Some(kept) = state.kept.as_ref().filter(|kept| kept.is_good(now)) else {
@@ -100,7 +100,7 @@ impl Place {
         }
     }
 
-    /// Says whether somebody who looked a moment ago need not look again.
+    /// Returns whether somebody who looked a moment ago need not look again.
     pub(super) fn has_looked(&self, now: u64) -> bool {
         let looked = self.state().looked;
         let age = looked.and_then(|at| now.checked_sub(at));

@@ -209,7 +209,7 @@ impl AccessTokens {
         self.shared.clock.unix_ms()
     }
 
-    /// Says whether it is known what other nodes did of late, or matters to nobody.
+    /// Returns whether it is known what other nodes did of late, or matters to nobody.
     fn has_looked(&self, place: &Place, now: u64) -> bool {
         !self.shared.store.is_shared() || !place.is_classic() || place.has_looked(now)
     }
@@ -222,7 +222,7 @@ fn rest_ms(error: &ApiError) -> u64 {
     error.trouble().pause().map_or(0, millis).max(REST_MS)
 }
 
-/// Says whether the operator must act; at this endpoint 40001 says that the secret is wrong.
+/// Returns whether the operator must act; at this endpoint 40001 says that the secret is wrong.
 fn is_ours(error: &ApiError) -> bool {
     matches!(
         error.trouble(),

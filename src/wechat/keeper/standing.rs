@@ -38,7 +38,7 @@ pub struct Failure {
 }
 
 impl Standing {
-    /// Says whether anybody has asked for the token.
+    /// Returns whether anybody has asked for the token.
     pub(super) fn says_something(&self) -> bool {
         self.age_secs.is_some() || self.failure.is_some()
     }

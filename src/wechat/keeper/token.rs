@@ -85,12 +85,12 @@ impl Kept {
         })
     }
 
-    /// Says whether it can be given out; a clock that was set back makes nothing last longer.
+    /// Returns whether it can be given out; a clock that was set back makes nothing last longer.
     pub(super) fn is_good(&self, now: u64) -> bool {
         self.read <= now.saturating_add(TICKS_MS) && now.saturating_add(MARGIN_MS) < self.ends
     }
 
-    /// Says whether no other one should be asked for.
+    /// Returns whether no other one should be asked for.
     pub(super) fn is_fresh(&self, now: u64) -> bool {
         self.is_good(now) && now < self.renew
     }

@@ -2,7 +2,7 @@
 
 use std::env;
 
-/// Says whether a part of a benchmark is wanted: the words after `--` name some, and none names all.
+/// Returns whether a part of a benchmark is wanted: the words after `--` name some, and none names all.
 pub fn runs(part: &str) -> bool {
     // Cargo adds words of its own.
     let mut words = env::args().skip(1).filter(|word| !word.starts_with('-'));

@@ -217,7 +217,7 @@ impl Kind {
     }
 }
 
-/// Says whether a stranger is answered there with this status.
+/// Returns whether a stranger is answered there with this status.
 async fn answers(address: SocketAddr, status: &str) -> bool {
     let asked = async {
         let mut stream = TcpStream::connect(address).await?;

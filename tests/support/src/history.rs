@@ -219,7 +219,7 @@ impl Ends {
     }
 }
 
-/// Tells whether every node had to know of an end when it was asked.
+/// Returns whether every node had to know of an end when it was asked.
 fn is_late(ended: Instant, asked: Instant, faults: &[(Instant, Instant)]) -> bool {
     let meanwhile = faults.iter().filter(|(begun, _)| *begun <= asked);
     let disturbed = meanwhile.filter(|(_, over)| *over + RECOVERY >= ended);

@@ -90,7 +90,7 @@ impl Doorway {
         self.given_away = true;
     }
 
-    /// Says whether the door can be made, and nothing but a socket is in its place, which alone may be taken away.
+    /// Returns whether the door can be made, and nothing but a socket is in its place, which alone may be taken away.
     pub fn may_open(path: &Path) -> Result<(), HandOverError> {
         Ok(socket_file::may_bind(path)?)
     }
