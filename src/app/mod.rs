@@ -16,7 +16,7 @@ pub use self::start_error::StartError;
 use crate::clock::Clock;
 use crate::config::{Config, PrivateAddress, Store};
 use crate::control::Known;
-use crate::login::Memory;
+use crate::login::LoginState;
 use crate::metrics::{Metrics, Traffic};
 use crate::server::{Encryption, Gates, Listening, Predecessor, Sockets, Upstreams, WORDS};
 use crate::session::{Lifetimes, OpenError, Sessions};
@@ -123,7 +123,7 @@ impl App {
             tokens,
             reach,
             resets: TaskTracker::new(),
-            memory: Arc::new(Memory::new(clock.clone(), metrics.clone())),
+            state: Arc::new(LoginState::new(clock.clone(), metrics.clone())),
             metrics,
             traffic,
             cache_uses: Arc::default(),

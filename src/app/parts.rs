@@ -10,7 +10,7 @@ use super::observe::LastReload;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{Known, WeChatApi};
-use crate::login::{Logins, Memory};
+use crate::login::{LoginState, Logins};
 use crate::metrics::{Metrics, Traffic};
 use crate::request::{Identities, Origins, Rates, Requests};
 use crate::server::{Gate, GateTraffic, LoginRates, Sockets, Upstreams};
@@ -34,7 +34,7 @@ pub(super) struct Lasting {
     /// The last reload, as metrics show it.
     pub(super) reloaded: Arc<LastReload>,
     /// What logins know.
-    pub(super) memory: Arc<Memory>,
+    pub(super) state: Arc<LoginState>,
     /// What the private listener knows of the configuration.
     pub(super) known: Arc<Known>,
     pub(super) tokens: AccessTokens,
@@ -47,7 +47,7 @@ pub(super) struct Lasting {
 impl Lasting {
     /// Waits until no code is being redeemed and no session_key reset.
     pub(super) async fn is_idle(&self) {
-        self.memory.is_idle().await;
+        self.state.is_idle().await;
         self.resets.close();
         self.resets.wait().await;
         self.resets.reopen();
@@ -120,7 +120,7 @@ pub(super) fn gate(
         sessions,
         sockets,
         clock,
-        memory,
+        state,
         ..
     } = lasting.clone();
     let token = &config.token;
@@ -152,7 +152,7 @@ pub(super) fn gate(
     Ok(Gate {
         requests: Requests::new(config, tokens, sessions.revoked().clone()),
         sockets,
-        logins: Logins::new(config, &wechat, sessions, issuer, &memory, clock),
+        logins: Logins::new(config, &wechat, sessions, issuer, &state, clock),
         identities: Identities::new(&config.headers, &config.apps, &config.routes)?,
         assertions,
         relay_headers,

@@ -58,7 +58,7 @@ impl App {
             }
             serving.stop_accepting().await;
             // Their codes are good for whoever serves next; only calls that were made are waited for.
-            self.lasting.memory.close_queues();
+            self.lasting.state.close_queues();
             let Some(successor) = successor else {
                 // A socket's file goes last, when nobody is answered there any more.
                 let socket = self.listening.into_private();
@@ -89,7 +89,7 @@ impl App {
                 }
                 Err(error) => {
                     self.lasting.sessions.resume().await;
-                    self.lasting.memory.open_queues();
+                    self.lasting.state.open_queues();
                     tracing::error!(%error, "the successor does not serve: going on");
                     let resumed =
                         serving.resume(&self.listening, tls, &self.gates, server, workers);

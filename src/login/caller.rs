@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::Nonce;
 use super::charge::Charge;
-use super::nonce::Nonce;
 use crate::request::RequestId;
 
 /// The bits of an IPv6 address that identify a customer in the queue: no provider gives one customer more than a /48 by default.

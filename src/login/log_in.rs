@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use super::caller::{Caller, Said};
 use super::choose::{choose, referred};
-use super::desk::Desk;
+use super::redeem::Redeemer;
 use super::web::WebLogins;
-use super::{Grant, LoginBody, Memory, Nonce};
+use super::{Grant, LoginBody, LoginState, Nonce};
 use crate::clock::Clock;
 use crate::config::{App, Config};
 use crate::metrics::Metrics;
@@ -23,9 +23,9 @@ pub struct Logins {
     pub(super) apps: Vec<App>,
     /// The same as the sessions know them.
     pub(super) known: Apps,
-    pub(super) desks: Vec<Arc<Desk>>,
+    pub(super) redeemers: Vec<Arc<Redeemer>>,
     pub(super) web: WebLogins,
-    pub(super) memory: Arc<Memory>,
+    pub(super) state: Arc<LoginState>,
     metrics: Metrics,
     pub(super) sessions: Sessions,
     pub(super) issuer: Issuer,
@@ -33,23 +33,23 @@ pub struct Logins {
 }
 
 impl Logins {
-    /// Puts the parts together; `memory` is what stays over a reload.
+    /// Puts the parts together; `state` is what stays over a reload.
     pub fn new(
         config: &Config,
         wechat: &Client,
         sessions: Sessions,
         issuer: Issuer,
-        memory: &Arc<Memory>,
+        state: &Arc<LoginState>,
         clock: Clock,
     ) -> Self {
-        let desk = |app: &App| {
-            Arc::new(Desk::new(
+        let redeemer = |app: &App| {
+            Arc::new(Redeemer::new(
                 app,
                 config.headers.profile,
                 &config.login,
                 wechat.clone(),
                 sessions.clone(),
-                Arc::clone(memory),
+                Arc::clone(state),
                 clock.clone(),
             ))
         };
@@ -57,10 +57,10 @@ impl Logins {
         Self {
             known: Apps::new(pairs),
             web: WebLogins::new(config),
-            desks: config.apps.iter().map(desk).collect(),
+            redeemers: config.apps.iter().map(redeemer).collect(),
             apps: config.apps.clone(),
-            metrics: memory.metrics.clone(),
-            memory: Arc::clone(memory),
+            metrics: state.metrics.clone(),
+            state: Arc::clone(state),
             sessions,
             issuer,
             clock,
@@ -94,17 +94,17 @@ impl Logins {
         let started = Instant::now();
         let code = Code::parse(code)?;
         let index = choose(&self.apps, allowed, app, referer)?;
-        let desk = self.desks.get(index).ok_or(Denial::AppUnknown)?;
-        let redeemed = desk.redeem(&code, caller).await;
+        let redeemer = self.redeemers.get(index).ok_or(Denial::AppUnknown)?;
+        let redeemed = redeemer.redeem(&code, caller).await;
         let outcome = redeemed.and_then(|opened| self.grant(opened));
-        self.tell(desk, referer, caller, outcome.as_ref().err(), started);
+        self.report(redeemer, referer, caller, outcome.as_ref().err(), started);
         outcome
     }
 
     /// Counts a login and says in the log how it went.
-    pub(super) fn tell(
+    pub(super) fn report(
         &self,
-        desk: &Desk,
+        redeemer: &Redeemer,
         referer: Option<&str>,
         caller: &Caller,
         refused: Option<&Denial>,
@@ -114,15 +114,15 @@ impl Logins {
         let took = started.elapsed();
         let elapsed_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let told = refused.map_or("ok", Denial::code);
-        self.metrics.login(desk.name(), told, took);
+        self.metrics.login(redeemer.name(), told, took);
         match refused {
             None => {
-                tracing::info!(request_id = %id, app = desk.name(), elapsed_ms, "login granted");
+                tracing::info!(request_id = %id, app = redeemer.name(), elapsed_ms, "login granted");
             }
             Some(denial) => {
                 let Said { rid, errmsg, cause } = caller.said();
                 let errcode = denial.errcode();
-                let foreign = referred(referer).filter(|appid| *appid != desk.appid());
+                let foreign = referred(referer).filter(|appid| *appid != redeemer.appid());
                 let foreign = foreign.filter(|_| matches!(denial, Denial::CodeInvalid(_)));
                 let advice = match foreign {
                     Some(_) => Some(OTHER_APPS_CODE),
@@ -130,7 +130,7 @@ impl Logins {
                 };
                 tracing::warn!(
                     request_id = %id,
-                    app = desk.name(),
+                    app = redeemer.name(),
                     reason = denial.code(),
                     errcode,
                     errmsg,

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use super::breaker::{BreakerState, CallOutcome, Epoch, Reason};
 use super::{Candidate, QueueLimits, QueueState, Step, Ticket};
 use crate::clock::Clock;
-use crate::login::breaker::{BreakerState, CallOutcome, Epoch, Reason};
 use crate::login::caller::{Caller, Network};
 use crate::metrics::Metrics;
 

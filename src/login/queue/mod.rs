@@ -6,15 +6,19 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::breaker::{Breaker, BreakerState, Epoch, Reason};
+pub(super) use self::breaker::{CallOutcome, minute_left};
 use self::fair::FairQueue;
 pub(super) use self::login_queue::{CallPermit, LoginQueue};
+use self::pace::Bucket;
+pub(super) use self::pace::Pace;
 use self::reservations::{Request, Reservations};
-use super::breaker::{Breaker, BreakerState, CallOutcome, Epoch, Reason};
 use super::caller::Network;
-use super::quota::{Bucket, Pace};
 
+mod breaker;
 mod fair;
 mod login_queue;
+mod pace;
 mod reservations;
 
 /// The latest time to come back: a code lives for five minutes, and later another one is needed anyway.
@@ -53,7 +57,7 @@ pub(super) struct Candidate {
 
 /// The position of a login among those of its network: by when the code was first seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Ticket {
+struct Ticket {
     first_seen: Instant,
     number: u64,
     seen: Candidate,
@@ -74,7 +78,7 @@ struct Waiter {
 
 /// What a login that waits is to do.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+enum Step {
     /// Make the call.
     Go(Epoch),
     /// Wait until then, or until wake.
@@ -84,7 +88,7 @@ pub(super) enum Step {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct QueueState {
+struct QueueState {
     waiting: FairQueue<Waiter>,
     number: u64,
     in_flight: usize,
@@ -100,7 +104,7 @@ pub(super) struct QueueState {
 
 impl QueueState {
     /// Adds a login, and drops those that cannot be served in time.
-    pub(super) fn join(
+    fn join(
         &mut self,
         limits: &QueueLimits,
         seen: Candidate,
@@ -121,7 +125,7 @@ impl QueueState {
     }
 
     /// Returns what a login is to do now.
-    pub(super) fn step(&mut self, limits: &QueueLimits, ticket: Ticket, now: Instant) -> Step {
+    fn step(&mut self, limits: &QueueLimits, ticket: Ticket, now: Instant) -> Step {
         let Some(waiter) = self.waiting.get(&ticket) else {
             return Step::TurnedAway(self.retry_after(limits, ticket, now));
         };
@@ -166,7 +170,7 @@ impl QueueState {
     }
 
     /// Removes a login.
-    pub(super) fn leave(&mut self, ticket: Ticket) {
+    fn leave(&mut self, ticket: Ticket) {
         let was_first = self.is_first(ticket);
         if self.waiting.remove(&ticket).is_some() && was_first {
             self.wake_first();
@@ -174,7 +178,7 @@ impl QueueState {
     }
 
     /// Records the outcome of a call, and returns the breaker's state if that changed.
-    pub(super) fn record(
+    fn record(
         &mut self,
         limits: &QueueLimits,
         outcome: CallOutcome,
@@ -234,7 +238,7 @@ impl QueueState {
     }
 
     /// Reserves a slot for a client whose call WeChat refused.
-    pub(super) fn reserve_new(
+    fn reserve_new(
         &mut self,
         limits: &QueueLimits,
         network: Network,
@@ -250,19 +254,19 @@ impl QueueState {
     }
 
     /// Returns how many logins wait.
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.waiting.len()
     }
 
     /// Returns how many calls the quota leaves for this minute, as it is counted here; `None` where there is none.
-    pub(super) fn quota_left(&self, now: Instant) -> Option<u32> {
+    fn quota_left(&self, now: Instant) -> Option<u32> {
         let made = self.minute.filter(|(began, _)| now - *began < MINUTE);
         let made = made.map_or(0, |(_, calls)| calls);
         self.quota.map(|quota| quota.saturating_sub(made))
     }
 
     /// Returns the circuit breaker's state.
-    pub(super) fn breaker_state(&self, now: Instant) -> BreakerState {
+    fn breaker_state(&self, now: Instant) -> BreakerState {
         self.breaker.state(now)
     }
 

@@ -137,11 +137,11 @@ impl Logins {
             return Err(Denial::LoginDenied);
         };
         let code = Code::parse(&code)?;
-        let desk = self.desks.get(index).ok_or(Denial::AppUnknown)?;
+        let redeemer = self.redeemers.get(index).ok_or(Denial::AppUnknown)?;
         let started = Instant::now();
-        let opened = desk.redeem_state(&state, &code, caller).await;
+        let opened = redeemer.redeem_state(&state, &code, caller).await;
         let granted = opened.and_then(|opened| self.grant_to_browser(opened, place.https));
-        self.tell(desk, None, caller, granted.as_ref().err(), started);
+        self.report(redeemer, None, caller, granted.as_ref().err(), started);
         if granted.is_ok() {
             callback
                 .cookies

@@ -84,7 +84,7 @@ impl Logins {
         let mark = self
             .sessions
             .mark(&app.appid, &format!("ticket {}", ticket.number));
-        let first_here = self.memory.tickets.take(mark);
+        let first_here = self.state.tickets.take(mark);
         let is_over = ticket.expires <= self.clock.unix_secs();
         let session: SessionId = ticket
             .session
@@ -107,11 +107,11 @@ impl Logins {
                 source: Source::from_name(&ticket.source)
                     .ok_or(Denial::TicketInvalid("no source"))?,
             },
-            spent: Arc::clone(&self.memory.tickets),
+            spent: Arc::clone(&self.state.tickets),
             may_open: first_here,
         };
         // In a task of its own, so that a client that leaves leaves nothing half done.
-        let done = self.memory.tasks.spawn(use_it.run()).await;
+        let done = self.state.tasks.spawn(use_it.run()).await;
         let opened = done.map_err(|_| Denial::Internal)?;
         let refused = opened.as_ref().err().map(Denial::code);
         tracing::info!(request_id = %caller.id, app = app.name, refused, "ticket used");

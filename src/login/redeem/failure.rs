@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::breaker::CallOutcome;
-use super::caller::Said;
-use super::once::Outcome;
+use super::single_flight::Outcome;
+use crate::login::caller::Said;
+use crate::login::queue::CallOutcome;
 use crate::request::Denial;
 use crate::wechat::{AnswerError, CallError, RedeemError, Redeemed, Refusal, class};
 

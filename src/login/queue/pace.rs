@@ -15,7 +15,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// WeChat does not publish when its minutes begin, and counts a call when it arrives, after a delay that varies. So 97 calls take the
 /// time of 100, and one in a hundred may be early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Pace {
+pub(in crate::login) struct Pace {
     /// The average time between two calls.
     pub(super) interval: Duration,
     pub(super) per_minute: u32,
@@ -24,7 +24,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(per_minute: NonZeroU32) -> Self {
+    pub(in crate::login) fn new(per_minute: NonZeroU32) -> Self {
         let interval = MINUTE * 100 / 97 / per_minute.get();
         Self {
             interval,

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::breaker::minute_left;
 use super::by_browser::endpoint;
-use super::caller::{Caller, Network};
-use super::desk::Desk;
 use super::failure::{Failure, Release, call_outcome, counted_as, errcode, is_unspent, said};
-use super::once::{Arrival, Flight, Granted, Outcome};
-use super::queue::{CallPermit, Candidate};
+use super::redeemer::Redeemer;
+use super::single_flight::{Arrival, Flight, Granted, Outcome};
+use crate::login::caller::{Caller, Network};
+use crate::login::queue::{CallPermit, Candidate, minute_left};
 use crate::request::Denial;
 use crate::session::{Claim, CodeMark, Holder, Opened, SenderMark};
 use crate::wechat::{AnswerError, CallError, Code, RedeemError, Redeemed, Refusal, class};
@@ -39,7 +38,7 @@ pub(super) type Ended = (Outcome, Duration, Option<(Holder, Release)>);
 
 /// One code on its way.
 pub(super) struct Redemption {
-    pub(super) desk: Arc<Desk>,
+    pub(super) redeemer: Arc<Redeemer>,
     code: Code,
     mark: CodeMark,
     /// What is taken with it and never given back.
@@ -53,16 +52,16 @@ pub(super) struct Redemption {
 
 impl Redemption {
     pub(super) fn new(
-        desk: Arc<Desk>,
+        redeemer: Arc<Redeemer>,
         code: Code,
         (mark, spends): (CodeMark, Option<CodeMark>),
         caller: Caller,
         sender: SenderMark,
     ) -> Self {
-        let arrival = desk.clock.instant();
+        let arrival = redeemer.clock.instant();
         Self {
-            deadline: arrival + desk.config.timeout,
-            desk,
+            deadline: arrival + redeemer.config.timeout,
+            redeemer,
             code,
             mark,
             spends,
@@ -84,7 +83,7 @@ impl Redemption {
                 Err(failure) => Err(failure),
             },
             Ok(Some((granted, left))) => {
-                let keep = left.min(self.desk.config.replay);
+                let keep = left.min(self.redeemer.config.replay);
                 return (Outcome::Granted(Box::new(granted)), keep, None);
             }
             Err(failure) => Err(failure),
@@ -107,7 +106,7 @@ impl Redemption {
 
     /// Returns for how long the first sender gets the session again.
     fn replay(&self) -> Duration {
-        let replay = self.desk.config.replay;
+        let replay = self.redeemer.config.replay;
         if self.sender.is_nonce() {
             replay
         } else {
@@ -121,9 +120,9 @@ impl Redemption {
         holder: Holder,
         flight: &Flight,
     ) -> Result<Option<(Granted, Duration)>, Failure> {
-        let Desk {
+        let Redeemer {
             sessions, config, ..
-        } = &*self.desk;
+        } = &*self.redeemer;
         // WeChat redeems a code once, so it is left alone while its session could not be stored.
         if !sessions.is_available() {
             return Err(Failure::unspent(Denial::StoreUnavailable));
@@ -166,7 +165,7 @@ impl Redemption {
                 return Err(Failure::abandoned());
             }
             pause = looks.next().unwrap_or(pause);
-            if self.desk.clock.instant() + pause >= self.deadline {
+            if self.redeemer.clock.instant() + pause >= self.deadline {
                 return Err(Failure::unspent(Denial::WechatBusy(None, RETRY_BUSY)));
             }
             sleep(pause).await;
@@ -175,14 +174,14 @@ impl Redemption {
 
     /// Calls WeChat, again where nothing can be lost by it, and stores what comes of it.
     async fn redeem(&self, flight: &Flight) -> Result<Opened, Failure> {
-        let Desk {
+        let Redeemer {
             wechat,
             credentials,
             sessions,
             config,
             clock,
             ..
-        } = &*self.desk;
+        } = &*self.redeemer;
         let mut app = credentials.in_use();
         let mut other_tried = false;
         let mut busy = None;
@@ -201,7 +200,7 @@ impl Redemption {
             let called = wechat.redeem(app, &self.code, limit).await;
             permit.finish(call_outcome(&called));
             let result = counted_as(&called);
-            self.desk.memory.metrics.call(
+            self.redeemer.state.metrics.call(
                 &app.name,
                 endpoint(app.kind),
                 result,
@@ -268,16 +267,16 @@ impl Redemption {
     /// Waits until it is this code's turn, and no longer than somebody waits for it. Who has been told that WeChat is `busy`
     /// hears of that.
     async fn turn(&self, flight: &Flight, busy: Option<i64>) -> Result<CallPermit, Failure> {
-        let Desk {
-            memory,
+        let Redeemer {
+            state,
             queue,
             wechat,
             limits,
             config,
             clock,
             ..
-        } = &*self.desk;
-        let known = memory.codes.arrival(self.mark);
+        } = &*self.redeemer;
+        let known = state.codes.arrival(self.mark);
         let first_seen = known.map_or(self.arrival, |known| known.first_seen);
         let seen = Candidate {
             first: first_seen,
@@ -293,16 +292,16 @@ impl Redemption {
             biased;
             entered = queue.enter(*limits, seen, deadline) => entered,
             () = flight.left() => return Err(Failure::abandoned()),
-            () = memory.queues_closed() => Err(RETRY_BUSY),
+            () = state.queues_closed() => Err(RETRY_BUSY),
         };
         let waited = clock.instant().saturating_duration_since(now);
-        memory.metrics.waited(self.desk.name(), waited);
+        state.metrics.waited(self.redeemer.name(), waited);
         entered.map_err(|after| {
             let arrival = Arrival {
                 first_seen,
                 promised: clock.instant() + after,
             };
-            memory.codes.turned_away(self.mark, arrival);
+            state.codes.turned_away(self.mark, arrival);
             Failure::unspent(if busy.is_none() && wechat.is_cut_off() {
                 Denial::WechatUnreachable(after)
             } else {
@@ -333,7 +332,7 @@ impl Redemption {
             Refusal::UserBlocked => Failure::final_one(Denial::UserBlocked(errcode)),
             Refusal::Busy => Failure::unspent(Denial::WechatBusy(Some(errcode), self.pause())),
             Refusal::MinuteQuota => {
-                let left = minute_left(self.desk.clock.unix_ms());
+                let left = minute_left(self.redeemer.clock.unix_ms());
                 let after = left.max(self.promise());
                 // Of a user who is over a limit of their own, the same code must not be tried again and again: each time would
                 // keep all others back.
@@ -352,7 +351,7 @@ impl Redemption {
 
     /// Returns when to come back after a spell of the moment, which is when others may call again.
     fn pause(&self) -> Duration {
-        if self.desk.queue.is_open() {
+        if self.redeemer.queue.is_open() {
             RETRY_BUSY
         } else {
             self.promise()
@@ -360,7 +359,9 @@ impl Redemption {
     }
 
     fn promise(&self) -> Duration {
-        self.desk.queue.reserve(&self.desk.limits, &self.caller)
+        self.redeemer
+            .queue
+            .reserve(&self.redeemer.limits, &self.caller)
     }
 }
 

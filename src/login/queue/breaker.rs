@@ -51,7 +51,7 @@ impl Reason {
 
 /// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CallOutcome {
+pub(in crate::login) enum CallOutcome {
     /// WeChat answered, with success or with another errcode.
     Answered,
     /// WeChat is too busy.
@@ -201,7 +201,7 @@ impl Breaker {
 }
 
 /// Returns the time to the end of the clock's minute, when WeChat's minute quota begins anew.
-pub(super) fn minute_left(unix_ms: u64) -> Duration {
+pub(in crate::login) fn minute_left(unix_ms: u64) -> Duration {
     Duration::from_millis(MINUTE_MS - unix_ms % MINUTE_MS + SLACK_MS)
 }
 

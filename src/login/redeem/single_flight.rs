@@ -21,7 +21,7 @@ const LONGEST: Duration = Duration::from_secs(300);
 
 /// The outcome of a code.
 #[derive(Clone, Debug)]
-pub(super) enum Outcome {
+pub(in crate::login) enum Outcome {
     /// It opened a session.
     Granted(Box<Granted>),
     /// It was refused.
@@ -32,7 +32,7 @@ pub(super) enum Outcome {
 
 /// The session that a code opened, which only the code's first sender gets.
 #[derive(Clone, Debug)]
-pub(super) struct Granted {
+pub(in crate::login) struct Granted {
     pub(super) opened: Opened,
     pub(super) first: SenderMark,
     /// The first sender's request, if it came to this node.
@@ -41,7 +41,7 @@ pub(super) struct Granted {
 
 /// An outcome, and until when it is repeated to later requests.
 #[derive(Clone, Debug)]
-pub(super) struct Settled {
+pub(in crate::login) struct Settled {
     pub(super) outcome: Outcome,
     until: Instant,
     keep: Duration,
@@ -49,7 +49,7 @@ pub(super) struct Settled {
 
 /// A code whose redemption is under way or has ended.
 #[derive(Debug)]
-pub(super) struct Flight {
+pub(in crate::login) struct Flight {
     settled: watch::Sender<Option<Settled>>,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct Arrival {
 
 /// The recent codes, by their digests.
 #[derive(Debug)]
-pub(super) struct Codes {
+pub(in crate::login) struct Codes {
     flights: Cache<CodeMark, Arc<Flight>>,
     arrivals: Cache<CodeMark, Arrival>,
 }
@@ -104,7 +104,7 @@ impl Default for Codes {
 
 impl Codes {
     /// Returns the flight of a code; with `true` it is new, and the caller has to settle it.
-    pub(super) fn join(&self, code: CodeMark, now: Instant) -> (Arc<Flight>, bool) {
+    pub(in crate::login) fn join(&self, code: CodeMark, now: Instant) -> (Arc<Flight>, bool) {
         let new = || {
             let settled = watch::Sender::new(None);
             Arc::new(Flight { settled })
@@ -116,7 +116,7 @@ impl Codes {
     }
 
     /// Settles a flight with an outcome that is repeated to later requests for this long.
-    pub(super) fn settle(
+    pub(in crate::login) fn settle(
         &self,
         code: CodeMark,
         flight: &Arc<Flight>,
@@ -143,7 +143,7 @@ impl Codes {
     }
 
     /// Drops expired entries, which would otherwise stay until the next request.
-    pub(super) fn sweep(&self) {
+    pub(in crate::login) fn sweep(&self) {
         self.flights.run_pending_tasks();
     }
 

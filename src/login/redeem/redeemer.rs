@@ -1,48 +1,47 @@
-//! Where the codes of one app become sessions.
+//! Redeems the codes of one app: each goes to WeChat once, in a task of its own, and its session to its first sender.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::caller::Caller;
+use super::Nonce;
 use super::credentials::Credentials;
 use super::failure::Release;
-use super::memory::Memory;
-use super::nonce::Nonce;
-use super::once::{Flight, Granted, Outcome};
-use super::queue::QueueLimits;
-use super::quota::Pace;
 use super::redemption::Redemption;
+use super::single_flight::{Flight, Granted, Outcome};
 use crate::clock::Clock;
 use crate::config::{App, Login};
+use crate::login::LoginState;
+use crate::login::caller::Caller;
+use crate::login::queue::{LoginQueue, Pace, QueueLimits};
 use crate::request::{Denial, network};
 use crate::session::{CodeMark, Holder, Opened, Sender, Sessions, StoreError};
 use crate::wechat::{Client, Code};
 
 /// The most codes that are being redeemed at a time: a client that leaves does not end what it began.
-const MOST_AT_ONCE: usize = 20_000;
+const MAX_IN_FLIGHT: usize = 20_000;
 
-/// Where the codes of one app become sessions.
-pub(super) struct Desk {
+/// Turns the codes of one app into sessions.
+pub(in crate::login) struct Redeemer {
     pub(super) credentials: Credentials,
     pub(super) config: Login,
     pub(super) limits: QueueLimits,
-    pub(super) queue: Arc<super::queue::LoginQueue>,
+    pub(super) queue: Arc<LoginQueue>,
     pub(super) wechat: Client,
     pub(super) sessions: Sessions,
-    pub(super) memory: Arc<Memory>,
+    pub(super) state: Arc<LoginState>,
     pub(super) clock: Clock,
     /// Whether the profile is fetched where a user agreed to show it.
     pub(super) profiles: bool,
 }
 
-impl Desk {
-    pub(super) fn new(
+impl Redeemer {
+    pub(in crate::login) fn new(
         app: &App,
         profiles: bool,
         config: &Login,
         wechat: Client,
         sessions: Sessions,
-        memory: Arc<Memory>,
+        state: Arc<LoginState>,
         clock: Clock,
     ) -> Self {
         Self {
@@ -50,28 +49,28 @@ impl Desk {
                 pace: app.quota_per_minute.map(Pace::new),
                 capacity: config.queue,
             },
-            queue: memory.queue(app),
+            queue: state.queue(app),
             config: config.clone(),
             credentials: Credentials::new(app),
             wechat,
             sessions,
-            memory,
+            state,
             clock,
             profiles,
         }
     }
 
     /// Returns the app's name.
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::login) fn name(&self) -> &str {
         &self.credentials.in_use().name
     }
 
-    pub(super) fn appid(&self) -> &str {
+    pub(in crate::login) fn appid(&self) -> &str {
         &self.credentials.in_use().appid
     }
 
     /// Turns a code into a session: a new one, or the one that it has become a moment ago.
-    pub(super) async fn redeem(
+    pub(in crate::login) async fn redeem(
         self: &Arc<Self>,
         code: &Code,
         caller: &Caller,
@@ -86,13 +85,13 @@ impl Desk {
             caller,
             sender: self.sessions.sender(mark, nonce, address)?,
         };
-        self.bring(attempt).await
+        self.redeem_once(attempt).await
     }
 
     /// Does the same for a browser that came back with the `state` of its login.
     ///
     /// Here it is the state that is good once, and the code proves that it is the same callback which comes again.
-    pub(super) async fn redeem_state(
+    pub(in crate::login) async fn redeem_state(
         self: &Arc<Self>,
         state: &str,
         code: &Code,
@@ -106,13 +105,13 @@ impl Desk {
             caller,
             sender: self.sessions.sender(mark, Some(code.expose()), None)?,
         };
-        self.bring(attempt).await
+        self.redeem_once(attempt).await
     }
 
-    async fn bring(self: &Arc<Self>, attempt: Attempt<'_>) -> Result<Opened, Denial> {
+    async fn redeem_once(self: &Arc<Self>, attempt: Attempt<'_>) -> Result<Opened, Denial> {
         let mark = attempt.mark;
         loop {
-            let (flight, is_new) = self.memory.codes.join(mark, self.clock.instant());
+            let (flight, is_new) = self.state.codes.join(mark, self.clock.instant());
             if let Some(opened) = self.follow(&attempt, &flight, is_new).await? {
                 return Ok(opened);
             }
@@ -168,15 +167,15 @@ impl Desk {
             caller,
             ref sender,
         } = *attempt;
-        let ending = Ending {
-            desk: Arc::clone(self),
+        let guard = FlightGuard {
+            redeemer: Arc::clone(self),
             mark,
             flight: Arc::clone(flight),
         };
-        if self.memory.tasks.len() >= MOST_AT_ONCE {
+        if self.state.tasks.len() >= MAX_IN_FLIGHT {
             let after = self.queue.reserve(&self.limits, caller);
             let busy = Denial::WechatBusy(None, after);
-            ending.settle(Outcome::Refused(busy), Duration::ZERO);
+            guard.settle(Outcome::Refused(busy), Duration::ZERO);
             return;
         }
         let (id, charge) = (caller.id.clone(), caller.charge.clone());
@@ -188,12 +187,12 @@ impl Desk {
             caller,
             sender.mark(),
         );
-        self.memory.tasks.spawn(async move {
-            let (outcome, keep, claim) = redemption.run(&ending.flight).await;
-            let desk = Arc::clone(&ending.desk);
-            if ending.flight.is_left() && matches!(outcome, Outcome::Granted(_)) {
+        self.state.tasks.spawn(async move {
+            let (outcome, keep, claim) = redemption.run(&guard.flight).await;
+            let redeemer = Arc::clone(&guard.redeemer);
+            if guard.flight.is_left() && matches!(outcome, Outcome::Granted(_)) {
                 // Nobody else says so.
-                tracing::info!(request_id = %id, app = desk.name(), "login granted to a client that has left");
+                tracing::info!(request_id = %id, app = redeemer.name(), "login granted to a client that has left");
             }
             if let (Some(charge), Outcome::Refused(denial)) = (charge, &outcome) {
                 charge.settle(Some(denial));
@@ -202,10 +201,10 @@ impl Desk {
                 Outcome::Refused(denial) if !keep.is_zero() => denial.errcode(),
                 Outcome::Refused(_) | Outcome::Granted(_) | Outcome::Abandoned => None,
             };
-            ending.settle(outcome, keep);
+            guard.settle(outcome, keep);
             // Without this, other nodes would hold the code for one whose fate nobody knows.
             if let Some((holder, claim)) = claim
-                && let Err(error) = desk.release(mark, holder, claim, refused, keep).await
+                && let Err(error) = redeemer.release(mark, holder, claim, refused, keep).await
             {
                 tracing::debug!(%error, "a code could not be given back");
             }
@@ -246,7 +245,7 @@ impl Desk {
                 let opened = self.give(attempt, *granted)?;
                 let unused = self.sessions.unused(&opened.refresh).await?;
                 let unused = unused.ok_or(Denial::CodeUsed(None))?;
-                self.memory.metrics.replay(self.name());
+                self.state.metrics.replay(self.name());
                 Ok(Some(unused))
             }
             Outcome::Refused(denial) => Err(denial),
@@ -266,25 +265,25 @@ struct Attempt<'a> {
 }
 
 /// Brings a flight to an end, whatever becomes of its task.
-struct Ending {
-    desk: Arc<Desk>,
+struct FlightGuard {
+    redeemer: Arc<Redeemer>,
     mark: CodeMark,
     flight: Arc<Flight>,
 }
 
-impl Ending {
+impl FlightGuard {
     fn settle(self, outcome: Outcome, keep: Duration) {
         self.end(outcome, keep);
     }
 
     fn end(&self, outcome: Outcome, keep: Duration) {
-        let now = self.desk.clock.instant();
-        let codes = &self.desk.memory.codes;
+        let now = self.redeemer.clock.instant();
+        let codes = &self.redeemer.state.codes;
         codes.settle(self.mark, &self.flight, outcome, keep, now);
     }
 }
 
-impl Drop for Ending {
+impl Drop for FlightGuard {
     fn drop(&mut self) {
         if self.flight.settled().is_none() {
             self.end(Outcome::Refused(Denial::Internal), Duration::ZERO);
@@ -303,7 +302,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn desk(folder: &std::path::Path) -> Arc<Desk> {
+    fn redeemer(folder: &std::path::Path) -> Arc<Redeemer> {
         let app = App {
             name: "shop".to_owned(),
             kind: crate::config::AppKind::MiniProgram,
@@ -340,21 +339,21 @@ mod tests {
         };
         let clock = Clock::system();
         let sessions = Sessions::embedded(folder, None, lifetimes, clock.clone()).unwrap();
-        let memory = Arc::new(Memory::new(clock.clone(), Metrics::default()));
+        let state = Arc::new(LoginState::new(clock.clone(), Metrics::default()));
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = Client::new(&wechat).unwrap();
-        Arc::new(Desk::new(
-            &app, false, &login, client, sessions, memory, clock,
+        Arc::new(Redeemer::new(
+            &app, false, &login, client, sessions, state, clock,
         ))
     }
 
     #[tokio::test]
     async fn whoever_joins_as_the_last_one_leaves_needs_another_flight() {
         let folder = tempfile::tempdir().unwrap();
-        let desk = desk(folder.path());
+        let redeemer = redeemer(folder.path());
         let code = Code::parse("0a1b2c").unwrap();
-        let mark = desk.sessions.mark("wx1", code.expose());
-        let (codes, now) = (&desk.memory.codes, desk.clock.instant());
+        let mark = redeemer.sessions.mark("wx1", code.expose());
+        let (codes, now) = (&redeemer.state.codes, redeemer.clock.instant());
         let _ = codes.join(mark, now);
         let (joined, is_new) = codes.join(mark, now);
         codes.settle(mark, &joined, Outcome::Abandoned, Duration::ZERO, now);
@@ -365,9 +364,9 @@ mod tests {
             mark,
             spends: None,
             caller: &caller,
-            sender: desk.sessions.sender(mark, None, None).unwrap(),
+            sender: redeemer.sessions.sender(mark, None, None).unwrap(),
         };
-        let followed = desk.follow(&attempt, &joined, false).await;
+        let followed = redeemer.follow(&attempt, &joined, false).await;
         assert!(matches!(followed, Ok(None)), "{followed:?}");
         assert!(codes.join(mark, now).1);
     }

@@ -1,10 +1,10 @@
 //! What redeeming a browser's code takes besides: its state is used up, and the user's profile fetched.
 
-use super::desk::Desk;
 use super::failure::Failure;
+use super::redeemer::Redeemer;
 use super::redemption::Redemption;
-use super::web::LONGEST_FLOW;
 use crate::config::AppKind;
+use crate::login::web::LONGEST_FLOW;
 use crate::request::Denial;
 use crate::session::{Claim, Holder, Profile};
 use crate::wechat::Redeemed;
@@ -15,10 +15,10 @@ impl Redemption {
         let Some(mark) = self.spends else {
             return Ok(());
         };
-        let Desk {
-            memory, sessions, ..
-        } = &*self.desk;
-        if !memory.spent.take(mark) {
+        let Redeemer {
+            state, sessions, ..
+        } = &*self.redeemer;
+        if !state.spent.take(mark) {
             return Err(Failure::final_one(Denial::CodeUsed(None)));
         }
         match sessions.claim(mark, holder, LONGEST_FLOW).await {
@@ -30,13 +30,13 @@ impl Redemption {
 
     /// Fetches the profile of a user who agreed to show it; a login without one is better than none.
     pub(super) async fn profile(&self, redeemed: &Redeemed) -> Option<Profile> {
-        let Desk {
+        let Redeemer {
             wechat,
             profiles,
             clock,
             config,
             ..
-        } = &*self.desk;
+        } = &*self.redeemer;
         let token = redeemed.user_token.as_ref().filter(|_| *profiles)?;
         let left = self.deadline.saturating_duration_since(clock.instant());
         let limit = left.max(config.least_for_call);

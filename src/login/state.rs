@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
-use super::once::Codes;
 use super::queue::LoginQueue;
+use super::redeem::Codes;
 use super::web::{Spent, Tickets};
 use crate::clock::Clock;
 use crate::config::App;
@@ -24,7 +24,7 @@ type Queues = HashMap<String, (String, Arc<LoginQueue>)>;
 
 /// The state of logins that outlasts a reload.
 #[derive(Debug)]
-pub struct Memory {
+pub struct LoginState {
     pub(super) codes: Arc<Codes>,
     /// Is aborted when dropped.
     _sweeping: JoinSet<()>,
@@ -40,7 +40,7 @@ pub struct Memory {
     clock: Clock,
 }
 
-impl Memory {
+impl LoginState {
     /// Makes an empty state. It must be called in a runtime.
     pub fn new(clock: Clock, metrics: Metrics) -> Self {
         let queues: Arc<Mutex<Queues>> = Arc::default();
@@ -118,7 +118,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::login::once::Outcome;
+    use crate::login::redeem::Outcome;
     use crate::request::Denial;
     use crate::session::CodeMark;
 
@@ -126,8 +126,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_code_brought_is_let_go_when_its_time_is_over_though_nobody_comes() {
-        let memory = Memory::new(Clock::system(), Metrics::default());
-        let (codes, mark) = (&memory.codes, CodeMark::of_nothing());
+        let state = LoginState::new(Clock::system(), Metrics::default());
+        let (codes, mark) = (&state.codes, CodeMark::of_nothing());
         for keep in [Duration::ZERO, Duration::from_millis(50)] {
             let now = Instant::now();
             let (flight, is_new) = codes.join(mark, now);
