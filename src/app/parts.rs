@@ -10,10 +10,10 @@ use super::observe::LastReload;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{Known, WeChatApi};
-use crate::login::{LoginState, Logins};
+use crate::login::{LoginRates, LoginState, Logins};
 use crate::metrics::{Metrics, Traffic};
 use crate::request::{Identities, Origins, Rates, Requests};
-use crate::server::{Gate, GateTraffic, LoginRates, Sockets, Upstreams};
+use crate::server::{Gate, GateTraffic, Sockets, Upstreams};
 use crate::session::Sessions;
 use crate::token::{
     Assertions, CacheUses, Issuer, KeyRing, RelayHeaders, RelayTokens, Tokens, Verifier,

@@ -2,7 +2,7 @@
 
 use super::{Outcome, complain, runtime, say};
 use crate::config::{App, Config};
-use crate::wechat::{Client, Verdict};
+use crate::wechat::{Client, SECRET_REFUSED, Verdict};
 
 /// Asks WeChat about every app; one that can log its users in is in order.
 pub(super) fn run(config: &Config) -> Outcome {
@@ -65,7 +65,13 @@ fn of_two(app: &str, verdict: &Verdict, previous: &Verdict) -> Outcome {
         (Verdict::Right, Verdict::Wrong { .. }) => say(&format_args!(
             "app {app}: appid and secret are right; WeChat does not take previous_secret, which can be taken out"
         )),
-        (Verdict::Wrong { errcode: 40125, .. }, Verdict::Right) => say(&format_args!(
+        (
+            Verdict::Wrong {
+                errcode: SECRET_REFUSED,
+                ..
+            },
+            Verdict::Right,
+        ) => say(&format_args!(
             "app {app}: WeChat takes previous_secret, which is used until it takes secret: \
              is secret what the Mini Program console shows?"
         )),

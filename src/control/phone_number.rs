@@ -9,7 +9,7 @@ use super::Control;
 use super::body::object;
 use super::path::User;
 use super::refusal::Refusal;
-use crate::wechat::{Code, PhoneOwner};
+use crate::wechat::{Code, ErrcodeClass, PhoneOwner, class, is_of_another_user};
 
 /// The code that a tap on the button for phone numbers gave.
 #[derive(Deserialize)]
@@ -42,9 +42,12 @@ pub(super) async fn get(
     };
     let number = api.client.phone_number(&api.tokens, owner, &code).await;
     let number = number.map_err(|error| match error.errcode() {
-        Some(errcode @ (40029 | 40003)) => Refusal::CodeInvalid(errcode),
-        Some(errcode @ 40163) => Refusal::CodeUsed(errcode),
-        _ => error.into(),
+        Some(errcode) if is_of_another_user(errcode) => Refusal::CodeInvalid(errcode),
+        Some(errcode) if class(errcode) == ErrcodeClass::CodeInvalid => {
+            Refusal::CodeInvalid(errcode)
+        }
+        Some(errcode) if class(errcode) == ErrcodeClass::CodeUsed => Refusal::CodeUsed(errcode),
+        Some(_) | None => error.into(),
     })?;
     Ok(Json(Number {
         phone_number: number.number,

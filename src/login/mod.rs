@@ -3,7 +3,7 @@
 //! # Layout
 //! `log_in` is the path itself, with `body`, `choose` and, at its end, `grant`. `redeem` exchanges a code once, however often it is
 //! sent. `queue` lets calls to WeChat go in turn, at the pace of the quota, and none while its circuit breaker is open. `web` is how
-//! browsers log in. `caller` describes the client, `charge` is what a code counts for against its address, and `state`
+//! browsers log in. `caller` describes the client, `rates` limits the bad codes of an address, `charge` is what one of them counts, and `state`
 //! outlasts a reload. `renew` and `log_out` are the other two endpoints.
 
 mod body;
@@ -14,6 +14,7 @@ mod grant;
 mod log_in;
 mod log_out;
 mod queue;
+mod rates;
 mod redeem;
 mod renew;
 mod state;
@@ -24,6 +25,7 @@ pub use caller::Caller;
 pub use charge::Charge;
 pub use grant::Grant;
 pub use log_in::Logins;
+pub use rates::LoginRates;
 pub use redeem::Nonce;
 pub use state::LoginState;
 pub use web::{

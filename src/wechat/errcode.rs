@@ -2,7 +2,7 @@
 
 /// What an errcode means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ErrcodeClass {
     /// The code is wrong, expired or of another app.
     CodeInvalid,
     /// The code was redeemed before.
@@ -21,17 +21,30 @@ pub enum Refusal {
     Unknown,
 }
 
+/// The secret is not the app's.
+pub const SECRET_REFUSED: i64 = 40125;
+
+/// Returns whether WeChat refuses the app's secret, before it looks at the code, which is then as good as before.
+pub fn is_secret_refused(errcode: i64) -> bool {
+    errcode == SECRET_REFUSED
+}
+
+/// Returns whether WeChat says, where it was told a user, that a code is another user's.
+pub fn is_of_another_user(errcode: i64) -> bool {
+    errcode == 40003
+}
+
 /// Returns what an errcode of `sns/jscode2session` means.
-pub fn class(errcode: i64) -> Refusal {
+pub fn class(errcode: i64) -> ErrcodeClass {
     match errcode {
-        40029 => Refusal::CodeInvalid,
-        40163 => Refusal::CodeUsed,
-        40226 => Refusal::UserBlocked,
-        -1 => Refusal::Busy,
-        45011 => Refusal::MinuteQuota,
-        45009 => Refusal::DayQuota,
-        _ if is_operators(errcode) => Refusal::Misconfigured,
-        _ => Refusal::Unknown,
+        40029 => ErrcodeClass::CodeInvalid,
+        40163 => ErrcodeClass::CodeUsed,
+        40226 => ErrcodeClass::UserBlocked,
+        -1 => ErrcodeClass::Busy,
+        45011 => ErrcodeClass::MinuteQuota,
+        45009 => ErrcodeClass::DayQuota,
+        _ if is_operators(errcode) => ErrcodeClass::Misconfigured,
+        _ => ErrcodeClass::Unknown,
     }
 }
 
@@ -40,7 +53,7 @@ pub(super) fn is_operators(errcode: i64) -> bool {
     matches!(
         errcode,
         // grant_type, appid, secret; no appid, secret, token or code; a token where a secret belongs.
-        40002 | 40013 | 40125 | 40001 | 40014 | 42001 | 41001 | 41002 | 41004 | 41008
+        40002 | 40013 | SECRET_REFUSED | 40001 | 40014 | 42001 | 41001 | 41002 | 41004 | 41008
         // The secret is frozen; this machine's address.
         | 40243 | 40164 | 89501..=89507
         // The account: forbidden, frozen, no right; a third-party platform's.
@@ -57,9 +70,9 @@ mod tests {
     #[test]
     fn what_no_other_code_cures_is_the_operators() {
         for errcode in [89503, 89507, 61003, 40164, 40243, 48001, 40001] {
-            assert_eq!(class(errcode), Refusal::Misconfigured, "{errcode}");
+            assert_eq!(class(errcode), ErrcodeClass::Misconfigured, "{errcode}");
         }
-        assert_eq!(class(40029), Refusal::CodeInvalid);
-        assert_eq!(class(99999), Refusal::Unknown);
+        assert_eq!(class(40029), ErrcodeClass::CodeInvalid);
+        assert_eq!(class(99999), ErrcodeClass::Unknown);
     }
 }

@@ -26,7 +26,7 @@ pub use api_error::{ApiError, Trouble};
 pub use client::{CallError, Client, ClientError};
 pub use code::{Code, CodeError};
 pub use code2session::{RedeemError, Redeemed};
-pub use errcode::{Refusal, class};
+pub use errcode::{ErrcodeClass, SECRET_REFUSED, class, is_of_another_user, is_secret_refused};
 pub use keeper::{AccessToken, AccessTokens, Failure, Standing};
 pub use obstacle::Obstacle;
 pub use open_data::{NotOpened, Owner, decrypt, is_signed, sign};

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{AnswerError, CallError, Client, Obstacle, RedeemError, Refusal, advice, class};
+use super::{AnswerError, CallError, Client, ErrcodeClass, Obstacle, RedeemError, advice, class};
 use crate::config::{App, AppKind};
 
 /// WeChat checks appid and secret before it looks at the code, so a code that cannot exist is enough.
@@ -93,14 +93,14 @@ fn unknown(error: RedeemError) -> Verdict {
             "is wechat.api_base WeChat's?"
         }
         RedeemError::Answer(AnswerError::Errcode { errcode, .. }) => match class(*errcode) {
-            Refusal::Busy | Refusal::MinuteQuota | Refusal::DayQuota => {
+            ErrcodeClass::Busy | ErrcodeClass::MinuteQuota | ErrcodeClass::DayQuota => {
                 "WeChat is busy or a quota is used up; try again later"
             }
-            Refusal::CodeInvalid
-            | Refusal::CodeUsed
-            | Refusal::UserBlocked
-            | Refusal::Misconfigured
-            | Refusal::Unknown => "WeChat's documentation has the number",
+            ErrcodeClass::CodeInvalid
+            | ErrcodeClass::CodeUsed
+            | ErrcodeClass::UserBlocked
+            | ErrcodeClass::Misconfigured
+            | ErrcodeClass::Unknown => "WeChat's documentation has the number",
         },
     };
     let advice = advice.to_owned();

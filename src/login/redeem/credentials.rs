@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::App;
+use crate::wechat::SECRET_REFUSED;
 
 /// An app with its current and its previous secret.
 pub(super) struct Credentials {
@@ -55,7 +56,7 @@ impl Credentials {
         if is_previous {
             tracing::error!(
                 app = app.name,
-                errcode = 40125,
+                errcode = SECRET_REFUSED,
                 "WeChat refuses the app's secret, and takes its previous_secret, which is used from now on: \
                  put the secret that WeChat's console shows into the configuration, and reload"
             );

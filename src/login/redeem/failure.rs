@@ -6,7 +6,7 @@ use super::single_flight::Outcome;
 use crate::login::caller::Said;
 use crate::login::queue::CallOutcome;
 use crate::request::Denial;
-use crate::wechat::{AnswerError, CallError, RedeemError, Redeemed, Refusal, class};
+use crate::wechat::{AnswerError, CallError, ErrcodeClass, RedeemError, Redeemed, class};
 
 /// How long other refusals of WeChat are repeated without asking.
 const BRIEFLY: Duration = Duration::from_secs(60);
@@ -118,7 +118,7 @@ pub(super) fn is_unspent(error: &RedeemError) -> bool {
         )
         | RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => false,
         RedeemError::Answer(AnswerError::Errcode { errcode, .. }) => {
-            class(*errcode) == Refusal::Busy
+            class(*errcode) == ErrcodeClass::Busy
         }
     }
 }
@@ -131,14 +131,14 @@ pub(super) fn call_outcome(called: &Result<Redeemed, RedeemError>) -> CallOutcom
             CallOutcome::NoAnswer
         }
         Err(RedeemError::Answer(AnswerError::Errcode { errcode, .. })) => match class(*errcode) {
-            Refusal::Busy => CallOutcome::Busy,
-            Refusal::MinuteQuota => CallOutcome::MinuteQuota,
-            Refusal::DayQuota => CallOutcome::DayQuota,
-            Refusal::CodeInvalid
-            | Refusal::CodeUsed
-            | Refusal::UserBlocked
-            | Refusal::Misconfigured
-            | Refusal::Unknown => CallOutcome::Answered,
+            ErrcodeClass::Busy => CallOutcome::Busy,
+            ErrcodeClass::MinuteQuota => CallOutcome::MinuteQuota,
+            ErrcodeClass::DayQuota => CallOutcome::DayQuota,
+            ErrcodeClass::CodeInvalid
+            | ErrcodeClass::CodeUsed
+            | ErrcodeClass::UserBlocked
+            | ErrcodeClass::Misconfigured
+            | ErrcodeClass::Unknown => CallOutcome::Answered,
         },
         Ok(_) | Err(RedeemError::Answer(AnswerError::Invalid(_))) => CallOutcome::Answered,
     }
@@ -149,14 +149,14 @@ pub(super) fn counted_as(called: &Result<Redeemed, RedeemError>) -> String {
     let word = match called {
         Ok(_) => "ok",
         Err(RedeemError::Answer(AnswerError::Errcode { errcode, .. })) => match class(*errcode) {
-            Refusal::Unknown => "other",
-            Refusal::CodeInvalid
-            | Refusal::CodeUsed
-            | Refusal::UserBlocked
-            | Refusal::Busy
-            | Refusal::MinuteQuota
-            | Refusal::DayQuota
-            | Refusal::Misconfigured => return errcode.to_string(),
+            ErrcodeClass::Unknown => "other",
+            ErrcodeClass::CodeInvalid
+            | ErrcodeClass::CodeUsed
+            | ErrcodeClass::UserBlocked
+            | ErrcodeClass::Busy
+            | ErrcodeClass::MinuteQuota
+            | ErrcodeClass::DayQuota
+            | ErrcodeClass::Misconfigured => return errcode.to_string(),
         },
         Err(RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject))
         | Err(RedeemError::Call(CallError::NotAnAnswer(_) | CallError::NotWeChat(_))) => "invalid",

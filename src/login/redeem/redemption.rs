@@ -13,7 +13,9 @@ use crate::login::caller::{Caller, Network};
 use crate::login::queue::{CallPermit, Candidate, minute_left};
 use crate::request::Denial;
 use crate::session::{Claim, CodeMark, Holder, Opened, SenderMark};
-use crate::wechat::{AnswerError, CallError, Code, RedeemError, Redeemed, Refusal, class};
+use crate::wechat::{
+    AnswerError, CallError, Code, ErrcodeClass, RedeemError, Redeemed, class, is_secret_refused,
+};
 
 /// How often a call that surely did not spend the code is made again.
 const RETRIES: u32 = 2;
@@ -216,13 +218,15 @@ impl Redemption {
             let errcode = errcode(&error);
             self.caller.note(said(&error));
             tracing::debug!(request_id = %self.caller.id, app = app.name, %error, "code not redeemed");
-            if busy.is_some() && errcode == Some(40163) {
+            if busy.is_some()
+                && errcode.is_some_and(|errcode| class(errcode) == ErrcodeClass::CodeUsed)
+            {
                 // It was the busy WeChat that redeemed it, and lost what it brought.
                 return Err(Failure::unknown(Denial::WechatTimeout));
             }
-            busy = busy.or(errcode.filter(|errcode| class(*errcode) == Refusal::Busy));
+            busy = busy.or(errcode.filter(|errcode| class(*errcode) == ErrcodeClass::Busy));
             // The secret is looked at before the code, which is as good as before.
-            if errcode == Some(40125)
+            if errcode.is_some_and(is_secret_refused)
                 && !other_tried
                 && let Some(other) = credentials.other(app)
             {
@@ -327,11 +331,11 @@ impl Redemption {
 
     fn refusal(&self, errcode: i64) -> Failure {
         match class(errcode) {
-            Refusal::CodeInvalid => Failure::final_one(Denial::CodeInvalid(errcode)),
-            Refusal::CodeUsed => Failure::final_one(Denial::CodeUsed(Some(errcode))),
-            Refusal::UserBlocked => Failure::final_one(Denial::UserBlocked(errcode)),
-            Refusal::Busy => Failure::unspent(Denial::WechatBusy(Some(errcode), self.pause())),
-            Refusal::MinuteQuota => {
+            ErrcodeClass::CodeInvalid => Failure::final_one(Denial::CodeInvalid(errcode)),
+            ErrcodeClass::CodeUsed => Failure::final_one(Denial::CodeUsed(Some(errcode))),
+            ErrcodeClass::UserBlocked => Failure::final_one(Denial::UserBlocked(errcode)),
+            ErrcodeClass::Busy => Failure::unspent(Denial::WechatBusy(Some(errcode), self.pause())),
+            ErrcodeClass::MinuteQuota => {
                 let left = minute_left(self.redeemer.clock.unix_ms());
                 let after = left.max(self.promise());
                 // Of a user who is over a limit of their own, the same code must not be tried again and again: each time would
@@ -341,11 +345,11 @@ impl Redemption {
                     ..Failure::unspent(Denial::WechatBusy(Some(errcode), after))
                 }
             }
-            Refusal::DayQuota => {
+            ErrcodeClass::DayQuota => {
                 Failure::unspent(Denial::WechatBusy(Some(errcode), self.promise()))
             }
-            Refusal::Misconfigured => Failure::unspent(Denial::WechatMisconfigured(errcode)),
-            Refusal::Unknown => Failure::unspent(Denial::WechatError(Some(errcode))),
+            ErrcodeClass::Misconfigured => Failure::unspent(Denial::WechatMisconfigured(errcode)),
+            ErrcodeClass::Unknown => Failure::unspent(Denial::WechatError(Some(errcode))),
         }
     }
 
@@ -368,11 +372,11 @@ impl Redemption {
 /// Returns whether WeChat had taken the secret when it said this.
 fn proves_secret(errcode: i64) -> bool {
     match class(errcode) {
-        Refusal::CodeInvalid | Refusal::CodeUsed | Refusal::UserBlocked => true,
-        Refusal::Busy
-        | Refusal::MinuteQuota
-        | Refusal::DayQuota
-        | Refusal::Misconfigured
-        | Refusal::Unknown => false,
+        ErrcodeClass::CodeInvalid | ErrcodeClass::CodeUsed | ErrcodeClass::UserBlocked => true,
+        ErrcodeClass::Busy
+        | ErrcodeClass::MinuteQuota
+        | ErrcodeClass::DayQuota
+        | ErrcodeClass::Misconfigured
+        | ErrcodeClass::Unknown => false,
     }
 }

@@ -6,10 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use ipnet::IpNet;
 
-use super::login_rates::LoginRates;
 use super::state::Exchange;
 use super::traffic::GateTraffic;
-use crate::login::{Caller, Logins};
+use crate::login::{Caller, LoginRates, Logins};
 use crate::request::{Denial, Identities, Origins, Rates, Requests};
 use crate::server::sockets::Sockets;
 use crate::server::upstreams::Upstreams;

@@ -4,14 +4,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::login::Charge;
+use super::Charge;
 use crate::request::{Client, Denial, Rates};
+use crate::wechat::{ErrcodeClass, class};
 
 /// So many calls of an address may be over a quota of WeChat's at once, and as many a minute: each keeps all others back for a
 /// moment.
 const OVER_QUOTA: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
-/// What WeChat says where a user, or the app, has used up this minute's calls.
-const MINUTE_QUOTA: i64 = 45011;
 
 /// The counters of all addresses.
 #[derive(Debug)]
@@ -36,7 +35,7 @@ impl LoginRates {
     ///
     /// A code counts as soon as it is on its way, so that a crowd of them is as many; one that is good for something is taken
     /// back, since thousands of users may share an address.
-    pub(super) async fn counting<T>(
+    pub async fn counting<T>(
         &self,
         client: &Client,
         login: impl AsyncFnOnce(Arc<Charge>, bool) -> Result<T, Denial>,
@@ -57,7 +56,9 @@ impl LoginRates {
         if !over_limit && !turned_away {
             self.turned_away.take_back(client);
         }
-        if matches!(outcome, Err(Denial::WechatBusy(Some(MINUTE_QUOTA), _))) {
+        if let Err(Denial::WechatBusy(Some(errcode), _)) = outcome
+            && class(errcode) == ErrcodeClass::MinuteQuota
+        {
             // Not beyond the limit: a crowd that has used up the app's quota together is kept out no longer for it.
             let _ = self.over_quota.admit(client, Instant::now());
         }
