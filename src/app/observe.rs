@@ -1,6 +1,6 @@
 //! Names what metrics show that is looked up when somebody asks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::parts::Lasting;
@@ -9,26 +9,39 @@ use crate::metrics::{Labels, Page};
 use crate::server::{Encryption, Gates};
 use crate::session::OperationUses;
 
-/// When the configuration was last taken over, the start included, in milliseconds since the Unix epoch.
+/// What came of the last reload; the start counts as one.
 #[derive(Debug, Default)]
-pub(super) struct LastReload(AtomicU64);
+pub(super) struct LastReload {
+    /// When the configuration was last taken over, in milliseconds since the Unix epoch.
+    taken_over: AtomicU64,
+    refused: AtomicBool,
+}
 
 impl LastReload {
-    pub(super) fn note(&self, unix_ms: u64) {
-        self.0.store(unix_ms, Ordering::Relaxed);
+    pub(super) fn taken_over(&self, unix_ms: u64) {
+        self.taken_over.store(unix_ms, Ordering::Relaxed);
+        self.refused.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn refused(&self) {
+        self.refused.store(true, Ordering::Relaxed);
     }
 
     fn secs(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "a float is what is shown")]
-        let ms = self.0.load(Ordering::Relaxed) as f64;
+        let ms = self.taken_over.load(Ordering::Relaxed) as f64;
         ms / 1000.0
+    }
+
+    fn was_taken_over(&self) -> bool {
+        !self.refused.load(Ordering::Relaxed)
     }
 }
 
 /// Has the metrics show the parts.
 pub(super) fn observe(lasting: &Lasting, gates: &Arc<Gates>, tls: Option<&Encryption>) {
     let (metrics, start) = (lasting.metrics.clone(), lasting.clock.unix_ms());
-    lasting.reloaded.note(start);
+    lasting.reloaded.taken_over(start);
     let traffic = Arc::clone(&lasting.traffic);
     metrics.observe(move |page| traffic.show(page));
     metrics.observe(sessions(lasting));
@@ -44,6 +57,9 @@ pub(super) fn observe(lasting: &Lasting, gates: &Arc<Gates>, tls: Option<&Encryp
             last,
             one(reloaded.secs()),
         );
+        let taken_over = one(u64::from(reloaded.was_taken_over()));
+        let help = "Whether the last reload was taken over";
+        page.gauge("config_last_reload_taken_over", help, taken_over);
         let expiries = tls.iter().flat_map(Encryption::expiries);
         let expiries =
             expiries.map(|(file, until)| (vec![("file", file.display().to_string())], until));

@@ -1,5 +1,6 @@
 //! Replaces what a changed configuration changes, while exchanges in flight keep what they began with.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
@@ -8,7 +9,7 @@ use super::parts::{Counters, Lasting, gate, wechat};
 use super::{StartError, check};
 use crate::config::{Config, Problems};
 use crate::control::{Reload, ReloadRefused, WeChatApi};
-use crate::server::{Gate, Gates};
+use crate::server::{Gate, Gates, supervisor};
 use crate::token::load;
 
 /// Reads the configuration anew.
@@ -80,6 +81,7 @@ impl Reloader {
 
     /// Takes the configuration over, or changes nothing.
     pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+        supervisor::reloading();
         let reloaded = self.take_over().await;
         let Lasting {
             metrics,
@@ -89,12 +91,25 @@ impl Reloader {
         } = &self.shared.lasting;
         match &reloaded {
             Ok(_) => {
+                supervisor::ready();
                 metrics.reload("ok");
-                last.note(clock.unix_ms());
+                last.taken_over(clock.unix_ms());
             }
-            Err(_) => metrics.reload("refused"),
+            Err(_) => {
+                supervisor::kept();
+                last.refused();
+                metrics.reload("refused");
+            }
         }
         reloaded
+    }
+
+    /// Returns what has to be watched for changes, where that is asked for: the keys; the file is the caller's.
+    pub async fn watched(&self) -> Option<PathBuf> {
+        let running = self.shared.running.lock().await;
+        let watched = running.server.watch.then(|| running.token.keys_dir.clone());
+        drop(running);
+        watched
     }
 
     async fn take_over(&self) -> Result<Reloaded, ReloadError> {

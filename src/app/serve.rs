@@ -5,12 +5,14 @@ use std::io;
 use std::path::Path;
 
 use futures::FutureExt as _;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::App;
 use super::private::Private;
 use crate::config::Store;
-use crate::server::{Doorway, HandOverError, Listening, SETTLED, Serving, Successor, Workers};
+use crate::server::{
+    Doorway, HandOverError, Listening, SETTLED, Serving, Successor, Workers, supervisor,
+};
 
 impl App {
     /// Serves until `stop` resolves, or a successor serves, and what is in flight has finished; `ready` is called when it
@@ -24,6 +26,7 @@ impl App {
         let mut ready = Some(ready);
         let (server, tls, stop) = (&self.config.server, self.tls.as_ref(), stop.shared());
         let mut serving = Serving::start(&self.listening, tls, &self.gates, server, workers)?;
+        let _signs = supervisor::signs_of_life(workers);
         let mut doorway = None;
         if let Some(predecessor) = self.predecessor {
             match predecessor.dismiss().await {
@@ -47,6 +50,7 @@ impl App {
             }
             if let Some(ready) = ready.take() {
                 ready();
+                supervisor::ready();
             }
             let successor = tokio::select! {
                 () = stop.clone() => None,
@@ -55,6 +59,11 @@ impl App {
             tracing::info!("stopping: exchanges in flight may finish");
             if let Some(private) = &private {
                 private.drain();
+            }
+            if successor.is_none() {
+                supervisor::stopping();
+                // Who asks whether to send requests here learns that it should not before a connection is refused.
+                sleep(server.shutdown_delay).await;
             }
             serving.stop_accepting().await;
             // Their codes are good for whoever serves next; only calls that were made are waited for.
@@ -140,6 +149,10 @@ async fn take_over(
     tokio::select! {
         served = successor.serves() => {
             served?;
+            // Before the successor hears that this process leaves: what it then says is the main process's word.
+            if let Some(process) = successor.process() {
+                supervisor::succeeded_by(process);
+            }
             tracing::info!("the successor serves");
         }
         () = stop => {

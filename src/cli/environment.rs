@@ -86,6 +86,15 @@ impl Environment {
         (config, start_again(&names))
     }
 
+    /// Describes a process of a program that gets what was taken, as if it had taken it itself.
+    pub(super) fn hand_on(&self, program: &Path) -> Result<Command, NotTaken> {
+        let taken = self.taken.iter();
+        let taken = taken.map(|(name, secret)| (name.as_str(), secret.expose()));
+        let mut command = Command::new(program);
+        command.env(MARKER, "1").stdin(handed_over(taken)?);
+        Ok(command)
+    }
+
     fn variable(&self, name: &str) -> Option<String> {
         let taken = self.taken.get(name);
         let taken = taken.map(|secret| secret.expose().to_owned());
@@ -98,6 +107,10 @@ fn start_again(names: &BTreeSet<String>) -> Result<(), NotTaken> {
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_default();
     let arguments: Vec<_> = arguments.collect();
+    let secrets: Vec<_> = names
+        .iter()
+        .map(|name| (name, Zeroizing::new(env::var(name).unwrap_or_default())))
+        .collect();
     let mut last = NotTaken::TooLong;
     // By its path it keeps its name in lists of processes, and where that is gone it is found like this.
     for program in [
@@ -110,21 +123,25 @@ fn start_again(names: &BTreeSet<String>) -> Result<(), NotTaken> {
         for variable in names {
             command.env_remove(variable);
         }
-        last = command.stdin(handed_over(names)?).exec().into();
+        let secrets = secrets
+            .iter()
+            .map(|(name, secret)| (name.as_str(), secret.as_str()));
+        last = command.stdin(handed_over(secrets)?).exec().into();
     }
     Err(last)
 }
 
 /// Returns a pipe in which some variables wait.
-fn handed_over(names: &BTreeSet<String>) -> Result<PipeReader, NotTaken> {
+fn handed_over<'s>(
+    variables: impl Iterator<Item = (&'s str, &'s str)>,
+) -> Result<PipeReader, NotTaken> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(MOST_BYTES));
-    for name in names {
-        let secret = Zeroizing::new(env::var(name).unwrap_or_default());
+    for (name, secret) in variables {
         // It would grow, and leave a copy behind.
         if bytes.len() + name.len() + secret.len() + 2 > MOST_BYTES {
             return Err(NotTaken::TooLong);
         }
-        for text in [name, &*secret] {
+        for text in [name, secret] {
             bytes.extend_from_slice(text.as_bytes());
             bytes.push(0);
         }

@@ -1,16 +1,22 @@
 //! The command line: the commands, their options and the exit codes.
 
+mod backup;
 mod check;
 mod dev;
 mod environment;
 mod explain;
+mod generate;
 mod keys;
 mod outlook;
+mod private_call;
 mod probe;
 mod schema;
 mod serve;
 mod signals;
 mod simulate;
+mod successor;
+mod version;
+mod watch;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -18,7 +24,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{Config, Problems, load};
 use crate::secret::hide_memory;
@@ -27,7 +33,7 @@ const DEFAULT_FILE: &str = "conf/menshen.toml";
 
 /// A reverse proxy that logs WeChat users in, so that the backend behind it does not have to.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version = version::LINE, long_version = version::LINES, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -74,6 +80,26 @@ enum Command {
     },
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
+    /// Write the manual pages and the completions of shells, for packages.
+    #[command(hide = true)]
+    Generate {
+        /// The folder, which gets the folders `man` and `completions`.
+        folder: PathBuf,
+    },
+    /// Copy the signing keys and the embedded store into a new folder, also while they are used.
+    Backup {
+        #[command(flatten)]
+        file: File,
+        /// The folder, which must not exist yet.
+        folder: PathBuf,
+    },
+    /// Put a backup where the configuration says, unless something is there.
+    Restore {
+        #[command(flatten)]
+        file: File,
+        /// The folder that `menshen backup` made.
+        folder: PathBuf,
+    },
     /// Make, list and retire signing keys.
     Keys {
         #[command(flatten)]
@@ -119,6 +145,9 @@ pub fn run() -> ExitCode {
         Command::Dev { upstream, listen } => dev::run(upstream.as_deref(), listen),
         Command::Simulate { listen, apps } => simulate::run(listen, &apps),
         Command::Schema => schema::run(),
+        Command::Generate { folder } => generate::run(&folder, Arguments::command()),
+        Command::Backup { file, folder } => backup::run(&file.config, &folder),
+        Command::Restore { file, folder } => backup::restore(&file.config, &folder),
         Command::Keys { file, action } => keys::run(&file.config, &action),
     };
     match outcome {

@@ -1,12 +1,14 @@
 //! `menshen serve`: runs the proxy.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::Signal;
+use tokio::task::JoinSet;
 
 use super::environment::Environment;
-use super::{Outcome, complain, runtime, signals, warn};
+use super::{Outcome, complain, runtime, signals, successor, warn, watch};
 use crate::app::{App, Reloader};
 use crate::clock::Clock;
 use crate::log;
@@ -21,6 +23,9 @@ pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
             return Outcome::Failed;
         }
     };
+    let read = watch::state_of(file);
+    // What is at this path later is the newer program.
+    let program = std::env::current_exe();
     let (loaded, taken) = environment.config_alone(file);
     let loaded = match loaded {
         Ok(config) => config,
@@ -52,6 +57,7 @@ pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
     runtime.block_on(async {
         // While it starts already: nobody's wish to reload shall end it.
         let hang_ups = signals::hang_ups();
+        let successions = signals::successions();
         let clock = Clock::system();
         let app = if upgrade {
             App::succeed(loaded, &clock).await
@@ -61,9 +67,18 @@ pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
         match app {
             Ok(mut app) => {
                 let stop = signals::stop();
-                let file = file.to_owned();
-                let reloader = app.reloader(Box::new(move || environment.config(&file)));
-                let reloads = tokio::spawn(reload(reloader, hang_ups));
+                let environment = Arc::new(environment);
+                let (source, path) = (Arc::clone(&environment), file.to_owned());
+                let reloader = app.reloader(Box::new(move || source.config(&path)));
+                // They end with what serves.
+                let mut beside = JoinSet::new();
+                beside.spawn(watch::watch(file.to_owned(), read, reloader.clone()));
+                beside.spawn(reload_when_told(reloader, hang_ups));
+                beside.spawn(successor::start_when_told(
+                    program,
+                    environment,
+                    successions,
+                ));
                 let (addresses, redirects) = (app.addresses(), app.redirect_addresses());
                 let private = app.control_place();
                 let workers = threads.workers();
@@ -79,7 +94,7 @@ pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
                     }
                 });
                 let served = served.await;
-                reloads.abort();
+                beside.abort_all();
                 match served {
                     Ok(()) => Outcome::Done,
                     Err(error) => {
@@ -112,23 +127,28 @@ fn raise_descriptors() {
     let _ = setrlimit(Resource::Nofile, all);
 }
 
-/// Reloads at each SIGHUP, and reports every problem of a file that is not taken over.
-async fn reload(reloader: Reloader, hang_ups: Option<Signal>) {
+/// Reloads at each SIGHUP.
+async fn reload_when_told(reloader: Reloader, hang_ups: Option<Signal>) {
     let Some(mut hang_ups) = hang_ups else {
         return;
     };
     while hang_ups.recv().await.is_some() {
-        match reloader.reload().await {
-            Ok(reloaded) => {
-                tracing::info!("the configuration was reloaded");
-                for key in reloaded.restart_needed {
-                    tracing::warn!(key, "this change waits for the next start");
-                }
+        reload(&reloader).await;
+    }
+}
+
+/// Reloads, and reports every problem of a file that is not taken over.
+pub(super) async fn reload(reloader: &Reloader) {
+    match reloader.reload().await {
+        Ok(reloaded) => {
+            tracing::info!("the configuration was reloaded");
+            for key in reloaded.restart_needed {
+                tracing::warn!(key, "this change waits for the next start");
             }
-            Err(error) => {
-                for problem in error.lines() {
-                    tracing::error!(problem, "not reloaded, what runs goes on as it was");
-                }
+        }
+        Err(error) => {
+            for problem in error.lines() {
+                tracing::error!(problem, "not reloaded, what runs goes on as it was");
             }
         }
     }

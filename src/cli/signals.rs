@@ -32,6 +32,13 @@ pub(super) fn hang_ups() -> Option<Signal> {
         .ok()
 }
 
+/// Listens for SIGUSR2; `None` when that cannot be.
+pub(super) fn successions() -> Option<Signal> {
+    signal(SignalKind::user_defined2())
+        .inspect_err(|error| tracing::error!(%error, "SIGUSR2 cannot be received"))
+        .ok()
+}
+
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

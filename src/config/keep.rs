@@ -39,6 +39,7 @@ impl Kept {
             limits,
             upstream_pool,
             drain,
+            shutdown_delay,
             upgrade_socket,
             // What follows is the gate's.
             auth_path: _,
@@ -46,6 +47,8 @@ impl Kept {
             min_body_rate: _,
             client_timeout: _,
             keepalive: _,
+            // Whoever watches asks what runs.
+            watch: _,
         } = new;
         self.take("server.listen", listen, &old.listen);
         self.take("server.redirect_http", redirect_http, &old.redirect_http);
@@ -64,6 +67,7 @@ impl Kept {
         self.take("server.max_header", max_header_bytes, &old.max_header_bytes);
         self.take("server.upstream_pool", upstream_pool, &old.upstream_pool);
         self.take("server.drain", drain, &old.drain);
+        self.take("server.shutdown_delay", shutdown_delay, &old.shutdown_delay);
         self.take("server.upgrade_socket", upgrade_socket, &old.upgrade_socket);
         self.take_limits(limits, &old.limits);
     }

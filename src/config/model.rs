@@ -90,6 +90,10 @@ pub struct Server {
     pub upstream_pool: usize,
     /// How long exchanges in flight may go on after SIGTERM.
     pub drain: Duration,
+    /// How long everybody is still accepted once `readyz` says that nobody should come.
+    pub shutdown_delay: Duration,
+    /// Whether a changed configuration file is taken over without being told.
+    pub watch: bool,
     /// Where the process that takes this one's place asks for its sockets; `None` means that none can.
     pub upgrade_socket: Option<PathBuf>,
 }

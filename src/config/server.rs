@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::address::{LISTEN, NETWORK, ORIGIN};
-use super::kind::{self, Kind, TEXT, number};
+use super::kind::{self, Kind, SWITCH, TEXT, number};
 use super::limits;
 use super::model::{Server, Tls};
 use super::pem::{check_certificates, check_private_key};
@@ -130,6 +130,8 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
     let keepalive = table.or("keepalive", r#""60s""#, &PERIOD);
     let upstream_pool = table.or("upstream_pool", "1024", &POOL);
     let drain = table.or("drain", r#""30s""#, &PERIOD);
+    let shutdown_delay = table.or("shutdown_delay", r#""0s""#, &PERIOD);
+    let watch = table.or("watch", "false", &SWITCH);
     let upgrade_socket = table.optional("upgrade_socket", &SOCKET_PATH);
     let upgrade_socket = upgrade_socket.map(|path| table.located(path));
     if upgrade_socket
@@ -162,6 +164,8 @@ fn server(table: &mut Table<'_, '_>, auth_path: Option<String>) -> Option<Server
         keepalive: keepalive?,
         upstream_pool: upstream_pool?,
         drain: drain?,
+        shutdown_delay: shutdown_delay?,
+        watch: watch?,
         upgrade_socket,
     })
 }

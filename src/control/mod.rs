@@ -7,6 +7,7 @@
 //! `known` is what a reload changes.
 
 mod access_token;
+mod backup;
 mod body;
 mod calls;
 mod exchange;

@@ -10,11 +10,11 @@ pub(super) const PAUSE: Duration = Duration::from_secs(2);
 
 /// When some files were written, how long they are, and whether they are still the same ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FileState(Vec<Option<(SystemTime, u64, u64)>>);
+pub struct FileState(Vec<Option<(SystemTime, u64, u64)>>);
 
 impl FileState {
-    /// FileState at files; do it before reading them, so that a change in between is seen.
-    pub(super) fn of<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Self {
+    /// Looks at files; do it before reading them, so that a change in between is seen.
+    pub fn of<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Self {
         let state = |path: &Path| {
             let file = fs::metadata(path).ok()?;
             Some((file.modified().ok()?, file.len(), file.ino()))

@@ -24,9 +24,10 @@ mod workers;
 
 pub use connection::{Encryption, TlsError};
 pub use exchange::{Gate, GateTraffic, Gates, WORDS};
+pub use file_state::FileState;
 pub use process::{
     BindError, Doorway, HandOverError, Listening, Predecessor, PrivateError, PrivateSocket,
-    SETTLED, Serving, Successor, can_bind,
+    SETTLED, Serving, Successor, can_bind, supervisor,
 };
 pub use sockets::Sockets;
 pub use upstreams::{UpstreamError, Upstreams};

@@ -56,6 +56,19 @@ impl Workers {
         &self.handles[at]
     }
 
+    /// Waits until each of them has done a task, which one that hangs never does.
+    pub(in crate::server) async fn all_answer(&self) {
+        let tasks: Vec<_> = self
+            .handles
+            .iter()
+            .map(|handle| handle.spawn(async {}))
+            .collect();
+        for task in tasks {
+            // One that was dropped with its runtime is an answer as well.
+            let _ = task.await;
+        }
+    }
+
     /// Returns the number of the thread that asks; all that are no workers share one.
     pub(in crate::server) fn current() -> usize {
         CURRENT.get()

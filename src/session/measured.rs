@@ -255,6 +255,10 @@ impl Store for Measured {
         self.store.stored()
     }
 
+    async fn back_up(&self) -> Result<Option<u64>, StoreError> {
+        self.store.back_up().await
+    }
+
     async fn release(&self) {
         self.store.release().await;
     }

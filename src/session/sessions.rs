@@ -302,6 +302,17 @@ impl Sessions {
         self.shared.store.operations()
     }
 
+    /// Copies what is stored to [`SESSIONS_COPY`](super::SESSIONS_COPY) while it is used, and returns how many sessions that were;
+    /// `None` where the store is no file of this process's.
+    pub async fn back_up(&self) -> Result<Option<u64>, StoreError> {
+        self.shared.store.back_up().await
+    }
+
+    /// Copies the sessions of a folder that no process serves, and returns how many there are; `None` where there are none yet.
+    pub fn copy_embedded(dir: &Path, to: &Path) -> Result<Option<u64>, OpenError> {
+        Embedded::copy(dir, to)
+    }
+
     /// Finishes what was begun and lets another process have a store that only one can use.
     pub async fn release(&self) {
         self.shared.store.release().await;

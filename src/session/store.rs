@@ -125,6 +125,12 @@ pub(super) trait Store: Send + Sync {
         None
     }
 
+    /// Copies what is stored to a file of its own, and returns how many sessions that were; `None` where that is not this
+    /// process's to do.
+    async fn back_up(&self) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
+
     /// Finishes what was begun and lets another process have what only one can; unavailable until [`Store::resume`].
     async fn release(&self) {}
 

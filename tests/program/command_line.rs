@@ -80,6 +80,116 @@ async fn help_and_version_are_no_failures() {
 }
 
 #[tokio::test]
+async fn the_version_says_what_was_built_and_from_what() {
+    let said = run_alone(&["--version"]).await.stdout;
+    let lines: Vec<&str> = said.lines().collect();
+    let version = format!("menshen {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(lines[0], version);
+    for (line, name) in lines[1..].iter().zip(["commit: ", "date: ", "features: "]) {
+        assert!(line.len() > name.len() && line.starts_with(name), "{said}");
+    }
+    assert_eq!(lines.len(), 4, "{said}");
+    let short = run_alone(&["-V"]).await.stdout;
+    assert!(
+        short.starts_with(&version) && short.lines().count() == 1,
+        "{short}"
+    );
+}
+
+#[test]
+fn a_release_knows_its_commit_from_git_or_from_whoever_builds_it_where_there_is_none() {
+    use std::process::Command;
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("build");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/build.rs");
+    let mut rustc = Command::new("rustc");
+    let built = rustc
+        .args(["--edition=2024", "-o"])
+        .arg(&script)
+        .arg(source)
+        .status();
+    assert!(built.unwrap().success());
+    let run = |program: &str, arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(&folder).env_clear();
+        command
+            .envs(variables.iter().copied())
+            .env("HOME", folder.path());
+        let ran = command
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    let script = script.to_str().unwrap();
+    let nothing = run(script, &[], &[("PROFILE", "release")]);
+    assert!(nothing.contains("MENSHEN_COMMIT=unknown\n"), "{nothing}");
+    let given = [
+        ("PROFILE", "release"),
+        ("MENSHEN_COMMIT", "abc"),
+        ("MENSHEN_DATE", "today"),
+    ];
+    let given = run(script, &[], &given);
+    assert!(
+        given.contains("MENSHEN_COMMIT=abc\n") && given.contains("MENSHEN_DATE=today\n"),
+        "{given}"
+    );
+    run("git", &["init", "-q"], &[]);
+    let author = ["-c", "user.name=a", "-c", "user.email=a@b"];
+    let commit = ["commit", "-q", "--allow-empty", "-m", "x"];
+    let date = [("GIT_COMMITTER_DATE", "2026-02-03T12:00:00Z")];
+    run("git", &[&author[..], &commit[..]].concat(), &date);
+    let head = run("git", &["log", "-1", "--abbrev=12", "--format=%h"], &[]);
+    let release = run(script, &[], &[("PROFILE", "release")]);
+    assert!(
+        release.contains(&format!("MENSHEN_COMMIT={head}")),
+        "{release}"
+    );
+    assert!(release.contains("MENSHEN_DATE=2026-02-03\n"), "{release}");
+    // It is built anew when there is another commit, which a debug build is not.
+    assert!(release.contains("rerun-if-changed=.git/HEAD"), "{release}");
+    let debug = run(script, &[], &[("PROFILE", "debug")]);
+    assert!(
+        !debug.contains(".git") && debug.contains("MENSHEN_COMMIT=unknown\n"),
+        "{debug}"
+    );
+}
+
+#[tokio::test]
+async fn manual_pages_and_completions_are_those_of_the_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = run_alone(&["generate", folder.path().to_str().unwrap()]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    let help = run_alone(&["--help"]).await.stdout;
+    let (_, listed) = help.split_once("Commands:\n").unwrap();
+    let commands = listed.lines().take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = commands
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
+    assert!(
+        commands.contains(&"serve") && !commands.contains(&"generate"),
+        "{help}"
+    );
+    let bash = std::fs::read_to_string(folder.path().join("completions/menshen.bash")).unwrap();
+    for command in commands.into_iter().filter(|command| *command != "help") {
+        let page = folder.path().join(format!("man/menshen-{command}.1"));
+        let page = std::fs::read_to_string(page).unwrap();
+        assert!(
+            page.contains(&format!(".TH menshen-{command} 1 ")),
+            "{page}"
+        );
+        assert!(bash.contains(&format!("menshen,{command})")), "{command}");
+    }
+    assert!(!folder.path().join("man/menshen-generate.1").exists());
+    let completions = folder.path().join("completions/menshen.bash");
+    let complete = "source $0; COMP_WORDS=(menshen sch); COMP_CWORD=1; _menshen menshen sch menshen; echo \"${COMPREPLY[@]}\"";
+    let mut completed = Program::command("bash", &["-c", complete]);
+    completed.arg(completions);
+    assert_eq!(Program::run(completed).await.stdout, "schema\n");
+}
+
+#[tokio::test]
 async fn a_secret_on_the_command_line_is_not_repeated() {
     for app in [":app5ecret", "app5ecret", "app5ecret:"] {
         let ended = run_alone(&["simulate", "--app", app]).await;

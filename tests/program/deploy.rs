@@ -1,15 +1,15 @@
-//! The files of `examples/deploy` are what their own tools accept, and run Menshen as they say.
+//! The files of `examples/deploy` and `packaging` are what their own tools accept, and run Menshen as they say.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use menshen_test_support::{Backend, Program, address_in};
+use menshen_test_support::{Backend, Program, SEAL_KEY, address_in};
 use serde_json::{Value, json};
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
-const PROGRAM: &str = "/usr/local/bin/menshen";
+const PROGRAM: &str = "/usr/bin/menshen";
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 fn root() -> &'static Path {
@@ -72,10 +72,16 @@ fn interpolated(word: &str) -> String {
     word.replace(named, SECRET)
 }
 
+const MANIFESTS: [&str; 2] = ["kubernetes.yaml", "kubernetes-replicas.yaml"];
+
+fn unit_text() -> String {
+    fs::read_to_string(root().join("packaging/menshen.service")).unwrap()
+}
+
 /// Returns a copy of the unit that starts the program under test.
 fn unit(folder: &Path) -> PathBuf {
     let unit = folder.join("menshen.service");
-    fs::write(&unit, text("menshen.service").replace(PROGRAM, MENSHEN)).unwrap();
+    fs::write(&unit, unit_text().replace(PROGRAM, MENSHEN)).unwrap();
     unit
 }
 
@@ -97,7 +103,7 @@ fn the_compose_file_is_of_its_schema() {
 #[test]
 fn the_manifests_are_of_the_schema_of_kubernetes() {
     let mut validate = tool("kubernetes-validate");
-    validate.arg("--strict").arg(file("kubernetes.yaml"));
+    validate.arg("--strict").args(MANIFESTS.map(file));
     accepts(validate);
 }
 
@@ -115,25 +121,10 @@ fn systemd_accepts_the_unit_and_finds_it_hardened() {
     accepts(security);
 }
 
-#[test]
-fn systemd_accepts_the_template_that_the_text_makes_of_the_unit() {
-    let folder = tempfile::tempdir().unwrap();
-    let unit = fs::read_to_string(unit(folder.path())).unwrap();
-    let template = unit.replacen("DynamicUser=yes", "DynamicUser=yes\nUser=menshen", 1);
-    let template = template.replacen(" serve -c", " serve --upgrade -c", 1);
-    assert_eq!(template.lines().count(), unit.lines().count() + 1);
-    assert!(template.contains("serve --upgrade -c /etc"));
-    let path = folder.path().join("menshen@.service");
-    fs::write(&path, template).unwrap();
-    let mut verify = Command::new("systemd-analyze");
-    verify.args(["verify", "--man=no"]).arg(path);
-    accepts(verify);
-}
-
 #[tokio::test]
 async fn the_unit_runs_the_full_configuration_as_it_comes() {
     let folder = tempfile::tempdir().unwrap();
-    let unit = text("menshen.service");
+    let unit = unit_text();
     let commands: Vec<&str> = unit
         .lines()
         .filter_map(|line| line.strip_prefix("ExecStart"))
@@ -143,13 +134,6 @@ async fn the_unit_runs_the_full_configuration_as_it_comes() {
     let conf = fs::read_to_string(root().join("conf/menshen.toml")).unwrap();
     let conf = conf.replace("0.0.0.0:8080", "127.0.0.1:0");
     let conf = conf.replace("127.0.0.1:9090", "127.0.0.1:0");
-    // What its README has set below the state folder, which is another one here.
-    for (key, name) in [("keys_dir", "keys"), ("path", "data")] {
-        let line = format!("\n{key} = \"{name}\"\n");
-        assert!(conf.contains(&line), "{line}");
-        let state = format!("`{key} = \"/var/lib/menshen/{name}\"`");
-        assert!(text("README.md").contains(&state), "{state}");
-    }
     fs::write(folder.path().join("menshen.toml"), conf).unwrap();
     let start = |command: &str| {
         let command = command.replace("/etc/menshen/", "");
@@ -163,7 +147,7 @@ async fn the_unit_runs_the_full_configuration_as_it_comes() {
     assert_eq!(check.code, Some(0), "{}", check.said());
     let serve = start(commands[1]);
     serve.logs("listening").await;
-    assert!(unit.contains("ExecReload=/bin/kill -HUP $MAINPID\n"));
+    assert!(unit.contains("ExecReload=/bin/sh -c 'kill -HUP \"$MAINPID\"'\n"));
     serve.signal("HUP").await;
     serve.logs("was reloaded").await;
     serve.signal("TERM").await;
@@ -172,23 +156,26 @@ async fn the_unit_runs_the_full_configuration_as_it_comes() {
 
 #[tokio::test]
 async fn the_configurations_in_the_files_have_no_problems() {
-    let manifests = document("kubernetes.yaml", "ConfigMap");
-    let configurations = [
-        text("compose.toml"),
-        manifests["data"]["menshen.toml"]
+    let manifests = MANIFESTS.map(|name| {
+        let manifest = document(name, "ConfigMap");
+        manifest["data"]["menshen.toml"]
             .as_str()
             .unwrap()
-            .to_owned(),
-    ];
+            .to_owned()
+    });
+    let configurations = manifests.into_iter().chain([text("compose.toml")]);
     for configuration in configurations {
         let folder = tempfile::tempdir().unwrap();
         let configuration = configuration.replace("/run/secrets/", "");
         let configuration = configuration.replace("/var/lib/menshen/", "");
+        let configuration = configuration.replace("/etc/menshen-keys", "keys");
         fs::write(folder.path().join("menshen.toml"), configuration).unwrap();
         fs::write(folder.path().join("shop_app_secret"), SECRET).unwrap();
         let mut command = Program::command(MENSHEN, &["check", "-c", "menshen.toml"]);
         command.current_dir(&folder).env("SHOP_APP_SECRET", SECRET);
         command.env("MENSHEN_CONTROL_SECRET", SECRET);
+        command.env("MENSHEN_SEAL_KEY", SEAL_KEY);
+        command.env("REDIS_URL", "redis://127.0.0.1:6379/0");
         let ended = Program::run(command).await;
         assert_eq!(ended.code, Some(0), "{}", ended.said());
     }
@@ -196,10 +183,16 @@ async fn the_configurations_in_the_files_have_no_problems() {
 
 #[test]
 fn the_manifests_fit_each_other() {
-    let pod = document("kubernetes.yaml", "Deployment");
+    for name in MANIFESTS {
+        fits(name);
+    }
+}
+
+fn fits(name: &str) {
+    let pod = document(name, "Deployment");
     let labels = &pod["spec"]["template"]["metadata"]["labels"];
     assert_eq!(&pod["spec"]["selector"]["matchLabels"], labels);
-    let service = document("kubernetes.yaml", "Service");
+    let service = document(name, "Service");
     assert_eq!(&service["spec"]["selector"], labels);
     let spec = &pod["spec"]["template"]["spec"];
     let container = &spec["containers"][0];
@@ -215,19 +208,16 @@ fn the_manifests_fit_each_other() {
         assert_eq!(asked["port"], control["name"], "{probe}");
         assert_eq!(asked["path"], path, "{probe}");
     }
-    let secrets = document("kubernetes.yaml", "Secret");
+    let secrets = document(name, "Secret");
     for variable in container["env"].as_array().unwrap() {
         let secret = &variable["valueFrom"]["secretKeyRef"];
         assert_eq!(secret["name"], secrets["metadata"]["name"]);
         let key = secret["key"].as_str().unwrap();
         assert_eq!(secrets["stringData"][key], "replace-me");
     }
-    let config = document("kubernetes.yaml", "ConfigMap");
-    let claim = document("kubernetes.yaml", "PersistentVolumeClaim");
+    let config = document(name, "ConfigMap");
     let volumes = &spec["volumes"];
     assert_eq!(volumes[0]["configMap"]["name"], config["metadata"]["name"]);
-    let claimed = &volumes[1]["persistentVolumeClaim"]["claimName"];
-    assert_eq!(claimed, &claim["metadata"]["name"]);
     let toml = config["data"]["menshen.toml"].as_str().unwrap();
     let listens = format!(":{}\"]", port["containerPort"]);
     assert!(toml.contains(&listens), "{listens}");
@@ -239,10 +229,42 @@ fn the_manifests_fit_each_other() {
 }
 
 #[test]
-fn nothing_in_the_cluster_runs_as_root_or_writes_outside_its_volume() {
-    let pod = document("kubernetes.yaml", "Deployment");
+fn one_menshen_has_a_volume_and_several_have_redis_and_keys_and_are_never_all_taken() {
+    let (one, several) = (MANIFESTS[0], MANIFESTS[1]);
+    let deployments = MANIFESTS.map(|name| document(name, "Deployment"));
+    let volumes = deployments.each_ref().map(|deployment| {
+        let volumes = &deployment["spec"]["template"]["spec"]["volumes"];
+        volumes[1].clone()
+    });
+    let claimed = &volumes[0]["persistentVolumeClaim"]["claimName"];
+    let claim = document(one, "PersistentVolumeClaim");
+    assert_eq!(claimed, &claim["metadata"]["name"]);
+    assert_eq!(deployments[0]["spec"]["replicas"], 1);
+    assert_eq!(deployments[0]["spec"]["strategy"]["type"], "Recreate");
+
+    assert_eq!(deployments[1]["spec"]["replicas"], 2);
+    let rolling = &deployments[1]["spec"]["strategy"]["rollingUpdate"];
+    assert_eq!(rolling["maxUnavailable"], 0);
+    let budget = document(several, "PodDisruptionBudget");
+    assert_eq!(budget["spec"]["minAvailable"], 1);
+    let labels = &deployments[1]["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(&budget["spec"]["selector"]["matchLabels"], labels);
+    // Only the user that Menshen runs as, and its group, may read the keys.
+    assert_eq!(volumes[1]["secret"]["defaultMode"], 0o400);
+    let pod = &deployments[1]["spec"]["template"]["spec"];
+    let mounted = &pod["containers"][0]["volumeMounts"][1];
+    let config = document(several, "ConfigMap");
+    let toml = config["data"]["menshen.toml"].as_str().unwrap();
+    let keys = format!("keys_dir = {}\n", mounted["mountPath"]);
+    assert!(toml.contains(&keys), "{keys}");
+    // It ends no sooner than its shutdown_delay, its drain of 30 s and the rest take.
+    assert!(toml.contains("shutdown_delay = \"5s\""));
+    assert_eq!(pod["terminationGracePeriodSeconds"], 60);
+}
+
+fn is_confined(name: &str, dockerfile: &str) {
+    let pod = document(name, "Deployment");
     let spec = &pod["spec"]["template"]["spec"];
-    let dockerfile = text("Dockerfile");
     let user = spec["securityContext"]["runAsUser"].to_string();
     assert!(dockerfile.contains(&format!("USER {user}:{user}\n")));
     assert_eq!(spec["securityContext"]["runAsNonRoot"], true);
@@ -251,6 +273,14 @@ fn nothing_in_the_cluster_runs_as_root_or_writes_outside_its_volume() {
     assert_eq!(context["allowPrivilegeEscalation"], false);
     assert_eq!(context["readOnlyRootFilesystem"], true);
     assert_eq!(context["capabilities"]["drop"], json!(["ALL"]));
+}
+
+#[test]
+fn nothing_in_the_cluster_runs_as_root_or_writes_outside_its_volume() {
+    let dockerfile = text("Dockerfile");
+    for name in MANIFESTS {
+        is_confined(name, &dockerfile);
+    }
     let compose = &documents("compose.yaml")[0];
     for (name, service) in compose["services"].as_object().unwrap() {
         assert_eq!(service["read_only"], true, "{name}");
@@ -258,8 +288,9 @@ fn nothing_in_the_cluster_runs_as_root_or_writes_outside_its_volume() {
     }
     let folder = "/var/lib/menshen";
     assert!(dockerfile.contains(&format!("WORKDIR {folder}\n")));
-    let state = spec["containers"][0]["volumeMounts"][1]["mountPath"].clone();
-    assert_eq!(state, folder);
+    let pod = document("kubernetes.yaml", "Deployment");
+    let mounts = &pod["spec"]["template"]["spec"]["containers"][0]["volumeMounts"];
+    assert_eq!(mounts[1]["mountPath"], folder);
     let volumes = words(&compose["services"]["menshen"]["volumes"]);
     assert!(volumes.contains(&format!("state:{folder}")), "{volumes:?}");
 }

@@ -23,6 +23,7 @@ const INSTALL: &str = include_str!("../../docs/en/install.md");
 const OPERATE: &str = include_str!("../../docs/en/operate.md");
 const REFUSALS: &str = include_str!("../../docs/en/refusals.md");
 const SIMULATE: &str = include_str!("../../docs/en/simulate.md");
+const ACCEPTED: &str = include_str!("../debian/accept.sh");
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
 /// A document, and where it is in the repository.
@@ -334,6 +335,9 @@ fn every_command_line_is_understood() {
     for Document { path, text } in documents() {
         for line in blocks(&text, "sh").iter().flat_map(|block| block.lines()) {
             let line = line.split(" #").next().unwrap().trim();
+            let line = line.strip_prefix("sudo ").unwrap_or(line);
+            let as_user = line.strip_prefix("runuser -u menshen -- ");
+            let line = as_user.unwrap_or(line);
             let mut words = line.split_whitespace();
             match words.next().unwrap_or_default() {
                 "menshen" => {
@@ -347,7 +351,13 @@ fn every_command_line_is_understood() {
                     let dry = Command::new("make").arg("--dry-run").args(words).output();
                     assert!(dry.unwrap().status.success(), "{}: {line}", path.display());
                 }
-                "cargo" => assert!(line.contains("--bin menshen"), "{line}"),
+                // Those of the page of the installation are run by `tests/debian/install.sh`.
+                "cargo" => assert!(line.contains("--bin menshen") || text == INSTALL, "{line}"),
+                "apt-get" => assert!(text == INSTALL, "{line}"),
+                // In the system that `package.rs` boots.
+                "systemctl" => assert!(ACCEPTED.contains(line), "{}: {line}", path.display()),
+                // There is no engine here: `image.rs` and `deploy.rs` do what it would.
+                "docker" => assert!(text == INSTALL, "{line}"),
                 "export" => assert!(line.contains('='), "{line}"),
                 // These are run by the next test.
                 "" | "curl" => {}

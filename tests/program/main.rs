@@ -1,5 +1,6 @@
 //! The program: its commands, configuration, start, reload, upgrade, stop, log and documents.
 
+mod backup;
 mod command_line;
 mod config_files;
 mod deploy;
@@ -7,13 +8,17 @@ mod descriptors;
 mod dev;
 mod documents;
 mod hardening;
+mod image;
 mod layering;
 mod log_lines;
 mod log_reader;
 mod metrics;
+mod package;
 mod reload;
 mod secrets;
 mod simulator;
 mod start_up;
 mod stopping;
+mod supervisor;
 mod upgrade;
+mod watch;

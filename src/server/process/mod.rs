@@ -5,6 +5,7 @@ mod listen;
 mod private;
 mod run;
 mod socket_file;
+pub mod supervisor;
 
 pub use self::hand_over::{Doorway, HandOverError, Predecessor, Successor};
 pub use self::listen::{BindError, Listening, can_bind};

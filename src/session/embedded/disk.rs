@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use redb::backends::FileBackend;
@@ -12,6 +13,7 @@ use redb::{
 };
 use tempfile::NamedTempFile;
 
+use super::copy::{NoCopy, copy};
 use super::index::Index;
 use super::operations::{Effects, Tables};
 use super::row::sid_of;
@@ -34,6 +36,8 @@ pub(super) struct Disk {
     /// `None` after it was closed, or while it cannot be reopened.
     database: RwLock<Option<Database>>,
     index: RwLock<Index>,
+    /// Nobody who reads for long may hold up who closes the file.
+    closing: AtomicBool,
 }
 
 /// The sessions as the last commit left them.
@@ -47,6 +51,7 @@ impl Disk {
             lifetimes,
             database,
             index: RwLock::default(),
+            closing: AtomicBool::new(false),
         })
     }
 
@@ -147,6 +152,7 @@ impl Disk {
 
     /// Closes the file and opens it again, as redb requires after a failed commit, or after another process had it.
     pub(super) fn reopen(&self) -> Result<(), redb::Error> {
+        self.closing.store(true, Ordering::Relaxed);
         let mut database = self
             .database
             .write()
@@ -158,6 +164,7 @@ impl Disk {
         let opened = (self.opener)()?;
         *self.index_mut() = index_of(&opened)?;
         *database = Some(opened);
+        self.closing.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -179,8 +186,19 @@ impl Disk {
         Ok(transaction.commit()?)
     }
 
+    /// Copies the last commit to another file; may wait for the disk, and nobody for it but who closes the file.
+    pub(super) fn copy(&self, to: &Path) -> Result<u64, StoreError> {
+        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = guard.as_ref().ok_or(StoreError::Unavailable)?;
+        copy(database, to, &self.closing).map_err(|error| match error {
+            NoCopy::GivenUp => StoreError::Unavailable,
+            error @ (NoCopy::Storage(_) | NoCopy::File(_)) => StoreError::Storage(Arc::new(error)),
+        })
+    }
+
     /// Closes the file for good.
     pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
         let closed = self
             .database
             .write()

@@ -3,12 +3,12 @@
 //! # Layout
 //! `writer` takes changes, `batches` gathers them, `disk` makes one transaction of each, `operations` is what can happen inside
 //! it, `tables` and `row` what it works on, `index` where in it a session is, `kept` what stands beside the
-//! sessions.
+//! sessions, `copy` copies all of it while it is used.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use self::copy::NoCopy;
 use self::disk::{Disk, Rows};
 use self::index::Index;
 use self::tables::{Fault, readable, row, rows_of};
@@ -35,6 +36,7 @@ use crate::owner::only_ours;
 use crate::secret::Secret;
 
 mod batches;
+mod copy;
 mod disk;
 mod index;
 mod kept;
@@ -44,8 +46,12 @@ mod sealed_keys;
 mod tables;
 mod writer;
 
-const FILE: &str = "sessions.redb";
-const SEAL_KEY_FILE: &str = "seal.key";
+/// The file with the sessions.
+pub const FILE: &str = "sessions.redb";
+/// The file with the seal key, where none is configured.
+pub const SEAL_KEY_FILE: &str = "seal.key";
+/// Where a running process copies its sessions to.
+pub const COPY: &str = "backup.redb";
 /// How long anybody waits for an answer: a disk that hangs must hold neither logins nor vault services for ever.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How many read at once: a disk that hangs must not take all threads that others wait on as well.
@@ -59,6 +65,8 @@ pub(super) struct Embedded {
     revoked: RevokedSessions,
     clock: Clock,
     readers: Arc<Semaphore>,
+    copy: PathBuf,
+    copying: Arc<Semaphore>,
 }
 
 impl Embedded {
@@ -98,16 +106,27 @@ impl Embedded {
         let disk = Arc::new(disk);
         let writer = Writer::start(Arc::clone(&disk), revoked.clone(), clock.clone());
         let writer = writer.map_err(unreadable)?;
-        Ok((Self::over(writer, disk, revoked, clock), keys))
+        Ok((
+            Self::over(writer, disk, revoked, clock, dir.join(COPY)),
+            keys,
+        ))
     }
 
-    fn over(writer: Writer, disk: Arc<Disk>, revoked: RevokedSessions, clock: Clock) -> Self {
+    fn over(
+        writer: Writer,
+        disk: Arc<Disk>,
+        revoked: RevokedSessions,
+        clock: Clock,
+        copy: PathBuf,
+    ) -> Self {
         Self {
             writer: Arc::new(writer),
             disk,
             revoked,
             clock,
             readers: Arc::new(Semaphore::new(READERS)),
+            copy,
+            copying: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -131,6 +150,21 @@ impl Embedded {
             Err(error) => return Err(OpenError::unreadable(&path, error)),
         };
         seal_key_in(dir, seal_key, exists).map(drop)
+    }
+
+    /// Copies the sessions of a folder that no process serves; `None` where there are none yet.
+    pub(super) fn copy(dir: &Path, to: &Path) -> Result<Option<u64>, OpenError> {
+        let path = dir.join(FILE);
+        if !path.exists() || !ours(dir, &path)? {
+            return Ok(None);
+        }
+        match copy::copy_closed(&path, to) {
+            Ok(sessions) => Ok(Some(sessions)),
+            Err(NoCopy::Storage(redb::Error::DatabaseAlreadyOpen)) => Err(OpenError::InUse(path)),
+            Err(NoCopy::Storage(error)) => Err(disk::damaged(&path, error)),
+            Err(NoCopy::GivenUp) => Err(OpenError::InUse(path)),
+            Err(NoCopy::File(source)) => Err(OpenError::unreadable(to, source)),
+        }
     }
 
     async fn read<P: Send + 'static, T: Send + 'static>(
@@ -270,6 +304,18 @@ impl Store for Embedded {
 
     fn stored(&self) -> Option<usize> {
         Some(self.disk.stored())
+    }
+
+    async fn back_up(&self) -> Result<Option<u64>, StoreError> {
+        let permit = Arc::clone(&self.copying).try_acquire_owned();
+        let permit = permit.map_err(|_| StoreError::Busy)?;
+        let (disk, file) = (Arc::clone(&self.disk), self.copy.clone());
+        // It is as long as the sessions are many, and not given up when its caller leaves.
+        let copying = spawn_blocking(move || {
+            let _permit = permit;
+            disk.copy(&file).map(Some)
+        });
+        copying.await.unwrap_or(Err(StoreError::Unavailable))
     }
 
     async fn release(&self) {

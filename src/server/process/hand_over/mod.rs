@@ -182,6 +182,12 @@ impl Successor {
         Ok(())
     }
 
+    /// Returns the number of the process.
+    pub fn process(&self) -> Option<u32> {
+        let peer = self.stream.peer_cred().ok()?;
+        u32::try_from(peer.pid()?).ok()
+    }
+
     /// Leaves the place to it, whether it serves or not.
     pub fn leave(mut self) {
         self.last_word = FAREWELL;
