@@ -13,6 +13,7 @@ mod layering;
 mod log_lines;
 mod log_reader;
 mod metrics;
+mod monitoring;
 mod package;
 mod reload;
 mod secrets;
