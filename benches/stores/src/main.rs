@@ -1,209 +1,127 @@
-//! Compares embedded databases at the work of the session store: `cargo run --release -- redb` or `fjall`.
+//! Compares embedded databases at the work of the session store: `cargo run --release -- redb`, `fjall` or `sqlite`.
 //!
-//! Both get the same two tables, keys and sizes of values, and make many logins durable with one sync.
+//! Each gets the same sessions, keyed by user and session, and one thread that commits all that wait with one sync.
 
 use std::error::Error;
-use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use fjall::{Keyspace, KeyspaceCreateOptions, PersistMode};
-use redb::{Builder, Database, Durability, ReadableTable as _, TableDefinition};
+use sessions::{EXPIRED, FIRST_SECOND, Order, Store, TTL_SECS, Times, Used, key, login, user_key};
+
+mod on_fjall;
+mod on_redb;
+mod on_sqlite;
+mod sessions;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-const MANY: usize = 1_000_000;
-const FEW: usize = 64 * 1500;
-/// When a session expires that was refreshed.
-const LATER: u64 = 1_900_000_000;
-const CACHE_BYTES: usize = 64 << 20;
+const MANY: u64 = 1_000_000;
+const FEW: u64 = 64 * 500;
+const LARGEST_BATCH: usize = 1024;
 
-/// What a login writes under the next number: mostly random bytes, since it is digests, ids and ciphertext.
-struct Login {
-    number: u64,
-    expires: u64,
-    row: [u8; 170],
+/// A store with a clock that goes on by a second with a thousand logins.
+struct Bench<S> {
+    store: S,
+    /// How many users have logged in, and how many orders were given in all.
+    users: AtomicU64,
+    orders: AtomicU64,
 }
 
-impl Login {
-    fn new(number: u64) -> Self {
-        let mut login = Self {
-            number,
-            expires: expiry(number),
-            row: random(),
-        };
-        // Of all of them the same: what compresses.
-        login.row[..36].fill(b'a');
-        login
-    }
-}
-
-/// Says when the session of a login expires: as many in a second as a busy machine gets.
-fn expiry(number: u64) -> u64 {
-    1_800_000_000 + number / 1000
-}
-
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    fastrand::fill(&mut bytes);
-    bytes
-}
-
-trait Store: Sized {
-    fn open(folder: &Path) -> Outcome<Self>;
-    /// Stores all of them, and returns when they survive a loss of power.
-    fn log_in(&self, logins: &[Login]) -> Outcome<()>;
-    /// Changes the rows of sessions that are stored and when they expire, as durably.
-    fn refresh(&self, numbers: &[u64]) -> Outcome<()>;
-}
-
-const SESSIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("sessions");
-const EXPIRIES: TableDefinition<(u64, u64), ()> = TableDefinition::new("expiries");
-
-struct Redb(Database);
-
-impl Store for Redb {
-    fn open(folder: &Path) -> Outcome<Self> {
-        let mut builder = Builder::new();
-        builder.set_cache_size(CACHE_BYTES);
-        builder.set_check_integrity_on_open(true);
-        Ok(Self(builder.create(folder.join("file"))?))
+impl<S: Store> Bench<S> {
+    fn now(&self) -> u64 {
+        FIRST_SECOND + self.orders.load(Ordering::Relaxed) / 1000
     }
 
-    fn log_in(&self, logins: &[Login]) -> Outcome<()> {
-        let mut transaction = self.0.begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
-        {
-            let mut sessions = transaction.open_table(SESSIONS)?;
-            let mut expiries = transaction.open_table(EXPIRIES)?;
-            for login in logins {
-                sessions.insert(login.number, login.row.as_slice())?;
-                expiries.insert((login.expires, login.number), ())?;
+    fn log_in_new(&self) -> Order {
+        self.orders.fetch_add(1, Ordering::Relaxed);
+        let user = self.users.fetch_add(1, Ordering::Relaxed);
+        Order::LogIn(login(key(user), self.now()))
+    }
+
+    fn log_in_again(&self) -> Order {
+        self.orders.fetch_add(1, Ordering::Relaxed);
+        let key = user_key(fastrand::u64(..MANY), self.now(), fastrand::u32(..));
+        Order::LogIn(login(key, self.now()))
+    }
+
+    fn refresh(&self, user: u64) -> Order {
+        self.orders.fetch_add(1, Ordering::Relaxed);
+        Order::Refresh(key(user))
+    }
+
+    /// Carries out as many orders as there are, many at once.
+    fn fill(&self, orders: impl Iterator<Item = Order>) -> Outcome<()> {
+        let mut orders = orders.peekable();
+        while orders.peek().is_some() {
+            let batch: Vec<_> = orders.by_ref().take(LARGEST_BATCH).collect();
+            self.store.write(self.now(), &batch)?;
+        }
+        Ok(())
+    }
+
+    /// Has clients wait for one order each after the other, and says how long they did.
+    fn clients(
+        &self,
+        what: &str,
+        together: u64,
+        count: u64,
+        order: impl Fn() -> Order + Sync,
+    ) -> Outcome<()> {
+        let (orders, inbox) = sync_channel(LARGEST_BATCH);
+        let (began, used) = (Instant::now(), Used::so_far()?);
+        let mut times = thread::scope(|scope| -> Outcome<Times> {
+            let clients: Vec<_> = (0..together)
+                .map(|_| {
+                    let (orders, order) = (orders.clone(), &order);
+                    scope.spawn(move || client(&orders, order, count / together))
+                })
+                .collect();
+            drop(orders);
+            self.commit_together(&inbox)?;
+            let joined = clients.into_iter().map(|client| client.join());
+            Ok(Times(joined.flat_map(Result::unwrap_or_default).collect()))
+        })?;
+        let rate = count as f64 / began.elapsed().as_secs_f64();
+        let used = used.say_each(count)?;
+        println!(
+            "{what}, {together} at once: {rate:.0} a second; {}; {used}",
+            times.say()
+        );
+        Ok(())
+    }
+
+    /// Group commit, until there is nobody left.
+    fn commit_together(&self, inbox: &Receiver<(Order, SyncSender<()>)>) -> Outcome<()> {
+        while let Ok(first) = inbox.recv() {
+            let waiting = std::iter::once(first).chain(inbox.try_iter());
+            let (orders, answers): (Vec<_>, Vec<_>) = waiting.take(LARGEST_BATCH).unzip();
+            self.store.write(self.now(), &orders)?;
+            for answer in answers {
+                answer.send(())?;
             }
         }
-        Ok(transaction.commit()?)
-    }
-
-    fn refresh(&self, numbers: &[u64]) -> Outcome<()> {
-        let mut transaction = self.0.begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
-        {
-            let mut sessions = transaction.open_table(SESSIONS)?;
-            let mut expiries = transaction.open_table(EXPIRIES)?;
-            for &number in numbers {
-                let mut row = sessions
-                    .get(number)?
-                    .ok_or("no such session")?
-                    .value()
-                    .to_vec();
-                refreshed(&mut row);
-                sessions.insert(number, row.as_slice())?;
-                expiries.remove((expiry(number), number))?;
-                expiries.insert((LATER, number), ())?;
-            }
-        }
-        Ok(transaction.commit()?)
+        Ok(())
     }
 }
 
-struct Fjall {
-    database: fjall::Database,
-    sessions: Keyspace,
-    expiries: Keyspace,
-}
-
-impl Store for Fjall {
-    fn open(folder: &Path) -> Outcome<Self> {
-        let database = fjall::Database::builder(folder.join("folder"))
-            .cache_size(CACHE_BYTES as u64)
-            .open()?;
-        let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
-        Ok(Self {
-            sessions: keyspace("sessions")?,
-            expiries: keyspace("expiries")?,
-            database,
-        })
-    }
-
-    fn log_in(&self, logins: &[Login]) -> Outcome<()> {
-        let mut batch = self
-            .database
-            .batch()
-            .durability(Some(PersistMode::SyncData));
-        for login in logins {
-            let number = login.number.to_be_bytes();
-            let expiry = [login.expires.to_be_bytes(), number].concat();
-            batch.insert(&self.sessions, number, login.row);
-            batch.insert(&self.expiries, expiry, []);
-        }
-        Ok(batch.commit()?)
-    }
-
-    fn refresh(&self, numbers: &[u64]) -> Outcome<()> {
-        let mut batch = self
-            .database
-            .batch()
-            .durability(Some(PersistMode::SyncData));
-        for &number in numbers {
-            let key = number.to_be_bytes();
-            let mut row = self.sessions.get(key)?.ok_or("no such session")?.to_vec();
-            refreshed(&mut row);
-            batch.insert(&self.sessions, key, row);
-            let old = [expiry(number).to_be_bytes(), key].concat();
-            batch.remove(&self.expiries, old);
-            let new = [LATER.to_be_bytes(), key].concat();
-            batch.insert(&self.expiries, new, []);
-        }
-        Ok(batch.commit()?)
-    }
-}
-
-fn refreshed(row: &mut [u8]) {
-    if let Some(token) = row.last_chunk_mut::<16>() {
-        fastrand::fill(token);
-    }
-}
-
-/// Has the next logins stored, as many at once as wait; returns how long each commit took.
-fn logins(store: &impl Store, logins: Range<usize>, together: usize) -> Outcome<Vec<Duration>> {
-    let mut times = Vec::new();
-    for first in logins.step_by(together) {
-        let batch: Vec<Login> = (first..first + together)
-            .map(|number| Login::new(number as u64))
-            .collect();
+fn client(
+    orders: &SyncSender<(Order, SyncSender<()>)>,
+    order: impl Fn() -> Order,
+    count: u64,
+) -> Vec<Duration> {
+    let (done, is_done) = sync_channel(1);
+    let each = (0..count).map_while(|_| {
+        let order = order();
         let began = Instant::now();
-        store.log_in(&batch)?;
-        times.push(began.elapsed());
-    }
-    times.sort_unstable();
-    Ok(times)
-}
-
-/// Has some of the sessions refreshed, in no order; returns how long each commit took.
-fn refreshes(store: &impl Store, count: usize, together: usize) -> Outcome<Vec<Duration>> {
-    let mut numbers: Vec<u64> = (0..MANY as u64).collect();
-    fastrand::shuffle(&mut numbers);
-    let mut times = Vec::new();
-    for chosen in numbers.chunks_exact(together).take(count / together) {
-        let began = Instant::now();
-        store.refresh(chosen)?;
-        times.push(began.elapsed());
-    }
-    times.sort_unstable();
-    Ok(times)
-}
-
-fn say(what: &str, count: usize, times: &[Duration]) {
-    let at = |percent: usize| times.get((times.len() - 1) * percent / 100).copied();
-    let total: Duration = times.iter().sum();
-    println!(
-        "{what}: {:.0} a second; a commit takes {:.1?} at the median, {:.1?} at p99, {:.1?} at most",
-        count as f64 / total.as_secs_f64(),
-        at(50).unwrap_or_default(),
-        at(99).unwrap_or_default(),
-        at(100).unwrap_or_default(),
-    );
+        orders.send((order, done.clone())).ok()?;
+        is_done.recv().ok()?;
+        Some(began.elapsed())
+    });
+    each.collect()
 }
 
 fn size(folder: &Path) -> Outcome<u64> {
@@ -226,49 +144,84 @@ fn machine() -> Outcome<String> {
     let load = std::fs::read_to_string("/proc/loadavg")?;
     let lines = status.lines();
     let mut said: Vec<&str> = lines
-        .filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS"))
+        .filter(|line| line.starts_with("VmHWM") || line.starts_with("RssAnon"))
         .collect();
-    said.push(load.split(' ').next().unwrap_or_default());
+    let load = format!("load {}", load.split(' ').next().unwrap_or_default());
+    said.push(&load);
     Ok(said.join(", ").replace('\t', " "))
+}
+
+fn shuffled(count: u64) -> Vec<u64> {
+    let mut numbers: Vec<u64> = (0..count).collect();
+    fastrand::shuffle(&mut numbers);
+    numbers
 }
 
 fn compare<S: Store>() -> Outcome<()> {
     let folder = tempfile::tempdir_in(".")?;
-    let store = S::open(folder.path())?;
-    let mut stored = 0;
-    for (what, count, together) in [
-        ("logins, none stored, 64 at once", FEW, 64),
-        ("logins up to 1,000,000, 1024 at once", MANY, 1024),
-        ("logins, 1,000,000 stored, 64 at once", FEW, 64),
-    ] {
-        let times = logins(&store, stored..stored + count, together)?;
-        say(what, times.len() * together, &times);
-        stored += times.len() * together;
-    }
-    let times = refreshes(&store, FEW, 64)?;
-    say("refreshes, 64 at once", times.len() * 64, &times);
+    let mut bench = Bench {
+        store: S::open(folder.path())?,
+        users: AtomicU64::new(0),
+        orders: AtomicU64::new(0),
+    };
+    let new = |bench: &Bench<S>, what: &str| bench.clients(what, 64, FEW, || bench.log_in_new());
     println!("{}", machine()?);
-    let stored = stored as u64;
+    new(&bench, "logins, none stored")?;
+    let began = Instant::now();
+    bench.fill((FEW..MANY).map(|_| bench.log_in_new()))?;
+    println!("{MANY} were stored after {:.0?} more", began.elapsed());
     println!(
-        "{} bytes of disk for each session, open",
-        size(folder.path())? / stored
+        "disk: {} bytes for each session",
+        size(folder.path())? / MANY
     );
-    drop(store);
+    for _ in 0..2 {
+        new(&bench, "logins, 1,000,000 stored")?;
+        bench.clients("the same of who has a session", 64, FEW, || {
+            bench.log_in_again()
+        })?;
+        let chosen = || bench.refresh(fastrand::u64(..MANY));
+        bench.clients("refreshes", 64, FEW, chosen)?;
+        bench.clients("refreshes", 256, 256 * 125, chosen)?;
+        println!("{}", machine()?);
+    }
+    let users = bench.users.load(Ordering::Relaxed);
+    bench.fill(shuffled(users).into_iter().map(|user| bench.refresh(user)))?;
+    let sessions = users + 2 * FEW;
     println!(
-        "{} bytes of disk for each session, closed",
-        size(folder.path())? / stored
+        "disk once each was refreshed: {} bytes",
+        size(folder.path())? / sessions
+    );
+    drop(bench.store);
+    println!(
+        "the same, closed: {} bytes",
+        size(folder.path())? / sessions
     );
     let began = Instant::now();
-    let store = S::open(folder.path())?;
-    println!("start: {:.2?}", began.elapsed());
-    drop(store);
+    bench.store = S::open(folder.path())?;
+    let opened = began.elapsed();
+    bench.store.check()?;
+    println!(
+        "start: {opened:.2?}, with a check {:.2?}; {}",
+        began.elapsed(),
+        machine()?
+    );
+    bench.clients("logins before a purge", 16, FEW, || bench.log_in_new())?;
+    // What the logins of people who had a session left, and some of what was refreshed.
+    bench
+        .orders
+        .fetch_add((TTL_SECS - 1000) * 1000, Ordering::Relaxed);
+    let expired = EXPIRED.load(Ordering::Relaxed);
+    bench.clients("logins meanwhile", 16, FEW, || bench.log_in_new())?;
+    let expired = EXPIRED.load(Ordering::Relaxed) - expired;
+    println!("{expired} expired sessions were purged; {}", machine()?);
     Ok(())
 }
 
 fn main() -> Outcome<()> {
     match std::env::args().nth(1).as_deref() {
-        Some("redb") => compare::<Redb>(),
-        Some("fjall") => compare::<Fjall>(),
-        _ => Err("say redb or fjall".into()),
+        Some("redb") => compare::<on_redb::Redb>(),
+        Some("fjall") => compare::<on_fjall::Fjall>(),
+        Some("sqlite") => compare::<on_sqlite::Sqlite>(),
+        _ => Err("say redb, fjall or sqlite".into()),
     }
 }
