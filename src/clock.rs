@@ -12,7 +12,7 @@ pub struct Clock {
     offset_ms: Arc<AtomicI64>,
     /// By how much the machine's clock is wrong, where a test says so.
     #[cfg(test)]
-    wrong_ms: i64,
+    wrong_ms: Arc<AtomicI64>,
 }
 
 impl Clock {
@@ -24,19 +24,23 @@ impl Clock {
     /// Returns the clock of a machine whose time is behind.
     #[cfg(test)]
     pub(crate) fn behind(by: Duration) -> Self {
-        Self {
-            wrong_ms: -i64::try_from(by.as_millis()).unwrap_or(i64::MAX),
-            ..Self::default()
-        }
+        let clock = Self::default();
+        clock.step(-millis(by));
+        clock
     }
 
     /// Returns the clock of a machine whose time is ahead.
     #[cfg(test)]
     pub(crate) fn ahead(by: Duration) -> Self {
-        Self {
-            wrong_ms: i64::try_from(by.as_millis()).unwrap_or(i64::MAX),
-            ..Self::default()
-        }
+        let clock = Self::default();
+        clock.step(millis(by));
+        clock
+    }
+
+    /// Makes the machine's clock wrong, or right again, as when an operator or NTP sets it.
+    #[cfg(test)]
+    pub(crate) fn step(&self, by_ms: i64) {
+        self.wrong_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 
     /// Returns milliseconds since the Unix epoch.
@@ -50,7 +54,7 @@ impl Clock {
             .unwrap_or(Duration::ZERO);
         let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
         #[cfg(test)]
-        let now = now + self.wrong_ms;
+        let now = now + self.wrong_ms.load(Ordering::Relaxed);
         let moved = now.saturating_add(self.offset_ms.load(Ordering::Relaxed));
         u64::try_from(moved).unwrap_or(0)
     }
@@ -73,9 +77,12 @@ impl Clock {
 
     /// Moves this clock and its clones forward.
     pub fn advance(&self, by: Duration) {
-        let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-        self.offset_ms.fetch_add(by, Ordering::Relaxed);
+        self.offset_ms.fetch_add(millis(by), Ordering::Relaxed);
     }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod keys;
 mod keys_refused;
 mod redis_access;
 mod redis_away;
+mod redis_broken_off;
 mod redis_faults;
 mod redis_nodes;
 mod redis_states;

@@ -1,5 +1,6 @@
-//! Three nodes over one Redis under random faults: whatever their clients are answered keeps the rules, for a minute or for as long
-//! as `MENSHEN_FAULT_SECS` says; `MENSHEN_FAULT_SEED` has the same faults come again.
+//! Three nodes over one server, Sentinels or a Cluster under random faults: whatever their clients are answered keeps the rules, for a
+//! minute or for as long as `MENSHEN_FAULT_SECS` says; `MENSHEN_FAULT_SEED` has the same faults come again. The faults lose no write
+//! that Redis acknowledged, but for entries of the stream of revocations.
 #![expect(clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::env;
@@ -9,13 +10,14 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use futures::future::join_all;
 use menshen_test_support::history::{Answered, Asked, History, Operation, RECOVERY};
-use menshen_test_support::redis::Redis;
+use menshen_test_support::redis::{Cluster, Group, MASTER, Redis};
 use menshen_test_support::{Grant, Node, Nodes, Reply};
 use reqwest::RequestBuilder;
 use serde_json::json;
 use tokio::sync::RwLock;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
+const STREAM: &str = "menshen:revoked";
 const NODES: usize = 3;
 const CLIENTS: usize = 9;
 /// How many ended sessions each client asks for in a quiet time.
@@ -254,25 +256,122 @@ async fn live(world: &World, seed: u64, user: usize) -> (Option<Session>, Vec<Se
     (own, ended)
 }
 
+/// The Redis servers of a test.
+enum Servers {
+    Single(Redis),
+    Group(Group),
+    Cluster(Cluster),
+}
+
+impl Servers {
+    /// Returns where nodes reach them, and what these must be told of it.
+    fn access(&self) -> (String, String) {
+        let (servers, mode) = match self {
+            Self::Single(redis) => (std::slice::from_ref(redis), String::new()),
+            Self::Group(group) => (
+                group.sentinels.as_slice(),
+                format!("redis_mode = \"sentinel\"\nredis_master = \"{MASTER}\""),
+            ),
+            Self::Cluster(cluster) => (
+                cluster.nodes.as_slice(),
+                "redis_mode = \"cluster\"".to_owned(),
+            ),
+        };
+        let urls: Vec<String> = servers.iter().map(Redis::url).collect();
+        (urls.join(","), mode)
+    }
+
+    fn masters(&self) -> &[Redis] {
+        match self {
+            Self::Single(redis) => std::slice::from_ref(redis),
+            Self::Group(group) => std::slice::from_ref(&group.servers[group.master()]),
+            Self::Cluster(cluster) => &cluster.nodes,
+        }
+    }
+
+    fn of_stream(&self) -> &Redis {
+        match self {
+            Self::Single(_) | Self::Group(_) => &self.masters()[0],
+            Self::Cluster(cluster) => &cluster.nodes[cluster.home(STREAM)],
+        }
+    }
+
+    /// Kills a server that loses nothing, or has another take its place without a loss.
+    fn fail(&mut self, rng: &mut Rng, a_while: Duration) -> &'static str {
+        match self {
+            Self::Single(redis) => {
+                redis.kill();
+                std::thread::sleep(a_while);
+                redis.restart();
+                "Redis was killed"
+            }
+            Self::Group(group) => {
+                fail_over(group);
+                "another server became the master"
+            }
+            Self::Cluster(cluster) => {
+                let at = rng.usize(0..cluster.nodes.len());
+                cluster.nodes[at].kill();
+                std::thread::sleep(a_while);
+                cluster.nodes[at].restart();
+                cluster.works();
+                "a server was killed"
+            }
+        }
+    }
+
+    /// Stops a server for a while.
+    fn hang(&self, rng: &mut Rng, a_while: Duration) -> &'static str {
+        let stopped = match self {
+            Self::Single(redis) => redis,
+            // A master that hangs would be replaced, and its last writes lost.
+            Self::Group(group) => &group.sentinels[rng.usize(0..group.sentinels.len())],
+            Self::Cluster(cluster) => &cluster.nodes[rng.usize(0..cluster.nodes.len())],
+        };
+        stopped.signal("STOP");
+        std::thread::sleep(a_while);
+        stopped.signal("CONT");
+        if let Self::Cluster(cluster) = self {
+            cluster.works();
+        }
+        "a server was stopped"
+    }
+}
+
+/// Has the replica become the master when it has everything that the master acknowledged.
+fn fail_over(group: &Group) {
+    let before = group.master();
+    let (old, new) = (&group.servers[before], &group.servers[1 - before]);
+    assert_eq!(old.ask(&["CLIENT", "PAUSE", "20000", "WRITE"]), "OK");
+    group.replicate();
+    let begun = Instant::now();
+    while group.sentinels[0].ask(&["SENTINEL", "FAILOVER", MASTER]) != "OK" {
+        assert!(begun.elapsed() < PATIENCE, "there is no failover");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let port = new.port().to_string();
+    let named = |sentinel: &Redis| {
+        let told = sentinel.ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]);
+        told.lines().any(|line| line == port)
+    };
+    while !(group.sentinels.iter().all(named) && old.ask(&["ROLE"]).starts_with("slave")) {
+        assert!(begun.elapsed() < PATIENCE, "the failover does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(old.ask(&["CLIENT", "UNPAUSE"]), "OK");
+}
+
 /// Has something go wrong, and sees to it that it is over.
-async fn go_wrong(world: &World, redis: &mut Redis, rng: &mut Rng) -> &'static str {
+async fn go_wrong(world: &World, servers: &mut Servers, rng: &mut Rng) -> &'static str {
     let begun = Instant::now();
     let a_while = Duration::from_millis(rng.u64(100..2500));
     let name = match rng.u8(0..7) {
-        0 => {
-            tokio::task::block_in_place(|| redis.kill());
-            tokio::time::sleep(a_while).await;
-            tokio::task::block_in_place(|| redis.restart());
-            "Redis was killed"
-        }
-        1 => {
-            redis.signal("STOP");
-            tokio::time::sleep(a_while).await;
-            redis.signal("CONT");
-            "Redis was stopped"
-        }
+        0 => tokio::task::block_in_place(|| servers.fail(rng, a_while)),
+        1 => tokio::task::block_in_place(|| servers.hang(rng, a_while)),
         2 | 3 => {
-            redis.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
+            for master in servers.masters() {
+                master.ask(&["CLIENT", "KILL", "TYPE", "normal"]);
+            }
             "all connections were cut"
         }
         4 => {
@@ -290,7 +389,7 @@ async fn go_wrong(world: &World, redis: &mut Redis, rng: &mut Rng) -> &'static s
             "a node was stopped"
         }
         _ => {
-            redis.ask(&["XTRIM", "menshen:revoked", "MAXLEN", "1"]);
+            servers.of_stream().ask(&["XTRIM", STREAM, "MAXLEN", "1"]);
             "the stream was trimmed"
         }
     };
@@ -300,15 +399,30 @@ async fn go_wrong(world: &World, redis: &mut Redis, rng: &mut Rng) -> &'static s
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_goes_wrong_every_answer_keeps_the_rules() {
-    let length = Duration::from_secs(number("MENSHEN_FAULT_SECS").unwrap_or(60));
+    every_answer_keeps_the_rules(Servers::Single(Redis::durable()), 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_goes_wrong_in_a_group_every_answer_keeps_the_rules() {
+    every_answer_keeps_the_rules(Servers::Group(Group::start(1, 3)), 30).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_goes_wrong_in_a_cluster_every_answer_keeps_the_rules() {
+    let durable = ["--appendonly", "yes", "--appendfsync", "always"];
+    every_answer_keeps_the_rules(Servers::Cluster(Cluster::start(3, &durable)), 30).await;
+}
+
+async fn every_answer_keeps_the_rules(mut servers: Servers, secs: u64) {
+    let length = Duration::from_secs(number("MENSHEN_FAULT_SECS").unwrap_or(secs));
     let seed = number("MENSHEN_FAULT_SEED").unwrap_or_else(|| fastrand::u64(..) >> 16);
     println!("MENSHEN_FAULT_SEED={seed}");
-    let mut redis = Redis::durable();
+    let (url, mode) = servers.access();
     let session = format!(
-        "redis_timeout = \"1s\"\nrefresh_grace = \"{}s\"",
+        "redis_timeout = \"1s\"\nrefresh_grace = \"{}s\"\n{mode}",
         GRACE.as_secs()
     );
-    let shared = Nodes::over(&redis.url(), &session).await;
+    let shared = Nodes::over(&url, &session).await;
     let mut nodes = Vec::new();
     for _ in 0..NODES {
         nodes.push(shared.serve(MENSHEN).await);
@@ -322,7 +436,7 @@ async fn whatever_goes_wrong_every_answer_keeps_the_rules() {
             for _ in 0..FAULTS {
                 let between = Duration::from_millis(rng.u64(300..1500));
                 tokio::time::sleep(between).await;
-                let name = go_wrong(&world, &mut redis, &mut rng).await;
+                let name = go_wrong(&world, &mut servers, &mut rng).await;
                 println!("{:?}: {name}", begun.elapsed());
             }
             // By then no fault excuses anybody any more.

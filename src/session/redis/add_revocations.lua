@@ -1,4 +1,4 @@
--- Adds revocations to the stream, each with its number. Answers the generation, by which a node knows that Redis lost some.
+-- Adds revocations to the stream, each with its number. Returns the generation; none means that Redis lost entries.
 local stream, state = KEYS[1], KEYS[2]
 for at = 1, #ARGV, 2 do
   local number = redis.call('HINCRBY', state, 'added', 1)

@@ -1,4 +1,4 @@
-//! What Redis answers about sessions and codes, read into types.
+//! Parses what Redis returns about sessions and codes.
 
 use std::time::Duration;
 
@@ -20,14 +20,14 @@ const FIELDS: [&str; 6] = [
     "replaced",
 ];
 
-/// Asks for the fields of a session.
+/// Returns the command that reads a session.
 pub(super) fn read(names: &Names, id: SessionId) -> Cmd {
     let mut read = redis::cmd("HMGET");
     read.arg(names.session(id)).arg(&FIELDS);
     read
 }
 
-/// The fields of a session as they are stored.
+/// The stored fields of a session.
 #[derive(Debug)]
 pub(super) enum Fields {
     None,
@@ -108,7 +108,7 @@ impl FromRedisValue for Fields {
     }
 }
 
-/// What the refresh script answers: the fields of the session, or in one number why not.
+/// What the refresh script returns: the fields of the session, or a number that says why not.
 #[derive(Debug)]
 pub(super) enum Refreshed {
     /// With the latest unionid that WeChat gave for its user.

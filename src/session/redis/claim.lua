@@ -1,6 +1,6 @@
--- Takes a code, unless somebody has it. Answers what became of it and for how long that is kept, where it is known: d with what it
--- brought, or r with WeChat's refusal; else 0 where it was taken, 1 where another has it, 2 where that one has not been heard of
--- for too long.
+-- Claims a code. Returns its outcome and for how long that is kept, where it is known: d and what it brought, r and WeChat's errcode,
+-- or n where its session could not be stored. Otherwise returns 0: claimed, 1: another holder has it, 2: another holder has it, whose
+-- lease is over.
 local code = KEYS[1]
 local holder, lease, lasting = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local time = redis.call('TIME')

@@ -1,4 +1,4 @@
-//! Makes the driver's clients for the three ways in which Redis servers work together.
+//! Configures the driver's clients for one server, for Sentinels and for a Cluster.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use redis::{
 
 use crate::config::{RedisMode, RedisServer};
 
-/// Half of the time that there is, so that what was lost with a connection can be asked for again on another.
+/// Returns half of the configured timeout, so that a command whose connection was lost can be sent once more on another.
 pub(super) fn attempt_timeout(server: &RedisServer) -> Duration {
     server.timeout / 2
 }
@@ -23,7 +23,7 @@ pub(super) fn single(server: &RedisServer) -> RedisResult<Client> {
     client(server, node.set_redis_settings(settings(server)))
 }
 
-/// Makes a client for each Sentinel.
+/// Returns a client for each Sentinel.
 pub(super) fn sentinels(server: &RedisServer) -> RedisResult<Vec<Client>> {
     let mut own = RedisConnectionInfo::default();
     if let RedisMode::Sentinel { user, password, .. } = &server.mode {
@@ -40,7 +40,7 @@ pub(super) fn sentinels(server: &RedisServer) -> RedisResult<Vec<Client>> {
         .collect()
 }
 
-/// Makes a client for a server that a Sentinel named.
+/// Returns a client for a server that a Sentinel named.
 pub(super) fn named(server: &RedisServer, node: &(String, u16)) -> RedisResult<Client> {
     let node = address(server, node).into_connection_info()?;
     client(server, node.set_redis_settings(settings(server)))
@@ -54,7 +54,7 @@ pub(super) fn cluster(server: &RedisServer) -> RedisResult<ClusterClient> {
         .connection_timeout(attempt_timeout(server))
         .response_timeout(attempt_timeout(server))
         .retries(3)
-        // Its default of more than a second would leave no time to say what is wrong.
+        // The default of more than a second exceeds the timeout, and the error would not be seen.
         .min_retry_wait(20)
         .max_retry_wait(200);
     if let Some(certificates) = certificates(server) {

@@ -1,4 +1,4 @@
-//! Which node redeems a code, and for a while what it brought.
+//! Single-flight over all nodes: which node redeems a code, and for a short time what that brought.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,13 +9,13 @@ use super::scripts::{CLAIM, GIVE_BACK, NOT_STORED};
 use crate::session::StoreError;
 use crate::session::claim::{CodeMark, Held, Holder, Memo};
 
-/// WeChat's codes live for five minutes; the rest is for clocks that differ.
+/// WeChat's codes are valid for five minutes; the rest is for clocks that differ.
 const CODE_LASTS: Duration = Duration::from_secs(330);
 
-/// Whoever waits on another node for what a code brings looks several times a second.
+/// Another node that waits for the outcome of a code looks several times a second.
 const MEMO_LASTS: Duration = Duration::from_secs(3);
 
-/// The pause before a Redis that could not store a session is told so again.
+/// The pause between attempts to store that a session could not be stored.
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Redis {
@@ -29,7 +29,7 @@ impl Redis {
             .of_code(&self.names, code)
             .arg(holder.as_bytes())
             .arg(millis(lease))
-            // Whoever finds a claim whose holder died must not take the code for a fresh one while it could be.
+            // The claim outlives the code, so that nobody takes the code of a holder that died for a fresh one.
             .arg(millis(CODE_LASTS));
         self.change(change).await
     }
@@ -43,7 +43,7 @@ impl Redis {
         self.change::<redis::Value>(change).await.map(drop)
     }
 
-    /// Keeps what WeChat refused a code with in place of the holder's claim.
+    /// Replaces the holder's claim by the errcode with which WeChat refused the code.
     pub(super) async fn keep_refused(
         &self,
         code: CodeMark,
@@ -59,7 +59,7 @@ impl Redis {
         self.change::<redis::Value>(change).await.map(drop)
     }
 
-    /// Has whoever asks for a code at another node told that its session could not be stored, as soon as Redis can be told.
+    /// Stores that the session of a code could not be stored, as soon as Redis accepts that, so that other nodes say so too.
     pub(super) fn tell_not_stored(&self, code: CodeMark, holder: Holder) {
         let tell = NOT_STORED.of_code(&self.names, code);
         let tell = tell.arg(holder.as_bytes()).arg(millis(CODE_LASTS));
@@ -72,12 +72,12 @@ impl Redis {
                     tokio::time::sleep(PAUSE).await;
                 }
             };
-            // After that, the code is good for nothing at WeChat either.
+            // After that, the code is invalid at WeChat too.
             let _ = tokio::time::timeout(CODE_LASTS, told).await;
         });
     }
 
-    /// Keeps what a code brought. Nobody waits for it but who asks for the code at another node, and looks again.
+    /// Stores the outcome of a code in the background: only another node that asks for the code needs it, and it asks again.
     pub(super) fn remember(&self, memo: Option<Memo>) {
         let Some(Memo { code, sealed, keep }) = memo else {
             return;
@@ -89,7 +89,7 @@ impl Redis {
         let link = Arc::clone(&self.link);
         self.behind.spawn(async move {
             if let Err(error) = link.ask::<redis::Value>(&write).await {
-                // Who repeats the code is told to get another.
+                // A client that sends the code again is told to get another.
                 tracing::debug!(%error, "what a code brought could not be kept");
             }
         });

@@ -1,10 +1,10 @@
-//! Makes a connection to one server, to the master of a Sentinel group, or to a Cluster.
+//! Makes connections to one server, to the master of a Sentinel group, or to a Cluster.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::StreamExt as _;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
@@ -19,9 +19,9 @@ use super::clients::{attempt_timeout, cluster, named, sentinels, single};
 use super::sentinels::Sentinels;
 use crate::config::{RedisMode, RedisServer};
 
-/// Commands that may wait for the connection to take them; more wait outside it.
+/// How many commands a connection queues; more wait outside it.
 const QUEUE: usize = 1024;
-/// Commands to a Cluster that are under way at once.
+/// How many commands are sent to a Cluster at the same time.
 const AT_ONCE: usize = 64;
 /// How often the Sentinels are asked who the master is.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
@@ -29,23 +29,23 @@ const ASKED_EVERY: Duration = Duration::from_secs(1);
 /// Host and port of a server.
 pub(super) type Address = (String, u16);
 
-/// Knows how to connect.
+/// Makes connections.
 pub(super) struct Connector {
     server: RwLock<Arc<RedisServer>>,
     way: RwLock<Arc<Way>>,
     timeout: Duration,
-    /// Counts the masters; a connection to one before is to be given up, though it may answer.
+    /// Counts the masters that the Sentinels named; a connection to an earlier one must be given up, though it may answer.
     masters: AtomicU64,
 }
 
 enum Way {
     Single(Box<Client>),
-    /// Locked while it asks the Sentinels who the master is.
+    /// Locked while the Sentinels are asked.
     Sentinel(Box<Mutex<Group>>),
     Cluster(Box<ClusterClient>),
 }
 
-/// The Sentinels, and whom they named last.
+/// The Sentinels, and the master that they named last.
 struct Group {
     sentinels: Sentinels,
     master: Option<Address>,
@@ -76,7 +76,7 @@ impl Connector {
         })
     }
 
-    /// Connects; where that fails and the files of the passwords say something else by now, it does so with that.
+    /// Connects; where that fails and the files have another password than before, it tries again with that.
     pub(super) async fn connect(&self) -> RedisResult<Connection> {
         match self.try_connect().await {
             Err(_) if self.reread().await? => self.try_connect().await,
@@ -113,7 +113,7 @@ impl Connector {
         })
     }
 
-    /// Asks the Sentinels for the master, notices when it is another one than before, and returns which in their order it is.
+    /// Asks the Sentinels for the master, counts it when it is another one than before, and returns it with the count.
     async fn master(&self, group: &Mutex<Group>) -> RedisResult<(Address, u64)> {
         let mut group = group.lock().await;
         let master = group.sentinels.master().await?;
@@ -131,7 +131,7 @@ impl Connector {
         connection.master == self.masters.load(Ordering::Acquire)
     }
 
-    /// Goes on asking the Sentinels, where there are any: a master that was replaced may still answer.
+    /// Asks the Sentinels again and again, where there are any: a master that was replaced may still answer.
     pub(super) async fn watch(&self) {
         loop {
             tokio::time::sleep(ASKED_EVERY).await;
@@ -145,7 +145,7 @@ impl Connector {
         }
     }
 
-    /// Reads the files of the passwords again; tells whether something else is in them.
+    /// Reads the files of the passwords again; returns whether a password changed.
     async fn reread(&self) -> RedisResult<bool> {
         let server = Arc::clone(&self.server.read().unwrap_or_else(PoisonError::into_inner));
         let reread = tokio::task::spawn_blocking(move || server.reread()).await;
@@ -160,7 +160,7 @@ impl Connector {
     }
 }
 
-/// Makes sure that a server is the master that a Sentinel takes it for; it may have lost that a moment ago.
+/// Checks that a server is the master, as the Sentinels say; it may have become a replica since.
 async fn of_master(mut connection: MultiplexedConnection) -> RedisResult<MultiplexedConnection> {
     let role: Role = redis::cmd("ROLE").query_async(&mut connection).await?;
     if matches!(role, Role::Primary { .. }) {
@@ -176,7 +176,7 @@ async fn of_master(mut connection: MultiplexedConnection) -> RedisResult<Multipl
 #[derive(Clone)]
 pub(super) struct Connection {
     wire: Wire,
-    /// Of which master it is; see [`Connector::is_current`].
+    /// The count of its master; see [`Connector::is_current`].
     master: u64,
 }
 
@@ -187,12 +187,11 @@ enum Wire {
 }
 
 impl Connection {
-    /// Returns whether keys are on several servers.
-    pub(super) fn is_cluster(&self) -> bool {
+    fn is_cluster(&self) -> bool {
         matches!(self.wire, Wire::Cluster(_))
     }
 
-    /// Asks each master; answered with where that is, in a Cluster, and what it said.
+    /// Asks each master; returns the answers, in a Cluster with the address of each.
     pub(super) async fn ask_masters(
         &mut self,
         command: &Cmd,
@@ -217,7 +216,7 @@ impl Connection {
         answers.collect()
     }
 
-    /// Asks one of the masters, as [`Self::ask_masters`] named it.
+    /// Asks the master at an address that [`Self::ask_masters`] returned.
     pub(super) async fn ask_at(
         &mut self,
         address: Option<&Address>,
@@ -234,8 +233,8 @@ impl Connection {
         }
     }
 
-    /// Sends commands of which each may be meant for another server.
-    pub(super) async fn ask_several<T>(&mut self, commands: Vec<Cmd>) -> RedisResult<Vec<T>>
+    /// Sends commands, each of which may go to another server, and returns an answer for each.
+    pub(super) async fn ask_several<T>(&mut self, commands: Vec<Cmd>) -> Vec<RedisResult<T>>
     where
         T: FromRedisValue,
     {
@@ -245,7 +244,7 @@ impl Connection {
                 async move { command.query_async(&mut connection).await }
             });
             let asked = futures::stream::iter(asked).buffered(AT_ONCE);
-            return asked.try_collect().await;
+            return asked.collect().await;
         }
         let mut answers = Vec::with_capacity(commands.len());
         for page in commands.chunks(QUEUE) {
@@ -253,10 +252,16 @@ impl Connection {
             for command in page {
                 all.add_command(command.clone());
             }
-            let some: Vec<T> = all.query_async(self).await?;
-            answers.extend(some);
+            let some: RedisResult<Vec<T>> = all.query_async(self).await;
+            match some {
+                Ok(some) => answers.extend(some.into_iter().map(Ok)),
+                Err(error) => {
+                    answers.push(Err(error));
+                    break;
+                }
+            }
         }
-        Ok(answers)
+        answers
     }
 }
 

@@ -1,10 +1,10 @@
-//! Looks at how Redis is set up, and says where sessions could be lost.
+//! Warns of settings of Redis with which sessions can be lost.
 
 use redis::{ErrorKind, RedisResult, ServerErrorKind, Value};
 
 use super::connect::Connection;
 
-/// Returns a sentence for each thing that an operator should know; nothing where Redis does not say how it is set up.
+/// Returns a sentence for each such setting; none where a service does not tell its settings.
 pub(super) async fn warnings(connection: &mut Connection) -> RedisResult<Vec<String>> {
     let info: RedisResult<Value> = redis::cmd("INFO").query_async(connection).await;
     let info = match info {
@@ -21,13 +21,13 @@ pub(super) async fn warnings(connection: &mut Connection) -> RedisResult<Vec<Str
         .iter()
         .flat_map(|info| of_server(info))
         .collect();
-    // Servers of a Cluster are mostly set up alike.
+    // The servers of a Cluster mostly have the same settings.
     found.sort();
     found.dedup();
     Ok(found)
 }
 
-/// Takes the texts out of the answer of one server or of several.
+/// Returns the texts in the answer of one server or of several.
 pub(super) fn texts(answer: Value) -> Vec<String> {
     if let Value::BulkString(bytes) = answer {
         vec![String::from_utf8_lossy(&bytes).into_owned()]
@@ -43,7 +43,7 @@ pub(super) fn texts(answer: Value) -> Vec<String> {
     }
 }
 
-/// Finds what `INFO` says under a name.
+/// Returns a value of `INFO` by its name.
 pub(super) fn value<'i>(info: &'i str, name: &str) -> Option<&'i str> {
     let mut lines = info.lines().filter_map(|line| line.trim().split_once(':'));
     lines.find(|(key, _)| *key == name).map(|(_, value)| value)

@@ -1,4 +1,4 @@
--- Ends a session, whose tombstone is set in any case. Answers whether it was there.
+-- Ends a session, and sets its tombstone in any case. Returns whether the session existed.
 local session, user, keys, ending, tombstones = unpack(KEYS)
 local moved, sid, revoked_for, ended_for = unpack(ARGV)
 local now = time(moved)

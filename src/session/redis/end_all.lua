@@ -1,9 +1,9 @@
--- Ends the sessions that are named. Answers which are to be revoked now: these, and those of an end that was broken off.
+-- Ends the named sessions. Returns all sessions of the bucket that are not revoked yet: these, and those of unfinished ends.
 local user, keys, ending, tombstones = unpack(KEYS, 1, 4)
 local moved, revoked_for, ended_for = unpack(ARGV, 1, 3)
 local now = time(moved)
 for at = 4, #ARGV do
-  -- Of one that another node has ended meanwhile there is a tombstone.
+  -- A session that another node ended meanwhile has a tombstone.
   if redis.call('EXISTS', KEYS[at + 1]) == 1 or not is_ended(tombstones, ARGV[at]) then
     note_end(ending, tombstones, ARGV[at], now, revoked_for, ended_for)
   end

@@ -1,4 +1,4 @@
-//! How the end of a session is written down: with a tombstone, and as one that is yet to be revoked.
+//! The changes that end a session: each sets a tombstone, and notes that the session is not revoked yet.
 
 use redis::Cmd;
 
@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::session::user::User;
 use crate::session::{Lifetimes, SessionId};
 
-/// How far the clocks of two nodes may be apart, in seconds: five minutes on either side of Redis's.
+/// How much the clocks of two nodes may differ, in seconds: by five minutes from Redis's, in either direction.
 pub(super) const SKEW_SECS: u64 = 600;
 
 /// Makes the changes that end sessions.
@@ -16,9 +16,9 @@ pub(super) const SKEW_SECS: u64 = 600;
 pub(super) struct Ends {
     names: Names,
     clock: Clock,
-    /// Until the last token of a session that ends now has expired by the slowest clock, in seconds.
+    /// How long a revocation lasts, in seconds: until the last token of a session that ends now has expired by the slowest clock.
     pub(super) revoked_for: u64,
-    /// As long as the session could live, in seconds.
+    /// How long a tombstone lasts, in seconds: as long as the session could have lived.
     pub(super) ended_for: u64,
 }
 
@@ -32,7 +32,7 @@ impl Ends {
         }
     }
 
-    /// Has everything go soon, for what is tried at the start.
+    /// Makes changes for the rehearsal at the start, whose traces expire soon.
     pub(super) fn lasting(names: &Names, clock: &Clock, secs: u64) -> Self {
         Self {
             names: names.clone(),
@@ -42,7 +42,7 @@ impl Ends {
         }
     }
 
-    /// Ends a session; answered with whether it was there.
+    /// Ends a session; returns whether it existed.
     pub(super) fn one(&self, id: SessionId, user: User) -> Change<'static> {
         END.of(&self.names, id, user)
             .arg(self.clock.moved_secs())
@@ -51,7 +51,7 @@ impl Ends {
             .arg(self.ended_for)
     }
 
-    /// Ends sessions of a user; answered with those of the bucket that are yet to be revoked.
+    /// Ends sessions of a user; returns all sessions of the bucket that are not revoked yet.
     pub(super) fn several(&self, user: User, ids: &[SessionId]) -> Change<'static> {
         let mut change = END_ALL
             .of_user(&self.names, user)
@@ -64,7 +64,7 @@ impl Ends {
         change
     }
 
-    /// Sets the tombstone of a session of which nothing is stored, so that nobody knows whose it was.
+    /// Sets the tombstone of a session that does not exist, so that its user is not known.
     pub(super) fn unknown(&self, id: SessionId) -> Change<'static> {
         TOMBSTONE
             .with(vec![self.names.tombstones(id.as_bytes())])
@@ -73,7 +73,7 @@ impl Ends {
             .arg(self.ended_for)
     }
 
-    /// Records that sessions of one bucket are revoked.
+    /// Notes that sessions of one bucket are revoked.
     pub(super) fn revoked(&self, ids: &[SessionId]) -> Option<Cmd> {
         let first = ids.first()?;
         let mut done = redis::cmd("SREM");

@@ -1,4 +1,4 @@
-//! What comes before the first session: a connection, the right seal key, and every permission.
+//! The checks before the first session: can Redis be reached, is it the right seal key, and is every command permitted?
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::session::seal::{Keys, SealKey};
 use crate::session::{Lifetimes, OpenError};
 
 impl Redis {
-    /// Connects, and returns when all revocations are known.
+    /// Connects, and returns when every revocation is known.
     pub(in crate::session) async fn connect(
         server: &RedisServer,
         seal_key: &Secret,
@@ -67,7 +67,7 @@ impl Redis {
         Ok((store, keys))
     }
 
-    /// Tries out whether [`Self::connect`] would succeed, leaves no session behind, and returns what an operator should know.
+    /// Checks whether [`Self::connect`] would succeed, without starting a node, and returns warnings for the operator.
     pub(in crate::session) async fn try_out(
         server: &RedisServer,
         seal_key: &Secret,
@@ -80,7 +80,7 @@ impl Redis {
     }
 }
 
-/// A Redis that may yet turn out to be unusable.
+/// A Redis that has not passed all checks yet.
 struct Entrance<'s> {
     server: &'s RedisServer,
     connector: Arc<Connector>,
@@ -109,7 +109,7 @@ impl<'s> Entrance<'s> {
         })
     }
 
-    /// Writes down which seal key belongs to the data, where nobody has: where Redis lost that, the nodes that know it come first.
+    /// Stores the digest of the seal key, unless there is one. Where Redis lost it, the nodes that run store theirs first.
     async fn claim(&self) -> Result<(), OpenError> {
         let connected = self.connector.connect().await;
         let mut connection = connected.map_err(|error| self.unusable(&error))?;
@@ -121,14 +121,14 @@ impl<'s> Entrance<'s> {
             let written: RedisResult<Option<String>> = self.link.ask(write).await;
             written.map_err(|error| self.unusable(&error))?;
             if at == 0 {
-                // Of two that start at once with different keys, one was faster here, and writes the others.
+                // Of two nodes that start at once with different keys, the first to write this one writes the others.
                 self.is_ours().await?;
             }
         }
         self.is_ours().await
     }
 
-    /// Compares the seal key with what was written down or, where all of that is lost, with what it sealed.
+    /// Compares the seal key with the stored digests or, where all of them are lost, with a session_key that was sealed.
     async fn is_ours(&self) -> Result<(), OpenError> {
         let ours = async {
             let mut read = Vec::new();
@@ -148,7 +148,7 @@ impl<'s> Entrance<'s> {
         }
     }
 
-    /// Asks for everything that the store will need; see [`rehearsal`].
+    /// Sends every command that the store needs; see [`rehearsal`].
     async fn rehearse(&self, clock: &Clock) -> Result<(), OpenError> {
         let rehearsed = async {
             rehearsal::rehearse(&self.link, &self.names, clock).await?;
@@ -158,7 +158,7 @@ impl<'s> Entrance<'s> {
         rehearsed.await.map_err(|error| self.unusable(&error))
     }
 
-    /// Looks at how Redis is set up, and returns a sentence for each thing that an operator should know.
+    /// Returns a sentence for each setting and clock that an operator should correct.
     async fn warnings(&self, clock: &Clock) -> Result<Vec<String>, OpenError> {
         let warnings = async {
             let mut connection = self.connector.connect().await?;

@@ -1,4 +1,4 @@
-//! Follows the stream of revocations, notices when entries are lost, and how long nothing was heard of it.
+//! Follows the stream of revocations, and notices that Redis has lost entries.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,18 +9,19 @@ use tokio::sync::Notify;
 
 use super::connect::{Connection, Connector};
 use super::link::Link;
-use super::stream::{Generation, PAGE, State, Stream, add, place};
+use super::stream::{Generation, PAGE, Renewer, State, Stream, add, place};
 use super::time::Time;
 use crate::session::RevokedSessions;
 
-/// The pause before another try to connect.
+/// The pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(200);
-/// The longest time for which nothing is asked of Redis.
+/// The longest time that one command waits for a new entry.
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
-/// Another node adds what is lost first, or each would add it.
+/// How long a node waits for the node that noticed a loss to add what was lost, in milliseconds; it is random, so that nodes do not
+/// all read the stream at the same time.
 const OTHERS_FIRST_MS: std::ops::Range<u64> = 50..300;
 
-/// One node's place in the stream.
+/// Reads the stream for one node.
 pub(super) struct Follower {
     pub(super) connector: Arc<Connector>,
     pub(super) link: Arc<Link>,
@@ -28,31 +29,31 @@ pub(super) struct Follower {
     pub(super) known: RevokedSessions,
     pub(super) time: Time,
     pub(super) wait: Duration,
-    /// Wakes the maintenance.
+    /// Wakes the maintenance, which reads the whole stream.
     pub(super) incomplete: Arc<Notify>,
-    /// Wakes whoever watches for how long nothing was heard.
+    /// Says that the stream was read to its end.
     pub(super) heard: Arc<Notify>,
     pub(super) position: Position,
 }
 
-/// What was read of the stream.
+/// How far the stream was read.
 #[derive(Debug)]
 pub(super) struct Position {
-    /// The last entry that was read.
+    /// The id of the last entry that was read.
     pub(super) last: String,
     pub(super) generation: Generation,
     /// The number of the last entry that was read.
     number: u64,
-    /// How many entries had been added when the stream was looked at the last time.
+    /// How many entries had been added when the state was last read.
     added: u64,
-    /// Whether an entry had a number that one before it had.
+    /// Whether an entry had a number that an earlier one had.
     went_back: bool,
-    /// When the whole stream is to be read because another node found that some is lost.
+    /// When the whole stream is to be read because another node noticed a loss.
     read_whole_at: Option<Instant>,
 }
 
 impl Position {
-    /// Begins after `last`, of a stream that was as `seen` before it was read.
+    /// Begins after the entry `last`, of a stream whose state was `seen` before it was read.
     pub(super) fn new(last: String, seen: Option<State>) -> Self {
         Self {
             last,
@@ -65,13 +66,14 @@ impl Position {
     }
 }
 
-/// Returns how long to wait for an entry, well within the time in which the connection must answer.
+/// Returns how long to wait for a new entry: much shorter than the timeout of a connection.
 pub(super) fn wait(timeout: Duration) -> Duration {
     (timeout / 8).min(LONGEST_WAIT)
 }
 
 impl Follower {
-    /// Goes on for ever: reads on from the last entry after each failure, and has the whole read behind it.
+    /// Runs until it is aborted. After a lost connection it reads on from the last entry at once, and the maintenance reads the
+    /// whole stream beside that.
     pub(super) async fn run(mut self, connection: Connection) {
         let mut connection = Some(connection);
         loop {
@@ -90,7 +92,7 @@ impl Follower {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "Redis cannot be reached");
-                    // Why may be another thing by now. Where the others' connection works, it is nobody's trouble but this one's.
+                    // The cause may have changed. While the connection of the requests works, only this one is concerned.
                     if !self.link.is_available() {
                         self.link.fails(&error, |_| redis::cmd("PING"));
                     }
@@ -102,7 +104,7 @@ impl Follower {
     /// Follows the stream until the connection fails.
     async fn read_on(&mut self, mut connection: Connection) -> RedisResult<()> {
         let mut looked = None;
-        // The end of the stream when it was looked at the last time.
+        // The newest entry when the state was last read.
         let mut end: Option<String> = None;
         while self.connector.is_current(&connection) {
             let due = looked.is_none_or(|looked: Instant| looked.elapsed() >= self.wait);
@@ -116,7 +118,7 @@ impl Follower {
                 if has_read {
                     self.heard.notify_one();
                 }
-                // Until all of it is read, nobody can tell what ended before. A stream that lost its end has another.
+                // The end stays where it is until it was read, or a busy stream would never be heard. After a loss it moves back.
                 let goes_on = |newest: &String| {
                     let is_behind = |end: &String| place(newest) < place(end);
                     has_read || end.as_ref().is_none_or(is_behind)
@@ -145,15 +147,18 @@ impl Follower {
         Ok(())
     }
 
-    /// Compares what Redis has with what was read of it, and returns its last entry; `None` says that it changed meanwhile.
+    /// Compares the state of the stream with what was read of it, and returns the id of the newest entry; `None` means that the
+    /// state changed while it was read.
     async fn look(&mut self, connection: &mut Connection) -> RedisResult<Option<String>> {
         let Some(state) = self.stream.look(connection).await? else {
             return Ok(None);
         };
         let position = &mut self.position;
-        // A replica that became the master may go on from earlier, and number its entries by a clock that is behind.
+        // A replica that became the master may lack entries, and its clock may be behind: then new entries have smaller ids, and
+        // what came before the newest of them was not read.
         if place(&state.newest) < place(&position.last) {
             position.last.clone_from(&state.newest);
+            self.incomplete.notify_one();
         }
         let highest = position.number.max(position.added);
         let lost = state.lacks_entries() || state.added < highest || position.went_back;
@@ -161,7 +166,9 @@ impl Follower {
             if lost {
                 tracing::error!("Redis has lost revocations, which this node adds again");
             }
-            let renewal = self.stream.renew(&state.generation, highest);
+            let renewal = self
+                .stream
+                .renew(&state.generation, highest, Renewer::Running);
             let renewal = renewal.map_err(|_| std::io::Error::other("no randomness"))?;
             position.generation = renewal.make_on(connection).await?;
             position.went_back = false;

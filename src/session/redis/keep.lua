@@ -1,4 +1,4 @@
--- Keeps what is brought unless something of a higher rank is there, ends the turn of whoever brings it, and answers what is there.
+-- Stores a value unless one of a higher rank is stored, ends the lease of whoever brings it, and returns what is stored now.
 local slot = KEYS[1]
 local lasts, turn, rank, sealed = unpack(ARGV)
 local there = redis.call('HMGET', slot, 'rank', 'sealed', 'holder')

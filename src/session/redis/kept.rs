@@ -1,4 +1,4 @@
-//! What is kept beside the sessions for all nodes, and whose turn it is to replace it.
+//! Values that all nodes share beside the sessions, and leases with a fencing token to replace them.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::session::StoreError;
 use crate::session::claim::Holder;
 use crate::session::kept::{Budget, Sealed, Slot, Turn};
 
-/// How long anything is kept that nobody asks for.
+/// How long a value is kept that nobody reads.
 const LASTS_SECS: u64 = 3 * 24 * 3600;
 
-/// Begins to keep something, or to look at what is kept.
+/// Returns the change that stores a value of a higher rank, or reads the present one.
 pub(super) fn keep(
     names: &Names,
     slot: Slot,
@@ -27,7 +27,7 @@ pub(super) fn keep(
     }
 }
 
-/// Begins to take a turn.
+/// Returns the change that takes the lease.
 pub(super) fn turn(
     names: &Names,
     slot: Slot,
@@ -40,7 +40,7 @@ pub(super) fn turn(
     change.arg(holder.as_bytes()).arg(lease).arg(moved_secs)
 }
 
-/// Begins to count what must not happen too often.
+/// Returns the change that counts an action against its budget.
 pub(super) fn spend(names: &Names, slot: Slot, budget: Budget, moved_secs: i64) -> Change<'static> {
     let change = SPEND.with(vec![names.kept(slot)]).arg(LASTS_SECS);
     let change = change.arg(moved_secs).arg(budget.gap.as_secs());

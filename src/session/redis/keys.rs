@@ -1,6 +1,6 @@
-//! The names of the keys; braces mark the part by which a Cluster chooses the slot.
+//! The names of the keys; braces mark the hash tag, by which a Cluster chooses the slot.
 
-use std::sync::Arc;
+use std::sync::LazyLock;
 
 use crc16::{State, XMODEM};
 
@@ -10,43 +10,47 @@ use crate::session::claim::CodeMark;
 use crate::session::kept::Slot;
 use crate::session::user::User;
 
-const SLOTS: u16 = 16384;
-/// In how many slots of a Cluster, evenly spread, it is written which seal key belongs to the data.
-const WITNESSES: u16 = 8;
+/// The slots of a Cluster.
+const SLOTS: usize = 16384;
+/// Users are divided into this many buckets, each with a hash tag of its own, so that one script may touch all keys of a user. Few
+/// of them, since every bucket has a key of tombstones, whose overhead its tombstones share, and a set of unfinished ends that
+/// every node reads every few seconds.
+const BUCKETS: usize = 1024;
+/// In how many buckets of a Cluster, evenly spread, the digest of the seal key is stored.
+const SEAL_CHECKS: usize = 8;
+
+/// The hash tag of each bucket: bucket `n` is in one of the slots `16 n` to `16 n + 15`, so that masters with equally many slots have
+/// equally many users.
+static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut tags = vec![String::new(); BUCKETS];
+    for tag in (0..=u16::MAX).rev().map(|tag| format!("{tag:04x}")) {
+        if let Some(of_bucket) = tags.get_mut(slot(&tag) / (SLOTS / BUCKETS)) {
+            *of_bucket = tag;
+        }
+    }
+    tags
+});
 
 /// Makes the names that begin with the configured prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
     prefix: String,
-    buckets: Buckets,
-}
-
-/// Where the ends of sessions are noted: in few keys, since each of them costs memory.
-#[derive(Clone, Debug)]
-enum Buckets {
-    /// By the first bits of an id.
-    OfBits,
-    /// One for each slot: a script of a Cluster works in one slot. The first tag of each slot, by slot.
-    OfSlots(Arc<Vec<Option<u16>>>),
+    is_cluster: bool,
 }
 
 impl Names {
     pub(super) fn new(prefix: &str, mode: &RedisMode) -> Self {
-        let buckets = match mode {
-            RedisMode::Single | RedisMode::Sentinel { .. } => Buckets::OfBits,
-            RedisMode::Cluster => Buckets::OfSlots(Arc::new(first_tags())),
-        };
         Self {
             prefix: prefix.to_owned(),
-            buckets,
+            is_cluster: matches!(mode, RedisMode::Cluster),
         }
     }
 
-    /// Returns the names of what is tried at the start, which are nobody else's.
+    /// Returns the names that the rehearsal at the start uses, which no session has.
     pub(super) fn rehearsed(&self) -> Self {
         Self {
             prefix: format!("{}rehearsal:", self.prefix),
-            buckets: self.buckets.clone(),
+            is_cluster: self.is_cluster,
         }
     }
 
@@ -55,7 +59,7 @@ impl Names {
         self.name('s', id.as_bytes())
     }
 
-    /// A sorted set: a user's sessions by their ends.
+    /// A sorted set: a user's sessions by their expiry.
     pub(super) fn user(&self, user: User) -> String {
         self.name('u', user.as_bytes())
     }
@@ -65,24 +69,19 @@ impl Names {
         self.name('k', user.as_bytes())
     }
 
-    /// A set: the sessions of a bucket that were removed and are yet to be revoked. The id may be a user's or a session's.
+    /// A set: the sessions of a bucket that were removed and are not revoked yet. The id may be a user's or a session's.
     pub(super) fn ending(&self, id: &[u8; 16]) -> String {
-        self.of_bucket('e', &self.bucket(id, 8))
+        self.of_bucket('e', tag(id))
     }
 
-    /// A string: the tombstones of a bucket. A refresh looks through the whole of it, so that there are more of them.
+    /// A string: the tombstones of a bucket.
     pub(super) fn tombstones(&self, id: &[u8; 16]) -> String {
-        self.of_bucket('t', &self.bucket(id, 10))
+        self.of_bucket('t', tag(id))
     }
 
-    /// Returns the names that [`Self::ending`] can have.
+    /// Returns every name that [`Self::ending`] can return.
     pub(super) fn all_ending(&self) -> Vec<String> {
-        let buckets: Vec<String> = match &self.buckets {
-            Buckets::OfBits => (0..=u8::MAX).map(|byte| format!("{byte:02x}")).collect(),
-            Buckets::OfSlots(tags) => tags.iter().flatten().map(|tag| hex(*tag)).collect(),
-        };
-        let buckets = buckets.iter();
-        buckets.map(|bucket| self.of_bucket('e', bucket)).collect()
+        TAGS.iter().map(|tag| self.of_bucket('e', tag)).collect()
     }
 
     /// A string: who redeems a code, or what it brought, sealed.
@@ -90,7 +89,7 @@ impl Names {
         self.name('c', code.as_bytes())
     }
 
-    /// A hash: something that nodes keep together, whose turn it is to replace it, and how often that was forced.
+    /// A hash: a value that nodes share, who may replace it now, and how often that was forced.
     pub(super) fn kept(&self, slot: Slot) -> String {
         self.name('a', slot.as_bytes())
     }
@@ -100,41 +99,33 @@ impl Names {
         format!("{}revoked", self.prefix)
     }
 
-    /// A hash in the slot of the stream: what is counted of it.
+    /// A hash in the slot of the stream: its generation and its counts.
     pub(super) fn revoked_state(&self) -> String {
         format!("{0}{{{0}revoked}}:state", self.prefix)
     }
 
-    /// A set in the slot of the stream: the revocations that were added again a moment ago.
+    /// A set in the slot of the stream: the revocations that were added again a short time ago.
     pub(super) fn revoked_again(&self) -> String {
         format!("{0}{{{0}revoked}}:again", self.prefix)
     }
 
-    /// Strings that tell which seal key belongs to the data, the one that decides first. A Cluster loses a slot or a server and
-    /// keeps the others.
+    /// A string in the slot of the stream that exists while nodes add again what Redis lost.
+    pub(super) fn revoked_repair(&self) -> String {
+        format!("{0}{{{0}revoked}}:repair", self.prefix)
+    }
+
+    /// Strings: the digest of the seal key, the one that decides first. There are several in a Cluster, which may lose a slot or a
+    /// server and keep the others.
     pub(super) fn seal_checks(&self) -> Vec<String> {
         let first = format!("{}seal-check", self.prefix);
-        let tags = match &self.buckets {
-            Buckets::OfBits => Vec::new(),
-            Buckets::OfSlots(tags) => {
-                let slots = (0..WITNESSES).map(|at| (2 * at + 1) * (SLOTS / WITNESSES / 2));
-                slots
-                    .filter_map(|slot| *tags.get(usize::from(slot))?)
-                    .collect()
-            }
-        };
-        let others = tags.into_iter().map(hex);
-        let others = others.map(|tag| format!("{}{{{tag}}}:seal-check", self.prefix));
+        let more = if self.is_cluster { SEAL_CHECKS } else { 0 };
+        let buckets = (0..more).map(|at| (2 * at + 1) * (BUCKETS / SEAL_CHECKS / 2));
+        let tags = buckets.filter_map(|bucket| TAGS.get(bucket));
+        let others = tags.map(|tag| format!("{}{{{tag}}}:seal-check", self.prefix));
         std::iter::once(first).chain(others).collect()
     }
 
-    /// Returns the slot of everything of an id.
-    #[cfg(test)]
-    pub(super) fn slot(&self, id: &[u8; 16]) -> u16 {
-        slot(tag(id))
-    }
-
-    /// Returns the pattern of every name that [`Self::session`] makes.
+    /// Returns the pattern of every name that [`Self::session`] can return.
     pub(super) fn sessions(&self) -> String {
         let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '\\' | '^' | '-');
         let escaped = self.prefix.chars().flat_map(|c| {
@@ -144,52 +135,30 @@ impl Names {
         format!("{}{{????}}:s:*", escaped.collect::<String>())
     }
 
-    /// The first two bytes are the same in a user's id and in those of their sessions.
     fn name(&self, kind: char, id: &[u8; 16]) -> String {
-        let tag = hex(tag(id));
+        let tag = tag(id);
         let id = u128::from_be_bytes(*id);
         format!("{}{{{tag}}}:{kind}:{id:032x}", self.prefix)
     }
 
-    fn of_bucket(&self, kind: char, bucket: &str) -> String {
-        format!("{}{{{bucket}}}:{kind}", self.prefix)
-    }
-
-    /// Returns the bucket of an id, by its first `bits` where a slot is of no account.
-    fn bucket(&self, id: &[u8; 16], bits: u32) -> String {
-        let own = tag(id);
-        match &self.buckets {
-            Buckets::OfBits => format!("{:02x}", own >> (u16::BITS - bits)),
-            Buckets::OfSlots(tags) => {
-                let first = tags.get(usize::from(slot(own))).copied().flatten();
-                hex(first.unwrap_or(own))
-            }
-        }
+    fn of_bucket(&self, kind: char, tag: &str) -> String {
+        format!("{}{{{tag}}}:{kind}", self.prefix)
     }
 }
 
-fn tag(id: &[u8; 16]) -> u16 {
+/// Returns the bucket of an id. The first two bytes of a user's id and of those of their sessions are the same.
+pub(super) fn bucket(id: &[u8; 16]) -> usize {
     let [first, second, ..] = *id;
-    u16::from_be_bytes([first, second])
+    usize::from(u16::from_be_bytes([first, second])) * BUCKETS / (1 << u16::BITS)
 }
 
-fn hex(tag: u16) -> String {
-    format!("{tag:04x}")
+fn tag(id: &[u8; 16]) -> &'static str {
+    TAGS.get(bucket(id)).map_or("", String::as_str)
 }
 
-/// Returns the slot of every key with this tag.
-fn slot(tag: u16) -> u16 {
-    State::<XMODEM>::calculate(hex(tag).as_bytes()) % SLOTS
-}
-
-fn first_tags() -> Vec<Option<u16>> {
-    let mut first = vec![None; usize::from(SLOTS)];
-    for tag in (0..=u16::MAX).rev() {
-        if let Some(first) = first.get_mut(usize::from(slot(tag))) {
-            *first = Some(tag);
-        }
-    }
-    first
+/// Returns the slot of every key with this hash tag.
+fn slot(tag: &str) -> usize {
+    usize::from(State::<XMODEM>::calculate(tag.as_bytes())) % SLOTS
 }
 
 #[cfg(test)]
@@ -198,13 +167,14 @@ mod tests {
 
     use super::*;
 
+    /// Returns the slot of a key as Redis does.
+    fn slot_of(name: &str) -> usize {
+        slot(name.split(['{', '}']).nth(1).unwrap())
+    }
+
     #[test]
     fn all_of_a_user_is_in_one_slot() {
         let names = Names::new("menshen:", &RedisMode::Cluster);
-        let slot_of = |name: &str| {
-            let tag = name.split(['{', '}']).nth(1).unwrap().to_owned();
-            State::<XMODEM>::calculate(tag.as_bytes()) % SLOTS
-        };
         for n in 0..1000 {
             let user = User::new("wx1", &n.to_string());
             let id = SessionId::draw(user, 1_800_000_000).unwrap();
@@ -224,16 +194,36 @@ mod tests {
     }
 
     #[test]
+    fn all_of_the_stream_is_in_one_slot() {
+        let names = Names::new("menshen:", &RedisMode::Cluster);
+        let stream = slot(&names.revoked());
+        for other in [
+            names.revoked_state(),
+            names.revoked_again(),
+            names.revoked_repair(),
+        ] {
+            assert_eq!(slot_of(&other), stream, "{other}");
+        }
+    }
+
+    #[test]
+    fn buckets_are_spread_evenly_over_the_slots() {
+        for (bucket, tag) in TAGS.iter().enumerate() {
+            assert_eq!(slot(tag) / (SLOTS / BUCKETS), bucket, "{tag}");
+        }
+        assert_eq!(
+            (tag(&[0; 16]), tag(&[255; 16])),
+            (TAGS[0].as_str(), TAGS[1023].as_str())
+        );
+    }
+
+    #[test]
     fn whichever_half_of_a_cluster_is_lost_the_other_tells_the_seal_key() {
         let names = Names::new("menshen:", &RedisMode::Cluster);
         let checks = names.seal_checks();
-        let slots: Vec<u16> = checks
-            .iter()
-            .filter_map(|name| name.split(['{', '}']).nth(1))
-            .map(|tag| State::<XMODEM>::calculate(tag.as_bytes()) % SLOTS)
-            .collect();
+        let slots: Vec<usize> = checks[1..].iter().map(|name| slot_of(name)).collect();
         for lost in (0..SLOTS).step_by(512) {
-            let is_lost = |slot: &u16| slot.wrapping_sub(lost) % SLOTS < SLOTS / 2;
+            let is_lost = |slot: &usize| (slot + SLOTS - lost) % SLOTS < SLOTS / 2;
             assert!(!slots.iter().all(is_lost), "{slots:?}");
         }
         assert_eq!(Names::new("m:", &RedisMode::Single).seal_checks().len(), 1);
@@ -246,15 +236,13 @@ mod tests {
     }
 
     #[test]
-    fn every_place_where_ends_are_noted_is_listed() {
-        for (mode, most) in [(RedisMode::Single, 256), (RedisMode::Cluster, 16384)] {
-            let names = Names::new("menshen:", &mode);
-            let all: HashSet<String> = names.all_ending().into_iter().collect();
-            assert!(all.len() <= most);
-            for n in 0..1000 {
-                let user = User::new("wx1", &n.to_string());
-                assert!(all.contains(&names.ending(user.as_bytes())));
-            }
+    fn every_set_of_unfinished_ends_is_listed() {
+        let names = Names::new("menshen:", &RedisMode::Cluster);
+        let all: HashSet<String> = names.all_ending().into_iter().collect();
+        assert_eq!(all.len(), BUCKETS);
+        for n in 0..1000 {
+            let user = User::new("wx1", &n.to_string());
+            assert!(all.contains(&names.ending(user.as_bytes())));
         }
     }
 }

@@ -1,4 +1,4 @@
--- Lets Redis drop what is over: a session a minute after its end, what its user has with the last session.
+-- Sets the expiry of keys: of a session a minute after its end, of its user's keys with the last session.
 local function last_until(session, user, keys, expires)
   redis.call('EXPIREAT', session, expires + 60)
   local latest = redis.call('ZREVRANGE', user, 0, 0, 'WITHSCORES')

@@ -1,4 +1,4 @@
-//! Keeps one connection for everything that is asked, makes another when it breaks, and asks once more then.
+//! Keeps the connection that all requests share, and reconnects and sends a command once more when it breaks.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -10,9 +10,9 @@ use tokio::sync::{Mutex, Notify};
 use super::connect::{Connection, Connector};
 use super::trouble::Trouble;
 
-/// After a failed try to connect, everybody is told so for this long without another.
+/// After a failed attempt to connect, every command fails at once for this long.
 const REST: Duration = Duration::from_millis(250);
-/// The pause before a slot that is being moved is asked again.
+/// The pause before a command is sent again to a slot that is being moved.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The connection that all requests share.
@@ -21,19 +21,19 @@ pub(super) struct Link {
     timeout: Duration,
     state: Mutex<State>,
     available: AtomicBool,
-    /// Whether Redis has ever answered; until then, whoever starts is told what is wrong, and not the log.
+    /// Whether Redis has ever answered; until then, errors are told to whoever starts the node, and not to the log.
     answered: AtomicBool,
     operations: AtomicU64,
     refusal: std::sync::Mutex<Option<Refusal>>,
-    /// Wakes who tries out whether a refusal is over.
+    /// Wakes the task that tries whether a refusal is over.
     refused: Notify,
 }
 
-/// Something that Redis would not do.
+/// What Redis refused last.
 #[derive(Clone, Debug)]
 struct Refusal {
     trouble: Trouble,
-    /// What it would not do for the same reason either; `None` where any answer says that it is over.
+    /// A harmless command that Redis refuses for the same reason; `None` where any answer means that the trouble is over.
     probe: Option<Cmd>,
 }
 
@@ -46,9 +46,9 @@ enum Question<'q> {
 #[derive(Default)]
 struct State {
     connection: Option<Connection>,
-    /// Counts the connections, so that a broken one is given up once.
+    /// Counts the connections, so that a broken one is given up only once.
     number: u64,
-    /// When the last try to connect failed, and why.
+    /// When the last attempt to connect failed, and why.
     failed: Option<(Instant, RedisError)>,
 }
 
@@ -66,12 +66,12 @@ impl Link {
         }
     }
 
-    /// Sends a command, which must be one that may happen twice.
+    /// Sends a command, which must be idempotent.
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
         self.attempts(Question::One(command)).await
     }
 
-    /// Sends several commands at once.
+    /// Sends several commands in one round trip.
     pub(super) async fn ask_all<T: FromRedisValue>(&self, commands: &Pipeline) -> RedisResult<T> {
         self.attempts(Question::Several(commands)).await
     }
@@ -81,7 +81,7 @@ impl Link {
         self.available.load(Ordering::Relaxed)
     }
 
-    /// Returns what Redis said when it would not do the last thing, as a sentence; `None` also where it said nothing.
+    /// Returns why Redis refused the last command, as a sentence; `None` also where it does not answer.
     pub(super) fn trouble(&self) -> Option<&'static str> {
         let refusal = self.refusal.lock();
         let refusal = refusal.unwrap_or_else(PoisonError::into_inner);
@@ -90,13 +90,13 @@ impl Link {
         said.map(Trouble::told)
     }
 
-    /// Takes notice that Redis can be reached again, so that nobody is refused until they try.
+    /// Records that Redis can be reached again, so that the next command is sent.
     pub(super) async fn revive(&self) {
         self.state.lock().await.failed = None;
         self.answers();
     }
 
-    /// Takes notice of an error; `probe` is what meets it again as long as it lasts, where others may not.
+    /// Records an error; `probe` is a command that fails with it for as long as the trouble lasts, when others may not.
     pub(super) fn fails(&self, error: &RedisError, probe: impl FnOnce(Trouble) -> Cmd) {
         let Some(trouble) = Trouble::of(error) else {
             return self.answers();
@@ -115,7 +115,7 @@ impl Link {
         }
     }
 
-    /// Tries out again and again whether a refusal is over, as long as there is one.
+    /// Tries again and again whether a refusal is over, for as long as there is one.
     pub(super) async fn probe(&self) {
         loop {
             self.refused.notified().await;
@@ -146,7 +146,7 @@ impl Link {
         std::mem::replace(&mut *refusal, new)
     }
 
-    /// Takes notice that Redis answered, which says nothing of what it may still refuse.
+    /// Records that Redis answered; it may still refuse other commands.
     fn answers(&self) {
         self.answered.store(true, Ordering::Relaxed);
         if self.available.swap(true, Ordering::Relaxed) {
@@ -239,7 +239,7 @@ impl Link {
 }
 
 impl Question<'_> {
-    /// Returns something harmless that meets the same trouble.
+    /// Returns a harmless command that meets the same trouble.
     fn probe(self, trouble: Trouble) -> Cmd {
         let first = match self {
             Self::One(command) => Some(command),
@@ -287,7 +287,7 @@ impl Question<'_> {
     }
 }
 
-/// Returns whether an error is about the connection or the server behind it, and not about what was asked.
+/// Returns whether an error is about the connection or its server, and not about the command.
 pub(super) fn is_lost(error: &RedisError) -> bool {
     Trouble::of(error).is_some_and(Trouble::is_of_connection)
 }

@@ -1,4 +1,4 @@
--- Opens a session. Asked twice for the same one, it leaves the same behind, but for the time.
+-- Opens a session. It is idempotent, except for the time.
 local session, user, keys = KEYS[1], KEYS[2], KEYS[3]
 local moved, ttl, sid, identity, current, sealed, unionid = unpack(ARGV)
 local now = time(moved)
@@ -13,7 +13,7 @@ local latest = redis.call('HGET', keys, 'latest')
 if latest and latest ~= '' and sealed ~= '' and latest ~= sealed then
   redis.call('HSET', keys, 'previous', latest, 'replaced', created)
 end
--- A login in a browser brings none. The field is there all the same, so that the hash is.
+-- A login in a browser brings no session_key. The empty field makes the hash exist.
 if sealed ~= '' or not latest then
   redis.call('HSET', keys, 'latest', sealed)
 end
@@ -21,5 +21,5 @@ if unionid ~= '' then
   redis.call('HSET', keys, 'unionid', unionid)
 end
 last_until(session, user, keys, expires)
--- When it was opened, and the latest unionid that WeChat gave, for every session of this user.
+-- When the session was opened, and the latest unionid of its user.
 return { now, redis.call('HGET', keys, 'unionid') or '' }

@@ -1,4 +1,4 @@
-//! Carries out what others left undone: revocations that Redis lost, ends that were broken off, sessions that came back.
+//! Repairs in the background what other nodes left undone and what Redis lost: unfinished ends, revocations, sessions that came back.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,18 +19,17 @@ use super::trouble::Trouble;
 use super::witness::Checks;
 use crate::session::{RevokedSessions, SessionId};
 
-/// How often it is looked whether an end was broken off, a server was replaced or the seal key's check is gone.
+/// How often a node looks for unfinished ends, replaced servers and lost digests of the seal key.
 const EVERY: Duration = Duration::from_secs(5);
-/// How often it is looked in a Cluster whether an end was broken off: that is a command for each slot.
-const ENDS_EVERY_IN_CLUSTER: Duration = Duration::from_secs(60);
-/// How often Redis is asked for its time, and entries that are over are removed.
+/// How often Redis is asked for its time, and expired entries are removed.
 const CLOCK_EVERY: Duration = Duration::from_secs(30);
-/// How often the whole stream is read, and all ended sessions looked for, whether or not anything is known to lack.
+/// How often the whole stream is read, and every ended session looked for, when nothing says that this is necessary. It must be less
+/// than a revocation lasts, since the revocation refuses the session until it is found.
 const WHOLE_EVERY: Duration = Duration::from_secs(600);
-/// The pause before another try.
+/// The pause before another attempt.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What is done beside the requests.
+/// The background task.
 pub(super) struct Maintenance {
     pub(super) connector: Arc<Connector>,
     pub(super) link: Arc<Link>,
@@ -44,13 +43,12 @@ pub(super) struct Maintenance {
     pub(super) incomplete: Arc<Notify>,
 }
 
-/// When each thing was done last.
+/// When each step was last taken.
 struct Rounds {
     connection: Option<Connection>,
     stream: Instant,
-    ends: Option<Instant>,
     clock: Option<Instant>,
-    /// The servers that were searched, and when.
+    /// The servers on which ended sessions were looked for, and when.
     searched: Option<(Servers, Instant)>,
 }
 
@@ -59,12 +57,11 @@ fn is_due(done: Option<Instant>, every: Duration) -> bool {
 }
 
 impl Maintenance {
-    /// Goes on for ever.
+    /// Runs until it is aborted.
     pub(super) async fn run(self, connection: Connection) {
         let mut rounds = Rounds {
             connection: Some(connection),
             stream: Instant::now(),
-            ends: None,
             clock: None,
             searched: None,
         };
@@ -77,7 +74,7 @@ impl Maintenance {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "what Redis lacks cannot be completed");
-                    // What it would not do is over when it says so; what was lost with a connection may be more than is known.
+                    // With a connection more may be lost than is known. A refusal that lasts is not tried more often than that.
                     let lost = is_lost(&error);
                     tokio::time::sleep(if lost { PAUSE } else { EVERY }).await;
                     whole |= lost;
@@ -100,15 +97,7 @@ impl Maintenance {
             self.complete(&mut connection).await?;
             rounds.stream = Instant::now();
         }
-        let every = match connection.is_cluster() {
-            false => EVERY,
-            true => ENDS_EVERY_IN_CLUSTER,
-        };
-        // Somewhat less than a whole round, which is never as long as it should be.
-        if whole || is_due(rounds.ends, every - EVERY / 2) {
-            self.revoke_ending(&mut connection).await?;
-            rounds.ends = Some(Instant::now());
-        }
+        self.revoke_ending(&mut connection).await?;
         let servers = servers(&mut connection).await?;
         let searched = rounds.searched.take();
         rounds.searched = match searched.filter(|searched| are_searched(searched, &servers)) {
@@ -128,8 +117,8 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Writes down which seal key belongs to the data, where Redis lost that. Nothing else is written to each server where nothing
-    /// else is to be done, so that a state in which one takes no writes is met here.
+    /// Stores the digests of the seal key that Redis lost. This is also the only write that reaches each server while nobody logs in,
+    /// so that a server which refuses writes is noticed here.
     async fn write_checks(&self, connection: &mut Connection) -> RedisResult<()> {
         for write in self.checks.writes() {
             match write.query_async(connection).await {
@@ -142,7 +131,7 @@ impl Maintenance {
                     if trouble.is_some_and(|trouble| trouble != Trouble::Away) {
                         self.link.fails(&error, |_| write);
                     }
-                    // The other servers of a Cluster may be well.
+                    // The other servers of a Cluster may accept the write.
                     if trouble.is_none_or(Trouble::is_of_connection) {
                         return Err(error);
                     }
@@ -152,7 +141,7 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Reads the whole stream, adds what this node knows and the stream lacks, and returns the last entry that was read.
+    /// Reads the whole stream, adds what this node knows and the stream lacks, and returns the id of the last entry that was read.
     pub(super) async fn complete(&self, connection: &mut Connection) -> RedisResult<String> {
         let (last, found) = self
             .stream
@@ -165,20 +154,30 @@ impl Maintenance {
         Ok(last)
     }
 
-    /// Revokes the sessions that were removed by somebody who did not come as far as revoking them.
+    /// Finishes the ends that a node began: revokes the sessions that it removed and did not revoke.
     pub(super) async fn revoke_ending(&self, connection: &mut Connection) -> RedisResult<()> {
         let reads = self.names.all_ending().into_iter().map(|name| {
             let mut read = redis::cmd("SMEMBERS");
             read.arg(name);
             read
         });
-        let buckets: Vec<Vec<Vec<u8>>> = connection.ask_several(reads.collect()).await?;
-        for bucket in buckets.into_iter().filter(|bucket| !bucket.is_empty()) {
+        let mut failed = None;
+        for bucket in connection.ask_several(reads.collect()).await {
+            let bucket: Vec<Vec<u8>> = match bucket {
+                Ok(bucket) => bucket,
+                // The other servers of a Cluster may answer.
+                Err(error) => {
+                    failed = Some(error);
+                    continue;
+                }
+            };
             let ids = bucket.iter().filter_map(|id| id.as_slice().try_into().ok());
             let ids: Vec<SessionId> = ids.map(SessionId::from_bytes).collect();
-            self.revoke(connection, &ids).await?;
+            if !ids.is_empty() {
+                self.revoke(connection, &ids).await?;
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     async fn revoke(&self, connection: &mut Connection, ids: &[SessionId]) -> RedisResult<()> {
@@ -193,7 +192,7 @@ impl Maintenance {
         }
     }
 
-    /// Ends those revoked sessions again that a write which Redis lost brought back.
+    /// Ends again the revoked sessions that exist because Redis lost the write that removed them.
     async fn end_again(&self, connection: &mut Connection) -> RedisResult<()> {
         let known = self.known.missing_in(&HashSet::new());
         for page in known.chunks(PAGE) {
@@ -202,7 +201,8 @@ impl Maintenance {
                 look.arg(self.names.session(*id));
                 look
             });
-            let there: Vec<bool> = connection.ask_several(looks.collect()).await?;
+            let there = connection.ask_several(looks.collect()).await;
+            let there: Vec<bool> = there.into_iter().collect::<RedisResult<_>>()?;
             let back = page.iter().zip(there).filter(|(_, there)| *there);
             for ((id, _), _) in back {
                 let fields: Fields = read(&self.names, *id).query_async(connection).await?;
@@ -228,21 +228,21 @@ impl Maintenance {
     }
 }
 
-/// Asks Redis for its time, and returns by how much it is ahead of the node's, in milliseconds.
+/// Asks Redis for its time, and returns by how many milliseconds it is ahead of the node's.
 pub(super) async fn measure(connection: &mut Connection, time: &Time) -> RedisResult<i64> {
     let (secs, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
     Ok(time.measured(secs.saturating_mul(1000).saturating_add(micros / 1000)))
 }
 
-/// The masters by the names of their data: another server has another name, and so has one that was restarted.
+/// The replication ids of the masters. A replica that became the master has a new one, and so has a server that was restarted.
 type Servers = Vec<String>;
 
-/// Asks each master for the name of its data; nothing is answered by one that does not say.
+/// Asks each master for its replication id; empty where a service does not tell it.
 async fn servers(connection: &mut Connection) -> RedisResult<Servers> {
     let mut info = redis::cmd("INFO");
     info.arg("replication");
     let answers = match connection.ask_masters(&info).await {
-        // Not every service says so much of itself.
+        // Some services do not allow INFO.
         Err(error) if Trouble::of(&error).is_none() => Vec::new(),
         answers => answers?,
     };
@@ -254,7 +254,8 @@ async fn servers(connection: &mut Connection) -> RedisResult<Servers> {
     Ok(names)
 }
 
-/// Returns whether no session can have come back since: a server brings one back that takes another's place, or that reads an older file.
+/// Returns whether no session can have come back since the last search: that takes a replica that became the master, or a server that
+/// loaded an older file.
 fn are_searched((searched, at): &(Servers, Instant), servers: &Servers) -> bool {
     let every = if servers.is_empty() {
         CLOCK_EVERY

@@ -1,4 +1,4 @@
--- Says of a code that WeChat has taken it and its session could not be stored, unless it is another's by now.
+-- Stores that WeChat took a code and its session could not be stored, unless another holder has the code.
 local code, holder, lasting = KEYS[1], ARGV[1], ARGV[2]
 local held = redis.call('GET', code)
 if not held or string.sub(held, 1, #holder + 1) == 'c' .. holder then

@@ -1,5 +1,5 @@
--- Replaces a refresh token by the rule in rotation.rs. Answers the session, 0 when it is over, 1 for a token that was
--- replaced too long ago, which ends it, 2 when the identity begins with none of the last arguments.
+-- Replaces a refresh token by the rule in rotation.rs. Returns the session; or 0: it has ended; 1: the token was replaced before the
+-- grace, and its reuse ends the session; 2: the identity begins with none of the last arguments.
 local session, user, keys, ending, tombstones = unpack(KEYS)
 local moved, ttl, sid, grace, generation, presented, successor, remembered, revoked_for, ended_for = unpack(ARGV, 1, 10)
 local now = time(moved)
@@ -11,7 +11,7 @@ if not old[1] or now >= tonumber(old[3]) then
   return 0
 end
 if is_ended(tombstones, sid) then
-  -- A write that Redis lost brought it back.
+  -- It exists because Redis lost the write that removed it.
   remove(session, user, keys, sid, now)
   return 0
 end
@@ -32,7 +32,7 @@ for time in string.gmatch(old[6], '%d+') do
 end
 
 local ahead = generation - tonumber(old[4])
--- Presented are the fingerprints, 16 bytes each, of the token and of those before it that it proves to follow, newest first.
+-- The fingerprints, 16 bytes each, of the token and of the tokens before it that it is derived from, newest first.
 if ahead >= 0 and string.sub(presented, ahead * 16 + 1, ahead * 16 + 16) == old[5] then
   local kept = {}
   for _, time in ipairs(replaced) do

@@ -1,4 +1,4 @@
-//! Asks Redis once for everything that the store will need, so that a permission that lacks is told at the start.
+//! Sends every command once that the store needs, so that a missing permission is found at the start.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use super::kept;
 use super::keys::Names;
 use super::link::Link;
 use super::scripts::{CLAIM, GIVE_BACK, LIVE, LOGIN, NOT_STORED, REFRESH, REPLACE_KEY};
-use super::stream::{Generation, Stream};
+use super::stream::{Generation, Renewer, Stream};
 use crate::clock::Clock;
 use crate::session::SessionId;
 use crate::session::claim::{CodeMark, Holder};
 use crate::session::kept::{Budget, Sealed, Slot};
 use crate::session::user::User;
 
-/// What is left of a rehearsal that was cut off goes soon after this many seconds.
+/// What an interrupted rehearsal leaves behind expires after this many seconds.
 const LASTS: u64 = 60;
 
-/// Goes through the life of a session of somebody who cannot exist, under names of its own, and leaves nothing of it behind.
+/// Opens, refreshes and ends a session of a user who cannot exist, under names of its own, and leaves nothing behind.
 pub(super) async fn rehearse(link: &Link, names: &Names, clock: &Clock) -> RedisResult<()> {
     let names = &names.rehearsed();
     // No app has such an appid.
@@ -28,7 +28,7 @@ pub(super) async fn rehearse(link: &Link, names: &Names, clock: &Clock) -> Redis
     let id = SessionId::from_bytes(*user.as_bytes());
     let other = another(id);
     let now = clock.unix_secs();
-    // What is left of one that was refused would keep scripts from what they do otherwise.
+    // What an interrupted rehearsal left would have scripts take other branches.
     let stream = Stream::new(names);
     let tombstones = names.tombstones(id.as_bytes());
     forget(link, std::slice::from_ref(&tombstones)).await?;
@@ -73,7 +73,7 @@ pub(super) async fn rehearse(link: &Link, names: &Names, clock: &Clock) -> Redis
         ends.one(id, user),
         ends.several(user, &[id]),
         ends.unknown(id),
-        // Beside a tombstone that is there, more is done than for the first.
+        // The second tombstone of a bucket needs more commands than the first.
         ends.unknown(other),
     ] {
         change.make::<Value>(link).await?;
@@ -83,7 +83,7 @@ pub(super) async fn rehearse(link: &Link, names: &Names, clock: &Clock) -> Redis
     }
     redeem_nothing(link, names).await?;
     keep_nothing(link, names).await?;
-    // A script that Redis knew already was not sent as such.
+    // EVAL is sent only for a script that Redis does not know.
     let mut script = redis::cmd("EVAL");
     script.arg("return 1").arg(1).arg(sessions);
     link.ask::<Value>(&script).await?;
@@ -92,7 +92,7 @@ pub(super) async fn rehearse(link: &Link, names: &Names, clock: &Clock) -> Redis
     forget(link, stream.keys()).await
 }
 
-/// Returns another session's id whose end is noted at the same place.
+/// Returns the id of another session in the same bucket.
 fn another(id: SessionId) -> SessionId {
     let mut bytes = *id.as_bytes();
     if let Some(last) = bytes.last_mut() {
@@ -106,7 +106,7 @@ async fn forget(link: &Link, keys: &[String]) -> RedisResult<()> {
     link.ask::<Value>(delete.arg(keys)).await.map(drop)
 }
 
-/// Takes a code that cannot exist, keeps something of it and gives it back.
+/// Claims a code that cannot exist, stores an outcome and gives it back.
 async fn redeem_nothing(link: &Link, names: &Names) -> RedisResult<()> {
     let code = CodeMark::of_nothing();
     let (holder, millis) = ("rehearse", LASTS * 1000);
@@ -123,7 +123,7 @@ async fn redeem_nothing(link: &Link, names: &Names) -> RedisResult<()> {
     link.ask::<Value>(&keep).await.map(drop)
 }
 
-/// Keeps something for a moment, takes the turn to replace it, and counts that.
+/// Stores a shared value for a moment, takes the lease to replace it, and counts that.
 async fn keep_nothing(link: &Link, names: &Names) -> RedisResult<()> {
     let slot = Slot::from_bytes([0; 16]);
     let holder = Holder::random();
@@ -144,10 +144,10 @@ async fn keep_nothing(link: &Link, names: &Names) -> RedisResult<()> {
     forget(link, &[names.kept(slot)]).await
 }
 
-/// Does with another stream what is done with that of the revocations.
+/// Does with another stream everything that is done with the stream of revocations.
 async fn revoke_nobody(link: &Link, stream: &Stream, id: SessionId) -> RedisResult<()> {
     let seen: Generation = None;
-    let renewal = stream.renew(&seen, 0);
+    let renewal = stream.renew(&seen, 0, Renewer::Running);
     let renewal = renewal.map_err(|_| std::io::Error::other("no randomness"))?;
     renewal.make::<Value>(link).await?;
     for add in [stream.add(&[(id, 0)]), stream.add_again(&[(id, 0)])] {
@@ -163,7 +163,7 @@ async fn revoke_nobody(link: &Link, stream: &Stream, id: SessionId) -> RedisResu
         looks.arg("COUNT").arg(1);
     }
     looks.cmd("XLEN").arg(stream.name());
-    looks.cmd("HGETALL").arg(stream.counts());
+    looks.cmd("HGETALL").arg(stream.counters());
     link.ask_all::<Value>(&looks).await?;
     link.ask::<Value>(&redis::cmd("TIME")).await?;
     stream.trim(1).make::<Value>(link).await.map(drop)

@@ -1,4 +1,4 @@
--- Removes what is stored of a session, and what its user has with the last one.
+-- Removes a session, and with the last one its user's keys.
 local function remove(session, user, keys, sid, now)
   redis.call('DEL', session)
   redis.call('ZREM', user, sid)
@@ -8,8 +8,8 @@ local function remove(session, user, keys, sid, now)
   end
 end
 
--- Notes that a session ended and is yet to be revoked. It comes before the removal, since a Redis without memory refuses it:
--- then nothing is done by half.
+-- Notes that a session ended and is not revoked yet. This must come before the removal: a Redis without memory refuses it, and a
+-- script is not rolled back.
 local function note_end(ending, tombstones, sid, now, revoked_for, ended_for)
   redis.call('SADD', ending, sid)
   redis.call('EXPIRE', ending, revoked_for)

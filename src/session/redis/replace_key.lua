@@ -1,4 +1,4 @@
--- Puts a session_key in place of the one that is expected, which is kept beside it. Answers whether it is there now.
+-- Compare-and-swap: replaces the expected session_key, which is kept as the previous one. Returns whether the new one is stored now.
 local keys = KEYS[1]
 local moved, expected, sealed = unpack(ARGV)
 local latest = redis.call('HGET', keys, 'latest')
@@ -7,5 +7,5 @@ if latest == expected then
   redis.call('HSET', keys, 'previous', latest, 'replaced', now, 'latest', sealed)
   return 1
 end
--- Asked again after an answer that was lost.
+-- The command may be repeated after a lost answer.
 return latest == sealed and 1 or 0

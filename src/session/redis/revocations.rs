@@ -1,7 +1,7 @@
-//! The sessions that were revoked: this node's own, those that it hears of, and what it does so that none is lost.
+//! The revoked sessions: the node's own, those of other nodes, and the tasks that keep both complete.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::RedisResult;
 use tokio::sync::Notify;
@@ -14,12 +14,17 @@ use super::keys::Names;
 use super::link::Link;
 use super::maintenance::{Maintenance, measure};
 use super::silence;
-use super::stream::{Generation, State, Stream};
+use super::stream::{Generation, Renewer, State, Stream};
 use super::time::Time;
 use super::witness::Checks;
 use crate::session::{RevokedSessions, SessionId};
 
-/// What this node knows of the stream.
+/// The longest time that a node which starts waits for others that add again what Redis lost.
+const LONGEST_REPAIR: Duration = Duration::from_secs(30);
+/// Within how many times [`wait`] a running node notices a loss: it reads the state of the stream after each.
+const NOTICED_WITHIN: u32 = 2;
+
+/// The revoked sessions, and the tasks that follow the stream.
 pub(super) struct Revocations {
     known: RevokedSessions,
     stream: Stream,
@@ -28,7 +33,7 @@ pub(super) struct Revocations {
     tasks: Vec<AbortHandle>,
 }
 
-/// What is needed to follow the stream.
+/// What the tasks need.
 pub(super) struct Beginning {
     pub(super) connector: Arc<Connector>,
     pub(super) link: Arc<Link>,
@@ -37,12 +42,12 @@ pub(super) struct Beginning {
     pub(super) time: Time,
     pub(super) checks: Checks,
     pub(super) timeout: Duration,
-    /// After how long without news tokens are refused.
+    /// After how long without reading the stream to its end tokens are refused.
     pub(super) refuse_after: Option<Duration>,
 }
 
 impl Revocations {
-    /// Reads what is there, carries out what was left undone, then goes on to follow the stream.
+    /// Reads the stream, finishes what other nodes left undone, and starts the tasks.
     pub(super) async fn follow(beginning: Beginning) -> RedisResult<Self> {
         let Beginning {
             connector,
@@ -102,7 +107,7 @@ impl Revocations {
         })
     }
 
-    /// Adds sessions for this many seconds; this node knows of them at once, the others when they read on.
+    /// Revokes sessions for this many seconds: on this node at once, on the others when they read the stream.
     pub(super) async fn revoke(
         &self,
         link: &Link,
@@ -116,7 +121,7 @@ impl Revocations {
         if added.as_ref().is_ok_and(Generation::is_some) {
             return Ok(());
         }
-        // It is added again, or what else Redis has lost.
+        // Either this revocation is not in the stream, or the stream lost its generation and so perhaps others.
         self.incomplete.notify_one();
         added.map(drop)
     }
@@ -136,30 +141,29 @@ impl Drop for Revocations {
     }
 }
 
-/// Waits a moment where Redis has lost something or is new, so that nodes that know more have added it; then everything that is
-/// there counts as all.
+/// Returns when the stream can be read: after the nodes that run have added again what Redis lost. Where none does, the entries
+/// that are there count as complete.
 pub(super) async fn settle(
     connection: &mut Connection,
     stream: &Stream,
     timeout: Duration,
 ) -> RedisResult<()> {
-    let is_whole = |state: &State| state.is_whole();
-    if stream.look(connection).await?.as_ref().is_none_or(is_whole) {
-        return Ok(());
+    let wait = wait(timeout);
+    let begun = Instant::now();
+    loop {
+        let state = stream.look(connection).await?;
+        if state.as_ref().is_none_or(State::is_whole) {
+            if !stream.is_under_repair(connection).await? || begun.elapsed() > LONGEST_REPAIR {
+                return Ok(());
+            }
+        } else if let Some(state) = state.filter(|_| begun.elapsed() > wait * NOTICED_WITHIN) {
+            if state.generation.is_some() {
+                tracing::error!("Redis has lost revocations, and no other node adds them again");
+            }
+            let renewal = stream.renew(&state.generation, state.added, Renewer::Starting);
+            let renewal = renewal.map_err(|_| std::io::Error::other("no randomness"))?;
+            renewal.make_on::<Generation>(connection).await?;
+        }
+        tokio::time::sleep(wait / 2).await;
     }
-    // The others look as often as this, and then read the stream.
-    tokio::time::sleep(wait(timeout) * 2).await;
-    let Some(state) = stream
-        .look(connection)
-        .await?
-        .filter(|state| !is_whole(state))
-    else {
-        return Ok(());
-    };
-    if state.generation.is_some() {
-        tracing::error!("Redis has lost revocations, and no other node adds them again");
-    }
-    let renewal = stream.renew(&state.generation, state.added);
-    let renewal = renewal.map_err(|_| std::io::Error::other("no randomness"))?;
-    renewal.make_on::<Generation>(connection).await.map(drop)
 }

@@ -1,4 +1,4 @@
-//! The changes, each a script that Redis runs as one: it is made whole or not at all, in one round trip.
+//! The changes: each is a Lua script, which Redis runs atomically and in one round trip.
 
 use std::sync::LazyLock;
 
@@ -38,25 +38,25 @@ scripts! {
     CLAIM = "claim.lua";
     /// Gives a code back.
     GIVE_BACK = "give_back.lua";
-    /// Keeps the newer of two things.
+    /// Keeps the newer of two values.
     KEEP = "keep.lua";
-    /// Takes the turn to replace it.
+    /// Takes the lease to replace it.
     TURN = "turn.lua";
-    /// Counts what must not happen too often.
+    /// Counts an action that a budget limits.
     SPEND = "spend.lua";
     /// Says that a code's session could not be stored.
     NOT_STORED = "not_stored.lua";
     /// Adds revocations to the stream.
     ADD_REVOCATIONS = "add_revocations.lua";
-    /// Adds revocations to the stream that it has lost.
-    ADD_AGAIN = "add_again.lua";
+    /// Adds revocations to the stream that Redis lost.
+    ADD_AGAIN = "repair.lua" "add_again.lua";
     /// Begins another generation of the stream.
-    RENEW = "renew.lua";
-    /// Removes what is over from the stream.
+    RENEW = "repair.lua" "renew.lua";
+    /// Removes expired entries from the stream.
     TRIM = "trim.lua";
 }
 
-/// A script and the digest by which Redis remembers it.
+/// A script, and the digest by which Redis knows it.
 pub(super) struct Script {
     text: String,
     sha1: String,
@@ -71,7 +71,7 @@ impl Script {
         }
     }
 
-    /// Begins a change of one session.
+    /// Returns a change of one session.
     pub(super) fn of(&'static self, names: &Names, id: SessionId, user: User) -> Change<'static> {
         let keys = vec![
             names.session(id),
@@ -83,7 +83,7 @@ impl Script {
         self.with(keys)
     }
 
-    /// Begins a change of a user's sessions, which are yet to be named.
+    /// Returns a change of a user's sessions, whose names are added with [`Change::key`].
     pub(super) fn of_user(&'static self, names: &Names, user: User) -> Change<'static> {
         let keys = vec![
             names.user(user),
@@ -94,17 +94,17 @@ impl Script {
         self.with(keys)
     }
 
-    /// Begins a change of a user's session_keys.
+    /// Returns a change of a user's session_keys.
     pub(super) fn of_keys(&'static self, names: &Names, user: User) -> Change<'static> {
         self.with(vec![names.session_keys(user)])
     }
 
-    /// Begins a change of what is kept of a code.
+    /// Returns a change of what is stored of a code.
     pub(super) fn of_code(&'static self, names: &Names, code: CodeMark) -> Change<'static> {
         self.with(vec![names.code(code)])
     }
 
-    /// Begins a change of these keys.
+    /// Returns a change of these keys.
     pub(super) fn with(&self, keys: Vec<String>) -> Change<'_> {
         Change {
             script: self,
@@ -114,7 +114,7 @@ impl Script {
     }
 }
 
-/// A script with what it is to work on.
+/// A script with its keys and arguments.
 pub(super) struct Change<'s> {
     script: &'s Script,
     keys: Vec<String>,
@@ -132,7 +132,7 @@ impl Change<'_> {
         self
     }
 
-    /// Makes the change; Redis is sent the script itself only when it does not know it.
+    /// Makes the change; the text of the script is sent only when Redis does not know it.
     pub(super) async fn make<T: FromRedisValue>(&self, link: &Link) -> Result<T, RedisError> {
         match link.ask(&self.command("EVALSHA", &self.script.sha1)).await {
             Err(error) if is_unknown(&error) => {
@@ -142,7 +142,7 @@ impl Change<'_> {
         }
     }
 
-    /// Makes the change over a connection of the caller's own.
+    /// Makes the change over the caller's own connection.
     pub(super) async fn make_on<T: FromRedisValue>(
         &self,
         connection: &mut Connection,

@@ -1,4 +1,4 @@
-//! Asks the Sentinels who the master is: all of them at once, so that one that is dead or hangs keeps nobody waiting.
+//! Asks all Sentinels at once who the master is, so that a Sentinel that is dead or hangs delays nobody.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult};
 use tokio::time::{Instant, timeout_at};
 
-/// A Sentinel with the connection that was made last.
+/// A Sentinel, and its connection if there is one.
 struct Sentinel {
     client: Client,
     connection: Option<MultiplexedConnection>,
@@ -18,7 +18,7 @@ struct Sentinel {
 /// What a Sentinel says of the master.
 #[derive(Debug, PartialEq, Eq)]
 struct Told {
-    /// It grows with each failover.
+    /// The number of the failover; it only grows.
     epoch: u64,
     address: (String, u16),
 }
@@ -43,7 +43,7 @@ impl Sentinels {
         }
     }
 
-    /// Returns where the master is by the latest failover that most Sentinels, or all that answer, have heard of.
+    /// Returns the address of the master after the latest failover that most Sentinels, or all that answer, know of.
     pub(super) async fn master(&mut self) -> RedisResult<(String, u16)> {
         let most = self.all.len() / 2 + 1;
         let (name, timeout) = (&self.name, self.timeout);
@@ -53,7 +53,7 @@ impl Sentinels {
         let begun = Instant::now();
         let (mut told, mut failed) = (Vec::new(), None);
         while told.len() < most {
-            // One that answers is enough, where the others need long.
+            // One answer suffices when the others take long.
             let patience = if told.iter().any(Option::is_some) {
                 timeout / 2
             } else {
@@ -77,7 +77,7 @@ impl Sentinels {
     }
 }
 
-/// Returns the error that says more: a Sentinel that refuses is worth more words than one that is away.
+/// Returns the error that says more: one of a Sentinel that refuses rather than of one that does not answer.
 fn worse(before: Option<RedisError>, error: RedisError) -> RedisError {
     before
         .filter(|before| !before.is_io_error())
@@ -85,11 +85,11 @@ fn worse(before: Option<RedisError>, error: RedisError) -> RedisError {
 }
 
 impl Sentinel {
-    /// Asks this one; `None` says that it knows of no such master that works.
+    /// Asks this Sentinel; `None` means that it knows no working master of this name.
     async fn master(&mut self, name: &str, timeout: Duration) -> RedisResult<Option<Told>> {
         let mut masters = redis::cmd("SENTINEL");
         masters.arg("MASTERS");
-        // One that was restarted has closed the connection.
+        // A Sentinel that was restarted has closed the connection.
         if let Some(kept) = &mut self.connection {
             match masters.query_async(kept).await {
                 Ok(masters) => return Ok(told(masters, name)),

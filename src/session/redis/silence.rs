@@ -1,4 +1,4 @@
-//! Has tokens refused while nothing is heard of revocations, where that is wanted.
+//! Has tokens refused while the stream of revocations cannot be read, where that is configured.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use crate::session::RevokedSessions;
 
-/// Goes on for ever: after `limit` without news, nobody can tell which sessions have ended.
+/// Runs until it is aborted: after `limit` without reading the stream to its end, every token is refused.
 pub(super) async fn watch(heard: Arc<Notify>, known: RevokedSessions, limit: Duration) {
     let mut silent = false;
     loop {

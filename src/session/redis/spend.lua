@@ -1,4 +1,4 @@
--- Counts what must not happen too often. Answers 1 where it may happen, 0 where it comes too soon or the day has had all.
+-- Counts an action against its budget. Returns 1 if it is allowed, 0 if it comes too soon or the day's budget is spent.
 local slot = KEYS[1]
 local lasts, moved, gap, most = unpack(ARGV)
 local now = tonumber(redis.call('TIME')[1]) + tonumber(moved)

@@ -1,4 +1,4 @@
-//! The stream of revocations and what is counted of it, so that every node notices when Redis has lost some.
+//! The stream of revocations and its counters, by which every node notices that Redis has lost entries.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,44 +12,54 @@ use super::keys::Names;
 use super::scripts::{ADD_AGAIN, ADD_REVOCATIONS, Change, RENEW, Script, TRIM};
 use crate::session::{RevokedSessions, SessionId};
 
-/// Entries that are read, added or removed at once.
+/// How many entries are read, added or removed in one step.
 pub(super) const PAGE: usize = 1000;
 
-/// A generation's name; `None` where Redis has none.
+/// The name of a generation, which is random; `None` where Redis has none.
 pub(super) type Generation = Option<Vec<u8>>;
 
-/// The names of the stream, of its counts and of what was added again.
-#[derive(Clone, Debug)]
-pub(super) struct Stream {
-    keys: [String; 3],
+/// Who begins another generation.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Renewer {
+    /// A node that runs: it and others are about to add again what was lost.
+    Running,
+    /// A node that starts, after it has waited for those that run.
+    Starting,
 }
 
-/// How the stream was at one moment.
+/// The names of the stream, of its counters, of the set of what was added again, and of the note that this goes on.
+#[derive(Clone, Debug)]
+pub(super) struct Stream {
+    keys: [String; 4],
+}
+
+/// The state of the stream at one moment.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) generation: Generation,
-    /// How many entries were ever added and removed, as they were counted.
+    /// How many entries were ever added.
     pub(super) added: u64,
+    /// How many were removed on purpose.
     removed: u64,
-    /// How many there are.
+    /// How many are in the stream.
     length: u64,
-    /// The last entry.
+    /// The id of the newest entry.
     pub(super) newest: String,
 }
 
 impl State {
-    /// Returns whether everything is there that was added and not removed.
+    /// Returns whether every entry is there that was added and not removed on purpose.
     pub(super) fn is_whole(&self) -> bool {
         self.generation.is_some() && self.length == self.added.saturating_sub(self.removed)
     }
 
-    /// Returns whether entries are gone; a node of an older version adds some that are not counted.
+    /// Returns whether entries are lost; somebody may also have added entries that are not counted.
     pub(super) fn lacks_entries(&self) -> bool {
         self.generation.is_none() || self.length < self.added.saturating_sub(self.removed)
     }
 }
 
-type Counts = HashMap<String, Vec<u8>>;
+type Counters = HashMap<String, Vec<u8>>;
 
 impl Stream {
     pub(super) fn new(names: &Names) -> Self {
@@ -58,6 +68,7 @@ impl Stream {
                 names.revoked(),
                 names.revoked_state(),
                 names.revoked_again(),
+                names.revoked_repair(),
             ],
         }
     }
@@ -67,29 +78,37 @@ impl Stream {
         name
     }
 
-    pub(super) fn counts(&self) -> &str {
-        let [_, counts, _] = &self.keys;
-        counts
+    pub(super) fn counters(&self) -> &str {
+        let [_, counters, ..] = &self.keys;
+        counters
     }
 
     pub(super) fn keys(&self) -> &[String] {
         &self.keys
     }
 
+    /// Returns a change of the stream and its counters. It names no other key: while a slot is being moved, a Cluster refuses scripts
+    /// of which some keys exist and some do not.
     fn change(&self, script: &'static Script) -> Change<'static> {
+        let [stream, counters, ..] = &self.keys;
+        script.with(vec![stream.clone(), counters.clone()])
+    }
+
+    /// Returns a change for a repair.
+    fn repair(&self, script: &'static Script) -> Change<'static> {
         script.with(self.keys.to_vec())
     }
 
-    /// Looks at the stream; `None` says that it changed meanwhile.
+    /// Reads the state; `None` means that it changed while it was read.
     pub(super) async fn look(&self, connection: &mut Connection) -> RedisResult<Option<State>> {
-        let [stream, counts, _] = &self.keys;
+        let [stream, counters, ..] = &self.keys;
         let mut look = redis::pipe();
-        look.cmd("HGETALL").arg(counts);
+        look.cmd("HGETALL").arg(counters);
         look.cmd("XLEN").arg(stream);
         look.cmd("XREVRANGE").arg(stream).arg("+").arg("-");
         look.arg("COUNT").arg(1);
-        look.cmd("HGETALL").arg(counts);
-        let (before, length, newest, mut after): (Counts, u64, StreamRangeReply, Counts) =
+        look.cmd("HGETALL").arg(counters);
+        let (before, length, newest, mut after): (Counters, u64, StreamRangeReply, Counters) =
             look.query_async(connection).await?;
         if before != after {
             return Ok(None);
@@ -109,7 +128,14 @@ impl Stream {
         }))
     }
 
-    /// Returns whether the first entry is over.
+    /// Returns whether nodes are adding again what Redis lost.
+    pub(super) async fn is_under_repair(&self, connection: &mut Connection) -> RedisResult<bool> {
+        let [.., repair] = &self.keys;
+        let mut look = redis::cmd("EXISTS");
+        look.arg(repair).query_async(connection).await
+    }
+
+    /// Returns whether the first entry has expired.
     pub(super) async fn begins_with_the_past(
         &self,
         connection: &mut Connection,
@@ -123,34 +149,39 @@ impl Stream {
         Ok(entries.any(|entry| revocation(entry).is_none_or(|(_, until)| until < now)))
     }
 
-    /// Adds entries; answered with the [`Generation`].
+    /// Adds entries; returns the [`Generation`].
     pub(super) fn add(&self, revocations: &[(SessionId, u64)]) -> Change<'static> {
         with(self.change(&ADD_REVOCATIONS), revocations)
     }
 
-    /// Adds entries that Redis has lost and that no other node has added again; answered with the [`Generation`].
+    /// Adds entries that Redis lost, unless another node has added them; returns the [`Generation`].
     pub(super) fn add_again(&self, revocations: &[(SessionId, u64)]) -> Change<'static> {
-        with(self.change(&ADD_AGAIN), revocations)
+        with(self.repair(&ADD_AGAIN), revocations)
     }
 
-    /// Begins another generation where it is still the one that was `seen`; answered with the [`Generation`].
+    /// Begins another generation if the present one is still the one that was `seen`; returns the [`Generation`].
     pub(super) fn renew(
         &self,
         seen: &Generation,
         numbered: u64,
+        renewer: Renewer,
     ) -> Result<Change<'static>, Unspecified> {
         let mut new = [0; 8];
         rand::fill(&mut new)?;
         let seen = seen.as_deref().unwrap_or_default();
-        Ok(self.change(&RENEW).arg(seen).arg(&new).arg(numbered))
+        let renewal = self.repair(&RENEW).arg(seen).arg(&new).arg(numbered);
+        Ok(renewal.arg(match renewer {
+            Renewer::Running => 1,
+            Renewer::Starting => 0,
+        }))
     }
 
-    /// Removes entries that are over, no more than [`PAGE`]; answered with how many.
+    /// Removes at most [`PAGE`] expired entries; returns how many.
     pub(super) fn trim(&self, now: u64) -> Change<'static> {
         self.change(&TRIM).arg(now).arg(PAGE)
     }
 
-    /// Reads all of it into `known`, and returns the newest entry and every session that is in it.
+    /// Reads the whole stream into `known`, and returns the id of the newest entry and every session that is in it.
     pub(super) async fn read(
         &self,
         connection: &mut Connection,
@@ -181,20 +212,20 @@ fn with(mut change: Change<'static>, revocations: &[(SessionId, u64)]) -> Change
     change
 }
 
-/// Adds what entries say to what is known.
+/// Adds what entries say to what is known, unless it has expired.
 pub(super) fn add(known: &RevokedSessions, entries: &[StreamId], now: u64) {
     let revocations = entries.iter().filter_map(revocation);
     known.add(revocations.filter(|(_, until)| *until >= now));
 }
 
-/// Reads an entry; one that is none of ours revokes nothing.
+/// Parses an entry; one of a stranger revokes nothing.
 fn revocation(entry: &StreamId) -> Option<(SessionId, u64)> {
     let id: Vec<u8> = entry.get("s")?;
     let until = entry.get("u")?;
     Some((SessionId::from_bytes(id.try_into().ok()?), until))
 }
 
-/// Returns where in a stream an entry is, in an order that can be compared.
+/// Returns an entry's id in a form that can be compared.
 pub(super) fn place(id: &str) -> (u64, u64) {
     let (time, number) = id.split_once('-').unwrap_or((id, "0"));
     (time.parse().unwrap_or(0), number.parse().unwrap_or(0))

@@ -1,4 +1,4 @@
--- The time is Redis's own: a command may have waited long in its buffers, and nodes' clocks differ.
+-- Returns Redis's own time: nodes' clocks differ, and a command may have waited in a buffer.
 local function time(moved)
   return tonumber(redis.call('TIME')[1]) + tonumber(moved)
 end

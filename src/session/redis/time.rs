@@ -1,7 +1,8 @@
-//! Redis's time as this node knows it, by which nodes agree when a revocation is over.
+//! Redis's time, by which all nodes agree when a revocation expires.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Instant;
 
 use super::ends::SKEW_SECS;
 use crate::clock::Clock;
@@ -9,31 +10,37 @@ use crate::clock::Clock;
 /// A clock that differs from Redis's by more than this is worth a warning, in milliseconds.
 const NOTICEABLE_MS: i64 = 5_000;
 
-/// The node's clock, and by how much Redis's is ahead of it; clones share that.
+/// Redis's time, which goes on by the machine's monotonic clock, so that nothing expires early when the node's clock is set wrong;
+/// clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Time {
     clock: Clock,
-    ahead_ms: Arc<AtomicI64>,
+    begun: Instant,
+    /// What Redis's clock showed when this began, in milliseconds.
+    begun_ms: Arc<AtomicI64>,
     warned: Arc<AtomicBool>,
 }
 
 impl Time {
+    /// Begins with the node's own time.
     pub(super) fn new(clock: Clock) -> Self {
-        Self {
-            clock,
-            ahead_ms: Arc::default(),
+        let time = Self {
+            begun: Instant::now(),
+            begun_ms: Arc::default(),
             warned: Arc::default(),
-        }
+            clock,
+        };
+        let own_ms = time.own_ms();
+        time.begun_ms.store(own_ms, Ordering::Relaxed);
+        time
     }
 
-    /// Takes notice of what Redis's clock shows at this moment, and returns by how much that is ahead of the node's.
+    /// Takes over what Redis's clock shows, and returns by how many milliseconds that is ahead of the node's.
     pub(super) fn measured(&self, redis_ms: u64) -> i64 {
-        let own_ms = i64::try_from(self.clock.unix_ms()).unwrap_or(i64::MAX);
-        let own_ms = own_ms.saturating_sub(self.clock.moved_secs().saturating_mul(1000));
         let redis_ms = i64::try_from(redis_ms).unwrap_or(i64::MAX);
-        let ahead_ms = redis_ms.saturating_sub(own_ms);
-        self.ahead_ms.store(ahead_ms, Ordering::Relaxed);
-        ahead_ms
+        let begun_ms = redis_ms.saturating_sub(self.elapsed_ms());
+        self.begun_ms.store(begun_ms, Ordering::Relaxed);
+        redis_ms.saturating_sub(self.own_ms())
     }
 
     /// Warns when the clocks begin to differ.
@@ -47,19 +54,33 @@ impl Time {
 
     /// Returns the seconds since the Unix epoch by Redis's clock.
     pub(super) fn now(&self) -> u64 {
-        let own_ms = i64::try_from(self.clock.unix_ms()).unwrap_or(i64::MAX);
-        let now_ms = own_ms.saturating_add(self.ahead_ms.load(Ordering::Relaxed));
-        u64::try_from(now_ms / 1000).unwrap_or(0)
+        let moved_secs = self.clock.moved_secs();
+        u64::try_from(self.redis_ms() / 1000 + moved_secs).unwrap_or(0)
     }
 
     /// Returns what the node's own clock showed when Redis's showed this, in seconds since the Unix epoch.
     pub(super) fn own(&self, redis_secs: u64) -> u64 {
-        let ahead_secs = self.ahead_ms.load(Ordering::Relaxed) / 1000;
-        redis_secs.saturating_add_signed(ahead_secs.saturating_neg())
+        let own_ahead_ms = self.own_ms().saturating_sub(self.redis_ms());
+        redis_secs.saturating_add_signed(own_ahead_ms / 1000)
+    }
+
+    fn elapsed_ms(&self) -> i64 {
+        i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn redis_ms(&self) -> i64 {
+        let begun_ms = self.begun_ms.load(Ordering::Relaxed);
+        begun_ms.saturating_add(self.elapsed_ms())
+    }
+
+    /// Returns the time of the node's clock, without what a test has moved it, since Redis's clock does not move.
+    fn own_ms(&self) -> i64 {
+        let own_ms = i64::try_from(self.clock.unix_ms()).unwrap_or(i64::MAX);
+        own_ms.saturating_sub(self.clock.moved_secs().saturating_mul(1000))
     }
 }
 
-/// Says by how much a node's clock differs from Redis's, where that is worth saying.
+/// Returns a sentence about a node's clock that differs from Redis's noticeably.
 pub(super) fn warning(redis_ahead_ms: i64) -> Option<String> {
     if redis_ahead_ms.abs() <= NOTICEABLE_MS {
         return None;
@@ -99,5 +120,17 @@ mod tests {
             assert!(warning.contains(word), "{warning}");
         }
         assert_eq!(warning(4000), None);
+    }
+
+    #[test]
+    fn the_time_goes_on_evenly_when_the_nodes_clock_is_set_wrong() {
+        let (redis, clock) = (Clock::system(), Clock::system());
+        let time = Time::new(clock.clone());
+        time.measured(redis.unix_ms());
+        for hours in [5, -10] {
+            clock.step(hours * 3_600_000);
+            assert!(time.now().abs_diff(redis.unix_secs()) <= 1);
+            assert!(time.own(redis.unix_secs()).abs_diff(clock.unix_secs()) <= 1);
+        }
     }
 }

@@ -1,4 +1,4 @@
--- Sets the tombstone of a session of which nothing is stored.
+-- Sets the tombstone of a session that does not exist.
 local moved, sid, ended_for = unpack(ARGV)
 if not is_ended(KEYS[1], sid) then
   add_tombstone(KEYS[1], sid, time(moved), ended_for)

@@ -1,17 +1,17 @@
--- The tombstones of a bucket are one string of 20 bytes each, in the order in which they were set: a session's id, and until when the
--- session could have lived.
+-- The tombstones of a bucket are one string. Each has 20 bytes: a session's id, and until when the session could have lived. They are
+-- in the order in which they were set.
 local function is_ended(tombstones, sid)
   return string.find(redis.call('GET', tombstones) or '', sid, 1, true)
 end
 
--- Returns until when the tombstone at a place lasts, the first being at 0.
+-- Returns until when a tombstone lasts; the first is at place 0.
 local function lasts(tombstones, place)
   local at = place * 20 + 16
   return struct.unpack('>I4', redis.call('GETRANGE', tombstones, at, at + 3))
 end
 
--- Adds a tombstone for the next seconds. Those that are over are removed together, when a quarter of them are: each time the whole
--- string is written again, here, in replicas and in the file.
+-- Appends a tombstone that lasts for some seconds. Expired ones are removed together, when they are a quarter of the string, since that
+-- writes the whole string again: in memory, to the replicas and to the append-only file.
 local function add_tombstone(tombstones, sid, now, lasting)
   local last = now + lasting
   local before = redis.call('APPEND', tombstones, sid .. struct.pack('>I4', last)) / 20 - 1

@@ -1,4 +1,4 @@
--- Removes entries that are over from the beginning of the stream. Answers how many.
+-- Removes expired entries from the beginning of the stream. Returns how many.
 local stream, state = KEYS[1], KEYS[2]
 local now, most = tonumber(ARGV[1]), ARGV[2]
 local over = {}

@@ -1,8 +1,8 @@
-//! The states of Redis that pass without another configuration, each by its name.
+//! The passing states of Redis, each by its name: another configuration does not help.
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-/// Why Redis does not do what it is asked.
+/// Why Redis refuses a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
     Away,
@@ -33,7 +33,7 @@ const ALL: [Trouble; 11] = [
 ];
 
 impl Trouble {
-    /// Finds the state that an error tells of; `None` says that Redis did what it was asked, or is not asked the right way.
+    /// Returns the state that an error means; `None` means that Redis works, and the command or a permission is wrong.
     pub(super) fn of(error: &RedisError) -> Option<Self> {
         let kind = error.kind();
         let of_connection = [
@@ -43,7 +43,7 @@ impl Trouble {
             ErrorKind::MasterNameNotFoundBySentinel,
         ];
         if of_connection.contains(&kind) {
-            // What kept it from every server of a Cluster is a text only.
+            // Why no server of a Cluster could be connected is only a text.
             let told = error.to_string();
             let mut codes = Self::Password.codes().iter();
             let refused = codes.any(|code| told.contains(code));
@@ -64,7 +64,7 @@ impl Trouble {
         let of_code = error
             .code()
             .is_some_and(|code| self.codes().contains(&code));
-        // An error of a command in a script comes as a text to older servers' clients, and in a pipeline to all.
+        // The error of a command in a script is only a text on older servers, and in a pipeline on all.
         let told = if of_code {
             String::new()
         } else {
@@ -76,7 +76,7 @@ impl Trouble {
                 .any(|word| self.codes().contains(&word))
     }
 
-    /// The words with which Redis's errors begin.
+    /// Returns the words with which Redis's errors begin.
     fn codes(self) -> &'static [&'static str] {
         match self {
             Self::Away => &[],
@@ -93,7 +93,7 @@ impl Trouble {
         }
     }
 
-    /// Returns whether another connection may lead to a server that does what it is asked.
+    /// Returns whether another connection may lead to a server that does not refuse.
     pub(super) fn is_of_connection(self) -> bool {
         match self {
             Self::Away

@@ -1,5 +1,5 @@
--- Takes a turn unless another has it. Answers 1 with a fencing token, or 0 with the milliseconds that are left to the other. The token
--- is made of Redis's time, so that it goes on rising where Redis has lost what was there.
+-- Takes a lease unless another holder has it. Returns 1 and a fencing token, or 0 and the milliseconds that are left to the other. The
+-- token is made of Redis's time, so that it still rises after Redis lost the previous one.
 local slot = KEYS[1]
 local lasts, holder, lease, moved = unpack(ARGV)
 local time = redis.call('TIME')

@@ -1,7 +1,7 @@
-//! What proves that a seal key belongs to the data in Redis: a digest, or something that was sealed with it.
+//! Proves that a seal key belongs to the data in Redis: by a stored digest, or by a session_key that was sealed with it.
 //!
 //! A node with another seal key would log users in whom no other node knows. The digest of the key is stored under a name
-//! of its own, in a Cluster also in eight slots that are spread evenly, and every running node writes again what is
+//! of its own, in a Cluster also in eight slots that are spread evenly, and every running node stores again what is
 //! missing. A node that starts compares all that it finds. Where it finds none, it looks for a session (`SCAN`) and tries
 //! to decrypt its user's session_key.
 
@@ -13,10 +13,10 @@ use crate::session::record::identity_from;
 use crate::session::seal::Sealer;
 use crate::session::user::user_name;
 
-/// How many names are looked at in one step.
+/// How many names one step scans.
 const PAGE: usize = 1000;
 
-/// The digests that are written where one of them may be lost.
+/// The stored digests of the seal key.
 pub(super) struct Checks {
     names: Vec<String>,
     own: [u8; 16],
@@ -28,7 +28,7 @@ impl Checks {
         Self { names, own }
     }
 
-    /// Returns what reads each of them, the one that decides first.
+    /// Returns the command that reads each digest, the one that decides first.
     pub(super) fn reads(&self) -> Vec<Cmd> {
         let read = |name: &String| {
             let mut read = redis::cmd("GET");
@@ -38,7 +38,7 @@ impl Checks {
         self.names.iter().map(read).collect()
     }
 
-    /// Returns what writes each of them where it lacks, the one that decides first.
+    /// Returns the command that stores each digest if it is missing, the one that decides first.
     pub(super) fn writes(&self) -> Vec<Cmd> {
         let write = |name: &String| {
             let mut write = redis::cmd("SET");
@@ -48,7 +48,7 @@ impl Checks {
         self.names.iter().map(write).collect()
     }
 
-    /// Says what was read: whether all that is there is of this seal key; `None` where nothing is there.
+    /// Returns whether all digests that were read are of this seal key; `None` if there were none.
     pub(super) fn are_ours(&self, read: &[Option<Vec<u8>>]) -> Option<bool> {
         let mut found = read.iter().flatten().peekable();
         found.peek()?;
@@ -56,7 +56,7 @@ impl Checks {
     }
 }
 
-/// Looks for a session and says whether its user's session_key was sealed with this key; `None` where there is none.
+/// Looks for a session, and returns whether its user's session_key was sealed with this key; `None` if there is none.
 pub(super) async fn opens(
     connection: &mut Connection,
     names: &Names,
@@ -89,7 +89,7 @@ fn scan(names: &Names, cursor: &[u8]) -> Cmd {
     scan
 }
 
-/// Returns whether the session_key of a session's user opens; `None` where it is gone.
+/// Returns whether the session_key of a session's user can be opened; `None` if it does not exist.
 async fn of_session(
     connection: &mut Connection,
     names: &Names,
@@ -109,7 +109,7 @@ async fn of_session(
     Ok(sealed.map(|sealed| sealer.open(&owner, &sealed).is_some()))
 }
 
-/// Asks for what [`opens`] asks first.
+/// Sends the first command of [`opens`].
 pub(super) async fn rehearse(connection: &mut Connection, names: &Names) -> RedisResult<()> {
     let scan = scan(&names.rehearsed(), b"0");
     for (_, answer) in connection.ask_masters(&scan).await? {

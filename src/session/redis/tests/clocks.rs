@@ -81,6 +81,24 @@ async fn a_node_that_is_ahead_ends_everywhere_what_still_lives(redis: &Deployed)
     soon(async || one.revoked().contains(&id)).await;
 }
 
+#[tokio::test]
+async fn a_clock_that_is_set_wrong_and_right_again_loses_no_revocation() {
+    const DAY_MS: i64 = 24 * 3600 * 1000;
+    let (redis, right, wrong) = (Deployed::single(), Clock::system(), Clock::system());
+    let (one, other) = (redis.node(&right).await, redis.node(&wrong).await);
+    let mut ended = Vec::new();
+    for (openid, step) in [("a", 0), ("b", DAY_MS), ("c", 0), ("d", -DAY_MS), ("e", 0)] {
+        wrong.step(step);
+        let id = log_in(&one, openid).await.session.id;
+        one.end(id).await.unwrap();
+        ended.push(id);
+        // A node forgets what has expired whenever it has read something.
+        for id in &ended {
+            soon(async || other.revoked().contains(id)).await;
+        }
+    }
+}
+
 over_each_deployment! {
     a_revocation_outlives_the_tokens_of_nodes_whose_clocks_differ
     a_session_lasts_by_rediss_clock_whichever_node_opened_it

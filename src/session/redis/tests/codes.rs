@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Server, soon};
+use super::deployed::{Deployed, over_each_deployment};
+use super::{Names, Server, log_in, soon};
 use crate::clock::Clock;
 use crate::session::contract::{apps, identity, session_key};
 use crate::session::{Claim, Holder};
@@ -76,37 +77,43 @@ async fn what_wechat_refused_is_told_by_whoever_had_the_code_and_only_then() {
     assert!(matches!(claim, Claim::Refused(40029, _)), "{claim:?}");
 }
 
-// On one thread, so that what goes on behind the answer has not begun when it is there.
-#[tokio::test]
-async fn a_login_takes_two_round_trips_and_leaves_no_token_in_clear() {
-    let server = Server::start().await;
-    let store = server.sessions(&Clock::system()).await;
-    let (code, lease) = (store.mark("wx1", "0a1b2c"), Duration::from_secs(10));
-    let before = store.operations();
-    let holder = Holder::random().unwrap();
-    store.claim(code, holder, lease).await.unwrap();
+async fn a_refresh_takes_one_round_trip_and_a_login_two(redis: &Deployed) {
+    let store = redis.node(&Clock::system()).await;
+    let (lease, key) = (Duration::from_secs(10), session_key("k"));
+    let code = async |n: usize| {
+        let code = store.mark("wx1", &format!("0a{n}"));
+        let holder = Holder::random().unwrap();
+        let claim = store.claim(code, holder, lease).await.unwrap();
+        assert!(matches!(claim, Claim::Yours), "{claim:?}");
+        code
+    };
+    // After this every server knows every script.
+    for n in 0..40 {
+        code(n).await;
+        let opened = log_in(&store, &n.to_string()).await;
+        store.refresh(&opened.refresh, &apps()).await.unwrap();
+    }
+    let sent = || redis.calls("evalsha") + redis.calls("eval");
+    let (before, known) = (store.operations(), sent());
     let address = "192.0.2.1".parse().unwrap();
-    let sender = store.sender(code, None, Some(address)).unwrap();
-    let opened = store
-        .open_session_for(
-            code,
-            sender.mark(),
-            lease,
-            identity("a"),
-            Some(&session_key("k")),
-        )
-        .await
-        .unwrap();
-    assert_eq!(store.operations() - before, 2);
-    let kept = || server.0.ask(&["--scan", "--pattern", "menshen:*:c:*"]);
-    soon(async || !kept().is_empty()).await;
-    let kept = kept();
-    let kept = server.0.ask(&["GET", &kept]);
-    assert!(
-        !kept.is_empty() && !kept.contains(opened.refresh.expose()),
-        "{kept}"
-    );
+    let code = code(40).await;
+    let sender = store.sender(code, None, Some(address)).unwrap().mark();
+    let opened = store.open_session_for(code, sender, lease, identity("a"), Some(&key));
+    let opened = opened.await.unwrap();
+    // One thread runs everything here, so that what is stored in the background has not begun.
+    assert_eq!((store.operations() - before, sent() - known), (2, 2));
+    let outcome = Names::new("menshen:", &redis.config().mode).code(code);
+    soon(async || redis.ask(&outcome, &["GET", &outcome]).starts_with('d')).await;
+    let kept = redis.ask(&outcome, &["GET", &outcome]);
+    assert!(!kept.contains(opened.refresh.expose()), "{kept}");
+    let (before, known) = (store.operations(), sent());
+    let opened = store.refresh(&opened.refresh, &apps()).await.unwrap();
+    assert_eq!((store.operations() - before, sent() - known), (1, 1));
+    store.refresh(&opened.refresh, &apps()).await.unwrap();
+    assert_eq!((store.operations() - before, sent() - known), (2, 2));
 }
+
+over_each_deployment! { a_refresh_takes_one_round_trip_and_a_login_two }
 
 #[tokio::test]
 async fn what_a_code_brought_is_told_only_where_its_session_is_stored() {

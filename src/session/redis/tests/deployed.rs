@@ -81,6 +81,12 @@ impl Deployed {
         self.home(key).ask(words)
     }
 
+    /// Returns how often the masters were sent a command since their start.
+    pub(super) fn calls(&self, command: &str) -> u64 {
+        let masters = self.masters().iter();
+        masters.map(|master| calls(master, command)).sum()
+    }
+
     pub(super) async fn node(&self, clock: &Clock) -> Sessions {
         node(&self.config(), clock).await
     }
@@ -90,6 +96,14 @@ impl Deployed {
 pub(super) async fn node(server: &RedisServer, clock: &Clock) -> Sessions {
     let opened = Sessions::redis(server, &seal_key(1), LIFETIMES, clock.clone()).await;
     opened.unwrap()
+}
+
+/// Returns how often a server was sent a command since its start.
+pub(super) fn calls(server: &servers::Redis, command: &str) -> u64 {
+    let told = server.ask(&["INFO", "commandstats"]);
+    let begins = format!("cmdstat_{command}:calls=");
+    let line = told.lines().find_map(|line| line.strip_prefix(&begins));
+    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
 }
 
 /// Has nodes come as a user of their own, whom [`admit`] lets in.

@@ -1,5 +1,7 @@
 //! What ended stays ended when Redis loses entries of the stream, or everything.
 
+use std::time::{Duration, Instant};
+
 use super::deployed::{Deployed, over_each_deployment};
 use super::{log_in, soon};
 use crate::clock::Clock;
@@ -68,6 +70,49 @@ async fn a_node_that_starts_right_after_everything_was_deleted_hears_what_the_ot
     assert!(later.revoked().contains(&opened.session.id));
 }
 
+async fn a_node_that_starts_waits_while_others_add_again_what_was_lost(redis: &Deployed) {
+    const REPAIR: &str = "menshen:{menshen:revoked}:repair";
+    let clock = Clock::system();
+    drop(redis.node(&clock).await);
+    assert_eq!(redis.ask(REPAIR, &["SET", REPAIR, "1", "PX", "1500"]), "OK");
+    let begun = Instant::now();
+    let _later = redis.node(&clock).await;
+    assert!(begun.elapsed() > Duration::from_millis(1400));
+}
+
+async fn revocations_are_known_after_several_losses_in_a_row(redis: &Deployed) {
+    let clock = Clock::system();
+    let nodes = [redis.node(&clock).await, redis.node(&clock).await];
+    let mut ended = Vec::new();
+    for loss in 0..8 {
+        let node = &nodes[loss % 2];
+        let id = log_in(node, &loss.to_string()).await.session.id;
+        node.end(id).await.unwrap();
+        ended.push(id);
+        // What one loss has nodes do is not over when the next one comes.
+        match loss % 4 {
+            0 => drop(redis.ask(STREAM, &["XTRIM", STREAM, "MAXLEN", "1"])),
+            1 => drop(redis.ask(STREAM, &["DEL", STREAM])),
+            2 => drop(redis.ask(STREAM, &["DEL", "menshen:{menshen:revoked}:state"])),
+            _ => {
+                for server in redis.masters() {
+                    assert_eq!(server.ask(&["FLUSHALL"]), "OK");
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(90 * loss as u64)).await;
+    }
+    let later = redis.node(&clock).await;
+    for id in &ended {
+        soon(async || later.revoked().contains(id)).await;
+    }
+    let length = || redis.ask(STREAM, &["XLEN", STREAM]).parse();
+    soon(async || length().is_ok_and(|length: usize| length >= ended.len())).await;
+    drop((nodes, later));
+    let last = redis.node(&clock).await;
+    assert!(ended.iter().all(|id| last.revoked().contains(id)));
+}
+
 async fn a_redis_that_was_trimmed_while_nobody_ran_is_used_all_the_same(redis: &Deployed) {
     let clock = Clock::system();
     let one = redis.node(&clock).await;
@@ -86,6 +131,8 @@ over_each_deployment! {
     revocations_are_known_after_everything_was_deleted
     revocations_are_known_after_the_stream_was_trimmed
     a_node_that_starts_right_after_everything_was_deleted_hears_what_the_others_know
+    a_node_that_starts_waits_while_others_add_again_what_was_lost
+    revocations_are_known_after_several_losses_in_a_row
     a_redis_that_was_trimmed_while_nobody_ran_is_used_all_the_same
 }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::deployed::{admit, as_user, knows_no_end, node};
-use super::servers::{Cluster, Group};
+use super::servers::{self, Cluster, Group};
 use super::{LIFETIMES, Names, RedisMode, SKEW_SECS, Server, log_in, soon};
 use crate::clock::Clock;
 use crate::session::contract::apps;
@@ -59,6 +59,28 @@ async fn a_session_that_an_older_copy_of_the_file_brings_back_stays_ended() {
 }
 
 #[tokio::test]
+async fn a_session_that_older_copies_of_a_clusters_files_bring_back_stays_ended() {
+    let (mut cluster, clock) = (Cluster::start(3, &[]), Clock::system());
+    cluster.nodes.iter().for_each(admit);
+    let config = as_user(cluster.config());
+    let (one, other) = (node(&config, &clock).await, node(&config, &clock).await);
+    let (home, opened) = log_in_elsewhere(&cluster, &one).await;
+    for server in &cluster.nodes {
+        assert_eq!(server.ask(&["SAVE"]), "OK");
+    }
+    one.end(opened.session.id).await.unwrap();
+    soon(async || other.revoked().contains(&opened.session.id)).await;
+    cluster.nodes.iter_mut().for_each(servers::Redis::kill);
+    cluster.nodes.iter_mut().for_each(servers::Redis::restart);
+    cluster.works();
+    knows_no_end(&cluster.nodes[home], &config.mode, opened.session.id);
+    let stream = &cluster.nodes[cluster.home("menshen:revoked")];
+    assert_eq!(stream.ask(&["XLEN", "menshen:revoked"]), "0");
+    cluster.nodes.iter().for_each(admit);
+    stays_ended(&[&one, &other], &clock, &opened).await;
+}
+
+#[tokio::test]
 async fn a_session_that_a_failover_brings_back_stays_ended() {
     let (mut group, clock) = (Group::start(1, 1), Clock::system());
     admit(&group.servers[0]);
@@ -79,7 +101,7 @@ async fn a_session_that_a_failover_brings_back_stays_ended() {
 }
 
 /// Has a replica hear nothing more: what was in its socket would still be read, so that it is stopped before its connection is cut.
-fn cut_off(master: &super::servers::Redis, replica: &super::servers::Redis) {
+fn cut_off(master: &servers::Redis, replica: &servers::Redis) {
     replica.signal("STOP");
     assert_eq!(master.ask(&["CLIENT", "KILL", "TYPE", "replica"]), "1");
 }

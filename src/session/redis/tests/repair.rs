@@ -3,19 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::connect::Connector;
-use super::servers::{self, Redis};
+use super::deployed::calls;
+use super::servers;
 use super::stream::Stream;
 use super::{Names, RedisMode, Server, fill_stream, soon};
 use crate::clock::Clock;
 use crate::session::SessionId;
-
-/// Returns how often a server was asked something since its start.
-fn calls(server: &Redis, command: &str) -> u64 {
-    let told = server.ask(&["INFO", "commandstats"]);
-    let begins = format!("cmdstat_{command}:calls=");
-    let line = told.lines().find_map(|line| line.strip_prefix(&begins));
-    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_redis_lost_is_added_once_however_many_nodes_know_it() {

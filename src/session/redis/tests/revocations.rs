@@ -1,29 +1,54 @@
 //! Revocations reach every node, whatever happens to Redis and the connections.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::deployed::{Deployed, over_each_deployment};
 use super::{LIFETIMES, SKEW_SECS, Server, fill_stream, log_in, servers, soon};
 use crate::clock::Clock;
 use crate::session::contract::{apps, identity, session_key};
-use crate::session::{RefreshError, StoreError};
+use crate::session::{RefreshError, SessionId, StoreError};
 
-#[tokio::test]
-async fn a_revocation_is_known_to_the_other_node_within_a_second() {
-    let (server, clock) = (Server::start().await, Clock::system());
-    let (one, other) = (server.sessions(&clock).await, server.sessions(&clock).await);
-    for _ in 0..5 {
-        let opened = log_in(&one, "a").await;
-        let id = opened.session.id;
-        let ended = std::time::Instant::now();
+async fn a_revocation_is_known_to_the_other_node_within_a_second(redis: &Deployed) {
+    let clock = Clock::system();
+    let (one, other) = (redis.node(&clock).await, redis.node(&clock).await);
+    let mut took = Vec::new();
+    for n in 0..20 {
+        let id = log_in(&one, &n.to_string()).await.session.id;
+        let asked = Instant::now();
         one.end(id).await.unwrap();
         assert!(one.revoked().contains(&id));
-        soon(async || other.revoked().contains(&id)).await;
-        assert!(
-            ended.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            ended.elapsed()
-        );
+        let ended = Instant::now();
+        while !other.revoked().contains(&id) {
+            assert!(ended.elapsed() < Duration::from_secs(1));
+            tokio::task::yield_now().await;
+        }
+        took.push((asked.elapsed(), ended.elapsed()));
     }
+    took.sort();
+    println!(
+        "since a logout was asked for, and answered: half of them {:?}, all {:?}",
+        took[9], took[19]
+    );
+}
+
+over_each_deployment! { a_revocation_is_known_to_the_other_node_within_a_second }
+
+/// A node has read an entry; another master lacks it, and adds others with smaller ids and the same numbers.
+#[tokio::test]
+async fn what_a_master_adds_whose_clock_is_behind_is_read() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let store = server.sessions(&clock).await;
+    fill_stream(&server.0, 2);
+    soon(async || store.revoked().len() == 2).await;
+    let other = SessionId::from_bytes([7; 16]);
+    let replace = "local all = redis.call('XRANGE', KEYS[1], '-', '+') \
+                   redis.call('DEL', KEYS[1]) \
+                   local ids = {string.rep('\\7', 16), all[2][2][2]} \
+                   for n = 1, 2 do redis.call('XADD', KEYS[1], n .. '-1', \
+                   's', ids[n], 'u', 4000000000, 'n', n) end";
+    let replaced = server.0.ask(&["EVAL", replace, "1", "menshen:revoked"]);
+    assert_eq!(replaced, "");
+    soon(async || store.revoked().contains(&other)).await;
 }
 
 #[tokio::test]
@@ -164,7 +189,7 @@ async fn a_cut_connection_costs_less_than_a_second_however_many_are_revoked() {
         let id = log_in(&one, "a").await.session.id;
         let _: u64 = server.ask("CLIENT KILL TYPE normal SKIPME yes").await;
         one.end(id).await.unwrap();
-        let ended = std::time::Instant::now();
+        let ended = Instant::now();
         soon(async || other.revoked().contains(&id)).await;
         let took = ended.elapsed();
         assert!(took < Duration::from_secs(1), "{took:?}");

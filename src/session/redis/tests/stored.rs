@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::deployed::{Deployed, over_each_deployment};
 use super::{LIFETIMES, Server, log_in, seal_key};
 use crate::clock::Clock;
 use crate::session::contract::{apps, identity, session_key};
@@ -45,22 +44,6 @@ async fn a_session_whose_last_rotations_redis_lost_goes_on() {
         opened = store.refresh(&opened.refresh, &apps()).await.unwrap();
     }
 }
-
-async fn a_refresh_and_a_login_take_one_round_trip(redis: &Deployed) {
-    let store = redis.node(&Clock::system()).await;
-    let opened = log_in(&store, "a").await;
-    let opened = store.refresh(&opened.refresh, &apps()).await.unwrap();
-    // By now Redis knows the scripts.
-    let before = store.operations();
-    log_in(&store, "a").await;
-    assert_eq!(store.operations() - before, 1);
-    let opened = store.refresh(&opened.refresh, &apps()).await.unwrap();
-    assert_eq!(store.operations() - before, 2);
-    store.refresh(&opened.refresh, &apps()).await.unwrap();
-    assert_eq!(store.operations() - before, 3);
-}
-
-over_each_deployment! { a_refresh_and_a_login_take_one_round_trip }
 
 #[tokio::test]
 async fn redis_drops_by_itself_what_is_over() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::deployed::{Deployed, node, over_each_deployment};
 use super::losses::log_in_elsewhere;
 use super::servers::Cluster;
-use super::{LIFETIMES, log_in, soon};
+use super::{LIFETIMES, Names, log_in, soon};
 use crate::clock::Clock;
 use crate::session::contract::apps;
 use crate::session::{Opened, RefreshError, Sessions};
@@ -32,33 +32,28 @@ fn allow(redis: &Deployed) {
     assert_eq!(redis.ask(STREAM, &allow), "OK");
 }
 
-async fn is_finished_by_another(redis: &Deployed) {
+async fn a_reuse_whose_node_died_is_finished_by_another(redis: &Deployed) {
     let clock = Clock::system();
     let (one, other) = (redis.node(&clock).await, redis.node(&clock).await);
-    let opened = reuse_that_is_broken_off(redis, &clock, &one).await;
-    let id = opened.session.id;
+    let id = reuse_that_is_broken_off(redis, &clock, &one)
+        .await
+        .session
+        .id;
     assert!(one.revoked().contains(&id), "it refuses by itself");
     drop(one);
     assert_eq!(redis.ask(STREAM, &["XLEN", STREAM]), "0");
+    let noted = Names::new("menshen:", &redis.config().mode).ending(id.as_bytes());
+    assert_eq!(redis.ask(&noted, &["SCARD", &noted]), "1");
     allow(redis);
     soon(async || other.revoked().contains(&id)).await;
-    // A revocation is read from the stream before the note of it is deleted.
-    let noted = || redis.ask(STREAM, &["KEYS", "*:e"]);
-    soon(async || noted().is_empty()).await;
+    // The note is deleted after the revocation is in the stream.
+    soon(async || redis.ask(&noted, &["EXISTS", &noted]) == "0").await;
+    let later = redis.node(&clock).await;
+    assert!(later.revoked().contains(&id));
 }
 
 #[tokio::test]
-async fn a_reuse_that_its_node_did_not_finish_is_finished_by_another() {
-    is_finished_by_another(&Deployed::single()).await;
-}
-
-#[tokio::test]
-async fn a_reuse_that_its_node_did_not_finish_over_a_group_is_finished_by_another() {
-    is_finished_by_another(&Deployed::group()).await;
-}
-
-#[tokio::test]
-async fn a_reuse_that_its_node_did_not_finish_in_a_cluster_is_finished_by_another() {
+async fn a_reuse_is_finished_by_another_node_when_the_server_of_the_stream_answers_again() {
     let (cluster, clock) = (Cluster::start(3, &[]), Clock::system());
     let config = cluster.config();
     let (one, other) = (node(&config, &clock).await, node(&config, &clock).await);
@@ -73,9 +68,10 @@ async fn a_reuse_that_its_node_did_not_finish_in_a_cluster_is_finished_by_anothe
         "{broken_off:?}"
     );
     drop(one);
-    assert!(!other.revoked().contains(&opened.session.id));
     stream.signal("CONT");
     soon(async || other.revoked().contains(&opened.session.id)).await;
+    let later = node(&config, &clock).await;
+    assert!(later.revoked().contains(&opened.session.id));
 }
 
 async fn a_reuse_that_no_node_finished_is_finished_at_the_next_start(redis: &Deployed) {
@@ -99,6 +95,7 @@ async fn a_reuse_is_finished_by_its_node_when_that_becomes_possible(redis: &Depl
 }
 
 over_each_deployment! {
+    a_reuse_whose_node_died_is_finished_by_another
     a_reuse_that_no_node_finished_is_finished_at_the_next_start
     a_reuse_is_finished_by_its_node_when_that_becomes_possible
 }
