@@ -81,7 +81,7 @@ for (const [english] of PAIRS) {
 test('every errcode of the troubleshooting page is told to clients as it says', () => {
   const source = text('src/wechat/errcode.rs').split('#[cfg(test)]')[0];
   const told = { CodeInvalid: 'code_invalid', CodeUsed: 'code_used', UserBlocked: 'user_blocked', Busy: 'wechat_busy', MinuteQuota: 'wechat_busy', DayQuota: 'wechat_busy' };
-  const alone = Object.fromEntries([...source.matchAll(/^ +(-?\d+) => Refusal::(\w+)/gm)].map(([, errcode, kind]) => [errcode, told[kind]]));
+  const alone = Object.fromEntries([...source.matchAll(/^ +(-?\d+) => ErrcodeClass::(\w+)/gm)].map(([, errcode, kind]) => [errcode, told[kind]]));
   const [, operators] = source.split('matches!(');
   const within = (errcode) => [...operators.matchAll(/(\d+)(?:\.\.=(\d+))?/g)].some(([, first, last]) => errcode >= Number(first) && errcode <= Number(last || first));
   const rows = [...text('docs/en/troubleshooting.md').matchAll(/^\| (-?\d+[\d, -]*) \| \d+ `(\w+)`/gm)];

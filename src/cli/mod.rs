@@ -61,14 +61,7 @@ enum Command {
         explain: Option<Vec<String>>,
     },
     /// Try it: simulator, store, a small backend and the proxy in one process, without a configuration.
-    Dev {
-        /// A backend of your own instead of the demonstration one, such as http://127.0.0.1:3000.
-        #[arg(long)]
-        upstream: Option<String>,
-        /// Where the proxy listens.
-        #[arg(long, default_value = "127.0.0.1:8080")]
-        listen: SocketAddr,
-    },
+    Dev(dev::Options),
     /// Run the WeChat simulator alone.
     Simulate {
         /// Where it listens.
@@ -142,7 +135,7 @@ pub fn run() -> ExitCode {
             Some([method, url]) => explain::run(&file.config, method, url),
             _ => check::run(&file.config, probe),
         },
-        Command::Dev { upstream, listen } => dev::run(upstream.as_deref(), listen),
+        Command::Dev(options) => dev::run(options),
         Command::Simulate { listen, apps } => simulate::run(listen, &apps),
         Command::Schema => schema::run(),
         Command::Generate { folder } => generate::run(&folder, Arguments::command()),

@@ -31,7 +31,14 @@ fn redeem(world: &mut World, params: &Params, now_ms: u64) -> Result<Granted, i6
     let login = world
         .redeem(appid, code, now_ms)
         .map_err(|refusal| match refusal {
-            RedeemError::Invalid => 40029,
+            RedeemError::Invalid => {
+                tracing::warn!(
+                    appid,
+                    "this code was not made here or has expired: POST /_sim/login makes one; codes of WeChat's own \
+                     tools need WeChat itself, as with `menshen dev --app`"
+                );
+                40029
+            }
             RedeemError::Used => 40163,
             RedeemError::Blocked => 40226,
             RedeemError::MinuteLimit => 45011,

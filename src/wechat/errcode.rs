@@ -53,7 +53,7 @@ pub(super) fn is_operators(errcode: i64) -> bool {
     matches!(
         errcode,
         // grant_type, appid, secret; no appid, secret, token or code; a token where a secret belongs.
-        40002 | 40013 | SECRET_REFUSED | 40001 | 40014 | 42001 | 41001 | 41002 | 41004 | 41008
+        40002 | 40013 | 40125 | 40001 | 40014 | 42001 | 41001 | 41002 | 41004 | 41008
         // The secret is frozen; this machine's address.
         | 40243 | 40164 | 89501..=89507
         // The account: forbidden, frozen, no right; a third-party platform's.

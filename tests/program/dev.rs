@@ -9,7 +9,7 @@
 use std::fs;
 use std::net::TcpListener;
 
-use menshen_test_support::{Program, Upstream, address_in};
+use menshen_test_support::{Browser, Page, Program, Upstream, address_in};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -186,4 +186,188 @@ async fn a_temporary_folder_that_is_missing_is_a_failure() {
     let ended = Program::run(command).await;
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+}
+
+/// Clicks a button of the playground, and waits until an exchange is shown whose title begins so; returns what it says.
+async fn click(page: &mut Page, id: &str, title: &str) -> String {
+    let before = page
+        .evaluate("document.getElementById('log').children.length")
+        .await;
+    page.evaluate(&format!("void document.getElementById('{id}').click()"))
+        .await;
+    let newest = format!(
+        "document.getElementById('log').children.length > {before} && document.querySelector('#log h2').textContent"
+    );
+    let shown = page.until(&newest).await;
+    let shown = shown.as_str().unwrap();
+    assert!(shown.starts_with(title), "{id}: {shown}");
+    let text = page
+        .evaluate("document.querySelector('#log pre').textContent")
+        .await;
+    text.as_str().unwrap().to_owned()
+}
+
+async fn value(page: &mut Page, id: &str) -> String {
+    let value = format!(
+        "document.getElementById('{id}').value ?? document.getElementById('{id}').textContent"
+    );
+    page.evaluate(&value).await.as_str().unwrap().to_owned()
+}
+
+async fn set(page: &mut Page, id: &str, value: &str) {
+    let value = serde_json::Value::from(value);
+    page.evaluate(&format!(
+        "void (document.getElementById('{id}').value = {value})"
+    ))
+    .await;
+}
+
+fn playground_of(program: &Program) -> String {
+    let printed = program.stdout();
+    let line = printed.lines().find(|line| line.ends_with("/_dev"));
+    let url = line.and_then(|line| line.rsplit(' ').next());
+    url.unwrap_or_else(|| panic!("{printed}")).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_playground_shows_a_login_in_a_browser() {
+    let dev = Dev::start(&[]).await;
+    let browser = Browser::start().await;
+    let mut page = browser.open(&playground_of(&dev.program)).await;
+    page.until("document.getElementById('language').textContent")
+        .await;
+    let refused = click(&mut page, "call", "GET /hello → 401").await;
+    assert!(refused.contains("token_missing"), "{refused}");
+
+    click(&mut page, "get-code", "POST /_sim/login → 200").await;
+    assert!(!value(&mut page, "code").await.is_empty());
+    click(&mut page, "log-in", "POST /_auth/login → 200").await;
+    let session = value(&mut page, "session").await;
+    assert!(session.len() > 10, "{session}");
+    page.evaluate("void document.getElementById('forge').click()")
+        .await;
+    let hello = click(&mut page, "call", "GET /hello → 200").await;
+    assert!(hello.contains("You are o"), "{hello}");
+    assert!(!hello.contains("forged"), "{hello}");
+    let echoed = click(&mut page, "websocket", "WebSocket").await;
+    assert!(echoed.starts_with("hello at"), "{echoed}");
+    let refreshed = click(&mut page, "refresh", "POST /_auth/refresh → 200").await;
+    assert!(refreshed.contains("refresh_token"), "{refreshed}");
+    assert_eq!(value(&mut page, "session").await, session);
+    let asked = click(&mut page, "asked", "GET /_sim/calls → 200").await;
+    assert!(asked.contains("/sns/jscode2session"), "{asked}");
+    if let Some(folder) = std::env::var_os("MENSHEN_SCREENSHOTS") {
+        page.screenshot(&std::path::Path::new(&folder).join("playground.png"))
+            .await;
+    }
+
+    click(&mut page, "log-out", "POST /_auth/logout → 204").await;
+    // The session's WebSocket ends with it, which may be shown before or after.
+    page.until("document.getElementById('log').textContent.includes('WebSocket closed: 4401')")
+        .await;
+    let gone = page
+        .evaluate("document.getElementById('session').textContent")
+        .await;
+    assert_eq!(gone, "–");
+
+    set(&mut page, "code", "0a1b2c3d4e5f60718293a4b5c6d7e8f9").await;
+    let refused = click(&mut page, "log-in", "POST /_auth/login → 401").await;
+    assert!(refused.contains("code_invalid"), "{refused}");
+    dev.program.logs("menshen dev --app").await;
+}
+
+#[tokio::test]
+async fn an_app_of_ones_own_logs_in_at_wechat_itself() {
+    let (appid, secret) = ("wx0123456789abcdef", "0123456789abcdef0123456789abcdef");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    fs::write(&file, format!("{secret}\n")).unwrap();
+    let known = format!("{appid}:{secret}");
+    // It stands for WeChat, whose address is not that of the machine.
+    let wechat = Program::start(Program::command(
+        MENSHEN,
+        &["simulate", "--listen", "127.0.0.1:0", "--app", &known],
+    ));
+    let wechat_address = address_in(&wechat.prints("127.0.0.1:").await);
+    let api = format!("http://{wechat_address}");
+    let temporary = tempfile::tempdir().unwrap();
+    let arguments = [
+        "--app",
+        appid,
+        "--secret-file",
+        file.to_str().unwrap(),
+        "--api-base",
+        &api,
+    ];
+    let program = Program::start(dev(&temporary, &arguments));
+    program.prints("wx.login({").await;
+    let printed = program.stdout();
+    assert!(!printed.contains(secret), "{printed}");
+    assert!(printed.contains("不校验合法域名"), "{printed}");
+    let playground = playground_of(&program);
+    let origin = playground.trim_end_matches("/_dev");
+
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let page = http
+        .get(&playground)
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        page.contains(&format!("data-app=\"{appid}\" data-simulated=\"false\"")),
+        "{page}"
+    );
+    let made = http
+        .post(format!("{api}/_sim/login"))
+        .body(format!(r#"{{"appid":"{appid}","user":"bob"}}"#));
+    let made: serde_json::Value = made.send().await.unwrap().json().await.unwrap();
+    let login = http.post(format!("{origin}/_auth/login")).json(&made);
+    let login: serde_json::Value = login.send().await.unwrap().json().await.unwrap();
+    let token = login["token"].as_str().unwrap_or_else(|| panic!("{login}"));
+    let hello = http
+        .get(format!("{origin}/hello"))
+        .bearer_auth(token)
+        .send()
+        .await
+        .unwrap();
+    assert!(hello.text().await.unwrap().contains("You are o"));
+    // Nothing of the simulator is there.
+    let simulator = http
+        .get(format!("{origin}/_sim/calls"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(simulator.status(), 401);
+}
+
+#[tokio::test]
+async fn an_app_without_a_secret_or_with_a_wrong_one_is_refused() {
+    let temporary = tempfile::tempdir().unwrap();
+    for (arguments, said) in [
+        (
+            &["--app", "wx\"1", "--secret-file", "/dev/null"][..],
+            "--app: must be an appid",
+        ),
+        (
+            &[
+                "--app",
+                "wx0123456789abcdef",
+                "--secret-file",
+                "/nonexistent",
+            ],
+            "--secret-file: /nonexistent cannot be read",
+        ),
+        (&["--secret-file", "/dev/null"], "--app"),
+    ] {
+        let ended = Program::start(dev(&temporary, arguments)).ended().await;
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.said());
+        assert!(
+            ended.said().contains(said),
+            "{arguments:?}: {}",
+            ended.said()
+        );
+    }
 }

@@ -11,7 +11,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("owner", &[]),
     ("secret", &[]),
     ("metrics", &[]),
-    ("demo", &[]),
+    ("demo", &["page"]),
     ("trust", &[]),
     ("page", &[]),
     ("config", &["secret"]),
@@ -90,8 +90,8 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("redb", &["session"]),
     ("redis", &["session"]),
     ("axum", &["control", "demo", "simulator"]),
-    ("hyper", &["control", "wechat"]),
-    ("hyper_util", &["control", "wechat"]),
+    ("hyper", &["control", "demo", "wechat"]),
+    ("hyper_util", &["control", "demo", "wechat"]),
 ];
 
 /// What each room of `server` may use: only rooms above its own line.

@@ -1,4 +1,4 @@
-//! A small backend that shows what it received, to see what Menshen adds to a request.
+//! What `menshen dev` runs beside the proxy: a small backend that shows what it received, and the `playground`.
 
 use std::future::Future;
 use std::io;
@@ -12,6 +12,10 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use serde::{Serialize, Serializer};
 use tokio::net::TcpListener;
+
+pub use self::playground::Playground;
+
+mod playground;
 
 /// Answers every request on this listener with a description of it, until `shutdown`.
 pub async fn serve(
