@@ -293,7 +293,7 @@ mod tests {
         for _ in 0..10 {
             let mut attempts = Attempts::default();
             let group = &upstreams.groups[0];
-            let choice = upstreams.choose(group, &wanted, &mut attempts).await;
+            let choice = group.choose(&upstreams.names, &wanted, &mut attempts).await;
             chosen.push(choice.unwrap().1.to_string());
         }
         chosen.sort();

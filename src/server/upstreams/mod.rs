@@ -2,15 +2,16 @@
 //!
 //! # Layout
 //!
-//! [`Upstreams::connect`] is the way in. `balance` picks among the servers that `server_health` says are up, `names` gives
-//! them addresses, `template` and `tls` say how to connect, and `connect` does it within the `budget`. `pool` keeps connections of HTTP/1 where
-//! `reuse` says that the server does, `http2` keeps those of HTTP/2. `attempts` remembers what one exchange has tried, and
+//! [`Upstreams::connect`] is the way in. `group` is one upstream: `balance` picks among its servers that `server_health` says are up,
+//! `names` gives them addresses, `template` and `tls` say how to connect, and `connect` does it within the `budget`. `pool` keeps
+//! connections of HTTP/1 where `reuse` says that the server does, `http2` keeps those of HTTP/2. `attempts` remembers what one exchange has tried, and
 //! `health` asks the servers in the background.
 
 mod attempts;
 mod balance;
 mod budget;
 mod connect;
+mod group;
 mod health;
 mod http2;
 mod names;
@@ -23,7 +24,6 @@ mod tls;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pingora::protocols::l4::socket::SocketAddr;
@@ -32,21 +32,17 @@ use tokio::task::JoinSet;
 pub(super) use self::attempts::Attempts;
 pub(super) use self::connect::Connection;
 use self::connect::{ConnectError, Connector, Found, Target};
+use self::group::Group;
 pub(super) use self::http2::Lease;
 use self::names::Names;
 use self::pool::Kept;
 use self::reuse::Reuse;
 pub(super) use self::server::Busy;
 use self::server::Server;
-use self::template::Template;
 pub use self::tls::UpstreamError;
 use crate::config::{Patience, Upstream};
 use crate::request::network;
-use crate::server::file_state;
 use crate::server::http1::ClientSide;
-
-/// How often idle connections are looked at.
-const SWEEP: Duration = Duration::from_secs(1);
 
 /// Every upstream, by its index in the configuration.
 #[derive(Debug)]
@@ -54,27 +50,6 @@ pub struct Upstreams {
     groups: Vec<Arc<Group>>,
     names: Arc<Names>,
     connector: Arc<Connector>,
-}
-
-/// The servers of one upstream.
-#[derive(Debug)]
-struct Group {
-    config: Upstream,
-    template: Template,
-    servers: Vec<Arc<Server>>,
-    turn: AtomicUsize,
-}
-
-impl Group {
-    fn new(config: &Upstream) -> Result<Self, UpstreamError> {
-        let servers = config.servers.iter().map(Server::new).map(Arc::new);
-        Ok(Self {
-            template: Template::new(config)?,
-            servers: servers.collect(),
-            config: config.clone(),
-            turn: AtomicUsize::new(0),
-        })
-    }
 }
 
 /// What an exchange asks of its upstream.
@@ -182,11 +157,11 @@ impl Upstreams {
     /// dropped.
     pub(super) fn watch(&self) -> JoinSet<()> {
         let mut watching = health::watch(&self.groups, &self.names, &self.connector);
-        watching.spawn(sweep(self.groups.clone()));
+        watching.spawn(group::sweep(self.groups.clone()));
         let renewable = |group: &&Arc<Group>| group.template.renewable().is_some();
         let groups: Vec<_> = self.groups.iter().filter(renewable).cloned().collect();
         if !groups.is_empty() {
-            watching.spawn(renew(groups));
+            watching.spawn(group::renew(groups));
         }
         watching
     }
@@ -203,7 +178,7 @@ impl Upstreams {
     ) -> Result<Connected, Unconnected> {
         let group = self.groups.get(index).ok_or(Unconnected::Unreachable)?;
         loop {
-            let chosen = self.choose(group, wanted, attempts).await;
+            let chosen = group.choose(&self.names, wanted, attempts).await;
             let (server, place) = chosen.ok_or(Unconnected::Unreachable)?;
             let reuse = if attempts.is_retry() {
                 Reuse::Never
@@ -282,53 +257,6 @@ impl Upstreams {
         servers.any(|server| server.pool.close_one() || server.http2.close_one())
     }
 
-    async fn choose(
-        &self,
-        group: &Group,
-        wanted: &Wanted<'_>,
-        attempts: &mut Attempts,
-    ) -> Option<(Arc<Server>, SocketAddr)> {
-        let turn = group.turn.fetch_add(1, Ordering::Relaxed);
-        let key = wanted.openid.map(balance::key);
-        let now = Instant::now();
-        let mut exhausted = Vec::new();
-        loop {
-            let pick = |allowed: &dyn Fn(usize, &Server) -> bool| {
-                let candidates = group.servers.iter().enumerate();
-                let candidates = candidates
-                    .filter(|(at, server)| !exhausted.contains(at) && allowed(*at, server));
-                balance::choose(
-                    group.config.balance,
-                    group.servers.len(),
-                    turn,
-                    key,
-                    candidates,
-                )
-            };
-            let (at, server) =
-                pick(&|at, server| !attempts.has_tried(at) && server.health.is_up(now))
-                    .or_else(|| pick(&|at, _| !attempts.has_tried(at)))
-                    .or_else(|| pick(&|_, _| true))?;
-            let place = match &server.fixed {
-                Some(place) => Some(place.clone()),
-                None => {
-                    let limit = group.template.patience(wanted).connect;
-                    let mut places = self.names.places(&server.address, limit).await;
-                    server.put_well_first(&mut places);
-                    places
-                        .into_iter()
-                        .find(|place| !attempts.has_tried_at(at, place))
-                }
-            };
-            let Some(place) = place.filter(|place| !attempts.has_tried_at(at, place)) else {
-                exhausted.push(at);
-                continue;
-            };
-            attempts.begin(at, server, place.clone());
-            return Some((Arc::clone(server), place));
-        }
-    }
-
     /// Notes that the server of an exchange could not be reached.
     pub(super) fn unreachable(&self, index: usize, attempts: &Attempts) {
         self.failed(index, attempts, None);
@@ -359,40 +287,6 @@ impl Upstreams {
         {
             let server = &server.address;
             tracing::warn!(upstream = name, %server, "a server is left out for a while: it failed too often");
-        }
-    }
-}
-
-/// Closes connections that nobody needs any more, for ever.
-async fn sweep(groups: Vec<Arc<Group>>) {
-    let mut ticks = tokio::time::interval(SWEEP);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        for group in &groups {
-            let generation = group.template.generation();
-            for server in &group.servers {
-                server.pool.sweep(group.config.keepalive, generation);
-                server.http2.sweep(group.config.keepalive, generation);
-            }
-        }
-    }
-}
-
-/// Reads files that change, for ever.
-async fn renew(groups: Vec<Arc<Group>>) {
-    let mut ticks = tokio::time::interval(file_state::PAUSE);
-    loop {
-        ticks.tick().await;
-        for group in &groups {
-            let group = Arc::clone(group);
-            // A disk may hang, and then only this waits for it.
-            let reading = tokio::task::spawn_blocking(move || {
-                if let Some(tls) = group.template.renewable() {
-                    tls.renew(&group.config);
-                }
-            });
-            let _ = reading.await;
         }
     }
 }
