@@ -1,3 +1,4 @@
+// The script of the playground: each button makes one exchange and shows it.
 "use strict";
 const byId = (id) => document.getElementById(id);
 const app = document.body.dataset.app;

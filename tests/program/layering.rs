@@ -11,9 +11,9 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("owner", &[]),
     ("secret", &[]),
     ("metrics", &[]),
-    ("demo", &["page"]),
     ("trust", &[]),
     ("page", &[]),
+    ("demo", &["page"]),
     ("config", &["secret"]),
     ("log", &["config"]),
     ("simulator", &["clock", "page", "secret"]),
@@ -409,10 +409,12 @@ fn no_other_program_is_started() {
 fn every_file_opens_with_a_sentence_that_says_what_it_is_for() {
     for source in sources() {
         let opening = source.text.lines().next().unwrap_or("");
-        let mark = if source.path.ends_with(".lua") {
-            "-- "
-        } else {
-            "//! "
+        let mark = match source.path.rsplit('.').next() {
+            Some("lua") => "-- ",
+            Some("css") => "/* ",
+            Some("js") => "// ",
+            Some("html") => "<!-- ",
+            _ => "//! ",
         };
         let sentence = opening.strip_prefix(mark).unwrap_or("");
         assert!(sentence.len() > 10, "{}: {opening}", source.path);
