@@ -58,12 +58,16 @@ async function ask(method, path, { body, headers = {} } = {}) {
       credentials: "omit",
     });
     const text = await reply.text();
-    show(`${title} → ${reply.status}`, text, reply.ok);
+    let json = {};
+    let shown = text;
     try {
-      return { ok: reply.ok, json: JSON.parse(text) };
+      json = JSON.parse(text);
+      shown = JSON.stringify(json, null, 2);
     } catch {
-      return { ok: reply.ok, json: {} };
+      // Anything but JSON is shown as it is.
     }
+    show(`${title} → ${reply.status}`, shown, reply.ok);
+    return { ok: reply.ok, json };
   } catch (error) {
     show(title, String(error), false);
     return { ok: false, json: {} };
