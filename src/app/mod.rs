@@ -24,6 +24,7 @@ use crate::session::{Lifetimes, OpenError, Sessions};
 use crate::token::{load_or_make, verify_files};
 use crate::wechat::{AccessTokens, Reach};
 
+mod audit;
 mod backup;
 mod check;
 mod observe;
@@ -113,6 +114,7 @@ impl App {
             config.token.algorithm,
             clock,
         )?);
+        audit::started(&keys, clock.unix_ms(), &config.token.keys_dir);
         let (metrics, reach) = (Metrics::default(), Reach::default());
         let tokens = AccessTokens::new(clock.clone(), sessions.clone(), metrics.clone());
         let traffic = Traffic::new(WORDS);
@@ -128,6 +130,7 @@ impl App {
             state: Arc::new(LoginState::new(clock.clone(), metrics.clone())),
             metrics,
             traffic,
+            recent: Arc::default(),
             cache_uses: Arc::default(),
             reloaded: Arc::default(),
         };

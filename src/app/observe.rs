@@ -122,6 +122,11 @@ fn sessions(lasting: &Lasting) -> impl Fn(&mut Page<'_>) + Send + 'static {
         );
         let open = one(sockets.len() as u64);
         page.gauge("websockets_open", "WebSockets that are open", open);
+        let (received, sent) = sockets.bytes();
+        let help = "Bytes that WebSockets brought from clients";
+        page.bytes("websocket_received", help, one(received));
+        let help = "Bytes that WebSockets brought from servers";
+        page.bytes("websocket_sent", help, one(sent));
     }
 }
 

@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::control::{Known, WeChatApi};
 use crate::login::{LoginRates, LoginState, Logins};
 use crate::metrics::{Metrics, Traffic};
-use crate::request::{Identities, Origins, Rates, Requests};
-use crate::server::{Gate, GateTraffic, Sockets, Upstreams};
+use crate::request::{Identities, Origins, Rates, Recent, Requests};
+use crate::server::{Gate, GateRecent, GateTraffic, Sockets, Upstreams};
 use crate::session::Sessions;
 use crate::token::{
     Assertions, CacheUses, Issuer, KeyRing, RelayHeaders, RelayTokens, Tokens, Verifier,
@@ -29,6 +29,8 @@ pub(super) struct Lasting {
     pub(super) metrics: Metrics,
     /// What is counted of exchanges.
     pub(super) traffic: Arc<Traffic>,
+    /// The last exchanges.
+    pub(super) recent: Arc<Recent>,
     /// What is counted of the cache of tokens.
     pub(super) cache_uses: Arc<CacheUses>,
     /// The last reload, as metrics show it.
@@ -158,6 +160,7 @@ pub(super) fn gate(
         relay_headers,
         upstreams,
         traffic: GateTraffic::new(config, &lasting.traffic),
+        recent: GateRecent::new(config, &lasting.recent),
         keys: Arc::clone(keys),
         jwks: Bytes::from(serde_json::to_vec(&keys.jwks())?),
         trusted_proxies: config.server.trusted_proxies.clone(),

@@ -44,6 +44,8 @@ impl Private {
             sessions: lasting.sessions.clone(),
             reach: lasting.reach.clone(),
             readiness: Arc::clone(&readiness),
+            recent: Arc::clone(&lasting.recent),
+            clock: lasting.clock.clone(),
             failures: Arc::new(Failures::new(lasting.clock.clone())),
             relay_tokens: RelayTokens::new(lasting.sessions.relay_key(), lasting.clock.clone()),
             resets: lasting.resets.clone(),

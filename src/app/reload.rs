@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::parts::{Counters, Lasting, gate, wechat};
-use super::{StartError, check};
+use super::{StartError, audit, check};
 use crate::config::{Config, Problems};
 use crate::control::{Reload, ReloadRefused, WeChatApi};
 use crate::server::{Gate, Gates, supervisor};
@@ -46,6 +46,8 @@ impl ReloadError {
 /// What a reload did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reloaded {
+    /// The sections that differ from those before.
+    pub changed: Vec<&'static str>,
     /// The keys whose new values wait for the next start.
     pub restart_needed: Vec<&'static str>,
 }
@@ -79,10 +81,11 @@ impl Reloader {
         Self { shared }
     }
 
-    /// Takes the configuration over, or changes nothing.
-    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+    /// Takes the configuration over, or changes nothing; `by` says in the log who wants it.
+    pub async fn reload(&self, by: &str) -> Result<Reloaded, ReloadError> {
         supervisor::reloading();
         let reloaded = self.take_over().await;
+        audit::reloaded(by, &reloaded);
         let Lasting {
             metrics,
             reloaded: last,
@@ -123,24 +126,29 @@ impl Reloader {
         let (config, gate, wechat, restart_needed) =
             prepared.map_err(|_| ReloadError::Stopping)??;
         crate::log::show(&config.log);
+        audit::keys(&shared.gates.current().keys, &gate.keys);
+        let changed = audit::changed(&running, &config);
         shared.gates.replace(gate);
         shared.lasting.known.replace(&config, wechat);
         shared.lasting.tokens.keep(&config.apps);
         *running = config;
-        Ok(Reloaded { restart_needed })
+        Ok(Reloaded {
+            changed,
+            restart_needed,
+        })
     }
 
     /// Returns the same as the private listener calls it.
     pub(super) fn for_control(self) -> Reload {
-        Arc::new(move || {
+        Arc::new(move |by: String| {
             let reloader = self.clone();
-            Box::pin(async move { reloader.told().await })
+            Box::pin(async move { reloader.told(&by).await })
         })
     }
 
-    async fn told(&self) -> Result<Vec<&'static str>, ReloadRefused> {
-        match self.reload().await {
-            Ok(Reloaded { restart_needed }) => Ok(restart_needed),
+    async fn told(&self, by: &str) -> Result<Vec<&'static str>, ReloadRefused> {
+        match self.reload(by).await {
+            Ok(Reloaded { restart_needed, .. }) => Ok(restart_needed),
             Err(ReloadError::Stopping) => Err(ReloadRefused::Stopping),
             Err(error @ (ReloadError::Config(_) | ReloadError::Unusable(_))) => {
                 Err(ReloadRefused::Problems(error.lines()))

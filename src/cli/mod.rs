@@ -5,6 +5,7 @@ mod check;
 mod dev;
 mod environment;
 mod explain;
+mod explain_request;
 mod generate;
 mod keys;
 mod outlook;
@@ -70,6 +71,20 @@ enum Command {
         /// An app that it knows; may be given more than once.
         #[arg(long = "app", value_name = "APPID:SECRET")]
         apps: Vec<String>,
+    },
+    /// Tell of one of the last 10,000 requests what was decided, and what the client or the operator should do.
+    ExplainRequest {
+        /// The request's id, as a refusal and the log have it.
+        #[arg(value_name = "REQUEST_ID")]
+        id: String,
+        #[command(flatten)]
+        file: File,
+        /// Print what the private listener answers.
+        #[arg(long)]
+        json: bool,
+        /// A file with a secret of the private listener, in place of that of [control].
+        #[arg(long)]
+        secret_file: Option<PathBuf>,
     },
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
@@ -137,6 +152,12 @@ pub fn run() -> ExitCode {
         },
         Command::Dev(options) => dev::run(options),
         Command::Simulate { listen, apps } => simulate::run(listen, &apps),
+        Command::ExplainRequest {
+            id,
+            file,
+            json,
+            secret_file,
+        } => explain_request::run(&file.config, &id, json, secret_file.as_deref()),
         Command::Schema => schema::run(),
         Command::Generate { folder } => generate::run(&folder, Arguments::command()),
         Command::Backup { file, folder } => backup::run(&file.config, &folder),

@@ -133,23 +133,11 @@ async fn reload_when_told(reloader: Reloader, hang_ups: Option<Signal>) {
         return;
     };
     while hang_ups.recv().await.is_some() {
-        reload(&reloader).await;
+        reload(&reloader, "SIGHUP").await;
     }
 }
 
-/// Reloads, and reports every problem of a file that is not taken over.
-pub(super) async fn reload(reloader: &Reloader) {
-    match reloader.reload().await {
-        Ok(reloaded) => {
-            tracing::info!("the configuration was reloaded");
-            for key in reloaded.restart_needed {
-                tracing::warn!(key, "this change waits for the next start");
-            }
-        }
-        Err(error) => {
-            for problem in error.lines() {
-                tracing::error!(problem, "not reloaded, what runs goes on as it was");
-            }
-        }
-    }
+/// Reloads because of this; the log is told what came of it.
+pub(super) async fn reload(reloader: &Reloader, by: &str) {
+    let _ = reloader.reload(by).await;
 }

@@ -62,7 +62,7 @@ pub(super) async fn watch(file: PathBuf, read: FileState, reloader: Reloader) {
         // A mistake is reported once, and what corrects it is another change.
         *known = state;
         latest = None;
-        reload(&reloader).await;
+        reload(&reloader, "server.watch").await;
     }
 }
 

@@ -41,11 +41,13 @@ pub enum Call {
     ResetSessionKey,
     /// Reading the configuration again.
     Reload,
+    /// What was decided about one of the last requests.
+    ExplainRequest,
 }
 
 impl Call {
     /// Every call, with its name in the configuration.
-    const NAMES: [(&'static str, Self); 12] = [
+    const NAMES: [(&'static str, Self); 13] = [
         ("metrics", Self::Metrics),
         ("list_sessions", Self::ListSessions),
         ("end_sessions", Self::EndSessions),
@@ -58,6 +60,7 @@ impl Call {
         ("access_token", Self::AccessToken),
         ("relay", Self::Relay),
         ("reload", Self::Reload),
+        ("explain_request", Self::ExplainRequest),
     ];
 
     /// Returns every call.
@@ -85,7 +88,7 @@ pub struct Caller {
 }
 
 const CALL: Kind<Call> = Kind {
-    expected: "a list of calls among \"metrics\", \"list_sessions\", \"end_sessions\", \"decrypt\", \"verify\", \"sign\", \"check_session\", \"reset_session_key\", \"phone_number\", \"access_token\", \"relay\" and \"reload\"",
+    expected: "a list of calls among \"metrics\", \"list_sessions\", \"end_sessions\", \"decrypt\", \"verify\", \"sign\", \"check_session\", \"reset_session_key\", \"phone_number\", \"access_token\", \"relay\", \"reload\" and \"explain_request\"",
     read: |value| Call::from_name(text(value)?),
 };
 

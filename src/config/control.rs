@@ -9,6 +9,7 @@ use super::private_address::{LISTEN, MODE, PrivateAddress};
 use super::reader::Table;
 use super::secret::{self, Environment};
 use super::server::fits_socket;
+use crate::secret::Secret;
 
 /// Reads the section; `server` is the public listener where nothing is wrong with it, `apps` are the names of all apps.
 pub(super) fn read(
@@ -56,6 +57,16 @@ pub(super) fn read(
         secret,
         callers: callers.into_iter().collect::<Option<_>>()?,
     })
+}
+
+/// Reads where the listener is, and the secret that is good for everything.
+pub(super) fn read_access(
+    table: &mut Table<'_, '_>,
+    env: Environment<'_>,
+) -> Option<(Option<PrivateAddress>, Option<Secret>)> {
+    let listen = table.or("listen", r#""127.0.0.1:9090""#, &LISTEN)?;
+    let listen = listen.map(|address| located(table, address));
+    Some((listen, secret::optional(table, &SECRET, env)))
 }
 
 /// Returns an address with the whole path of its socket, by which another process finds it too.

@@ -10,6 +10,7 @@ use super::key::{Key, SectionKind};
 use super::model::{Config, Token};
 use super::name::Names;
 use super::notes::Notes;
+use super::private_address::PrivateAddress;
 use super::problem::{Problem, Problems};
 use super::reader::{self, Table};
 use super::route::Routes;
@@ -18,6 +19,7 @@ use super::{
     app, cache, control, cors, headers, log, login, relay, server, session, syntax, token,
     upstream, web, wechat,
 };
+use crate::secret::Secret;
 
 /// Reads and checks a configuration file; `env` looks up the environment variables that secrets come from.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
@@ -48,6 +50,30 @@ pub fn load_token(path: &Path) -> Result<Token, Problems> {
     });
     match token {
         Some(token) if problems.is_empty() => Ok(token),
+        _ => Err(Problems::new(&file, problems)),
+    }
+}
+
+/// Reads where the private listener is and its secret, whatever is wrong with the rest of the file.
+pub fn load_control(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Option<PrivateAddress>, Option<Secret>), Problems> {
+    let file = path.display().to_string();
+    let text = text_of(path, &file)?;
+    let (found, mut problems) = read(&text, &file, |table| {
+        table.section("control", |table| control::read_access(table, env))
+    });
+    let asked = [
+        "",
+        "control",
+        "control.listen",
+        "control.secret_file",
+        "control.secret_env",
+    ];
+    problems.retain(|Problem { key, .. }| asked.contains(&key.as_str()));
+    match found {
+        Some(found) if problems.is_empty() => Ok(found),
         _ => Err(Problems::new(&file, problems)),
     }
 }

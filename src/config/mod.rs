@@ -23,6 +23,7 @@ mod kind;
 mod limits;
 mod load;
 mod log;
+mod log_fields;
 mod login;
 mod model;
 mod name;
@@ -55,11 +56,13 @@ pub use backend::{Balance, Health, Patience, Protocol, ServerAddress, Upstream, 
 pub use caller::{Call, Caller};
 pub use cors::Cors;
 pub use limits::Limits;
-pub use load::{known_keys, load, load_token, parse};
+pub use load::{known_keys, load, load_control, load_token, parse};
+pub use log::{Log, LogFormat};
+pub use log_fields::{LogField, LogFields};
 pub use login::Login;
 pub use model::{
-    Algorithm, App, Auth, Cache, Config, Control, Headers, InjectedNames, Log, LogFormat,
-    OnMissing, Proxy, Route, Server, Session, Store, Tls, Token, TokenKind, WeChat,
+    Algorithm, App, Auth, Cache, Config, Control, Headers, InjectedNames, OnMissing, Proxy, Route,
+    Server, Session, Store, Tls, Token, TokenKind, WeChat,
 };
 pub use private_address::PrivateAddress;
 pub use problem::{Problem, Problems};

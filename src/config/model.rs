@@ -13,6 +13,7 @@ use super::backend::{Patience, Upstream};
 use super::caller::Caller;
 use super::cors::Cors;
 use super::limits::Limits;
+use super::log::Log;
 use super::login::Login;
 use super::private_address::PrivateAddress;
 use super::relay::Relay;
@@ -333,26 +334,6 @@ pub struct Route {
     pub cors: Cors,
     /// Its own limits on waiting for a server; `None` means the upstream's.
     pub patience: Patience<Option<Duration>>,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// What is logged.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Log {
-    /// The form of a line.
-    pub format: LogFormat,
-    /// The least severe level shown.
-    pub level: tracing::Level,
-    /// Whether each exchange has a line.
-    pub access: bool,
 }
 
 impl Algorithm {

@@ -22,7 +22,7 @@ use crate::config::{Call, Caller};
 ///
 /// What is missing here is refused to everybody whose secret is not good for all calls. Who may use the relay is said at its own
 /// door, since a call names its app there in several ways.
-const CALLS: [(Method, &str, Call); 13] = [
+const CALLS: [(Method, &str, Call); 14] = [
     (Method::GET, "/metrics", Call::Metrics),
     (
         Method::GET,
@@ -76,6 +76,7 @@ const CALLS: [(Method, &str, Call); 13] = [
         Call::ResetSessionKey,
     ),
     (Method::POST, "/v1/reload", Call::Reload),
+    (Method::GET, "/v1/requests/{request}", Call::ExplainRequest),
 ];
 
 /// Whose secret came with a request, where that is not good for everything.

@@ -19,6 +19,8 @@ use super::calls::Limited;
 use super::refusal::Refusal;
 use super::relay::{self, Target};
 use super::{Control, guard, health, metrics};
+use crate::config::LogField as F;
+use crate::log::{Share, write_access};
 use crate::request::{RequestId, network};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -60,6 +62,7 @@ pub(super) async fn exchange(
     next: Next,
 ) -> Response {
     let mut line = Line::begin(&request);
+    request.extensions_mut().insert(line.id.clone());
     let asker = Asker::default();
     let admitted = match Target::of(&request) {
         // Who may ask for what is the relay's own to say.
@@ -178,19 +181,42 @@ impl Line {
             // Somebody asks every few seconds.
             return;
         }
+        let client = self.peer.map(|peer| peer.to_string());
+        let caller = self.caller.as_ref().map(Limited::name);
         let took = self.started.elapsed().as_millis();
-        tracing::info!(
-            target: "menshen::access",
-            request_id = %self.id,
-            method = %self.method,
-            call,
-            status = response.status().as_u16(),
-            decision = if refusal.is_some() { "refused" } else { "control" },
-            reason = refusal.map(Refusal::code),
-            client = self.peer.map(tracing::field::display),
-            caller = self.caller.as_ref().map(Limited::name),
-            elapsed_ms = u64::try_from(took).unwrap_or(u64::MAX),
-            "control"
-        );
+        write_access("control", Share::All, |line| {
+            line.word(F::RequestId, self.id.as_str());
+            line.word(F::Method, self.method.as_str());
+            if let Some(call) = call {
+                line.text(F::Call, call);
+            }
+            line.number(F::Status, response.status().as_u16().into());
+            match refusal {
+                None => line.word(F::Decision, "control"),
+                Some(refusal) => {
+                    line.word(F::Decision, "refused");
+                    line.word(F::Reason, refusal.code());
+                }
+            }
+            if let Some(client) = &client {
+                line.text(F::Client, client);
+            }
+            if let Some(caller) = caller {
+                line.text(F::Caller, caller);
+            }
+            line.number(F::Elapsed, u64::try_from(took).unwrap_or(u64::MAX));
+        });
+        if let Some(refusal) = refusal.filter(|refusal| refusal.is_about_the_caller()) {
+            tracing::info!(
+                target: "menshen::audit",
+                event = "refused",
+                request_id = self.id.as_str(),
+                client,
+                call,
+                reason = refusal.code(),
+                caller,
+                "a call of the private listener was refused"
+            );
+        }
     }
 }

@@ -3,10 +3,11 @@
 //! # Layout
 //! `listener` serves the connections, within limits. `exchange` goes round every request: `guard` says who may ask, a
 //! `refusal` gets its one shape, and a line is logged. `router` lists the calls, and `calls` says who may ask for which; `health`, `metrics`, `sessions`, `reload`, `vault`,
-//! `session_key`, `phone_number` and `access_token` answer them. `relay` passes calls on to WeChat. `path` reads what a path names, `body` what a body holds. `failures` counts what did not open, and wrong secrets.
+//! `session_key`, `phone_number`, `access_token` and `requests` answer them, and `ask` asks from the command line. `relay` passes calls on to WeChat. `path` reads what a path names, `body` what a body holds. `failures` counts what did not open, and wrong secrets.
 //! `known` is what a reload changes.
 
 mod access_token;
+mod ask;
 mod backup;
 mod body;
 mod calls;
@@ -22,6 +23,7 @@ mod phone_number;
 mod refusal;
 mod relay;
 mod reload;
+mod requests;
 mod router;
 mod session_key;
 mod sessions;
@@ -33,11 +35,14 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::request::Recent;
 use crate::session::Sessions;
 use crate::token::RelayTokens;
 use crate::wechat::Reach;
 
+pub use ask::{AskError, ask};
 pub use failures::Failures;
 pub use health::Readiness;
 pub use known::Known;
@@ -58,6 +63,10 @@ pub struct Control {
     pub reach: Reach,
     /// Whether requests should come here.
     pub readiness: Arc<Readiness>,
+    /// The last exchanges of the public listener.
+    pub recent: Arc<Recent>,
+    /// Tells the time.
+    pub clock: Clock,
     /// What did not open of late, and the wrong secrets that came.
     pub failures: Arc<Failures>,
     /// Makes and checks what is good at the relay.

@@ -48,6 +48,8 @@ pub(super) enum Refusal {
     LengthRequired,
     /// A body did not come in time.
     RequestTimeout,
+    /// No such request is among the last ones.
+    RequestUnknown,
     /// There is no such call.
     RouteUnknown,
     /// The call has other methods.
@@ -88,6 +90,21 @@ struct Body<'a> {
 }
 
 impl Refusal {
+    /// Says whether it is about who asked, which somebody should hear of, and not about what was asked.
+    pub(super) fn is_about_the_caller(&self) -> bool {
+        matches!(
+            self,
+            Self::OriginNotAllowed
+                | Self::TokenMissing
+                | Self::TokenInvalid
+                | Self::CallNotAllowed
+                | Self::AppNotAllowed
+                | Self::TooManySecrets(_)
+                | Self::RelayTokenInvalid
+                | Self::RelayTokenOfAnotherApp
+        )
+    }
+
     fn told(&self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
@@ -162,6 +179,11 @@ impl Refusal {
                 S::REQUEST_TIMEOUT,
                 "request_timeout",
                 "The body did not arrive in time.",
+            ),
+            Self::RequestUnknown => (
+                S::NOT_FOUND,
+                "request_unknown",
+                "No request of this id is among the last 10,000 of this node.",
             ),
             Self::RouteUnknown => (S::NOT_FOUND, "route_unknown", "There is nothing here."),
             Self::MethodNotAllowed => (
@@ -280,6 +302,7 @@ impl Refusal {
             | Self::RelayTokenOfAnotherApp
             | Self::LengthRequired
             | Self::RequestTimeout
+            | Self::RequestUnknown
             | Self::RouteUnknown
             | Self::MethodNotAllowed
             | Self::BodyTooLarge

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use futures::future::BoxFuture;
 use serde::Serialize;
 
 use super::Control;
+use super::calls::Limited;
 use super::refusal::Refusal;
 
-/// Reloads, and returns the keys whose new values wait for the next start.
-pub type Reload =
-    Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<&'static str>, ReloadRefused>> + Send + Sync>;
+/// Reloads for whoever is named, and returns the keys whose new values wait for the next start.
+pub type Reload = Arc<
+    dyn Fn(String) -> BoxFuture<'static, Result<Vec<&'static str>, ReloadRefused>> + Send + Sync,
+>;
 
 /// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +35,17 @@ pub(super) struct Reloaded {
 }
 
 /// `POST /v1/reload`
-pub(super) async fn reload(State(control): State<Control>) -> Result<Json<Reloaded>, Refusal> {
+pub(super) async fn reload(
+    State(control): State<Control>,
+    limited: Option<Extension<Limited>>,
+) -> Result<Json<Reloaded>, Refusal> {
     let reload = control.reload.ok_or(Refusal::RouteUnknown)?;
     // On a task of its own: a caller that goes away must not leave half of it done.
-    let reloaded = tokio::spawn(reload()).await;
+    let by = limited.map_or_else(
+        || "control".to_owned(),
+        |Extension(limited)| format!("control {}", limited.name()),
+    );
+    let reloaded = tokio::spawn(reload(by)).await;
     match reloaded.unwrap_or(Err(ReloadRefused::Stopping)) {
         Ok(restart_needed) => Ok(Json(Reloaded {
             reloaded: true,

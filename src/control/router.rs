@@ -8,8 +8,8 @@ use super::calls::permit;
 use super::exchange::{exchange, named};
 use super::refusal::Refusal;
 use super::{
-    Control, access_token, backup, health, metrics, phone_number, relay, reload, session_key,
-    sessions, vault,
+    Control, access_token, backup, health, metrics, phone_number, relay, reload, requests,
+    session_key, sessions, vault,
 };
 
 /// Returns the calls; every request passes [`exchange`] first, those that match none included. A call that is new needs a line in
@@ -33,6 +33,7 @@ pub(super) fn router(control: Control) -> Router {
         .nest("/v1/apps/{app}/users/{openid}", with_the_session_key())
         .route("/v1/sessions/{session}", delete(sessions::end))
         .route("/v1/backup", post(backup::back_up))
+        .route("/v1/requests/{request}", get(requests::explain))
         .route(relay::ROUTE, any(relay::relay));
     if control.reload.is_some() {
         router = router.route("/v1/reload", post(reload::reload));

@@ -9,7 +9,8 @@ use super::Control;
 use super::calls::Limited;
 use super::path::{User, session_id};
 use super::refusal::Refusal;
-use crate::session::Session;
+use crate::request::RequestId;
+use crate::session::{Session, SessionId};
 
 /// The sessions of a user, oldest first.
 #[derive(Serialize)]
@@ -50,11 +51,17 @@ pub(super) async fn list(
 /// `DELETE /v1/apps/{app}/users/{openid}/sessions`
 pub(super) async fn end_all(
     State(control): State<Control>,
+    Extension(id): Extension<RequestId>,
+    limited: Option<Extension<Limited>>,
     Path((app, openid)): Path<(String, String)>,
 ) -> Result<Json<Ended>, Refusal> {
     let user = User::of(&control, &app, openid)?;
-    let ended = control.sessions.end_all(user.appid(), user.openid());
-    let ended = ended.await?.len();
+    let all = control.sessions.end_all(user.appid(), user.openid());
+    let all = all.await?;
+    for session in &all {
+        tell(&id, limited.as_deref(), *session, true);
+    }
+    let ended = all.len();
     tracing::info!(app, ended, "all sessions of a user were ended");
     Ok(Json(Ended { ended }))
 }
@@ -65,11 +72,12 @@ pub(super) async fn end_all(
 /// caller with apps of its own there is nothing to be done then.
 pub(super) async fn end(
     State(control): State<Control>,
+    Extension(id): Extension<RequestId>,
     limited: Option<Extension<Limited>>,
     Path(session): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let session = session_id(&session)?;
-    if let Some(Extension(limited)) = limited
+    if let Some(Extension(limited)) = &limited
         && !limited.has_all_apps()
     {
         match control.sessions.session(session).await? {
@@ -79,8 +87,22 @@ pub(super) async fn end(
         }
     }
     let stood = control.sessions.end(session).await?;
-    tracing::info!(%session, stood, "a session was ended");
+    tell(&id, limited.as_deref(), session, stood);
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Says in the audit log who had a session ended; `stood` is whether there was one.
+fn tell(id: &RequestId, limited: Option<&Limited>, session: SessionId, stood: bool) {
+    tracing::info!(
+        target: "menshen::audit",
+        event = "session_ended",
+        request_id = id.as_str(),
+        by = "control",
+        caller = limited.map(Limited::name),
+        %session,
+        stood,
+        "a session was ended"
+    );
 }
 
 impl From<Session> for Listed {

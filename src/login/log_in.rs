@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::caller::{Caller, Said};
-use super::choose::{choose, referred};
+use super::caller::Caller;
+use super::choose::choose;
 use super::redeem::Redeemer;
 use super::web::WebLogins;
 use super::{Grant, LoginBody, LoginState, Nonce};
@@ -14,9 +14,7 @@ use crate::metrics::Metrics;
 use crate::request::Denial;
 use crate::session::{Apps, Opened, Sessions, StoreError};
 use crate::token::{Issuer, Verified};
-use crate::wechat::{Client, Code, CodeError, advice};
-
-const OTHER_APPS_CODE: &str = "the code may be of the app that the Referer names, which is not the one it was tried with: is it configured?";
+use crate::wechat::{Client, Code, CodeError};
 
 /// Everything a login needs.
 pub struct Logins {
@@ -26,7 +24,9 @@ pub struct Logins {
     pub(super) redeemers: Vec<Arc<Redeemer>>,
     pub(super) web: WebLogins,
     pub(super) state: Arc<LoginState>,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
+    /// Whether the log has openids, and not their digests.
+    pub(super) shows_openids: bool,
     pub(super) sessions: Sessions,
     pub(super) issuer: Issuer,
     pub(super) clock: Clock,
@@ -60,6 +60,7 @@ impl Logins {
             redeemers: config.apps.iter().map(redeemer).collect(),
             apps: config.apps.clone(),
             metrics: state.metrics.clone(),
+            shows_openids: config.log.openids,
             state: Arc::clone(state),
             sessions,
             issuer,
@@ -96,53 +97,13 @@ impl Logins {
         let index = choose(&self.apps, allowed, app, referer)?;
         let redeemer = self.redeemers.get(index).ok_or(Denial::AppUnknown)?;
         let redeemed = redeemer.redeem(&code, caller).await;
-        let outcome = redeemed.and_then(|opened| self.grant(opened));
-        self.report(redeemer, referer, caller, outcome.as_ref().err(), started);
-        outcome
-    }
-
-    /// Counts a login and says in the log how it went.
-    pub(super) fn report(
-        &self,
-        redeemer: &Redeemer,
-        referer: Option<&str>,
-        caller: &Caller,
-        refused: Option<&Denial>,
-        started: Instant,
-    ) {
-        let id = &caller.id;
-        let took = started.elapsed();
-        let elapsed_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let told = refused.map_or("ok", Denial::code);
-        self.metrics.login(redeemer.name(), told, took);
-        match refused {
-            None => {
-                tracing::info!(request_id = %id, app = redeemer.name(), elapsed_ms, "login granted");
-            }
-            Some(denial) => {
-                let Said { rid, errmsg, cause } = caller.said();
-                let errcode = denial.errcode();
-                let foreign = referred(referer).filter(|appid| *appid != redeemer.appid());
-                let foreign = foreign.filter(|_| matches!(denial, Denial::CodeInvalid(_)));
-                let advice = match foreign {
-                    Some(_) => Some(OTHER_APPS_CODE),
-                    None => errcode.and_then(advice),
-                };
-                tracing::warn!(
-                    request_id = %id,
-                    app = redeemer.name(),
-                    reason = denial.code(),
-                    errcode,
-                    errmsg,
-                    rid,
-                    cause,
-                    referer_appid = foreign,
-                    advice,
-                    elapsed_ms,
-                    "login refused"
-                );
-            }
-        }
+        let outcome = redeemed.and_then(|opened| {
+            let named = self.named(&opened);
+            Ok((named, self.grant(opened)?))
+        });
+        let told = outcome.as_ref().map(|(named, _)| named);
+        self.report(redeemer, referer, caller, told, started);
+        outcome.map(|(_, grant)| grant)
     }
 
     /// Returns the name of the app that a token is for.

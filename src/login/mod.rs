@@ -4,8 +4,9 @@
 //! `log_in` is the path itself, with `body`, `choose` and, at its end, `grant`. `redeem` exchanges a code once, however often it is
 //! sent. `queue` lets calls to WeChat go in turn, at the pace of the quota, and none while its circuit breaker is open. `web` is how
 //! browsers log in. `caller` describes the client, `rates` limits the bad codes of an address, `charge` is what one of them counts, and `state`
-//! outlasts a reload. `renew` and `log_out` are the other two endpoints.
+//! outlasts a reload. `renew` and `log_out` are the other two endpoints. `audit` writes the lines about all this.
 
+mod audit;
 mod body;
 mod caller;
 mod charge;

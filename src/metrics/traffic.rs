@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::durations::Counted;
+use super::durations::{Counted, Unit, micros, nanos};
 use super::observed::Page;
-use super::{Count, Durations, Sharded, Snapshot};
+use super::{Count, Sharded, Snapshot};
 
 /// The classes of statuses; the first is for a response that was never begun.
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -56,6 +56,8 @@ struct Passed {
     received: AtomicU64,
     sent: AtomicU64,
     durations: Counted,
+    /// Of the decisions alone, in nanoseconds.
+    deciding: Counted,
 }
 
 /// What an exchange came to.
@@ -80,17 +82,19 @@ pub struct Ended {
     pub sent: u64,
     /// How long it took.
     pub took: Duration,
+    /// How long it took to decide what becomes of it; `None` where that was not asked.
+    pub decided_in: Option<Duration>,
 }
 
 /// What an upstream was waited for.
 #[derive(Debug, Default)]
-pub struct UpstreamTraffic {
-    /// For a new connection.
-    pub connect: Durations,
-    /// From the request to the head of the response.
-    pub first_byte: Durations,
-    /// From the request to the end of the response.
-    pub whole: Durations,
+pub struct UpstreamTraffic(Sharded<Waited>);
+
+#[derive(Debug, Default)]
+struct Waited {
+    connect: Counted,
+    first_byte: Counted,
+    whole: Counted,
 }
 
 impl Traffic {
@@ -134,7 +138,7 @@ impl Traffic {
     pub fn show(&self, page: &mut Page<'_>) {
         let routes = locked(&self.routes).clone();
         let (mut requests, mut times) = (Vec::new(), Vec::new());
-        let (mut received, mut sent) = (Vec::new(), Vec::new());
+        let (mut received, mut sent, mut deciding) = (Vec::new(), Vec::new(), Vec::new());
         for ((host, path), route) in &routes {
             let labels = [("host", host.clone()), ("route", path.clone())];
             for (words, count) in route.counts(self.words) {
@@ -150,10 +154,14 @@ impl Traffic {
             received.push((labels.to_vec(), sum(|passed| &passed.received)));
             sent.push((labels.to_vec(), sum(|passed| &passed.sent)));
             let durations = route.passed.iter().map(|passed| &passed.durations);
-            times.push((labels.to_vec(), Snapshot::of(durations)));
+            times.push((labels.to_vec(), Snapshot::of(durations, Unit::Micros)));
+            let decisions = route.passed.iter().map(|passed| &passed.deciding);
+            deciding.push((labels.to_vec(), Snapshot::of(decisions, Unit::Nanos)));
         }
         page.counter("requests", "Requests by what was decided", requests);
         page.durations("request_duration", "The time of an exchange in all", times);
+        let help = "The time to decide what becomes of a request";
+        page.durations("decision_duration", help, deciding);
         page.bytes("request_body", "Bytes of request bodies", received);
         page.bytes("response_body", "Bytes of response bodies", sent);
         let open = [(vec![], self.requests_open.sum())];
@@ -171,10 +179,11 @@ impl Traffic {
             all,
         );
         let upstreams = locked(&self.upstreams).clone();
-        let mut upstream = |name, help, of: fn(&UpstreamTraffic) -> &Durations| {
+        let mut upstream = |name, help, of: fn(&Waited) -> &Counted| {
             let shown = upstreams.iter().map(|(name, upstream)| {
                 let labels = vec![("upstream", name.clone())];
-                (labels, of(upstream).snapshot())
+                let counted = upstream.0.iter().map(of);
+                (labels, Snapshot::of(counted, Unit::Micros))
             });
             page.durations(name, help, shown);
         };
@@ -206,7 +215,10 @@ impl RouteTraffic {
             mine.received.fetch_add(ended.received, Ordering::Relaxed);
         }
         mine.sent.fetch_add(ended.sent, Ordering::Relaxed);
-        mine.durations.note(ended.took);
+        mine.durations.note(micros(ended.took));
+        if let Some(decided_in) = ended.decided_in {
+            mine.deciding.note(nanos(decided_in));
+        }
     }
 
     /// Returns what was counted, with the labels of each.
@@ -242,6 +254,20 @@ impl RouteTraffic {
         // A series for each combination that never was would be most of the page.
         counts.retain(|(_, count)| *count > 0);
         counts
+    }
+}
+
+impl UpstreamTraffic {
+    /// Counts a new connection.
+    pub fn connected(&self, took: Duration) {
+        self.0.mine().connect.note(micros(took));
+    }
+
+    /// Counts a response: how long its head took from the request, and how long its end.
+    pub fn answered(&self, first_byte: Duration, whole: Duration) {
+        let mine = self.0.mine();
+        mine.first_byte.note(micros(first_byte));
+        mine.whole.note(micros(whole));
     }
 }
 

@@ -10,9 +10,9 @@ use memchr::memmem::find_iter;
 use super::bearer::is_empty_bearer;
 use super::destination::target_with;
 use super::{
-    Asker, Caller, Client, CookieCredential, Credential, Decision, Denial, Destination,
-    Destinations, Endpoint, Field, FirstLogin, Message, Pass, Rates, Renewal, SignIn, Signed,
-    Survey, Taken, admit_stranger, credential,
+    Asker, Caller, Client, CookieCredential, Credential, CredentialKind, Decision, Denial,
+    Destination, Destinations, Endpoint, Field, FirstLogin, Message, Pass, Rates, Renewal, SignIn,
+    Signed, Survey, Taken, admit_stranger, credential,
 };
 use crate::config::{AppKind, Auth, Config, OnMissing, Route};
 use crate::session::RevokedSessions;
@@ -121,6 +121,7 @@ impl Requests {
             who: None,
             target,
             hide_authorization: false,
+            credential: CredentialKind::None,
         };
         if route.auth == Auth::Public {
             let ours = self.carries_ours(&request.survey)?;
@@ -131,6 +132,7 @@ impl Requests {
             && let Some(signed) = Signed::find(request.query)?
         {
             pass.who = Some(self.admit_signed(taken, &signed, asker.client)?);
+            pass.credential = CredentialKind::SignedUrl;
             pass.target = Some(target_with(request, signed.query, route));
             pass.hide_authorization = self.carries_ours(&request.survey)? && !route.forward_token;
             return Ok(Decision::Forward(pass));
@@ -145,6 +147,7 @@ impl Requests {
                 }
                 pass.hide_authorization =
                     self.carries_ours(&request.survey)? && !route.forward_token;
+                pass.credential = CredentialKind::Cookie;
                 let cookie = CookieCredential::parse(cookie)?;
                 match self.admit_token(cookie.token, asker.client) {
                     Ok(who) => {
@@ -162,6 +165,7 @@ impl Requests {
             Credential::Token(token) => {
                 let who = self.admit_token(token, asker.client)?;
                 pass.who = Some(allowed_on(route, who)?);
+                pass.credential = CredentialKind::of_token(&request.survey);
                 pass.hide_authorization = !route.forward_token;
                 Ok(Decision::Forward(pass))
             }
@@ -169,6 +173,7 @@ impl Requests {
                 let ours =
                     is_empty_bearer(&request.survey) || self.carries_ours(&request.survey)?;
                 pass.hide_authorization = ours && !route.forward_token;
+                pass.credential = CredentialKind::Code;
                 Ok(Decision::LogIn(FirstLogin {
                     code: code.to_owned(),
                     nonce: nonce.map(str::to_owned),

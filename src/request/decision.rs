@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Endpoint;
+use super::{CredentialKind, Endpoint};
 use crate::config::Route;
 use crate::token::Verified;
 
@@ -61,6 +61,8 @@ pub struct Pass {
     pub target: Option<String>,
     /// Whether `Authorization` holds our token, which the upstream does not get.
     pub hide_authorization: bool,
+    /// By what its sender is known.
+    pub credential: CredentialKind,
 }
 
 /// A login on the first request.

@@ -20,6 +20,16 @@ pub enum Destination<'a> {
     Route(Taken<'a>),
 }
 
+impl<'a> Destination<'a> {
+    /// Returns the route, where it is one.
+    pub fn route(&self) -> Option<&'a Arc<Route>> {
+        match self {
+            Self::Own(_) => None,
+            Self::Route(taken) => Some(taken.route),
+        }
+    }
+}
+
 /// A request that a route takes.
 #[derive(Clone, Debug)]
 pub struct Taken<'a> {

@@ -79,6 +79,12 @@ impl RequestHead {
         let target = std::str::from_utf8(&self.target).unwrap_or("");
         target.split('?').next().unwrap_or("")
     }
+
+    /// Returns the query.
+    pub(super) fn query(&self) -> Option<&str> {
+        let target = std::str::from_utf8(&self.target).ok()?;
+        target.split_once('?').map(|(_, query)| query)
+    }
 }
 
 impl ResponseHead {

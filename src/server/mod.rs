@@ -23,7 +23,7 @@ mod upstreams;
 mod workers;
 
 pub use connection::{Encryption, TlsError};
-pub use exchange::{Gate, GateTraffic, Gates, WORDS};
+pub use exchange::{Gate, GateRecent, GateTraffic, Gates, WORDS};
 pub use file_state::FileState;
 pub use process::{
     BindError, Doorway, HandOverError, Listening, Predecessor, PrivateError, PrivateSocket,

@@ -14,6 +14,10 @@ const BYTES: usize = 16;
 /// Those that all sessions of a user have in common, so that a store finds them side by side.
 const OF_USER: usize = 8;
 
+/// So many characters of an id's text are the same for all sessions of a user in an app, and nobody else's but by chance: 60 bits of a
+/// digest of appid and openid.
+pub const DIGEST_LENGTH: usize = 10;
+
 /// Names one session; found in tokens as `sid`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId([u8; BYTES]);
@@ -129,6 +133,19 @@ mod tests {
         assert_eq!(one.0[..OF_USER], other.0[..OF_USER]);
         let (least, greatest) = SessionId::range_of(user);
         assert!((least..=greatest).contains(&one));
+    }
+
+    #[test]
+    fn the_ids_of_a_user_begin_alike_and_those_of_others_do_not() {
+        let id = |openid| {
+            let id = SessionId::draw(User::new("wx1", openid), fastrand::u32(..).into());
+            let text = id.unwrap().to_string();
+            text.chars().take(DIGEST_LENGTH).collect::<String>()
+        };
+        assert_eq!(id("alice"), id("alice"));
+        assert_ne!(id("alice"), id("bob"));
+        // As the documents have operators find it.
+        assert_eq!(id("alice"), "jvuJtvwS4i");
     }
 
     #[test]

@@ -43,7 +43,7 @@ mod user;
 pub use apps::Apps;
 pub use claim::{Claim, CodeMark, Holder};
 pub use embedded::{COPY as SESSIONS_COPY, FILE as SESSIONS_FILE, SEAL_KEY_FILE};
-pub use id::{NoSessionId, SessionId};
+pub use id::{DIGEST_LENGTH, NoSessionId, SessionId};
 pub use kept::{Budget, Ranked, Slot, Turn};
 pub use measured::{OperationUses, StoreUses};
 pub use refresh_token::RefreshToken;

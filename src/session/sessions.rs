@@ -180,7 +180,16 @@ impl Sessions {
                     profile: None,
                 })
             }
-            Renewal::Reused => Err(RefreshError::Reused),
+            Renewal::Reused => {
+                tracing::warn!(
+                    target: "menshen::audit",
+                    event = "session_ended",
+                    by = "refresh_reused",
+                    session = %sid,
+                    "a refresh token was used again after its grace"
+                );
+                Err(RefreshError::Reused)
+            }
             Renewal::Ended => Err(RefreshError::Ended),
             Renewal::AppUnknown => Err(RefreshError::AppUnknown),
         }

@@ -4,6 +4,7 @@ mod callers;
 mod listener;
 mod metrics;
 mod reload;
+mod requests;
 mod sessions;
 mod socket;
 mod store;

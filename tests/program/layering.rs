@@ -39,14 +39,14 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     (
         "server",
         &[
-            "clock", "config", "login", "metrics", "owner", "page", "request", "session", "token",
-            "trust",
+            "clock", "config", "log", "login", "metrics", "owner", "page", "request", "session",
+            "token", "trust",
         ],
     ),
     (
         "control",
         &[
-            "clock", "config", "metrics", "request", "secret", "session", "token", "wechat",
+            "clock", "config", "log", "metrics", "request", "secret", "session", "token", "wechat",
         ],
     ),
     (
@@ -62,6 +62,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "app",
             "clock",
             "config",
+            "control",
             "demo",
             "log",
             "request",

@@ -10,6 +10,7 @@ mod documents;
 mod hardening;
 mod image;
 mod layering;
+mod log_fields;
 mod log_lines;
 mod log_reader;
 mod metrics;

@@ -232,7 +232,15 @@ async fn every_documented_metric_is_there_and_moves_and_no_other_is_there() {
     node.fault(json!({"fault": "errcode", "errcode": 45009, "times": 1}))
         .await;
     assert_eq!(node.login("erin").await.send().await.unwrap().status(), 503);
-    let _sockets = open_web_socket(&node, &slow, &mut watch).await;
+    let (mut client, mut server) = open_web_socket(&node, &slow, &mut watch).await;
+    client.send(b"\x81\x80\0\0\0\0").await;
+    server.send(b"\x81\0").await;
+    watch
+        .until_moved("menshen_websocket_received_bytes_total")
+        .await;
+    watch
+        .until_moved("menshen_websocket_sent_bytes_total")
+        .await;
     let made = Program::run(nodes.command_to(MENSHEN, &["keys", "new"])).await;
     assert_eq!(made.code, Some(0), "{}", made.stderr);
     let reload = reqwest::Client::new().post(format!("http://{control}/v1/reload"));
@@ -268,7 +276,7 @@ async fn every_documented_metric_is_there_and_moves_and_no_other_is_there() {
             "4",
         ),
         (
-            r#"menshen_requests_total{host="",route="",decision="refused",reason="token_missing",status="4xx"}"#,
+            r#"menshen_requests_total{host="",route="/",decision="refused",reason="token_missing",status="4xx"}"#,
             "1",
         ),
         (
@@ -281,15 +289,22 @@ async fn every_documented_metric_is_there_and_moves_and_no_other_is_there() {
         ),
         (
             r#"menshen_response_body_bytes_total{host="",route="/"}"#,
-            "8",
+            // Four times "ok", and a refusal.
+            "107",
         ),
         (
             r#"menshen_request_duration_seconds_count{host="",route="/"}"#,
-            "4",
+            "5",
         ),
         (r#"menshen_upstream_server_up{upstream="dead",server="#, "0"),
         ("menshen_requests_open", "0"),
         ("menshen_websockets_open", "1"),
+        ("menshen_websocket_received_bytes_total", "6"),
+        ("menshen_websocket_sent_bytes_total", "2"),
+        (
+            r#"menshen_decision_duration_seconds_count{host="",route="/"}"#,
+            "5",
+        ),
         ("menshen_sessions_opened_total", "4"),
         ("menshen_sessions_refreshed_total", "1"),
         ("menshen_sessions_ended_total", "1"),

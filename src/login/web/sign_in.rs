@@ -140,8 +140,13 @@ impl Logins {
         let redeemer = self.redeemers.get(index).ok_or(Denial::AppUnknown)?;
         let started = Instant::now();
         let opened = redeemer.redeem_state(&state, &code, caller).await;
-        let granted = opened.and_then(|opened| self.grant_to_browser(opened, place.https));
-        self.report(redeemer, None, caller, granted.as_ref().err(), started);
+        let granted = opened.and_then(|opened| {
+            let named = self.named(&opened);
+            Ok((named, self.grant_to_browser(opened, place.https)?))
+        });
+        let told = granted.as_ref().map(|(named, _)| named);
+        self.report(redeemer, None, caller, told, started);
+        let granted = granted.map(|(_, granted)| granted);
         if granted.is_ok() {
             callback
                 .cookies

@@ -113,8 +113,7 @@ impl Logins {
         // In a task of its own, so that a client that leaves leaves nothing half done.
         let done = self.state.tasks.spawn(use_it.run()).await;
         let opened = done.map_err(|_| Denial::Internal)?;
-        let refused = opened.as_ref().err().map(Denial::code);
-        tracing::info!(request_id = %caller.id, app = app.name, refused, "ticket used");
+        self.tell_ticket(&app.name, caller, &opened);
         self.grant_to_browser(opened?, place.https)
     }
 }

@@ -102,12 +102,25 @@ impl Certificates {
             let path = watched.files.cert_file.display();
             match read(&watched.files) {
                 Ok(key) => {
-                    tracing::info!(certificate = %path, "a certificate was read again");
+                    tracing::info!(
+                        target: "menshen::audit",
+                        event = "certificate",
+                        outcome = "renewed",
+                        certificate = %path,
+                        "a certificate was read again"
+                    );
                     watched.key = key;
                     changed = true;
                 }
                 Err(error) => {
-                    tracing::error!(%error, "a certificate changed and cannot be used; the one before stays");
+                    tracing::error!(
+                        target: "menshen::audit",
+                        event = "certificate",
+                        outcome = "refused",
+                        certificate = %path,
+                        %error,
+                        "a certificate changed and cannot be used; the one before stays"
+                    );
                 }
             }
         }

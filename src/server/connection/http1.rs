@@ -6,7 +6,7 @@ use pingora::protocols::Stream;
 
 use super::serve::Connections;
 use crate::request::{self, Denial, RequestId};
-use crate::server::exchange::{Client, Outcome, Proxy, join, refuse_unread, write_unread};
+use crate::server::exchange::{Client, Outcome, Proxy, join, refuse_unread};
 use crate::server::http1::{Limits, Read, ServerSide};
 use crate::server::timer::Timer;
 
@@ -46,13 +46,14 @@ impl Connections {
                     let refusing =
                         refuse_unread(&mut client, &mut timer, &denial, &id, limits.read);
                     Box::pin(refusing).await;
-                    log_unread(connection, &id, denial.told().0.as_u16(), &denial);
+                    let status = denial.told().0.as_u16();
+                    proxy.note_unread(connection, &id, status, denial);
                     return client.linger().await;
                 }
                 Read::Unfinished => {
                     // It is no way round the limits, and the operator sees it.
                     let denial = proxy.told(connection, Denial::RequestTimeout);
-                    log_unread(connection, &RequestId::random(), 0, &denial);
+                    proxy.note_unread(connection, &RequestId::random(), 0, denial);
                     return;
                 }
                 Read::Idle => return,
@@ -76,11 +77,5 @@ impl Connections {
                 }
             }
         }
-    }
-}
-
-fn log_unread(connection: &request::Connection, id: &RequestId, status: u16, denial: &Denial) {
-    if let Some(peer) = &connection.peer {
-        write_unread(peer, id, status, denial);
     }
 }

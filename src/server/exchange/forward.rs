@@ -166,7 +166,7 @@ async fn connect(
         exchange.attempts.connect_time(),
         gate.traffic.upstream(pass.route.upstream),
     ) {
-        upstream.connect.note(took);
+        upstream.connected(took);
     }
     connected
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ipnet::IpNet;
 
+use super::recent::GateRecent;
 use super::state::Exchange;
 use super::traffic::GateTraffic;
 use crate::login::{Caller, LoginRates, Logins};
@@ -30,6 +31,8 @@ pub struct Gate {
     pub upstreams: Upstreams,
     /// What is counted.
     pub traffic: GateTraffic,
+    /// The last exchanges, for whoever asks.
+    pub recent: GateRecent,
     /// The open WebSockets.
     pub sockets: Arc<Sockets>,
     /// The keys that sign and verify.

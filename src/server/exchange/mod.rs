@@ -4,9 +4,11 @@
 //! [`Proxy::exchange`] is the loop's body. `receive` decides, `own` answers Menshen's own endpoints (`web` those of browsers) and `reply` writes what
 //! is ours, `forward` asks a server: `outbound` makes its request, `pump` carries both bodies, `inbound` makes its answer
 //! ours, `half_closed` finds out whether a client still reads, `failure` and `replay` say what happens when it breaks off.
-//! `state` is what is known of one exchange, `gate` what all share, `traffic` counts, and `access_log` writes the line.
+//! `state` is what is known of one exchange, `gate` what all share, `traffic` counts, `access_log` writes the line, `audit` that of a
+//! refusal that somebody should hear of, and `recent` keeps what can be asked afterwards.
 
 mod access_log;
+mod audit;
 mod body;
 mod client;
 mod failure;
@@ -19,6 +21,7 @@ mod outbound;
 mod own;
 mod pump;
 mod receive;
+mod recent;
 mod replay;
 mod reply;
 mod server;
@@ -31,11 +34,11 @@ use std::time::Instant;
 
 use http::HeaderMap;
 
-pub(super) use self::access_log::write_unread;
 pub(super) use self::client::Client;
 pub use self::gate::Gate;
 pub use self::gates::Gates;
 use self::receive::Received;
+pub use self::recent::GateRecent;
 pub(super) use self::reply::refuse_unread;
 use self::state::Exchange;
 pub use self::traffic::{GateTraffic, WORDS};
@@ -95,7 +98,9 @@ impl Proxy {
         let mut exchange = self.begin(head, connection);
         let outcome = match self.receive(client, timer, &mut exchange, head).await {
             Ok(Received::Pass(pass)) => {
-                forward::run(client, timer, &mut exchange, head, &pass).await
+                let outcome = forward::run(client, timer, &mut exchange, head, &pass).await;
+                exchange.user = pass.who;
+                outcome
             }
             Ok(Received::Answered(outcome)) => outcome,
             Err(denial) => reply::refuse(client, timer, &mut exchange, head, denial).await,
@@ -103,6 +108,8 @@ impl Proxy {
         let now = Instant::now();
         traffic::note(&exchange, now);
         access_log::write(head, &exchange, now);
+        audit::note(&exchange);
+        recent::keep(head, &exchange, now);
         outcome
     }
 
@@ -129,6 +136,21 @@ impl Proxy {
         // For whom a proxy sent it, nobody knows either.
         let rates = gate.rates.as_ref().filter(|_| !seen.trusted);
         rates.map_or(Ok(()), |rates| rates.admit(&seen, Instant::now()))
+    }
+
+    /// Writes the line of a request whose head nobody could read, and keeps what can be asked of it; `status` is 0 where nothing was
+    /// answered.
+    pub(super) fn note_unread(
+        &self,
+        connection: &request::Connection,
+        id: &RequestId,
+        status: u16,
+        denial: Denial,
+    ) {
+        if let Some(peer) = &connection.peer {
+            access_log::write_unread(peer, id, status, &denial);
+            recent::keep_unread(&self.gates.current(), peer, id, status, denial);
+        }
     }
 
     /// Returns whose connection it is, for a line about a request that nobody could read.

@@ -15,7 +15,9 @@ use super::reply::unless_left;
 use super::state::Exchange;
 use super::{Outcome, body, reply, web};
 use crate::login::{LoginBody, LogoutBody, RefreshBody, SignBody, expired_session_cookie};
-use crate::request::{Allowed, DESCRIBER_UNTRUSTED, Denial, Endpoint, Message, left};
+use crate::request::{
+    Allowed, CredentialKind, DESCRIBER_UNTRUSTED, Denial, Endpoint, Message, left,
+};
 use crate::server::message::RequestHead;
 use crate::server::timer::Timer;
 use crate::token::Verified;
@@ -96,6 +98,7 @@ async fn log_in(
     exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
+    exchange.credential = Some(CredentialKind::LoginCode);
     let body = read(gate, client, timer, exchange, head).await?;
     let body = LoginBody::parse(&body)?;
     let login = async |caller| {
@@ -113,6 +116,7 @@ async fn renew(
     exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
+    exchange.credential = Some(CredentialKind::RefreshToken);
     if let Some(rates) = &gate.refresh_rates {
         rates.admit(&exchange.client, Instant::now())?;
     }
@@ -144,7 +148,7 @@ async fn log_out(
     let who = web::caller(gate, exchange, head).await?;
     let body = read(gate, client, timer, exchange, head).await?;
     gate.logins
-        .log_out(&who, &LogoutBody::parse(&body)?)
+        .log_out(&who, &LogoutBody::parse(&body)?, &exchange.request_id)
         .await?;
     if head.headers.contains_key(COOKIE) {
         exchange.cookies = Vec::from_iter(expired_session_cookie(exchange.is_https()));
@@ -211,6 +215,7 @@ async fn verify(
         });
     }
     let told = gate.identities.told(who.as_deref()).into_iter();
+    exchange.user.clone_from(&who);
     let mut told: Vec<_> = told.map(|(n, v)| (n.clone(), v.clone())).collect();
     let upstream = route.map(|route| route.upstream);
     // A client could show its assertion to the backend itself; who it is, it may know.

@@ -59,8 +59,14 @@ impl Proxy {
         let destination = admitted?;
         exchange.cors = lines(origins.at(&destination), head);
         exchange.owns_cors = origins.at(&destination).is_some();
-        let decided = requests.decide_at(destination, &exchange.asker(&head.headers))?;
-        match decided {
+        let route = destination.route();
+        let decided = requests.decide_at(destination, &exchange.asker(&head.headers));
+        exchange.decided_in = Some(exchange.started.elapsed());
+        if decided.is_err() {
+            // Who asks why wants to know where it would have gone.
+            exchange.route = route.map(Arc::clone);
+        }
+        match decided? {
             Decision::Own(endpoint) => {
                 let _busy = self.gates.busy();
                 // Boxed, since nearly every exchange is forwarded and would have room for this in its state.
@@ -155,6 +161,7 @@ impl Proxy {
 /// Lets a request through to its route.
 fn admit(exchange: &mut Exchange, head: &RequestHead, pass: Pass) -> Result<Received, Denial> {
     exchange.route = Some(Arc::clone(&pass.route));
+    exchange.credential = Some(pass.credential);
     if is_too_large(head, &pass) {
         return Err(Denial::BodyTooLarge);
     }

@@ -9,10 +9,11 @@ use http::{HeaderMap, HeaderValue};
 use super::gate::Gate;
 use crate::config::Route;
 use crate::login::{Grant, expired_session_cookie};
-use crate::request::{Asker, Client, Denial, Line, RequestId};
+use crate::request::{Asker, Client, CredentialKind, Denial, Line, RequestId};
 use crate::server::message::RequestHead;
 use crate::server::upstreams::Attempts;
 use crate::session::SessionId;
+use crate::token::Verified;
 
 /// One request and its response.
 pub(super) struct Exchange {
@@ -26,6 +27,10 @@ pub(super) struct Exchange {
     /// The session of whoever sent it, and until when that stands at least.
     pub(super) session: Option<(SessionId, u64)>,
     pub(super) decision: Decision,
+    /// Who sent it, where a credential said so.
+    pub(super) user: Option<Arc<Verified>>,
+    /// By what they said so; `None` until that is known.
+    pub(super) credential: Option<CredentialKind>,
     /// Set when the user was logged in by this request.
     pub(super) grant: Option<Grant>,
     /// Lines that have a browser keep a cookie of ours, or let go of one.
@@ -42,6 +47,8 @@ pub(super) struct Exchange {
     pub(super) body_bytes: u64,
     /// The bytes of the response's body.
     pub(super) sent_bytes: u64,
+    /// How long it took to decide, whatever had to be waited for afterwards.
+    pub(super) decided_in: Option<Duration>,
     /// When the server that answers was asked, and how long it took to begin its answer.
     pub(super) asked: Option<Instant>,
     pub(super) first_byte: Option<Duration>,
@@ -117,6 +124,8 @@ impl Exchange {
             route: None,
             session: None,
             decision: Decision::Own,
+            user: None,
+            credential: None,
             grant: None,
             cookies: Vec::new(),
             cors: Vec::new(),
@@ -125,6 +134,7 @@ impl Exchange {
             status: 0,
             body_bytes: 0,
             sent_bytes: 0,
+            decided_in: None,
             asked: None,
             first_byte: None,
             has_failed: false,

@@ -48,6 +48,7 @@ impl GateTraffic {
             received: 0,
             sent: 0,
             took: Duration::ZERO,
+            decided_in: None,
         });
     }
 
@@ -71,12 +72,12 @@ pub(super) fn note(exchange: &Exchange, now: Instant) {
         received: exchange.body_bytes,
         sent: exchange.sent_bytes,
         took: now.saturating_duration_since(exchange.started),
+        decided_in: exchange.decided_in,
     });
     let upstream = route.and_then(|route| traffic.upstream(route.upstream));
     if let (Some(upstream), Some(asked), Some(first_byte)) =
         (upstream, exchange.asked, exchange.first_byte)
     {
-        upstream.first_byte.note(first_byte);
-        upstream.whole.note(now.saturating_duration_since(asked));
+        upstream.answered(first_byte, now.saturating_duration_since(asked));
     }
 }

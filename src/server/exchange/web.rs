@@ -14,7 +14,7 @@ use super::state::Exchange;
 use crate::config::{Route, code_in};
 use crate::login::{Callback, Place, ReturnTo, Started, WebGrant, explain};
 use crate::page::Language;
-use crate::request::{Caller, Denial, Endpoint, SignIn};
+use crate::request::{Caller, CredentialKind, Denial, Endpoint, SignIn};
 use crate::server::message::RequestHead;
 use crate::server::timer::Timer;
 use crate::token::Verified;
@@ -109,10 +109,12 @@ pub(super) async fn caller(
     head: &RequestHead,
 ) -> Result<Arc<Verified>, Denial> {
     let asker = exchange.asker(&head.headers);
-    match gate.requests.caller(&head.method, &asker)? {
-        Caller::Known(who) => Ok(who),
-        Caller::Lapsed(cookie) => renew_anywhere(gate, exchange, &cookie).await,
-    }
+    let who = match gate.requests.caller(&head.method, &asker)? {
+        Caller::Known(who) => who,
+        Caller::Lapsed(cookie) => renew_anywhere(gate, exchange, &cookie).await?,
+    };
+    exchange.user = Some(Arc::clone(&who));
+    Ok(who)
 }
 
 /// Has a session go on by its cookie, for a route.
@@ -193,13 +195,14 @@ async fn come_back(
     head: &RequestHead,
 ) -> Result<Answer, Refused> {
     only_get(head)?;
+    exchange.credential = Some(CredentialKind::LoginCode);
     let name = gate.requests.named(head.path());
     let app = gate.logins.web_app(name)?;
     let place = place(exchange);
     let mut return_to = None;
     let mut cookies = Vec::new();
     let login = async |caller| {
-        let query = query(head);
+        let query = head.query();
         let finish = async {
             let finished = gate
                 .logins
@@ -258,6 +261,7 @@ async fn use_ticket(
 ) -> Result<Answer, Refused> {
     // A preview that asks for the head must not use it up.
     only_get(head)?;
+    exchange.credential = Some(CredentialKind::Ticket);
     if exchange.asker(&head.headers).is_from_elsewhere() {
         // Nobody is to be made somebody else by a page.
         return Err(Denial::OriginNotAllowed.into());
@@ -315,13 +319,8 @@ fn only_get(head: &RequestHead) -> Result<(), Denial> {
     }
 }
 
-fn query(head: &RequestHead) -> Option<&str> {
-    let target = std::str::from_utf8(&head.target).ok()?;
-    target.split_once('?').map(|(_, query)| query)
-}
-
 fn parameter(head: &RequestHead, name: &str) -> Result<Option<String>, Denial> {
-    let query = query(head).unwrap_or_default();
+    let query = head.query().unwrap_or_default();
     let mut values = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
     match (values.next(), values.next()) {
         (Some((_, value)), None) => Ok(Some(value.into_owned())),

@@ -21,6 +21,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 pub(super) use self::handle::{Ending, Handle};
 pub(super) use self::pump::{WebSocket, WebSocketLimits};
 use crate::clock::Clock;
+use crate::metrics::Count;
 use crate::session::{SessionId, Sessions};
 
 /// How often sessions that may have expired are looked for.
@@ -37,6 +38,9 @@ pub struct Sockets {
     open: Mutex<Open>,
     store: Sessions,
     clock: Clock,
+    /// The bytes that WebSockets brought from clients, and those from servers.
+    received: Count,
+    sent: Count,
 }
 
 /// The session of an entry, if there is one, and a unique number.
@@ -82,7 +86,14 @@ impl Sockets {
             open: Mutex::default(),
             store,
             clock,
+            received: Count::default(),
+            sent: Count::default(),
         })
+    }
+
+    /// Returns how many bytes WebSockets have brought from clients, and how many from servers.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.received.sum(), self.sent.sum())
     }
 
     /// Returns how many WebSockets are open.

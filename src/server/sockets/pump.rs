@@ -136,11 +136,14 @@ impl WebSocket {
             return Poll::Ready(End::Told(why));
         }
         loop {
-            let up = self.client.pass_to(&mut self.server, cx, |_| {});
-            let frames = &mut self.frames;
-            let down = self
-                .server
-                .pass_to(&mut self.client, cx, |bytes| frames.advance(bytes));
+            let (sockets, frames) = (&self.entry.sockets, &mut self.frames);
+            let up = self.client.pass_to(&mut self.server, cx, |bytes| {
+                sockets.received.add(bytes.len() as u64);
+            });
+            let down = self.server.pass_to(&mut self.client, cx, |bytes| {
+                sockets.sent.add(bytes.len() as u64);
+                frames.advance(bytes);
+            });
             let (Ok(up), Ok(down)) = (up, down) else {
                 return Poll::Ready(End::Closed);
             };

@@ -1,0 +1,95 @@
+//! Keeps what can be asked of an exchange afterwards.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::access_log;
+use super::gate::Gate;
+use super::state::Exchange;
+use crate::config::Config;
+use crate::request::{
+    CredentialKind, Denial, Entry, Peer, Recent, Refused, RequestId, RouteName, What,
+};
+use crate::server::message::RequestHead;
+
+/// The last exchanges behind a gate, and the numbers of its routes and apps among them.
+#[derive(Debug)]
+pub struct GateRecent {
+    ring: Arc<Recent>,
+    /// By index in the configuration.
+    routes: Vec<u16>,
+    apps: Vec<u16>,
+}
+
+impl GateRecent {
+    /// Finds the numbers of each route and app of a configuration.
+    pub fn new(config: &Config, ring: &Arc<Recent>) -> Self {
+        let routes = config.routes.iter().map(|route| {
+            let upstream = config.upstreams.get(route.upstream);
+            let apps = route.apps.iter().filter_map(|app| config.apps.get(*app));
+            ring.route(RouteName {
+                apps: apps.map(|app| app.name.clone()).collect(),
+                host: route.host.clone(),
+                path: route.path.clone(),
+                upstream: upstream.map_or_else(String::new, |upstream| upstream.name.clone()),
+            })
+        });
+        Self {
+            routes: routes.collect(),
+            apps: config.apps.iter().map(|app| ring.app(&app.name)).collect(),
+            ring: Arc::clone(ring),
+        }
+    }
+}
+
+/// Keeps an exchange that ended now.
+pub(super) fn keep(head: &RequestHead, exchange: &Exchange, now: Instant) {
+    let recent = &exchange.gate.recent;
+    let user = exchange.user.as_deref();
+    let route = exchange.route.as_ref();
+    // Neither is looked for where nothing was refused.
+    let refused = exchange.denial.as_ref().map(|denial| {
+        let path = access_log::path(head, exchange);
+        Refused::new(denial.clone(), head.method.as_str(), &path)
+    });
+    let credential = exchange
+        .credential
+        .unwrap_or_else(|| CredentialKind::of(&head.headers, head.query(), exchange.is_https()));
+    recent.ring.keep(Entry {
+        id: exchange.request_id.key(),
+        ended: now,
+        took_us: Entry::micros(now.saturating_duration_since(exchange.started)),
+        upstream_us: exchange.first_byte.map_or(u32::MAX, Entry::micros),
+        status: exchange.status,
+        what: What(exchange.decision.as_str()),
+        credential,
+        route: number(&recent.routes, route.map(|route| route.index)),
+        app: number(&recent.apps, user.map(|user| user.app())),
+        session: user.map(|user| *user.session()),
+        client: exchange.client.address,
+        refused,
+    });
+}
+
+/// Keeps a request whose head nobody could read.
+pub(super) fn keep_unread(gate: &Gate, peer: &Peer, id: &RequestId, status: u16, denial: Denial) {
+    gate.recent.ring.keep(Entry {
+        id: id.key(),
+        ended: Instant::now(),
+        took_us: Entry::micros(Duration::ZERO),
+        upstream_us: u32::MAX,
+        status,
+        what: What("refused"),
+        credential: CredentialKind::None,
+        route: Entry::NONE,
+        app: Entry::NONE,
+        session: None,
+        client: Some(peer.address()),
+        refused: Some(Refused::new(denial, "", "")),
+    });
+}
+
+fn number(numbers: &[u16], index: Option<usize>) -> u16 {
+    let number = index.and_then(|index| numbers.get(index));
+    number.copied().unwrap_or(Entry::NONE)
+}
