@@ -3,12 +3,12 @@
 //! # Layout
 //!
 //! ```text
-//! process → connection → exchange → upstreams, sockets → http1, http2 → message, timer, workers
+//! process → connection → exchange → upstreams, sockets → http1, http2 → message, tcp, timer, workers
 //! ```
 //!
 //! `process` binds and stops, `connection` accepts and finds out what a client speaks, `exchange` serves one request,
 //! `upstreams` connects to servers, `sockets` carries WebSockets and ends what outlasts its session. `http1` and `http2`
-//! turn bytes into messages and back. `workers` has the threads that connections are served on.
+//! turn bytes into messages and back. `tcp` is a client's connection before TLS. `workers` has the threads that connections are served on.
 
 mod connection;
 mod exchange;
@@ -18,6 +18,7 @@ mod http2;
 mod message;
 mod process;
 mod sockets;
+mod tcp;
 mod timer;
 mod upstreams;
 mod workers;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use menshen_test_support::{Builder, Certificate, TestGateway, Wire};
+use menshen_test_support::{Builder, ByHand, Certificate, TestGateway, Wire};
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, SupportedProtocolVersion};
@@ -193,5 +193,33 @@ async fn an_absolute_target_of_the_other_scheme_is_no_way_to_another_decision() 
         let received = t.upstream.last();
         assert_eq!(received.only("x-forwarded-proto"), Some("https"));
         assert_eq!(received.target, "/public");
+    }
+}
+
+#[tokio::test]
+async fn a_response_without_a_framing_ends_tls_only_when_it_is_whole() {
+    let certificate = Certificate::new(NAME);
+    let backend = ByHand::start().await;
+    let t = gateway(&certificate, "")
+        .public_upstream(&[backend.address], "")
+        .start()
+        .await;
+    for (last, is_whole) in [("", false), ("0\r\n\r\n", true)] {
+        for version in [&TLS12, &TLS13] {
+            let mut client = connect(&certificate, &t, version, &[]).await.unwrap();
+            let get = b"GET /x HTTP/1.0\r\nHost: shop.example\r\n\r\n";
+            client.write_all(get).await.unwrap();
+            let mut server = backend.accept().await;
+            server.read_to("\r\n\r\n").await;
+            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            server.send(format!("{head}3\r\nabc\r\n{last}")).await;
+            drop(server);
+            let mut answer = Vec::new();
+            let read = client.read_to_end(&mut answer).await;
+            assert!(answer.ends_with(b"\r\n\r\nabc"), "{answer:?}");
+            let ended = read.map(drop).map_err(|error| error.kind());
+            let missing = Err(std::io::ErrorKind::UnexpectedEof);
+            assert_eq!(ended, if is_whole { Ok(()) } else { missing });
+        }
     }
 }

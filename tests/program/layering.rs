@@ -96,12 +96,13 @@ const HOMES: [(&str, &[&str]); 14] = [
 ];
 
 /// What each room of `server` may use: only rooms above its own line.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("file_state", &[]),
     ("message", &[]),
+    ("tcp", &[]),
     ("timer", &[]),
     ("workers", &[]),
-    ("http1", &["message", "timer"]),
+    ("http1", &["message", "tcp", "timer"]),
     ("http2", &["http1", "message"]),
     (
         "upstreams",
@@ -114,9 +115,12 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ),
     (
         "connection",
-        &["exchange", "file_state", "http1", "http2", "timer"],
+        &["exchange", "file_state", "http1", "http2", "tcp", "timer"],
     ),
-    ("process", &["connection", "exchange", "sockets", "workers"]),
+    (
+        "process",
+        &["connection", "exchange", "sockets", "tcp", "workers"],
+    ),
 ];
 
 const MOST_LINES: usize = 400;

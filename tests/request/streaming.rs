@@ -1,6 +1,9 @@
 //! Bodies flow through as they come, in both directions, and connections are used again or let go.
 
+use std::io::ErrorKind;
+
 use menshen_test_support::{ByHand, Reply, TestGateway, Wire, raw};
+use tokio::io::AsyncReadExt as _;
 
 fn request(line: &str, headers: &str) -> String {
     format!("{line} HTTP/1.1\r\nHost: h\r\n{headers}\r\n")
@@ -361,5 +364,36 @@ async fn a_response_that_breaks_off_is_not_ended_as_if_it_were_whole() {
             }
         );
         assert!(body.is_err(), "{answer} became {body:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_learns_by_a_reset_that_a_response_broke_off() {
+    let backend = ByHand::start().await;
+    let t = gateway(&backend, "").await;
+    for (body, is_whole) in [
+        ("3\r\nabc\r\n", false),
+        ("3\r\nabc\r\n0\r\n", false),
+        ("3\r\nabc\r\n0\r\n\r\n", true),
+    ] {
+        let mut client = Wire::connect(t.address).await;
+        client.send("GET /x HTTP/1.0\r\nHost: h\r\n\r\n").await;
+        let mut server = backend.accept().await;
+        server.read_to("\r\n\r\n").await;
+        server
+            .send(format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}"
+            ))
+            .await;
+        // All of it is on its way before it breaks off, so that the end alone can say so.
+        client.read_to("\r\n\r\nabc").await;
+        drop(server);
+        let (_, mut stream) = client.into_parts();
+        let end = stream.read(&mut [0]).await.map_err(|error| error.kind());
+        let expected = match is_whole {
+            true => Ok(0),
+            false => Err(ErrorKind::ConnectionReset),
+        };
+        assert_eq!(end, expected, "{body:?}");
     }
 }

@@ -7,11 +7,10 @@
 use std::net::IpAddr;
 
 use bytes::{Buf as _, BytesMut};
-use pingora::protocols::l4::stream::Stream;
-use pingora::protocols::{GetSocketDigest as _, SocketDigest, UniqueID as _};
 use tokio::io::AsyncReadExt as _;
 
 use crate::request::ProxyHeader;
+use crate::server::tcp::Tcp;
 
 /// The longest header: more than the addresses and what load balancers add to them.
 const MAX_BYTES: usize = 4096;
@@ -24,8 +23,8 @@ pub(super) enum ProxiedClient {
     Unnamed,
 }
 
-/// Reads the header, and makes the client the stream's peer; `None` if there is no header.
-pub(super) async fn accept(stream: &mut Stream) -> Option<ProxiedClient> {
+/// Reads the header; `None` if there is none.
+pub(super) async fn accept(stream: &mut Tcp) -> Option<ProxiedClient> {
     let mut read = BytesMut::with_capacity(MAX_BYTES);
     loop {
         if stream.read_buf(&mut read).await.ok()? == 0 {
@@ -36,13 +35,10 @@ pub(super) async fn accept(stream: &mut Stream) -> Option<ProxiedClient> {
             ProxyHeader::Incomplete | ProxyHeader::Wrong => return None,
             ProxyHeader::Whole(length, client) => {
                 read.advance(length);
-                stream.rewind(&read);
+                stream.rewind(read.freeze());
                 let Some(client) = client else {
                     return Some(ProxiedClient::Unnamed);
                 };
-                let digest = SocketDigest::from_raw_fd(stream.id());
-                let _ = digest.peer_addr.set(Some(client.into()));
-                stream.set_socket_digest(digest);
                 return Some(ProxiedClient::Named(client.ip()));
             }
         }

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::Stream;
-use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::{ALPN, GetSocketDigest, UniqueID};
+use pingora::protocols::{ALPN, UniqueID as _};
 use tokio::sync::watch;
 
 use super::limits::{ConnectionLimits, Slot};
@@ -14,6 +13,7 @@ use super::proxy_protocol::{self, ProxiedClient};
 use crate::metrics::Traffic;
 use crate::request::{self, Peer};
 use crate::server::exchange::{Gate, Gates, Proxy};
+use crate::server::tcp::Tcp;
 
 /// How long a connection without an exchange is kept when the program stops: closing it at once would lose a request that is on its
 /// way.
@@ -64,7 +64,7 @@ impl Drop for Open {
 
 impl Connections {
     /// Serves a connection until one side ends it, or refuses it.
-    pub(in crate::server) async fn serve(&self, mut tcp: Box<L4Stream>, slot: Slot) {
+    pub(in crate::server) async fn serve(&self, mut tcp: Box<Tcp>, slot: Slot) {
         let _open = Open::count(&self.gates.current().traffic.all);
         let timeout = match slot {
             Slot::Served(_) => self.client_timeout(),
@@ -117,7 +117,7 @@ impl Connections {
     }
 
     /// Answers the first request of a connection over the limit.
-    async fn refuse(&self, tcp: Box<L4Stream>, connection: &request::Connection) {
+    async fn refuse(&self, tcp: Box<Tcp>, connection: &request::Connection) {
         let refuser = &self.refuser;
         match self.unless_stopping(self.handshake(tcp)).await {
             Some((stream, Protocol::Http2)) => {
@@ -147,8 +147,8 @@ impl Connections {
     }
 
     /// Returns the client of a connection, which a PROXY header may have to name first.
-    async fn peer(&self, tcp: &mut L4Stream, timeout: Duration) -> Option<Peer> {
-        let peer = tcp.get_socket_digest()?.peer_addr()?.as_inet()?.ip();
+    async fn peer(&self, tcp: &mut Tcp, timeout: Duration) -> Option<Peer> {
+        let peer = tcp.peer();
         if !self.proxied {
             return Some(Peer::new(peer));
         }
@@ -170,8 +170,7 @@ impl Connections {
     }
 
     /// Does the TLS handshake, and finds out which protocol the client speaks.
-    async fn handshake(&self, mut tcp: Box<L4Stream>) -> Option<(Stream, Protocol)> {
-        let _ = tcp.set_nodelay();
+    async fn handshake(&self, tcp: Box<Tcp>) -> Option<(Stream, Protocol)> {
         let id = tcp.id();
         let mut stream: Stream = match &self.acceptor {
             None => tcp,

@@ -165,7 +165,7 @@ impl Client<'_> {
     /// Breaks a response off that was begun.
     pub(super) fn break_off(&mut self, reason: Reason) {
         match self {
-            Self::Http1(client) => client.close_after(),
+            Self::Http1(client) => client.break_off(),
             Self::Http2(client) => client.reset(reason),
         }
     }

@@ -217,6 +217,15 @@ impl ServerSide {
         self.keeps = false;
     }
 
+    /// Closes the connection so that the client learns that something of this response is missing.
+    pub(in crate::server) fn break_off(&mut self) {
+        self.keeps = false;
+        // Every other framing says itself where the body ends.
+        if matches!(self.outgoing, Outgoing::UntilEnd) {
+            self.wire.reset_at_end();
+        }
+    }
+
     /// Returns whether another request may follow, after a response that was written to its end.
     ///
     /// What was sent before the response is never taken for the next request: it might be the rest of this one.

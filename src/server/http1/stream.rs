@@ -11,6 +11,8 @@ use pingora::protocols::l4::ext::get_tcp_info;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use crate::server::tcp::Tcp;
+
 /// A read goes through the stack, so that a connection that waits holds no buffer. A head fits in one.
 const SCRATCH: usize = 16 * 1024;
 /// What a body is read in, once a read has filled the scratch.
@@ -174,6 +176,13 @@ impl Buffered {
             self.output = BytesMut::new();
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Has a client's connection end with a reset. TLS needs none: its end is missing where nobody sent it.
+    pub(super) fn reset_at_end(&self) {
+        if let Some(tcp) = (*self.stream).as_any().downcast_ref::<Tcp>() {
+            tcp.reset_at_end();
+        }
     }
 
     /// Gives up the buffers, which an idle connection does not need.

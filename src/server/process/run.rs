@@ -1,14 +1,11 @@
 //! Serves until told to stop, then lets the exchanges in flight finish (graceful shutdown).
 
 use std::io;
-use std::net::{self, SocketAddr};
-use std::os::fd::AsRawFd as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::protocols::l4::stream::Stream;
-use pingora::protocols::{GetSocketDigest as _, SocketDigest};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -21,6 +18,7 @@ use crate::server::connection::Encryption;
 use crate::server::connection::{ConnectionLimits, Connections, SHUTDOWN_DELAY};
 use crate::server::exchange::{Duty, Gates, Proxy};
 use crate::server::sockets::Sockets;
+use crate::server::tcp::Tcp;
 use crate::server::workers::Workers;
 
 /// How long accepting rests when the system has no file descriptors left.
@@ -191,8 +189,9 @@ async fn accept(
                 };
                 let serving = Arc::clone(&serving);
                 let serving = async move {
-                    match adopt(stream, peer) {
-                        Ok(stream) => serving.serve(stream, slot).await,
+                    match Tcp::adopt(stream, peer) {
+                        // Boxed: each step that it is handed to would hold the room for it in the connection's task.
+                        Ok(stream) => serving.serve(Box::new(stream), slot).await,
                         Err(error) => {
                             tracing::warn!(%error, "a connection could not be served");
                         }
@@ -206,15 +205,4 @@ async fn accept(
             }
         }
     }
-}
-
-/// Makes a connection one of the runtime that serves it.
-///
-/// Boxed: each step that it is handed to would hold the room for it in the connection's task.
-fn adopt(stream: net::TcpStream, peer: SocketAddr) -> io::Result<Box<Stream>> {
-    let mut stream = Stream::from(TcpStream::from_std(stream)?);
-    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-    let _ = digest.peer_addr.set(Some(peer.into()));
-    stream.set_socket_digest(digest);
-    Ok(Box::new(stream))
 }
