@@ -1,17 +1,22 @@
 //! A caller of the private listener whose secret is good for some apps and calls only.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 use std::fs;
 
 use menshen_test_support::{
     Builder, CONTROL_SECRET, Program, Reply, TestGateway, Upstream, address_in,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 const CRM: &str = "0000000000000000000000000000crm0";
 const BOT: &str = "0000000000000000000000000000bot0";
+const DEPLOY: &str = "0000000000000000000000000deploy0";
 const PROMETHEUS: &str = "0000000000000000000000prometheus";
 
 /// What is written in `[control]`, with the secrets in a folder.
@@ -22,13 +27,14 @@ fn callers(folder: &TempDir, shared: &str) -> String {
         path.display().to_string()
     };
     let (crm, prometheus) = (file("crm", CRM), file("prometheus", PROMETHEUS));
-    let bot = file("bot", BOT);
+    let (bot, deploy) = (file("bot", BOT), file("deploy", DEPLOY));
     format!(
         "{shared}\n\
          [[control.caller]]\nname = \"crm\"\nsecret_file = \"{crm}\"\napps = [\"shop\"]\n\
          calls = [\"list_sessions\", \"end_sessions\", \"verify\"]\n\
          [[control.caller]]\nname = \"bot\"\nsecret_file = \"{bot}\"\napps = [\"shop\"]\ncalls = [\"relay\"]\n\
-         [[control.caller]]\nname = \"prometheus\"\nsecret_file = \"{prometheus}\"\ncalls = [\"metrics\"]\n"
+         [[control.caller]]\nname = \"prometheus\"\nsecret_file = \"{prometheus}\"\ncalls = [\"metrics\"]\n\
+         [[control.caller]]\nname = \"deploy\"\nsecret_file = \"{deploy}\"\ncalls = [\"reload\"]\n"
     )
 }
 
@@ -83,8 +89,12 @@ async fn a_secret_is_good_for_its_calls_and_its_apps_alone() {
         let reply = ask(&t, CRM, "GET", path).await;
         reply.refused(403, "call_not_allowed");
     }
-    let relayed = ask(&t, BOT, "GET", "/wechat/club/wxa/anything").await;
-    relayed.refused(403, "app_not_allowed");
+    for app in ["club", "nowhere"] {
+        let relayed = ask(&t, BOT, "GET", &format!("/wechat/{app}/wxa/anything")).await;
+        relayed.refused(403, "app_not_allowed");
+        let stranger = Reply::of(t.control("GET", &format!("/wechat/{app}/wxa/anything"))).await;
+        stranger.refused(401, "token_missing");
+    }
     let relayed = ask(&t, BOT, "GET", "/wechat/shop/sns/jscode2session").await;
     relayed.refused(403, "path_not_allowed");
     let metrics = ask(&t, CRM, "GET", "/metrics").await;
@@ -98,6 +108,116 @@ async fn a_secret_is_good_for_its_calls_and_its_apps_alone() {
     }
     let nothing = ask(&t, CRM, "GET", "/v1/nothing").await;
     nothing.refused(404, "route_unknown");
+}
+
+/// Every call of a user's or an app's, by its name in the configuration, with a body that goes well.
+fn every_call(
+    openid: &str,
+    session: &str,
+    data: &Value,
+) -> Vec<(&'static str, &'static str, String, Value)> {
+    let user = |call: &str| format!("/v1/apps/shop/users/{openid}/{call}");
+    let app = |call: &str| format!("/v1/apps/shop/{call}");
+    let encrypted = json!({"encrypted_data": data["encryptedData"], "iv": data["iv"]});
+    let signed = json!({"raw_data": data["rawData"], "signature": data["signature"]});
+    let message =
+        json!({"touser": openid, "template_id": "t1", "data": {"thing1": {"value": "x"}}});
+    let relayed = "/wechat/shop/cgi-bin/message/subscribe/send".to_owned();
+    vec![
+        ("metrics", "GET", "/metrics".to_owned(), Value::Null),
+        ("list_sessions", "GET", user("sessions"), Value::Null),
+        ("decrypt", "POST", user("decrypt"), encrypted),
+        ("verify", "POST", user("verify"), signed),
+        ("sign", "POST", user("sign"), json!({"data": ""})),
+        (
+            "phone_number",
+            "POST",
+            user("phone-number"),
+            json!({"code": data["phone"]}),
+        ),
+        ("access_token", "GET", app("access-token"), Value::Null),
+        (
+            "access_token",
+            "POST",
+            app("access-token/refresh"),
+            json!({"stale": "old"}),
+        ),
+        ("relay", "POST", relayed, message),
+        ("check_session", "POST", user("check-session"), Value::Null),
+        (
+            "reset_session_key",
+            "POST",
+            user("reset-session-key"),
+            Value::Null,
+        ),
+        (
+            "end_sessions",
+            "DELETE",
+            format!("/v1/sessions/{session}"),
+            Value::Null,
+        ),
+        ("end_sessions", "DELETE", user("sessions"), Value::Null),
+    ]
+}
+
+#[tokio::test]
+async fn each_call_is_answered_to_the_secret_that_is_good_for_it_and_to_no_other() {
+    let names = [
+        "metrics",
+        "list_sessions",
+        "decrypt",
+        "verify",
+        "sign",
+        "phone_number",
+        "access_token",
+        "relay",
+        "check_session",
+        "reset_session_key",
+        "end_sessions",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let secret = |name: &str| format!("{name:0>32}");
+    let callers = names.map(|name| {
+        let file = folder.path().join(name);
+        fs::write(&file, secret(name)).unwrap();
+        let file = file.display();
+        format!(
+            "[[control.caller]]\nname = \"{name}\"\nsecret_file = \"{file}\"\n\
+             apps = [\"shop\"]\ncalls = [\"{name}\"]\n"
+        )
+    });
+    let builder = TestGateway::builder().apps(&["shop", "club"]);
+    let t = builder.section("control", &callers.concat()).start().await;
+    let token = t.log_in("alice").await.token;
+    let who = t.who(&token).await;
+    let mut alice = json!({"appid": TestGateway::appid("shop"), "user": "alice"});
+    let phone = t.simulate("phone-code", alice.clone()).await["code"].take();
+    alice["data"] = json!({"n": 1});
+    let mut data = t.simulate("encrypt", alice).await;
+    data["phone"] = phone;
+    let [openid, session] = ["openid", "session"].map(|key| who[key].as_str().unwrap());
+    for (call, method, path, body) in every_call(openid, session, &data) {
+        let asked = async |name: &str| {
+            let mut request = t.control(method, &path).bearer_auth(secret(name));
+            if !body.is_null() {
+                request = request.json(&body);
+            }
+            Reply::of(request).await
+        };
+        // The one that is allowed comes last, since it may change something.
+        for name in names.iter().filter(|name| **name != call) {
+            asked(name).await.refused(403, "call_not_allowed");
+        }
+        let allowed = asked(call).await;
+        assert!(
+            [200, 204].contains(&allowed.status),
+            "{path}: {}",
+            allowed.text()
+        );
+        if call == "relay" {
+            assert_eq!(allowed.json()["errcode"], 0, "{}", allowed.text());
+        }
+    }
 }
 
 #[tokio::test]
@@ -169,6 +289,11 @@ async fn the_log_names_the_caller_and_a_reload_takes_a_secret_away() {
     ] {
         assert!(line.contains(part), "{part}: {line}");
     }
+    let by_deploy = ask(DEPLOY, "POST", "/v1/reload").await;
+    assert_eq!(by_deploy.status, 200, "{}", by_deploy.text());
+    ask(DEPLOY, "GET", sessions)
+        .await
+        .refused(403, "call_not_allowed");
     site.change("name = \"crm\"", "name = \"hr\"");
     fs::write(
         folder.path().join("crm"),
@@ -185,7 +310,7 @@ async fn the_log_names_the_caller_and_a_reload_takes_a_secret_away() {
     program.logs("\"caller\":\"hr\"").await;
     program.signal("TERM").await;
     let log = program.ended().await.stderr;
-    for secret in [CRM, PROMETHEUS, CONTROL_SECRET, "00hr00"] {
+    for secret in [CRM, DEPLOY, PROMETHEUS, CONTROL_SECRET, "00hr00"] {
         assert!(!log.contains(secret), "{log}");
     }
 }

@@ -17,6 +17,7 @@ use crate::control::exchange::{Asker, Peer};
 use crate::control::guard;
 use crate::control::known::Sender;
 use crate::control::refusal::Refusal;
+use crate::secret::Secret;
 use crate::token::{RelayTokenError, RelayTokens};
 
 /// The parameter in which backends of Cloud Run send the token that they were given.
@@ -60,9 +61,9 @@ pub(super) fn admit(
         by_token.as_ref(),
         basic.as_ref(),
         credentials,
-    )?;
+    );
     if let Some(owner) = &by_token {
-        if owner.appid != app.appid {
+        if app.as_ref().is_ok_and(|app| owner.appid != app.appid) {
             return Err(Refusal::RelayTokenOfAnotherApp);
         }
     } else {
@@ -71,7 +72,8 @@ pub(super) fn admit(
         check_secret(control, request, &app, offered, credentials.is_some())?;
     }
     Ok(Admitted {
-        app,
+        // Not before: whoever may not ask does not learn either which apps there are.
+        app: app?,
         path: target.path,
     })
 }
@@ -149,7 +151,7 @@ fn proxy_credentials(headers: &HeaderMap) -> Option<(String, String)> {
 fn check_secret(
     control: &Control,
     request: &Request,
-    app: &App,
+    app: &Result<Arc<App>, Refusal>,
     offered: Option<String>,
     for_token: bool,
 ) -> Result<(), Refusal> {
@@ -166,14 +168,20 @@ fn check_secret(
             asker.is(limited);
         }
         limited.check_call(Call::Relay)?;
-        limited.check_app(&app.name)
+        match app {
+            Ok(app) => limited.check_app(&app.name),
+            Err(Refusal::AppUnknown) if !limited.has_all_apps() => Err(Refusal::AppNotAllowed),
+            // It is the answer.
+            Err(_) => Ok(()),
+        }
     };
     match offered {
         Some(offered) if !headers.contains_key(AUTHORIZATION) => {
             peer.map_or(Ok(()), |peer| control.failures.check_secrets(peer))?;
             // Who has the AppSecret could ask WeChat itself.
-            let of_app = for_token && app.secret == crate::secret::Secret::new(offered.as_str());
-            if of_app {
+            let offered_secret = Secret::new(offered.as_str());
+            let is_its_secret = |app: &Arc<App>| app.secret == offered_secret;
+            if for_token && app.as_ref().is_ok_and(is_its_secret) {
                 return Ok(());
             }
             match known.sender(offered.as_bytes()) {
