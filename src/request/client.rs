@@ -78,7 +78,8 @@ pub fn client(
 ) -> Client {
     let own_host = || match authority {
         Some(authority) => HeaderValue::from_str(authority).ok(),
-        None => headers.get(HOST).cloned(),
+        // An empty one names nobody, and the server is sent its own name.
+        None => headers.get(HOST).filter(|host| !host.is_empty()).cloned(),
     };
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let own_proto = if connection.tls { "https" } else { "http" };

@@ -5,7 +5,8 @@ use percent_encoding::percent_decode_str;
 
 /// Returns a path in normal form as such a backend reads it, without escapes and in small letters; `None` where all is ASCII.
 ///
-/// It applies what any backend may: compatibility forms (NFKC), and simple and full mappings of case both ways.
+/// It applies what any backend may: compatibility forms (NFKC), simple and full mappings of case both ways, and, as in Unicode's
+/// NFKC_Casefold and in some file systems, nothing for what nobody sees.
 pub(super) fn folded(path: &str) -> Option<String> {
     let mut escapes = path.split('%').skip(1);
     // ASCII ends at 7F.
@@ -15,10 +16,19 @@ pub(super) fn folded(path: &str) -> Option<String> {
     let decoded = percent_decode_str(path).decode_utf8().ok()?;
     let composed = ComposingNormalizerBorrowed::new_nfkc().normalize(&decoded);
     let mut folded = String::with_capacity(composed.len());
-    for letter in composed.chars() {
+    for letter in composed.chars().filter(|letter| !is_invisible(*letter)) {
         fold(letter, &mut folded);
     }
     Some(folded)
+}
+
+/// Returns whether a character is one of those that Unicode calls Default_Ignorable_Code_Point, such as the soft hyphen.
+fn is_invisible(letter: char) -> bool {
+    matches!(letter,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn fold(letter: char, into: &mut String) {
@@ -59,6 +69,10 @@ mod tests {
             ("/stra%C3%9Fe", "/strasse"),
             ("/%F0%9D%90%9Admin", "/admin"),
             ("/%E4%BD%A0/%C3%89", "/你/é"),
+            ("/ki%C2%ADosk", "/kiosk"),
+            ("/kiosk%E2%80%8B", "/kiosk"),
+            ("/a/.%E2%80%8D./b", "/a/../b"),
+            ("/%EF%BB%BFkiosk%F3%A0%81%81", "/kiosk"),
         ] {
             assert_eq!(folded(path).as_deref(), Some(expected), "{path}");
         }

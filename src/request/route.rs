@@ -203,16 +203,19 @@ fn has_capitals(text: &str) -> bool {
 }
 
 fn choose(entries: &[Entry], method: &Method) -> Result<usize, Denial> {
-    entries
-        .iter()
-        .find(|entry| entry.methods.is_empty() || entry.methods.contains(method))
-        .map(|entry| entry.route)
-        .ok_or_else(|| {
-            let allowed = entries
-                .iter()
-                .flat_map(|entry| entry.methods.iter().cloned());
-            Denial::MethodNotAllowed(allowed.collect())
-        })
+    let first = |is_it: &dyn Fn(&Method) -> bool| {
+        let mut fitting = entries.iter();
+        fitting
+            .find(|entry| entry.methods.is_empty() || entry.methods.iter().any(is_it))
+            .map(|entry| entry.route)
+    };
+    let found = first(&|known| known == method);
+    // Django and Werkzeug take `post` for POST.
+    let otherwise = first(&|known| known.as_str().eq_ignore_ascii_case(method.as_str()));
+    found.filter(|_| found == otherwise).ok_or_else(|| {
+        let allowed = entries.iter().flat_map(|entry| entry.methods.clone());
+        Denial::MethodNotAllowed(allowed.collect())
+    })
 }
 
 fn segments(prefix: &str) -> usize {
@@ -367,6 +370,31 @@ mod tests {
     }
 
     #[test]
+    fn a_method_that_takes_another_route_for_who_passes_over_case_is_refused() {
+        let table = RouteTable::new(&[
+            route(None, "/", &[]),
+            route(None, "/notes", &[Method::POST]),
+            route(None, "/notes", &[]),
+        ]);
+        let asked = |method: &str, path| {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            find(&table, method, "h", path)
+        };
+        for method in ["post", "Post", "pOST"] {
+            let refused = Err(Denial::MethodNotAllowed(vec![Method::POST]));
+            assert_eq!(asked(method, "/notes/1"), refused, "{method}");
+        }
+        for (method, path, expected) in [
+            ("POST", "/notes/1", 1),
+            ("GET", "/notes/1", 2),
+            ("get", "/notes/1", 2),
+            ("post", "/other", 0),
+        ] {
+            assert_eq!(asked(method, path), Ok(expected), "{method} {path}");
+        }
+    }
+
+    #[test]
     fn a_path_that_takes_another_route_for_who_decodes_again_or_folds_unicode_is_refused() {
         let table = RouteTable::new(&[
             route(None, "/", &[]),
@@ -390,6 +418,8 @@ mod tests {
             "/%EF%BC%8Fkiosk",
             "/%C5%BFhop/admin",
             "/Shop/%EF%BD%81dmin",
+            "/ki%C2%ADosk",
+            "/kiosk%E2%80%8B/x",
         ] {
             let found = find(&table, Method::GET, "h", path);
             assert_eq!(found, Err(Denial::PathAmbiguous), "{path}");
@@ -401,6 +431,7 @@ mod tests {
             ("/a%2520b", 0),
             ("/kiosk%25", 0),
             ("/kiosk%C3%A9", 0),
+            ("/%E2%9D%A4%EF%B8%8F", 0),
             ("/Shop/admin/%C5%BF", 2),
         ] {
             assert_eq!(find(&table, Method::GET, "h", path), Ok(expected), "{path}");

@@ -286,3 +286,14 @@ async fn an_ipv4_client_of_an_ipv6_listener_has_its_ipv4_address() {
         Some("203.0.113.9, 127.0.0.1")
     );
 }
+
+#[tokio::test]
+async fn an_empty_host_is_not_passed_on() {
+    let t = TestGateway::start().await;
+    let get = b"GET /public HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n";
+    let answer = raw(t.address, get).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let received = t.upstream.last();
+    assert_eq!(received.only("host"), Some("api"));
+    assert_eq!(received.only("x-forwarded-host"), None);
+}

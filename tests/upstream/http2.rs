@@ -271,7 +271,9 @@ async fn clients_of_http_1_are_served_as_well() {
     let empty = b"GET /x HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n";
     let empty = menshen_test_support::raw(t.address, empty).await;
     assert!(empty.starts_with("HTTP/1.1 200"), "{empty}");
-    assert_eq!(backend.last().authority.as_deref(), Some("grpc"));
+    let received = backend.last();
+    assert_eq!(received.authority.as_deref(), Some("grpc"));
+    assert!(!received.headers.contains_key("x-forwarded-host"));
 }
 
 #[tokio::test]
