@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::client::handshake;
 use http::Request;
-use menshen_test_support::{Builder, Certificate, TestGateway, Wire, status};
+use menshen_test_support::{Builder, ByHand, Certificate, TestGateway, Wire, status};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -167,4 +167,36 @@ async fn more_than_can_be_refused_at_a_time_are_closed_without_a_word() {
         assert_eq!(wire.rest().await, "");
     }
     assert_refusal(&refused(&t, GET).await);
+}
+
+#[tokio::test]
+async fn a_connection_of_http_2_has_its_place_until_its_exchanges_have_let_their_servers_go() {
+    let backend = ByHand::start().await;
+    let t = server("max_connections = 1")
+        .public_upstream(&[backend.address], "")
+        .start()
+        .await;
+    let tcp = TcpStream::connect(t.address).await.unwrap();
+    let (mut requests, connection) = handshake(tcp).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        requests = requests.ready().await.unwrap();
+        let request = Request::get("http://h/hold").body(()).unwrap();
+        let (answer, _) = requests.send_request(request, true).unwrap();
+        let mut server = backend.accept().await;
+        server.read_to("\r\n\r\n").await;
+        held.push((answer, server));
+    }
+    let own = "GET /_auth/jwks.json HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    assert_eq!(status(&refused(&t, own).await), 429);
+    connection.abort();
+    let given_back = async { while status(&refused(&t, own).await) != 200 {} };
+    tokio::time::timeout(LIMIT, given_back).await.unwrap();
+    for (_, server) in held {
+        let (_, server) = server.into_parts();
+        let mut server = server.into_std().unwrap();
+        // It does not block: what is not closed by now was counted no more, and is an error.
+        assert_eq!(std::io::Read::read(&mut server, &mut [0]).unwrap(), 0);
+    }
 }

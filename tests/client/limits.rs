@@ -82,6 +82,24 @@ async fn requests_that_are_none_are_counted_as_well() {
 }
 
 #[tokio::test]
+async fn frames_that_break_the_protocol_are_counted_as_well() {
+    let t = server("requests_per_minute = 6\nrequest_burst = 3")
+        .start()
+        .await;
+    let greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    for _ in 0..3 {
+        let mut wire = Wire::connect(t.address).await;
+        wire.send(greeting).await;
+        // A request for `/` with a header whose name has a capital.
+        let head = b"\0\0\x08\x01\x05\0\0\0\x01\x82\x86\x84\0\x01X\x01y";
+        wire.send(head).await;
+        // Nothing but the end is waited for.
+        wire.rest().await;
+    }
+    assert_eq!(Reply::of(t.get("/public")).await.status, 429);
+}
+
+#[tokio::test]
 async fn the_address_that_is_counted_is_the_one_a_trusted_proxy_names() {
     let lines = "trusted_proxies = [\"127.0.0.1\"]\nrequests_per_minute = 1";
     let t = server(lines).start().await;

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::serve::Connections;
-use crate::request;
+use crate::request::{self, Denial, RequestId};
 use crate::server::exchange::{Client, Outcome, Proxy};
 use crate::server::http2::ServerStream;
 use crate::server::timer::Timer;
@@ -92,8 +92,10 @@ impl Connections {
     ) {
         let max_header_bytes = self.gates.current().max_header_bytes;
         let greeting = limits(max_header_bytes).handshake::<_, Bytes>(stream);
-        let Ok(Ok(mut wire)) = tokio::time::timeout(self.client_timeout(), greeting).await else {
-            return;
+        let mut wire = match tokio::time::timeout(self.client_timeout(), greeting).await {
+            Ok(Ok(wire)) => wire,
+            Ok(Err(error)) => return note_broken(proxy, connection, &error),
+            Err(_) => return,
         };
         let connection = Arc::new(connection.clone());
         let mut shutdown = self.shutdown.clone();
@@ -138,8 +140,13 @@ impl Connections {
                     break;
                 }
             };
-            let Some(Ok((request, respond))) = accepted else {
-                break;
+            let (request, respond) = match accepted {
+                Some(Ok(accepted)) => accepted,
+                Some(Err(error)) => {
+                    note_broken(proxy, &connection, &error);
+                    break;
+                }
+                None => break,
             };
             idle = self.keepalive();
             if !budget.take(size_of_head(&request)) {
@@ -162,6 +169,14 @@ impl Connections {
         // They learn from their streams that the connection is gone, and still write their lines of the log. It counts as
         // open as long as any of them holds a connection to a server.
         while streams.join_next().await.is_some() {}
+    }
+}
+
+/// Counts frames that break the protocol as a request that nobody could read, since they are no way round the limits, and logs it.
+fn note_broken(proxy: &Proxy, connection: &request::Connection, error: &h2::Error) {
+    if error.is_library() {
+        let denial = proxy.told(connection, Denial::BadRequest("The frames break HTTP/2."));
+        proxy.note_unread(connection, &RequestId::random(), 0, denial);
     }
 }
 
