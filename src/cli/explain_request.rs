@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
+use http::Method;
 use serde_json::Value;
 
 use super::{Outcome, complain, runtime, say, warn};
@@ -10,6 +12,9 @@ use crate::config::load_control;
 use crate::control::ask;
 use crate::request::RequestId;
 use crate::secret::Secret;
+
+/// How long the answer may take.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// What is said in place of the names of the answer, in this order.
 const WORDS: [(&str, &str); 17] = [
@@ -53,7 +58,7 @@ pub(super) fn run(file: &Path, id: &str, json: bool, secret_file: Option<&Path>)
     };
     let asked = runtime(1).map(|runtime| {
         let path = format!("/v1/requests/{id}");
-        runtime.block_on(ask(&address, secret.as_ref(), &path))
+        runtime.block_on(ask(&address, secret.as_ref(), Method::GET, &path, LIMIT))
     });
     let answer = match asked {
         Ok(Ok((status, body))) => serde_json::from_slice::<Value>(&body).map(|body| (status, body)),

@@ -1,27 +1,29 @@
-//! Asks the private listener of a running process, over its address or its socket.
+//! Has the process that runs do something, over its private listener, and reads what it answers.
 
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::time::Duration;
 
+use http::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use zeroize::Zeroizing;
 
+use super::runtime;
 use crate::config::PrivateAddress;
+use crate::control::{AskError, ask};
 use crate::secret::Secret;
 
 /// Many sessions take long to copy.
-const PATIENCE: Duration = Duration::from_secs(600);
-const MOST_BYTES: u64 = 64 * 1024;
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Why there is no answer to use.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
-    /// It cannot be reached.
-    #[error("{0} cannot be asked: {1}")]
-    Away(PrivateAddress, #[source] io::Error),
+    /// Nothing could be sent.
+    #[error(transparent)]
+    System(#[from] io::Error),
+    /// It gives no answer.
+    #[error("{0} {1}")]
+    Away(PrivateAddress, #[source] AskError),
     /// It refuses.
     #[error("{0} refuses with {1}{2}")]
     Refused(PrivateAddress, u16, String),
@@ -36,64 +38,19 @@ pub(super) fn post<T: DeserializeOwned>(
     path: &str,
     secret: Option<&Secret>,
 ) -> Result<T, CallError> {
-    let mut request = Zeroizing::new(String::with_capacity(1024));
-    request.push_str("POST ");
-    request.push_str(path);
-    request.push_str(" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n");
-    if let Some(secret) = secret {
-        request.push_str("Authorization: Bearer ");
-        request.push_str(secret.expose());
-        request.push_str("\r\n");
-    }
-    request.push_str("\r\n");
-    let answer = exchange(address, &request);
-    let answer = answer.map_err(|error| CallError::Away(address.clone(), error))?;
-    let foreign = || CallError::Foreign(address.clone());
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(foreign)?;
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    match status.ok_or_else(foreign)? {
-        200 => serde_json::from_str(body).map_err(|_| foreign()),
-        status => Err(CallError::Refused(address.clone(), status, error_in(body))),
+    let asked = runtime(1)?.block_on(ask(address, secret, Method::POST, path, LIMIT));
+    let (status, body) = asked.map_err(|error| CallError::Away(address.clone(), error))?;
+    match status {
+        200 => serde_json::from_slice(&body).map_err(|_| CallError::Foreign(address.clone())),
+        status => {
+            let error = error_in(&body);
+            Err(CallError::Refused(address.clone(), status, error))
+        }
     }
 }
 
-fn error_in(body: &str) -> String {
-    let body: Option<Value> = serde_json::from_str(body).ok();
+fn error_in(body: &[u8]) -> String {
+    let body: Option<Value> = serde_json::from_slice(body).ok();
     let error = body.as_ref().and_then(|body| body.get("error")?.as_str());
     error.map(|error| format!(" {error}")).unwrap_or_default()
-}
-
-fn exchange(address: &PrivateAddress, request: &str) -> io::Result<String> {
-    match address {
-        PrivateAddress::Tcp(address) => {
-            let stream = TcpStream::connect_timeout(&reachable(*address), Duration::from_secs(5))?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            talk(stream, request)
-        }
-        PrivateAddress::Unix(path) => {
-            let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            talk(stream, request)
-        }
-    }
-}
-
-/// Returns where a listener on every address is found on this machine.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
-        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
-    };
-    SocketAddr::new(ip, address.port())
-}
-
-fn talk(mut stream: impl Read + Write, request: &str) -> io::Result<String> {
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.take(MOST_BYTES).read_to_string(&mut answer)?;
-    Ok(answer)
 }

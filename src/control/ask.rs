@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use futures::future::Either;
 use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Method, Request};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
@@ -15,8 +15,6 @@ use tokio::time::timeout;
 use crate::config::PrivateAddress;
 use crate::secret::Secret;
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// No answer to a question of the command line's is longer.
 const MOST_BYTES: usize = 256 * 1024;
 
@@ -40,19 +38,22 @@ pub enum AskError {
     Broken(#[from] axum::Error),
 }
 
-/// Sends a GET to a private listener, and returns the status and the body.
+/// Sends a request without a body to a private listener, and returns the status and the body. The answer may take as long as `limit`.
 pub async fn ask(
     address: &PrivateAddress,
     secret: Option<&Secret>,
+    method: Method,
     path: &str,
+    limit: Duration,
 ) -> Result<(u16, Vec<u8>), AskError> {
-    let asked = timeout(PATIENCE, exchange(address, secret, path)).await;
+    let asked = timeout(limit, exchange(address, secret, method, path)).await;
     asked.unwrap_or(Err(AskError::Late))
 }
 
 async fn exchange(
     address: &PrivateAddress,
     secret: Option<&Secret>,
+    method: Method,
     path: &str,
 ) -> Result<(u16, Vec<u8>), AskError> {
     let stream = match address {
@@ -62,7 +63,10 @@ async fn exchange(
         PrivateAddress::Unix(path) => Either::Right(UnixStream::connect(path).await?),
     };
     // A listener without a secret answers those only who ask for this machine.
-    let mut request = Request::get(path).header(HOST, "localhost");
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, "localhost");
     if let Some(secret) = secret {
         let value = format!("Bearer {}", secret.expose());
         let mut value = HeaderValue::try_from(value).map_err(http::Error::from)?;
@@ -93,7 +97,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
     };
     SocketAddr::new(ip, address.port())
 }

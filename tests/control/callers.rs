@@ -1,9 +1,5 @@
 //! A caller of the private listener whose secret is good for some apps and calls only.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 

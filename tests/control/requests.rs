@@ -1,5 +1,4 @@
 //! A request that was refused is explained from its id alone, to whoever may know, without a secret in it.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 

@@ -1,5 +1,9 @@
 //! The files of `examples/deploy` and `packaging` are what their own tools accept, and run Menshen as they say.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test may panic"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

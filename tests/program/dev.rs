@@ -1,6 +1,7 @@
 //! `menshen dev` shows a login to somebody who has nothing but curl, and leaves nothing behind.
 #![expect(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test may panic"

@@ -1,6 +1,10 @@
 //! The rules and the dashboard of `packaging/monitoring`: what promtool says of them, that each metric is a documented one, and that
 //! a Prometheus which has asked a running Menshen can evaluate all of it.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test may panic"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;

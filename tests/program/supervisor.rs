@@ -1,5 +1,6 @@
 //! What the program tells its supervisor (`sd_notify`), and the order in which it starts, stops and is succeeded.
 #![expect(
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -1,5 +1,4 @@
 //! Nodes that are killed or stopped amid an end, as real processes over one server, Sentinels and a Cluster.
-#![expect(clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::time::{Duration, Instant};
 

@@ -196,5 +196,6 @@ impl Bench {
 pub(super) fn store(bench: &Bench) -> Embedded {
     let (disk, revoked) = (Arc::clone(&bench.disk), RevokedSessions::default());
     let writer = Writer::start(Arc::clone(&disk), revoked.clone(), bench.clock.clone());
-    Embedded::over(writer.unwrap(), disk, revoked, bench.clock.clone())
+    let copy = bench.path.with_extension("copy");
+    Embedded::over(writer.unwrap(), disk, revoked, bench.clock.clone(), copy)
 }
