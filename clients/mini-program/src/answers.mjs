@@ -1,7 +1,7 @@
 // Reads what the platform's calls bring: refusals of Menshen's, headers, and failures of the platform itself.
 
 /** What Menshen says of a token that a new login replaces. */
-export const LOG_IN = ['token_missing', 'token_invalid', 'session_ended', 'refresh_invalid', 'refresh_reused'];
+export const LOG_IN = /^(token_(missing|invalid)|session_ended|refresh_(invalid|reused))$/;
 
 /** Returns the refusal's `error`, or null when the answer is no refusal; `wx.request` calls every status a success. */
 export function refusal(answer) {
@@ -9,7 +9,7 @@ export function refusal(answer) {
 }
 
 export function isAboutToken(error) {
-  return error === 'token_expired' || LOG_IN.includes(error);
+  return error === 'token_expired' || LOG_IN.test(error);
 }
 
 /** Makes the error of an answer that is no login. */
@@ -20,7 +20,7 @@ export function refused(answer) {
     statusCode: answer.statusCode,
     requestId,
     errcode,
-    retryAfter: seconds(header(answer, 'retry-after')),
+    retryAfter: +header(answer, 'retry-after') || undefined,
   });
 }
 
@@ -40,10 +40,6 @@ export function header(answer, wanted) {
   const headers = (answer && answer.header) || {};
   const name = Object.keys(headers).find((name) => name.toLowerCase() === wanted);
   return name && headers[name];
-}
-
-export function seconds(value) {
-  return value && isFinite(value) ? Number(value) : undefined;
 }
 
 // An answer may have been asked for as text or bytes, and is then left unread.

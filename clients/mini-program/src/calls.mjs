@@ -47,7 +47,7 @@ export function createSend(wx, base) {
   return (api, options, headers) => {
     const { url } = options;
     // A token sent to another origin would be a token given away.
-    if (!/^\/(?!\/)/.test(url)) throw new Error(`url must be a path such as /orders, not ${url}`);
+    if (!/^\/(?!\/)/.test(url)) throw new Error(`url must be a path, not ${url}`);
     const origin = api === 'connectSocket' ? base.replace('http', 'ws') : base;
     const all = { ...options.header, ...headers };
     const header = {};

@@ -1,6 +1,6 @@
 // The mini-program's side of Menshen: logs in when needed, and sends the token with every call.
 
-import { failure, header } from './answers.mjs';
+import { failure, header, isDenied } from './answers.mjs';
 import { bearer, createCalls, createSend } from './calls.mjs';
 import { ask } from './platform.mjs';
 import { createSession } from './session.mjs';
@@ -10,7 +10,7 @@ import { createSockets } from './socket.mjs';
  * Makes a client for one app behind one Menshen.
  * `wx` is the platform's own object, or an adapter's; `app` may be left out when Menshen knows only one.
  */
-export function createClient({ wx, baseUrl, app, authPath = '/_auth', loginOnFirstRequest = false, services = {} }) {
+export function createClient({ wx, baseUrl, app, authPath = '/_auth', loginOnFirstRequest, services = {} }) {
   const base = baseUrl.replace(/\/+$/, '');
   const send = createSend(wx, base);
   const once = (options, used) =>
@@ -21,6 +21,7 @@ export function createClient({ wx, baseUrl, app, authPath = '/_auth', loginOnFir
   const session = createSession({ wx, key: `menshen:${base}:${app || ''}`, app, authPath, send: once });
   const { request, uploadFile, downloadFile } = createCalls({ session, send, loginOnFirstRequest });
   const connectSocket = createSockets({ session, send, ask: (used) => once({ url: `${authPath}/session` }, used) });
+  const person = (call, options) => ask(wx, call, options, 1e9);
   const inService = (path, name) => (services[name] || '') + path;
 
   return {
@@ -35,13 +36,26 @@ export function createClient({ wx, baseUrl, app, authPath = '/_auth', loginOnFir
     login: () => session.login(),
 
     /** Ends the session here and at Menshen; `everywhere` ends this user's other ones too. */
-    logout: ({ everywhere = false } = {}) => session.logout(everywhere),
+    logout: ({ everywhere } = {}) => session.logout(everywhere),
 
     /** Logs in again unless WeChat's session still holds, as a page must before it asks for encrypted data. */
     checkSession: () =>
       ask(wx, 'checkSession').then(
         () => true,
         () => session.login().then(() => false),
+      ),
+
+    /**
+     * Asks for a permission such as `scope.writePhotosAlbum`, and tells whether it is there. WeChat asks nobody again who said no:
+     * they are told why it is needed, and led to the settings if they agree.
+     */
+    permission: (scope, content) =>
+      person('authorize', { scope }).then(
+        () => true,
+        async (reason) => {
+          if (!isDenied(reason)) throw reason;
+          return (await person('showModal', { content })).confirm && !!(await person('openSetting')).authSetting[scope];
+        },
       ),
 
     /** Sends the code of a `getPhoneNumber` button to the backend, at `url`. */

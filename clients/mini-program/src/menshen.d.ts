@@ -12,6 +12,9 @@ export interface Platform {
   connectSocket?(options: any): any;
   checkSession?(options: any): any;
   getRandomValues?(options: any): any;
+  authorize?(options: any): any;
+  showModal?(options: any): any;
+  openSetting?(options: any): any;
 }
 
 export interface ClientOptions {
@@ -222,6 +225,11 @@ export interface Client {
   logout(options?: { everywhere?: boolean }): Promise<void>;
   /** True when WeChat's session still held; false when it did not, and there was a login. */
   checkSession(): Promise<boolean>;
+  /**
+   * Asks for a permission such as `scope.writePhotosAlbum`. True when it is there; false when the user does not want to give it,
+   * although they were told why it is needed and led to the settings.
+   */
+  permission(scope: string, why: string): Promise<boolean>;
   phoneNumber<T = any>(event: PhoneNumberEvent, options: RequestOptions<T>): Promise<Answer<T>>;
   callContainer<T = any>(options: ContainerOptions<T>): RequestTask<T>;
   connectContainer(options: { path: string; service?: string; [more: string]: any }): Promise<{ socketTask: SocketTask }>;

@@ -5,19 +5,19 @@ import { failure } from './answers.mjs';
 /** How long `wx.login` and its kin may take, in milliseconds: some versions of the platform never answer. */
 const PLATFORM_TIMEOUT = 10000;
 
-/** Calls the platform; fails when it does, lacks the call, or says nothing in time. */
-export function ask(wx, call, options) {
+/** Calls the platform; fails when it does, lacks the call, or says nothing in time, which a person may have without end. */
+export function ask(wx, call, options, patience = PLATFORM_TIMEOUT) {
   return new Promise((resolve, reject) => {
     const end = (settle) => (outcome) => {
       clearTimeout(timer);
       settle(outcome);
     };
     const fail = end((reason) => reject(failure(`wx.${call}`, reason)));
-    const timer = setTimeout(() => fail({ errMsg: `wx.${call}:fail timeout` }), PLATFORM_TIMEOUT);
+    const timer = setTimeout(() => fail({ errMsg: `wx.${call}:fail timeout` }), patience);
     try {
       wx[call]({ success: end(resolve), fail, ...options });
     } catch (reason) {
-      fail({ errMsg: `wx.${call}:fail ${reason.message}` });
+      fail(reason);
     }
   });
 }
@@ -31,7 +31,7 @@ export async function credentials(wx) {
 }
 
 function hex(bytes) {
-  return Array.from(new Uint8Array(bytes), (byte) => `0${byte.toString(16)}`.slice(-2)).join('');
+  return Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, 0)).join('');
 }
 
 /** The storage of one client, which may throw, be full, or hold what another version left there. */
@@ -41,7 +41,6 @@ export function storage(wx, key) {
       return wx[call](key, value);
     } catch (reason) {
       console.warn('menshen: the storage failed', reason);
-      return null;
     }
   };
   return {

@@ -3,14 +3,18 @@
 import { LOG_IN, failed, header, isAboutToken, refusal, refused } from './answers.mjs';
 import { credentials, storage } from './platform.mjs';
 
-const NEW_CODE = ['code_invalid', 'code_used', 'login_not_stored'];
+const NEW_CODE = /^(code_(invalid|used)|login_not_stored)$/;
 
 /** `send(options, used)` performs one `wx.request` to Menshen, with that session's token if any. */
 export function createSession({ wx, key, app, authPath, send }) {
   const kept = storage(wx, key);
   let session = kept.read();
   let renewal = null;
+  // What Menshen said while it was busy, and until when that holds.
   let busy = null;
+  let until = 0;
+
+  const post = (path, data, used) => send({ url: `${authPath}/${path}`, method: 'POST', data }, used);
 
   /** Gives a session whose token is good for a while, since many calls cannot be repeated for an expired one. */
   async function fresh() {
@@ -30,10 +34,10 @@ export function createSession({ wx, key, app, authPath, send }) {
   function renewed(stale, byRefresh) {
     if (renewal) return renewal;
     if (session && session !== stale) return Promise.resolve(session);
-    const wait = busy ? busy.until - Date.now() : 0;
+    const wait = busy ? until - Date.now() : 0;
     // A clock that was set back must not make the wait longer than Menshen said.
-    if (wait > 0 && wait <= 1000 * busy.error.retryAfter) {
-      return Promise.reject(failed(busy.error.message, { ...busy.error, retryAfter: Math.ceil(wait / 1000) }));
+    if (wait > 0 && wait <= 1000 * busy.retryAfter) {
+      return Promise.reject(failed(busy.message, { ...busy, retryAfter: Math.ceil(wait / 1000) }));
     }
     return alone(() => (byRefresh ? refreshed(stale) : loggedIn()));
   }
@@ -48,24 +52,24 @@ export function createSession({ wx, key, app, authPath, send }) {
   async function refreshed(stale) {
     const answer = await exchanged(stale);
     // Only "this session is over" leads to a login: a Menshen that is busy must not cost the user the session.
-    return LOG_IN.includes(refusal(answer)) ? loggedIn() : remembered(answer);
+    return LOG_IN.test(refusal(answer)) ? loggedIn() : remembered(answer);
   }
 
   function exchanged({ refresh_token }) {
-    return send({ url: `${authPath}/refresh`, method: 'POST', data: { refresh_token } });
+    return post('refresh', { refresh_token });
   }
 
   async function loggedIn() {
     let answer = await redeemed();
     // A code is good once and for five minutes; WeChat gives a new one at any time.
-    if (NEW_CODE.includes(refusal(answer))) answer = await redeemed();
+    if (NEW_CODE.test(refusal(answer))) answer = await redeemed();
     return remembered(answer);
   }
 
   // An answer may have been lost on its way: the same code with the same nonce brings the same session again.
   async function redeemed() {
     const data = { ...(await credentials(wx)), app };
-    const login = () => send({ url: `${authPath}/login`, method: 'POST', data });
+    const login = () => post('login', data);
     return login().catch(login);
   }
 
@@ -73,7 +77,10 @@ export function createSession({ wx, key, app, authPath, send }) {
     const { token, refresh_token, expires_in } = answer.data || {};
     if (refusal(answer) || !token || !refresh_token) {
       const error = refused(answer);
-      if (error.retryAfter) busy = { error, until: Date.now() + 1000 * error.retryAfter };
+      if (error.retryAfter) {
+        busy = error;
+        until = Date.now() + 1000 * error.retryAfter;
+      }
       throw error;
     }
     busy = null;
@@ -98,7 +105,7 @@ export function createSession({ wx, key, app, authPath, send }) {
       const data = { token: told('token'), refresh_token: told('refresh-token'), expires_in: told('token-expires-in') };
       if (data.token) return remembered({ statusCode: 200, data });
       const error = refusal(answer);
-      if (isAboutToken(error) || NEW_CODE.includes(error)) answer = null;
+      if (isAboutToken(error) || NEW_CODE.test(error)) answer = null;
       else if (error && header(answer, 'retry-after')) return remembered(answer);
       // A public route logs nobody in, and those who wait need a token.
       return loggedIn();
@@ -126,7 +133,7 @@ export function createSession({ wx, key, app, authPath, send }) {
       session = null;
       kept.clear();
       if (!ended) return;
-      const leave = (used) => send({ url: `${authPath}/logout`, method: 'POST', data: { everywhere } }, used);
+      const leave = (used) => post('logout', { everywhere }, used);
       if (refusal(await leave(ended)) !== 'token_expired') return;
       // An expired token ends nothing, and the session would outlive it.
       const { data } = await exchanged(ended);

@@ -3,7 +3,7 @@
 /** Makes the `wx` of `createClient` from `Taro`. */
 export function taroPlatform(Taro) {
   const platform = {};
-  for (const call of ['login', 'request', 'uploadFile', 'downloadFile', 'connectSocket', 'checkSession', 'getRandomValues']) {
+  for (const call of ['login', 'request', 'uploadFile', 'downloadFile', 'connectSocket', 'checkSession', 'getRandomValues', 'authorize', 'showModal', 'openSetting']) {
     if (!Taro[call]) continue;
     platform[call] = (options) => {
       const task = Taro[call](options);

@@ -7,7 +7,7 @@ export function uniPlatform(uni) {
     login: (options) => uni.login(Object.assign({ provider: 'weixin' }, options)),
     connectSocket: (options) => uni.connectSocket(Object.assign({ complete: noop }, options)),
   };
-  for (const call of ['request', 'uploadFile', 'downloadFile', 'checkSession', 'getRandomValues']) {
+  for (const call of ['request', 'uploadFile', 'downloadFile', 'checkSession', 'getRandomValues', 'authorize', 'showModal', 'openSetting']) {
     if (uni[call]) platform[call] = (options) => uni[call](options);
   }
   for (const call of ['getStorageSync', 'setStorageSync', 'removeStorageSync']) {

@@ -283,6 +283,50 @@ for (const broken of ['getStorageSync', 'setStorageSync', 'removeStorageSync']) 
   });
 }
 
+/** A person who answers what WeChat asks, after a while of their own. */
+function person(fake, { authorized, agrees, sets }) {
+  const asked = [];
+  const answer = (call, settle) => {
+    fake[call] = (options) => {
+      asked.push([call, options.scope || options.content]);
+      setTimeout(() => settle(options), 60_000);
+    };
+  };
+  answer('authorize', ({ success, fail }) => (authorized === true ? success({}) : fail({ errMsg: authorized })));
+  answer('showModal', ({ success }) => success({ confirm: agrees, cancel: !agrees }));
+  answer('openSetting', ({ success }) => success({ authSetting: { 'scope.a': sets } }));
+  return asked;
+}
+
+for (const [said, steps, outcome] of [
+  [{ authorized: true }, ['authorize'], true],
+  [{ authorized: 'authorize:fail auth deny', agrees: false }, ['authorize', 'showModal'], false],
+  [{ authorized: 'authorize:fail auth deny', agrees: true, sets: true }, ['authorize', 'showModal', 'openSetting'], true],
+  [{ authorized: 'authorize:fail auth deny', agrees: true, sets: false }, ['authorize', 'showModal', 'openSetting'], false],
+  [{ authorized: 'authorize:fail auth denied', agrees: true }, ['authorize', 'showModal', 'openSetting'], false],
+]) {
+  test(`somebody of whom a permission is asked and who says ${JSON.stringify(said)} is asked ${steps}`, async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const fake = fakeWx();
+    const asked = person(fake, said);
+    const given = client(fake).permission('scope.a', 'To save pictures.');
+    for (const step of steps) {
+      while (asked.length === 0 || asked.at(-1)[0] !== step) await new Promise(setImmediate);
+      t.mock.timers.tick(60_000);
+    }
+    assert.equal(await given, outcome);
+    const told = { authorize: 'scope.a', showModal: 'To save pictures.', openSetting: undefined };
+    assert.deepEqual(asked, steps.map((step) => [step, told[step]]));
+  });
+}
+
+test('a permission that cannot be asked for is an error, and nobody is led to the settings', async () => {
+  const fake = fakeWx();
+  fake.authorize = ({ fail }) => fail({ errMsg: 'authorize:fail invalid scope' });
+  fake.showModal = () => assert.fail('there is nothing to set');
+  await assert.rejects(client(fake).permission('scope.b', ''), { error: 'unreachable' });
+});
+
 for (const [call, error] of [
   ['login', { error: 'unreachable', message: 'wx.login:fail timeout' }],
   ['getRandomValues', null],

@@ -108,6 +108,7 @@ export async function use(): Promise<number> {
   const held: boolean = await menshen.checkSession();
   const token: string = await menshen.token();
   await menshen.login();
+  if (!(await menshen.permission('scope.writePhotosAlbum', 'To save pictures.'))) return 0;
   await menshen.logout({ everywhere: held });
   try {
     await menshen.phoneNumber({ detail: { code: token } }, { url: '/phone' });
@@ -218,7 +219,7 @@ test("each button of the demo's page does what it says, against a real Menshen",
   const { handlers, shown } = page();
   const markup = readFileSync(join(PACKAGE, 'demo/miniprogram/pages/index/index.wxml'), 'utf8');
   const bound = [...markup.matchAll(/bind\w+="(\w+)"/g)].map(([, name]) => name);
-  assert.deepEqual(bound, ['call', 'token', 'upload', 'check', 'phone', 'logout']);
+  assert.deepEqual(bound, ['call', 'token', 'upload', 'check', 'phone', 'album', 'logout']);
   const does = async (name, event) => {
     await handlers[name](event);
     return shown();
@@ -228,7 +229,9 @@ test("each button of the demo's page does what it says, against a real Menshen",
   assert.match(await does('upload'), /"openid":"o/);
   assert.equal(await does('check'), 'true');
   assert.match(await does('phone', { detail: { code: 'c' } }), /"openid": "o/);
-  assert.equal(await does('phone', { detail: { errMsg: 'getPhoneNumber:fail user deny' } }), 'You said no.');
+  assert.equal(await does('phone', { detail: { errMsg: 'getPhoneNumber:fail user deny' } }), 'You said no. Go on without it; the button asks again.');
+  phone.authorize = ({ success }) => setImmediate(() => success({ errMsg: 'authorize:ok' }));
+  assert.equal(await does('album'), 'true');
   assert.equal(await does('logout'), 'logged out');
   phone.offline = true;
   assert.match(await does('call'), /^unreachable/);

@@ -4,7 +4,7 @@
 // Reads what the platform's calls bring: refusals of Menshen's, headers, and failures of the platform itself.
 
 /** What Menshen says of a token that a new login replaces. */
-const LOG_IN = ['token_missing', 'token_invalid', 'session_ended', 'refresh_invalid', 'refresh_reused'];
+const LOG_IN = /^(token_(missing|invalid)|session_ended|refresh_(invalid|reused))$/;
 
 /** Returns the refusal's `error`, or null when the answer is no refusal; `wx.request` calls every status a success. */
 function refusal(answer) {
@@ -12,7 +12,7 @@ function refusal(answer) {
 }
 
 function isAboutToken(error) {
-  return error === 'token_expired' || LOG_IN.includes(error);
+  return error === 'token_expired' || LOG_IN.test(error);
 }
 
 /** Makes the error of an answer that is no login. */
@@ -23,7 +23,7 @@ function refused(answer) {
     statusCode: answer.statusCode,
     requestId,
     errcode,
-    retryAfter: seconds(header(answer, 'retry-after')),
+    retryAfter: +header(answer, 'retry-after') || undefined,
   });
 }
 
@@ -43,10 +43,6 @@ function header(answer, wanted) {
   const headers = (answer && answer.header) || {};
   const name = Object.keys(headers).find((name) => name.toLowerCase() === wanted);
   return name && headers[name];
-}
-
-function seconds(value) {
-  return value && isFinite(value) ? Number(value) : undefined;
 }
 
 // An answer may have been asked for as text or bytes, and is then left unread.
@@ -77,19 +73,19 @@ function failed(message, more) {
 /** How long `wx.login` and its kin may take, in milliseconds: some versions of the platform never answer. */
 const PLATFORM_TIMEOUT = 10000;
 
-/** Calls the platform; fails when it does, lacks the call, or says nothing in time. */
-function ask(wx, call, options) {
+/** Calls the platform; fails when it does, lacks the call, or says nothing in time, which a person may have without end. */
+function ask(wx, call, options, patience = PLATFORM_TIMEOUT) {
   return new Promise((resolve, reject) => {
     const end = (settle) => (outcome) => {
       clearTimeout(timer);
       settle(outcome);
     };
     const fail = end((reason) => reject(failure(`wx.${call}`, reason)));
-    const timer = setTimeout(() => fail({ errMsg: `wx.${call}:fail timeout` }), PLATFORM_TIMEOUT);
+    const timer = setTimeout(() => fail({ errMsg: `wx.${call}:fail timeout` }), patience);
     try {
       wx[call]({ success: end(resolve), fail, ...options });
     } catch (reason) {
-      fail({ errMsg: `wx.${call}:fail ${reason.message}` });
+      fail(reason);
     }
   });
 }
@@ -103,7 +99,7 @@ async function credentials(wx) {
 }
 
 function hex(bytes) {
-  return Array.from(new Uint8Array(bytes), (byte) => `0${byte.toString(16)}`.slice(-2)).join('');
+  return Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, 0)).join('');
 }
 
 /** The storage of one client, which may throw, be full, or hold what another version left there. */
@@ -113,7 +109,6 @@ function storage(wx, key) {
       return wx[call](key, value);
     } catch (reason) {
       console.warn('menshen: the storage failed', reason);
-      return null;
     }
   };
   return {
@@ -128,14 +123,18 @@ function storage(wx, key) {
 
 // The user's session: logs in, refreshes, and lets only one of the two go on at a time, however many ask.
 
-const NEW_CODE = ['code_invalid', 'code_used', 'login_not_stored'];
+const NEW_CODE = /^(code_(invalid|used)|login_not_stored)$/;
 
 /** `send(options, used)` performs one `wx.request` to Menshen, with that session's token if any. */
 function createSession({ wx, key, app, authPath, send }) {
   const kept = storage(wx, key);
   let session = kept.read();
   let renewal = null;
+  // What Menshen said while it was busy, and until when that holds.
   let busy = null;
+  let until = 0;
+
+  const post = (path, data, used) => send({ url: `${authPath}/${path}`, method: 'POST', data }, used);
 
   /** Gives a session whose token is good for a while, since many calls cannot be repeated for an expired one. */
   async function fresh() {
@@ -155,10 +154,10 @@ function createSession({ wx, key, app, authPath, send }) {
   function renewed(stale, byRefresh) {
     if (renewal) return renewal;
     if (session && session !== stale) return Promise.resolve(session);
-    const wait = busy ? busy.until - Date.now() : 0;
+    const wait = busy ? until - Date.now() : 0;
     // A clock that was set back must not make the wait longer than Menshen said.
-    if (wait > 0 && wait <= 1000 * busy.error.retryAfter) {
-      return Promise.reject(failed(busy.error.message, { ...busy.error, retryAfter: Math.ceil(wait / 1000) }));
+    if (wait > 0 && wait <= 1000 * busy.retryAfter) {
+      return Promise.reject(failed(busy.message, { ...busy, retryAfter: Math.ceil(wait / 1000) }));
     }
     return alone(() => (byRefresh ? refreshed(stale) : loggedIn()));
   }
@@ -173,24 +172,24 @@ function createSession({ wx, key, app, authPath, send }) {
   async function refreshed(stale) {
     const answer = await exchanged(stale);
     // Only "this session is over" leads to a login: a Menshen that is busy must not cost the user the session.
-    return LOG_IN.includes(refusal(answer)) ? loggedIn() : remembered(answer);
+    return LOG_IN.test(refusal(answer)) ? loggedIn() : remembered(answer);
   }
 
   function exchanged({ refresh_token }) {
-    return send({ url: `${authPath}/refresh`, method: 'POST', data: { refresh_token } });
+    return post('refresh', { refresh_token });
   }
 
   async function loggedIn() {
     let answer = await redeemed();
     // A code is good once and for five minutes; WeChat gives a new one at any time.
-    if (NEW_CODE.includes(refusal(answer))) answer = await redeemed();
+    if (NEW_CODE.test(refusal(answer))) answer = await redeemed();
     return remembered(answer);
   }
 
   // An answer may have been lost on its way: the same code with the same nonce brings the same session again.
   async function redeemed() {
     const data = { ...(await credentials(wx)), app };
-    const login = () => send({ url: `${authPath}/login`, method: 'POST', data });
+    const login = () => post('login', data);
     return login().catch(login);
   }
 
@@ -198,7 +197,10 @@ function createSession({ wx, key, app, authPath, send }) {
     const { token, refresh_token, expires_in } = answer.data || {};
     if (refusal(answer) || !token || !refresh_token) {
       const error = refused(answer);
-      if (error.retryAfter) busy = { error, until: Date.now() + 1000 * error.retryAfter };
+      if (error.retryAfter) {
+        busy = error;
+        until = Date.now() + 1000 * error.retryAfter;
+      }
       throw error;
     }
     busy = null;
@@ -223,7 +225,7 @@ function createSession({ wx, key, app, authPath, send }) {
       const data = { token: told('token'), refresh_token: told('refresh-token'), expires_in: told('token-expires-in') };
       if (data.token) return remembered({ statusCode: 200, data });
       const error = refusal(answer);
-      if (isAboutToken(error) || NEW_CODE.includes(error)) answer = null;
+      if (isAboutToken(error) || NEW_CODE.test(error)) answer = null;
       else if (error && header(answer, 'retry-after')) return remembered(answer);
       // A public route logs nobody in, and those who wait need a token.
       return loggedIn();
@@ -251,7 +253,7 @@ function createSession({ wx, key, app, authPath, send }) {
       session = null;
       kept.clear();
       if (!ended) return;
-      const leave = (used) => send({ url: `${authPath}/logout`, method: 'POST', data: { everywhere } }, used);
+      const leave = (used) => post('logout', { everywhere }, used);
       if (refusal(await leave(ended)) !== 'token_expired') return;
       // An expired token ends nothing, and the session would outlive it.
       const { data } = await exchanged(ended);
@@ -402,7 +404,7 @@ function createSend(wx, base) {
   return (api, options, headers) => {
     const { url } = options;
     // A token sent to another origin would be a token given away.
-    if (!/^\/(?!\/)/.test(url)) throw new Error(`url must be a path such as /orders, not ${url}`);
+    if (!/^\/(?!\/)/.test(url)) throw new Error(`url must be a path, not ${url}`);
     const origin = api === 'connectSocket' ? base.replace('http', 'ws') : base;
     const all = { ...options.header, ...headers };
     const header = {};
@@ -505,7 +507,7 @@ function tell(options, outcome, event) {
  * Makes a client for one app behind one Menshen.
  * `wx` is the platform's own object, or an adapter's; `app` may be left out when Menshen knows only one.
  */
-function createClient({ wx, baseUrl, app, authPath = '/_auth', loginOnFirstRequest = false, services = {} }) {
+function createClient({ wx, baseUrl, app, authPath = '/_auth', loginOnFirstRequest, services = {} }) {
   const base = baseUrl.replace(/\/+$/, '');
   const send = createSend(wx, base);
   const once = (options, used) =>
@@ -516,6 +518,7 @@ function createClient({ wx, baseUrl, app, authPath = '/_auth', loginOnFirstReque
   const session = createSession({ wx, key: `menshen:${base}:${app || ''}`, app, authPath, send: once });
   const { request, uploadFile, downloadFile } = createCalls({ session, send, loginOnFirstRequest });
   const connectSocket = createSockets({ session, send, ask: (used) => once({ url: `${authPath}/session` }, used) });
+  const person = (call, options) => ask(wx, call, options, 1e9);
   const inService = (path, name) => (services[name] || '') + path;
 
   return {
@@ -530,13 +533,26 @@ function createClient({ wx, baseUrl, app, authPath = '/_auth', loginOnFirstReque
     login: () => session.login(),
 
     /** Ends the session here and at Menshen; `everywhere` ends this user's other ones too. */
-    logout: ({ everywhere = false } = {}) => session.logout(everywhere),
+    logout: ({ everywhere } = {}) => session.logout(everywhere),
 
     /** Logs in again unless WeChat's session still holds, as a page must before it asks for encrypted data. */
     checkSession: () =>
       ask(wx, 'checkSession').then(
         () => true,
         () => session.login().then(() => false),
+      ),
+
+    /**
+     * Asks for a permission such as `scope.writePhotosAlbum`, and tells whether it is there. WeChat asks nobody again who said no:
+     * they are told why it is needed, and led to the settings if they agree.
+     */
+    permission: (scope, content) =>
+      person('authorize', { scope }).then(
+        () => true,
+        async (reason) => {
+          if (!isDenied(reason)) throw reason;
+          return (await person('showModal', { content })).confirm && !!(await person('openSetting')).authSetting[scope];
+        },
       ),
 
     /** Sends the code of a `getPhoneNumber` button to the backend, at `url`. */

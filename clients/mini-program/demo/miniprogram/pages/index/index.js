@@ -29,6 +29,10 @@ Page({
     return this.show(getApp().menshen.phoneNumber(event, { url: '/phone' }).then(({ data }) => data));
   },
 
+  album() {
+    return this.show(getApp().menshen.permission('scope.writePhotosAlbum', 'The album is needed to save pictures.'));
+  },
+
   logout() {
     return this.show(getApp().menshen.logout().then(() => 'logged out'));
   },
@@ -36,7 +40,7 @@ Page({
   show(outcome) {
     return outcome.then(
       (shown) => this.setData({ shown: typeof shown === 'string' ? shown : JSON.stringify(shown, null, 2) }),
-      (reason) => this.setData({ shown: isDenied(reason) ? 'You said no.' : `${reason.error || ''} ${reason.errMsg}` }),
+      (reason) => this.setData({ shown: isDenied(reason) ? 'You said no. Go on without it; the button asks again.' : `${reason.error || ''} ${reason.errMsg}` }),
     );
   },
 });
