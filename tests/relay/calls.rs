@@ -172,10 +172,73 @@ async fn what_is_the_relays_to_say_does_not_reach_wechat() {
         !asked.to_lowercase().contains("transfer-encoding"),
         "{asked}"
     );
-    let part = Form::new().text("secret", "f0rged");
-    let reply = Reply::of(bench.call("POST", CHECK).multipart(part)).await;
-    reply.refused(400, "bad_request");
+}
+
+#[tokio::test]
+async fn a_part_that_is_the_relays_to_send_loses_its_name_and_content() {
+    let bench = Bench::start().await;
+    bench.sends().await;
+    for size in [10, 900_000] {
+        bench.wire.requests();
+        let bytes = [PNG, b"name=\"secret\"", &vec![7; size]].concat();
+        let form = Form::new()
+            .text("access_token", "f0rged")
+            .part("media", Part::bytes(bytes.clone()).file_name("secret"))
+            .text("Secret", "f0rged");
+        let upload = bench
+            .call("POST", "/cgi-bin/media/upload?type=image")
+            .multipart(form);
+        let id = Reply::of(upload).await.json()["media_id"].take();
+        let asked = bench.wire.requests().concat();
+        assert!(
+            asked.contains("name=\"media\"") && !asked.contains("f0rged"),
+            "{asked:.2000}"
+        );
+        let path = format!("/cgi-bin/media/get?media_id={}", id.as_str().unwrap());
+        let got = Reply::of(bench.call("GET", &path)).await.body;
+        assert_eq!(got, bytes, "{size}");
+    }
+    bench.wire.requests();
+    let part = "--b\r\nContent-Disposition: form-data; name=\"media\"; name=\"secret\"\r\n\r\nf0rged\r\n--b--\r\n";
+    for (kind, body) in [
+        ("multipart/form-data; boundary=b", part.to_owned()),
+        ("multipart/form-data", part.to_owned()),
+        (
+            "multipart/form-data; boundary=b; boundary=c",
+            part.to_owned(),
+        ),
+        ("Multipart/Mixed; boundary=b", part.replace("--b--", "--b")),
+    ] {
+        let call = bench.call("POST", CHECK).header("content-type", kind);
+        let reply = Reply::of(call.body(body)).await;
+        reply.refused(400, "bad_request");
+    }
     assert!(!bench.wire.requests().concat().contains("f0rged"));
+}
+
+#[tokio::test]
+async fn a_form_is_read_as_one_whatever_it_says_it_is() {
+    let bench = Bench::start().await;
+    bench.sends().await;
+    bench.wire.requests();
+    let form = "touser=o1&%20secret=f0rged;a=1;appid=f0rged&b=2&access_token[]=f0rged";
+    let kinds = [
+        None,
+        Some("text/plain; charset=utf-8"),
+        Some("Application/X-WWW-Form-Urlencoded"),
+    ];
+    for kind in kinds {
+        let call = bench.call("POST", &format!("{SEND}?x=1;secret=f0rged&y=2"));
+        let call = match kind {
+            Some(kind) => call.header("content-type", kind),
+            None => call,
+        };
+        assert_eq!(Reply::of(call.body(form)).await.status, 200, "{kind:?}");
+    }
+    let asked = bench.wire.requests().concat();
+    assert_eq!(asked.matches("b=2").count(), kinds.len(), "{asked}");
+    assert_eq!(asked.matches("x=1&y=2").count(), kinds.len(), "{asked}");
+    assert!(!asked.contains("f0rged"), "{asked}");
 }
 
 #[tokio::test]

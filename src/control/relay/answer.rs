@@ -83,26 +83,28 @@ impl Answer {
         let body = match self.rest {
             None => Body::from(self.first),
             Some((rest, lease)) => {
-                let state = (Some(self.first), Some((rest, lease)), moved);
-                let parts = futures::stream::unfold(state, move |state| async move {
-                    let (mut first, open, moved) = state;
-                    let (mut rest, lease) = open?;
-                    if let Some(first) = first.take().filter(|first| !first.is_empty()) {
-                        return Some((Ok(first), (None, Some((rest, lease)), moved)));
-                    }
-                    moved.add();
-                    match part(&mut rest, limit).await {
-                        Ok(Some(part)) => Some((Ok(part), (None, Some((rest, lease)), moved))),
-                        Ok(None) => {
-                            lease.give_back();
-                            None
+                let state = (self.first, Some((rest, lease)), moved);
+                let parts =
+                    futures::stream::unfold(state, move |(first, open, moved)| async move {
+                        let (mut rest, lease) = open?;
+                        if !first.is_empty() {
+                            return Some((Ok(first), (Bytes::new(), Some((rest, lease)), moved)));
                         }
-                        Err(_) => {
-                            let broken = std::io::Error::other("WeChat's answer broke off");
-                            Some((Err(broken), (None, None, moved)))
+                        moved.add();
+                        match part(&mut rest, limit).await {
+                            Ok(Some(part)) => {
+                                Some((Ok(part), (Bytes::new(), Some((rest, lease)), moved)))
+                            }
+                            Ok(None) => {
+                                lease.give_back();
+                                None
+                            }
+                            Err(_) => {
+                                let broken = std::io::Error::other("WeChat's answer broke off");
+                                Some((Err(broken), (Bytes::new(), None, moved)))
+                            }
                         }
-                    }
-                });
+                    });
                 Body::from_stream(parts.boxed())
             }
         };

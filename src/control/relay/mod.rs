@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! `target` reads which app and call is meant and whether it is open, `door` who asks. `upload` is the body on its way there, from which
-//! `names` says what is taken out, `json` and `form` how. `answer` is what comes back, `progress` how far both are. `own_token` answers
+//! `names` says what is taken out, `json`, `form` and `parts` how. `answer` is what comes back, `progress` how far both are. `own_token` answers
 //! clients that want an access_token first.
 
 mod answer;
@@ -11,6 +11,7 @@ mod form;
 mod json;
 mod names;
 mod own_token;
+mod parts;
 mod progress;
 mod target;
 mod upload;
@@ -23,7 +24,6 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
@@ -58,15 +58,17 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
-/// Wants to have the appid named in its body, and is told this one.
-const WITH_APPID: &str = "/wxa/getuserriskrank";
+/// What wants to have the appid named in its body, and is told this one.
+const WITH_APPID: [&str; 2] = ["/wxa/getuserriskrank", "/cgi-bin/clear_quota"];
 
 /// A call that may be made.
 struct Call {
     app: Arc<App>,
     path: String,
     query: String,
-    head: Parts,
+    method: Method,
+    /// Those of the caller's that go on.
+    headers: HeaderMap,
     moved: Moved,
 }
 
@@ -79,37 +81,57 @@ pub(super) async fn relay(
     if !METHODS.contains(request.method()) {
         return Err(Refusal::MethodNotAllowed);
     }
+    // Each on its own, so that nothing of the request is kept for as long as a call lasts.
     if target.asks_for_token() {
-        let (head, body) = request.into_parts();
-        let query = head.uri.query().unwrap_or_default();
-        let credentials = own_token::credentials(query, body).await?;
-        let request = Request::from_parts(head, Body::empty());
-        let admitted = door::admit(&control, target, &request, Some(&credentials))?;
-        return Ok(own_token::give(&control, &admitted.app));
+        return Box::pin(give_token(control, target, request)).await;
     }
-    let allowed = target.is_allowed(&control.known.relayed().allow);
-    let admitted = door::admit(&control, target, &request, None)?;
-    if !allowed {
-        return Err(Refusal::PathNotAllowed);
-    }
+    let (call, body) = Call::of(&control, target, request)?;
+    let api = control.known.wechat();
+    Box::pin(async move {
+        let upload = Upload::of(&call.headers, body).await?;
+        call.make(&api, upload).await
+    })
+    .await
+}
+
+async fn give_token(
+    control: Control,
+    target: Target,
+    request: Request,
+) -> Result<Response, Refusal> {
     let (head, body) = request.into_parts();
-    let call = Call {
-        app: admitted.app,
-        path: admitted.path,
-        query: names::without(head.uri.query().unwrap_or_default()),
-        moved: head.extensions.get().cloned().unwrap_or_default(),
-        head,
-    };
-    let upload = Upload::of(&call.head.headers, body).await?;
-    call.make(&control.known.wechat(), upload).await
+    let query = head.uri.query().unwrap_or_default();
+    let credentials = own_token::credentials(query, body).await?;
+    let request = Request::from_parts(head, Body::empty());
+    let admitted = door::admit(&control, target, &request, Some(&credentials))?;
+    Ok(own_token::give(&control, &admitted.app))
 }
 
 impl Call {
+    /// Admits a call.
+    fn of(control: &Control, target: Target, request: Request) -> Result<(Self, Body), Refusal> {
+        let allowed = target.is_allowed(&control.known.relayed().allow);
+        let admitted = door::admit(control, target, &request, None)?;
+        if !allowed {
+            return Err(Refusal::PathNotAllowed);
+        }
+        let (head, body) = request.into_parts();
+        let call = Self {
+            app: admitted.app,
+            path: admitted.path,
+            query: names::without(head.uri.query().unwrap_or_default()),
+            method: head.method,
+            headers: passed(&head.headers),
+            moved: head.extensions.get().cloned().unwrap_or_default(),
+        };
+        Ok((call, body))
+    }
+
     /// Makes the call; once more with another token where WeChat refuses the first and the body can be sent again.
     async fn make(self, api: &WeChatApi, upload: Upload) -> Result<Response, Refusal> {
         let (client, tokens, app) = (&api.client, &api.tokens, &*self.app);
         let limit = api.transport.timeout();
-        let token = tokens.of(client, app).await?.token;
+        let token = Box::pin(tokens.of(client, app)).await?.token;
         let again = match &upload {
             Upload::Whole(body) => Some(self.with_appid(body)),
             Upload::Passing(_) => None,
@@ -118,7 +140,8 @@ impl Call {
         let mut answer = self.ask(api, &token, upload).await?;
         if let Some(error) = answer.error.as_ref().filter(|error| error.says_stale()) {
             let errcode = error.errcode();
-            let other = tokens.in_place_of(&token, &self.path, client, app).await?;
+            let other = tokens.in_place_of(&token, &self.path, client, app);
+            let other = Box::pin(other).await?;
             tracing::info!(
                 app = app.name,
                 errcode,
@@ -189,9 +212,9 @@ impl Call {
         let mut request = http::Request::new(body);
         let unwritable = CallError::NotAnAnswer("the request cannot be written");
         *request.uri_mut() = target.parse().map_err(|_| unwritable)?;
-        request.method_mut().clone_from(&self.head.method);
-        *request.headers_mut() = passed(&self.head.headers);
-        let bodiless = matches!(self.head.method, Method::GET | Method::HEAD) && length == 0;
+        request.method_mut().clone_from(&self.method);
+        request.headers_mut().clone_from(&self.headers);
+        let bodiless = matches!(self.method, Method::GET | Method::HEAD) && length == 0;
         if !bodiless {
             // WeChat answers 412 to a body in chunks.
             let length = HeaderValue::from(length);
@@ -203,7 +226,7 @@ impl Call {
     /// Names the app in a body where WeChat wants that.
     fn with_appid(&self, body: &Bytes) -> Bytes {
         let object = body.trim_ascii_start().strip_prefix(b"{");
-        let Some(rest) = object.filter(|_| self.path == WITH_APPID) else {
+        let Some(rest) = object.filter(|_| WITH_APPID.contains(&self.path.as_str())) else {
             return body.clone();
         };
         let comma = if rest.trim_ascii() == b"}" { "" } else { "," };

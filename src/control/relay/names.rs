@@ -3,19 +3,28 @@
 use percent_encoding::percent_decode;
 
 /// The names of query parameters, form fields and JSON members that are taken out.
-const REMOVED: [&str; 8] = [
+const REMOVED: [&str; 13] = [
     "access_token",
     "cloudbase_access_token",
     "authorizer_access_token",
+    "authorizer_refresh_token",
     "component_access_token",
+    "component_verify_ticket",
     "secret",
     "appsecret",
     "app_secret",
+    "component_appsecret",
     "appid",
+    "component_appid",
+    "authorizer_appid",
 ];
 
-/// Returns whether a name is taken out, in whatever case.
+/// Returns whether a name is taken out, in whatever case, and whatever readers there are that overlook white space round it, end it at
+/// a NUL or take what follows `[` for an index.
 pub(super) fn is_removed(name: &str) -> bool {
+    let name = name.trim_start_matches(|c: char| c.is_whitespace() || c.is_control());
+    let end = name.find(|c: char| c.is_whitespace() || c.is_control() || c == '[');
+    let name = end.and_then(|end| name.get(..end)).unwrap_or(name);
     REMOVED
         .iter()
         .any(|removed| name.eq_ignore_ascii_case(removed))
@@ -42,9 +51,12 @@ fn decoded(text: &[u8]) -> String {
 
 /// Returns a query without what callers may not say.
 pub(super) fn without(query: &str) -> String {
-    let left: Vec<&str> = query
+    let stays = |pair: &&str| !is_removed(&name_of(pair.as_bytes()));
+    let left: Vec<String> = query
         .split('&')
-        .filter(|pair| !pair.is_empty() && !is_removed(&name_of(pair.as_bytes())))
+        .filter(|pair| !pair.is_empty() && stays(pair))
+        // Some readers take `;` for `&`.
+        .map(|pair| pair.split(';').filter(stays).collect::<Vec<_>>().join(";"))
         .collect();
     left.join("&")
 }
@@ -65,6 +77,8 @@ mod tests {
         let query = "a=1&access_token=x&Secret=y&%61ppid=z&b=%26&access_token&&c";
         assert_eq!(without(query), "a=1&b=%26&c");
         assert_eq!(without("appid"), "");
+        let query = "a=1;secret=x;b=2&c=;&%20appid=y&appid%00z=y&access_token[]=x&secrets=1";
+        assert_eq!(without(query), "a=1;b=2&c=;&secrets=1");
     }
 
     #[test]

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream, HttpBody as _};
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use tokio::time::timeout;
 
-use super::form::{FormFilter, PartsFilter};
+use super::form::FormFilter;
 use super::json::JsonFilter;
+use super::parts::PartsFilter;
 use super::progress::Progress;
 use crate::control::refusal::Refusal;
 
@@ -20,8 +21,8 @@ use crate::control::refusal::Refusal;
 const KEPT: usize = 24 * 1024;
 /// How long a caller may take between two parts of a body.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The largest part that is handed on at once.
-const PART: usize = 8 * 1024;
+/// The largest part that is handed on at once: hyper takes another as long as it holds less than 8 KiB.
+const PART: usize = 4 * 1024;
 
 /// A body that is ready to be sent.
 pub(super) enum Upload {
@@ -43,13 +44,13 @@ pub(super) struct Passing {
 enum Filter {
     Json(JsonFilter),
     Form(FormFilter),
-    Parts(PartsFilter),
+    Parts(Box<PartsFilter>),
     Nothing,
 }
 
 impl Filter {
     /// Chooses by what the body says it is, or by how it begins where it says nothing that WeChat reads.
-    fn of(headers: &HeaderMap, first: &[u8]) -> Self {
+    fn of(headers: &HeaderMap, first: &[u8]) -> Result<Self, Refusal> {
         let kind = headers
             .get(CONTENT_TYPE)
             .and_then(|kind| kind.to_str().ok());
@@ -59,30 +60,28 @@ impl Filter {
             .next()
             .unwrap_or_default();
         let kind = kind.trim().to_ascii_lowercase();
-        let begins = first.trim_ascii_start().first();
-        let begins = match begins {
-            Some(0xef) => first.get(3),
-            other => other,
-        };
-        match kind.as_str() {
-            "multipart/form-data" => Self::Parts(PartsFilter::default()),
+        Ok(match kind.as_str() {
+            kind if kind.starts_with("multipart/") => {
+                let filter = PartsFilter::of(headers).map_err(|_| UNREADABLE)?;
+                Self::Parts(Box::new(filter))
+            }
             // Some clients call JSON a form.
-            _ if begins == Some(&b'{') => Self::Json(JsonFilter::new()),
-            "application/x-www-form-urlencoded" => Self::Form(FormFilter::default()),
+            kind if kind.ends_with("json") || begins_with(first) == Some(b'{') => {
+                Self::Json(JsonFilter::new())
+            }
+            // What is said to be nothing in particular may be read as a form all the same.
+            "application/x-www-form-urlencoded" | "text/plain" | "" => {
+                Self::Form(FormFilter::default())
+            }
             _ => Self::Nothing,
-        }
+        })
     }
 
     fn pass(&mut self, part: Bytes) -> Result<Bytes, Refusal> {
         match self {
             Self::Json(filter) => filter.pass(&part).map_err(|_| MALFORMED),
             Self::Form(filter) => Ok(filter.pass(&part)),
-            Self::Parts(filter) => match filter.pass(&part) {
-                Ok(()) => Ok(part),
-                Err(_) => Err(Refusal::BadRequest(
-                    "A part of the form has a name that is the relay's to say, such as access_token.",
-                )),
-            },
+            Self::Parts(filter) => filter.pass(&part).map_err(|_| UNREADABLE),
             Self::Nothing => Ok(part),
         }
     }
@@ -94,11 +93,18 @@ impl Filter {
                 .map(|()| Bytes::new())
                 .map_err(|_| MALFORMED),
             Self::Form(filter) => Ok(filter.finish()),
-            Self::Parts(_) | Self::Nothing => Ok(Bytes::new()),
+            Self::Parts(filter) => filter
+                .finish()
+                .map(|()| Bytes::new())
+                .map_err(|_| UNREADABLE),
+            Self::Nothing => Ok(Bytes::new()),
         }
     }
 }
 
+const UNREADABLE: Refusal = Refusal::BadRequest(
+    "The form of several parts is not one that everybody reads alike: it needs a boundary, CRLF, a name in each part, and its end.",
+);
 const MALFORMED: Refusal =
     Refusal::BadRequest("The body is not the JSON object that it begins as.");
 
@@ -107,30 +113,30 @@ impl Upload {
     pub(super) async fn of(headers: &HeaderMap, body: Body) -> Result<Self, Refusal> {
         let length = body.size_hint().exact();
         let mut parts = body.into_data_stream();
-        let small = length.is_none_or(|length| length <= KEPT as u64);
-        let mut first = BytesMut::new();
-        while let Some(part) = next(&mut parts).await? {
-            first.extend_from_slice(&part);
-            if small && first.len() > KEPT {
-                return Err(Refusal::LengthRequired);
-            }
-            if !small {
-                break;
-            }
-        }
-        let mut filter = Filter::of(headers, &first);
-        let first = first.freeze();
-        if let Some(length) = length.filter(|_| !small) {
+        if let Some(length) = length.filter(|length| *length > KEPT as u64) {
+            let first = beginning(&mut parts).await?;
             return Ok(Self::Passing(Box::new(Passing {
+                filter: Filter::of(headers, &first)?,
                 first,
                 rest: parts,
-                filter,
                 length,
             })));
         }
-        let mut whole = BytesMut::from(filter.pass(first)?);
-        whole.extend_from_slice(&filter.finish()?);
-        Ok(Self::Whole(whole.freeze()))
+        // Once, and no larger than it is: what grows leaves its smaller selves behind.
+        let mut whole = BytesMut::with_capacity(length.map_or(0, |length| length as usize));
+        while let Some(part) = next(&mut parts).await? {
+            if whole.len() + part.len() > KEPT {
+                return Err(Refusal::LengthRequired);
+            }
+            whole.extend_from_slice(&part);
+        }
+        let mut filter = Filter::of(headers, &whole)?;
+        let passed = filter.pass(whole.freeze())?;
+        let end = filter.finish()?;
+        Ok(Self::Whole(match end.is_empty() {
+            true => passed,
+            false => [passed, end].concat().into(),
+        }))
     }
 }
 
@@ -174,21 +180,45 @@ impl Passing {
             let over = over || passed.is_err();
             Some((passed, (first, rest, filter, progress, over)))
         });
-        Body::from_stream(parts.flat_map(|part| match part {
-            Ok(part) => futures::stream::iter(pieces(part)).left_stream(),
-            Err(error) => futures::stream::iter([Err(error)]).right_stream(),
-        }))
+        Body::from_stream(parts.flat_map(in_pieces))
     }
 }
 
-/// Cuts a part, so that none fills a buffer at once.
-fn pieces(mut part: Bytes) -> Vec<Result<Bytes, std::io::Error>> {
-    let mut pieces = Vec::new();
-    while part.len() > PART {
-        pieces.push(Ok(part.split_to(PART)));
+/// Hands a part on in pieces, so that none fills a buffer at once, or what went wrong.
+fn in_pieces(
+    part: Result<Bytes, std::io::Error>,
+) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
+    let (mut part, mut error) = match part {
+        Ok(part) => (part, None),
+        Err(error) => (Bytes::new(), Some(error)),
+    };
+    futures::stream::iter(std::iter::from_fn(move || {
+        let length = part.len().min(PART);
+        match length {
+            0 => error.take().map(Err),
+            _ => Some(Ok(part.split_to(length))),
+        }
+    }))
+}
+
+/// Returns the byte that tells what a body is: the first behind what readers of JSON overlook.
+fn begins_with(body: &[u8]) -> Option<u8> {
+    let overlooked = b" \t\r\n\xef\xbb\xbf";
+    body.iter().copied().find(|byte| !overlooked.contains(byte))
+}
+
+/// Reads so much of a body that it tells what it is, however it was cut.
+async fn beginning(parts: &mut BodyDataStream) -> Result<Bytes, Refusal> {
+    let mut first = next(parts).await?.unwrap_or_default();
+    while begins_with(&first).is_none()
+        && let Some(part) = next(parts).await?
+    {
+        if first.len() + part.len() > KEPT {
+            return Err(MALFORMED);
+        }
+        first = [first, part].concat().into();
     }
-    pieces.push(Ok(part));
-    pieces
+    Ok(first)
 }
 
 async fn next(parts: &mut BodyDataStream) -> Result<Option<Bytes>, Refusal> {
@@ -197,5 +227,52 @@ async fn next(parts: &mut BodyDataStream) -> Result<Option<Bytes>, Refusal> {
         Ok(Some(Err(_))) => Err(Refusal::BadRequest("The body broke off.")),
         Ok(None) => Ok(None),
         Err(_) => Err(Refusal::RequestTimeout),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn filter(kind: Option<&'static str>, first: &[u8]) -> Filter {
+        let mut headers = HeaderMap::new();
+        if let Some(kind) = kind {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        Filter::of(&headers, first).unwrap()
+    }
+
+    #[test]
+    fn what_a_body_is_does_not_depend_on_what_stands_before_it() {
+        for first in [&b"{"[..], b" \r\n{", b"\xef\xbb\xbf{", b"\xef\xbb\xbf \t{"] {
+            for kind in [
+                None,
+                Some("text/plain"),
+                Some("application/x-www-form-urlencoded"),
+            ] {
+                assert!(matches!(filter(kind, first), Filter::Json(_)), "{first:?}");
+            }
+        }
+        let json = filter(Some("application/json; charset=utf-8"), b" ");
+        assert!(matches!(json, Filter::Json(_)));
+        assert!(matches!(filter(None, b"a={"), Filter::Form(_)));
+        assert!(matches!(
+            filter(Some("image/png"), b"\x89PNG"),
+            Filter::Nothing
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_until_it_tells_what_it_is() {
+        let parts = ["", " ", "\n", "\u{feff}", "{\"a\"", ":1}"];
+        let parts = parts.map(|part| Ok::<_, std::io::Error>(Bytes::from(part)));
+        let body = Body::from_stream(futures::stream::iter(parts));
+        let first = beginning(&mut body.into_data_stream()).await.unwrap();
+        assert_eq!(first, " \n\u{feff}{\"a\"");
+        let blank = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from("  ")));
+        let endless = beginning(&mut Body::from_stream(blank).into_data_stream()).await;
+        assert!(endless.is_err());
     }
 }

@@ -107,7 +107,8 @@ where
                 },
             }
         }
-        let mut line = self.connect().await?;
+        // On its own, since what it takes to connect is not to be kept for as long as the call lasts.
+        let mut line = Box::pin(self.connect()).await?;
         self.address(&mut request, &line)?;
         match line.requests.try_send_request(request).await {
             Ok(answer) => Ok((answer, self.lease(line))),
