@@ -24,8 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// More than so many hundredths of what a token takes fail for a cookie.
 const MOST_PER_CENT_OF_A_TOKEN: u64 = 105;
-/// The same in the suite's own build, where each byte of a head costs many times as much, and a cookie has more of them.
-const MOST_PER_CENT_UNOPTIMISED: u64 = 107;
 
 /// A header by which a client identifies itself.
 struct Credential(&'static str, String);
@@ -173,22 +171,23 @@ async fn cookie(node: &Node, token: &str) -> String {
 async fn a_request_takes_no_more_instructions_than_the_benchmarks_say() {
     let own = env!("CARGO_BIN_EXE_menshen");
     let binary = bench::program(own);
-    let (build, most_of_a_token) = if binary == own {
-        ("test build", MOST_PER_CENT_UNOPTIMISED)
+    let build = if binary == own {
+        "test build"
     } else {
-        ("release build", MOST_PER_CENT_OF_A_TOKEN)
+        "release build"
     };
     let mut callgrind = Callgrind::start(&binary).await;
     let token = callgrind.node.log_in("alice").await.token;
     let cookie = Credential("cookie", cookie(&callgrind.node, &token).await);
     let token = Credential("authorization", format!("Bearer {token}"));
-    let clients = [
-        ("HTTP/1.1", Client::http1(&callgrind.node).await),
-        ("HTTP/2", Client::http2(&callgrind.node).await),
-    ];
     let mut report = String::new();
     let mut fine = true;
-    for (protocol, mut client) in clients {
+    for protocol in ["HTTP/1.1", "HTTP/2"] {
+        // Not before its turn: a connection on which nothing comes is closed.
+        let mut client = match protocol {
+            "HTTP/2" => Client::http2(&callgrind.node).await,
+            _ => Client::http1(&callgrind.node).await,
+        };
         let name = format!("{protocol}, {build}");
         let (most, taken) = (
             figure(&name),
@@ -198,7 +197,7 @@ async fn a_request_takes_no_more_instructions_than_the_benchmarks_say() {
         fine &= taken * 100 <= most * MOST_PER_CENT;
         let with_cookie = callgrind.of_a_request(&mut client, &cookie).await;
         report += &format!("{protocol}, with a cookie: {with_cookie}\n");
-        fine &= with_cookie * 100 <= taken * most_of_a_token;
+        fine &= with_cookie * 100 <= taken * MOST_PER_CENT_OF_A_TOKEN;
     }
     println!("{report}");
     assert!(fine, "{report}");

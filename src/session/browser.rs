@@ -1,8 +1,10 @@
 //! What browsers keep for us: texts that nobody else can read or make, and sessions that go on by them.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
 
+use super::refresh_token::RefreshKey;
 use super::store::Store as _;
 use super::{Apps, Opened, RefreshError, RefreshToken, Sessions, StoreError};
 use crate::secret::Secret;
@@ -29,18 +31,29 @@ impl Sessions {
         self.shared.keys.browsers.open(purpose.as_bytes(), &sealed)
     }
 
-    /// Refreshes a session by a token of it that a browser keeps, whether or not others have followed that one.
+    /// Returns what a browser keeps, sealed, of a refresh token: no more than it must, as it is sent with every request.
+    pub fn for_browser(&self, token: &RefreshToken) -> Result<Secret, StoreError> {
+        let short = RefreshKey::shorten(token).ok_or(StoreError::Cryptography)?;
+        Ok(Secret::new(STANDARD.encode(short.as_slice())))
+    }
+
+    /// Refreshes a session by what a browser keeps of a token of it, whether or not others have followed that one.
     ///
     /// A browser that leaves a page loses answers, and the token in them, without an error that anybody could act on. So a token
     /// that was replaced does not end the session here. It never leaves its sealed cookie.
-    pub async fn go_on(&self, token: &RefreshToken, apps: &Apps) -> Result<Opened, RefreshError> {
+    pub async fn go_on(&self, kept: &Secret, apps: &Apps) -> Result<Opened, RefreshError> {
         let key = &self.shared.keys.refresh;
-        let mut known = key.recognise(token).ok_or(RefreshError::Invalid)?;
-        if self.revoked().contains(&known.sid()) {
+        let short = STANDARD.decode(kept.expose()).map(Zeroizing::new);
+        let short = short.map_err(|_| RefreshError::Invalid)?;
+        let sid = RefreshKey::sid_of_short(&short).ok_or(RefreshError::Invalid)?;
+        if self.revoked().contains(&sid) {
             return Err(RefreshError::Ended);
         }
-        let found = self.shared.store.session(known.sid()).await?;
-        let generation = found.ok_or(RefreshError::Ended)?.rotation.generation;
+        let found = self.shared.store.session(sid).await?;
+        let found = found.ok_or(RefreshError::Ended)?;
+        let generation = found.rotation.generation;
+        let known = key.lengthen(&short, found.identity.user());
+        let mut known = known.ok_or(RefreshError::Invalid)?;
         if generation.saturating_sub(known.generation()) > MOST_MISSED {
             return Err(RefreshError::Invalid);
         }

@@ -215,13 +215,41 @@ impl RefreshKey {
         }
         let (sid, rest) = body.split_first_chunk()?;
         let (user, rest) = rest.split_first_chunk()?;
+        let sid = SessionId::from_bytes(*sid);
+        self.followed(sid, User::from_bytes(*user), rest)
+    }
+
+    /// Writes a token for where it is sealed: without the tag, which the seal is as good as, and without its user, whom the session
+    /// names.
+    pub(super) fn shorten(token: &RefreshToken) -> Option<Zeroizing<Vec<u8>>> {
+        let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(token.expose()).ok()?);
+        let (body, _tag) = bytes.split_first_chunk::<BODY_BYTES>()?;
+        let (sid, rest) = body.split_first_chunk::<16>()?;
+        let (_user, rest) = rest.split_first_chunk::<16>()?;
+        Some(Zeroizing::new([sid.as_slice(), rest].concat()))
+    }
+
+    /// Reads whose session a shortened token is of.
+    pub(super) fn sid_of_short(short: &[u8]) -> Option<SessionId> {
+        let (sid, _) = short.split_first_chunk()?;
+        Some(SessionId::from_bytes(*sid))
+    }
+
+    /// Reads what [`Self::shorten`] wrote, of a session of this user; only what came from a seal may be read.
+    pub(super) fn lengthen(&self, short: &[u8], user: User) -> Option<Genuine> {
+        let (sid, rest) = short.split_first_chunk()?;
+        self.followed(SessionId::from_bytes(*sid), user, rest)
+    }
+
+    /// Derives the token that a text is of from the generation and the secret in it.
+    fn followed(&self, sid: SessionId, user: User, rest: &[u8]) -> Option<Genuine> {
         let (generation, secret) = rest.split_first_chunk()?;
         let generation = u32::from_be_bytes(*generation);
         let mut last = Link {
-            sid: SessionId::from_bytes(*sid),
-            user: User::from_bytes(*user),
+            sid,
+            user,
             generation: generation.saturating_sub(LOST_AT_MOST),
-            secret: Zeroizing::new(*secret.first_chunk()?),
+            secret: Zeroizing::new(secret.try_into().ok()?),
         };
         let mut before = Vec::with_capacity(LOST_AT_MOST as usize);
         while last.generation < generation {
@@ -323,6 +351,22 @@ mod tests {
             assert!(!key.leads_to(&other, generation, &print));
         }
         assert!(!key.leads_to(&token, u32::MAX, &later.fingerprint()));
+    }
+
+    #[test]
+    fn a_shortened_token_is_the_same_with_its_user() {
+        let (key, mut token) = (key(1), first());
+        for _ in 0..LOST_AT_MOST + 2 {
+            let short = RefreshKey::shorten(&key.text(&token)).unwrap();
+            assert_eq!(short.len(), 52);
+            assert_eq!(RefreshKey::sid_of_short(&short), Some(token.sid()));
+            let known = key.lengthen(&short, token.user()).unwrap();
+            assert_eq!(known.fingerprints(), token.fingerprints());
+            for cut in [0, 15, 19, 51] {
+                assert!(key.lengthen(&short[..cut], token.user()).is_none());
+            }
+            token = key.successor(token);
+        }
     }
 
     #[test]

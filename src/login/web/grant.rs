@@ -9,7 +9,7 @@ use super::cookie;
 use crate::login::{Grant, Logins};
 use crate::request::{COOKIE_SEPARATOR, Denial};
 use crate::secret::Secret;
-use crate::session::{Opened, Profile, RefreshToken};
+use crate::session::{Opened, Profile};
 use crate::token::RawToken;
 
 const PURPOSE: &str = "the cookie of a session";
@@ -36,11 +36,10 @@ struct Kept {
 }
 
 impl Kept {
-    /// Writes it. A refresh token alone is written in the alphabet that is sealed as bytes: a cookie comes with every request.
+    /// Writes it. What is base64 alone is sealed as bytes: a cookie comes with every request.
     fn written(&self) -> Option<Secret> {
         if self.nickname.is_none() && self.picture.is_none() {
-            let refresh = self.refresh.replace('-', "+").replace('_', "/");
-            return Some(Secret::new(refresh));
+            return Some(Secret::new(self.refresh.as_str()));
         }
         serde_json::to_string(self).ok().map(Secret::new)
     }
@@ -50,7 +49,7 @@ impl Kept {
             return serde_json::from_str(text).ok();
         }
         Some(Self {
-            refresh: text.replace('+', "-").replace('/', "_"),
+            refresh: text.to_owned(),
             nickname: None,
             picture: None,
         })
@@ -63,8 +62,8 @@ impl Logins {
         let kept = self.sessions.open_sealed(PURPOSE, sealed);
         let kept = kept.and_then(|kept| Kept::read(kept.expose()));
         let kept = kept.ok_or(Denial::TokenInvalid("a cookie that is not ours"))?;
-        let token = RefreshToken::from_client(kept.refresh);
-        let mut opened = self.sessions.go_on(&token, &self.known).await?;
+        let refresh = Secret::new(kept.refresh);
+        let mut opened = self.sessions.go_on(&refresh, &self.known).await?;
         opened.profile = match (kept.nickname, kept.picture) {
             (None, None) => None,
             (nickname, picture) => Some(Profile {
@@ -84,7 +83,7 @@ impl Logins {
             ..
         } = self.grant(opened)?;
         let kept = Kept {
-            refresh: refresh.expose().to_owned(),
+            refresh: self.sessions.for_browser(&refresh)?.expose().to_owned(),
             nickname: profile.as_ref().map(|profile| profile.nickname.clone()),
             picture: profile.map(|profile| profile.picture),
         };
