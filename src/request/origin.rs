@@ -56,6 +56,13 @@ impl<'a> Asker<'a> {
         site.is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"))
     }
 
+    /// Returns whether a page of another site led here, as far as a browser says that tells only which page it was.
+    pub fn is_referred_from_elsewhere(&self) -> bool {
+        let referrer = self.headers.get(REFERER).map(HeaderValue::as_bytes);
+        let elsewhere = referrer.is_some_and(|referrer| !self.is_own(origin_of(referrer)));
+        self.is_from_elsewhere() || (elsewhere && !self.headers.contains_key("sec-fetch-site"))
+    }
+
     /// Returns whether a person waits for a page, and not a script or an image on one.
     pub fn loads_a_page(&self, method: &Method) -> bool {
         let is = |name: &str, values: &[&[u8]]| {

@@ -177,7 +177,7 @@ fn begin(gate: &Gate, exchange: &mut Exchange, head: &RequestHead) -> Result<Ans
     };
     let asker = exchange.asker(&head.headers);
     // Who comes from another site is asked first, and an image or a frame there begins nothing.
-    if asker.is_from_elsewhere() {
+    if asker.is_referred_from_elsewhere() {
         return Err(refused(Denial::OriginNotAllowed, return_to));
     }
     let begun = gate
