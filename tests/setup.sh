@@ -12,7 +12,7 @@ main() {
   local build=(cmake cc) tests=() bench=()
   case "${1:-}" in
     build) ;;
-    tests) tests=(node npm python3 php uwsgi curl systemd-analyze systemd-nspawn debootstrap strip promtool prometheus nginx headers-more haproxy caddy redis-server redis-sentinel valgrind chromium openssl) ;;
+    tests) tests=(node npm python3 php uwsgi curl systemd-analyze systemd-nspawn debootstrap strip promtool prometheus nginx headers-more haproxy caddy redis-server redis-sentinel valgrind chromium chinese-font openssl) ;;
     bench) bench=(python-alone nginx haproxy wrk h2load valgrind strace curl openssl) ;;
     *) echo "usage: $0 build|tests|bench" >&2 && exit 2 ;;
   esac
@@ -91,6 +91,8 @@ has() {
     python-alone) command -v python3 > /dev/null ;;
     # Servers are where not everybody looks for programs.
     nginx | haproxy | redis-server | redis-sentinel | debootstrap) PATH=$PATH:/usr/sbin command -v "$1" > /dev/null ;;
+    # Without one, a screenshot of a Chinese page shows empty boxes.
+    chinese-font) [ -n "$(fc-list :lang=zh-cn 2> /dev/null)" ] ;;
     headers-more) [ -e /usr/lib/nginx/modules/ngx_http_headers_more_filter_module.so ] ;;
     uwsgi) uwsgi --plugin python3 --python-version > /dev/null 2>&1 ;;
     *) command -v "$1" > /dev/null ;;
@@ -103,6 +105,7 @@ packages_of() {
     case $tool in
       cc) packages+=(gcc libc6-dev) ;;
       h2load) packages+=(nghttp2-client) ;;
+      chinese-font) packages+=(fontconfig fonts-wqy-microhei) ;;
       headers-more) packages+=(libnginx-mod-http-headers-more-filter) ;;
       cmake) packages+=(cmake make) ;;
       node) packages+=(nodejs) ;;
