@@ -85,6 +85,38 @@ async fn the_printed_lines_log_somebody_in() {
     assert!(!shown.contains("\"authorization\""), "{shown}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_printed_link_leads_a_browser_to_wechats_page_and_back() {
+    let dev = Dev::start(&[]).await;
+    dev.lines().await;
+    let printed = dev.program.stdout();
+    let links = printed.lines().filter(|line| line.starts_with("http://"));
+    let links: Vec<&str> = links.collect();
+    let [link] = links.as_slice() else {
+        panic!("{printed}");
+    };
+    let browser = Browser::start().await;
+    let mut page = browser.open(link).await;
+    for id in ["deny", "again", "allow"] {
+        let there = format!("document.getElementById('{id}')");
+        page.until(&there).await;
+        page.evaluate(&format!("void {there}.click()")).await;
+    }
+    let back = format!("location.href === '{link}' && document.readyState === 'complete'");
+    page.until(&back).await;
+    let shown = page.evaluate("document.body.innerText").await;
+    let shown = shown.as_str().unwrap();
+    for part in [
+        "You are o",
+        "in app demo-site",
+        "\"x-wx-source\": \"wx_web\"",
+        "\"x-wx-unionid\": \"o",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!shown.contains("\"cookie\""), "{shown}");
+}
+
 #[tokio::test]
 async fn the_printed_lines_can_be_pasted_again() {
     let dev = Dev::start(&[]).await;
