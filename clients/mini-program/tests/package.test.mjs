@@ -213,6 +213,7 @@ test("each button of the demo's page does what it says, against a real Menshen",
   const photo = join(phone.folder, 'photo.jpg');
   writeFileSync(photo, 'JPEG');
   phone.chooseMedia = ({ success }) => setImmediate(() => success({ tempFiles: [{ tempFilePath: photo }] }));
+  phone.authorize = ({ success }) => setImmediate(() => success({ errMsg: 'authorize:ok' }));
   phone.login = () => assert.fail('the demo asks the simulator for codes');
   const { page, config } = demo(phone);
   Object.assign(config, { baseUrl: menshen.base, simulator: menshen.simulator, appid: APPID });
@@ -230,7 +231,6 @@ test("each button of the demo's page does what it says, against a real Menshen",
   assert.equal(await does('check'), 'true');
   assert.match(await does('phone', { detail: { code: 'c' } }), /"openid": "o/);
   assert.equal(await does('phone', { detail: { errMsg: 'getPhoneNumber:fail user deny' } }), 'You said no. Go on without it; the button asks again.');
-  phone.authorize = ({ success }) => setImmediate(() => success({ errMsg: 'authorize:ok' }));
   assert.equal(await does('album'), 'true');
   assert.equal(await does('logout'), 'logged out');
   phone.offline = true;
