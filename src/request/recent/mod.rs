@@ -113,7 +113,7 @@ impl Recent {
         self.names().app(name)
     }
 
-    /// Keeps an exchange in place of the one that ended [`KEPT`] before it.
+    /// Keeps an exchange in place of the one that ended `KEPT` before it.
     pub fn keep(&self, entry: Entry) {
         // The second place is for when somebody looks at the first.
         for _ in 0..2 {
