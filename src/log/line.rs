@@ -148,7 +148,8 @@ impl AccessLine<'_> {
                     self.text.push('\\');
                     self.text.push(c);
                 }
-                ' '..='~' => self.text.push(c),
+                // The second stands for what is left out, as a ticket in a path.
+                ' '..='~' | '…' => self.text.push(c),
                 c if c.is_alphanumeric() => self.text.push(c),
                 c if self.is_json => {
                     for unit in c.encode_utf16(&mut [0; 2]) {
