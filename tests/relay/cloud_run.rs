@@ -73,8 +73,13 @@ async fn plain_http_through_the_proxy_or_by_name_needs_no_token() {
 #[tokio::test]
 async fn with_a_secret_the_proxys_user_is_the_app_and_its_password_the_secret() {
     let t = with_secret().apps(&["shop", "club"]).start().await;
+    // Whoever has no secret learns nothing of the apps, not even that there are several.
     let none = sends(by_proxy(&t, "").post(URL)).await;
-    none.refused(400, "app_ambiguous");
+    none.refused(401, "token_missing");
+    let open = TestGateway::builder().apps(&["shop", "club"]);
+    let open = open.start().await;
+    let ambiguous = sends(by_proxy(&open, "").post(URL)).await;
+    ambiguous.refused(400, "app_ambiguous");
     for app in ["shop", "club"] {
         let user = format!("{app}:{CONTROL_SECRET}@");
         is_sent(&sends(by_proxy(&t, &user).post(URL)).await);
