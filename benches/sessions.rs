@@ -17,7 +17,7 @@ use futures::future::join_all;
 use menshen::clock::Clock;
 use menshen::config::{self, Algorithm};
 use menshen::secret::Secret;
-use menshen::session::{Apps, Identity, Lifetimes, RefreshToken, Session, Sessions, Source};
+use menshen::session::{Apps, Identity, RefreshToken, Session, SessionRules, Sessions, Source};
 use menshen::token::{Issuer, Tokens, Verifier, load_or_make};
 use menshen_test_support::bench::runs;
 use menshen_test_support::resident_memory;
@@ -35,7 +35,7 @@ const MOST_IN_CACHE: f64 = 400.0;
 /// A request that waits longer than this for its login is one that feels the purge.
 const MOST_WHILE_PURGING: Duration = Duration::from_millis(100);
 
-const LIFETIMES: Lifetimes = Lifetimes {
+const RULES: SessionRules = SessionRules {
     session_ttl: Duration::from_secs(30 * 24 * 3600),
     refresh_grace: Duration::from_secs(30),
     token_ttl: Duration::from_secs(2 * 3600),
@@ -143,7 +143,7 @@ impl Place {
 }
 
 fn open(folder: &Path, clock: &Clock) -> Sessions {
-    Sessions::embedded(folder, None, LIFETIMES, clock.clone()).unwrap()
+    Sessions::embedded(folder, None, RULES, clock.clone()).unwrap()
 }
 
 /// Does something with each number, with so many at once; returns how long each took, and its result.
@@ -326,7 +326,7 @@ async fn purge() {
     let (place, expired) = (Place::new(), many() / 10);
     place.log_in(expired, 1024).await;
     let mut before = place.log_in(expired / 10, TOGETHER).await.0;
-    place.clock.advance(LIFETIMES.session_ttl);
+    place.clock.advance(RULES.session_ttl);
     let began = Instant::now();
     let (mut during, mut later) = (Vec::new(), 0);
     // As many batches as the purge has steps, and some more.
@@ -371,7 +371,7 @@ fn cache() {
     // The algorithm that is made and checked fastest; what is kept of a token is the same for each.
     let keys = load_or_make(&folder.path().join("keys"), Algorithm::Hs256, &clock).unwrap();
     let keys = Arc::new(keys);
-    let ttl = LIFETIMES.token_ttl;
+    let ttl = RULES.token_ttl;
     let verifier = Verifier::new(&keys, "menshen", &config.apps, ttl, clock.clone());
     let tokens = Tokens::new(verifier, many as u64, clock.clone()).unwrap();
     let issuer = Issuer::new(Arc::clone(&keys), "menshen".to_owned(), ttl, clock.clone());
@@ -381,7 +381,7 @@ fn cache() {
             id: "7C8rKJ8lkYfec2gPmTWQdw".parse().unwrap(),
             identity: identity(number),
             created: now,
-            expires: now + LIFETIMES.session_ttl.as_secs(),
+            expires: now + RULES.session_ttl.as_secs(),
         };
         let issued = issuer.issue(&session).unwrap();
         tokens.check(issued.token.expose().as_bytes()).unwrap();

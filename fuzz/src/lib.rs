@@ -11,7 +11,7 @@ use menshen::clock::Clock;
 use menshen::config::{self, Config};
 use menshen::request::{Message, Requests};
 use menshen::secret::Secret;
-use menshen::session::{Apps, Identity, Lifetimes, Opened, Sessions, Source};
+use menshen::session::{Apps, Identity, SessionRules, Opened, Sessions, Source};
 use menshen::token::{Issuer, Tokens, Verifier, load_or_make};
 use tempfile::TempDir;
 
@@ -168,13 +168,13 @@ impl Door {
         let verifier = Verifier::new(&keys, &issuer, &config.apps, ttl, clock.clone());
         let tokens = Tokens::new(verifier, 1000, clock.clone()).expect("randomness");
         let tokens = Arc::new(tokens);
-        let lifetimes = Lifetimes {
+        let rules = SessionRules {
             session_ttl: Duration::from_secs(3600),
             refresh_grace: Duration::from_secs(30),
             token_ttl: ttl,
         };
         let data = folder.path().join("data");
-        let store = Sessions::embedded(&data, None, lifetimes, clock.clone()).expect("a store");
+        let store = Sessions::embedded(&data, None, rules, clock.clone()).expect("a store");
         let identity = Identity {
             app: "shop".to_owned(),
             appid: "wx0123456789abcdef".to_owned(),

@@ -20,7 +20,7 @@ use crate::control::Known;
 use crate::login::LoginState;
 use crate::metrics::{Metrics, Traffic};
 use crate::server::{Encryption, Gates, Listening, Predecessor, Sockets, Upstreams, WORDS};
-use crate::session::{Lifetimes, OpenError, Sessions};
+use crate::session::{OpenError, SessionRules, Sessions};
 use crate::token::{load_or_make, verify_files};
 use crate::wechat::{AccessTokens, Reach};
 
@@ -198,17 +198,17 @@ async fn open_sessions_soon(config: &Config, clock: &Clock) -> Result<Sessions, 
 
 async fn open_sessions(config: &Config, clock: &Clock) -> Result<Sessions, StartError> {
     let session = &config.session;
-    let lifetimes = Lifetimes {
+    let rules = SessionRules {
         session_ttl: session.ttl,
         refresh_grace: session.refresh_grace,
         token_ttl: config.token.ttl,
     };
     let (key, clock) = (session.seal_key.clone(), clock.clone());
     let opened = match &session.store {
-        Store::Embedded(path) => Sessions::embedded(path, key, lifetimes, clock),
+        Store::Embedded(path) => Sessions::embedded(path, key, rules, clock),
         Store::Redis(server) => {
             let key = key.ok_or(OpenError::ConfiguredSealKeyMalformed)?;
-            Sessions::redis(server, &key, lifetimes, clock).await
+            Sessions::redis(server, &key, rules, clock).await
         }
     };
     Ok(opened?)

@@ -137,7 +137,7 @@ pub struct Profile {
 
 /// How long things last.
 #[derive(Clone, Copy, Debug)]
-pub struct Lifetimes {
+pub struct SessionRules {
     /// Of a session after its last refresh.
     pub session_ttl: Duration,
     /// Of a replaced refresh token, which gives its successor again in that time.
@@ -146,7 +146,7 @@ pub struct Lifetimes {
     pub token_ttl: Duration,
 }
 
-impl Lifetimes {
+impl SessionRules {
     /// Returns until when a session that is revoked now must be remembered.
     fn revoked_until(&self, now: u64) -> u64 {
         now.saturating_add(self.token_ttl.as_secs())

@@ -18,8 +18,8 @@ use super::seal::Keys;
 use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
 use super::user::{User, user_name};
 use super::{
-    Apps, CodeMark, Identity, LONGEST_TEXT, Lifetimes, OpenError, Opened, RefreshError,
-    RefreshToken, RevokedSessions, SenderMark, Session, SessionId, SessionKeys, StoreError,
+    Apps, CodeMark, Identity, LONGEST_TEXT, OpenError, Opened, RefreshError, RefreshToken,
+    RevokedSessions, SenderMark, Session, SessionId, SessionKeys, SessionRules, StoreError,
 };
 use crate::clock::Clock;
 use crate::config::RedisServer;
@@ -48,10 +48,10 @@ impl Sessions {
     pub fn embedded(
         dir: &Path,
         seal_key: Option<Secret>,
-        lifetimes: Lifetimes,
+        rules: SessionRules,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        let (store, keys) = Embedded::open(dir, seal_key, lifetimes, clock.clone())?;
+        let (store, keys) = Embedded::open(dir, seal_key, rules, clock.clone())?;
         Ok(Self::over(Box::new(store), keys, clock))
     }
 
@@ -59,10 +59,10 @@ impl Sessions {
     pub async fn redis(
         server: &RedisServer,
         seal_key: &Secret,
-        lifetimes: Lifetimes,
+        rules: SessionRules,
         clock: Clock,
     ) -> Result<Self, OpenError> {
-        let (store, keys) = Redis::connect(server, seal_key, lifetimes, clock.clone()).await?;
+        let (store, keys) = Redis::connect(server, seal_key, rules, clock.clone()).await?;
         Ok(Self::over(Box::new(store), keys, clock))
     }
 

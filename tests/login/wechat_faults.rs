@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use menshen::clock::Clock;
-use menshen::session::{Lifetimes, Sessions};
+use menshen::session::{SessionRules, Sessions};
 use menshen_test_support::{Builder, Grant, Relay, Reply, TestGateway};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -84,13 +84,13 @@ impl Scene {
         let refresh = json!({"refresh_token": self.alice.refresh_token});
         assert_eq!(self.t.post("/_auth/refresh", refresh).await.status, 200);
         self.t.stop().await;
-        let lifetimes = Lifetimes {
+        let rules = SessionRules {
             session_ttl: Duration::from_secs(3600),
             refresh_grace: Duration::from_secs(30),
             token_ttl: Duration::from_secs(600),
         };
         let data = self.t.folder.path().join("data");
-        let store = Sessions::embedded(&data, None, lifetimes, Clock::system()).unwrap();
+        let store = Sessions::embedded(&data, None, rules, Clock::system()).unwrap();
         let appid = TestGateway::appid("shop");
         let sessions = store.sessions_of(&appid, &openid).await.unwrap();
         assert_eq!(sessions.len(), 1, "{sessions:?}");

@@ -298,7 +298,7 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::request::RequestId;
     use crate::secret::Secret;
-    use crate::session::Lifetimes;
+    use crate::session::SessionRules;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -332,13 +332,13 @@ mod tests {
             connect_timeout: SECOND,
             timeout: SECOND,
         };
-        let lifetimes = Lifetimes {
+        let rules = SessionRules {
             session_ttl: SECOND,
             refresh_grace: SECOND,
             token_ttl: SECOND,
         };
         let clock = Clock::system();
-        let sessions = Sessions::embedded(folder, None, lifetimes, clock.clone()).unwrap();
+        let sessions = Sessions::embedded(folder, None, rules, clock.clone()).unwrap();
         let state = Arc::new(LoginState::new(clock.clone(), Metrics::default()));
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = Client::new(&wechat).unwrap();

@@ -266,7 +266,7 @@ mod tests {
 
     use super::*;
     use crate::secret::Secret;
-    use crate::session::{Identity, Lifetimes, Source};
+    use crate::session::{Identity, SessionRules, Source};
 
     struct Subject {
         store: Sessions,
@@ -278,12 +278,12 @@ mod tests {
     impl Subject {
         fn new() -> Self {
             let (folder, clock) = (TempDir::new().unwrap(), Clock::system());
-            let lifetimes = Lifetimes {
+            let rules = SessionRules {
                 session_ttl: Duration::from_secs(3600),
                 refresh_grace: Duration::from_secs(30),
                 token_ttl: Duration::from_secs(600),
             };
-            let store = Sessions::embedded(folder.path(), None, lifetimes, clock.clone()).unwrap();
+            let store = Sessions::embedded(folder.path(), None, rules, clock.clone()).unwrap();
             Self {
                 sockets: Sockets::new(store.clone(), clock.clone()),
                 store,

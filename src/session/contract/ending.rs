@@ -22,7 +22,7 @@ pub(in crate::session) async fn the_end_of_a_session_moves_with_a_refresh_and_is
     let ended = s.log_in("alice").await.session.id;
     s.store.end(ended).await.unwrap();
     assert_eq!(s.store.end_of(ended).await.unwrap(), None);
-    s.pass(s.lifetimes.session_ttl).await;
+    s.pass(s.rules.session_ttl).await;
     assert_eq!(s.store.end_of(id).await.unwrap(), None);
 }
 
@@ -30,7 +30,7 @@ pub(in crate::session) async fn an_expired_session_cannot_be_refreshed(
     s: Subject<impl AsyncFn(Duration)>,
 ) {
     let opened = s.log_in("alice").await;
-    s.pass(s.lifetimes.session_ttl).await;
+    s.pass(s.rules.session_ttl).await;
     let ended = s.store.refresh(&opened.refresh, &apps()).await;
     assert!(matches!(ended, Err(RefreshError::Ended)));
 }
@@ -39,7 +39,7 @@ pub(in crate::session) async fn an_expired_session_is_listed_no_more(
     s: Subject<impl AsyncFn(Duration)>,
 ) {
     s.log_in("alice").await;
-    s.pass(s.lifetimes.session_ttl).await;
+    s.pass(s.rules.session_ttl).await;
     assert_eq!(s.count("alice").await, 0);
     assert_eq!(s.key("alice").await, None);
 }

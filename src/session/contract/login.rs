@@ -13,7 +13,7 @@ pub(in crate::session) async fn a_login_is_listed_as_it_was_made(
     let opened = s.log_in("alice").await;
     assert_eq!(opened.session.identity, identity("alice"));
     let ttl = opened.session.expires - opened.session.created;
-    assert_eq!(ttl, s.lifetimes.session_ttl.as_secs());
+    assert_eq!(ttl, s.rules.session_ttl.as_secs());
     let listed = s.store.sessions_of(APPID, "alice").await.unwrap();
     assert_eq!(listed, [opened.session]);
 }

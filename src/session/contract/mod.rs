@@ -15,13 +15,13 @@ pub(super) use self::kept::*;
 pub(super) use self::login::*;
 pub(super) use self::refresh::*;
 pub(super) use self::session_keys::*;
-use super::{Apps, Identity, Lifetimes, Opened, RefreshToken, Sessions, Source};
+use super::{Apps, Identity, Opened, RefreshToken, SessionRules, Sessions, Source};
 use crate::secret::Secret;
 
 /// A store that was opened for one test, and how time passes for it.
 pub(super) struct Subject<P> {
     pub(super) store: Sessions,
-    pub(super) lifetimes: Lifetimes,
+    pub(super) rules: SessionRules,
     pub(super) pass_time: P,
 }
 

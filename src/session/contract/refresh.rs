@@ -26,7 +26,7 @@ pub(in crate::session) async fn a_session_that_is_refreshed_outlives_its_first_e
 ) {
     let mut opened = s.log_in("alice").await;
     for _ in 0..3 {
-        s.pass(s.lifetimes.session_ttl / 2).await;
+        s.pass(s.rules.session_ttl / 2).await;
         opened = s.refresh(&opened.refresh).await;
     }
     assert_eq!(s.count("alice").await, 1);
@@ -55,7 +55,7 @@ pub(in crate::session) async fn a_replaced_token_gives_the_same_successor_within
 ) {
     let opened = s.log_in("alice").await;
     let successor = s.refresh(&opened.refresh).await;
-    s.pass(s.lifetimes.refresh_grace / 2).await;
+    s.pass(s.rules.refresh_grace / 2).await;
     let again = s.refresh(&opened.refresh).await;
     assert_eq!(again.refresh.expose(), successor.refresh.expose());
 }
@@ -65,7 +65,7 @@ pub(in crate::session) async fn a_replaced_token_does_not_lengthen_the_session(
 ) {
     let opened = s.log_in("alice").await;
     let successor = s.refresh(&opened.refresh).await;
-    s.pass(s.lifetimes.refresh_grace / 2).await;
+    s.pass(s.rules.refresh_grace / 2).await;
     let again = s.refresh(&opened.refresh).await;
     assert_eq!(again.session.expires, successor.session.expires);
 }
@@ -75,7 +75,7 @@ pub(in crate::session) async fn a_replaced_token_ends_the_session_after_grace(
 ) {
     let opened = s.log_in("alice").await;
     let successor = s.refresh(&opened.refresh).await;
-    s.pass(s.lifetimes.refresh_grace + SECOND).await;
+    s.pass(s.rules.refresh_grace + SECOND).await;
     let reused = s.store.refresh(&opened.refresh, &apps()).await;
     assert!(matches!(reused, Err(RefreshError::Reused)));
     let ended = s.store.refresh(&successor.refresh, &apps()).await;
@@ -91,7 +91,7 @@ pub(in crate::session) async fn a_session_of_an_app_that_is_not_configured_waits
         let refused = s.store.refresh(&opened.refresh, &others).await;
         assert!(matches!(refused, Err(RefreshError::AppUnknown)));
     }
-    s.pass(s.lifetimes.refresh_grace + SECOND).await;
+    s.pass(s.rules.refresh_grace + SECOND).await;
     let after = s.refresh(&opened.refresh).await;
     assert_eq!(after.session.id, opened.session.id);
 }
@@ -143,7 +143,7 @@ pub(in crate::session) async fn each_replaced_token_gives_its_successor_within_i
     let third = s.refresh(&second.refresh).await;
     let again = s.refresh(&first.refresh).await;
     assert_eq!(again.refresh.expose(), second.refresh.expose());
-    s.pass(s.lifetimes.refresh_grace - SECOND).await;
+    s.pass(s.rules.refresh_grace - SECOND).await;
     let again = s.refresh(&second.refresh).await;
     assert_eq!(again.refresh.expose(), third.refresh.expose());
     let reused = s.store.refresh(&first.refresh, &apps()).await;
@@ -169,7 +169,7 @@ pub(in crate::session) async fn reuse_revokes_that_session_and_no_other(
     let other = s.log_in("alice").await.session.id;
     let opened = s.log_in("alice").await;
     s.refresh(&opened.refresh).await;
-    s.pass(s.lifetimes.refresh_grace + SECOND).await;
+    s.pass(s.rules.refresh_grace + SECOND).await;
     let reused = s.store.refresh(&opened.refresh, &apps()).await;
     assert!(matches!(reused, Err(RefreshError::Reused)));
     assert!(s.store.revoked().contains(&opened.session.id));

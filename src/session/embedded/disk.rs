@@ -21,7 +21,7 @@ use super::tables::{
     Bytes, Fault, LAYOUT, LAYOUT_NUMBER, META, REVOKED, SEAL_CHECK, SESSIONS, TRIED_OUT,
     create_all, time_of,
 };
-use crate::session::{Lifetimes, OpenError, SessionId, StoreError};
+use crate::session::{OpenError, SessionId, SessionRules, StoreError};
 
 /// Pages kept in memory; the working set of a batch is a few hundred of them.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
@@ -32,7 +32,7 @@ pub(super) type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send 
 /// The open file.
 pub(super) struct Disk {
     opener: Opener,
-    lifetimes: Lifetimes,
+    rules: SessionRules,
     /// `None` after it was closed, or while it cannot be reopened.
     database: RwLock<Option<Database>>,
     index: RwLock<Index>,
@@ -44,11 +44,11 @@ pub(super) struct Disk {
 pub(super) type Rows = ReadOnlyTable<u64, Bytes>;
 
 impl Disk {
-    pub(super) fn open(opener: Opener, lifetimes: Lifetimes) -> Result<Self, DatabaseError> {
+    pub(super) fn open(opener: Opener, rules: SessionRules) -> Result<Self, DatabaseError> {
         let database = RwLock::new(Some(opener()?));
         Ok(Self {
             opener,
-            lifetimes,
+            rules,
             database,
             index: RwLock::default(),
             closing: AtomicBool::new(false),
@@ -91,7 +91,7 @@ impl Disk {
     ) -> Result<Effects, redb::Error> {
         let mut transaction = database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
-        let mut tables = Tables::open(&transaction, &self.index, self.lifetimes, now)?;
+        let mut tables = Tables::open(&transaction, &self.index, self.rules, now)?;
         work(&mut tables)?;
         let effects = tables.into_effects();
         if effects.changed {

@@ -30,7 +30,7 @@ use super::record::Record;
 use super::seal::{Keys, SealKey};
 use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
 use super::user::User;
-use super::{Lifetimes, OpenError, RevokedSessions, SessionId, StoreError};
+use super::{OpenError, RevokedSessions, SessionId, SessionRules, StoreError};
 use crate::clock::Clock;
 use crate::owner::only_ours;
 use crate::secret::Secret;
@@ -76,7 +76,7 @@ impl Embedded {
     pub(super) fn open(
         dir: &Path,
         seal_key: Option<Secret>,
-        lifetimes: Lifetimes,
+        rules: SessionRules,
         clock: Clock,
     ) -> Result<(Self, Keys), OpenError> {
         let unreadable = |source| OpenError::unreadable(dir, source);
@@ -91,7 +91,7 @@ impl Embedded {
         if !exists {
             disk::create(dir, &path, &keys.check)?;
         }
-        let disk = Disk::open(disk::opener(path.clone()), lifetimes)
+        let disk = Disk::open(disk::opener(path.clone()), rules)
             .map_err(|error| disk::open_error(&path, error))?;
         let damaged = |error| disk::damaged(&path, error);
         if !disk.has_our_layout().map_err(damaged)? {

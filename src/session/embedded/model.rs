@@ -13,9 +13,9 @@ use super::tables::{Fault, rows_of};
 use crate::session::contract::{apps, identity};
 use crate::session::store::{KeySwap, Login, Refresh};
 use crate::session::user::User;
-use crate::session::{Lifetimes, SessionId};
+use crate::session::{SessionId, SessionRules};
 
-const LIFETIMES: Lifetimes = Lifetimes {
+const RULES: SessionRules = SessionRules {
     session_ttl: Duration::from_secs(100),
     refresh_grace: Duration::from_secs(30),
     token_ttl: Duration::from_secs(60),
@@ -96,7 +96,7 @@ impl Scene {
             Ok(database)
         };
         Self {
-            disk: Disk::open(Box::new(opener), LIFETIMES).unwrap(),
+            disk: Disk::open(Box::new(opener), RULES).unwrap(),
             now: 1_800_000_000,
             sessions: Vec::new(),
             latest: Default::default(),
@@ -136,7 +136,7 @@ impl Scene {
                 self.sessions.push(Expected {
                     sid: login.sid,
                     user,
-                    expires: self.now + LIFETIMES.session_ttl.as_secs(),
+                    expires: self.now + RULES.session_ttl.as_secs(),
                     generation: 0,
                 });
                 self.write(|tables| tables.add(login).map(drop));
@@ -160,7 +160,7 @@ impl Scene {
                     apps: apps(),
                 };
                 session.generation += 1;
-                session.expires = now + LIFETIMES.session_ttl.as_secs();
+                session.expires = now + RULES.session_ttl.as_secs();
                 self.write(|tables| tables.refresh(refresh).map(drop));
             }
             Step::End { nth } => {

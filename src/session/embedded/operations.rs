@@ -14,7 +14,7 @@ use crate::session::record::Record;
 use crate::session::rotation::{Presented, Rotation};
 use crate::session::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys};
 use crate::session::user::User;
-use crate::session::{Lifetimes, SessionId};
+use crate::session::{SessionId, SessionRules};
 
 /// How many entries of a kind one batch purges, so that a crowd of them never holds up a login.
 const PURGE_STEP: usize = 64;
@@ -34,7 +34,7 @@ pub(super) struct Tables<'txn> {
     revoked: Table<'txn, TimeAndSid, ()>,
     meta: Table<'txn, &'static str, Bytes>,
     index: &'txn RwLock<Index>,
-    lifetimes: Lifetimes,
+    rules: SessionRules,
     now: u64,
     effects: Effects,
 }
@@ -43,7 +43,7 @@ impl<'txn> Tables<'txn> {
     pub(super) fn open(
         transaction: &'txn WriteTransaction,
         index: &'txn RwLock<Index>,
-        lifetimes: Lifetimes,
+        rules: SessionRules,
         now: u64,
     ) -> Result<Self, TableError> {
         Ok(Self {
@@ -52,7 +52,7 @@ impl<'txn> Tables<'txn> {
             revoked: transaction.open_table(REVOKED)?,
             meta: transaction.open_table(META)?,
             index,
-            lifetimes,
+            rules,
             now,
             effects: Effects::default(),
         })
@@ -153,7 +153,7 @@ impl<'txn> Tables<'txn> {
         if let Some(known) = newest.and_then(|(_, row)| row.record.identity.unionid) {
             old.record.identity.unionid = Some(known);
         }
-        let grace_secs = self.lifetimes.refresh_grace.as_secs();
+        let grace_secs = self.rules.refresh_grace.as_secs();
         let Refresh {
             sid,
             generation,
@@ -262,8 +262,7 @@ impl<'txn> Tables<'txn> {
 
     /// Returns when a session that is opened or refreshed now expires.
     fn expiry(&self) -> u64 {
-        self.now
-            .saturating_add(self.lifetimes.session_ttl.as_secs())
+        self.now.saturating_add(self.rules.session_ttl.as_secs())
     }
 
     /// Reads the newest session of a user, in which their session_keys are.
@@ -329,7 +328,7 @@ impl<'txn> Tables<'txn> {
 
     fn revoke(&mut self, sid: SessionId) -> Result<(), StorageError> {
         self.effects.changed = true;
-        let until = self.lifetimes.revoked_until(self.now);
+        let until = self.rules.revoked_until(self.now);
         self.revoked.insert(&time_and_sid(until, sid), ())?;
         self.effects.revoked.push((sid, until));
         Ok(())

@@ -14,7 +14,7 @@ use crate::session::contract::{Subject, apps, identity, session_key};
 use crate::session::embedded::tables::{EXPIRIES, LAYOUT, META, SESSIONS};
 use crate::session::{RefreshError, RefreshToken, Sessions};
 
-const LIFETIMES: Lifetimes = Lifetimes {
+const RULES: SessionRules = SessionRules {
     session_ttl: Duration::from_secs(30 * 24 * 3600),
     refresh_grace: Duration::from_secs(30),
     token_ttl: Duration::from_secs(2 * 3600),
@@ -24,8 +24,8 @@ contract_tests!(async || {
     let folder = TempDir::new().unwrap();
     let clock = Clock::system();
     Subject {
-        store: Sessions::embedded(folder.path(), None, LIFETIMES, clock.clone()).unwrap(),
-        lifetimes: LIFETIMES,
+        store: Sessions::embedded(folder.path(), None, RULES, clock.clone()).unwrap(),
+        rules: RULES,
         pass_time: async move |time| {
             // Kept until the last use of the store.
             let _ = &folder;
@@ -54,7 +54,7 @@ impl Place {
 
     fn open_with(&self, seal_key: Option<Secret>) -> Result<Sessions, OpenError> {
         let clock = self.clock.clone();
-        Sessions::embedded(self.folder.path(), seal_key, LIFETIMES, clock)
+        Sessions::embedded(self.folder.path(), seal_key, RULES, clock)
     }
 
     fn file(&self) -> std::path::PathBuf {
@@ -138,7 +138,7 @@ async fn a_revocation_is_forgotten_once_every_token_has_expired() {
     let opened = store.open_session(identity("a"), &session_key("k")).await;
     let id = opened.unwrap().session.id;
     store.end(id).await.unwrap();
-    place.clock.advance(LIFETIMES.token_ttl);
+    place.clock.advance(RULES.token_ttl);
     store.end_all("wx1", "nobody").await.unwrap();
     assert!(store.revoked().contains(&id));
     place.clock.advance(Duration::from_secs(62));
@@ -193,7 +193,7 @@ async fn expired_sessions_leave_nothing_in_the_tables() {
         let who = identity(&format!("user-{n}"));
         store.open_session(who, &session_key("k")).await.unwrap();
     }
-    place.clock.advance(LIFETIMES.session_ttl);
+    place.clock.advance(RULES.session_ttl);
     // Each change purges a few.
     for _ in 0..4 {
         store.end_all("wx1", "nobody").await.unwrap();
@@ -233,7 +233,7 @@ async fn a_closed_store_is_unavailable_to_its_clones() {
 fn the_files_are_for_their_owner_alone() {
     let place = Place::new();
     let folder = place.folder.path().join("made/here");
-    let _store = Sessions::embedded(&folder, None, LIFETIMES, Clock::system()).unwrap();
+    let _store = Sessions::embedded(&folder, None, RULES, Clock::system()).unwrap();
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&folder), 0o700);
     assert_eq!(mode(&folder.join(FILE)), 0o600);
@@ -351,7 +351,7 @@ fn a_folder_that_is_a_file_is_named_in_the_error() {
     let place = Place::new();
     let path = place.folder.path().join("file");
     fs::write(&path, "").unwrap();
-    let error = refusal(Sessions::embedded(&path, None, LIFETIMES, Clock::system()));
+    let error = refusal(Sessions::embedded(&path, None, RULES, Clock::system()));
     assert!(error.to_string().contains(path.to_str().unwrap()));
     let causes = iter::successors(error::Error::source(&error), |error| error.source());
     assert_eq!(causes.count(), 1);

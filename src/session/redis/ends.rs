@@ -6,7 +6,7 @@ use super::keys::Names;
 use super::scripts::{Change, END, END_ALL, TOMBSTONE};
 use crate::clock::Clock;
 use crate::session::user::User;
-use crate::session::{Lifetimes, SessionId};
+use crate::session::{SessionId, SessionRules};
 
 /// How much the clocks of two nodes may differ, in seconds: by five minutes from Redis's, in either direction.
 pub(super) const SKEW_SECS: u64 = 600;
@@ -23,12 +23,12 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    pub(super) fn new(names: &Names, lifetimes: &Lifetimes, clock: &Clock) -> Self {
+    pub(super) fn new(names: &Names, rules: &SessionRules, clock: &Clock) -> Self {
         Self {
             names: names.clone(),
             clock: clock.clone(),
-            revoked_for: lifetimes.revoked_until(0).saturating_add(SKEW_SECS),
-            ended_for: lifetimes.session_ttl.as_secs().saturating_add(SKEW_SECS),
+            revoked_for: rules.revoked_until(0).saturating_add(SKEW_SECS),
+            ended_for: rules.session_ttl.as_secs().saturating_add(SKEW_SECS),
         }
     }
 

@@ -20,14 +20,14 @@ use crate::clock::Clock;
 use crate::config::RedisServer;
 use crate::secret::Secret;
 use crate::session::seal::{Keys, SealKey};
-use crate::session::{Lifetimes, OpenError};
+use crate::session::{OpenError, SessionRules};
 
 impl Redis {
     /// Connects, and returns when every revocation is known.
     pub(in crate::session) async fn connect(
         server: &RedisServer,
         seal_key: &Secret,
-        lifetimes: Lifetimes,
+        rules: SessionRules,
         clock: Clock,
     ) -> Result<(Self, Keys), OpenError> {
         let entrance = Entrance::new(server, seal_key)?;
@@ -37,7 +37,7 @@ impl Redis {
             tracing::warn!("{warning}");
         }
         entrance.claim().await?;
-        let ends = Ends::new(&entrance.names, &lifetimes, &clock);
+        let ends = Ends::new(&entrance.names, &rules, &clock);
         let time = Time::new(clock.clone());
         let followed = Revocations::follow(Beginning {
             connector: Arc::clone(&entrance.connector),
@@ -58,7 +58,7 @@ impl Redis {
             ends,
             link,
             names,
-            lifetimes,
+            rules,
             clock,
             time,
             closed: Arc::default(),

@@ -25,7 +25,7 @@ use self::link::Link;
 use self::revocations::Revocations;
 use self::time::Time;
 use super::encoding::Damaged;
-use super::{Lifetimes, SessionId, StoreError};
+use super::{SessionId, SessionRules, StoreError};
 use crate::clock::Clock;
 
 mod answers;
@@ -61,7 +61,7 @@ pub(super) struct Redis {
     names: Names,
     revocations: Revocations,
     ends: Ends,
-    lifetimes: Lifetimes,
+    rules: SessionRules,
     clock: Clock,
     time: Time,
     closed: Arc<AtomicBool>,

@@ -46,7 +46,7 @@ impl Store for Redis {
     }
 
     async fn add(&self, login: Login) -> Result<Record, StoreError> {
-        let ttl = self.lifetimes.session_ttl.as_secs();
+        let ttl = self.rules.session_ttl.as_secs();
         let mut record = Record {
             identity: login.identity,
             created: 0,
@@ -75,9 +75,9 @@ impl Store for Redis {
         let mut change = REFRESH
             .of(&self.names, refresh.sid, refresh.user)
             .arg(self.clock.moved_secs())
-            .arg(self.lifetimes.session_ttl.as_secs())
+            .arg(self.rules.session_ttl.as_secs())
             .arg(refresh.sid.as_bytes())
-            .arg(self.lifetimes.refresh_grace.as_secs())
+            .arg(self.rules.refresh_grace.as_secs())
             .arg(refresh.generation)
             .arg(refresh.presented.as_flattened())
             .arg(&refresh.successor)

@@ -17,9 +17,9 @@ use crate::session::embedded::disk::{self, Opener};
 use crate::session::embedded::tables::rows_of;
 use crate::session::embedded::writer::{Writer, order};
 use crate::session::store::Login;
-use crate::session::{Lifetimes, SessionId};
+use crate::session::{SessionId, SessionRules};
 
-pub(super) const LIFETIMES: Lifetimes = Lifetimes {
+pub(super) const RULES: SessionRules = SessionRules {
     session_ttl: Duration::from_secs(3600),
     refresh_grace: Duration::from_secs(30),
     token_ttl: Duration::from_secs(60),
@@ -102,7 +102,7 @@ pub(super) fn bench(prepare: impl FnOnce(&Path)) -> Bench {
     prepare(&path);
     let switch = Arc::new(Switch::default());
     let opener = fragile(path.clone(), Arc::clone(&switch));
-    let disk = Arc::new(Disk::open(opener, LIFETIMES).unwrap());
+    let disk = Arc::new(Disk::open(opener, RULES).unwrap());
     disk.load().unwrap();
     let clock = Clock::system();
     let revoked = RevokedSessions::default();

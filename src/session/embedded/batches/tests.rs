@@ -5,7 +5,7 @@ use std::sync::{Mutex, mpsc};
 use futures::FutureExt;
 use redb::{Database, StorageError};
 
-use super::bench::{LIFETIMES, bench, login, logout, new_login, sid, store};
+use super::bench::{RULES, bench, login, logout, new_login, sid, store};
 use super::*;
 use crate::session::SessionId;
 use crate::session::contract::identity;
@@ -133,7 +133,7 @@ fn expired_sessions_go_in_small_steps_without_being_asked_for() {
     let mut bench = bench(|_| {});
     let orders = (0..150).map(|n| login(n).0).collect();
     bench.batches.carry_out(orders);
-    bench.clock.advance(LIFETIMES.session_ttl);
+    bench.clock.advance(RULES.session_ttl);
     assert!(bench.batches.carry_out(Vec::new()));
     assert_eq!(bench.stored(), 150 - 64);
     assert!(bench.batches.carry_out(Vec::new()));
@@ -174,7 +174,7 @@ fn what_another_process_changed_meanwhile_is_known_afterwards() {
         bench.carry_out_one(login(n)).unwrap();
     }
     bench.disk.close();
-    let other = Disk::open(disk::opener(bench.path.clone()), LIFETIMES).unwrap();
+    let other = Disk::open(disk::opener(bench.path.clone()), RULES).unwrap();
     other.load().unwrap();
     let changed = other.write(bench.clock.unix_secs(), |tables| {
         assert!(tables.end(sid(3)).unwrap());

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use super::deployed::{admit, as_user, node};
 use super::servers::{self, Group, MASTER};
-use super::{LIFETIMES, Server, log_in, refusal, seal_key, soon};
+use super::{RULES, Server, log_in, refusal, seal_key, soon};
 use crate::clock::Clock;
 use crate::session::contract::{apps, identity, session_key};
-use crate::session::{Lifetimes, OpenError, RefreshError, Sessions, StoreError};
+use crate::session::{OpenError, RefreshError, SessionRules, Sessions, StoreError};
 
 #[tokio::test]
 async fn a_redis_that_is_not_there_is_named() {
     let mut server = Server::start().await;
     server.0.kill();
-    let refused = Sessions::redis(&server.config(), &seal_key(1), LIFETIMES, Clock::system()).await;
+    let refused = Sessions::redis(&server.config(), &seal_key(1), RULES, Clock::system()).await;
     let Err(error) = refused else {
         panic!("it was opened");
     };
@@ -53,7 +53,7 @@ async fn a_redis_that_hangs_holds_nobody_for_ever() {
     let (server, clock) = (Server::start().await, Clock::system());
     let mut config = server.config();
     config.timeout = Duration::from_millis(1500);
-    let store = Sessions::redis(&config, &seal_key(1), LIFETIMES, clock)
+    let store = Sessions::redis(&config, &seal_key(1), RULES, clock)
         .await
         .unwrap();
     let _: String = server.ask("CLIENT PAUSE 6000 ALL").await;
@@ -82,11 +82,11 @@ async fn the_grace_begins_when_redis_replaces_the_token_however_long_that_took()
     let (server, clock) = (Server::start().await, Clock::system());
     let (mut config, short) = (server.config(), Duration::from_secs(2));
     config.timeout = Duration::from_secs(1);
-    let lifetimes = Lifetimes {
+    let rules = SessionRules {
         refresh_grace: short,
-        ..LIFETIMES
+        ..RULES
     };
-    let store = Sessions::redis(&config, &seal_key(1), lifetimes, clock).await;
+    let store = Sessions::redis(&config, &seal_key(1), rules, clock).await;
     let store = store.unwrap();
     let opened = log_in(&store, "a").await;
     let _: String = server.ask("CLIENT PAUSE 4000 ALL").await;

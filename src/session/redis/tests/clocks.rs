@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::deployed::{Deployed, over_each_deployment};
-use super::{LIFETIMES, Names, SKEW_SECS, log_in, seal_key, soon};
+use super::{Names, RULES, SKEW_SECS, log_in, seal_key, soon};
 use crate::clock::Clock;
-use crate::session::{Lifetimes, Sessions};
+use crate::session::{SessionRules, Sessions};
 
 const FIVE_MINUTES: Duration = Duration::from_secs(SKEW_SECS / 2);
 
@@ -14,7 +14,7 @@ async fn a_revocation_outlives_the_tokens_of_nodes_whose_clocks_differ(redis: &D
     let (slow, fast) = (redis.node(&behind).await, redis.node(&ahead).await);
     let opened = log_in(&fast, "a").await;
     // By the fast node's clock, a token of this moment expires so late.
-    let expires = ahead.unix_secs() + LIFETIMES.token_ttl.as_secs();
+    let expires = ahead.unix_secs() + RULES.token_ttl.as_secs();
     slow.end(opened.session.id).await.unwrap();
     soon(async || fast.revoked().contains(&opened.session.id)).await;
     let left = Duration::from_secs(expires - behind.unix_secs());
@@ -53,19 +53,16 @@ async fn a_session_lasts_by_rediss_clock_whichever_node_opened_it(redis: &Deploy
         let now: u64 = now.lines().next().unwrap().parse().unwrap();
         let expires: u64 = expires.parse().unwrap();
         let lasts = expires - now;
-        assert!(
-            lasts.abs_diff(LIFETIMES.session_ttl.as_secs()) <= 2,
-            "{lasts}"
-        );
+        assert!(lasts.abs_diff(RULES.session_ttl.as_secs()) <= 2, "{lasts}");
         assert_eq!(opened.session.expires, expires);
     }
 }
 
 async fn a_node_that_is_ahead_ends_everywhere_what_still_lives(redis: &Deployed) {
     // By its own clock, it would be over.
-    let short = Lifetimes {
+    let short = SessionRules {
         session_ttl: FIVE_MINUTES / 2,
-        ..LIFETIMES
+        ..RULES
     };
     let (right, ahead) = (Clock::system(), Clock::ahead(FIVE_MINUTES));
     let node = async |clock: &Clock| {

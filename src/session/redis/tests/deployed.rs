@@ -1,7 +1,7 @@
 //! The three ways in which Redis servers work together, for histories that are the same over each.
 
 use super::servers::{self, Cluster, Group};
-use super::{LIFETIMES, Names, RedisMode, RedisServer, config, seal_key};
+use super::{Names, RULES, RedisMode, RedisServer, config, seal_key};
 use crate::clock::Clock;
 use crate::secret::Secret;
 use crate::session::{SessionId, Sessions};
@@ -94,7 +94,7 @@ impl Deployed {
 
 /// Starts a node.
 pub(super) async fn node(server: &RedisServer, clock: &Clock) -> Sessions {
-    let opened = Sessions::redis(server, &seal_key(1), LIFETIMES, clock.clone()).await;
+    let opened = Sessions::redis(server, &seal_key(1), RULES, clock.clone()).await;
     opened.unwrap()
 }
 

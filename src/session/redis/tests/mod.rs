@@ -28,7 +28,7 @@ use crate::session::{Opened, Sessions};
 #[expect(dead_code, unreachable_pub, reason = "it is the tests' crate's")]
 mod servers;
 
-const LIFETIMES: Lifetimes = Lifetimes {
+const RULES: SessionRules = SessionRules {
     session_ttl: Duration::from_secs(30 * 24 * 3600),
     refresh_grace: Duration::from_secs(30),
     token_ttl: Duration::from_secs(2 * 3600),
@@ -39,7 +39,7 @@ contract_tests!(async || {
     let clock = Clock::system();
     Subject {
         store: server.sessions(&clock).await,
-        lifetimes: LIFETIMES,
+        rules: RULES,
         pass_time: async move |time| {
             // Kept until the last use of the store.
             let _ = &server;
@@ -74,10 +74,10 @@ contract_tests!(
 async fn over(mut config: RedisServer, clause: &'static str) -> Subject<impl AsyncFn(Duration)> {
     config.prefix = format!("{clause}:");
     let clock = Clock::system();
-    let store = Sessions::redis(&config, &seal_key(1), LIFETIMES, clock.clone()).await;
+    let store = Sessions::redis(&config, &seal_key(1), RULES, clock.clone()).await;
     Subject {
         store: store.unwrap(),
-        lifetimes: LIFETIMES,
+        rules: RULES,
         pass_time: async move |time| clock.advance(time),
     }
 }
@@ -132,7 +132,7 @@ impl Server {
 
     async fn sessions(&self, clock: &Clock) -> Sessions {
         let (config, key) = (self.config(), seal_key(1));
-        let sessions = Sessions::redis(&config, &key, LIFETIMES, clock.clone()).await;
+        let sessions = Sessions::redis(&config, &key, RULES, clock.clone()).await;
         sessions.unwrap()
     }
 

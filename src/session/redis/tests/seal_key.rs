@@ -1,13 +1,13 @@
 //! A node with another seal key is kept out, whatever Redis lost of what tells them apart.
 
 use super::deployed::{Deployed, over_each_deployment};
-use super::{LIFETIMES, Names, log_in, seal_key, soon};
+use super::{Names, RULES, log_in, seal_key, soon};
 use crate::clock::Clock;
 use crate::session::{OpenError, Sessions};
 
 async fn is_kept_out(redis: &Deployed) {
     let config = redis.config();
-    let stranger = Sessions::redis(&config, &seal_key(2), LIFETIMES, Clock::system()).await;
+    let stranger = Sessions::redis(&config, &seal_key(2), RULES, Clock::system()).await;
     assert!(matches!(stranger, Err(OpenError::SealKeyDiffers(_))));
     let probed = Sessions::try_redis(&config, &seal_key(2), &Clock::system()).await;
     assert!(matches!(probed, Err(OpenError::SealKeyDiffers(_))));
@@ -28,7 +28,7 @@ async fn the_seal_key_is_known_after_everything_was_deleted(redis: &Deployed) {
     for server in redis.masters() {
         assert_eq!(server.ask(&["FLUSHALL"]), "OK");
     }
-    let stranger = Sessions::redis(&redis.config(), &seal_key(2), LIFETIMES, Clock::system()).await;
+    let stranger = Sessions::redis(&redis.config(), &seal_key(2), RULES, Clock::system()).await;
     assert!(matches!(stranger, Err(OpenError::SealKeyDiffers(_))));
     redis.node(&clock).await;
 }

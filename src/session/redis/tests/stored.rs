@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{LIFETIMES, Server, log_in, seal_key};
+use super::{RULES, Server, log_in, seal_key};
 use crate::clock::Clock;
 use crate::session::contract::{apps, identity, session_key};
-use crate::session::{Lifetimes, Sessions};
+use crate::session::{SessionRules, Sessions};
 
 /// The keys that do not go by themselves.
 const LASTING: [&str; 3] = [
@@ -48,9 +48,9 @@ async fn a_session_whose_last_rotations_redis_lost_goes_on() {
 #[tokio::test]
 async fn redis_drops_by_itself_what_is_over() {
     let (server, clock) = (Server::start().await, Clock::system());
-    let short = Lifetimes {
+    let short = SessionRules {
         session_ttl: Duration::from_secs(30),
-        ..LIFETIMES
+        ..RULES
     };
     let store = Sessions::redis(&server.config(), &seal_key(1), short, clock)
         .await
@@ -85,7 +85,7 @@ async fn a_session_that_ended_leaves_nothing_but_its_revocation_and_its_tombston
         keys.into_iter().partition(|key| key.ends_with("}:t"));
     others.sort();
     assert_eq!(others, LASTING);
-    let month = LIFETIMES.session_ttl.as_secs() as i64;
+    let month = RULES.session_ttl.as_secs() as i64;
     for tombstones in tombstones {
         let lasts: i64 = server.ask(&format!("TTL {tombstones}")).await;
         assert!((month..month + 700).contains(&lasts), "{lasts}");

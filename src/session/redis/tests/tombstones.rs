@@ -10,7 +10,7 @@ use super::deployed::{Deployed, over_each_deployment};
 use super::ends::Ends;
 use super::keys;
 use super::servers::Redis;
-use super::{Cluster, LIFETIMES, Names, RedisMode, SKEW_SECS, Server, log_in, soon};
+use super::{Cluster, Names, RULES, RedisMode, SKEW_SECS, Server, log_in, soon};
 use crate::clock::Clock;
 use crate::session::contract::{apps, session_key};
 use crate::session::{RefreshError, SessionId};
@@ -70,7 +70,7 @@ async fn a_tombstone_costs_no_more_than_sixty_bytes_in_a_cluster() {
 
 async fn fill(cluster: &Cluster, count: usize, share: usize, seed: u64) {
     let names = Names::new("menshen:", &RedisMode::Cluster);
-    let ends = Ends::new(&names, &LIFETIMES, &Clock::system());
+    let ends = Ends::new(&names, &RULES, &Clock::system());
     let connector = Arc::new(Connector::new(&cluster.config()).unwrap());
     let connection = connector.connect().await.unwrap();
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -101,7 +101,7 @@ async fn tombstones_that_are_over_make_room_for_others() {
         }
         [bytes, _] = cost(&server.0);
         // The key is Redis's own to drop, by a clock that no test moves.
-        clock.advance(LIFETIMES.session_ttl + Duration::from_secs(700));
+        clock.advance(RULES.session_ttl + Duration::from_secs(700));
     }
     assert_eq!(bytes, 4 * 20);
 }
@@ -154,7 +154,7 @@ async fn a_session_that_comes_back_is_refused_by_its_tombstone_when_its_revocati
     let copy = format!("{session}:copy");
     assert_eq!(redis.ask(&session, &["COPY", &session, &copy]), "1");
     store.end(opened.session.id).await.unwrap();
-    clock.advance(LIFETIMES.token_ttl + Duration::from_secs(60 + SKEW_SECS + 2));
+    clock.advance(RULES.token_ttl + Duration::from_secs(60 + SKEW_SECS + 2));
     soon(async || store.revoked().is_empty()).await;
     assert_eq!(redis.ask(&session, &["COPY", &copy, &session]), "1");
     let refused = store.refresh(&opened.refresh, &apps()).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::deployed::{Deployed, node, over_each_deployment};
 use super::losses::log_in_elsewhere;
 use super::servers::Cluster;
-use super::{LIFETIMES, Names, log_in, soon};
+use super::{Names, RULES, log_in, soon};
 use crate::clock::Clock;
 use crate::session::contract::apps;
 use crate::session::{Opened, RefreshError, Sessions};
@@ -16,7 +16,7 @@ const STREAM: &str = "menshen:revoked";
 async fn reuse_that_is_broken_off(redis: &Deployed, clock: &Clock, store: &Sessions) -> Opened {
     let opened = log_in(store, "a").await;
     store.refresh(&opened.refresh, &apps()).await.unwrap();
-    clock.advance(LIFETIMES.refresh_grace + Duration::from_secs(2));
+    clock.advance(RULES.refresh_grace + Duration::from_secs(2));
     let forbid = ["ACL", "SETUSER", "default", "-xadd"];
     assert_eq!(redis.ask(STREAM, &forbid), "OK");
     let broken_off = store.refresh(&opened.refresh, &apps()).await;
@@ -59,7 +59,7 @@ async fn a_reuse_is_finished_by_another_node_when_the_server_of_the_stream_answe
     let (one, other) = (node(&config, &clock).await, node(&config, &clock).await);
     let (_, opened) = log_in_elsewhere(&cluster, &one).await;
     one.refresh(&opened.refresh, &apps()).await.unwrap();
-    clock.advance(LIFETIMES.refresh_grace + Duration::from_secs(2));
+    clock.advance(RULES.refresh_grace + Duration::from_secs(2));
     let stream = &cluster.nodes[cluster.home(STREAM)];
     stream.signal("STOP");
     let broken_off = one.refresh(&opened.refresh, &apps()).await;
