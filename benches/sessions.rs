@@ -39,6 +39,7 @@ const RULES: SessionRules = SessionRules {
     session_ttl: Duration::from_secs(30 * 24 * 3600),
     refresh_grace: Duration::from_secs(30),
     token_ttl: Duration::from_secs(2 * 3600),
+    unionid_lookup: false,
 };
 
 const APPID: &str = "wx0123456789abcdef";

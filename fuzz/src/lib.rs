@@ -172,6 +172,7 @@ impl Door {
             session_ttl: Duration::from_secs(3600),
             refresh_grace: Duration::from_secs(30),
             token_ttl: ttl,
+            unionid_lookup: false,
         };
         let data = folder.path().join("data");
         let store = Sessions::embedded(&data, None, rules, clock.clone()).expect("a store");

@@ -202,6 +202,7 @@ async fn open_sessions(config: &Config, clock: &Clock) -> Result<Sessions, Start
         session_ttl: session.ttl,
         refresh_grace: session.refresh_grace,
         token_ttl: config.token.ttl,
+        unionid_lookup: session.unionid_lookup,
     };
     let (key, clock) = (session.seal_key.clone(), clock.clone());
     let opened = match &session.store {

@@ -21,6 +21,8 @@ pub enum Call {
     Metrics,
     /// A user's sessions.
     ListSessions,
+    /// The users who have a unionid.
+    ListUsers,
     /// Ending a session, or all of a user's.
     EndSessions,
     /// Opening data with a user's session_key.
@@ -47,9 +49,10 @@ pub enum Call {
 
 impl Call {
     /// Every call, with its name in the configuration.
-    const NAMES: [(&'static str, Self); 13] = [
+    const NAMES: [(&'static str, Self); 14] = [
         ("metrics", Self::Metrics),
         ("list_sessions", Self::ListSessions),
+        ("list_users", Self::ListUsers),
         ("end_sessions", Self::EndSessions),
         ("decrypt", Self::Decrypt),
         ("verify", Self::Verify),
@@ -88,7 +91,7 @@ pub struct Caller {
 }
 
 const CALL: Kind<Call> = Kind {
-    expected: "a list of calls among \"metrics\", \"list_sessions\", \"end_sessions\", \"decrypt\", \"verify\", \"sign\", \"check_session\", \"reset_session_key\", \"phone_number\", \"access_token\", \"relay\", \"reload\" and \"explain_request\"",
+    expected: "a list of calls among \"metrics\", \"list_sessions\", \"list_users\", \"end_sessions\", \"decrypt\", \"verify\", \"sign\", \"check_session\", \"reset_session_key\", \"phone_number\", \"access_token\", \"relay\", \"reload\" and \"explain_request\"",
     read: |value| Call::from_name(text(value)?),
 };
 

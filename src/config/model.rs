@@ -225,6 +225,8 @@ pub struct Session {
     pub ttl: Duration,
     /// How long a rotated refresh token still gives its successor.
     pub refresh_grace: Duration,
+    /// Whether users can be looked up by their unionid.
+    pub unionid_lookup: bool,
     /// The key that seals session_keys, 32 bytes in base64; `None` means the embedded store keeps its own.
     pub seal_key: Option<Secret>,
 }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::kind::{Kind, TEXT};
+use super::kind::{Kind, SWITCH, TEXT};
 use super::model::{Session, Store};
 use super::reader::Table;
 use super::secret::{self, Environment, Keys};
@@ -45,6 +45,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Se
     let path = table.or("path", r#""data""#, &TEXT);
     let ttl = table.or("ttl", r#""30d""#, &LIFETIME);
     let refresh_grace = table.or("refresh_grace", r#""30s""#, &GRACE);
+    let unionid_lookup = table.or("unionid_lookup", "false", &SWITCH);
     let seal_key = secret::optional(table, &SEAL_KEY, env);
     if seal_key
         .as_ref()
@@ -66,6 +67,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Se
         },
         ttl: ttl?,
         refresh_grace: refresh_grace?,
+        unionid_lookup: unionid_lookup?,
         seal_key,
     })
 }

@@ -4,7 +4,7 @@
 //! is missing in the table is refused to every secret that is not good for everything, so that a call which was forgotten
 //! here is not open to all. An app that is not among a caller's is refused before it is looked up, so that callers do not
 //! learn which apps exist. `DELETE /v1/sessions/SESSION` names no app: for a caller with apps, the session's own app is
-//! looked up.
+//! looked up. Neither does `GET /v1/unionids/UNIONID/users`, which tells such a caller of users in its own apps alone.
 
 use std::sync::Arc;
 
@@ -20,9 +20,9 @@ use crate::config::{Call, Caller};
 
 /// The calls that there are, by method and path as the router lists it.
 ///
-/// What is missing here is refused to everybody whose secret is not good for all calls. Who may use the relay is said at its own
-/// door, since a call names its app there in several ways.
-const CALLS: [(Method, &str, Call); 14] = [
+/// What is missing here is refused to everybody whose secret is not good for all calls. Who may use the relay is said by the relay
+/// itself, since a call names its app there in several ways.
+const CALLS: [(Method, &str, Call); 15] = [
     (Method::GET, "/metrics", Call::Metrics),
     (
         Method::GET,
@@ -50,6 +50,7 @@ const CALLS: [(Method, &str, Call); 14] = [
         Call::EndSessions,
     ),
     (Method::DELETE, "/v1/sessions/{session}", Call::EndSessions),
+    (Method::GET, "/v1/unionids/{unionid}/users", Call::ListUsers),
     (
         Method::POST,
         "/v1/apps/{app}/users/{openid}/decrypt",

@@ -27,6 +27,7 @@ mod requests;
 mod router;
 mod session_key;
 mod sessions;
+mod unionids;
 mod vault;
 
 use std::future::Future;

@@ -38,8 +38,7 @@ struct OpenId(String);
 impl OpenId {
     /// Checks a part of a path.
     fn parse(text: String) -> Result<Self, Refusal> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        if (1..=LONGEST_TEXT).contains(&text.len()) && text.bytes().all(allowed) {
+        if is_wechat_id(&text) {
             Ok(Self(text))
         } else {
             Err(Refusal::BadRequest(
@@ -47,6 +46,12 @@ impl OpenId {
             ))
         }
     }
+}
+
+/// Returns whether a text is written as WeChat writes openids and unionids.
+pub(super) fn is_wechat_id(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=LONGEST_TEXT).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 /// Checks a part of a path that names a session.

@@ -50,6 +50,8 @@ pub(super) enum Refusal {
     RequestTimeout,
     /// No such request is among the last ones.
     RequestUnknown,
+    /// Nobody is looked up by unionid here.
+    UnionidsNotKept,
     /// There is no such call.
     RouteUnknown,
     /// The call has other methods.
@@ -185,6 +187,11 @@ impl Refusal {
                 "request_unknown",
                 "No request of this id is among the last 10,000 of this node.",
             ),
+            Self::UnionidsNotKept => (
+                S::NOT_FOUND,
+                "route_unknown",
+                "Nobody is looked up by unionid here; set session.unionid_lookup.",
+            ),
             Self::RouteUnknown => (S::NOT_FOUND, "route_unknown", "There is nothing here."),
             Self::MethodNotAllowed => (
                 S::METHOD_NOT_ALLOWED,
@@ -284,37 +291,10 @@ impl Refusal {
     /// Returns the JSON that a caller gets.
     pub(super) fn body(&self, request_id: &str) -> Vec<u8> {
         let (_, error, message) = self.told();
-        let problems = match self {
-            Self::ConfigurationInvalid(problems) => Some(problems.as_slice()),
-            Self::BadRequest(_)
-            | Self::OriginNotAllowed
-            | Self::TokenMissing
-            | Self::TokenInvalid
-            | Self::CallNotAllowed
-            | Self::AppNotAllowed
-            | Self::TooManySecrets(_)
-            | Self::AppUnknown
-            | Self::AppAmbiguous
-            | Self::PathAmbiguous
-            | Self::PathNotAllowed
-            | Self::RelayTokenInvalid
-            | Self::RelayTokenExpired
-            | Self::RelayTokenOfAnotherApp
-            | Self::LengthRequired
-            | Self::RequestTimeout
-            | Self::RequestUnknown
-            | Self::RouteUnknown
-            | Self::MethodNotAllowed
-            | Self::BodyTooLarge
-            | Self::StoreUnavailable
-            | Self::ShuttingDown
-            | Self::SessionKeyUnknown
-            | Self::DecryptFailed
-            | Self::TooManyFailures(_)
-            | Self::ResetNotStored
-            | Self::CodeInvalid(_)
-            | Self::CodeUsed(_)
-            | Self::WeChat(_) => None,
+        let problems = if let Self::ConfigurationInvalid(problems) = self {
+            Some(problems.as_slice())
+        } else {
+            None
         };
         let errcode = if let Self::WeChat(error) = self {
             error.errcode()

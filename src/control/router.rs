@@ -9,7 +9,7 @@ use super::exchange::{exchange, named};
 use super::refusal::Refusal;
 use super::{
     Control, access_token, backup, health, metrics, phone_number, relay, reload, requests,
-    session_key, sessions, vault,
+    session_key, sessions, unionids, vault,
 };
 
 /// Returns the calls; every request passes [`exchange`] first, those that match none included. A call that is new needs a line in
@@ -32,6 +32,7 @@ pub(super) fn router(control: Control) -> Router {
         .route("/v1/apps/{app}/users/{openid}/sessions", user_sessions)
         .nest("/v1/apps/{app}/users/{openid}", with_the_session_key())
         .route("/v1/sessions/{session}", delete(sessions::end))
+        .route("/v1/unionids/{unionid}/users", get(unionids::users))
         .route("/v1/backup", post(backup::back_up))
         .route("/v1/requests/{request}", get(requests::explain))
         .route(relay::ROUTE, any(relay::relay));

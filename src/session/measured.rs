@@ -10,7 +10,7 @@ use super::kept::{Budget, Sealed, Slot, Turn};
 use super::record::Record;
 use super::store::{KeySwap, Login, Refresh, Renewal, SealedKeys, Store};
 use super::user::User;
-use super::{RevokedSessions, SessionId, StoreError};
+use super::{Identity, RevokedSessions, SessionId, StoreError};
 use crate::metrics::{Count, Durations};
 
 /// What is counted of a store.
@@ -32,6 +32,7 @@ pub struct StoreUses {
     sweep: Use,
     session: Use,
     sessions_of: Use,
+    users_of: Use,
     replace_session_key: Use,
     session_keys: Use,
     keep_newer: Use,
@@ -71,6 +72,7 @@ impl StoreUses {
             ("sweep", &self.sweep),
             ("session", &self.session),
             ("sessions_of", &self.sessions_of),
+            ("users_of", &self.users_of),
             ("replace_session_key", &self.replace_session_key),
             ("session_keys", &self.session_keys),
             ("keep_newer", &self.keep_newer),
@@ -193,6 +195,10 @@ impl Store for Measured {
 
     async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError> {
         self.uses.sessions_of.of(self.store.sessions_of(user)).await
+    }
+
+    async fn users_of(&self, unionid: &str) -> Result<Vec<Identity>, StoreError> {
+        self.uses.users_of.of(self.store.users_of(unionid)).await
     }
 
     async fn replace_session_key(&self, swap: KeySwap) -> Result<bool, StoreError> {

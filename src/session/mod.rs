@@ -135,15 +135,17 @@ pub struct Profile {
     pub picture: String,
 }
 
-/// How long things last.
+/// What a configuration says of all sessions.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionRules {
-    /// Of a session after its last refresh.
+    /// How long a session lasts after its last refresh.
     pub session_ttl: Duration,
-    /// Of a replaced refresh token, which gives its successor again in that time.
+    /// How long a replaced refresh token gives its successor again.
     pub refresh_grace: Duration,
-    /// Of a token, and therefore of a revocation.
+    /// How long a token lasts, and therefore a revocation.
     pub token_ttl: Duration,
+    /// Whether users can be looked up by their unionid.
+    pub unionid_lookup: bool,
 }
 
 impl SessionRules {

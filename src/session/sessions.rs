@@ -39,6 +39,7 @@ pub(super) struct Shared {
     pub(super) store: Measured,
     pub(super) keys: Keys,
     clock: Clock,
+    unionid_lookup: bool,
 }
 
 impl Sessions {
@@ -52,7 +53,7 @@ impl Sessions {
         clock: Clock,
     ) -> Result<Self, OpenError> {
         let (store, keys) = Embedded::open(dir, seal_key, rules, clock.clone())?;
-        Ok(Self::over(Box::new(store), keys, clock))
+        Ok(Self::over(Box::new(store), keys, clock, rules))
     }
 
     /// Connects to Redis, and returns when all revocations are known.
@@ -63,7 +64,7 @@ impl Sessions {
         clock: Clock,
     ) -> Result<Self, OpenError> {
         let (store, keys) = Redis::connect(server, seal_key, rules, clock.clone()).await?;
-        Ok(Self::over(Box::new(store), keys, clock))
+        Ok(Self::over(Box::new(store), keys, clock, rules))
     }
 
     /// Tries out whether [`Self::redis`] would succeed, leaves no session behind, and returns what an operator should know.
@@ -82,12 +83,13 @@ impl Sessions {
         Embedded::check(dir, seal_key)
     }
 
-    fn over(store: Box<dyn Store>, keys: Keys, clock: Clock) -> Self {
+    fn over(store: Box<dyn Store>, keys: Keys, clock: Clock, rules: SessionRules) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store: Measured::new(store),
                 keys,
                 clock,
+                unionid_lookup: rules.unionid_lookup,
             }),
         }
     }
@@ -230,6 +232,15 @@ impl Sessions {
         let user = User::new(appid, openid);
         let found = self.shared.store.sessions_of(user).await?.into_iter();
         Ok(found.map(|(id, record)| session(id, record)).collect())
+    }
+
+    /// Returns the users who have a live session and this unionid as the latest that WeChat gave, no more than 500 of them;
+    /// `None` where users are not looked up by it.
+    pub async fn users_of(&self, unionid: &str) -> Result<Option<Vec<Identity>>, StoreError> {
+        match self.shared.unionid_lookup {
+            true => self.shared.store.users_of(unionid).await.map(Some),
+            false => Ok(None),
+        }
     }
 
     /// Returns the session_key of a user's latest login, and the one that it replaced a short time ago; `None` when no

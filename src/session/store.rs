@@ -9,7 +9,7 @@ use super::kept::{Budget, Sealed, Slot, Turn};
 use super::record::Record;
 use super::refresh_token::Fingerprint;
 use super::user::User;
-use super::{Apps, RevokedSessions, SessionId, StoreError};
+use super::{Apps, Identity, RevokedSessions, SessionId, StoreError};
 
 /// How many sessions of one user are listed, or ended in one step: a user may log in without end, and nobody else shall wait for
 /// what that leaves behind.
@@ -73,6 +73,11 @@ pub(super) trait Store: Send + Sync {
 
     /// Returns the sessions of a user that have not ended, or [`MOST_AT_ONCE`] of them.
     async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError>;
+
+    /// Returns the users who have a live session and this unionid as the latest that WeChat gave, or [`MOST_AT_ONCE`] of them.
+    ///
+    /// Only where [`SessionRules::unionid_lookup`](super::SessionRules::unionid_lookup) is set.
+    async fn users_of(&self, unionid: &str) -> Result<Vec<Identity>, StoreError>;
 
     /// Compare-and-swap of the latest session_key: replaces it if it is the expected one, which becomes the previous one.
     async fn replace_session_key(&self, swap: KeySwap) -> Result<bool, StoreError>;

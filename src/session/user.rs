@@ -1,4 +1,4 @@
-//! A user as stores know one: a digest of appid and openid, in few bytes.
+//! A user as stores know one: a digest of appid and openid, in few bytes; and a unionid, in the same way.
 
 use aws_lc_rs::digest::{SHA256, digest};
 
@@ -8,12 +8,7 @@ pub(super) struct User([u8; 16]);
 
 impl User {
     pub(super) fn new(appid: &str, openid: &str) -> Self {
-        let hash = digest(&SHA256, &user_name(appid, openid));
-        let mut out = [0; 16];
-        for (to, from) in out.iter_mut().zip(hash.as_ref()) {
-            *to = *from;
-        }
-        Self(out)
+        Self(half_of_sha256(&user_name(appid, openid)))
     }
 
     pub(super) const fn from_bytes(bytes: [u8; 16]) -> Self {
@@ -23,6 +18,28 @@ impl User {
     pub(super) const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
+}
+
+/// A unionid as stores find users by it: the first half of its SHA-256.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UnionidDigest([u8; 16]);
+
+impl UnionidDigest {
+    pub(super) fn new(unionid: &str) -> Self {
+        Self(half_of_sha256(unionid.as_bytes()))
+    }
+
+    pub(super) const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+fn half_of_sha256(bytes: &[u8]) -> [u8; 16] {
+    let mut out = [0; 16];
+    for (to, from) in out.iter_mut().zip(digest(&SHA256, bytes).as_ref()) {
+        *to = *from;
+    }
+    out
 }
 
 /// Joins appid and openid; unambiguous, as neither may hold a NUL.

@@ -8,5 +8,6 @@ mod requests;
 mod sessions;
 mod socket;
 mod store;
+mod unionids;
 mod vault;
 mod vault_wechat;

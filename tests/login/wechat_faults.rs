@@ -88,6 +88,7 @@ impl Scene {
             session_ttl: Duration::from_secs(3600),
             refresh_grace: Duration::from_secs(30),
             token_ttl: Duration::from_secs(600),
+            unionid_lookup: false,
         };
         let data = self.t.folder.path().join("data");
         let store = Sessions::embedded(&data, None, rules, Clock::system()).unwrap();

@@ -336,6 +336,7 @@ mod tests {
             session_ttl: SECOND,
             refresh_grace: SECOND,
             token_ttl: SECOND,
+            unionid_lookup: false,
         };
         let clock = Clock::system();
         let sessions = Sessions::embedded(folder, None, rules, clock.clone()).unwrap();

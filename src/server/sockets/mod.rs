@@ -282,6 +282,7 @@ mod tests {
                 session_ttl: Duration::from_secs(3600),
                 refresh_grace: Duration::from_secs(30),
                 token_ttl: Duration::from_secs(600),
+                unionid_lookup: false,
             };
             let store = Sessions::embedded(folder.path(), None, rules, clock.clone()).unwrap();
             Self {

@@ -6,6 +6,7 @@ mod kept;
 mod login;
 mod refresh;
 mod session_keys;
+mod unionids;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ pub(super) use self::kept::*;
 pub(super) use self::login::*;
 pub(super) use self::refresh::*;
 pub(super) use self::session_keys::*;
+pub(super) use self::unionids::*;
 use super::{Apps, Identity, Opened, RefreshToken, SessionRules, Sessions, Source};
 use crate::secret::Secret;
 
@@ -55,6 +57,10 @@ macro_rules! contract_tests {
             a_replaced_token_ends_the_session_after_grace
             a_session_of_an_app_that_is_not_configured_waits_for_it
             a_unionid_that_a_login_brings_reaches_all_sessions_at_their_next_refresh
+            users_of_all_apps_are_found_by_their_unionid_and_nobody_else
+            a_user_is_found_by_the_latest_unionid_alone
+            a_user_without_a_session_is_found_by_no_unionid
+            a_user_is_found_for_as_long_as_their_session_is_refreshed
             each_replaced_token_gives_its_successor_within_its_own_grace
             a_token_that_was_replaced_often_ends_the_session
             reuse_revokes_that_session_and_no_other

@@ -21,6 +21,9 @@ use super::tables::{
     Bytes, Fault, LAYOUT, LAYOUT_NUMBER, META, REVOKED, SEAL_CHECK, SESSIONS, TRIED_OUT,
     create_all, time_of,
 };
+use super::unionids;
+use crate::session::store::MOST_AT_ONCE;
+use crate::session::user::User;
 use crate::session::{OpenError, SessionId, SessionRules, StoreError};
 
 /// Pages kept in memory; the working set of a batch is a few hundred of them.
@@ -59,7 +62,9 @@ impl Disk {
     pub(super) fn load(&self) -> Result<(), redb::Error> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
-        *self.index_mut() = index_of(database)?;
+        let index = index_of(database)?;
+        unionids::prepare(database, &index, self.rules.unionid_lookup)?;
+        *self.index_mut() = index;
         Ok(())
     }
 
@@ -119,6 +124,14 @@ impl Disk {
         work(&rows, found).map_err(StoreError::from)
     }
 
+    /// Returns users who had a unionid at the last commit, whether or not they have a live session.
+    pub(super) fn users_of(&self, unionid: &str) -> Result<Vec<User>, StoreError> {
+        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = guard.as_ref().ok_or(StoreError::Unavailable)?;
+        unionids::users_of(database, unionid, MOST_AT_ONCE)
+            .map_err(|error| StoreError::Storage(Arc::new(error)))
+    }
+
     /// Reads every revocation, in no useful order.
     pub(super) fn revocations(&self) -> Result<Vec<(SessionId, u64)>, redb::Error> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
@@ -162,7 +175,9 @@ impl Disk {
         // The old index is freed first, so that there are never two.
         *self.index_mut() = Index::default();
         let opened = (self.opener)()?;
-        *self.index_mut() = index_of(&opened)?;
+        let index = index_of(&opened)?;
+        unionids::prepare(&opened, &index, self.rules.unionid_lookup)?;
+        *self.index_mut() = index;
         *database = Some(opened);
         self.closing.store(false, Ordering::Relaxed);
         Ok(())

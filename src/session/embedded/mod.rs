@@ -2,8 +2,8 @@
 //!
 //! # Layout
 //! `writer` takes changes, `batches` gathers them, `disk` makes one transaction of each, `operations` is what can happen inside
-//! it, `tables` and `row` what it works on, `index` where in it a session is, `kept` what stands beside the
-//! sessions, `copy` copies all of it while it is used.
+//! it, `tables` and `row` what it works on, `index` where in it a session is, `unionids` whose a unionid is, `kept` what stands
+//! beside the sessions, `copy` copies all of it while it is used.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use self::copy::NoCopy;
 use self::disk::{Disk, Rows};
 use self::index::Index;
+use self::row::Row;
 use self::tables::{Fault, readable, row, rows_of};
 use self::writer::Writer;
 use super::claim::Holder;
@@ -30,7 +31,7 @@ use super::record::Record;
 use super::seal::{Keys, SealKey};
 use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
 use super::user::User;
-use super::{OpenError, RevokedSessions, SessionId, SessionRules, StoreError};
+use super::{Identity, OpenError, RevokedSessions, SessionId, SessionRules, StoreError};
 use crate::clock::Clock;
 use crate::owner::only_ours;
 use crate::secret::Secret;
@@ -44,6 +45,7 @@ mod operations;
 mod row;
 mod sealed_keys;
 mod tables;
+mod unionids;
 mod writer;
 
 /// The file with the sessions.
@@ -172,13 +174,21 @@ impl Embedded {
         find: impl FnOnce(&Index, &Rows) -> Result<P, StorageError> + Send + 'static,
         work: impl FnOnce(&Rows, P) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.ask(move |disk| disk.read(find, work)).await
+    }
+
+    /// Asks the disk, which may take its time.
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Disk) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let reading = async {
             let permit = Arc::clone(&self.readers).acquire_owned().await;
             let (disk, permit) = (Arc::clone(&self.disk), permit.ok()?);
             let reading = spawn_blocking(move || {
                 // Until it has read, whoever still waits for it.
                 let _permit = permit;
-                disk.read(find, work)
+                work(&disk)
             });
             reading.await.ok()
         };
@@ -187,6 +197,26 @@ impl Embedded {
             .ok()
             .flatten()
             .unwrap_or(Err(StoreError::Unavailable))
+    }
+
+    /// Reads the newest session of a user, if one of theirs has not ended.
+    async fn newest(&self, user: User) -> Result<Option<Row>, StoreError> {
+        let now = self.clock.unix_secs();
+        self.read(
+            move |index, rows| index.of_user_at_snapshot(user, is_stored(rows)),
+            move |rows, entries| {
+                let mut newest_first = rows_of(rows, user, entries.into_iter().rev());
+                let Some((_, newest)) = newest_first.next().transpose()? else {
+                    return Ok(None);
+                };
+                let mut live = now < newest.record.expires;
+                while !live && let Some((_, older)) = newest_first.next().transpose()? {
+                    live = now < older.record.expires;
+                }
+                Ok(live.then_some(newest))
+            },
+        )
+        .await
     }
 }
 
@@ -248,6 +278,17 @@ impl Store for Embedded {
         Ok(live.map(|(_, row)| (row.sid, row.record)).collect())
     }
 
+    async fn users_of(&self, unionid: &str) -> Result<Vec<Identity>, StoreError> {
+        let wanted = unionid.to_owned();
+        let users = self.ask(move |disk| disk.users_of(&wanted)).await?;
+        let mut found = Vec::with_capacity(users.len());
+        for user in users {
+            let newest = self.newest(user).await?.map(|row| row.record.identity);
+            found.extend(newest.filter(|who| who.unionid.as_deref() == Some(unionid)));
+        }
+        Ok(found)
+    }
+
     async fn replace_session_key(&self, swap: KeySwap) -> Result<bool, StoreError> {
         self.writer
             .submit(move |tables| tables.replace_session_key(swap))
@@ -255,22 +296,7 @@ impl Store for Embedded {
     }
 
     async fn session_keys(&self, user: User) -> Result<Option<SealedKeys>, StoreError> {
-        let now = self.clock.unix_secs();
-        self.read(
-            move |index, rows| index.of_user_at_snapshot(user, is_stored(rows)),
-            move |rows, entries| {
-                let mut newest_first = rows_of(rows, user, entries.into_iter().rev());
-                let Some((_, newest)) = newest_first.next().transpose()? else {
-                    return Ok(None);
-                };
-                let mut live = now < newest.record.expires;
-                while !live && let Some((_, older)) = newest_first.next().transpose()? {
-                    live = now < older.record.expires;
-                }
-                Ok(live.then_some(newest.keys))
-            },
-        )
-        .await
+        Ok(self.newest(user).await?.map(|newest| newest.keys))
     }
 
     async fn keep_newer(

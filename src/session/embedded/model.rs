@@ -19,6 +19,7 @@ const RULES: SessionRules = SessionRules {
     session_ttl: Duration::from_secs(100),
     refresh_grace: Duration::from_secs(30),
     token_ttl: Duration::from_secs(60),
+    unionid_lookup: true,
 };
 const NAMES: [&str; 2] = ["alice", "bob"];
 

@@ -10,11 +10,12 @@ use super::tables::{
     Bytes, EXPIRIES, Fault, META, REVOKED, SESSIONS, TimeAndPlace, TimeAndSid, readable, row,
     row_at, rows_of, time_and_sid, time_of,
 };
+use super::unionids::Unionids;
 use crate::session::record::Record;
 use crate::session::rotation::{Presented, Rotation};
 use crate::session::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys};
 use crate::session::user::User;
-use crate::session::{SessionId, SessionRules};
+use crate::session::{Identity, SessionId, SessionRules};
 
 /// How many entries of a kind one batch purges, so that a crowd of them never holds up a login.
 const PURGE_STEP: usize = 64;
@@ -33,6 +34,7 @@ pub(super) struct Tables<'txn> {
     expiries: Table<'txn, TimeAndPlace, ()>,
     revoked: Table<'txn, TimeAndSid, ()>,
     meta: Table<'txn, &'static str, Bytes>,
+    unionids: Unionids<'txn>,
     index: &'txn RwLock<Index>,
     rules: SessionRules,
     now: u64,
@@ -51,6 +53,7 @@ impl<'txn> Tables<'txn> {
             expiries: transaction.open_table(EXPIRIES)?,
             revoked: transaction.open_table(REVOKED)?,
             meta: transaction.open_table(META)?,
+            unionids: Unionids::open(transaction, rules.unionid_lookup)?,
             index,
             rules,
             now,
@@ -94,7 +97,9 @@ impl<'txn> Tables<'txn> {
             .and_then(|(_, row)| row.record.identity.unionid.clone());
         let mut identity = login.identity;
         // The newest session has the latest unionid that WeChat gave, as it has the session_keys.
-        identity.unionid = identity.unionid.or(known);
+        identity.unionid = identity.unionid.or_else(|| known.clone());
+        self.unionids
+            .replace(login.user, known.as_deref(), identity.unionid.as_deref())?;
         let record = Record {
             identity,
             created: self.now,
@@ -291,14 +296,25 @@ impl<'txn> Tables<'txn> {
     fn remove(&mut self, place: u64, row: Row) -> Result<(), StorageError> {
         if let Some((place, mut heir)) = self.heir(&row)? {
             heir.keys = row.keys;
-            heir.record.identity.unionid =
-                row.record.identity.unionid.or(heir.record.identity.unionid);
+            if let Some(unionid) = &row.record.identity.unionid {
+                heir.record.identity.unionid = Some(unionid.clone());
+            }
             self.put(place, &heir)?;
         }
         self.effects.changed = true;
         self.sessions.remove(place)?;
         self.expiries.remove((row.record.expires, place))?;
         self.index_mut().remove(row.sid, place);
+        self.leave_unionid(&row.record.identity)
+    }
+
+    /// Has a user without a session be found by no unionid.
+    fn leave_unionid(&mut self, identity: &Identity) -> Result<(), StorageError> {
+        let user = identity.user();
+        if self.unionids.is_wanted() && self.newest(user)?.is_none() {
+            self.unionids
+                .replace(user, identity.unionid.as_deref(), None)?;
+        }
         Ok(())
     }
 

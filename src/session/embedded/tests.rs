@@ -18,6 +18,7 @@ const RULES: SessionRules = SessionRules {
     session_ttl: Duration::from_secs(30 * 24 * 3600),
     refresh_grace: Duration::from_secs(30),
     token_ttl: Duration::from_secs(2 * 3600),
+    unionid_lookup: true,
 };
 
 contract_tests!(async || {
@@ -118,6 +119,40 @@ async fn a_reopened_store_has_its_sessions_tokens_and_session_keys() {
     let key = store.session_keys("wx1", "a").await.unwrap().unwrap();
     assert_eq!(key.latest.expose(), session_key("k").expose());
     store.refresh(&opened.refresh, &apps()).await.unwrap();
+}
+
+#[tokio::test]
+async fn users_are_found_by_a_unionid_whose_look_up_was_configured_later() {
+    let place = Place::new();
+    let open = |unionid_lookup| {
+        let rules = SessionRules {
+            unionid_lookup,
+            ..RULES
+        };
+        let clock = place.clock.clone();
+        Sessions::embedded(place.folder.path(), None, rules, clock).unwrap()
+    };
+    let who = |unionid: &str| Identity {
+        unionid: Some(unionid.to_owned()),
+        ..identity("a")
+    };
+    let found = async |store: &Sessions, unionid: &str| {
+        let users = store.users_of(unionid).await.unwrap();
+        users.map(|users| users.len())
+    };
+    for _ in 0..2 {
+        let store = open(false);
+        for unionid in ["old", "new"] {
+            let opened = store.open_session(who(unionid), &session_key("k")).await;
+            opened.unwrap();
+        }
+        assert_eq!(found(&store, "new").await, None);
+        store.close().await;
+        let store = open(true);
+        assert_eq!(found(&store, "new").await, Some(1));
+        assert_eq!(found(&store, "old").await, Some(0));
+        store.close().await;
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::config::RedisMode;
 use crate::session::SessionId;
 use crate::session::claim::CodeMark;
 use crate::session::kept::Slot;
-use crate::session::user::User;
+use crate::session::user::{UnionidDigest, User};
 
 /// The slots of a Cluster.
 const SLOTS: usize = 16384;
@@ -62,6 +62,11 @@ impl Names {
     /// A sorted set: a user's sessions by their expiry.
     pub(super) fn user(&self, user: User) -> String {
         self.name('u', user.as_bytes())
+    }
+
+    /// A sorted set: the users who have a unionid, by when their sessions end at the latest.
+    pub(super) fn unionid(&self, unionid: UnionidDigest) -> String {
+        self.name('n', unionid.as_bytes())
     }
 
     /// A hash: a user's session_keys, sealed.

@@ -50,6 +50,7 @@ mod store;
 mod stream;
 mod time;
 mod trouble;
+mod unionids;
 mod witness;
 
 #[cfg(test)]

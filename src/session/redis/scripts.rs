@@ -26,7 +26,9 @@ scripts! {
     REFRESH = "time.lua" "lasting.lua" "tombstones.lua" "removal.lua" "refresh.lua";
     /// Replaces a session_key.
     REPLACE_KEY = "time.lua" "replace_key.lua";
-    /// Lists a user's sessions.
+    /// Notes a user's unionid.
+    UNIONID = "time.lua" "unionid.lua";
+    /// Lists a user's sessions, or the users of a unionid.
     LIVE = "time.lua" "live.lua";
     /// Ends a session.
     END = "time.lua" "tombstones.lua" "removal.lua" "end.lua";

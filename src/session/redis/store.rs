@@ -14,7 +14,7 @@ use crate::session::record::{Record, identity_bytes};
 use crate::session::rotation::{REMEMBERED, Rotation};
 use crate::session::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
 use crate::session::user::User;
-use crate::session::{RevokedSessions, SessionId, StoreError};
+use crate::session::{Identity, RevokedSessions, SessionId, StoreError};
 
 #[async_trait]
 impl Store for Redis {
@@ -62,7 +62,11 @@ impl Store for Redis {
             .arg(&record.rotation.current)
             .arg(login.sealed_key)
             .arg(record.identity.unionid.as_deref().unwrap_or(""));
-        let (created, unionid): (u64, String) = self.change(change).await?;
+        // At once, so that a login has no round trip more.
+        let brought = record.identity.unionid.clone();
+        let noting = self.note_unionid(login.user, brought.as_deref());
+        let (opened, ()) = tokio::join!(self.change(change), noting);
+        let (created, unionid): (u64, String) = opened?;
         record.created = created;
         record.expires = created.saturating_add(ttl);
         record.identity.unionid = Some(unionid).filter(|unionid| !unionid.is_empty());
@@ -91,6 +95,7 @@ impl Store for Redis {
             Refreshed::Renewed(fields, unionid) => {
                 let mut record = record(fields)?;
                 record.identity.unionid = unionid.or(record.identity.unionid);
+                self.note_unionid_behind(refresh.user, record.identity.unionid.as_deref());
                 Ok(Renewal::Renewed(record))
             }
             Refreshed::Ended => Ok(Renewal::Ended),
@@ -156,6 +161,10 @@ impl Store for Redis {
             }
         }
         Ok(sessions)
+    }
+
+    async fn users_of(&self, unionid: &str) -> Result<Vec<Identity>, StoreError> {
+        self.users_with(unionid).await
     }
 
     async fn replace_session_key(&self, swap: KeySwap) -> Result<bool, StoreError> {

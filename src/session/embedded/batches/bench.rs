@@ -23,6 +23,7 @@ pub(super) const RULES: SessionRules = SessionRules {
     session_ttl: Duration::from_secs(3600),
     refresh_grace: Duration::from_secs(30),
     token_ttl: Duration::from_secs(60),
+    unionid_lookup: false,
 };
 
 /// A disk that can be told to fail, and counts how often it was told to keep what it has.

@@ -32,14 +32,22 @@ const RULES: SessionRules = SessionRules {
     session_ttl: Duration::from_secs(30 * 24 * 3600),
     refresh_grace: Duration::from_secs(30),
     token_ttl: Duration::from_secs(2 * 3600),
+    unionid_lookup: false,
+};
+
+const WITH_LOOKUP: SessionRules = SessionRules {
+    unionid_lookup: true,
+    ..RULES
 };
 
 contract_tests!(async || {
     let server = Server::start().await;
     let clock = Clock::system();
+    let (config, key) = (server.config(), seal_key(1));
+    let store = Sessions::redis(&config, &key, WITH_LOOKUP, clock.clone()).await;
     Subject {
-        store: server.sessions(&clock).await,
-        rules: RULES,
+        store: store.unwrap(),
+        rules: WITH_LOOKUP,
         pass_time: async move |time| {
             // Kept until the last use of the store.
             let _ = &server;
@@ -74,10 +82,10 @@ contract_tests!(
 async fn over(mut config: RedisServer, clause: &'static str) -> Subject<impl AsyncFn(Duration)> {
     config.prefix = format!("{clause}:");
     let clock = Clock::system();
-    let store = Sessions::redis(&config, &seal_key(1), RULES, clock.clone()).await;
+    let store = Sessions::redis(&config, &seal_key(1), WITH_LOOKUP, clock.clone()).await;
     Subject {
         store: store.unwrap(),
-        rules: RULES,
+        rules: WITH_LOOKUP,
         pass_time: async move |time| clock.advance(time),
     }
 }

@@ -1,0 +1,97 @@
+//! Users are found by their unionid while they have a session and WeChat's latest is that one.
+
+use std::time::Duration;
+
+use super::{Subject, identity, session_key};
+use crate::session::{Identity, Opened};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+impl<P: AsyncFn(Duration)> Subject<P> {
+    /// Returns the openids of whoever has a unionid, with their apps' ids.
+    async fn found_by(&self, unionid: &str) -> Vec<String> {
+        let found = self.store.users_of(unionid).await.unwrap().unwrap();
+        let mut users: Vec<String> = found
+            .into_iter()
+            .map(|who| {
+                assert_eq!(who.unionid.as_deref(), Some(unionid));
+                format!("{}/{}", who.appid, who.openid)
+            })
+            .collect();
+        users.sort();
+        users
+    }
+
+    async fn log_in_as(&self, appid: &str, openid: &str, unionid: Option<&str>) -> Opened {
+        let who = Identity {
+            appid: appid.to_owned(),
+            unionid: unionid.map(str::to_owned),
+            ..identity(openid)
+        };
+        let key = session_key("some key");
+        self.store.open_session(who, &key).await.unwrap()
+    }
+}
+
+pub(in crate::session) async fn users_of_all_apps_are_found_by_their_unionid_and_nobody_else(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    assert!(s.found_by("one").await.is_empty());
+    for (appid, openid) in [("wx1", "a"), ("wx2", "b")] {
+        s.log_in_as(appid, openid, Some("one")).await;
+        s.log_in_as(appid, openid, Some("one")).await;
+    }
+    s.log_in_as("wx1", "c", Some("two")).await;
+    s.log_in_as("wx1", "d", None).await;
+    assert_eq!(s.found_by("one").await, ["wx1/a", "wx2/b"]);
+    assert_eq!(s.found_by("two").await, ["wx1/c"]);
+    assert!(s.found_by("three").await.is_empty());
+}
+
+pub(in crate::session) async fn a_user_is_found_by_the_latest_unionid_alone(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    s.log_in_as("wx1", "a", None).await;
+    let first = s.log_in_as("wx1", "a", Some("one")).await;
+    s.log_in_as("wx1", "a", None).await;
+    assert_eq!(s.found_by("one").await, ["wx1/a"]);
+    let second = s.log_in_as("wx1", "a", Some("two")).await;
+    assert!(s.found_by("one").await.is_empty());
+    assert_eq!(s.found_by("two").await, ["wx1/a"]);
+    // Whichever session ends, it stays the latest.
+    s.store.end(second.session.id).await.unwrap();
+    s.store.end(first.session.id).await.unwrap();
+    assert!(s.found_by("one").await.is_empty());
+    assert_eq!(s.found_by("two").await, ["wx1/a"]);
+}
+
+pub(in crate::session) async fn a_user_without_a_session_is_found_by_no_unionid(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let opened = s.log_in_as("wx1", "a", Some("one")).await;
+    s.log_in_as("wx1", "b", Some("one")).await;
+    s.store.end(opened.session.id).await.unwrap();
+    assert_eq!(s.found_by("one").await, ["wx1/b"]);
+    s.store.end_all("wx1", "b").await.unwrap();
+    assert!(s.found_by("one").await.is_empty());
+    s.log_in_as("wx1", "a", Some("one")).await;
+    (s.pass_time)(s.rules.session_ttl + SECOND).await;
+    assert!(s.found_by("one").await.is_empty());
+}
+
+pub(in crate::session) async fn a_user_is_found_for_as_long_as_their_session_is_refreshed(
+    s: Subject<impl AsyncFn(Duration)>,
+) {
+    let opened = s.log_in_as("wx1", "a", Some("one")).await;
+    (s.pass_time)(s.rules.session_ttl / 2).await;
+    s.refresh(&opened.refresh).await;
+    (s.pass_time)(s.rules.session_ttl / 4 * 3).await;
+    // A store may note it a moment after the refresh was answered.
+    let found = async {
+        while s.found_by("one").await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let in_time = tokio::time::timeout(5 * SECOND, found).await;
+    assert!(in_time.is_ok(), "the refreshed session is not found");
+}
