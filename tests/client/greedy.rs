@@ -300,40 +300,46 @@ async fn a_body_that_comes_too_slowly_is_late() {
     dripping.abort();
 }
 
-#[tokio::test]
-async fn heads_that_are_large_only_when_they_are_decoded_end_their_connection() {
-    let t = gateway(
-        &http2_backend().await.to_string(),
-        "http2",
-        "max_header = \"16KiB\"",
-    )
-    .await;
-    let mut client = http2(&t, 65_535).await;
-    let large = HeaderValue::from_str(&"x".repeat(3500)).unwrap();
-    let mut ended = None;
-    for _ in 0..2000 {
-        let mut request = asking("GET", "/public/tiny");
-        for _ in 0..4 {
-            // Said once, and named in a byte or two from then on.
-            request.headers_mut().append("x-large", large.clone());
-        }
-        client = match client.ready().await {
-            Ok(client) => client,
-            Err(error) => {
-                ended = Some(error);
-                break;
-            }
-        };
-        let Ok((answer, _)) = client.send_request(request, true) else {
-            break;
-        };
-        if let Err(error) = timeout(LIMIT, answer).await.unwrap() {
-            ended = Some(error);
-            break;
-        }
+/// Sends a request so many times on one connection, one after the other, and returns how long that took.
+async fn repeated(t: &TestGateway, request: &http::Request<()>, times: usize) -> Duration {
+    let mut client = http2(t, 65_535).await;
+    let begun = Instant::now();
+    for _ in 0..times {
+        client = timeout(LIMIT, client.ready()).await.unwrap().unwrap();
+        let (answer, _) = client.send_request(request.clone(), true).unwrap();
+        let answer = timeout(LIMIT, answer).await.unwrap().unwrap();
+        assert_eq!(answer.status(), 200);
     }
-    assert!(ended.is_some(), "the connection should end");
-    t.nobody_waits("/public/tiny").await;
+    begun.elapsed()
+}
+
+#[tokio::test]
+async fn heads_that_are_large_only_when_they_are_decoded_are_slowed_down() {
+    let backend = http2_backend().await.to_string();
+    let t = gateway(&backend, "http2", "max_header = \"16KiB\"").await;
+    let mut request = asking("GET", "/public/tiny");
+    let large = HeaderValue::from_str(&"x".repeat(3500)).unwrap();
+    for _ in 0..4 {
+        // Said once, and named in a byte or two from then on.
+        request.headers_mut().append("x-large", large.clone());
+    }
+    let took = async {
+        let took = repeated(&t, &request, 60).await;
+        // 10 KiB of each are counted: 256 KiB at once, and as much a second.
+        assert!(took > Duration::from_secs(1), "{took:?}");
+    };
+    tokio::join!(took, t.nobody_waits("/public/tiny"));
+}
+
+#[tokio::test]
+async fn thousands_of_ordinary_requests_on_one_connection_are_not() {
+    let backend = http2_backend().await.to_string();
+    let t = gateway(&backend, "http2", "max_header = \"16KiB\"").await;
+    let mut request = asking("GET", "/public/tiny");
+    let usual = HeaderValue::from_str(&"x".repeat(3500)).unwrap();
+    request.headers_mut().append("x-usual", usual);
+    // 7 MB of decoded heads are 27 times what larger ones may have at once.
+    repeated(&t, &request, 2000).await;
 }
 
 /// Answers whoever comes from now on with nothing, and checks that others need not wait for it.

@@ -32,7 +32,11 @@ const HEADER_OVERHEAD: usize = 32 * 256;
 /// So many requests may be given up or malformed before anybody asks whether others were worth the work.
 const FORGIVEN: usize = 100;
 
-/// The bytes of decoded heads that a connection may bring at once, in heads of the largest size, and each second.
+/// The bytes of a decoded head that are not counted: a request of this size costs what any request costs, and a gateway sends
+/// thousands of them a second on one connection.
+const ORDINARY_HEAD: usize = 4096;
+/// How much larger than [`ORDINARY_HEAD`] the decoded heads of a connection may be in all, in heads of the largest size, at once and
+/// each second.
 ///
 /// HPACK says in one byte what was said before, so the bytes on the wire bound nothing.
 const HEADS_AT_ONCE: usize = 16;
@@ -54,7 +58,7 @@ impl Conduct {
     }
 }
 
-/// A token bucket of the bytes of decoded heads.
+/// A token bucket of the bytes by which decoded heads are larger than ordinary ones.
 struct HeadBudget {
     capacity: f64,
     left: f64,
@@ -71,14 +75,44 @@ impl HeadBudget {
         }
     }
 
-    /// Takes the bytes of a head, and tells whether there were as many.
-    fn take(&mut self, bytes: usize) -> bool {
-        let now = Instant::now();
-        let earned = now.saturating_duration_since(self.since).as_secs_f64() * self.capacity;
-        self.since = now;
-        self.left = (self.left + earned).min(self.capacity) - bytes as f64;
-        self.left >= 0.0
+    fn take(&mut self, head_bytes: usize) {
+        self.earn();
+        self.left -= head_bytes.saturating_sub(ORDINARY_HEAD) as f64;
     }
+
+    /// Returns for how long no more requests are taken.
+    fn pause(&mut self) -> Duration {
+        if self.left >= 0.0 {
+            return Duration::ZERO;
+        }
+        self.earn();
+        Duration::from_secs_f64((-self.left / self.capacity).max(0.0))
+    }
+
+    fn earn(&mut self) {
+        let now = Instant::now();
+        let passed = now.saturating_duration_since(self.since).as_secs_f64();
+        self.since = now;
+        self.left = (self.left + passed * self.capacity).min(self.capacity);
+    }
+}
+
+type Accepted = Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>;
+
+/// Waits for the next request, which is taken after a pause at the earliest; responses go on meanwhile.
+async fn next(
+    wire: &mut h2::server::Connection<Stream, Bytes>,
+    pause: Duration,
+) -> Option<Accepted> {
+    if !pause.is_zero() {
+        let closed = poll_fn(|cx| wire.poll_closed(cx));
+        match tokio::time::timeout(pause, closed).await {
+            Ok(Ok(())) => return None,
+            Ok(Err(error)) => return Some(Err(error)),
+            Err(_) => {}
+        }
+    }
+    wire.accept().await
 }
 
 impl Connections {
@@ -127,7 +161,7 @@ impl Connections {
                     }
                     continue;
                 }
-                accepted = wire.accept() => accepted,
+                accepted = next(&mut wire, budget.pause()) => accepted,
                 () = tokio::time::sleep(idle), if streams.is_empty() => {
                     wire.graceful_shutdown();
                     // The ends of responses may still be on their way to a client that reads slowly.
@@ -149,11 +183,7 @@ impl Connections {
                 None => break,
             };
             idle = self.keepalive();
-            if !budget.take(size_of_head(&request)) {
-                tracing::debug!("a connection was ended: too many bytes of headers");
-                end(&mut wire, &conduct).await;
-                break;
-            }
+            budget.take(size_of_head(&request));
             streams.spawn(serve_stream(
                 proxy.clone(),
                 Arc::clone(&connection),
