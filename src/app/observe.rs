@@ -7,7 +7,7 @@ use super::parts::Lasting;
 use crate::log;
 use crate::metrics::{Labels, Page};
 use crate::server::{Encryption, Gates};
-use crate::session::OperationUses;
+use crate::session::StoreUse;
 
 /// What came of the last reload; the start counts as one.
 #[derive(Debug, Default)]
@@ -103,10 +103,10 @@ fn sessions(lasting: &Lasting) -> impl Fn(&mut Page<'_>) + Send + 'static {
             "Whether the store did what it was last asked",
             available,
         );
-        let named = |used: &OperationUses<'_>| vec![("operation", used.name.to_owned())];
+        let named = |used: &StoreUse| vec![("operation", used.name.to_owned())];
         let times = uses
             .operations()
-            .map(|used| (named(&used), used.took.snapshot()));
+            .map(|used| (named(used), used.took.snapshot()));
         page.durations(
             "store_operation_duration",
             "The time of an operation of the store",
@@ -114,7 +114,7 @@ fn sessions(lasting: &Lasting) -> impl Fn(&mut Page<'_>) + Send + 'static {
         );
         let errors = uses
             .operations()
-            .map(|used| (named(&used), used.errors.sum()));
+            .map(|used| (named(used), used.errors.sum()));
         page.counter(
             "store_errors",
             "Operations of the store that failed",

@@ -370,8 +370,7 @@ impl IntoResponse for Refusal {
 }
 
 impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        tracing::warn!(%error, "the session store could not answer the private listener");
+    fn from(_: StoreError) -> Self {
         Self::StoreUnavailable
     }
 }

@@ -143,8 +143,7 @@ impl From<CodeError> for Denial {
 }
 
 impl From<StoreError> for Denial {
-    fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the session store failed");
+    fn from(_: StoreError) -> Self {
         Self::StoreUnavailable
     }
 }

@@ -1,4 +1,4 @@
-//! Times what a store does, and counts what came of it.
+//! Times what a store does, counts what came of it, and logs what failed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::{Identity, RevokedSessions, SessionId, StoreError};
 use crate::metrics::{Count, Durations};
 
 /// What is counted of a store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct StoreUses {
     /// Logins that were stored.
     pub opened: Count,
@@ -22,72 +22,96 @@ pub struct StoreUses {
     pub refreshed: Count,
     /// Sessions that were ended before their time.
     pub ended: Count,
-    claim: Use,
-    give_back: Use,
-    keep_refusal: Use,
-    add: Use,
-    refresh: Use,
-    end: Use,
-    end_all: Use,
-    sweep: Use,
-    session: Use,
-    sessions_of: Use,
-    users_of: Use,
-    replace_session_key: Use,
-    session_keys: Use,
-    keep_newer: Use,
-    take_turn: Use,
-    spend: Use,
+    claim: StoreUse,
+    give_back: StoreUse,
+    keep_refusal: StoreUse,
+    add: StoreUse,
+    refresh: StoreUse,
+    end: StoreUse,
+    end_all: StoreUse,
+    sweep: StoreUse,
+    session: StoreUse,
+    sessions_of: StoreUse,
+    users_of: StoreUse,
+    replace_session_key: StoreUse,
+    session_keys: StoreUse,
+    keep_newer: StoreUse,
+    take_turn: StoreUse,
+    spend: StoreUse,
 }
 
 /// The uses of one operation.
-#[derive(Debug, Default)]
-struct Use {
-    took: Durations,
-    errors: Count,
-}
-
-/// The uses of one operation, by its name.
 #[derive(Debug)]
-pub struct OperationUses<'u> {
+pub struct StoreUse {
     /// What was asked of the store.
     pub name: &'static str,
     /// How long each took.
-    pub took: &'u Durations,
+    pub took: Durations,
     /// How many failed.
-    pub errors: &'u Count,
+    pub errors: Count,
+}
+
+impl Default for StoreUses {
+    fn default() -> Self {
+        Self {
+            opened: Count::default(),
+            refreshed: Count::default(),
+            ended: Count::default(),
+            claim: StoreUse::of_operation("claim"),
+            give_back: StoreUse::of_operation("give_back"),
+            keep_refusal: StoreUse::of_operation("keep_refusal"),
+            add: StoreUse::of_operation("add"),
+            refresh: StoreUse::of_operation("refresh"),
+            end: StoreUse::of_operation("end"),
+            end_all: StoreUse::of_operation("end_all"),
+            sweep: StoreUse::of_operation("sweep"),
+            session: StoreUse::of_operation("session"),
+            sessions_of: StoreUse::of_operation("sessions_of"),
+            users_of: StoreUse::of_operation("users_of"),
+            replace_session_key: StoreUse::of_operation("replace_session_key"),
+            session_keys: StoreUse::of_operation("session_keys"),
+            keep_newer: StoreUse::of_operation("keep_newer"),
+            take_turn: StoreUse::of_operation("take_turn"),
+            spend: StoreUse::of_operation("spend"),
+        }
+    }
 }
 
 impl StoreUses {
     /// Iterates over the operations.
-    pub fn operations(&self) -> impl Iterator<Item = OperationUses<'_>> {
+    pub fn operations(&self) -> impl Iterator<Item = &StoreUse> {
         let all = [
-            ("claim", &self.claim),
-            ("give_back", &self.give_back),
-            ("keep_refusal", &self.keep_refusal),
-            ("add", &self.add),
-            ("refresh", &self.refresh),
-            ("end", &self.end),
-            ("end_all", &self.end_all),
-            ("sweep", &self.sweep),
-            ("session", &self.session),
-            ("sessions_of", &self.sessions_of),
-            ("users_of", &self.users_of),
-            ("replace_session_key", &self.replace_session_key),
-            ("session_keys", &self.session_keys),
-            ("keep_newer", &self.keep_newer),
-            ("take_turn", &self.take_turn),
-            ("spend", &self.spend),
+            &self.claim,
+            &self.give_back,
+            &self.keep_refusal,
+            &self.add,
+            &self.refresh,
+            &self.end,
+            &self.end_all,
+            &self.sweep,
+            &self.session,
+            &self.sessions_of,
+            &self.users_of,
+            &self.replace_session_key,
+            &self.session_keys,
+            &self.keep_newer,
+            &self.take_turn,
+            &self.spend,
         ];
-        all.into_iter().map(|(name, uses)| OperationUses {
-            name,
-            took: &uses.took,
-            errors: &uses.errors,
-        })
+        all.into_iter()
     }
 }
 
-impl Use {
+impl StoreUse {
+    fn of_operation(name: &'static str) -> Self {
+        Self {
+            name,
+            took: Durations::default(),
+            errors: Count::default(),
+        }
+    }
+
+    /// Has it done; what failed is in the log for whoever is only told that the store is not available.
     async fn of<T>(
         &self,
         work: impl Future<Output = Result<T, StoreError>>,
@@ -95,8 +119,9 @@ impl Use {
         let started = Instant::now();
         let done = work.await;
         self.took.note(started.elapsed());
-        if done.is_err() {
+        if let Err(error) = &done {
             self.errors.add(1);
+            tracing::error!(operation = self.name, %error, "the session store failed");
         }
         done
     }

@@ -45,7 +45,7 @@ pub use claim::{Claim, CodeMark, Holder};
 pub use embedded::{COPY as SESSIONS_COPY, FILE as SESSIONS_FILE, SEAL_KEY_FILE};
 pub use id::{DIGEST_LENGTH, NoSessionId, SessionId};
 pub use kept::{Budget, Ranked, Slot, Turn};
-pub use measured::{OperationUses, StoreUses};
+pub use measured::{StoreUse, StoreUses};
 pub use refresh_token::RefreshToken;
 pub use revoked::RevokedSessions;
 pub use sender::{Sender, SenderMark};
