@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{AnswerError, CallError, Client, Code, Fields};
+use super::{CallFailure, Client, Code, Fields};
 use crate::config::{App, AppKind};
 use crate::secret::Secret;
 use crate::session::{Identity, Source};
@@ -28,17 +28,6 @@ impl fmt::Debug for Redeemed {
     }
 }
 
-/// Why a code was not redeemed.
-#[derive(Debug, thiserror::Error)]
-pub enum RedeemError {
-    /// The call brought no answer.
-    #[error(transparent)]
-    Call(#[from] CallError),
-    /// The answer is an error or no answer.
-    #[error(transparent)]
-    Answer(#[from] AnswerError),
-}
-
 impl Client {
     /// Redeems a code once, within the time that the configuration gives a call, or less where `limit` is less; whoever
     /// calls this decides whether to do so again.
@@ -47,7 +36,7 @@ impl Client {
         app: &App,
         code: &Code,
         limit: Duration,
-    ) -> Result<Redeemed, RedeemError> {
+    ) -> Result<Redeemed, CallFailure> {
         if app.kind != AppKind::MiniProgram {
             return self.redeem_in_browser(app, code, limit).await;
         }
@@ -71,7 +60,7 @@ impl Client {
         app: &App,
         code: &str,
         limit: Option<Duration>,
-    ) -> Result<Fields, RedeemError> {
+    ) -> Result<Fields, CallFailure> {
         let call = self.get(
             PATH,
             &[

@@ -3,12 +3,12 @@
 
 mod advice;
 mod answer;
-mod api_error;
 mod client;
 mod code;
 mod code2session;
 mod connections;
 mod errcode;
+mod failure;
 mod keeper;
 mod oauth;
 mod obstacle;
@@ -22,11 +22,11 @@ mod transport;
 
 pub use advice::advice;
 pub use answer::{AnswerError, Fields};
-pub use api_error::{ApiError, Trouble};
 pub use client::{CallError, Client, ClientError};
 pub use code::{Code, CodeError};
-pub use code2session::{RedeemError, Redeemed};
+pub use code2session::Redeemed;
 pub use errcode::{ErrcodeClass, SECRET_REFUSED, class, is_of_another_user, is_secret_refused};
+pub use failure::{ApiError, CallFailure, Trouble};
 pub use keeper::{AccessToken, AccessTokens, Failure, Standing};
 pub use obstacle::Obstacle;
 pub use open_data::{NotOpened, Owner, decrypt, is_signed, sign};

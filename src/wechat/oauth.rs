@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Client, Code, Fields, RedeemError, Redeemed};
+use super::{CallFailure, Client, Code, Fields, Redeemed};
 use crate::config::{App, AppKind, Scope};
 use crate::secret::Secret;
 use crate::session::{Identity, Profile, Source};
@@ -20,7 +20,7 @@ impl Client {
         app: &App,
         code: &Code,
         limit: Duration,
-    ) -> Result<Redeemed, RedeemError> {
+    ) -> Result<Redeemed, CallFailure> {
         let fields = self
             .oauth2_access_token(app, code.expose(), Some(limit))
             .await?;
@@ -50,7 +50,7 @@ impl Client {
         app: &App,
         code: &str,
         limit: Option<Duration>,
-    ) -> Result<Fields, RedeemError> {
+    ) -> Result<Fields, CallFailure> {
         let call = self.get(
             PATH,
             &[
@@ -69,7 +69,7 @@ impl Client {
         identity: &Identity,
         token: &Secret,
         limit: Duration,
-    ) -> Result<Profile, RedeemError> {
+    ) -> Result<Profile, CallFailure> {
         let call = self.get(
             USERINFO,
             &[
@@ -78,7 +78,7 @@ impl Client {
                 ("lang", "zh_CN"),
             ],
         );
-        let fields: Result<Fields, RedeemError> =
+        let fields: Result<Fields, CallFailure> =
             self.within(call, Some(limit)).mending().fields().await;
         let fields = fields?;
         let nickname = fields.free_text("nickname");

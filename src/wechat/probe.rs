@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{AnswerError, CallError, Client, ErrcodeClass, Obstacle, RedeemError, advice, class};
+use super::{AnswerError, CallError, CallFailure, Client, ErrcodeClass, Obstacle, advice, class};
 use crate::config::{App, AppKind};
 
 /// WeChat checks appid and secret before it looks at the code, so a code that cannot exist is enough.
@@ -27,7 +27,7 @@ pub enum Verdict {
     /// WeChat's answer does not tell, or there is none.
     Unknown {
         /// Why.
-        error: RedeemError,
+        error: CallFailure,
         /// What to do about it.
         advice: String,
     },
@@ -44,14 +44,14 @@ impl Client {
         };
         match called {
             // Nobody can redeem a made-up code, so whoever says so is not WeChat.
-            Ok(_) => unknown(RedeemError::Answer(AnswerError::Invalid(
+            Ok(_) => unknown(CallFailure::Answer(AnswerError::Invalid(
                 "it redeems a code that was made up",
             ))),
-            Err(RedeemError::Answer(AnswerError::Errcode {
+            Err(CallFailure::Answer(AnswerError::Errcode {
                 errcode: 40029 | 40163,
                 ..
             })) => Verdict::Right,
-            Err(RedeemError::Answer(AnswerError::Errcode {
+            Err(CallFailure::Answer(AnswerError::Errcode {
                 errcode,
                 rid,
                 errmsg,
@@ -63,7 +63,7 @@ impl Client {
                     rid,
                     address,
                 },
-                None => unknown(RedeemError::Answer(AnswerError::Errcode {
+                None => unknown(CallFailure::Answer(AnswerError::Errcode {
                     errcode,
                     rid,
                     errmsg,
@@ -75,24 +75,24 @@ impl Client {
     }
 }
 
-fn unknown(error: RedeemError) -> Verdict {
+fn unknown(error: CallFailure) -> Verdict {
     let advice = match &error {
-        RedeemError::Call(CallError::Unreachable(obstacle)) => {
+        CallFailure::Call(CallError::Unreachable(obstacle)) => {
             let advice = format!(
                 "can this machine reach wechat.api_base? {obstacle}: {}",
                 obstacle.advice()
             );
             return Verdict::Unknown { error, advice };
         }
-        RedeemError::Call(CallError::NotWeChat(_)) => Obstacle::Page.advice(),
-        RedeemError::Call(CallError::NoAnswer) => {
+        CallFailure::Call(CallError::NotWeChat(_)) => Obstacle::Page.advice(),
+        CallFailure::Call(CallError::NoAnswer) => {
             "try again; does a firewall swallow calls to wechat.api_base?"
         }
-        RedeemError::Call(CallError::NotAnAnswer(_))
-        | RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => {
+        CallFailure::Call(CallError::NotAnAnswer(_))
+        | CallFailure::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => {
             "is wechat.api_base WeChat's?"
         }
-        RedeemError::Answer(AnswerError::Errcode { errcode, .. }) => match class(*errcode) {
+        CallFailure::Answer(AnswerError::Errcode { errcode, .. }) => match class(*errcode) {
             ErrcodeClass::Busy | ErrcodeClass::MinuteQuota | ErrcodeClass::DayQuota => {
                 "WeChat is busy or a quota is used up; try again later"
             }

@@ -6,7 +6,7 @@ use super::single_flight::Outcome;
 use crate::login::caller::Said;
 use crate::login::queue::CallOutcome;
 use crate::request::Denial;
-use crate::wechat::{AnswerError, CallError, ErrcodeClass, RedeemError, Redeemed, class};
+use crate::wechat::{AnswerError, CallError, CallFailure, ErrcodeClass, Redeemed, class};
 
 /// How long other refusals of WeChat are repeated without asking.
 const BRIEFLY: Duration = Duration::from_secs(60);
@@ -78,29 +78,20 @@ impl Failure {
     }
 }
 
-/// Returns WeChat's number, where it gave one.
-pub(super) fn errcode(error: &RedeemError) -> Option<i64> {
-    match error {
-        RedeemError::Answer(AnswerError::Errcode { errcode, .. }) => Some(*errcode),
-        RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject)
-        | RedeemError::Call(_) => None,
-    }
-}
-
 /// Returns what a call brought, for the log.
-pub(super) fn said(error: &RedeemError) -> Said {
+pub(super) fn said(error: &CallFailure) -> Said {
     match error {
-        RedeemError::Answer(AnswerError::Errcode { rid, errmsg, .. }) => Said {
+        CallFailure::Answer(AnswerError::Errcode { rid, errmsg, .. }) => Said {
             rid: rid.clone(),
             errmsg: errmsg.clone(),
             cause: None,
         },
-        RedeemError::Call(CallError::Unreachable(obstacle)) => Said {
+        CallFailure::Call(CallError::Unreachable(obstacle)) => Said {
             cause: Some(obstacle.to_string()),
             ..Said::default()
         },
-        RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject)
-        | RedeemError::Call(
+        CallFailure::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject)
+        | CallFailure::Call(
             CallError::NoAnswer | CallError::NotAnAnswer(_) | CallError::NotWeChat(_),
         ) => Said {
             cause: Some(error.to_string()),
@@ -110,27 +101,27 @@ pub(super) fn said(error: &RedeemError) -> Said {
 }
 
 /// Returns whether a call surely did not spend the code, or WeChat at least asks for another.
-pub(super) fn is_unspent(error: &RedeemError) -> bool {
+pub(super) fn is_unspent(error: &CallFailure) -> bool {
     match error {
-        RedeemError::Call(CallError::Unreachable(_)) => true,
-        RedeemError::Call(
+        CallFailure::Call(CallError::Unreachable(_)) => true,
+        CallFailure::Call(
             CallError::NoAnswer | CallError::NotAnAnswer(_) | CallError::NotWeChat(_),
         )
-        | RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => false,
-        RedeemError::Answer(AnswerError::Errcode { errcode, .. }) => {
+        | CallFailure::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => false,
+        CallFailure::Answer(AnswerError::Errcode { errcode, .. }) => {
             class(*errcode) == ErrcodeClass::Busy
         }
     }
 }
 
 /// Returns what a call says about those to come.
-pub(super) fn call_outcome(called: &Result<Redeemed, RedeemError>) -> CallOutcome {
+pub(super) fn call_outcome(called: &Result<Redeemed, CallFailure>) -> CallOutcome {
     match called {
         // A gateway's page is what comes before WeChat is well again: those to come would lose their codes to it.
-        Err(RedeemError::Call(_) | RedeemError::Answer(AnswerError::NotAnObject)) => {
+        Err(CallFailure::Call(_) | CallFailure::Answer(AnswerError::NotAnObject)) => {
             CallOutcome::NoAnswer
         }
-        Err(RedeemError::Answer(AnswerError::Errcode { errcode, .. })) => match class(*errcode) {
+        Err(CallFailure::Answer(AnswerError::Errcode { errcode, .. })) => match class(*errcode) {
             ErrcodeClass::Busy => CallOutcome::Busy,
             ErrcodeClass::MinuteQuota => CallOutcome::MinuteQuota,
             ErrcodeClass::DayQuota => CallOutcome::DayQuota,
@@ -140,15 +131,15 @@ pub(super) fn call_outcome(called: &Result<Redeemed, RedeemError>) -> CallOutcom
             | ErrcodeClass::Misconfigured
             | ErrcodeClass::Unknown => CallOutcome::Answered,
         },
-        Ok(_) | Err(RedeemError::Answer(AnswerError::Invalid(_))) => CallOutcome::Answered,
+        Ok(_) | Err(CallFailure::Answer(AnswerError::Invalid(_))) => CallOutcome::Answered,
     }
 }
 
 /// Returns the word under which a call is counted; a number that nobody knows is not one.
-pub(super) fn counted_as(called: &Result<Redeemed, RedeemError>) -> String {
+pub(super) fn counted_as(called: &Result<Redeemed, CallFailure>) -> String {
     let word = match called {
         Ok(_) => "ok",
-        Err(RedeemError::Answer(AnswerError::Errcode { errcode, .. })) => match class(*errcode) {
+        Err(CallFailure::Answer(AnswerError::Errcode { errcode, .. })) => match class(*errcode) {
             ErrcodeClass::Unknown => "other",
             ErrcodeClass::CodeInvalid
             | ErrcodeClass::CodeUsed
@@ -158,10 +149,10 @@ pub(super) fn counted_as(called: &Result<Redeemed, RedeemError>) -> String {
             | ErrcodeClass::DayQuota
             | ErrcodeClass::Misconfigured => return errcode.to_string(),
         },
-        Err(RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject))
-        | Err(RedeemError::Call(CallError::NotAnAnswer(_) | CallError::NotWeChat(_))) => "invalid",
-        Err(RedeemError::Call(CallError::Unreachable(_))) => "unreachable",
-        Err(RedeemError::Call(CallError::NoAnswer)) => "no_answer",
+        Err(CallFailure::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject))
+        | Err(CallFailure::Call(CallError::NotAnAnswer(_) | CallError::NotWeChat(_))) => "invalid",
+        Err(CallFailure::Call(CallError::Unreachable(_))) => "unreachable",
+        Err(CallFailure::Call(CallError::NoAnswer)) => "no_answer",
     };
     word.to_owned()
 }

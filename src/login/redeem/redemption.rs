@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::by_browser::endpoint;
-use super::failure::{Failure, Release, call_outcome, counted_as, errcode, is_unspent, said};
+use super::failure::{Failure, Release, call_outcome, counted_as, is_unspent, said};
 use super::redeemer::Redeemer;
 use super::single_flight::{Arrival, Flight, Granted, Outcome};
 use crate::login::caller::{Caller, Network};
@@ -14,7 +14,7 @@ use crate::login::queue::{CallPermit, Candidate, minute_left};
 use crate::request::Denial;
 use crate::session::{Claim, CodeMark, Holder, Opened, SenderMark};
 use crate::wechat::{
-    AnswerError, CallError, Code, ErrcodeClass, RedeemError, Redeemed, class, is_secret_refused,
+    AnswerError, CallError, CallFailure, Code, ErrcodeClass, Redeemed, class, is_secret_refused,
 };
 
 /// How often a call that surely did not spend the code is made again.
@@ -215,7 +215,7 @@ impl Redemption {
                 }
                 Err(error) => error,
             };
-            let errcode = errcode(&error);
+            let errcode = error.errcode();
             self.caller.note(said(&error));
             tracing::debug!(request_id = %self.caller.id, app = app.name, %error, "code not redeemed");
             if busy.is_some()
@@ -314,18 +314,18 @@ impl Redemption {
         })
     }
 
-    fn failure(&self, error: &RedeemError) -> Failure {
+    fn failure(&self, error: &CallFailure) -> Failure {
         match error {
-            RedeemError::Call(CallError::Unreachable(_)) => {
+            CallFailure::Call(CallError::Unreachable(_)) => {
                 Failure::unspent(Denial::WechatUnreachable(self.pause()))
             }
-            RedeemError::Call(CallError::NoAnswer) => Failure::unknown(Denial::WechatTimeout),
-            RedeemError::Call(CallError::NotWeChat(_)) => Failure::unknown(Denial::NotWechat),
-            RedeemError::Call(CallError::NotAnAnswer(_))
-            | RedeemError::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => {
+            CallFailure::Call(CallError::NoAnswer) => Failure::unknown(Denial::WechatTimeout),
+            CallFailure::Call(CallError::NotWeChat(_)) => Failure::unknown(Denial::NotWechat),
+            CallFailure::Call(CallError::NotAnAnswer(_))
+            | CallFailure::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => {
                 Failure::unknown(Denial::WechatError(None))
             }
-            RedeemError::Answer(AnswerError::Errcode { errcode, .. }) => self.refusal(*errcode),
+            CallFailure::Answer(AnswerError::Errcode { errcode, .. }) => self.refusal(*errcode),
         }
     }
 

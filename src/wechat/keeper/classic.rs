@@ -10,7 +10,7 @@ use super::renewal::{Renewal, ask};
 use super::token::Kept;
 use super::{AccessTokens, Reason};
 use crate::session::{Holder, Turn};
-use crate::wechat::{ApiError, CallError};
+use crate::wechat::{ApiError, CallError, CallFailure};
 
 /// How long a turn lasts: two calls with two secrets, and the store's own time.
 const LEASE: Duration = Duration::from_secs(30);
@@ -46,12 +46,12 @@ impl AccessTokens {
             let refused = renewal.refused.is_some();
             if refused && !by_force {
                 // Another one would end that of everybody else: who refuses this one must be WeChat, and not one call alone.
-                renewal.place.state().doubt.asked = Some(self.now());
+                renewal.entry.state().doubt.asked = Some(self.now());
                 return Ok(());
             }
             let holder = Holder::random().map_err(|_| ApiError::Store)?;
             let began = self.shared.clock.instant();
-            let slot = renewal.place.slot;
+            let slot = renewal.entry.slot;
             let turn = self.shared.store.take_turn(slot, holder, LEASE).await;
             match turn.map_err(|_| ApiError::Store)? {
                 Turn::Yours(fence) => {
@@ -60,7 +60,7 @@ impl AccessTokens {
                         self.give_up(renewal, holder).await;
                         return Ok(());
                     }
-                    let known = renewal.place.state().kept.as_ref().map_or(0, |it| it.rank);
+                    let known = renewal.entry.state().kept.as_ref().map_or(0, |it| it.rank);
                     let own = self.now().saturating_mul(1000).max(known.saturating_add(1));
                     let rank = fence.unwrap_or(own);
                     let elapsed = self.elapsed(began);
@@ -84,21 +84,21 @@ impl AccessTokens {
         renewal: &Renewal<'_>,
         beaten: Option<u64>,
     ) -> Result<bool, ApiError> {
-        let place = renewal.place;
+        let entry = renewal.entry;
         let now = self.now();
-        let mine = place.state().kept.clone();
+        let mine = entry.state().kept.clone();
         let mine = mine.filter(|kept| kept.is_good(now));
         let stored = mine.as_ref().and_then(Kept::stored);
         let kept = self
             .shared
             .store
-            .keep_newer(place.slot, stored.as_ref(), None);
+            .keep_newer(entry.slot, stored.as_ref(), None);
         let kept = kept.await.map_err(|error| {
             tracing::debug!(%error, "the store could not be asked for an access_token");
             ApiError::Store
         })?;
         let now = self.now();
-        place.state().looked = Some(now);
+        entry.state().looked = Some(now);
         let Some(found) = kept.and_then(|found| Kept::read(&found, now, true)) else {
             return Ok(false);
         };
@@ -127,7 +127,10 @@ impl AccessTokens {
         let given = match ask(renewal.wechat, renewal.app, Asking::Classic).await {
             Ok(given) => given,
             Err(error) => {
-                if let ApiError::Call(CallError::NoAnswer | CallError::NotAnAnswer(_)) = error {
+                if let ApiError::Failed(CallFailure::Call(
+                    CallError::NoAnswer | CallError::NotAnAnswer(_),
+                )) = error
+                {
                     self.may_be_replaced(renewal);
                 }
                 self.give_up(renewal, holder).await;
@@ -136,7 +139,7 @@ impl AccessTokens {
         };
         let kept = Kept::new(given, self.now(), rank, true);
         let in_time = self.elapsed(began) < LEASE;
-        let (slot, stored) = (renewal.place.slot, kept.stored());
+        let (slot, stored) = (renewal.entry.slot, kept.stored());
         let store = &self.shared.store;
         let newest = store.keep_newer(slot, stored.as_ref(), Some(holder)).await;
         match newest {
@@ -148,7 +151,7 @@ impl AccessTokens {
                 self.adopt(renewal, newest, Some("shared"));
             }
             Ok(_) => {
-                renewal.place.state().looked = Some(self.now());
+                renewal.entry.state().looked = Some(self.now());
                 self.adopt(renewal, kept, self.how(renewal));
             }
             // It is there at the next look.
@@ -168,7 +171,7 @@ impl AccessTokens {
     /// Takes notice that WeChat may have replaced the token that is kept by one that nobody has heard of.
     fn may_be_replaced(&self, renewal: &Renewal<'_>) {
         let now = self.now();
-        if let Some(kept) = &mut renewal.place.state().kept {
+        if let Some(kept) = &mut renewal.entry.state().kept {
             kept.ends = kept.ends.min(now.saturating_add(OVERLAP_MS));
             kept.renew = kept.renew.min(now);
         }
@@ -176,7 +179,7 @@ impl AccessTokens {
 
     async fn give_up(&self, renewal: &Renewal<'_>, holder: Holder) {
         let store = &self.shared.store;
-        let given_up = store.keep_newer(renewal.place.slot, None, Some(holder));
+        let given_up = store.keep_newer(renewal.entry.slot, None, Some(holder));
         // Else it ends by itself.
         let _ = given_up.await;
     }

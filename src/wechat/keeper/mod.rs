@@ -1,14 +1,14 @@
 //! Keeps the access_token of each app for as long as it is good, in one place for all nodes.
 //!
 //! # Layout
-//! `place` is what is kept for one app, `token` one token, `renewal` how another one is had: `stable` and `classic` in the two ways of
+//! `entry` is what is kept for one app, `token` one token, `renewal` how another one is had: `stable` and `classic` in the two ways of
 //! WeChat, `endpoint` by the calls for it. `doubt` says when a token that WeChat or a backend refuses is worth replacing by force,
 //! `standing` what an operator sees.
 
 mod classic;
 mod doubt;
 mod endpoint;
-mod place;
+mod entry;
 mod renewal;
 mod stable;
 mod standing;
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use self::place::{Place, Readiness};
+use self::entry::{Entry, Readiness};
 use super::{ApiError, Client};
 use crate::clock::Clock;
 use crate::config::{App, TokenKind};
@@ -38,7 +38,7 @@ pub struct AccessTokens {
 }
 
 struct Shared {
-    places: Lock<HashMap<String, Arc<Place>>>,
+    entries: Lock<HashMap<String, Arc<Entry>>>,
     clock: Clock,
     store: Sessions,
     metrics: Metrics,
@@ -81,7 +81,7 @@ impl AccessTokens {
     /// Keeps nothing yet but what is in the store.
     pub fn new(clock: Clock, store: Sessions, metrics: Metrics) -> Self {
         let shared = Arc::new(Shared {
-            places: Lock::default(),
+            entries: Lock::default(),
             clock,
             store,
             metrics: metrics.clone(),
@@ -93,16 +93,16 @@ impl AccessTokens {
 
     /// Returns the app's token. Where the one that is kept ends soon, another is asked for behind the answer.
     pub async fn of(&self, wechat: &Client, app: &App) -> Result<AccessToken, ApiError> {
-        let place = self.place(wechat, app);
+        let entry = self.entry(wechat, app);
         let now = self.shared.clock.unix_ms();
-        match place.readiness(now, self.shared.store.is_shared()) {
+        match entry.readiness(now, self.shared.store.is_shared()) {
             Readiness::Fresh(token) => Ok(token),
             Readiness::Due(token) => {
-                self.renew_behind(&place, wechat, app);
+                self.renew_behind(&entry, wechat, app);
                 Ok(token)
             }
-            Readiness::Old => self.renew(&place, wechat, app, Reason::Due, None).await,
-            Readiness::Nothing => self.renew(&place, wechat, app, Reason::First, None).await,
+            Readiness::Old => self.renew(&entry, wechat, app, Reason::Due, None).await,
+            Readiness::Nothing => self.renew(&entry, wechat, app, Reason::First, None).await,
         }
     }
 
@@ -114,9 +114,9 @@ impl AccessTokens {
         wechat: &Client,
         app: &App,
     ) -> Result<AccessToken, ApiError> {
-        let place = self.place(wechat, app);
-        place.doubt(refused, path);
-        self.replace(&place, refused, wechat, app, Reason::Refused)
+        let entry = self.entry(wechat, app);
+        entry.doubt(refused, path);
+        self.replace(&entry, refused, wechat, app, Reason::Refused)
             .await
     }
 
@@ -127,14 +127,14 @@ impl AccessTokens {
         wechat: &Client,
         app: &App,
     ) -> Result<AccessToken, ApiError> {
-        let place = self.place(wechat, app);
-        self.replace(&place, stale, wechat, app, Reason::Reported)
+        let entry = self.entry(wechat, app);
+        self.replace(&entry, stale, wechat, app, Reason::Reported)
             .await
     }
 
     /// Takes notice that WeChat took a token.
     pub fn worked(&self, token: &Secret, wechat: &Client, app: &App) {
-        self.place(wechat, app).trust(token);
+        self.entry(wechat, app).trust(token);
     }
 
     /// Has tokens that end soon replaced, of apps whose token somebody has asked for.
@@ -142,9 +142,9 @@ impl AccessTokens {
         let now = self.shared.clock.unix_ms();
         let shared = self.shared.store.is_shared();
         for app in apps {
-            let place = self.place(wechat, app);
-            if let Readiness::Due(_) | Readiness::Old = place.readiness(now, shared) {
-                self.renew_behind(&place, wechat, app);
+            let entry = self.entry(wechat, app);
+            if let Readiness::Due(_) | Readiness::Old = entry.readiness(now, shared) {
+                self.renew_behind(&entry, wechat, app);
             }
         }
     }
@@ -152,8 +152,8 @@ impl AccessTokens {
     /// Returns how it stands with each app's token.
     pub fn standings(&self) -> Vec<Standing> {
         let now = self.shared.clock.unix_ms();
-        let places = self.shared.places();
-        let mut standings: Vec<Standing> = places.values().map(|it| it.standing(now)).collect();
+        let entries = self.shared.entries();
+        let mut standings: Vec<Standing> = entries.values().map(|it| it.standing(now)).collect();
         standings.retain(Standing::says_something);
         standings.sort_by(|one, other| one.app.cmp(&other.app));
         standings
@@ -161,11 +161,11 @@ impl AccessTokens {
 
     /// Forgets all apps but these.
     pub fn keep(&self, apps: &[App]) {
-        let mut places = self.shared.places();
-        places.retain(|appid, _| apps.iter().any(|app| app.appid == *appid));
+        let mut entries = self.shared.entries();
+        entries.retain(|appid, _| apps.iter().any(|app| app.appid == *appid));
     }
 
-    fn place(&self, wechat: &Client, app: &App) -> Arc<Place> {
+    fn entry(&self, wechat: &Client, app: &App) -> Arc<Entry> {
         let kind = match app.access_token {
             TokenKind::Stable => "stable",
             TokenKind::Classic => "classic",
@@ -175,23 +175,23 @@ impl AccessTokens {
             &SHA256,
             zeroize::Zeroizing::new(whose.join("\0")).as_bytes(),
         );
-        let mut places = self.shared.places();
-        let known = places.get(&app.appid);
-        if let Some(place) = known.filter(|place| place.is_of(&whose)) {
-            return Arc::clone(place);
+        let mut entries = self.shared.entries();
+        let known = entries.get(&app.appid);
+        if let Some(entry) = known.filter(|entry| entry.is_of(&whose)) {
+            return Arc::clone(entry);
         }
         // Who changes the secret, or WeChat, begins anew in the store as well.
         let mark: String = whose.as_ref().iter().map(|b| format!("{b:02x}")).collect();
         let slot = self.shared.store.slot(&["access_token", &mark]);
-        let place = Arc::new(Place::new(app, whose, slot));
-        places.insert(app.appid.clone(), Arc::clone(&place));
-        place
+        let entry = Arc::new(Entry::new(app, whose, slot));
+        entries.insert(app.appid.clone(), Arc::clone(&entry));
+        entry
     }
 }
 
 impl Shared {
-    fn places(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Place>>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Entry>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

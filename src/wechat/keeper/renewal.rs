@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::doubt::{CLASSICS, FORCES};
 use super::endpoint::{Asking, Given, Verdict};
-use super::place::Place;
+use super::entry::Entry;
 use super::standing::Failure;
 use super::token::{Kept, millis};
 use super::{AccessToken, AccessTokens, Reason};
@@ -23,7 +23,7 @@ const WRONG_SECRET: [i64; 2] = [40125, 40001];
 
 /// What a renewal works on.
 pub(super) struct Renewal<'r> {
-    pub(super) place: &'r Place,
+    pub(super) entry: &'r Entry,
     pub(super) wechat: &'r Client,
     pub(super) app: &'r App,
     pub(super) reason: Reason,
@@ -33,37 +33,37 @@ pub(super) struct Renewal<'r> {
 
 impl AccessTokens {
     /// Asks for another token behind an answer, unless somebody does.
-    pub(super) fn renew_behind(&self, place: &Arc<Place>, wechat: &Client, app: &App) {
-        if place.behind.swap(true, Ordering::AcqRel) {
+    pub(super) fn renew_behind(&self, entry: &Arc<Entry>, wechat: &Client, app: &App) {
+        if entry.behind.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (tokens, place) = (self.clone(), Arc::clone(place));
+        let (tokens, entry) = (self.clone(), Arc::clone(entry));
         let (wechat, app) = (wechat.clone(), app.clone());
         tokio::spawn(async move {
             // What goes wrong has been reported, and the old token serves.
-            let _ = tokens.renew(&place, &wechat, &app, Reason::Due, None).await;
-            place.behind.store(false, Ordering::Release);
+            let _ = tokens.renew(&entry, &wechat, &app, Reason::Due, None).await;
+            entry.behind.store(false, Ordering::Release);
         });
     }
 
     /// Returns another token than the one that is refused, or one that is fresh; where there is none, one that is still good.
     pub(super) async fn renew(
         &self,
-        place: &Place,
+        entry: &Entry,
         wechat: &Client,
         app: &App,
         reason: Reason,
         refused: Option<&Secret>,
     ) -> Result<AccessToken, ApiError> {
-        let _asking = place.asking.lock().await;
+        let _asking = entry.asking.lock().await;
         let now = self.now();
-        let has_looked = reason != Reason::Due || self.has_looked(place, now);
+        let has_looked = reason != Reason::Due || self.has_looked(entry, now);
         let is_needless = |kept: &Kept| match refused {
             Some(refused) => kept.token != *refused && kept.is_good(now),
             None => kept.is_fresh(now) && has_looked,
         };
         {
-            let state = place.state();
+            let state = entry.state();
             if let Some(kept) = state.kept.as_ref().filter(|kept| is_needless(kept)) {
                 return Ok(kept.given(now));
             }
@@ -80,23 +80,23 @@ impl AccessTokens {
             {
                 let error = error.clone();
                 drop(state);
-                return place.other_than(refused, now).ok_or(error);
+                return entry.other_than(refused, now).ok_or(error);
             }
         }
         let renewal = Renewal {
-            place,
+            entry,
             wechat,
             app,
             reason,
             refused,
         };
-        let renewed = if place.is_classic() {
+        let renewed = if entry.is_classic() {
             self.renew_classic(&renewal, false).await
         } else {
             self.renew_stable(&renewal, Asking::Stable).await
         };
         match renewed {
-            Ok(()) => place.other_than(None, self.now()).ok_or(ApiError::Turn),
+            Ok(()) => entry.other_than(None, self.now()).ok_or(ApiError::Turn),
             Err(error) => self.fail(&renewal, error),
         }
     }
@@ -104,39 +104,39 @@ impl AccessTokens {
     /// Returns what is to be used in place of a token, which may be the same again.
     pub(super) async fn replace(
         &self,
-        place: &Place,
+        entry: &Entry,
         refused: &Secret,
         wechat: &Client,
         app: &App,
         reason: Reason,
     ) -> Result<AccessToken, ApiError> {
         let now = self.now();
-        if let Some(other) = place.other_than(Some(refused), now) {
+        if let Some(other) = entry.other_than(Some(refused), now) {
             return Ok(other);
         }
         let renewed = self
-            .renew(place, wechat, app, reason, Some(refused))
+            .renew(entry, wechat, app, reason, Some(refused))
             .await?;
         if renewed.token != *refused {
             return Ok(renewed);
         }
-        let _asking = place.asking.lock().await;
+        let _asking = entry.asking.lock().await;
         let now = self.now();
-        if let Some(other) = place.other_than(Some(refused), now) {
+        if let Some(other) = entry.other_than(Some(refused), now) {
             return Ok(other);
         }
-        let said = place.state().doubt.said(now);
+        let said = entry.state().doubt.said(now);
         let verdict = match said {
             Some(said) => said,
             None => {
                 let verdict = wechat.probe_token(app, refused).await;
-                place.state().doubt.says(verdict, now);
+                entry.state().doubt.says(verdict, now);
                 verdict
             }
         };
-        if place.state().doubt.is_over(verdict) {
+        if entry.state().doubt.is_over(verdict) {
             let renewal = Renewal {
-                place,
+                entry,
                 wechat,
                 app,
                 reason,
@@ -144,19 +144,17 @@ impl AccessTokens {
             };
             self.replace_by_force(&renewal, verdict).await;
         }
-        place
+        entry
             .other_than(None, self.now())
-            .ok_or(ApiError::Answer(AnswerError::Invalid(
-                "WeChat has no other access_token",
-            )))
+            .ok_or_else(|| AnswerError::Invalid("WeChat has no other access_token").into())
     }
 
     /// Has WeChat give another token, where that may happen again today.
     async fn replace_by_force(&self, renewal: &Renewal<'_>, verdict: Verdict) {
-        let place = renewal.place;
-        let classic = place.is_classic();
+        let entry = renewal.entry;
+        let classic = entry.is_classic();
         let budget = if classic { CLASSICS } else { FORCES };
-        let may = self.shared.store.spend(place.slot, budget).await;
+        let may = self.shared.store.spend(entry.slot, budget).await;
         if !may.unwrap_or(false) {
             return;
         }
@@ -180,7 +178,7 @@ impl AccessTokens {
     /// Returns a token that is still good although WeChat gave no other, and remembers why.
     fn fail(&self, renewal: &Renewal<'_>, error: ApiError) -> Result<AccessToken, ApiError> {
         let Renewal {
-            place,
+            entry,
             app,
             refused,
             ..
@@ -188,16 +186,16 @@ impl AccessTokens {
         let now = self.now();
         report(app, &error);
         {
-            let mut state = place.state();
+            let mut state = entry.state();
             state.resting = Some((error.clone(), now.saturating_add(rest_ms(&error))));
             state.failure = Some(Failure::new(&error, now / 1000));
         }
-        place.other_than(*refused, now).ok_or(error)
+        entry.other_than(*refused, now).ok_or(error)
     }
 
     /// Takes a token, and counts it where it is another one.
     pub(super) fn adopt(&self, renewal: &Renewal<'_>, kept: Kept, how: Option<&'static str>) {
-        if renewal.place.adopt(kept) {
+        if renewal.entry.adopt(kept) {
             let reason = how.unwrap_or(renewal.reason.as_str());
             self.shared
                 .metrics
@@ -210,8 +208,8 @@ impl AccessTokens {
     }
 
     /// Returns whether it is known what other nodes did of late, or matters to nobody.
-    fn has_looked(&self, place: &Place, now: u64) -> bool {
-        !self.shared.store.is_shared() || !place.is_classic() || place.has_looked(now)
+    fn has_looked(&self, entry: &Entry, now: u64) -> bool {
+        !self.shared.store.is_shared() || !entry.is_classic() || entry.has_looked(now)
     }
 }
 

@@ -14,13 +14,13 @@ impl AccessTokens {
         renewal: &Renewal<'_>,
         asking: Asking,
     ) -> Result<(), ApiError> {
-        let place = renewal.place;
+        let entry = renewal.entry;
         let stored = match asking {
             Asking::Forced => None,
             Asking::Stable | Asking::Classic => self.stored(renewal, None).await,
         };
         let now = self.now();
-        let known = place.state().kept.as_ref().map_or(0, |kept| kept.rank);
+        let known = entry.state().kept.as_ref().map_or(0, |kept| kept.rank);
         // An older one than the one that is refused is over as well.
         let newer = |kept: &Kept| renewal.refused.is_none() || kept.rank > known;
         let usable =
@@ -30,7 +30,7 @@ impl AccessTokens {
             return Ok(());
         }
         if renewal.refused.is_some() {
-            place.state().doubt.asked = Some(now);
+            entry.state().doubt.asked = Some(now);
         }
         let given = ask(renewal.wechat, renewal.app, asking).await?;
         let kept = Kept::new(given, self.now(), now, false);
@@ -52,18 +52,18 @@ impl AccessTokens {
         renewal: &Renewal<'_>,
         mine: Option<&Ranked>,
     ) -> Option<Kept> {
-        let place = renewal.place;
+        let entry = renewal.entry;
         let kept = self
             .shared
             .store
-            .keep_newer(place.slot, mine, None)
+            .keep_newer(entry.slot, mine, None)
             .await
             .inspect_err(|error| {
                 tracing::debug!(%error, "an access_token could not be shared");
             });
         let now = self.now();
         let found = kept.ok()?;
-        place.state().looked = Some(now);
-        Kept::read(&found?, now, place.is_classic())
+        entry.state().looked = Some(now);
+        Kept::read(&found?, now, entry.is_classic())
     }
 }

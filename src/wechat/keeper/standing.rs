@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::config::TokenKind;
-use crate::wechat::{AnswerError, ApiError, advice};
+use crate::wechat::{ApiError, advice};
 
 /// How it stands with an app's token.
 #[derive(Clone, Debug)]
@@ -53,19 +53,6 @@ impl Failure {
             address: error.address(),
             advice: error.errcode().and_then(advice),
             at,
-        }
-    }
-}
-
-impl ApiError {
-    /// Returns the address from which WeChat saw the call, where it refuses it for that.
-    pub fn address(&self) -> Option<IpAddr> {
-        match self {
-            Self::Answer(AnswerError::Errcode { address, .. }) => *address,
-            Self::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject)
-            | Self::Call(_)
-            | Self::Store
-            | Self::Turn => None,
         }
     }
 }

@@ -20,10 +20,10 @@ const LOOK_BEHIND_MS: u64 = 30_000;
 const LOOK_FIRST_MS: u64 = 120_000;
 
 /// What is kept for one app.
-pub(super) struct Place {
+pub(super) struct Entry {
     app: String,
     pub(super) kind: TokenKind,
-    /// The digest of where WeChat is, the appid and the secret: with another secret it is another place.
+    /// The digest of where WeChat is, the appid and the secret: with another secret it is another entry.
     whose: Digest,
     /// Where it is in the store.
     pub(super) slot: Slot,
@@ -55,7 +55,7 @@ pub(super) enum Readiness {
     Nothing,
 }
 
-impl Place {
+impl Entry {
     pub(super) fn new(app: &App, whose: Digest, slot: Slot) -> Self {
         Self {
             app: app.name.clone(),

@@ -1,19 +1,41 @@
-//! Why a call with an access_token failed, or the call for one, and what that means for whoever asked.
+//! Why a call of WeChat's failed, and what that means for whoever asked.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use self::CallFailure as F;
 use super::errcode::is_operators;
 use super::{AnswerError, CallError};
 
-/// Why there is no good answer.
+/// Why a call brought nothing that can be used.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum ApiError {
+pub enum CallFailure {
     /// The call brought no answer.
     #[error(transparent)]
     Call(#[from] CallError),
     /// The answer is an error or no answer.
     #[error(transparent)]
     Answer(#[from] AnswerError),
+}
+
+impl CallFailure {
+    /// Returns WeChat's number, where WeChat gave one.
+    pub fn errcode(&self) -> Option<i64> {
+        match self {
+            Self::Answer(AnswerError::Errcode { errcode, .. }) => Some(*errcode),
+            Self::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) | Self::Call(_) => {
+                None
+            }
+        }
+    }
+}
+
+/// Why there is no good answer to a call with an access_token.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The call, or that for the access_token, failed.
+    #[error(transparent)]
+    Failed(#[from] CallFailure),
     /// The store in which nodes share an access_token does not answer.
     #[error("the store of access_tokens does not answer")]
     Store,
@@ -54,11 +76,13 @@ impl ApiError {
         match self {
             Self::Store => Trouble::StoreAway,
             Self::Turn => Trouble::Busy(BUSY),
-            Self::Call(CallError::Unreachable(_)) => Trouble::Unreachable,
-            Self::Call(CallError::NoAnswer) => Trouble::NoAnswer,
-            Self::Call(CallError::NotAnAnswer(_) | CallError::NotWeChat(_))
-            | Self::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => Trouble::Unknown,
-            Self::Answer(AnswerError::Errcode { errcode, .. }) => meaning(*errcode),
+            Self::Failed(F::Call(CallError::Unreachable(_))) => Trouble::Unreachable,
+            Self::Failed(F::Call(CallError::NoAnswer)) => Trouble::NoAnswer,
+            Self::Failed(
+                F::Call(CallError::NotAnAnswer(_) | CallError::NotWeChat(_))
+                | F::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject),
+            ) => Trouble::Unknown,
+            Self::Failed(F::Answer(AnswerError::Errcode { errcode, .. })) => meaning(*errcode),
         }
     }
 
@@ -67,11 +91,13 @@ impl ApiError {
         let word = match self {
             Self::Store => "store",
             Self::Turn => "turn",
-            Self::Call(CallError::Unreachable(_)) => "unreachable",
-            Self::Call(CallError::NoAnswer) => "no_answer",
-            Self::Call(CallError::NotAnAnswer(_) | CallError::NotWeChat(_))
-            | Self::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => "invalid",
-            Self::Answer(AnswerError::Errcode { errcode, .. }) => {
+            Self::Failed(F::Call(CallError::Unreachable(_))) => "unreachable",
+            Self::Failed(F::Call(CallError::NoAnswer)) => "no_answer",
+            Self::Failed(
+                F::Call(CallError::NotAnAnswer(_) | CallError::NotWeChat(_))
+                | F::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject),
+            ) => "invalid",
+            Self::Failed(F::Answer(AnswerError::Errcode { errcode, .. })) => {
                 if meaning(*errcode) != Trouble::Unknown {
                     return errcode.to_string();
                 }
@@ -84,28 +110,44 @@ impl ApiError {
     /// Returns WeChat's number, where WeChat gave one.
     pub fn errcode(&self) -> Option<i64> {
         match self {
-            Self::Answer(AnswerError::Errcode { errcode, .. }) => Some(*errcode),
-            Self::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject)
-            | Self::Call(_)
-            | Self::Store
-            | Self::Turn => None,
+            Self::Failed(failure) => failure.errcode(),
+            Self::Store | Self::Turn => None,
         }
     }
 
     /// Returns the id under which WeChat finds the call in its own logs.
     pub fn rid(&self) -> Option<&str> {
-        match self {
-            Self::Answer(AnswerError::Errcode { rid, .. }) => rid.as_deref(),
-            Self::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject)
-            | Self::Call(_)
-            | Self::Store
-            | Self::Turn => None,
+        if let Self::Failed(F::Answer(AnswerError::Errcode { rid, .. })) = self {
+            rid.as_deref()
+        } else {
+            None
+        }
+    }
+
+    /// Returns the address from which WeChat saw the call, where it refuses it for that.
+    pub fn address(&self) -> Option<IpAddr> {
+        if let Self::Failed(F::Answer(AnswerError::Errcode { address, .. })) = self {
+            *address
+        } else {
+            None
         }
     }
 
     /// Returns whether WeChat refuses the access_token.
     pub fn says_stale(&self) -> bool {
         self.trouble() == Trouble::TokenStale
+    }
+}
+
+impl From<CallError> for ApiError {
+    fn from(error: CallError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<AnswerError> for ApiError {
+    fn from(error: AnswerError) -> Self {
+        Self::Failed(error.into())
     }
 }
 
