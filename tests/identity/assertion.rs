@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use menshen_test_support::{Builder, Reply, TestGateway};
@@ -36,6 +37,36 @@ async fn an_assertion_says_what_the_headers_say() {
         ("sid", "x-menshen-session"),
     ] {
         assert_eq!(claims[claim].as_str(), received.only(name), "{claim}");
+    }
+}
+
+/// Returns the claims that docs/en/identity.md has in one of its columns, those that only a login in a browser brings left out.
+fn documented(column: usize) -> BTreeSet<String> {
+    let page = include_str!("../../docs/en/identity.md");
+    let (_, table) = page.split_once("| claim |").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let rows = table.lines().skip(2).map(|row| {
+        let cells = row.split('|').map(str::trim);
+        cells.collect::<Vec<_>>()
+    });
+    let has = rows.filter(|cells| {
+        let about = cells.get(column + 1).copied().unwrap();
+        about != "absent" && !about.contains("in a browser")
+    });
+    let names = has.flat_map(|cells| cells.get(1).copied().unwrap().split(", "));
+    names.map(|name| name.replace('`', "")).collect()
+}
+
+#[tokio::test]
+async fn the_documents_name_every_claim_and_no_other() {
+    let t = asserting().start().await;
+    let token = t.log_in("alice").await.token;
+    let assertion = assertion(&t, "/orders", &token).await;
+    let appid = TestGateway::appid("shop");
+    for (jwt, audience, column) in [(&token, appid.as_str(), 1), (&assertion, "api", 2)] {
+        let (_, claims) = t.verified(jwt, audience).await;
+        let names: BTreeSet<String> = claims.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(names, documented(column), "{audience}");
     }
 }
 
