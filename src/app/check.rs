@@ -5,7 +5,7 @@ use std::path::Path;
 use super::StartError;
 use crate::clock::Clock;
 use crate::config::{Config, Store};
-use crate::server::{Doorway, Encryption, PrivateSocket, Upstreams, can_bind};
+use crate::server::{Encryption, PrivateSocket, UpgradeSocket, Upstreams, can_bind};
 use crate::session::{OpenError, Sessions};
 use crate::token::verify_files;
 use crate::wechat::Client;
@@ -35,7 +35,7 @@ pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
     let checks = [
         ("server.listen", listen.map_err(StartError::from)),
         ("control.listen", control.map_err(StartError::from)),
-        ("server.upgrade_socket", may_open_door(config)),
+        ("server.upgrade_socket", may_open_upgrade_socket(config)),
         ("token.keys_dir", may_make(&config.token.keys_dir)),
         ("server.tls", tls.map(drop).map_err(StartError::from)),
         ("upstream", upstreams.map(drop).map_err(StartError::from)),
@@ -61,10 +61,10 @@ pub async fn try_store(config: &Config, clock: &Clock) -> Result<Vec<String>, St
     Ok(Sessions::try_redis(server, key, clock).await?)
 }
 
-pub(super) fn may_open_door(config: &Config) -> Result<(), StartError> {
+pub(super) fn may_open_upgrade_socket(config: &Config) -> Result<(), StartError> {
     let path = config.server.upgrade_socket.as_deref();
-    path.map_or(Ok(()), Doorway::may_open)
-        .map_err(StartError::Doorway)
+    path.map_or(Ok(()), UpgradeSocket::may_open)
+        .map_err(StartError::UpgradeSocket)
 }
 
 /// Returns whether a folder that is not there yet can be made, by making a file where it would be and taking it away.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 
 pub use self::backup::{Backup, BackupError, Contents, restore};
-use self::check::may_open_door;
+use self::check::may_open_upgrade_socket;
 pub use self::check::{check, try_store};
 use self::parts::{Counters, Lasting, gate, wechat};
 pub use self::reload::{ReloadError, Reloaded, Reloader, Source};
@@ -92,7 +92,7 @@ impl App {
             &config.control,
             inherited.unwrap_or_default(),
         )?;
-        may_open_door(&config)?;
+        may_open_upgrade_socket(&config)?;
         let tls = Encryption::load(&config.server.tls)?;
         let upstreams = Upstreams::new(
             &config.upstreams,

@@ -11,7 +11,7 @@ use super::App;
 use super::private::Private;
 use crate::config::Store;
 use crate::server::{
-    Doorway, HandOverError, Listening, SETTLED, Serving, Successor, Workers, supervisor,
+    HandOverError, Listening, SETTLED, Serving, Successor, UpgradeSocket, Workers, supervisor,
 };
 
 impl App {
@@ -27,10 +27,10 @@ impl App {
         let (server, tls, stop) = (&self.config.server, self.tls.as_ref(), stop.shared());
         let mut serving = Serving::start(&self.listening, tls, &self.gates, server, workers)?;
         let _signs = supervisor::signs_of_life(workers);
-        let mut doorway = None;
+        let mut upgrade_socket = None;
         if let Some(predecessor) = self.predecessor {
             match predecessor.dismiss().await {
-                Ok(inherited) => doorway = inherited,
+                Ok(inherited) => upgrade_socket = inherited,
                 Err(error) => {
                     serving.stop_accepting().await;
                     serving.finish().await;
@@ -45,8 +45,8 @@ impl App {
                 &self.lasting,
                 self.reloader.clone(),
             )?;
-            if doorway.is_none() {
-                doorway = open_door(server.upgrade_socket.as_deref());
+            if upgrade_socket.is_none() {
+                upgrade_socket = open_upgrade_socket(server.upgrade_socket.as_deref());
             }
             if let Some(ready) = ready.take() {
                 ready();
@@ -54,7 +54,7 @@ impl App {
             }
             let successor = tokio::select! {
                 () = stop.clone() => None,
-                successor = prepared(doorway.as_ref(), &self.listening) => Some(successor),
+                successor = prepared(upgrade_socket.as_ref(), &self.listening) => Some(successor),
             };
             tracing::info!("stopping: exchanges in flight may finish");
             if let Some(private) = &private {
@@ -83,11 +83,11 @@ impl App {
                 () = stop.clone() => {}
             }
             self.lasting.sessions.release().await;
-            match take_over(successor, doorway.as_ref(), stop.clone()).await {
+            match take_over(successor, upgrade_socket.as_ref(), stop.clone()).await {
                 Ok(()) => {
                     drop(self.listening);
-                    if let Some(doorway) = doorway {
-                        doorway.give_away();
+                    if let Some(upgrade_socket) = upgrade_socket {
+                        upgrade_socket.give_away();
                     }
                     if let Store::Embedded(_) = self.config.session.store {
                         // Their sessions' ends are heard of elsewhere, where they can be opened again.
@@ -121,10 +121,10 @@ async fn stop_answering(private: Option<Private>) {
     }
 }
 
-/// Opens the door for a successor; a process can serve without one.
-fn open_door(path: Option<&Path>) -> Option<Doorway> {
+/// Opens the socket for a successor; a process can serve without one.
+fn open_upgrade_socket(path: Option<&Path>) -> Option<UpgradeSocket> {
     let path = path?;
-    let opened = Doorway::open(path).inspect_err(|error| {
+    let opened = UpgradeSocket::open(path).inspect_err(|error| {
         let path = path.display();
         tracing::error!(%path, %error, "no successor can be let in");
     });
@@ -132,9 +132,9 @@ fn open_door(path: Option<&Path>) -> Option<Doorway> {
 }
 
 /// Waits for a successor, where one can come.
-async fn prepared(doorway: Option<&Doorway>, listening: &Listening) -> Successor {
-    match doorway {
-        Some(doorway) => doorway.prepared(listening).await,
+async fn prepared(upgrade_socket: Option<&UpgradeSocket>, listening: &Listening) -> Successor {
+    match upgrade_socket {
+        Some(upgrade_socket) => upgrade_socket.prepared(listening).await,
         None => std::future::pending().await,
     }
 }
@@ -142,10 +142,10 @@ async fn prepared(doorway: Option<&Doorway>, listening: &Listening) -> Successor
 /// Waits until a successor serves. After `stop` nobody comes back here, so that the place is its own in any case.
 async fn take_over(
     mut successor: Successor,
-    doorway: Option<&Doorway>,
+    upgrade_socket: Option<&UpgradeSocket>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), HandOverError> {
-    successor.let_have(doorway).await?;
+    successor.let_have(upgrade_socket).await?;
     tokio::select! {
         served = successor.serves() => {
             served?;

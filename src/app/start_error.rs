@@ -45,7 +45,7 @@ pub enum StartError {
     HandOver(#[source] HandOverError),
     /// There cannot be a place to ask.
     #[error(transparent)]
-    Doorway(HandOverError),
+    UpgradeSocket(HandOverError),
     /// There is no place to ask.
     #[error("server.upgrade_socket is required to take the place of a process that runs")]
     NoUpgradeSocket,

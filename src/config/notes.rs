@@ -56,7 +56,7 @@ impl<'d> Notes<'d> {
 
 /// Where a table stands in the document.
 #[derive(Default)]
-pub(super) struct Place {
+pub(super) struct TablePath {
     /// With list entries counted, such as `app[2]`, for problems.
     pub(super) path: String,
     /// Without, such as `app`, for the keys that exist.
@@ -65,7 +65,7 @@ pub(super) struct Place {
     pub(super) line: Option<usize>,
 }
 
-impl Place {
+impl TablePath {
     /// Returns the place of a table below this one; `number` counts the entries of a list.
     pub(super) fn below(&self, key: &str, number: Option<usize>, line: Option<usize>) -> Self {
         let path = join(&self.path, key);

@@ -11,13 +11,13 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::key::{Key, Need, SectionKind};
 use super::kind::{Kind, found};
-use super::notes::{Notes, Place, join};
+use super::notes::{Notes, TablePath, join};
 use super::unknown::unknown;
 
 /// One table of the document while it is read; a table that was not written reads as an empty one.
 pub(super) struct Table<'n, 'd> {
     notes: &'n mut Notes<'d>,
-    place: Place,
+    place: TablePath,
     entries: Option<&'d DeTable<'d>>,
     asked: Vec<&'static str>,
 }
@@ -28,7 +28,7 @@ pub(super) fn read<'d, T>(
     document: &'d DeTable<'d>,
     read: impl FnOnce(&mut Table<'_, '_>) -> T,
 ) -> T {
-    Table::visit(notes, Place::default(), Some(document), read)
+    Table::visit(notes, TablePath::default(), Some(document), read)
 }
 
 impl<'d> Table<'_, 'd> {
@@ -211,7 +211,7 @@ impl<'d> Table<'_, 'd> {
 
     fn visit<'n, T>(
         notes: &'n mut Notes<'d>,
-        place: Place,
+        place: TablePath,
         entries: Option<&'d DeTable<'d>>,
         read: impl FnOnce(&mut Table<'n, 'd>) -> T,
     ) -> T {

@@ -30,5 +30,5 @@ pub use rates::LoginRates;
 pub use redeem::Nonce;
 pub use state::LoginState;
 pub use web::{
-    Callback, Place, ReturnTo, SignBody, Started, WebGrant, expired_session_cookie, explain,
+    BrowserOrigin, Callback, ReturnTo, SignBody, Started, WebGrant, expired_session_cookie, explain,
 };

@@ -27,8 +27,8 @@ pub use connection::{Encryption, TlsError};
 pub use exchange::{Gate, GateRecent, GateTraffic, Gates, WORDS};
 pub use file_state::FileState;
 pub use process::{
-    BindError, Doorway, HandOverError, Listening, Predecessor, PrivateError, PrivateSocket,
-    SETTLED, Serving, Successor, can_bind, supervisor,
+    BindError, HandOverError, Listening, Predecessor, PrivateError, PrivateSocket, SETTLED,
+    Serving, Successor, UpgradeSocket, can_bind, supervisor,
 };
 pub use sockets::Sockets;
 pub use upstreams::{UpstreamError, Upstreams};

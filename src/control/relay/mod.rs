@@ -1,12 +1,12 @@
 //! Passes calls of backends on to WeChat's API, with the access_token put in.
 //!
 //! # Layout
-//! `target` reads which app and call is meant and whether it is open, `door` who asks. `upload` is the body on its way there, from which
+//! `target` reads which app and call is meant and whether it is open, `admission` who asks. `upload` is the body on its way there, from which
 //! `names` says what is taken out, `json`, `form` and `parts` how. `answer` is what comes back, `progress` how far both are. `own_token` answers
 //! clients that want an access_token first.
 
+mod admission;
 mod answer;
-mod door;
 mod form;
 mod json;
 mod names;
@@ -103,7 +103,7 @@ async fn give_token(
     let query = head.uri.query().unwrap_or_default();
     let credentials = own_token::credentials(query, body).await?;
     let request = Request::from_parts(head, Body::empty());
-    let admitted = door::admit(&control, target, &request, Some(&credentials))?;
+    let admitted = admission::admit(&control, target, &request, Some(&credentials))?;
     Ok(own_token::give(&control, &admitted.app))
 }
 
@@ -111,7 +111,7 @@ impl Call {
     /// Admits a call.
     fn of(control: &Control, target: Target, request: Request) -> Result<(Self, Body), Refusal> {
         let allowed = target.is_allowed(&control.known.relayed().allow);
-        let admitted = door::admit(control, target, &request, None)?;
+        let admitted = admission::admit(control, target, &request, None)?;
         if !allowed {
             return Err(Refusal::PathNotAllowed);
         }

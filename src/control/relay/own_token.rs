@@ -7,7 +7,7 @@ use axum::body::{Body, to_bytes};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 
-use super::door::Credentials;
+use super::admission::Credentials;
 use super::names::values;
 use crate::config::App;
 use crate::control::Control;

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue};
 use url::form_urlencoded;
 
+use super::browser_origin::BrowserOrigin;
 use super::cookie::{login_name, login_prefix, set};
 use super::flow::{Flow, LONGEST_FLOW};
-use super::place::Place;
 use super::return_to::ReturnTo;
 use crate::config::{App, AppKind, Scope};
 use crate::login::{Caller, Logins, WebGrant};
@@ -61,16 +61,16 @@ impl Logins {
         &self,
         app: usize,
         return_to: &ReturnTo,
-        place: &Place,
+        browser: &BrowserOrigin,
         headers: &HeaderMap,
     ) -> Result<Started, Denial> {
         let app = self.apps.get(app).ok_or(Denial::AppUnknown)?;
-        let origin = place.origin(&self.web)?;
+        let origin = browser.origin(&self.web)?;
         let flow = Flow::begin(&app.name, return_to, self.clock.unix_secs())?;
-        let name = login_name(&flow.state, place.https);
+        let name = login_name(&flow.state, browser.https);
         let sealed = flow.seal(&self.sessions)?;
-        let mut cookies = self.crowded_out(place, headers);
-        cookies.extend(set(&name, &sealed, LONGEST_FLOW, place.https));
+        let mut cookies = self.crowded_out(browser, headers);
+        cookies.extend(set(&name, &sealed, LONGEST_FLOW, browser.https));
         let auth_path = &self.web.auth_path;
         let callback = format!("{origin}{auth_path}/web/{}/callback", app.name);
         Ok(Started {
@@ -84,7 +84,7 @@ impl Logins {
         &self,
         app: usize,
         query: Option<&str>,
-        place: &Place,
+        browser: &BrowserOrigin,
         headers: &HeaderMap,
         caller: &Caller,
     ) -> Callback {
@@ -94,7 +94,7 @@ impl Logins {
             cookies: Vec::new(),
         };
         callback.outcome = self
-            .come_back(app, query, place, headers, caller, &mut callback)
+            .come_back(app, query, browser, headers, caller, &mut callback)
             .await;
         if let Ok(grant) = &callback.outcome {
             callback.cookies.push(grant.cookie.clone());
@@ -106,18 +106,18 @@ impl Logins {
         &self,
         index: usize,
         query: Option<&str>,
-        place: &Place,
+        browser: &BrowserOrigin,
         headers: &HeaderMap,
         caller: &Caller,
         callback: &mut Callback,
     ) -> Result<WebGrant, Denial> {
-        place.origin(&self.web)?;
+        browser.origin(&self.web)?;
         let query = query.unwrap_or_default();
         let state = only(query, "state")?.ok_or(Denial::StateInvalid("none"))?;
         if !Flow::is_state(&state) {
             return Err(Denial::StateInvalid("another form"));
         }
-        let name = login_name(&state, place.https);
+        let name = login_name(&state, browser.https);
         let sealed = our_cookie(headers, &name).ok_or(Denial::StateInvalid("no cookie"))?;
         let flow = Flow::open(&self.sessions, sealed);
         let flow = flow.ok_or(Denial::StateInvalid("a cookie that is not ours"))?;
@@ -133,7 +133,7 @@ impl Logins {
             // Nothing more comes of it.
             callback
                 .cookies
-                .extend(set(&name, "", Duration::ZERO, place.https));
+                .extend(set(&name, "", Duration::ZERO, browser.https));
             return Err(Denial::LoginDenied);
         };
         let code = Code::parse(&code)?;
@@ -142,7 +142,7 @@ impl Logins {
         let opened = redeemer.redeem_state(&state, &code, caller).await;
         let granted = opened.and_then(|opened| {
             let named = self.named(&opened);
-            Ok((named, self.grant_to_browser(opened, place.https)?))
+            Ok((named, self.grant_to_browser(opened, browser.https)?))
         });
         let told = granted.as_ref().map(|(named, _)| named);
         self.report(redeemer, None, caller, told, started);
@@ -150,14 +150,14 @@ impl Logins {
         if granted.is_ok() {
             callback
                 .cookies
-                .extend(set(&name, sealed, AFTER, place.https));
+                .extend(set(&name, sealed, AFTER, browser.https));
         }
         granted
     }
 
     /// Returns what takes the oldest logins on their way from a browser that has too many of them.
-    fn crowded_out(&self, place: &Place, headers: &HeaderMap) -> Vec<HeaderValue> {
-        let found = our_cookies_named(headers, login_prefix(place.https));
+    fn crowded_out(&self, browser: &BrowserOrigin, headers: &HeaderMap) -> Vec<HeaderValue> {
+        let found = our_cookies_named(headers, login_prefix(browser.https));
         let mut flows: Vec<(u64, &str)> = found
             .into_iter()
             .map(|(name, sealed)| {
@@ -169,7 +169,7 @@ impl Logins {
         let too_many = (flows.len() + 1).saturating_sub(MOST_FLOWS);
         let oldest = flows.into_iter().take(too_many);
         oldest
-            .filter_map(|(_, name)| set(name, "", Duration::ZERO, place.https))
+            .filter_map(|(_, name)| set(name, "", Duration::ZERO, browser.https))
             .collect()
     }
 

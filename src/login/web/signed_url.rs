@@ -6,7 +6,7 @@ use http::{HeaderValue, Method};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::place::Place;
+use super::browser_origin::BrowserOrigin;
 use crate::login::Logins;
 use crate::login::body::object;
 use crate::request::{Admitted, Denial, SIGNATURE};
@@ -68,7 +68,7 @@ impl Logins {
         who: &Verified,
         request: &Admitted<'_>,
         body: &SignBody,
-        place: &Place,
+        browser: &BrowserOrigin,
     ) -> Result<Vec<u8>, Denial> {
         let app = self.apps.get(who.app()).ok_or(Denial::AppUnknown)?;
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -100,9 +100,9 @@ impl Logins {
             Some(query) => format!("{path}?{query}&{SIGNATURE}={token}"),
             None => format!("{path}?{SIGNATURE}={token}"),
         };
-        let scheme = if place.https { "https" } else { "http" };
+        let scheme = if browser.https { "https" } else { "http" };
         let told = json!({
-            "url": format!("{scheme}://{}{target}", place.host),
+            "url": format!("{scheme}://{}{target}", browser.host),
             "path": target,
             "expires_in": issued.expires_in.as_secs(),
         });

@@ -7,8 +7,8 @@ use aws_lc_rs::rand;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::browser_origin::BrowserOrigin;
 use super::grant::WebGrant;
-use super::place::Place;
 use super::tickets::Tickets;
 use crate::login::{Caller, Logins};
 use crate::request::Denial;
@@ -72,10 +72,10 @@ impl Logins {
     pub async fn redeem_ticket(
         &self,
         text: &str,
-        place: &Place,
+        browser: &BrowserOrigin,
         caller: &Caller,
     ) -> Result<WebGrant, Denial> {
-        place.origin(&self.web)?;
+        browser.origin(&self.web)?;
         let opened = self.sessions.open_sealed(PURPOSE, text);
         let ticket = opened.and_then(|ticket| serde_json::from_str::<Ticket>(ticket.expose()).ok());
         let ticket = ticket.ok_or(Denial::TicketInvalid("not ours"))?;
@@ -114,7 +114,7 @@ impl Logins {
         let done = self.state.tasks.spawn(use_it.run()).await;
         let opened = done.map_err(|_| Denial::Internal)?;
         self.tell_ticket(&app.name, caller, &opened);
-        self.grant_to_browser(opened?, place.https)
+        self.grant_to_browser(opened?, browser.https)
     }
 }
 

@@ -16,34 +16,17 @@ use super::pump::{End, Pump, Upload};
 use super::replay::{KEPT_BYTES, Replay};
 use super::server::Server;
 use super::state::Exchange;
-use super::{Outcome, inbound, reply};
-use crate::config::Patience;
+use super::upgrade::upgrade;
+use super::{Outcome, reply, wait};
 use crate::request::{Denial, Pass};
-use crate::server::http1::{Buffered, ResponseError};
+use crate::server::http1::ResponseError;
 use crate::server::http2::ClientStream;
-use crate::server::message::{Body, RequestHead, ResponseHead};
-use crate::server::sockets::{Entry, Kind, WebSocket, WebSocketLimits};
+use crate::server::message::{Body, RequestHead};
 use crate::server::timer::Timer;
-use crate::server::upstreams::{Busy, Connected, Connection, Unconnected, Wanted};
+use crate::server::upstreams::{Connected, Connection, Unconnected, Wanted};
 
 /// How long what was received of a response that broke off may take to leave.
 const LAST_WORDS: Duration = Duration::from_millis(200);
-
-/// A WebSocket whose client's side is still to come.
-pub(in crate::server) struct Upgraded {
-    server: Buffered,
-    limits: WebSocketLimits,
-    entry: Entry,
-    busy: Option<Busy>,
-}
-
-impl Upgraded {
-    /// Joins both sides; the server counts as busy for as long as what is returned lives.
-    pub(super) fn with(self, client: Buffered) -> (WebSocket, Option<Busy>) {
-        let socket = WebSocket::new(client, self.server, self.limits, self.entry);
-        (socket, self.busy)
-    }
-}
 
 /// Forwards a request.
 pub(super) async fn run(
@@ -277,7 +260,7 @@ async fn fail(
         exchange.denial = Some(denial);
         exchange.has_failed = true;
         // What the server sent before it broke off is the client's all the same.
-        let _ = reply::flush(client, timer, LAST_WORDS).await;
+        let _ = wait::flush(client, timer, LAST_WORDS).await;
         let reason = if failure == Failure::SessionEnded {
             Reason::CANCEL
         } else {
@@ -291,43 +274,7 @@ async fn fail(
     reply::refuse(client, timer, exchange, head, denial).await
 }
 
-fn left(exchange: &mut Exchange) -> Outcome {
+pub(super) fn left(exchange: &mut Exchange) -> Outcome {
     exchange.has_failed = true;
     Outcome::Broken
-}
-
-/// Answers a handshake, and hands the server's side over.
-async fn upgrade(
-    client: &mut Client<'_>,
-    timer: &mut Timer,
-    exchange: &mut Exchange,
-    head: &RequestHead,
-    server: Server,
-    answer: ResponseHead,
-    patience: Patience<Duration>,
-) -> Outcome {
-    let Server::Http1(server, _) = server else {
-        return left(exchange);
-    };
-    let entry = exchange
-        .gate
-        .sockets
-        .enter(Kind::WebSocket, exchange.session);
-    let answer = inbound::upgrade(answer, head, exchange);
-    exchange.status = answer.status.as_u16();
-    client.put_head(answer, Body::Unknown);
-    let limit = exchange.gate.client_timeout;
-    if reply::flush(client, timer, limit).await.is_err() {
-        return left(exchange);
-    }
-    Outcome::Upgraded(Box::new(Upgraded {
-        server: server.into_wire(),
-        limits: WebSocketLimits {
-            idle: patience.read,
-            client_write: limit,
-            server_write: patience.write,
-        },
-        entry,
-        busy: exchange.attempts.busy(),
-    }))
 }

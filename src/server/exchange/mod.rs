@@ -11,6 +11,7 @@ mod access_log;
 mod audit;
 mod body;
 mod client;
+mod cookie_session;
 mod failure;
 mod forward;
 mod gate;
@@ -27,6 +28,8 @@ mod reply;
 mod server;
 mod state;
 mod traffic;
+mod upgrade;
+mod wait;
 mod web;
 
 use std::sync::Arc;
@@ -76,10 +79,10 @@ pub(super) enum Outcome {
     /// The response broke off, or could not be written.
     Broken,
     /// The connection has become a WebSocket on the server's side. The client's joins it.
-    Upgraded(Box<forward::Upgraded>),
+    Upgraded(Box<Upgraded>),
 }
 
-pub(super) use self::forward::Upgraded;
+pub(super) use self::upgrade::Upgraded;
 
 impl Proxy {
     pub(super) fn new(gates: &Arc<Gates>, duty: Duty) -> Self {

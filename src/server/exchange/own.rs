@@ -11,9 +11,10 @@ use serde_json::json;
 use super::client::Client;
 use super::gate::Gate;
 use super::receive::referer;
-use super::reply::unless_left;
+use super::reply::Reply;
 use super::state::Exchange;
-use super::{Outcome, body, reply, web};
+use super::wait::unless_left;
+use super::{Outcome, body, cookie_session, reply, web};
 use crate::login::{LoginBody, LogoutBody, RefreshBody, SignBody, expired_session_cookie};
 use crate::request::{
     Allowed, CredentialKind, DESCRIBER_UNTRUSTED, Denial, Endpoint, Message, left,
@@ -65,17 +66,14 @@ pub(super) async fn answer(
             Err(Denial::RouteUnknown)
         }
     };
-    match answered {
-        Ok(Answer::Json(body)) => {
-            reply::json(client, timer, exchange, head, Bytes::from(body)).await
-        }
-        Ok(Answer::PublicKeys) => {
-            reply::public_json(client, timer, exchange, head, gate.jwks.clone()).await
-        }
-        Ok(Answer::Nothing) => reply::no_content(client, timer, exchange, head).await,
-        Ok(Answer::Allowed(lines)) => reply::allowed(client, timer, exchange, head, lines).await,
-        Err(denial) => reply::refuse(client, timer, exchange, head, denial).await,
-    }
+    let reply = match answered {
+        Ok(Answer::Json(body)) => Reply::json(Bytes::from(body)),
+        Ok(Answer::PublicKeys) => Reply::public_json(gate.jwks.clone()),
+        Ok(Answer::Nothing) => Reply::no_content(),
+        Ok(Answer::Allowed(lines)) => Reply::allowed(lines),
+        Err(denial) => return reply::refuse(client, timer, exchange, head, denial).await,
+    };
+    reply::answer(client, timer, exchange, head, reply).await
 }
 
 /// Reads the body, and counts its bytes.
@@ -130,7 +128,7 @@ async fn session(
     exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
-    let about = match web::caller(gate, exchange, head).await {
+    let about = match cookie_session::caller(gate, exchange, head).await {
         Ok(who) => about(gate, &who),
         Err(denial) if denial.told().0 == StatusCode::UNAUTHORIZED => json!({"logged_in": false}),
         Err(denial) => return Err(denial),
@@ -145,7 +143,7 @@ async fn log_out(
     exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
-    let who = web::caller(gate, exchange, head).await?;
+    let who = cookie_session::caller(gate, exchange, head).await?;
     let body = read(gate, client, timer, exchange, head).await?;
     gate.logins
         .log_out(&who, &LogoutBody::parse(&body)?, &exchange.request_id)
@@ -161,7 +159,7 @@ async fn ticket(
     exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
-    let who = web::caller(gate, exchange, head).await?;
+    let who = cookie_session::caller(gate, exchange, head).await?;
     gate.logins.ticket(&who).map(Answer::Json)
 }
 
@@ -172,7 +170,7 @@ async fn sign(
     exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
-    let who = web::caller(gate, exchange, head).await?;
+    let who = cookie_session::caller(gate, exchange, head).await?;
     let body = body::read(client, timer, head, gate.client_timeout).await?;
     let body = SignBody::parse(&body)?;
     let method = body.method()?;
@@ -182,7 +180,7 @@ async fn sign(
         ..head.message()
     };
     let taken = gate.requests.find_for_signature(&message, &who)?;
-    let origin = web::place(exchange);
+    let origin = web::browser_origin(exchange);
     let signed = gate.logins.sign(&who, &taken.request, &body, &origin)?;
     Ok(Answer::Json(signed))
 }
@@ -210,8 +208,8 @@ async fn verify(
     exchange.route.clone_from(&route);
     if let Some(cookie) = lapsed {
         who = Some(match &route {
-            Some(route) => web::renew(gate, exchange, &cookie, route).await?,
-            None => web::renew_anywhere(gate, exchange, &cookie).await?,
+            Some(route) => cookie_session::renew(gate, exchange, &cookie, route).await?,
+            None => cookie_session::renew_anywhere(gate, exchange, &cookie).await?,
         });
     }
     let told = gate.identities.told(who.as_deref()).into_iter();

@@ -7,9 +7,10 @@ use http::header::REFERER;
 
 use super::client::Client;
 use super::gate::Gate;
-use super::reply::{self, unless_left};
+use super::reply::{self, Reply};
 use super::state::{Decision as Decided, Exchange};
-use super::{Duty, Outcome, Proxy, own, web};
+use super::wait::unless_left;
+use super::{Duty, Outcome, Proxy, cookie_session, own, web};
 use crate::config::Auth;
 use crate::login::{Caller, Nonce};
 use crate::request::{Cors, Decision, Denial, FirstLogin, Line, Pass, Renewal, named_hops};
@@ -48,12 +49,14 @@ impl Proxy {
         }
         if let Duty::Redirect(secure) = &self.duty {
             let location = secure.location(&message)?;
-            let sent = reply::moved(client, timer, exchange, head, &location).await;
+            let reply = Reply::moved(&location);
+            let sent = reply::answer(client, timer, exchange, head, reply).await;
             return Ok(Received::Answered(sent));
         }
         if let Some(cors) = origins.preflight(requests, &message)? {
             exchange.cors = cors.preflight(&head.headers);
-            let sent = reply::no_content(client, timer, exchange, head).await;
+            let reply = Reply::no_content();
+            let sent = reply::answer(client, timer, exchange, head, reply).await;
             return Ok(Received::Answered(sent));
         }
         let destination = admitted?;
@@ -82,7 +85,7 @@ impl Proxy {
                     mut pass,
                     otherwise,
                 } = *renewal;
-                match Box::pin(web::renew(&gate, exchange, &cookie, &pass.route)).await {
+                match Box::pin(cookie_session::renew(&gate, exchange, &cookie, &pass.route)).await {
                     Ok(who) => {
                         pass.who = Some(who);
                         admit(exchange, head, pass)

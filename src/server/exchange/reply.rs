@@ -1,8 +1,5 @@
 //! Writes Menshen's own answers, all of them in one shape.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,14 +8,14 @@ use http::header::{
     RETRY_AFTER, SET_COOKIE, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use tokio::time::Instant;
 
 use super::Outcome;
-use super::client::{Client, Leaving};
+use super::client::Client;
 use super::state::Exchange;
+use super::wait::flush;
 use crate::login::Grant;
 use crate::request::{Denial, RequestId};
-use crate::server::http1::{BodyError, ServerSide};
+use crate::server::http1::ServerSide;
 use crate::server::message::{Body, RequestHead, ResponseHead};
 use crate::server::timer::Timer;
 
@@ -40,101 +37,68 @@ const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const BY_LANGUAGE: HeaderValue = HeaderValue::from_static("Accept-Language");
 
-/// Answers with a JSON body.
-pub(super) async fn json(
-    client: &mut Client<'_>,
-    timer: &mut Timer,
-    exchange: &mut Exchange,
-    request: &RequestHead,
-    body: Bytes,
-) -> Outcome {
-    let head = start(StatusCode::OK, NO_STORE);
-    send(client, timer, exchange, request, head, Some(body)).await
+/// An answer of our own, still without what every answer of an exchange has.
+pub(super) struct Reply {
+    head: ResponseHead,
+    body: Option<Bytes>,
 }
 
-/// Answers with JSON that may be cached for five minutes.
-pub(super) async fn public_json(
-    client: &mut Client<'_>,
-    timer: &mut Timer,
-    exchange: &mut Exchange,
-    request: &RequestHead,
-    body: Bytes,
-) -> Outcome {
-    let head = start(
-        StatusCode::OK,
-        HeaderValue::from_static("public, max-age=300"),
-    );
-    send(client, timer, exchange, request, head, Some(body)).await
-}
-
-/// Answers that it is done, without a body.
-pub(super) async fn no_content(
-    client: &mut Client<'_>,
-    timer: &mut Timer,
-    exchange: &mut Exchange,
-    request: &RequestHead,
-) -> Outcome {
-    let head = start(StatusCode::NO_CONTENT, NO_STORE);
-    send(client, timer, exchange, request, head, None).await
-}
-
-/// Answers another gateway that it may forward a request, with these headers.
-pub(super) async fn allowed(
-    client: &mut Client<'_>,
-    timer: &mut Timer,
-    exchange: &mut Exchange,
-    request: &RequestHead,
-    lines: Vec<(HeaderName, HeaderValue)>,
-) -> Outcome {
-    let mut head = start(StatusCode::OK, NO_STORE);
-    head.headers.extend(lines);
-    send(client, timer, exchange, request, head, None).await
-}
-
-/// Answers that the same is found at another URL, for good.
-pub(super) async fn moved(
-    client: &mut Client<'_>,
-    timer: &mut Timer,
-    exchange: &mut Exchange,
-    request: &RequestHead,
-    location: &str,
-) -> Outcome {
-    // A cached redirect would outlive the operator's change of mind.
-    let mut head = start(StatusCode::PERMANENT_REDIRECT, NO_STORE);
-    if let Ok(location) = HeaderValue::from_str(location) {
-        head.headers.insert(LOCATION, location);
+impl Reply {
+    /// JSON.
+    pub(super) fn json(body: Bytes) -> Self {
+        Self::of(StatusCode::OK, NO_STORE, Some(body))
     }
-    send(client, timer, exchange, request, head, None).await
-}
 
-/// Sends a browser on, with a GET.
-pub(super) async fn found(
-    client: &mut Client<'_>,
-    timer: &mut Timer,
-    exchange: &mut Exchange,
-    request: &RequestHead,
-    location: &str,
-) -> Outcome {
-    let mut head = start(StatusCode::FOUND, NO_STORE);
-    // The URL that led here may hold a code or a ticket.
-    head.headers.insert(REFERRER_POLICY, NO_REFERRER);
-    if let Ok(location) = HeaderValue::from_str(location) {
-        head.headers.insert(LOCATION, location);
+    /// JSON that may be cached for five minutes.
+    pub(super) fn public_json(body: Bytes) -> Self {
+        let cache = HeaderValue::from_static("public, max-age=300");
+        Self::of(StatusCode::OK, cache, Some(body))
     }
-    send(client, timer, exchange, request, head, None).await
-}
 
-/// Answers with a file of plain text.
-pub(super) async fn text(
-    client: &mut Client<'_>,
-    timer: &mut Timer,
-    exchange: &mut Exchange,
-    request: &RequestHead,
-    body: Bytes,
-) -> Outcome {
-    let mut head = start(StatusCode::OK, NO_STORE);
-    head.headers.insert(CONTENT_TYPE, PLAIN);
-    send(client, timer, exchange, request, head, Some(body)).await
+    /// That it is done, without a body.
+    pub(super) fn no_content() -> Self {
+        Self::of(StatusCode::NO_CONTENT, NO_STORE, None)
+    }
+
+    /// That another gateway may forward a request, with these headers.
+    pub(super) fn allowed(lines: Vec<(HeaderName, HeaderValue)>) -> Self {
+        let mut reply = Self::of(StatusCode::OK, NO_STORE, None);
+        reply.head.headers.extend(lines);
+        reply
+    }
+
+    /// That the same is found at another URL, for good.
+    pub(super) fn moved(location: &str) -> Self {
+        // A cached redirect would outlive the operator's change of mind.
+        Self::of(StatusCode::PERMANENT_REDIRECT, NO_STORE, None).at(location)
+    }
+
+    /// Sends a browser on, with a GET.
+    pub(super) fn found(location: &str) -> Self {
+        let mut reply = Self::of(StatusCode::FOUND, NO_STORE, None).at(location);
+        // The URL that led here may hold a code or a ticket.
+        reply.head.headers.insert(REFERRER_POLICY, NO_REFERRER);
+        reply
+    }
+
+    /// A file of plain text.
+    pub(super) fn text(body: Bytes) -> Self {
+        let mut reply = Self::of(StatusCode::OK, NO_STORE, Some(body));
+        reply.head.headers.insert(CONTENT_TYPE, PLAIN);
+        reply
+    }
+
+    fn of(status: StatusCode, cache: HeaderValue, body: Option<Bytes>) -> Self {
+        let head = start(status, cache);
+        Self { head, body }
+    }
+
+    fn at(mut self, location: &str) -> Self {
+        if let Ok(location) = HeaderValue::from_str(location) {
+            self.head.headers.insert(LOCATION, location);
+        }
+        self
+    }
 }
 
 /// Refuses the exchange with a page for people, and remembers why for the log.
@@ -156,7 +120,8 @@ pub(super) async fn refuse_with_page(
     head.headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     head.headers.insert(VARY, BY_LANGUAGE);
     exchange.denial = Some(denial);
-    send(client, timer, exchange, request, head, Some(page.into())).await
+    let body = Some(page.into());
+    answer(client, timer, exchange, request, Reply { head, body }).await
 }
 
 /// Refuses the exchange, and remembers why for the log.
@@ -183,7 +148,8 @@ pub(super) async fn refuse(
     exchange.forget_cookie_after(request, &denial);
     let is_late = denial == Denial::RequestTimeout;
     exchange.denial = Some(denial);
-    let outcome = send(client, timer, exchange, request, head, Some(body)).await;
+    let body = Some(body);
+    let outcome = answer(client, timer, exchange, request, Reply { head, body }).await;
     if is_late && matches!(outcome, Outcome::Unread) {
         // It had its time.
         return Outcome::Broken;
@@ -216,49 +182,6 @@ fn closes(denial: &Denial) -> bool {
             | Denial::TooManyConnections
             | Denial::BodyTooLarge
             | Denial::HeadersTooLarge
-    )
-}
-
-/// Writes everything that waits for a client.
-pub(super) async fn flush(
-    client: &mut Client<'_>,
-    timer: &mut Timer,
-    limit: Duration,
-) -> Result<(), BodyError> {
-    let mut deadline = None;
-    poll_fn(|cx| {
-        if let Poll::Ready(flushed) = client.poll_flush(cx) {
-            return Poll::Ready(flushed);
-        }
-        let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
-        ready!(timer.poll(cx, deadline));
-        Poll::Ready(Err(BodyError::Gone))
-    })
-    .await
-}
-
-/// Waits for what `work` brings, unless the client leaves before; nobody reads the refusal then.
-pub(super) async fn unless_left<T>(
-    client: &mut Client<'_>,
-    work: impl Future<Output = Result<T, Denial>>,
-) -> Result<T, Denial> {
-    let mut work = pin!(work);
-    poll_fn(|cx| {
-        if let Poll::Ready(done) = work.as_mut().poll(cx) {
-            return Poll::Ready(done);
-        }
-        match client.can_be_watched() && left(client, cx) {
-            true => Poll::Ready(Err(Denial::ClientLeft)),
-            false => Poll::Pending,
-        }
-    })
-    .await
-}
-
-fn left(client: &mut Client<'_>, cx: &mut std::task::Context<'_>) -> bool {
-    matches!(
-        client.poll_leaving(cx),
-        Poll::Ready(Leaving::Gone | Leaving::HalfClosed)
     )
 }
 
@@ -307,13 +230,13 @@ fn start(status: StatusCode, cache: HeaderValue) -> ResponseHead {
     head
 }
 
-async fn send(
+/// Sends an answer.
+pub(super) async fn answer(
     client: &mut Client<'_>,
     timer: &mut Timer,
     exchange: &mut Exchange,
     request: &RequestHead,
-    mut head: ResponseHead,
-    body: Option<Bytes>,
+    Reply { mut head, body }: Reply,
 ) -> Outcome {
     for (name, value) in &exchange.cors {
         head.headers.append(name, value.clone());

@@ -1,6 +1,4 @@
-//! Answers browsers: logins by way of WeChat, tickets, and what goes on by a cookie.
-
-use std::sync::Arc;
+//! Answers browsers: logins by way of WeChat, and tickets.
 
 use bytes::Bytes;
 use http::Method;
@@ -9,15 +7,15 @@ use http::header::ACCEPT_LANGUAGE;
 use super::Outcome;
 use super::client::Client;
 use super::gate::Gate;
-use super::reply::{self, unless_left};
+use super::reply::{self, Reply};
 use super::state::Exchange;
-use crate::config::{Route, code_in};
-use crate::login::{Callback, Place, ReturnTo, Started, WebGrant, explain};
+use super::wait::unless_left;
+use crate::config::code_in;
+use crate::login::{BrowserOrigin, Callback, ReturnTo, Started, explain};
 use crate::page::Language;
 use crate::request::{Caller, CredentialKind, Denial, Endpoint, SignIn};
 use crate::server::message::RequestHead;
 use crate::server::timer::Timer;
-use crate::token::Verified;
 
 /// Where a browser is sent.
 enum Answer {
@@ -66,9 +64,12 @@ pub(super) async fn answer(
         | Endpoint::Verify => Err(Denial::RouteUnknown.into()),
     };
     match answered {
-        Ok(Answer::To(location)) => reply::found(client, timer, exchange, head, &location).await,
-        Ok(Answer::Text(text)) => {
-            reply::text(client, timer, exchange, head, Bytes::from(text)).await
+        Ok(answer) => {
+            let reply = match answer {
+                Answer::To(location) => Reply::found(&location),
+                Answer::Text(text) => Reply::text(Bytes::from(text)),
+            };
+            reply::answer(client, timer, exchange, head, reply).await
         }
         Err(refused) => refuse(gate, client, timer, exchange, head, refused).await,
     }
@@ -88,77 +89,26 @@ pub(super) async fn sign_in(
             .logins
             .return_to(Some(&sign_in.return_to))
             .and_then(|return_to| {
-                let place = place(exchange);
-                gate.logins.begin(app, &return_to, &place, &head.headers)
+                let browser = browser_origin(exchange);
+                gate.logins.begin(app, &return_to, &browser, &head.headers)
             }),
         None => Err(Denial::OtherBrowser),
     };
     match started {
         Ok(Started { location, cookies }) => {
             exchange.cookies.extend(cookies);
-            reply::found(client, timer, exchange, head, &location).await
+            let reply = Reply::found(&location);
+            reply::answer(client, timer, exchange, head, reply).await
         }
         Err(denial) => refuse(gate, client, timer, exchange, head, denial.into()).await,
     }
 }
 
-/// Returns who sent a request to one of our own endpoints, perhaps after their session went on by its cookie.
-pub(super) async fn caller(
-    gate: &Gate,
-    exchange: &mut Exchange,
-    head: &RequestHead,
-) -> Result<Arc<Verified>, Denial> {
-    let asker = exchange.asker(&head.headers);
-    let who = match gate.requests.caller(&head.method, &asker)? {
-        Caller::Known(who) => who,
-        Caller::Lapsed(cookie) => renew_anywhere(gate, exchange, &cookie).await?,
-    };
-    exchange.user = Some(Arc::clone(&who));
-    Ok(who)
-}
-
-/// Has a session go on by its cookie, for a route.
-pub(super) async fn renew(
-    gate: &Gate,
-    exchange: &mut Exchange,
-    cookie: &str,
-    route: &Arc<Route>,
-) -> Result<Arc<Verified>, Denial> {
-    exchange.route = Some(Arc::clone(route));
-    let granted = gate
-        .logins
-        .renew_cookie(cookie, exchange.is_https())
-        .await?;
-    let WebGrant { token, cookie } = granted;
-    let who = gate
-        .requests
-        .admit_renewed(token.expose().as_bytes(), route, &exchange.client)?;
-    exchange.cookies.push(cookie);
-    Ok(who)
-}
-
-/// Has a session go on by its cookie, wherever.
-pub(super) async fn renew_anywhere(
-    gate: &Gate,
-    exchange: &mut Exchange,
-    cookie: &str,
-) -> Result<Arc<Verified>, Denial> {
-    let granted = gate
-        .logins
-        .renew_cookie(cookie, exchange.is_https())
-        .await?;
-    let who = gate
-        .requests
-        .admit_token(granted.token.expose().as_bytes(), &exchange.client)?;
-    exchange.cookies.push(granted.cookie);
-    Ok(who)
-}
-
 /// Returns where the browser is.
-pub(super) fn place(exchange: &Exchange) -> Place {
+pub(super) fn browser_origin(exchange: &Exchange) -> BrowserOrigin {
     let host = exchange.client.host.as_ref();
     let host = host.and_then(|host| host.to_str().ok());
-    Place {
+    BrowserOrigin {
         https: exchange.is_https(),
         host: host.unwrap_or_default().to_owned(),
     }
@@ -182,7 +132,7 @@ fn begin(gate: &Gate, exchange: &mut Exchange, head: &RequestHead) -> Result<Ans
     }
     let begun = gate
         .logins
-        .begin(app, &return_to, &place(exchange), &head.headers);
+        .begin(app, &return_to, &browser_origin(exchange), &head.headers);
     let Started { location, cookies } = begun.map_err(|denial| refused(denial, return_to))?;
     exchange.cookies.extend(cookies);
     Ok(Answer::To(location))
@@ -198,7 +148,7 @@ async fn come_back(
     exchange.credential = Some(CredentialKind::LoginCode);
     let name = gate.requests.named(head.path());
     let app = gate.logins.web_app(name)?;
-    let place = place(exchange);
+    let browser = browser_origin(exchange);
     let mut return_to = None;
     let mut cookies = Vec::new();
     let login = async |caller| {
@@ -206,7 +156,7 @@ async fn come_back(
         let finish = async {
             let finished = gate
                 .logins
-                .finish(app, query, &place, &head.headers, &caller);
+                .finish(app, query, &browser, &head.headers, &caller);
             let Callback {
                 outcome,
                 return_to: end,
@@ -268,10 +218,10 @@ async fn use_ticket(
     }
     let asked = parameter(head, "return_to")?;
     let return_to = gate.logins.return_to(asked.as_deref())?;
-    let place = place(exchange);
+    let browser = browser_origin(exchange);
     let ticket = gate.requests.named(head.path());
     let redeem = async |caller| {
-        let redeem = gate.logins.redeem_ticket(ticket, &place, &caller);
+        let redeem = gate.logins.redeem_ticket(ticket, &browser, &caller);
         unless_left(client, redeem).await
     };
     let granted = gate.counting(exchange, redeem).await?;

@@ -7,7 +7,7 @@ mod run;
 mod socket_file;
 pub mod supervisor;
 
-pub use self::hand_over::{Doorway, HandOverError, Predecessor, Successor};
+pub use self::hand_over::{HandOverError, Predecessor, Successor, UpgradeSocket};
 pub use self::listen::{BindError, Listening, can_bind};
 pub use self::private::{PrivateError, PrivateSocket};
 pub use self::run::{SETTLED, Serving};

@@ -1,7 +1,5 @@
 //! Gets an exchange a connection to the server that was chosen for it: a kept one, or a new one.
 
-use std::error::Error;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +10,12 @@ use pingora::protocols::l4::socket::SocketAddr;
 use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::protocols::tls::client::handshake;
 use pingora::protocols::{ALPN, Stream};
-use rustix::io::Errno;
 use rustls::ClientConfig;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::budget::{Budget, Share};
+use super::connect_error::{ConnectError, failed};
 use super::http2::Lease;
 use super::pool::Room;
 use super::reuse::Reuse;
@@ -57,24 +55,6 @@ impl Found {
             worker: Workers::current(),
         }
     }
-}
-
-/// Why there is none.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::server) enum ConnectError {
-    #[error("the connection failed: {0}")]
-    Failed(String),
-    #[error(
-        "the server did not choose HTTP/2 in the TLS handshake, which protocol = \"http2\" asks for"
-    )]
-    NoHttp2,
-    #[error("HTTP/2 could not be begun: {0}")]
-    Http2(#[from] h2::Error),
-    #[error("no connection in time")]
-    Late,
-    /// It is not the server's doing.
-    #[error("there are no file descriptors for another connection")]
-    Exhausted,
 }
 
 /// Makes connections, with what pingora needs for that.
@@ -275,31 +255,6 @@ async fn encrypted(
     let connector = TlsConnector::from(Arc::new(config));
     let stream = handshake(&connector, name, *tcp).await;
     Ok(Box::new(stream.map_err(|error| failed(&error))?))
-}
-
-/// Finds out why a connection failed.
-fn failed(error: &pingora::Error) -> ConnectError {
-    let mut cause = error
-        .cause
-        .as_deref()
-        .map(|cause| cause as &(dyn Error + 'static));
-    while let Some(error) = cause {
-        let of_system = error.downcast_ref::<io::Error>();
-        let code = of_system.and_then(io::Error::raw_os_error);
-        if code.is_some_and(|code| {
-            [Errno::MFILE, Errno::NFILE].contains(&Errno::from_raw_os_error(code))
-        }) {
-            return ConnectError::Exhausted;
-        }
-        cause = match error.downcast_ref::<pingora::Error>() {
-            Some(error) => error
-                .cause
-                .as_deref()
-                .map(|cause| cause as &(dyn Error + 'static)),
-            None => error.source(),
-        };
-    }
-    ConnectError::Failed(error.to_string())
 }
 
 impl std::fmt::Debug for Connector {

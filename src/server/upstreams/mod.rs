@@ -11,6 +11,7 @@ mod attempts;
 mod balance;
 mod budget;
 mod connect;
+mod connect_error;
 mod group;
 mod health;
 mod http2;
@@ -31,7 +32,8 @@ use tokio::task::JoinSet;
 
 pub(super) use self::attempts::Attempts;
 pub(super) use self::connect::Connection;
-use self::connect::{ConnectError, Connector, Found, Target};
+use self::connect::{Connector, Found, Target};
+use self::connect_error::ConnectError;
 use self::group::Group;
 pub(super) use self::http2::Lease;
 use self::names::Names;

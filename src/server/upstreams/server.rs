@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pingora::protocols::l4::socket::SocketAddr;
 
 use super::balance;
-use super::connect::ConnectError;
+use super::connect_error::ConnectError;
 use super::http2::Connections;
 use super::pool::Pool;
 use super::reuse::ReusePolicy;

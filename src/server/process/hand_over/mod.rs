@@ -67,15 +67,15 @@ pub enum HandOverError {
 }
 
 /// Where a running process waits for its successor.
-pub struct Doorway {
+pub struct UpgradeSocket {
     listener: UnixListener,
     path: PathBuf,
     /// Whether the socket's file is another process's to remove.
     given_away: bool,
 }
 
-impl Doorway {
-    /// Opens the door in place of one that a process left which is gone.
+impl UpgradeSocket {
+    /// Opens the socket in place of one that a process left which is gone.
     pub fn open(path: &Path) -> Result<Self, HandOverError> {
         let listener = socket_file::bind(path, MODE)?;
         Ok(Self {
@@ -90,7 +90,7 @@ impl Doorway {
         self.given_away = true;
     }
 
-    /// Returns whether the door can be made, and nothing but a socket is in its place, which alone may be taken away.
+    /// Returns whether the socket can be made, and nothing but a socket is in its place, which alone may be taken away.
     pub fn may_open(path: &Path) -> Result<(), HandOverError> {
         Ok(socket_file::may_bind(path)?)
     }
@@ -136,7 +136,7 @@ fn stranger(stream: &UnixStream) -> io::Result<Option<u32>> {
     Ok((!known).then_some(peer))
 }
 
-impl Drop for Doorway {
+impl Drop for UpgradeSocket {
     fn drop(&mut self) {
         if !self.given_away {
             let _ = std::fs::remove_file(&self.path);
@@ -170,8 +170,11 @@ impl Successor {
     }
 
     /// Says that everything has been let go, and hands the Unix socket over.
-    pub async fn let_have(&mut self, doorway: Option<&Doorway>) -> Result<(), HandOverError> {
-        let listener = doorway.map(|doorway| doorway.listener.as_fd());
+    pub async fn let_have(
+        &mut self,
+        upgrade_socket: Option<&UpgradeSocket>,
+    ) -> Result<(), HandOverError> {
+        let listener = upgrade_socket.map(|upgrade_socket| upgrade_socket.listener.as_fd());
         send(&self.stream, YOURS, listener.as_slice()).await
     }
 
@@ -205,7 +208,7 @@ pub struct Predecessor {
     stream: UnixStream,
     path: PathBuf,
     /// The Unix socket, once it has been handed over.
-    doorway: Option<OwnedFd>,
+    upgrade_socket: Option<OwnedFd>,
 }
 
 impl Predecessor {
@@ -225,7 +228,7 @@ impl Predecessor {
         let found = Self {
             stream,
             path,
-            doorway: None,
+            upgrade_socket: None,
         };
         Ok(Some((found, sockets)))
     }
@@ -235,24 +238,24 @@ impl Predecessor {
         // What cannot be said may still have been answered before.
         let _ = self.stream.write_all(&[READY]).await;
         let heard = receive(&self.stream, YOURS, PATIENCE).await;
-        self.doorway = unless_gone(heard)?.and_then(|mut handed| handed.pop());
+        self.upgrade_socket = unless_gone(heard)?.and_then(|mut handed| handed.pop());
         Ok(self)
     }
 
     /// Says that this process serves, so that the other may end, and returns the Unix socket where the other handed it
     /// over; where it has died or hangs, nothing is left to be said.
-    pub async fn dismiss(mut self) -> Result<Option<Doorway>, HandOverError> {
+    pub async fn dismiss(mut self) -> Result<Option<UpgradeSocket>, HandOverError> {
         let _ = self.stream.write_all(&[SERVING]).await;
         match unless_gone(hear(&mut self.stream, FAREWELL, UNSERVED).await) {
             Ok(_) | Err(HandOverError::NoAnswer(_)) => {}
             Err(error) => return Err(error),
         }
-        let Some(doorway) = self.doorway else {
+        let Some(upgrade_socket) = self.upgrade_socket else {
             return Ok(None);
         };
-        let listener = StdUnixListener::from(doorway);
+        let listener = StdUnixListener::from(upgrade_socket);
         listener.set_nonblocking(true)?;
-        Ok(Some(Doorway {
+        Ok(Some(UpgradeSocket {
             listener: UnixListener::from_std(listener)?,
             path: self.path,
             given_away: false,

@@ -5,14 +5,14 @@ use crate::request::Denial;
 
 /// The origin that a browser used for a request.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct BrowserOrigin {
     /// Whether it speaks HTTPS.
     pub https: bool,
     /// The host, with its port.
     pub host: String,
 }
 
-impl Place {
+impl BrowserOrigin {
     /// Returns the origin, if logins are for it.
     ///
     /// Cookies are of one host, so that a login that began on another could not end on this one.
