@@ -35,7 +35,7 @@ mod serve;
 mod start_error;
 
 /// How long a process may take to die.
-const DYING: Duration = Duration::from_secs(2);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A proxy that is ready to serve.
 pub struct App {
@@ -185,11 +185,11 @@ impl App {
 /// Opens the sessions of a process that let go or died; of what a dying one has open, the system closes its connections first
 /// and its files a moment later.
 async fn open_sessions_soon(config: &Config, clock: &Clock) -> Result<Sessions, StartError> {
-    let limit = Instant::now() + DYING;
+    let limit = Instant::now() + EXIT_TIMEOUT;
     loop {
         match open_sessions(config, clock).await {
             Err(StartError::Store(OpenError::InUse(_))) if Instant::now() < limit => {
-                sleep(DYING / 100).await;
+                sleep(EXIT_TIMEOUT / 100).await;
             }
             opened => return opened,
         }

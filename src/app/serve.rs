@@ -11,7 +11,8 @@ use super::App;
 use super::private::Private;
 use crate::config::Store;
 use crate::server::{
-    HandOverError, Listening, SETTLED, Serving, Successor, UpgradeSocket, Workers, supervisor,
+    HandOverError, Listening, SETTLE_TIMEOUT, Serving, Successor, UpgradeSocket, Workers,
+    supervisor,
 };
 
 impl App {
@@ -107,7 +108,10 @@ impl App {
             }
         }
         // Whoever sent these codes has left, but may come back with them.
-        if timeout(SETTLED, self.lasting.is_idle()).await.is_err() {
+        if timeout(SETTLE_TIMEOUT, self.lasting.is_idle())
+            .await
+            .is_err()
+        {
             tracing::warn!("stopped with calls to WeChat still under way");
         }
         self.lasting.sessions.close().await;

@@ -14,9 +14,9 @@ use crate::app::Reloader;
 use crate::server::FileState;
 
 /// How often they are looked at.
-const PAUSE: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// After so many looks without another change they are taken for written, since half of a file may be a configuration too.
-const SETTLED: u32 = 4;
+const UNCHANGED_POLLS: u32 = 4;
 
 /// The file and the keys.
 #[derive(Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(super) async fn watch(file: PathBuf, read: FileState, reloader: Reloader) {
     let (mut latest, mut looks) = (None, 0);
     loop {
         let state = look(&file, &reloader).await;
-        sleep(PAUSE).await;
+        sleep(POLL_INTERVAL).await;
         let Some(state) = state else {
             continue;
         };
@@ -54,7 +54,7 @@ pub(super) async fn watch(file: PathBuf, read: FileState, reloader: Reloader) {
         } else {
             0
         };
-        if looks < SETTLED {
+        if looks < UNCHANGED_POLLS {
             latest = Some(state);
             continue;
         }

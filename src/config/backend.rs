@@ -23,8 +23,8 @@ pub struct Upstream {
     pub max_fails: u32,
     /// How long they take it out for.
     pub fail_timeout: Duration,
-    /// Patience where a route has none of its own.
-    pub patience: Patience<Duration>,
+    /// UpstreamTimeouts where a route has none of its own.
+    pub timeouts: UpstreamTimeouts<Duration>,
     /// How long an idle connection is kept.
     pub keepalive: Duration,
 }
@@ -88,9 +88,9 @@ pub struct Health {
     pub unhealthy_after: u32,
 }
 
-/// Patience on waiting for a server; of a route each is an `Option`.
+/// The limits on waiting for a server; of a route each is an `Option`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Patience<T> {
+pub struct UpstreamTimeouts<T> {
     /// For connecting.
     pub connect: T,
     /// Between two reads.
@@ -129,9 +129,9 @@ impl fmt::Display for ServerAddress {
     }
 }
 
-impl Patience<Duration> {
+impl UpstreamTimeouts<Duration> {
     /// Returns the limits of a route, and these where it has none.
-    pub fn under(self, route: Patience<Option<Duration>>) -> Self {
+    pub fn under(self, route: UpstreamTimeouts<Option<Duration>>) -> Self {
         Self {
             connect: route.connect.unwrap_or(self.connect),
             read: route.read.unwrap_or(self.read),

@@ -52,7 +52,9 @@ mod web;
 mod wechat;
 
 pub use app_kind::{AppKind, Scope};
-pub use backend::{Balance, Health, Patience, Protocol, ServerAddress, Upstream, UpstreamTls};
+pub use backend::{
+    Balance, Health, Protocol, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls,
+};
 pub use caller::{Call, Caller};
 pub use cors::Cors;
 pub use limits::Limits;

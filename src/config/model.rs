@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
 use super::app_kind::AppKind;
-use super::backend::{Patience, Upstream};
+use super::backend::{Upstream, UpstreamTimeouts};
 use super::caller::Caller;
 use super::cors::Cors;
 use super::limits::Limits;
@@ -335,7 +335,7 @@ pub struct Route {
     /// Which web pages may read its answers.
     pub cors: Cors,
     /// Its own limits on waiting for a server; `None` means the upstream's.
-    pub patience: Patience<Option<Duration>>,
+    pub timeouts: UpstreamTimeouts<Option<Duration>>,
 }
 
 impl Algorithm {

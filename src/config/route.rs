@@ -11,7 +11,7 @@ use super::name::Names;
 use super::reader::Table;
 use super::server::Draft;
 use super::unit::SIZE;
-use super::upstream::own_patience;
+use super::upstream::own_timeouts;
 
 const HOST: Kind<String> = Kind {
     expected: "a host without port, such as \"api.example.com\" or \"*.example.com\"",
@@ -93,7 +93,7 @@ impl Routes<'_> {
         let max_body = table.optional("max_body", &SIZE);
         let forward_token = table.or("forward_token", "false", &SWITCH);
         let cors = table.section("cors", |table| cors::read_own(table, self.cors));
-        let patience = own_patience(table);
+        let timeouts = own_timeouts(table);
         if let Some(before) = path.as_ref().and_then(|path| path.split_once('*')) {
             let prefix = before.0.trim_end_matches('/');
             let prefix = if prefix.is_empty() { "/" } else { prefix };
@@ -125,7 +125,7 @@ impl Routes<'_> {
                 .map(|server| server.max_body_bytes))?,
             forward_token: forward_token?,
             cors: cors?,
-            patience,
+            timeouts,
         })
     }
 

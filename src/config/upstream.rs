@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::address::{SERVER, WrittenServer, is_host_name};
-use super::backend::{Balance, Health, Patience, Protocol, ServerAddress, Upstream, UpstreamTls};
+use super::backend::{
+    Balance, Health, Protocol, ServerAddress, Upstream, UpstreamTimeouts, UpstreamTls,
+};
 use super::kind::{self, Kind, SWITCH, number};
 use super::model::{Control, Server};
 use super::name::{self, Names};
@@ -103,7 +105,7 @@ pub(super) fn read(
         health: health?,
         max_fails: max_fails?,
         fail_timeout: fail_timeout?,
-        patience: Patience {
+        timeouts: UpstreamTimeouts {
             connect: connect_timeout?,
             read: read_timeout?,
             write: write_timeout?,
@@ -113,8 +115,8 @@ pub(super) fn read(
 }
 
 /// Reads the limits that a route may have of its own.
-pub(super) fn own_patience(table: &mut Table<'_, '_>) -> Patience<Option<Duration>> {
-    Patience {
+pub(super) fn own_timeouts(table: &mut Table<'_, '_>) -> UpstreamTimeouts<Option<Duration>> {
+    UpstreamTimeouts {
         connect: table.optional("connect_timeout", &TIMEOUT),
         read: table.optional("read_timeout", &TIMEOUT),
         write: table.optional("write_timeout", &TIMEOUT),

@@ -33,9 +33,9 @@ const HEAD: Duration = Duration::from_secs(5);
 /// After this a connection is closed behind the answer on its way.
 const LIFETIME: Duration = Duration::from_secs(300);
 /// How long a connection without any request is waited for at the end: one may be on its way.
-const ARRIVING: Duration = Duration::from_millis(300);
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(300);
 /// How long that answer may take, and how long what is in flight may when the program stops.
-const FAREWELL: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_HEADERS: usize = 64;
 /// The largest head, in bytes; no more than this is read ahead of a body, or waits to be written.
 const MAX_HEAD: usize = 8 * 1024;
@@ -146,12 +146,12 @@ async fn connection(
     tokio::select! {
         _ = served.as_mut() => return,
         () = begun.cancelled() => {}
-        () = sleep(ARRIVING) => {}
+        () = sleep(FIRST_REQUEST_GRACE) => {}
     }
     served.as_mut().graceful_shutdown();
     // What is being relayed may be large: it goes on for as long as it moves.
     let mut so_far = moved.so_far();
-    while timeout(FAREWELL, served.as_mut()).await.is_err() {
+    while timeout(DRAIN_TIMEOUT, served.as_mut()).await.is_err() {
         let now = moved.so_far();
         if stopping.is_cancelled() || now == so_far {
             return;

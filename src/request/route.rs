@@ -254,7 +254,7 @@ mod tests {
             max_body_bytes: 0,
             forward_token: false,
             cors: crate::config::Cors::default(),
-            patience: crate::config::Patience::default(),
+            timeouts: crate::config::UpstreamTimeouts::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// How often files are looked at.
-pub(super) const PAUSE: Duration = Duration::from_secs(2);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// When some files were written, how long they are, and whether they are still the same ones.
 #[derive(Clone, Debug, PartialEq, Eq)]

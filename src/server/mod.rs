@@ -27,7 +27,7 @@ pub use connection::{Encryption, TlsError};
 pub use exchange::{Gate, GateRecent, GateTraffic, Gates, WORDS};
 pub use file_state::FileState;
 pub use process::{
-    BindError, HandOverError, Listening, Predecessor, PrivateError, PrivateSocket, SETTLED,
+    BindError, HandOverError, Listening, Predecessor, PrivateError, PrivateSocket, SETTLE_TIMEOUT,
     Serving, Successor, UpgradeSocket, can_bind, supervisor,
 };
 pub use sockets::Sockets;

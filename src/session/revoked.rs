@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 use super::id::SessionId;
 
 /// How many additions a listener may be behind; one that is further behind learns that it missed some.
-const BEHIND: usize = 1024;
+const LISTENER_LAG: usize = 1024;
 
 /// The revoked sessions; clones share one set.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,7 @@ impl Default for Shared {
         Self {
             length: AtomicUsize::default(),
             set: RwLock::default(),
-            added: broadcast::Sender::new(BEHIND),
+            added: broadcast::Sender::new(LISTENER_LAG),
             unknown: AtomicBool::new(false),
         }
     }

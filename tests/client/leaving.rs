@@ -102,8 +102,8 @@ async fn unreachable() -> (
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
     let mut waiting = Vec::new();
-    let patience = Duration::from_millis(500);
-    while let Ok(connected) = tokio::time::timeout(patience, TcpStream::connect(address)).await {
+    let timeouts = Duration::from_millis(500);
+    while let Ok(connected) = tokio::time::timeout(timeouts, TcpStream::connect(address)).await {
         waiting.push(connected.unwrap());
     }
     (address, waiting, listener)

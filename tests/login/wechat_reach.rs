@@ -110,9 +110,9 @@ async fn a_connection_that_is_never_made_is_told() {
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
     let mut waiting = Vec::new();
-    let patience = std::time::Duration::from_millis(200);
+    let timeouts = std::time::Duration::from_millis(200);
     while let Ok(stream) =
-        tokio::time::timeout(patience, tokio::net::TcpStream::connect(address)).await
+        tokio::time::timeout(timeouts, tokio::net::TcpStream::connect(address)).await
     {
         waiting.push(stream.unwrap());
     }

@@ -20,7 +20,7 @@ use crate::control::refusal::Refusal;
 /// As much is kept of a body to send it again.
 const KEPT: usize = 24 * 1024;
 /// How long a caller may take between two parts of a body.
-const PATIENCE: Duration = Duration::from_secs(30);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest part that is handed on at once: hyper takes another as long as it holds less than 8 KiB.
 const PART: usize = 4 * 1024;
 
@@ -222,7 +222,7 @@ async fn beginning(parts: &mut BodyDataStream) -> Result<Bytes, Refusal> {
 }
 
 async fn next(parts: &mut BodyDataStream) -> Result<Option<Bytes>, Refusal> {
-    match timeout(PATIENCE, parts.next()).await {
+    match timeout(IDLE_TIMEOUT, parts.next()).await {
         Ok(Some(Ok(part))) => Ok(Some(part)),
         Ok(Some(Err(_))) => Err(Refusal::BadRequest("The body broke off.")),
         Ok(None) => Ok(None),

@@ -9,7 +9,7 @@ use crate::request::Denial;
 use crate::wechat::{AnswerError, CallError, CallFailure, ErrcodeClass, Redeemed, class};
 
 /// How long other refusals of WeChat are repeated without asking.
-const BRIEFLY: Duration = Duration::from_secs(60);
+const REFUSAL_TTL: Duration = Duration::from_secs(60);
 /// How long a code is good: nobody need ask again about one that may be spent.
 const CODE_LASTS: Duration = Duration::from_secs(300);
 
@@ -63,7 +63,7 @@ impl Failure {
     pub(super) fn final_one(denial: Denial) -> Self {
         Self {
             outcome: Outcome::Refused(denial),
-            keep: BRIEFLY,
+            keep: REFUSAL_TTL,
             claim: Release::GivenBack,
         }
     }

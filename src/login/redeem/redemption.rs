@@ -20,15 +20,15 @@ use crate::wechat::{
 /// How often a call that surely did not spend the code is made again.
 const RETRIES: u32 = 2;
 /// The pause before the first of them, give or take a half; the next is twice as long.
-const PAUSE: Duration = Duration::from_millis(250);
+const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 /// The time that a login may take beyond its limit, to be stored.
-const STORING: Duration = Duration::from_secs(5);
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_BUSY: Duration = Duration::from_secs(1);
 /// How long a code without a nonce brings its session again: many users may share an address.
 const REPLAY_BY_ADDRESS: Duration = Duration::from_secs(10);
 
 /// How often somebody looks whether another node is done with a code.
-const LOOKS: [Duration; 4] = [
+const POLL_INTERVALS: [Duration; 4] = [
     Duration::from_millis(20),
     Duration::from_millis(50),
     Duration::from_millis(100),
@@ -129,10 +129,10 @@ impl Redemption {
         if !sessions.is_available() {
             return Err(Failure::unspent(Denial::StoreUnavailable));
         }
-        let mut looks = LOOKS.into_iter();
+        let mut looks = POLL_INTERVALS.into_iter();
         let mut pause = Duration::ZERO;
         loop {
-            let claim = sessions.claim(self.mark, holder, config.timeout + STORING);
+            let claim = sessions.claim(self.mark, holder, config.timeout + STORE_TIMEOUT);
             match claim.await {
                 Ok(Claim::Yours) => return Ok(None),
                 Ok(Claim::Done(opened, first, left)) => {
@@ -236,7 +236,7 @@ impl Redemption {
             if errcode.is_some_and(proves_secret) {
                 credentials.took(app);
             }
-            let pause = PAUSE * 2_u32.pow(retries);
+            let pause = FIRST_BACKOFF * 2_u32.pow(retries);
             let pause = pause.mul_f64(fastrand::f64() + 0.5);
             let next = clock.instant() + pause + config.least_for_call;
             if !is_unspent(&error) || retries == RETRIES || next > self.deadline {

@@ -12,7 +12,7 @@ use crate::session::{CodeMark, SessionId};
 
 const MOST: u64 = 100_000;
 /// How long somebody waits for what another use is about to open.
-const SOON: Duration = Duration::from_secs(5);
+const OTHER_USE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The tickets that were used here; a store that nodes share knows those of the others.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Tickets {
     /// Returns what a ticket opened here, or is about to open.
     pub(super) async fn session(&self, mark: CodeMark) -> Option<SessionId> {
         let mut heard = self.0.get(&mark)?.subscribe();
-        let waited = timeout(SOON, heard.wait_for(Option::is_some)).await;
+        let waited = timeout(OTHER_USE_TIMEOUT, heard.wait_for(Option::is_some)).await;
         waited.ok()?.ok().and_then(|session| *session)
     }
 }

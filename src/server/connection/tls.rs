@@ -46,7 +46,7 @@ impl Encryption {
 
     /// Reads certificates again when their files change, for ever.
     pub(in crate::server) async fn renew(self) {
-        let mut ticks = tokio::time::interval(file_state::PAUSE);
+        let mut ticks = tokio::time::interval(file_state::POLL_INTERVAL);
         loop {
             ticks.tick().await;
             let certificates = Arc::clone(&self.certificates);

@@ -26,7 +26,7 @@ use crate::server::timer::Timer;
 use crate::server::upstreams::{Connected, Connection, Unconnected, Wanted};
 
 /// How long what was received of a response that broke off may take to leave.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+const LAST_FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Forwards a request.
 pub(super) async fn run(
@@ -43,7 +43,7 @@ pub(super) async fn run(
             Err(None) => return left(exchange),
             Err(Some(denial)) => return reply::refuse(client, timer, exchange, head, denial).await,
         };
-        let patience = connected.patience;
+        let timeouts = connected.timeouts;
         if matches!(connected.connection, Connection::Http2(..)) {
             // Few servers of HTTP/2 send an interim answer, and a client would wait for it.
             client.put_continue();
@@ -72,7 +72,7 @@ pub(super) async fn run(
             exchange,
             head,
             &mut replay,
-            patience,
+            timeouts,
             max_body,
             upload,
         );
@@ -87,7 +87,7 @@ pub(super) async fn run(
                 };
             }
             Ok(End::Upgrade(answer)) => {
-                return upgrade(client, timer, exchange, head, server, *answer, patience).await;
+                return upgrade(client, timer, exchange, head, server, *answer, timeouts).await;
             }
             Err(failure) => {
                 let unprocessed = failure == Failure::Response(ResponseError::Unprocessed);
@@ -122,7 +122,7 @@ async fn connect(
                 .body
                 .length()
                 .is_some_and(|length| length <= KEPT_BYTES),
-        patience: pass.route.patience,
+        timeouts: pass.route.timeouts,
     };
     let connected = {
         let connecting =
@@ -260,7 +260,7 @@ async fn fail(
         exchange.denial = Some(denial);
         exchange.has_failed = true;
         // What the server sent before it broke off is the client's all the same.
-        let _ = wait::flush(client, timer, LAST_WORDS).await;
+        let _ = wait::flush(client, timer, LAST_FLUSH_TIMEOUT).await;
         let reason = if failure == Failure::SessionEnded {
             Reason::CANCEL
         } else {

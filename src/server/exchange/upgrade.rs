@@ -7,7 +7,7 @@ use super::forward::left;
 use super::server::Server;
 use super::state::Exchange;
 use super::{Outcome, inbound, wait};
-use crate::config::Patience;
+use crate::config::UpstreamTimeouts;
 use crate::server::http1::Buffered;
 use crate::server::message::{Body, RequestHead, ResponseHead};
 use crate::server::sockets::{Entry, Kind, WebSocket, WebSocketLimits};
@@ -38,7 +38,7 @@ pub(super) async fn upgrade(
     head: &RequestHead,
     server: Server,
     answer: ResponseHead,
-    patience: Patience<Duration>,
+    timeouts: UpstreamTimeouts<Duration>,
 ) -> Outcome {
     let Server::Http1(server, _) = server else {
         return left(exchange);
@@ -57,9 +57,9 @@ pub(super) async fn upgrade(
     Outcome::Upgraded(Box::new(Upgraded {
         server: server.into_wire(),
         limits: WebSocketLimits {
-            idle: patience.read,
+            idle: timeouts.read,
             client_write: limit,
-            server_write: patience.write,
+            server_write: timeouts.write,
         },
         entry,
         busy: exchange.attempts.busy(),

@@ -16,7 +16,7 @@ use super::stream::Buffered;
 use crate::server::message::{Body, Part, ResponseHead};
 
 /// How long a client that was refused may go on sending: to close on it would destroy the answer before it is read.
-const LINGER: Duration = Duration::from_secs(5);
+const LINGERING_TIMEOUT: Duration = Duration::from_secs(5);
 /// So much is read of what a client sends before its turn, while it is watched for leaving.
 const EARLY: usize = 16 * 1024;
 
@@ -242,7 +242,11 @@ impl ServerSide {
     /// Closes the connection so that the client reads what was written, although it may still be sending.
     pub(in crate::server) async fn linger(mut self) {
         let leaving = poll_fn(|cx| self.wire.poll_shutdown(cx));
-        if !matches!(tokio::time::timeout(LINGER, leaving).await, Ok(Ok(()))) || self.eof {
+        if !matches!(
+            tokio::time::timeout(LINGERING_TIMEOUT, leaving).await,
+            Ok(Ok(()))
+        ) || self.eof
+        {
             return;
         }
         let reading = poll_fn(|cx| {
@@ -254,7 +258,7 @@ impl ServerSide {
                 }
             }
         });
-        let _ = tokio::time::timeout(LINGER, reading).await;
+        let _ = tokio::time::timeout(LINGERING_TIMEOUT, reading).await;
     }
 
     /// Returns the connection, which has become a WebSocket.

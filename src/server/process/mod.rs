@@ -10,4 +10,4 @@ pub mod supervisor;
 pub use self::hand_over::{HandOverError, Predecessor, Successor, UpgradeSocket};
 pub use self::listen::{BindError, Listening, can_bind};
 pub use self::private::{PrivateError, PrivateSocket};
-pub use self::run::{SETTLED, Serving};
+pub use self::run::{SETTLE_TIMEOUT, Serving};

@@ -25,10 +25,10 @@ use crate::server::workers::Workers;
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// How long what was begun with WeChat or the store may hold up a successor or an end.
-pub const SETTLED: Duration = Duration::from_secs(10);
+pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long WebSockets that are told to end may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+const SOCKET_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What serves, from the start until the last exchange has finished.
 ///
@@ -149,7 +149,7 @@ impl Serving {
             self.gates.are_idle().await;
             others.await;
         };
-        let _ = timeout(SETTLED, settled).await;
+        let _ = timeout(SETTLE_TIMEOUT, settled).await;
     }
 
     /// Waits for exchanges in flight, as long as the configuration says.
@@ -159,7 +159,10 @@ impl Serving {
             return;
         }
         self.sockets.go_away();
-        if timeout(FAREWELL, self.connections.wait()).await.is_err() {
+        if timeout(SOCKET_CLOSE_TIMEOUT, self.connections.wait())
+            .await
+            .is_err()
+        {
             let left = self.connections.len();
             tracing::warn!(left, "stopped with exchanges still in flight");
         }

@@ -31,7 +31,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// When the store is asked again after it did not answer.
 const AGAIN_SECS: u64 = 5;
 /// How many sessions the store is asked about at once.
-const AT_ONCE: usize = 16;
+const CONCURRENT_LOOKUPS: usize = 16;
 
 /// Everything that is open; no more than there are exchanges.
 pub struct Sockets {
@@ -181,7 +181,7 @@ impl Sockets {
             let due = self.open().due(self.clock.unix_secs());
             let asked = futures::stream::iter(due);
             asked
-                .for_each_concurrent(AT_ONCE, |id| self.ask_about(id))
+                .for_each_concurrent(CONCURRENT_LOOKUPS, |id| self.ask_about(id))
                 .await;
         }
     }

@@ -13,7 +13,7 @@ use crate::server::http1::Buffered;
 use crate::server::timer::Timer;
 
 /// The limit for writing a close frame.
-const FAREWELL: Duration = Duration::from_millis(400);
+const CLOSE_FRAME_TIMEOUT: Duration = Duration::from_millis(400);
 /// The limit for the client to close its side.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -107,11 +107,11 @@ impl WebSocket {
                     }
                 };
                 let leaving = poll_fn(|cx| client.wire.poll_shutdown(cx));
-                fits && matches!(timeout(FAREWELL, leaving).await, Ok(Ok(())))
+                fits && matches!(timeout(CLOSE_FRAME_TIMEOUT, leaving).await, Ok(Ok(())))
             }
             End::Closed => {
                 let leaving = poll_fn(|cx| client.wire.poll_shutdown(cx));
-                matches!(timeout(FAREWELL, leaving).await, Ok(Ok(())))
+                matches!(timeout(CLOSE_FRAME_TIMEOUT, leaving).await, Ok(Ok(())))
             }
             End::Late => false,
         };

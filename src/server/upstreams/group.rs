@@ -69,7 +69,7 @@ impl Group {
             let place = match &server.fixed {
                 Some(place) => Some(place.clone()),
                 None => {
-                    let limit = self.template.patience(wanted).connect;
+                    let limit = self.template.timeouts(wanted).connect;
                     let mut places = names.places(&server.address, limit).await;
                     server.put_well_first(&mut places);
                     places
@@ -105,7 +105,7 @@ pub(super) async fn sweep(groups: Vec<Arc<Group>>) {
 
 /// Reads files that change, for ever.
 pub(super) async fn renew(groups: Vec<Arc<Group>>) {
-    let mut ticks = tokio::time::interval(file_state::PAUSE);
+    let mut ticks = tokio::time::interval(file_state::POLL_INTERVAL);
     loop {
         ticks.tick().await;
         for group in &groups {

@@ -42,7 +42,7 @@ use self::reuse::Reuse;
 pub(super) use self::server::Busy;
 use self::server::Server;
 pub use self::tls::UpstreamError;
-use crate::config::{Patience, Upstream};
+use crate::config::{Upstream, UpstreamTimeouts};
 use crate::request::network;
 use crate::server::http1::ClientSide;
 
@@ -64,7 +64,7 @@ pub(super) struct Wanted<'a> {
     /// Whether it may be sent twice.
     pub(super) repeatable: bool,
     /// The route's own limits.
-    pub(super) patience: Patience<Option<Duration>>,
+    pub(super) timeouts: UpstreamTimeouts<Option<Duration>>,
 }
 
 /// A connection for one exchange, and where it came from.
@@ -74,7 +74,7 @@ pub(super) struct Connected {
     pub(super) origin: Origin,
     pub(super) is_tls: bool,
     /// The limits of the exchange.
-    pub(super) patience: Patience<Duration>,
+    pub(super) timeouts: UpstreamTimeouts<Duration>,
 }
 
 /// Why an exchange gets no connection.
@@ -198,7 +198,7 @@ impl Upstreams {
                 speaks: group.template.speaks(wanted),
                 generation,
                 reuse,
-                limit: group.template.patience(wanted).connect,
+                limit: group.template.timeouts(wanted).connect,
             };
             match self.connector.connect(&target, || self.close_one()).await {
                 Ok(Found {
@@ -217,7 +217,7 @@ impl Upstreams {
                             worker,
                         },
                         is_tls: group.template.is_tls(),
-                        patience: group.template.patience(wanted),
+                        timeouts: group.template.timeouts(wanted),
                     });
                 }
                 Err(ConnectError::Exhausted) => return Err(Unconnected::Exhausted),

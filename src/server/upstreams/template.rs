@@ -10,7 +10,7 @@ use rustls::ClientConfig;
 use super::Wanted;
 use super::server::Server;
 use super::tls::{Encryption, UpstreamError};
-use crate::config::{Patience, Protocol, Upstream};
+use crate::config::{Protocol, Upstream, UpstreamTimeouts};
 
 /// How a handshake calls what may be spoken.
 const HTTP1: &[u8] = b"http/1.1";
@@ -21,7 +21,7 @@ const HTTP2: &[u8] = b"h2";
 pub(super) struct Template {
     options: PeerOptions,
     protocol: Protocol,
-    patience: Patience<Duration>,
+    timeouts: UpstreamTimeouts<Duration>,
     tls: Option<Encryption>,
 }
 
@@ -56,7 +56,7 @@ impl Template {
         Ok(Self {
             options,
             protocol: config.protocol,
-            patience: config.patience,
+            timeouts: config.timeouts,
             tls,
         })
     }
@@ -72,8 +72,8 @@ impl Template {
     }
 
     /// Returns the limits of an exchange.
-    pub(super) fn patience(&self, wanted: &Wanted<'_>) -> Patience<Duration> {
-        self.patience.under(wanted.patience)
+    pub(super) fn timeouts(&self, wanted: &Wanted<'_>) -> UpstreamTimeouts<Duration> {
+        self.timeouts.under(wanted.timeouts)
     }
 
     /// Returns what an exchange may speak.

@@ -55,7 +55,7 @@ pub const SEAL_KEY_FILE: &str = "seal.key";
 /// Where a running process copies its sessions to.
 pub const COPY: &str = "backup.redb";
 /// How long anybody waits for an answer: a disk that hangs must hold neither logins nor vault services for ever.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many read at once: a disk that hangs must not take all threads that others wait on as well.
 const READERS: usize = 64;
 
@@ -192,7 +192,7 @@ impl Embedded {
             });
             reading.await.ok()
         };
-        let answer = timeout(PATIENCE, reading).await;
+        let answer = timeout(ANSWER_TIMEOUT, reading).await;
         answer
             .ok()
             .flatten()

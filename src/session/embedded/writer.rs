@@ -10,7 +10,7 @@ use std::time::Duration;
 use redb::StorageError;
 use tokio::sync::oneshot;
 
-use super::PATIENCE;
+use super::ANSWER_TIMEOUT;
 use super::batches::{Batches, MEND_PAUSE};
 use super::disk::Disk;
 use super::operations::Tables;
@@ -79,7 +79,7 @@ impl Writer {
             Err(TrySendError::Full(_)) => return Err(StoreError::Busy),
             Err(TrySendError::Disconnected(_)) => return Err(StoreError::Unavailable),
         }
-        match tokio::time::timeout(PATIENCE, answer).await {
+        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(StoreError::Unavailable),
         }
@@ -114,7 +114,7 @@ impl Writer {
             tokio::time::sleep(FULL_PAUSE).await;
         }
         // It fails if the thread has ended, which has closed the file as well.
-        let _ = tokio::time::timeout(PATIENCE, is_done).await;
+        let _ = tokio::time::timeout(ANSWER_TIMEOUT, is_done).await;
     }
 
     /// Finishes the accepted operations, closes the file and ends the thread.

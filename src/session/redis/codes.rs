@@ -16,7 +16,7 @@ const CODE_LASTS: Duration = Duration::from_secs(330);
 const MEMO_LASTS: Duration = Duration::from_secs(3);
 
 /// The pause between attempts to store that a session could not be stored.
-const PAUSE: Duration = Duration::from_millis(100);
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Redis {
     pub(super) async fn take_code(
@@ -69,7 +69,7 @@ impl Redis {
                 while tell.make::<redis::Value>(&link).await.is_err()
                     && !closed.load(Ordering::Relaxed)
                 {
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
             };
             // After that, the code is invalid at WeChat too.

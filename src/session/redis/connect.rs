@@ -22,7 +22,7 @@ use crate::config::{RedisMode, RedisServer};
 /// How many commands a connection queues; more wait outside it.
 const QUEUE: usize = 1024;
 /// How many commands are sent to a Cluster at the same time.
-const AT_ONCE: usize = 64;
+const CONCURRENT_COMMANDS: usize = 64;
 /// How often the Sentinels are asked who the master is.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
 
@@ -243,7 +243,7 @@ impl Connection {
                 let mut connection = self.clone();
                 async move { command.query_async(&mut connection).await }
             });
-            let asked = futures::stream::iter(asked).buffered(AT_ONCE);
+            let asked = futures::stream::iter(asked).buffered(CONCURRENT_COMMANDS);
             return asked.collect().await;
         }
         let mut answers = Vec::with_capacity(commands.len());

@@ -14,7 +14,7 @@ use super::time::Time;
 use crate::session::RevokedSessions;
 
 /// The pause between two attempts to connect.
-const PAUSE: Duration = Duration::from_millis(200);
+const RECONNECT_INTERVAL: Duration = Duration::from_millis(200);
 /// The longest time that one command waits for a new entry.
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
 /// How long a node waits for the node that noticed a loss to add what was lost, in milliseconds; it is random, so that nodes do not
@@ -84,7 +84,7 @@ impl Follower {
                 self.link.fails(&error, |_| redis::cmd("PING"));
             }
             self.known.forget(self.time.now());
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(RECONNECT_INTERVAL).await;
             match self.connector.connect().await {
                 Ok(new) => {
                     connection = Some(new);

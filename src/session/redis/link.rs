@@ -11,9 +11,9 @@ use super::connect::{Connection, Connector};
 use super::trouble::Trouble;
 
 /// After a failed attempt to connect, every command fails at once for this long.
-const REST: Duration = Duration::from_millis(250);
+const RECONNECT_INTERVAL: Duration = Duration::from_millis(250);
 /// The pause before a command is sent again to a slot that is being moved.
-const PAUSE: Duration = Duration::from_millis(50);
+const SLOT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The connection that all requests share.
 pub(super) struct Link {
@@ -120,7 +120,7 @@ impl Link {
         loop {
             self.refused.notified().await;
             while let Some(probe) = self.pending_probe() {
-                tokio::time::sleep(REST).await;
+                tokio::time::sleep(RECONNECT_INTERVAL).await;
                 let probed: RedisResult<redis::Value> = self.ask(&probe).await;
                 if probed.is_ok() {
                     self.replace_refusal(|_| None);
@@ -180,7 +180,7 @@ impl Link {
                     }
                     Some(Trouble::SlotMoving) => {
                         last = Some(failed);
-                        tokio::time::sleep(PAUSE).await;
+                        tokio::time::sleep(SLOT_RETRY_INTERVAL).await;
                     }
                     Some(_) | None => return Err(failed),
                 }
@@ -219,7 +219,7 @@ impl Link {
             return Ok((connection.clone(), state.number));
         }
         if let Some((failed, error)) = &state.failed
-            && failed.elapsed() < REST
+            && failed.elapsed() < RECONNECT_INTERVAL
         {
             return Err(error.clone());
         }

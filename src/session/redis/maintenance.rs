@@ -27,7 +27,7 @@ const CLOCK_EVERY: Duration = Duration::from_secs(30);
 /// than a revocation lasts, since the revocation refuses the session until it is found.
 const WHOLE_EVERY: Duration = Duration::from_secs(600);
 /// The pause before another attempt.
-const PAUSE: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The background task.
 pub(super) struct Maintenance {
@@ -76,7 +76,7 @@ impl Maintenance {
                     tracing::debug!(%error, "what Redis lacks cannot be completed");
                     // With a connection more may be lost than is known. A refusal that lasts is not tried more often than that.
                     let lost = is_lost(&error);
-                    tokio::time::sleep(if lost { PAUSE } else { EVERY }).await;
+                    tokio::time::sleep(if lost { RETRY_INTERVAL } else { EVERY }).await;
                     whole |= lost;
                 }
             }

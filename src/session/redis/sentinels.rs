@@ -54,12 +54,12 @@ impl Sentinels {
         let (mut told, mut failed) = (Vec::new(), None);
         while told.len() < most {
             // One answer suffices when the others take long.
-            let patience = if told.iter().any(Option::is_some) {
+            let limit = if told.iter().any(Option::is_some) {
                 timeout / 2
             } else {
                 timeout
             };
-            match timeout_at(begun + patience, asked.next()).await {
+            match timeout_at(begun + limit, asked.next()).await {
                 Ok(Some(Ok(one))) => told.push(one),
                 Ok(Some(Err(error))) => failed = Some(worse(failed, error)),
                 Ok(None) | Err(_) => break,

@@ -17,7 +17,7 @@ const LEASE: Duration = Duration::from_secs(30);
 /// How long a call must find of its turn.
 const CALL: Duration = Duration::from_secs(15);
 /// How long anybody waits for the token that another node asks for, and how often it looks.
-const PATIENCE: Duration = Duration::from_secs(8);
+const OTHER_NODE_TIMEOUT: Duration = Duration::from_secs(8);
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a token is good for that was replaced, less what clocks and calls take.
 const OVERLAP_MS: u64 = 280_000;
@@ -36,7 +36,7 @@ impl AccessTokens {
         renewal: &Renewal<'_>,
         by_force: bool,
     ) -> Result<(), ApiError> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + OTHER_NODE_TIMEOUT;
         // What is in the store is of use where it is newer than this.
         let mut beaten = None;
         loop {

@@ -29,11 +29,11 @@ impl Pump<'_, '_> {
             let (last, limit, what) = match wait {
                 // A server that waits for the body is not late.
                 Wait::ServerRead if unsent => continue,
-                Wait::ServerRead => (any, self.patience.read, Failure::ResponseLate),
-                Wait::ServerWrite => (self.up.last, self.patience.write, Failure::ResponseLate),
+                Wait::ServerRead => (any, self.timeouts.read, Failure::ResponseLate),
+                Wait::ServerWrite => (self.up.last, self.timeouts.write, Failure::ResponseLate),
                 // A stream in both directions may be silent in one of them.
                 Wait::ClientRead => {
-                    let limit = client_limit.min(self.patience.read);
+                    let limit = client_limit.min(self.timeouts.read);
                     (any, limit, Failure::RequestLate)
                 }
                 Wait::ClientWrite => (self.down.last, client_limit, Failure::ClientGone),

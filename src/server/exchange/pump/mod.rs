@@ -11,7 +11,7 @@ use super::half_closed::HalfClosed;
 use super::replay::Replay;
 use super::server::Server;
 use super::state::Exchange;
-use crate::config::Patience;
+use crate::config::UpstreamTimeouts;
 use crate::server::message::{RequestHead, ResponseHead};
 use crate::server::sockets::Entry;
 use crate::server::timer::Timer;
@@ -28,7 +28,7 @@ pub(super) struct Pump<'p, 'c> {
     pub(super) exchange: &'p mut Exchange,
     pub(super) request: &'p RequestHead,
     pub(super) replay: &'p mut Replay,
-    pub(super) patience: Patience<Duration>,
+    pub(super) timeouts: UpstreamTimeouts<Duration>,
     pub(super) max_body_bytes: u64,
     pub(super) upload: Upload,
     download: Download,
@@ -110,7 +110,7 @@ impl<'p, 'c> Pump<'p, 'c> {
         exchange: &'p mut Exchange,
         request: &'p RequestHead,
         replay: &'p mut Replay,
-        patience: Patience<Duration>,
+        timeouts: UpstreamTimeouts<Duration>,
         max_body_bytes: u64,
         upload: Upload,
     ) -> Self {
@@ -125,7 +125,7 @@ impl<'p, 'c> Pump<'p, 'c> {
             exchange,
             request,
             replay,
-            patience,
+            timeouts,
             max_body_bytes,
             upload,
             download: Download::Head,

@@ -22,7 +22,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::sleep;
 
-use self::words::{FAREWELL, MINE, READY, SERVING, SOCKETS, YOURS, hear, receive, send};
+use self::words::{KEPT, READY, RELEASED, SERVING, SOCKETS, STOPPED, hear, receive, send};
 use super::Listening;
 use super::socket_file::{self, SocketError, in_our_folder, is_absence};
 
@@ -31,7 +31,7 @@ const MODE: u32 = 0o600;
 /// How many may say at a time that they want this place.
 const MOST_CANDIDATES: usize = 16;
 /// How long one process waits for the other's next word while everybody is served.
-const PATIENCE: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same while nobody is.
 const UNSERVED: Duration = Duration::from_secs(10);
 
@@ -157,7 +157,7 @@ impl Successor {
         }
         Ok(Self {
             stream,
-            last_word: MINE,
+            last_word: KEPT,
         })
     }
 
@@ -165,7 +165,7 @@ impl Successor {
     async fn prepare(mut self, listening: &Listening) -> Result<Self, HandOverError> {
         let fds: Vec<_> = listening.sockets().collect();
         send(&self.stream, SOCKETS, &fds).await?;
-        hear(&mut self.stream, READY, PATIENCE).await?;
+        hear(&mut self.stream, READY, ANSWER_TIMEOUT).await?;
         Ok(self)
     }
 
@@ -175,13 +175,13 @@ impl Successor {
         upgrade_socket: Option<&UpgradeSocket>,
     ) -> Result<(), HandOverError> {
         let listener = upgrade_socket.map(|upgrade_socket| upgrade_socket.listener.as_fd());
-        send(&self.stream, YOURS, listener.as_slice()).await
+        send(&self.stream, RELEASED, listener.as_slice()).await
     }
 
     /// Waits until the successor serves.
     pub async fn serves(&mut self) -> Result<(), HandOverError> {
         hear(&mut self.stream, SERVING, UNSERVED).await?;
-        self.last_word = FAREWELL;
+        self.last_word = STOPPED;
         Ok(())
     }
 
@@ -193,7 +193,7 @@ impl Successor {
 
     /// Leaves the place to it, whether it serves or not.
     pub fn leave(mut self) {
-        self.last_word = FAREWELL;
+        self.last_word = STOPPED;
     }
 }
 
@@ -224,7 +224,7 @@ impl Predecessor {
         if let Some(peer) = stranger(&stream)? {
             return Err(HandOverError::Stranger { path, peer });
         }
-        let sockets = receive(&stream, SOCKETS, PATIENCE).await?;
+        let sockets = receive(&stream, SOCKETS, ANSWER_TIMEOUT).await?;
         let found = Self {
             stream,
             path,
@@ -237,7 +237,7 @@ impl Predecessor {
     pub async fn let_go(mut self) -> Result<Self, HandOverError> {
         // What cannot be said may still have been answered before.
         let _ = self.stream.write_all(&[READY]).await;
-        let heard = receive(&self.stream, YOURS, PATIENCE).await;
+        let heard = receive(&self.stream, RELEASED, ANSWER_TIMEOUT).await;
         self.upgrade_socket = unless_gone(heard)?.and_then(|mut handed| handed.pop());
         Ok(self)
     }
@@ -246,7 +246,7 @@ impl Predecessor {
     /// over; where it has died or hangs, nothing is left to be said.
     pub async fn dismiss(mut self) -> Result<Option<UpgradeSocket>, HandOverError> {
         let _ = self.stream.write_all(&[SERVING]).await;
-        match unless_gone(hear(&mut self.stream, FAREWELL, UNSERVED).await) {
+        match unless_gone(hear(&mut self.stream, STOPPED, UNSERVED).await) {
             Ok(_) | Err(HandOverError::NoAnswer(_)) => {}
             Err(error) => return Err(error),
         }

@@ -22,13 +22,13 @@ pub(super) const SOCKETS: u8 = b's';
 /// The successor has all that it can have before the other lets go.
 pub(super) const READY: u8 = b'r';
 /// The running process has let go.
-pub(super) const YOURS: u8 = b'y';
+pub(super) const RELEASED: u8 = b'y';
 /// The successor serves.
 pub(super) const SERVING: u8 = b'd';
 /// The running process will not serve again.
-pub(super) const FAREWELL: u8 = b'f';
+pub(super) const STOPPED: u8 = b'f';
 /// The running process keeps its place.
-pub(super) const MINE: u8 = b'm';
+pub(super) const KEPT: u8 = b'm';
 
 /// Says a word, and hands sockets over with it.
 pub(super) async fn send(
@@ -53,11 +53,11 @@ pub(super) async fn send(
 pub(super) async fn receive(
     stream: &UnixStream,
     word: u8,
-    patience: Duration,
+    limit: Duration,
 ) -> Result<Vec<OwnedFd>, HandOverError> {
     let receive = stream.async_io(Interest::READABLE, || receive_now(stream));
-    let received = timeout(patience, receive).await;
-    match received.map_err(|_| HandOverError::NoAnswer(patience))? {
+    let received = timeout(limit, receive).await;
+    match received.map_err(|_| HandOverError::NoAnswer(limit))? {
         Ok((heard, sockets)) => expect(heard, word).map(|()| sockets),
         Err(error) if is_end(&error) => Err(HandOverError::Gone),
         Err(error) => Err(error.into()),
@@ -82,10 +82,10 @@ fn receive_now(stream: &UnixStream) -> io::Result<(Option<u8>, Vec<OwnedFd>)> {
 pub(super) async fn hear(
     stream: &mut UnixStream,
     word: u8,
-    patience: Duration,
+    limit: Duration,
 ) -> Result<(), HandOverError> {
-    let heard = timeout(patience, stream.read_u8()).await;
-    match heard.map_err(|_| HandOverError::NoAnswer(patience))? {
+    let heard = timeout(limit, stream.read_u8()).await;
+    match heard.map_err(|_| HandOverError::NoAnswer(limit))? {
         Ok(heard) => expect(Some(heard), word),
         Err(error) if is_end(&error) => Err(HandOverError::Gone),
         Err(error) => Err(error.into()),
@@ -100,7 +100,7 @@ fn is_end(error: &io::Error) -> bool {
 fn expect(heard: Option<u8>, word: u8) -> Result<(), HandOverError> {
     match heard {
         Some(heard) if heard == word => Ok(()),
-        Some(MINE) => Err(HandOverError::Kept),
+        Some(KEPT) => Err(HandOverError::Kept),
         Some(_) => Err(HandOverError::Unexpected),
         None => Err(HandOverError::Gone),
     }

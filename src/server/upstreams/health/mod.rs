@@ -13,7 +13,7 @@ use super::names::Names;
 use super::reuse::Reuse;
 use super::server::Server;
 use super::{Group, Wanted};
-use crate::config::{Health, Patience};
+use crate::config::{Health, UpstreamTimeouts};
 use crate::server::http2::ClientStream;
 use crate::server::message::Body;
 
@@ -141,7 +141,7 @@ impl Check {
             openid: None,
             upgrade: false,
             repeatable: true,
-            patience: Patience::default(),
+            timeouts: UpstreamTimeouts::default(),
         };
         let template = &self.group.template;
         let apart = Server::new(&self.server.address);

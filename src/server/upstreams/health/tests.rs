@@ -46,7 +46,7 @@ fn upstreams(names: Names) -> Upstreams {
         }),
         max_fails: 0,
         fail_timeout: SECOND,
-        patience: Patience {
+        timeouts: UpstreamTimeouts {
             connect: SECOND,
             read: SECOND,
             write: SECOND,
@@ -64,7 +64,7 @@ async fn choices(upstreams: &Upstreams) -> Vec<String> {
         openid: None,
         upgrade: false,
         repeatable: true,
-        patience: Patience::default(),
+        timeouts: UpstreamTimeouts::default(),
     };
     let mut chosen = Vec::new();
     for _ in 0..10 {

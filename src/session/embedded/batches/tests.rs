@@ -11,7 +11,7 @@ use crate::session::SessionId;
 use crate::session::contract::identity;
 use crate::session::embedded::tables::{Fault, SESSIONS};
 use crate::session::embedded::writer::{QUEUE, Writer, order};
-use crate::session::embedded::{PATIENCE, Rows, disk};
+use crate::session::embedded::{ANSWER_TIMEOUT, Rows, disk};
 use crate::session::store::Store as _;
 
 #[test]
@@ -291,7 +291,7 @@ async fn reads_that_hang_leave_threads_for_others() {
     }
     tokio::task::yield_now().await;
     let other = tokio::task::spawn_blocking(|| ());
-    tokio::time::timeout(PATIENCE, other)
+    tokio::time::timeout(ANSWER_TIMEOUT, other)
         .await
         .unwrap()
         .unwrap();
