@@ -109,7 +109,10 @@ class Bench:
             for column, (name, make) in loads.items():
                 process = self.peer(name).process
                 before = process.cpu_secs()
-                run = make()
+                try:
+                    run = make()
+                except WrongAnswer as error:
+                    raise WrongAnswer(f"{column}: {error}") from error
                 cpu = process.cpu_secs() - before
                 # The first turn warms up connections, caches and pools.
                 if turn > 0:
