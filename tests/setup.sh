@@ -7,12 +7,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 backends=target/test-backends
+gocode=/usr/share/gocode/src
 
 main() {
   local build=(cmake cc) tests=() bench=()
   case "${1:-}" in
     build) ;;
-    tests) tests=(node npm python3 php uwsgi curl systemd-analyze systemd-nspawn debootstrap strip promtool prometheus nginx headers-more haproxy caddy redis-server redis-sentinel valgrind chromium chinese-font openssl) ;;
+    tests) tests=(node npm python3 php uwsgi go curl systemd-analyze systemd-nspawn debootstrap strip promtool prometheus nginx headers-more haproxy caddy redis-server redis-sentinel valgrind chromium chinese-font openssl) ;;
     bench) bench=(python-alone nginx haproxy wrk h2load valgrind strace curl openssl) ;;
     *) echo "usage: $0 build|tests|bench" >&2 && exit 2 ;;
   esac
@@ -50,8 +51,16 @@ main() {
     echo "setup: tests/websocket-clients: npm could not install its packages" >&2
     complete=no
   fi
-  if has python3 && ! flask; then
-    echo "setup: examples/flask: pip could not install its packages" >&2
+  if has python3 && ! flask_and_django; then
+    echo "setup: examples/flask, examples/django: pip could not install their packages" >&2
+    complete=no
+  fi
+  if has go && ! go_workspace; then
+    echo "setup: examples/go: its library could not be put where Go looks for it" >&2
+    complete=no
+  fi
+  if has python3 && ! parsers; then
+    echo "setup: docs/en/backends.md: pip could not install the parsers of its snippets" >&2
     complete=no
   fi
   if has python3 && ! deploy; then
@@ -94,6 +103,7 @@ has() {
     # Without one, a screenshot of a Chinese page shows empty boxes.
     chinese-font) [ -n "$(fc-list :lang=zh-cn 2> /dev/null)" ] ;;
     headers-more) [ -e /usr/lib/nginx/modules/ngx_http_headers_more_filter_module.so ] ;;
+    go) command -v go > /dev/null && [ -e $gocode/github.com/coreos/go-oidc/verify.go ] ;;
     uwsgi) uwsgi --plugin python3 --python-version > /dev/null 2>&1 ;;
     *) command -v "$1" > /dev/null ;;
   esac
@@ -106,6 +116,7 @@ packages_of() {
       cc) packages+=(gcc libc6-dev) ;;
       h2load) packages+=(nghttp2-client) ;;
       chinese-font) packages+=(fontconfig fonts-wqy-microhei) ;;
+      go) packages+=(golang-go golang-github-coreos-go-oidc-dev) ;;
       headers-more) packages+=(libnginx-mod-http-headers-more-filter) ;;
       cmake) packages+=(cmake make) ;;
       node) packages+=(nodejs) ;;
@@ -177,10 +188,27 @@ npm_packages() {
     cp "$from/package-lock.json" "$dir/installed"
 }
 
-flask() {
-  local dir=$backends/python list=examples/flask/requirements.txt
+flask_and_django() {
+  local dir=$backends/python lists=(examples/flask/requirements.txt examples/django/requirements.txt)
   # Its programs hold absolute paths, so one that does not start has been moved.
-  cmp -s $list $dir/installed && $dir/bin/gunicorn --version > /dev/null 2>&1 && return
+  cat "${lists[@]}" | cmp -s - $dir/installed && $dir/bin/gunicorn --version > /dev/null 2>&1 && return
+  rm -rf $dir && "$(python)" -m venv $dir &&
+    $dir/bin/pip install --quiet --requirement ${lists[0]} --requirement ${lists[1]} >&2 &&
+    cat "${lists[@]}" > $dir/installed
+}
+
+# Debian's go-oidc is of version 2, and imported under another name; what examples/go calls of it is the same in version 3.
+go_workspace() {
+  local dir=$backends/go package=github.com/coreos/go-oidc
+  cmp -s $gocode/$package/verify.go $dir/src/$package/v3/oidc/verify.go && return
+  rm -rf $dir && mkdir -p $dir/src/$package/v3/oidc &&
+    cp $gocode/$package/*.go $dir/src/$package/v3/oidc &&
+    rm -f $dir/src/$package/v3/oidc/*_test.go
+}
+
+parsers() {
+  local dir=$backends/parsers list=tests/parsers.txt
+  cmp -s $list $dir/installed && $dir/bin/python -c 'import tree_sitter' 2> /dev/null && return
   rm -rf $dir && "$(python)" -m venv $dir &&
     $dir/bin/pip install --quiet --requirement $list >&2 &&
     cp $list $dir/installed

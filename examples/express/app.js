@@ -6,17 +6,26 @@ const express = require('express');
 const app = express();
 app.use(express.json());
 
-// The rule of WeChat Cloud Run: only a request with a source is somebody's.
+// With assertions, nobody but Menshen can say who the user is, even if others reach this server.
+const { MENSHEN_JWKS, MENSHEN_AUDIENCE } = process.env;
+if (MENSHEN_JWKS) app.use(require('./assertion')(MENSHEN_JWKS, MENSHEN_AUDIENCE));
+
 function user(req) {
+  if (req.assertion) return req.assertion.sub;
+  // The rule of WeChat Cloud Run: only a request with a source is somebody's.
   return req.get('x-wx-source') ? req.get('x-wx-openid') ?? null : null;
 }
 
+function appName(req) {
+  return req.assertion ? req.assertion.app : req.get('x-menshen-app') ?? null;
+}
+
 app.get('/orders', (req, res) => {
-  res.json({ user: user(req), app: req.get('x-menshen-app') ?? null });
+  res.json({ user: user(req), app: appName(req) });
 });
 
 app.post('/orders', (req, res) => {
-  res.json({ user: user(req), app: req.get('x-menshen-app') ?? null, order: req.body ?? null });
+  res.json({ user: user(req), app: appName(req), order: req.body ?? null });
 });
 
 app.get('/headers', (req, res) => {

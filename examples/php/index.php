@@ -3,9 +3,20 @@
 
 declare(strict_types=1);
 
-// The rule of WeChat Cloud Run: only a request with a source is somebody's.
-function user(): ?string
+// With assertions, nobody but Menshen can say who the user is, even if others reach this server.
+$claims = null;
+if (getenv('MENSHEN_JWKS')) {
+    require __DIR__ . '/vendor/autoload.php';
+    require __DIR__ . '/assertion.php';
+    $claims = assertion(getenv('MENSHEN_JWKS'), getenv('MENSHEN_AUDIENCE'));
+}
+
+function user(?object $claims): ?string
 {
+    if ($claims) {
+        return $claims->sub;
+    }
+    // The rule of WeChat Cloud Run: only a request with a source is somebody's.
     return empty($_SERVER['HTTP_X_WX_SOURCE']) ? null : ($_SERVER['HTTP_X_WX_OPENID'] ?? null);
 }
 
@@ -16,13 +27,13 @@ function answer(int $status, array|object $body): void
     echo json_encode($body, JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_INVALID_UTF8_SUBSTITUTE);
 }
 
-$app = $_SERVER['HTTP_X_MENSHEN_APP'] ?? null;
+$app = $claims ? $claims->app : $_SERVER['HTTP_X_MENSHEN_APP'] ?? null;
 $call = $_SERVER['REQUEST_METHOD'] . ' ' . parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
 
 match ($call) {
-    'GET /orders' => answer(200, ['user' => user(), 'app' => $app]),
+    'GET /orders' => answer(200, ['user' => user($claims), 'app' => $app]),
     'POST /orders' => answer(200, [
-        'user' => user(),
+        'user' => user($claims),
         'app' => $app,
         'order' => json_decode(file_get_contents('php://input')),
     ]),

@@ -21,6 +21,16 @@ async fn flask_under_uwsgi_takes_the_user_from_the_injected_headers() {
 }
 
 #[tokio::test]
+async fn django_takes_the_user_from_the_injected_headers() {
+    takes_the_user_from_the_injected_headers(&Backend::django().await).await;
+}
+
+#[tokio::test]
+async fn go_takes_the_user_from_the_injected_headers() {
+    takes_the_user_from_the_injected_headers(&Backend::go().await).await;
+}
+
+#[tokio::test]
 async fn php_takes_the_user_from_the_injected_headers() {
     takes_the_user_from_the_injected_headers(&Backend::php().await).await;
 }
@@ -41,6 +51,16 @@ async fn flask_under_uwsgi_has_no_user_without_a_source() {
 }
 
 #[tokio::test]
+async fn django_has_no_user_without_a_source() {
+    has_no_user_without_a_source(&Backend::django().await).await;
+}
+
+#[tokio::test]
+async fn go_has_no_user_without_a_source() {
+    has_no_user_without_a_source(&Backend::go().await).await;
+}
+
+#[tokio::test]
 async fn php_has_no_user_without_a_source() {
     has_no_user_without_a_source(&Backend::php().await).await;
 }
@@ -51,6 +71,14 @@ async fn express_shows_each_header_as_it_was_spelled() {
     let headers = answer(misspelled(&backend)).await;
     let pairs = headers.as_array().unwrap();
     assert!(pairs.contains(&json!(["x_wx_openid", "eve"])), "{headers}");
+}
+
+#[tokio::test]
+async fn go_takes_an_underscored_header_for_another() {
+    let backend = Backend::go().await;
+    let headers = answer(misspelled(&backend)).await;
+    let pairs = headers.as_array().unwrap();
+    assert!(pairs.contains(&json!(["X_wx_openid", "eve"])), "{headers}");
 }
 
 #[tokio::test]

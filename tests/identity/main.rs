@@ -1,6 +1,7 @@
 //! What the backend learns about the user and the client, and that nobody can forge it.
 
 mod assertion;
+mod checked_backends;
 mod example_backends;
 mod extra_hop;
 mod forwarded;

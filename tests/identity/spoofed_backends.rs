@@ -37,7 +37,7 @@ async fn seen(request: RequestBuilder) -> Vec<(String, String)> {
     assert_eq!(reply.status, 200, "{}", reply.text());
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let json = reply.json();
-    // Express shows pairs, the others show variables.
+    // Express and Go show pairs, the others show variables.
     let all: Vec<(String, String)> = match json.as_array() {
         Some(pairs) => pairs
             .iter()
@@ -176,6 +176,16 @@ async fn flask_under_uwsgi_serves_the_tokens_user() {
 }
 
 #[tokio::test]
+async fn django_serves_the_tokens_user() {
+    serves_the_tokens_user(Backend::django().await).await;
+}
+
+#[tokio::test]
+async fn go_serves_the_tokens_user() {
+    serves_the_tokens_user(Backend::go().await).await;
+}
+
+#[tokio::test]
 async fn php_serves_the_tokens_user() {
     serves_the_tokens_user(Backend::php().await).await;
 }
@@ -193,6 +203,16 @@ async fn flask_under_gunicorn_sees_only_the_tokens_user() {
 #[tokio::test]
 async fn flask_under_uwsgi_sees_only_the_tokens_user() {
     sees_only_the_tokens_user(Backend::uwsgi().await).await;
+}
+
+#[tokio::test]
+async fn django_sees_only_the_tokens_user() {
+    sees_only_the_tokens_user(Backend::django().await).await;
+}
+
+#[tokio::test]
+async fn go_sees_only_the_tokens_user() {
+    sees_only_the_tokens_user(Backend::go().await).await;
 }
 
 #[tokio::test]
@@ -216,6 +236,16 @@ async fn flask_under_uwsgi_sees_nobody_without_a_token() {
 }
 
 #[tokio::test]
+async fn django_sees_nobody_without_a_token() {
+    sees_nobody_without_a_token(Backend::django().await).await;
+}
+
+#[tokio::test]
+async fn go_sees_nobody_without_a_token() {
+    sees_nobody_without_a_token(Backend::go().await).await;
+}
+
+#[tokio::test]
 async fn php_sees_nobody_without_a_token() {
     sees_nobody_without_a_token(Backend::php().await).await;
 }
@@ -233,6 +263,16 @@ async fn flask_under_gunicorn_never_sees_a_token_under_another_name() {
 #[tokio::test]
 async fn flask_under_uwsgi_never_sees_a_token_under_another_name() {
     never_sees_a_token_under_another_name(Backend::uwsgi().await).await;
+}
+
+#[tokio::test]
+async fn django_never_sees_a_token_under_another_name() {
+    never_sees_a_token_under_another_name(Backend::django().await).await;
+}
+
+#[tokio::test]
+async fn go_never_sees_a_token_under_another_name() {
+    never_sees_a_token_under_another_name(Backend::go().await).await;
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod package;
 mod reload;
 mod secrets;
 mod simulator;
+mod snippets;
 mod start_up;
 mod stopping;
 mod supervisor;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -21,63 +21,179 @@ const _: () = {
     let _ = Backend::express;
     let _ = Backend::gunicorn;
     let _ = Backend::uwsgi;
+    let _ = Backend::django;
+    let _ = Backend::go;
     let _ = Backend::php;
+    let _ = Backend::that_checks;
     let _ = |backend: &Backend| backend.addr;
 };
+
+/// The audience of the assertions that a backend of [`Backend::that_checks`] takes.
+pub const AUDIENCE: &str = "api";
 
 /// A running backend, which ends with this value.
 pub struct Backend {
     /// Where it listens.
     pub addr: SocketAddr,
     _processes: Processes,
+    _program: Option<TempDir>,
+}
+
+/// How a backend of `examples/` is started.
+struct Start {
+    program: &'static str,
+    command: Command,
+    example: &'static str,
+    announcement: &'static str,
+    built: Option<TempDir>,
 }
 
 impl Backend {
     /// Starts `examples/express`.
     pub async fn express() -> Self {
-        let modules = installed("express/node_modules", "Express");
-        let mut node = Command::new("node");
-        node.arg("app.js")
-            .env("PORT", "0")
-            .env("NODE_PATH", modules);
-        Self::start("node", node, "express", "listening on ").await
+        Self::start(Start::express()).await
     }
 
     /// Starts `examples/flask` under gunicorn.
     pub async fn gunicorn() -> Self {
-        let mut gunicorn = Command::new(installed("python/bin/gunicorn", "gunicorn"));
-        gunicorn.args(["--bind", "127.0.0.1:0", "--no-control-socket", "app:app"]);
-        Self::start("gunicorn", gunicorn, "flask", "Listening at: http://").await
+        Self::start(Start::gunicorn("flask", "app:app")).await
     }
 
     /// Starts `examples/flask` under uWSGI.
     pub async fn uwsgi() -> Self {
-        let mut uwsgi = Command::new("uwsgi");
-        uwsgi.args(["--plugin", "python3", "--virtualenv"]);
-        uwsgi.arg(installed("python", "Flask"));
-        uwsgi.args(["--http-socket", "127.0.0.1:0"]);
-        uwsgi.args(["--module", "app:app", "--need-app"]);
-        Self::start("uwsgi", uwsgi, "flask", "bound to TCP address ").await
+        Self::start(Start::uwsgi()).await
+    }
+
+    /// Starts `examples/django` under gunicorn.
+    pub async fn django() -> Self {
+        Self::start(Start::gunicorn("django", "app:application")).await
+    }
+
+    /// Starts `examples/go`.
+    pub async fn go() -> Self {
+        Self::start(Start::go()).await
     }
 
     /// Starts `examples/php` under PHP's own server.
     pub async fn php() -> Self {
-        let mut php = Command::new("php");
-        php.args(["-S", "127.0.0.1:0", "index.php"]);
-        Self::start("php", php, "php", "Development Server (http://").await
+        Self::start(Start::php()).await
     }
 
-    async fn start(name: &str, command: Command, example: &str, announcement: &str) -> Self {
-        let mut processes = Processes::spawn(name, command, example);
-        let Ok(addr) = timeout(START_LIMIT, processes.listening(name, announcement)).await else {
+    /// Starts the example that is called so with its middleware, which checks assertions against the keys at `jwks`.
+    pub async fn that_checks(example: &str, jwks: &str) -> Self {
+        let mut start = match example {
+            "express" => Start::express(),
+            "flask" => Start::gunicorn("flask", "app:app"),
+            "flask under uWSGI" => Start::uwsgi(),
+            "django" => Start::gunicorn("django", "app:application"),
+            "go" => Start::go(),
+            _ => panic!("{example} has no middleware that can be run"),
+        };
+        start
+            .command
+            .env("MENSHEN_JWKS", jwks)
+            .env("MENSHEN_AUDIENCE", AUDIENCE);
+        Self::start(start).await
+    }
+
+    async fn start(start: Start) -> Self {
+        let Start {
+            program,
+            command,
+            example,
+            announcement,
+            built,
+        } = start;
+        let mut processes = Processes::spawn(program, command, example);
+        let Ok(addr) = timeout(START_LIMIT, processes.listening(program, announcement)).await
+        else {
             panic!(
-                "{name} did not answer within {START_LIMIT:?}; it said:\n{}",
+                "{program} did not answer within {START_LIMIT:?}; it said:\n{}",
                 processes.output()
             );
         };
         Self {
             addr,
             _processes: processes,
+            _program: built,
+        }
+    }
+}
+
+impl Start {
+    fn express() -> Self {
+        let modules = installed("express/node_modules", "Express");
+        let mut node = Command::new("node");
+        node.arg("app.js")
+            .env("PORT", "0")
+            .env("NODE_PATH", modules);
+        Self::of("node", node, "express", "listening on ")
+    }
+
+    fn gunicorn(example: &'static str, application: &str) -> Self {
+        let mut gunicorn = Command::new(installed("python/bin/gunicorn", "gunicorn"));
+        gunicorn.args(["--bind", "127.0.0.1:0", "--no-control-socket", application]);
+        Self::of("gunicorn", gunicorn, example, "Listening at: http://")
+    }
+
+    fn uwsgi() -> Self {
+        let mut uwsgi = Command::new("uwsgi");
+        uwsgi.args(["--plugin", "python3", "--virtualenv"]);
+        uwsgi.arg(installed("python", "Flask"));
+        uwsgi.args(["--http-socket", "127.0.0.1:0"]);
+        uwsgi.args(["--module", "app:app", "--need-app"]);
+        Self::of("uwsgi", uwsgi, "flask", "bound to TCP address ")
+    }
+
+    fn php() -> Self {
+        let mut php = Command::new("php");
+        php.args(["-S", "127.0.0.1:0", "index.php"]);
+        Self::of("php", php, "php", "Development Server (http://")
+    }
+
+    /// Builds `examples/go` as a program of its own: one that `go run` starts is another process, whose folder stays behind.
+    fn go() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("shop");
+        let workspace = installed("go", "Go");
+        let built = Command::new("go")
+            .args(["build", "-o"])
+            .args([program.as_os_str(), ".".as_ref()])
+            .current_dir(root().join("examples/go"))
+            // Without modules, since their proxy is not reached from everywhere: setup.sh puts what Debian has in their places.
+            .env("GO111MODULE", "off")
+            .env("GOFLAGS", "")
+            .env(
+                "GOPATH",
+                format!("{}:/usr/share/gocode", workspace.display()),
+            )
+            .env("GOCACHE", workspace.join("cache"))
+            .output();
+        match built {
+            Ok(built) if built.status.success() => {}
+            Ok(built) => panic!("examples/go: {}", String::from_utf8_lossy(&built.stderr)),
+            Err(_) => missing("Go"),
+        }
+        let mut shop = Command::new(program);
+        shop.env("PORT", "0");
+        Self {
+            built: Some(folder),
+            ..Self::of("shop", shop, "go", "listening on ")
+        }
+    }
+
+    fn of(
+        program: &'static str,
+        command: Command,
+        example: &'static str,
+        announcement: &'static str,
+    ) -> Self {
+        Self {
+            program,
+            command,
+            example,
+            announcement,
+            built: None,
         }
     }
 }

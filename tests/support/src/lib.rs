@@ -27,7 +27,7 @@ mod upstream;
 mod visitor;
 mod wire;
 
-pub use backends::Backend;
+pub use backends::{AUDIENCE, Backend};
 pub use browser::{Browser, Page};
 pub use certificate::Certificate;
 pub use forward_proxy::ForwardProxy;

@@ -1,0 +1,3 @@
+module menshen.example/shop
+
+go 1.19

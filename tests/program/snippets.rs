@@ -1,0 +1,109 @@
+//! The middleware of the page of backends is that of `examples/`, and what no test runs is at least parsed by its language's parser.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const BACKENDS: &str = include_str!("../../docs/en/backends.md");
+
+/// Each block of code of the page, and the file that it shows. Those of the first four are run by `tests/identity/checked_backends.rs`.
+const SHOWN: [(&str, &str); 7] = [
+    ("js", "express/assertion.js"),
+    ("python", "flask/assertion.py"),
+    ("python", "django/assertion.py"),
+    ("go", "go/assertion.go"),
+    ("php", "php/assertion.php"),
+    ("java", "spring-boot/AssertionConfiguration.java"),
+    ("csharp", "aspnet-core/Assertion.cs"),
+];
+
+/// The files that are parsed, and not run.
+const PARSED: [&str; 5] = [
+    "php/assertion.php",
+    "spring-boot/AssertionConfiguration.java",
+    "spring-boot/Orders.java",
+    "aspnet-core/Assertion.cs",
+    "aspnet-core/Program.cs",
+];
+
+/// Parses with tree-sitter, and says where it finds an error or misses something.
+const PARSE: &str = r#"
+import sys, tree_sitter, tree_sitter_java, tree_sitter_c_sharp
+grammar = {"java": tree_sitter_java, "cs": tree_sitter_c_sharp}[sys.argv[1].rsplit(".", 1)[1]]
+parser = tree_sitter.Parser(tree_sitter.Language(grammar.language()))
+def bad(node):
+    if node.is_error or node.is_missing:
+        yield node
+    for child in node.children:
+        yield from bad(child)
+found = list(bad(parser.parse(open(sys.argv[1], "rb").read()).root_node))
+for node in found:
+    print(f"{sys.argv[1]}:{node.start_point[0] + 1}: {node}")
+sys.exit(bool(found))
+"#;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn example(name: &str) -> PathBuf {
+    root().join("examples").join(name)
+}
+
+/// Returns what the parser of a file's language has against it.
+fn faults(path: &Path) -> Option<String> {
+    let mut parser = if path.extension().is_some_and(|end| end == "php") {
+        let mut php = Command::new("php");
+        php.arg("-l");
+        php
+    } else {
+        let python = root().join("target/test-backends/parsers/bin/python");
+        assert!(
+            python.exists(),
+            "the parsers are not installed: run `make test`"
+        );
+        let mut python = Command::new(python);
+        python.args(["-c", PARSE]);
+        python
+    };
+    let parsed = parser.arg(path).output();
+    let parsed = parsed.expect("the parser is not installed: run `make test`");
+    let said = [parsed.stdout, parsed.stderr].concat();
+    (!parsed.status.success()).then(|| String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn the_page_of_backends_shows_the_examples_middleware() {
+    let mut blocks = BACKENDS.split("```").skip(1).step_by(2);
+    let mut shown = blocks.by_ref().filter_map(|block| {
+        let (language, code) = block.split_once('\n')?;
+        (language != "toml").then_some((language, code))
+    });
+    for (language, file) in SHOWN {
+        let text = fs::read_to_string(example(file)).unwrap();
+        assert_eq!(shown.next(), Some((language, text.as_str())), "{file}");
+    }
+    assert_eq!(shown.next(), None);
+}
+
+#[test]
+fn what_no_test_runs_is_parsed() {
+    for file in PARSED {
+        assert_eq!(faults(&example(file)), None, "{file}");
+    }
+}
+
+#[test]
+fn the_parsers_find_a_missing_sign() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in PARSED {
+        let text = fs::read_to_string(example(file)).unwrap();
+        for sign in ['{', ')', ';'] {
+            let (before, after) = text.rsplit_once(sign).unwrap();
+            let path = folder.path().join(Path::new(file).file_name().unwrap());
+            fs::write(&path, [before, after].concat()).unwrap();
+            assert!(faults(&path).is_some(), "{file} without its last {sign}");
+        }
+    }
+}
