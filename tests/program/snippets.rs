@@ -1,10 +1,13 @@
-//! The middleware of the page of backends is that of `examples/`, and what no test runs is at least parsed by its language's parser.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+//! Code in the documents that is more than a line: the quick start's mini-program is run, the middleware of the page of backends is that of
+//! `examples/`, and what no test runs is at least parsed by its language's parser.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use menshen_test_support::TestGateway;
+
+const QUICK_START: &str = include_str!("../../docs/en/quickstart.md");
 const BACKENDS: &str = include_str!("../../docs/en/backends.md");
 
 /// Each block of code of the page, and the file that it shows. Those of the first four are run by `tests/identity/checked_backends.rs`.
@@ -68,7 +71,9 @@ fn faults(path: &Path) -> Option<String> {
         python
     };
     let parsed = parser.arg(path).output();
-    let parsed = parsed.expect("the parser is not installed: run `make test`");
+    let parsed = parsed.unwrap_or_else(|error| {
+        unreachable!("the parser is not installed, run `make test`: {error}")
+    });
     let said = [parsed.stdout, parsed.stderr].concat();
     (!parsed.status.success()).then(|| String::from_utf8_lossy(&said).into_owned())
 }
@@ -106,4 +111,52 @@ fn the_parsers_find_a_missing_sign() {
             assert!(faults(&path).is_some(), "{file} without its last {sign}");
         }
     }
+}
+
+/// A `wx` that has a code of its own, and asks as WeChat's client does: what has a status is a success.
+const WX: &str = r"
+globalThis.wx = {
+  login: ({ success }) => setImmediate(success, { code: process.env.CODE }),
+  request: ({ url, method = 'GET', data, header, success, fail }) => {
+    const body = data && JSON.stringify(data);
+    fetch(url, { method, headers: header, body })
+      .then(async (reply) => {
+        let data = await reply.text();
+        try { data = JSON.parse(data); } catch {}
+        success({ statusCode: reply.status, data });
+      }, (reason) => fail({ errMsg: `${reason}` }));
+  },
+};
+";
+
+/// Runs the mini-program of the quick start, and returns what it writes.
+async fn quick_start(gateway: &str, code: &str) -> String {
+    let (_, code_block) = QUICK_START.split_once("```js\n").unwrap_or_default();
+    let (program, _) = code_block.split_once("```").unwrap_or_default();
+    let program = program.replace("http://127.0.0.1:8080", gateway);
+    let node = tokio::process::Command::new("node")
+        .args(["-e", &format!("{WX}{program}")])
+        .env("CODE", code)
+        .output();
+    let ran = node.await.unwrap_or_else(|error| {
+        unreachable!("node is not installed, run `make test`: {error}");
+    });
+    String::from_utf8_lossy(&ran.stdout).into_owned()
+}
+
+#[tokio::test]
+async fn the_quick_starts_mini_program_logs_in_and_says_what_is_wrong() {
+    let t = TestGateway::start().await;
+    let said = quick_start(&t.url(""), &t.code("alice").await).await;
+    assert!(said.starts_with("200 "), "{said}");
+    let token = t.log_in("alice").await.token;
+    let alice = t.who(&token).await;
+    assert_eq!(
+        t.upstream.last().only("x-wx-openid"),
+        alice["openid"].as_str()
+    );
+    let said = quick_start(&t.url(""), "0a1b2c3d4e5f").await;
+    assert!(said.contains("code_invalid"), "{said}");
+    let said = quick_start("http://127.0.0.1:1", "0a1b2c3d4e5f").await;
+    assert!(said.contains("errMsg"), "{said}");
 }
