@@ -3,7 +3,7 @@
 # Menshen with other proxies and writes benches/README.md, `make bench-quick` prints the most telling part of it.
 # All first install what this machine lacks (on Debian, as root or with sudo).
 
-.PHONY: dev test package install bench bench-quick bench-build deps test-deps bench-deps
+.PHONY: dev test package install pgo bench bench-quick bench-build deps test-deps bench-deps
 
 peers := benches/peers/pingora
 
@@ -25,6 +25,10 @@ CONFIG ?= /etc
 install: deps
 	cargo build --locked --release --bin menshen --target-dir target
 	packaging/install.sh target/release/menshen "$(DESTDIR)" "$(PREFIX)" "$(CONFIG)"
+
+# The release build with profile-guided optimisation, in target/pgo/menshen.
+pgo: bench-deps
+	packaging/pgo.sh
 
 bench: bench-build
 	python3 benches/peers/run.py --write $(ARGS)

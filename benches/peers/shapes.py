@@ -96,15 +96,14 @@ class Shapes(Bench):
         self.compare("upload of 64 MiB (ms)", {name: (name, up(name)) for name in names}, scale=1e-3)
 
     def websockets(self) -> None:
-        loads, count = {}, 10_000 * self.secs
-        for name in ("Menshen", "nginx"):
-            client = sockets.Client(self.peer(name).port, self.token)
-            self.running.callback(client.sock.close)
-            loads[name] = (name, self.echoes(client, count))
+        loads = {name: (name, self.echoes(name)) for name in ("Menshen", "nginx")}
         self.compare("WebSocket message and its echo", loads)
 
-    @staticmethod
-    def echoes(client: sockets.Client, count: int) -> Callable[[], load.Run]:
+    def echoes(self, name: str) -> Callable[[], load.Run]:
+        """Messages and their echoes on one WebSocket."""
+        client, count = sockets.Client(self.peer(name).port, self.token), 10_000 * self.secs
+        self.running.callback(client.sock.close)
+
         def make() -> load.Run:
             start = time.monotonic()
             return load.Run(client.echoes(count), time.monotonic() - start)

@@ -7,10 +7,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use menshen_test_support::{Backend, Program, SEAL_KEY, address_in};
 use serde_json::{Value, json};
+
+use super::commands::done;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 const PROGRAM: &str = "/usr/bin/menshen";
@@ -33,18 +35,6 @@ fn tool(name: &str) -> Command {
     let path = root().join("target/test-backends/deploy/bin").join(name);
     assert!(path.exists(), "{name} is not installed: run `make test`");
     Command::new(path)
-}
-
-fn accepts(mut command: Command) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
-        .output()
-        .unwrap_or_else(|error| unreachable!("{command:?} is not installed: {error}"));
-    let said = [stdout, stderr].map(|said| String::from_utf8(said).unwrap());
-    assert!(status.success(), "{command:?}: {}", said.concat());
 }
 
 /// Reads every document of a YAML file.
@@ -93,7 +83,7 @@ fn unit(folder: &Path) -> PathBuf {
 fn hadolint_accepts_the_dockerfile() {
     let mut hadolint = tool("hadolint");
     hadolint.arg(file("Dockerfile"));
-    accepts(hadolint);
+    done(&mut hadolint);
 }
 
 #[test]
@@ -101,14 +91,14 @@ fn the_compose_file_is_of_its_schema() {
     let mut check = tool("check-jsonschema");
     check.args(["--builtin-schema", "vendor.compose-spec"]);
     check.arg(file("compose.yaml"));
-    accepts(check);
+    done(&mut check);
 }
 
 #[test]
 fn the_manifests_are_of_the_schema_of_kubernetes() {
     let mut validate = tool("kubernetes-validate");
     validate.arg("--strict").args(MANIFESTS.map(file));
-    accepts(validate);
+    done(&mut validate);
 }
 
 #[test]
@@ -117,12 +107,12 @@ fn systemd_accepts_the_unit_and_finds_it_hardened() {
     let unit = unit(folder.path());
     let mut verify = Command::new("systemd-analyze");
     verify.args(["verify", "--man=no"]).arg(&unit);
-    accepts(verify);
+    done(&mut verify);
     let mut security = Command::new("systemd-analyze");
     // Of 100; a unit that says nothing has 96.
     security.args(["security", "--offline=true", "--threshold=15", "--no-pager"]);
     security.arg(&unit);
-    accepts(security);
+    done(&mut security);
 }
 
 #[tokio::test]
@@ -322,14 +312,14 @@ fn the_build_gets_all_it_needs() {
         };
         let mut copy = Command::new("cp");
         copy.arg("-r").arg(root().join(kept)).arg(context.path());
-        accepts(copy);
+        done(&mut copy);
     }
     // Looks at every target without building any.
     let mut tree = Command::new(env!("CARGO"));
     tree.args(["metadata", "--locked", "--offline", "--no-deps"]);
     tree.args(["--format-version", "1"]);
     tree.current_dir(&context);
-    accepts(tree);
+    done(&mut tree);
 }
 
 #[cfg(target_os = "linux")]

@@ -2,6 +2,7 @@
 
 mod backup;
 mod command_line;
+mod commands;
 mod config_files;
 mod deploy;
 mod descriptors;

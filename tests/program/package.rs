@@ -3,25 +3,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
+
+use super::commands::done;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn done(command: &mut Command) -> String {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
-        .output()
-        .unwrap_or_else(|error| unreachable!("{command:?} is not installed: {error}"));
-    let said = [stdout, stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
-    assert!(status.success(), "{command:?}: {}", said.concat());
-    said.concat()
 }
 
 /// Makes a package of the program under test.

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Builds target/pgo/menshen, the release build with profile-guided optimisation: a build that counts what it runs serves the
+# requests of benches/peers/train.py, and the compiler then lays the program out by these counts. Takes two release builds.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+pgo=$PWD/target/pgo
+host=$(rustc -vV | sed -n 's/^host: //p')
+# The counts are in the format of the compiler's own LLVM.
+llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+
+main() {
+  local profdata
+  profdata=$(find_profdata)
+  rm -rf "$pgo/counts" && mkdir -p "$pgo/counts"
+  build counting "-Cprofile-generate=$pgo/counts"
+  python3 benches/peers/train.py "$pgo/counting/$host/release/menshen"
+  "$profdata" merge -o "$pgo/merged.profdata" "$pgo/counts"
+  build optimised "-Cprofile-use=$pgo/merged.profdata"
+  install "$pgo/optimised/$host/release/menshen" "$pgo/menshen"
+}
+
+# With a target, the flags are not those of build scripts as well.
+build() {
+  RUSTFLAGS=$2 cargo build --locked --release --bin menshen --target "$host" --target-dir "$pgo/$1"
+}
+
+find_profdata() {
+  local of_rustup
+  of_rustup=$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata
+  if [ -x "$of_rustup" ]; then
+    echo "$of_rustup"
+  else
+    command -v "llvm-profdata-$llvm" || {
+      echo "pgo: llvm-profdata of LLVM $llvm is missing: apt-get install llvm-$llvm, or rustup component add llvm-tools" >&2
+      return 1
+    }
+  fi
+}
+
+main
