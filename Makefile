@@ -14,9 +14,9 @@ test: test-deps
 	cargo test --locked --no-fail-fast
 	node --test tests/documents.test.mjs clients/mini-program/tests/*.test.mjs
 
-# A Debian package, in target/debian.
+# A Debian package, in target/debian, of the release build or of PROGRAM, such as target/pgo/menshen.
 package: deps
-	packaging/deb.sh
+	packaging/deb.sh $(PROGRAM)
 
 # The program, its manual pages, completions, unit and configuration, without a package: below DESTDIR, for PREFIX.
 PREFIX ?= /usr/local
@@ -27,7 +27,8 @@ install: deps
 	packaging/install.sh target/release/menshen "$(DESTDIR)" "$(PREFIX)" "$(CONFIG)"
 
 # The release build with profile-guided optimisation, in target/pgo/menshen.
-pgo: bench-deps
+pgo:
+	@tests/setup.sh pgo
 	packaging/pgo.sh
 
 bench: bench-build

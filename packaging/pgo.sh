@@ -6,12 +6,10 @@ cd "$(dirname "$0")/.."
 
 pgo=$PWD/target/pgo
 host=$(rustc -vV | sed -n 's/^host: //p')
-# The counts are in the format of the compiler's own LLVM.
-llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 
 main() {
   local profdata
-  profdata=$(find_profdata)
+  profdata=$(packaging/profdata.sh)
   rm -rf "$pgo/counts" && mkdir -p "$pgo/counts"
   build counting "-Cprofile-generate=$pgo/counts"
   python3 benches/peers/train.py "$pgo/counting/$host/release/menshen"
@@ -23,19 +21,6 @@ main() {
 # With a target, the flags are not those of build scripts as well.
 build() {
   RUSTFLAGS=$2 cargo build --locked --release --bin menshen --target "$host" --target-dir "$pgo/$1"
-}
-
-find_profdata() {
-  local of_rustup
-  of_rustup=$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata
-  if [ -x "$of_rustup" ]; then
-    echo "$of_rustup"
-  else
-    command -v "llvm-profdata-$llvm" || {
-      echo "pgo: llvm-profdata of LLVM $llvm is missing: apt-get install llvm-$llvm, or rustup component add llvm-tools" >&2
-      return 1
-    }
-  fi
 }
 
 main

@@ -15,7 +15,8 @@ main() {
     build) ;;
     tests) tests=(node npm python3 php uwsgi go curl systemd-analyze systemd-nspawn debootstrap strip promtool prometheus nginx headers-more haproxy caddy redis-server redis-sentinel valgrind chromium chinese-font openssl) ;;
     bench) bench=(python-alone nginx haproxy wrk h2load valgrind strace curl openssl) ;;
-    *) echo "usage: $0 build|tests|bench" >&2 && exit 2 ;;
+    pgo) bench=(python-alone nginx wrk h2load curl openssl llvm-profdata) ;;
+    *) echo "usage: $0 build|tests|bench|pgo" >&2 && exit 2 ;;
   esac
 
   install_packages "$(lacking "${build[@]}" ${tests[@]+"${tests[@]}"} ${bench[@]+"${bench[@]}"})"
@@ -29,7 +30,7 @@ main() {
   if [ ${#bench[@]} -gt 0 ]; then
     needed=$(lacking "${bench[@]}")
     [ -z "$needed" ] && exit 0
-    echo "setup: the comparison needs $(join " and " $needed): as root, run apt-get install $(packages_of $needed)" >&2
+    echo "setup: what is measured needs $(join " and " $needed): as root, run apt-get install $(packages_of $needed)" >&2
     exit 1
   fi
   [ ${#tests[@]} -gt 0 ] || exit 0
@@ -104,6 +105,7 @@ has() {
     chinese-font) [ -n "$(fc-list :lang=zh-cn 2> /dev/null)" ] ;;
     headers-more) [ -e /usr/lib/nginx/modules/ngx_http_headers_more_filter_module.so ] ;;
     go) command -v go > /dev/null && [ -e $gocode/github.com/coreos/go-oidc/verify.go ] ;;
+    llvm-profdata) packaging/profdata.sh > /dev/null 2>&1 ;;
     uwsgi) uwsgi --plugin python3 --python-version > /dev/null 2>&1 ;;
     *) command -v "$1" > /dev/null ;;
   esac
@@ -115,6 +117,7 @@ packages_of() {
     case $tool in
       cc) packages+=(gcc libc6-dev) ;;
       h2load) packages+=(nghttp2-client) ;;
+      llvm-profdata) packages+=("llvm-$(packaging/profdata.sh --llvm)") ;;
       chinese-font) packages+=(fontconfig fonts-wqy-microhei) ;;
       go) packages+=(golang-go golang-github-coreos-go-oidc-dev) ;;
       headers-more) packages+=(libnginx-mod-http-headers-more-filter) ;;
