@@ -19,7 +19,7 @@
 //!
 //! [`cli`] and [`app`] start things: [`config`] is read, [`app`] constructs the parts. [`server`] is the wire and the
 //! only module that knows pingora, [`control`] the private listener. [`request`] decides without I/O, [`login`] is the other flow. [`wechat`],
-//! [`session`] and [`token`] are what they share, and [`trust`] is whom TLS believes. [`simulator`] and [`demo`] stand in for WeChat and a backend during
+//! [`session`] and [`token`] are what they share, [`traces`] records both flows, and [`trust`] is whom TLS believes. [`simulator`] and [`demo`] stand in for WeChat and a backend during
 //! development.
 
 pub mod app;
@@ -39,5 +39,6 @@ pub mod server;
 pub mod session;
 pub mod simulator;
 pub mod token;
+pub mod traces;
 pub mod trust;
 pub mod wechat;

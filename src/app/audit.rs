@@ -115,6 +115,7 @@ pub(super) fn changed(old: &Config, new: &Config) -> Vec<&'static str> {
         upstreams,
         routes,
         log,
+        traces,
     } = new;
     let sections = [
         ("server", *server != old.server),
@@ -132,6 +133,7 @@ pub(super) fn changed(old: &Config, new: &Config) -> Vec<&'static str> {
         ("upstream", *upstreams != old.upstreams),
         ("route", *routes != old.routes),
         ("log", *log != old.log),
+        ("traces", *traces != old.traces),
     ];
     let differ = sections.into_iter().filter(|(_, differs)| *differs);
     differ.map(|(name, _)| name).collect()

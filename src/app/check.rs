@@ -8,6 +8,7 @@ use crate::config::{Config, Store};
 use crate::server::{Encryption, PrivateSocket, UpgradeSocket, Upstreams, can_bind};
 use crate::session::{OpenError, Sessions};
 use crate::token::verify_files;
+use crate::traces::Collector;
 use crate::wechat::Client;
 
 /// Does the checks of a start that leave nothing behind, and returns each problem with the key that it is about.
@@ -21,6 +22,7 @@ pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
     );
     let wechat = Client::new(&config.wechat);
     let keys = verify_files(&config.token.keys_dir);
+    let traces = Collector::new(&config.traces);
     // Whether Redis can be reached is not asked, but by `try_store`: a check changes nothing and needs no network.
     let store = match &session.store {
         Store::Embedded(path) => {
@@ -42,6 +44,7 @@ pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
         ("token.keys_dir", keys.map_err(StartError::from)),
         ("session.path", store),
         ("wechat", wechat.map(drop).map_err(StartError::from)),
+        ("traces", traces.map(drop).map_err(StartError::from)),
     ];
     checks
         .into_iter()

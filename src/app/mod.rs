@@ -22,6 +22,7 @@ use crate::metrics::{Metrics, Traffic};
 use crate::server::{Encryption, Gates, Listening, Predecessor, Sockets, Upstreams, WORDS};
 use crate::session::{OpenError, SessionRules, Sessions};
 use crate::token::{load_or_make, verify_files};
+use crate::traces::{Collector, Exporter, Queue};
 use crate::wechat::{AccessTokens, Reach};
 
 mod audit;
@@ -119,6 +120,8 @@ impl App {
         let tokens = AccessTokens::new(clock.clone(), sessions.clone(), metrics.clone());
         let traffic = Traffic::new(WORDS);
         let wechat = wechat(&config, &tokens, &metrics, &reach)?;
+        let spans = Exporter::new(Arc::new(Queue::new(config.traces.queue)));
+        spans.aim(Collector::new(&config.traces)?);
         let lasting = Lasting {
             sockets: Sockets::new(sessions.clone(), clock.clone()),
             sessions,
@@ -131,6 +134,7 @@ impl App {
             metrics,
             traffic,
             recent: Arc::default(),
+            spans,
             cache_uses: Arc::default(),
             reloaded: Arc::default(),
         };

@@ -47,6 +47,7 @@ pub(super) fn observe(lasting: &Lasting, gates: &Arc<Gates>, tls: Option<&Encryp
     metrics.observe(sessions(lasting));
     // The gates hold what shows them.
     metrics.observe(gate(lasting, Arc::downgrade(gates)));
+    metrics.observe(spans(lasting));
     let (tls, reloaded) = (tls.cloned(), Arc::clone(&lasting.reloaded));
     metrics.observe(move |page| {
         let dropped = "Log lines that nobody read in time";
@@ -127,6 +128,29 @@ fn sessions(lasting: &Lasting) -> impl Fn(&mut Page<'_>) + Send + 'static {
         page.bytes("websocket_received", help, one(received));
         let help = "Bytes that WebSockets brought from servers";
         page.bytes("websocket_sent", help, one(sent));
+    }
+}
+
+/// Shows what becomes of spans.
+fn spans(lasting: &Lasting) -> impl Fn(&mut Page<'_>) + Send + 'static {
+    let queue = Arc::clone(lasting.spans.queue());
+    move |page| {
+        let counts = &queue.counts;
+        let exported = one(counts.exported.load(Ordering::Relaxed));
+        page.counter("spans_exported", "Spans that the collector took", exported);
+        let dropped = [
+            ("no_room", &counts.no_room),
+            ("failed", &counts.failed),
+            ("rejected", &counts.rejected),
+        ];
+        let dropped = dropped.map(|(reason, count)| {
+            let labels = vec![("reason", reason.to_owned())];
+            (labels, count.load(Ordering::Relaxed))
+        });
+        let help = "Spans that the collector did not take, by reason";
+        page.counter("spans_dropped", help, dropped);
+        let waiting = one(queue.waiting() as u64);
+        page.gauge("spans_waiting", "Spans that wait to be sent", waiting);
     }
 }
 

@@ -18,6 +18,7 @@ use crate::session::Sessions;
 use crate::token::{
     Assertions, CacheUses, Issuer, KeyRing, RelayHeaders, RelayTokens, Tokens, Verifier,
 };
+use crate::traces::{Exporter, Tracer};
 use crate::wechat::{AccessTokens, Client, Reach, Transport};
 
 /// The parts that no reload replaces.
@@ -31,6 +32,8 @@ pub(super) struct Lasting {
     pub(super) traffic: Arc<Traffic>,
     /// The last exchanges.
     pub(super) recent: Arc<Recent>,
+    /// Sends spans.
+    pub(super) spans: Exporter,
     /// What is counted of the cache of tokens.
     pub(super) cache_uses: Arc<CacheUses>,
     /// The last reload, as metrics show it.
@@ -161,6 +164,7 @@ pub(super) fn gate(
         upstreams,
         traffic: GateTraffic::new(config, &lasting.traffic),
         recent: GateRecent::new(config, &lasting.recent),
+        tracer: Tracer::new(&config.traces, lasting.spans.queue()),
         keys: Arc::clone(keys),
         jwks: Bytes::from(serde_json::to_vec(&keys.jwks())?),
         trusted_proxies: config.server.trusted_proxies.clone(),

@@ -11,6 +11,7 @@ use crate::config::{Config, Problems};
 use crate::control::{Reload, ReloadRefused, WeChatApi};
 use crate::server::{Gate, Gates, supervisor};
 use crate::token::load;
+use crate::traces::Collector;
 
 /// Reads the configuration anew.
 pub type Source = Box<dyn Fn() -> Result<Config, Problems> + Send + Sync>;
@@ -123,11 +124,17 @@ impl Reloader {
         // It reads files, and checks certificates and keys.
         let prepared =
             tokio::task::spawn_blocking(move || prepare(&source, &current, &old, &lasting)).await;
-        let (config, gate, wechat, restart_needed) =
-            prepared.map_err(|_| ReloadError::Stopping)??;
+        let Prepared {
+            config,
+            gate,
+            wechat,
+            collector,
+            restart_needed,
+        } = prepared.map_err(|_| ReloadError::Stopping)??;
         crate::log::show(&config.log);
         audit::keys(&shared.gates.current().keys, &gate.keys);
         let changed = audit::changed(&running, &config);
+        shared.lasting.spans.aim(collector);
         shared.gates.replace(gate);
         shared.lasting.known.replace(&config, wechat);
         shared.lasting.tokens.keep(&config.apps);
@@ -157,12 +164,22 @@ impl Reloader {
     }
 }
 
+/// What a reload has made before it changes anything.
+struct Prepared {
+    config: Config,
+    gate: Gate,
+    wechat: WeChatApi,
+    /// `None` where nothing is traced, or where spans go does not change.
+    collector: Option<Collector>,
+    restart_needed: Vec<&'static str>,
+}
+
 fn prepare(
     source: &Source,
     running: &Config,
     old: &Gate,
     lasting: &Lasting,
-) -> Result<(Config, Gate, WeChatApi, Vec<&'static str>), ReloadError> {
+) -> Result<Prepared, ReloadError> {
     let mut config = source()?;
     let restart_needed = config.keep(running);
     let problems = check(&config);
@@ -179,5 +196,15 @@ fn prepare(
         gate(&config, &keys, upstreams, counters, lasting).map_err(about("configuration"))?;
     let wechat = wechat(&config, &lasting.tokens, &lasting.metrics, &lasting.reach);
     let wechat = wechat.map_err(about("wechat"))?;
-    Ok((config, gate, wechat, restart_needed))
+    let collector = match config.traces == running.traces {
+        true => None,
+        false => Collector::new(&config.traces).map_err(|error| about("traces")(error.into()))?,
+    };
+    Ok(Prepared {
+        config,
+        gate,
+        wechat,
+        collector,
+        restart_needed,
+    })
 }

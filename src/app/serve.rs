@@ -28,6 +28,7 @@ impl App {
         let (server, tls, stop) = (&self.config.server, self.tls.as_ref(), stop.shared());
         let mut serving = Serving::start(&self.listening, tls, &self.gates, server, workers)?;
         let _signs = supervisor::signs_of_life(workers);
+        let sending = self.lasting.spans.start();
         let mut upgrade_socket = None;
         if let Some(predecessor) = self.predecessor {
             match predecessor.dismiss().await {
@@ -114,6 +115,8 @@ impl App {
         {
             tracing::warn!("stopped with calls to WeChat still under way");
         }
+        // The last requests have ended, and their spans with them.
+        self.lasting.spans.finish(sending).await;
         self.lasting.sessions.close().await;
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::server::{BindError, HandOverError, PrivateError, TlsError, UpstreamError};
 use crate::session::OpenError;
 use crate::token::{KeyFileError, NoRandomness};
+use crate::traces::CollectorError;
 use crate::wechat::ClientError;
 
 /// Why Menshen could not start; each is one sentence for the operator.
@@ -32,6 +33,9 @@ pub enum StartError {
     /// The HTTP client cannot be made.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// Spans cannot be sent.
+    #[error(transparent)]
+    Collector(#[from] CollectorError),
     /// An app's name or appid cannot be a header's value.
     #[error("an app's name or appid cannot be a header's value")]
     Header(#[from] http::header::InvalidHeaderValue),

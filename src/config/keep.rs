@@ -18,6 +18,8 @@ impl Config {
         kept.take("token", &mut self.token, &running.token);
         kept.take("session", &mut self.session, &running.session);
         kept.take("log.format", &mut self.log.format, &running.log.format);
+        let (queue, running_queue) = (&mut self.traces.queue, &running.traces.queue);
+        kept.take("traces.queue", queue, running_queue);
         kept.0
     }
 }

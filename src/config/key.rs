@@ -48,6 +48,8 @@ pub(super) struct Takes {
     pub(super) boolean: bool,
     /// The least and the greatest whole number, where they are said.
     pub(super) number: Option<(Option<u64>, Option<u64>)>,
+    /// A part of a whole, from 0 to 1.
+    pub(super) ratio: bool,
     pub(super) list: bool,
     pub(super) text: bool,
     /// The only texts, where there are no others.
@@ -104,6 +106,7 @@ impl Takes {
         let takes = Self {
             boolean: taken("true"),
             number: number.then_some((least, most)),
+            ratio: taken("0.5"),
             list: taken("[\"127.0.0.1:8080\"]") || shown_list.is_some_and(taken) || default_is('['),
             text: false,
             words: Vec::new(),
@@ -201,6 +204,7 @@ mod tests {
             let headers = takes(path);
             assert!(headers.list && !headers.text, "{headers:?}");
         }
+        assert!(takes("traces.sample").ratio && !takes("traces.queue").ratio);
         let proxy = takes("server.proxy_protocol");
         assert!(proxy.boolean && proxy.list, "{proxy:?}");
     }

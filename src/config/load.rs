@@ -16,7 +16,7 @@ use super::reader::{self, Table};
 use super::route::Routes;
 use super::secret::Environment;
 use super::{
-    app, cache, control, cors, headers, log, login, relay, server, session, syntax, token,
+    app, cache, control, cors, headers, log, login, relay, server, session, syntax, token, traces,
     upstream, web, wechat,
 };
 use crate::secret::Secret;
@@ -173,6 +173,7 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
         routes
     });
     let log = table.section("log", log::read);
+    let traces = table.section("traces", traces::read);
     Some(Config {
         apps: shared?,
         relay: relay?,
@@ -189,5 +190,6 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
         wechat: wechat?,
         login: login?,
         log: log?,
+        traces: traces?,
     })
 }

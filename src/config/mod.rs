@@ -45,6 +45,7 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 mod token;
+mod traces;
 mod unit;
 mod unknown;
 mod upstream;
@@ -71,4 +72,5 @@ pub use problem::{Problem, Problems};
 pub use relay::Relay;
 pub use schema::schema;
 pub use shared_store::{RedisMode, RedisServer};
+pub use traces::{Decider, Traces};
 pub use web::{Web, code_in};

@@ -18,6 +18,7 @@ use super::login::Login;
 use super::private_address::PrivateAddress;
 use super::relay::Relay;
 use super::shared_store::RedisServer;
+use super::traces::Traces;
 use super::web::Web;
 use crate::secret::Secret;
 
@@ -54,6 +55,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[log]`
     pub log: Log,
+    /// `[traces]`
+    pub traces: Traces,
 }
 
 /// The public listener.

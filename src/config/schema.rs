@@ -126,7 +126,9 @@ fn value(key: &Key) -> Map<String, Value> {
     if takes.boolean {
         way(json!({"type": "boolean"}));
     }
-    if let Some((least, most)) = takes.number {
+    if takes.ratio {
+        way(json!({"type": "number", "minimum": 0, "maximum": 1}));
+    } else if let Some((least, most)) = takes.number {
         let mut number = json!({"type": "integer", "minimum": least.unwrap_or(0)});
         if let (Some(most), Some(number)) = (most, number.as_object_mut()) {
             number.insert("maximum".to_owned(), json!(most));
@@ -195,12 +197,13 @@ fn json_of(toml: &str) -> Option<Value> {
     Some(match value.get_ref() {
         DeValue::String(text) => json!(text.as_ref()),
         DeValue::Integer(number) => json!(number.as_str().parse::<u64>().ok()?),
+        DeValue::Float(number) => json!(number.as_str().parse::<f64>().ok()?),
         DeValue::Boolean(switch) => json!(switch),
         DeValue::Array(items) => {
             let texts = items.iter().map(|item| item.get_ref().as_str());
             json!(texts.collect::<Option<Vec<_>>>()?)
         }
-        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Table(_) => return None,
+        DeValue::Datetime(_) | DeValue::Table(_) => return None,
     })
 }
 

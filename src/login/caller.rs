@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Nonce;
 use super::charge::Charge;
+use super::trace::LoginTrace;
 use crate::request::RequestId;
 
 /// The bits of an IPv6 address that identify a customer in the queue: no provider gives one customer more than a /48 by default.
@@ -39,6 +40,8 @@ pub struct Caller {
     pub over_limit: bool,
     /// What the code counts for against its address, where that is limited.
     pub charge: Option<Arc<Charge>>,
+    /// The trace that the login is part of, where there is a record of it.
+    pub trace: Option<LoginTrace>,
     /// What WeChat answered to this request's latest call.
     pub(super) said: Arc<Mutex<Said>>,
 }
@@ -63,6 +66,7 @@ impl Caller {
             nonce: None,
             over_limit,
             charge: None,
+            trace: None,
             said: Arc::default(),
         }
     }

@@ -4,7 +4,8 @@
 //! `log_in` is the path itself, with `body`, `choose` and, at its end, `grant`. `redeem` exchanges a code once, however often it is
 //! sent. `queue` lets calls to WeChat go in turn, at the pace of the quota, and none while its circuit breaker is open. `web` is how
 //! browsers log in. `caller` describes the client, `rates` limits the bad codes of an address, `charge` is what one of them counts, and `state`
-//! outlasts a reload. `renew` and `log_out` are the other two endpoints. `audit` writes the lines about all this.
+//! outlasts a reload. `renew` and `log_out` are the other two endpoints. `audit` writes the lines about all this, and
+//! `trace` its spans.
 
 mod audit;
 mod body;
@@ -19,6 +20,7 @@ mod rates;
 mod redeem;
 mod renew;
 mod state;
+mod trace;
 mod web;
 
 pub use body::{LoginBody, LogoutBody, RefreshBody};
@@ -29,6 +31,7 @@ pub use log_in::Logins;
 pub use rates::LoginRates;
 pub use redeem::Nonce;
 pub use state::LoginState;
+pub use trace::LoginTrace;
 pub use web::{
     BrowserOrigin, Callback, ReturnTo, SignBody, Started, WebGrant, expired_session_cookie, explain,
 };

@@ -77,6 +77,24 @@ impl Endpoint {
         }
     }
 
+    /// Returns what the paths that name it have in common, below `auth_path`; WeChat's check of a domain is above it.
+    pub fn pattern(self) -> &'static str {
+        match self {
+            Self::Login => "/login",
+            Self::Refresh => "/refresh",
+            Self::Session => "/session",
+            Self::Logout => "/logout",
+            Self::Jwks => "/jwks.json",
+            Self::Web => "/web/{app}",
+            Self::WebCallback => "/web/{app}/callback",
+            Self::Ticket => "/ticket",
+            Self::TicketUse => "/ticket/{ticket}",
+            Self::Sign => "/sign",
+            Self::DomainCheck => "",
+            Self::Verify => "/verify",
+        }
+    }
+
     /// Returns the app or the ticket that a path of a browser's endpoint names.
     pub fn named<'a>(auth_path: &str, path: &'a str) -> &'a str {
         let rest = path.strip_prefix(auth_path).unwrap_or_default();

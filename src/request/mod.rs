@@ -35,7 +35,6 @@ mod secure;
 mod signature;
 mod subprotocol;
 mod survey;
-mod trace;
 
 pub use admit::{Admitted, Message, admit};
 pub use bearer::{Credential, bearer, credential};
@@ -73,4 +72,3 @@ pub use secure::Secure;
 pub use signature::{SIGNATURE, Signed};
 pub use subprotocol::{Subprotocols, left, offered_subprotocol, without_tokens};
 pub use survey::{Field, Survey};
-pub use trace::trace_id;

@@ -173,6 +173,12 @@ impl Client {
         }
     }
 
+    /// Returns WeChat's host, with its port where that is not the usual one.
+    pub fn authority(&self) -> &str {
+        let (_, rest) = self.api_base.split_once("://").unwrap_or_default();
+        rest.split('/').next().unwrap_or_default()
+    }
+
     /// Returns where WeChat is.
     pub(super) fn api_base(&self) -> &str {
         &self.api_base

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// What each part may use: only parts above its own line, so that nothing leads back to it.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("clock", &[]),
     ("owner", &[]),
     ("secret", &[]),
@@ -29,18 +29,20 @@ const MAY_USE: [(&str, &[&str]); 20] = [
         "wechat",
         &["clock", "config", "metrics", "secret", "session", "trust"],
     ),
+    ("traces", &["config", "trust"]),
     ("request", &["config", "session", "token"]),
     (
         "login",
         &[
-            "clock", "config", "metrics", "page", "request", "secret", "session", "token", "wechat",
+            "clock", "config", "metrics", "page", "request", "secret", "session", "token",
+            "traces", "wechat",
         ],
     ),
     (
         "server",
         &[
             "clock", "config", "log", "login", "metrics", "owner", "page", "request", "session",
-            "token", "trust",
+            "token", "traces", "trust",
         ],
     ),
     (
@@ -53,7 +55,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
         "app",
         &[
             "clock", "config", "control", "log", "login", "metrics", "request", "server",
-            "session", "token", "wechat",
+            "session", "token", "traces", "wechat",
         ],
     ),
     (
@@ -78,7 +80,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
 ];
 
 /// Where alone each of these crates is known.
-const HOMES: [(&str, &[&str]); 14] = [
+const HOMES: [(&str, &[&str]); 16] = [
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("sd_notify", &["server"]),
@@ -87,7 +89,9 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("prometheus_client", &["metrics"]),
     ("pingora", &["server"]),
     ("jsonwebtoken", &["token"]),
-    ("reqwest", &["wechat"]),
+    ("opentelemetry", &["traces"]),
+    ("prost", &["traces"]),
+    ("reqwest", &["traces", "wechat"]),
     ("redb", &["session"]),
     ("redis", &["session"]),
     ("axum", &["control", "demo", "simulator"]),

@@ -5,7 +5,8 @@ use std::fs;
 use std::net::SocketAddr;
 
 use menshen_test_support::{
-    APP_SECRET, Program, Relay, Reply, Secrets, Site, TestGateway, Upstream, address_in, raw,
+    APP_SECRET, Collector, Program, Relay, Reply, Secrets, Site, TestGateway, Upstream, address_in,
+    raw,
 };
 use serde_json::{Value, json};
 
@@ -15,11 +16,16 @@ const BODY: &str = "w0rds-of-a-body-that-is-the-backends-business";
 /// What [`Upstream`] answers where it is asked for garbage.
 const NO_HTTP: &str = "this is not HTTP";
 
+/// What the collector of traces asks for.
+const COLLECTOR_TOKEN: &str = "c0llect0r-t0ken-that-is-nobody-elses";
+
 /// A gateway in a process of its own that has seen everything, and what it has let out.
 struct Life {
     secrets: Secrets,
     log: String,
     answers: Vec<u8>,
+    /// What the collector of traces received.
+    traces: Collector,
     site: Site,
 }
 
@@ -452,7 +458,8 @@ fn bearer(token: &str) -> String {
 impl Life {
     /// Lives a whole life with logs of this format.
     async fn live(format: &str) -> Self {
-        let relay = Relay::start().await;
+        let (relay, traces) = (Relay::start().await, Collector::start().await);
+        let traced = "sample = 1\nheaders_file = \"collector.txt\"";
         let wechat = format!(
             "api_base = \"http://{}\"\ntimeout = \"300ms\"",
             relay.address
@@ -461,10 +468,13 @@ impl Life {
             .section("log", &format!("level = \"trace\"\nformat = \"{format}\""))
             .section("server", "client_timeout = \"500ms\"")
             .section("wechat", &wechat)
-            .section("headers", "assertion = true\nrelay_token = true");
+            .section("headers", "assertion = true\nrelay_token = true")
+            .section("traces", &format!("{}\n{traced}", traces.line()));
         let simulator = builder.simulator().await;
         relay.lead_to(simulator);
         let site = builder.site(Upstream::start().await.address, simulator);
+        let header = format!("Authorization: Bearer {COLLECTOR_TOKEN}\n");
+        fs::write(site.folder.path().join("collector.txt"), header).unwrap();
         let program = Program::start(site.command(MENSHEN, &["serve"]));
         let mut living = Living {
             address: address_in(&program.logs("listening").await),
@@ -489,6 +499,7 @@ impl Life {
         let mut secrets = living.secrets;
         secrets.add("the AppSecret", "app5ecret");
         secrets.add("a body", BODY);
+        secrets.add("the collector's token", COLLECTOR_TOKEN);
         secrets.add("an answer", NO_HTTP);
         let found = secrets.add_keys_of_wechat(&relay.answers());
         assert!(found > 3, "WeChat should have given session_keys");
@@ -497,6 +508,7 @@ impl Life {
             secrets,
             log: ended.said(),
             answers: living.answers,
+            traces,
             site,
         }
     }
@@ -524,6 +536,25 @@ async fn an_answer_tells_nothing_but_the_token_it_brings() {
     let life = Life::live("text").await;
     let told = life.secrets.told_in(&life.answers, |_| true);
     assert!(told.is_empty(), "{}", told.join("\n\n"));
+}
+
+#[tokio::test]
+async fn a_collector_of_traces_is_told_nothing_but_its_own_token() {
+    let life = Life::live("text").await;
+    let spans = life.traces.spans();
+    let named = |name: &str| spans.iter().filter(|span| span.name == name).count();
+    for name in ["POST /_auth/login", "login", "GET jscode2session", "GET /"] {
+        assert!(named(name) > 10, "{name}");
+    }
+    let bytes = life.traces.bytes();
+    let told = life
+        .secrets
+        .told_in(&bytes, |what| what != "the collector's token");
+    assert!(told.is_empty(), "{}", told.join("\n\n"));
+    let own = life
+        .secrets
+        .told_in(&bytes, |what| what == "the collector's token");
+    assert!(!own.is_empty(), "it should be readable at all");
 }
 
 #[tokio::test]

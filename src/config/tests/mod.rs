@@ -14,6 +14,7 @@ mod secret;
 mod server;
 mod session;
 mod token;
+mod traces;
 mod upstream;
 mod wechat;
 

@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::redeemer::Redeemer;
 use super::redemption::Redemption;
 use crate::config::AppKind;
+use crate::login::trace::end_call;
 use crate::login::web::LONGEST_FLOW;
 use crate::request::Denial;
 use crate::session::{Claim, Holder, Profile};
@@ -40,7 +41,15 @@ impl Redemption {
         let token = redeemed.user_token.as_ref().filter(|_| *profiles)?;
         let left = self.deadline.saturating_duration_since(clock.instant());
         let limit = left.max(config.least_for_call);
+        let trace = self.caller.trace.as_ref();
+        let span = trace.map(|trace| trace.call("userinfo", wechat.authority(), 0));
         let fetched = wechat.profile(&redeemed.identity, token, limit).await;
+        let result = if fetched.is_ok() { "ok" } else { "error" };
+        end_call(
+            span,
+            result,
+            fetched.as_ref().err().and_then(|error| error.errcode()),
+        );
         fetched
             .inspect_err(|error| {
                 tracing::warn!(request_id = %self.caller.id, %error, "a profile could not be fetched");

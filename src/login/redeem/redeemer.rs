@@ -110,6 +110,9 @@ impl Redeemer {
 
     async fn redeem_once(self: &Arc<Self>, attempt: Attempt<'_>) -> Result<Opened, Denial> {
         let mark = attempt.mark;
+        if let Some(trace) = &attempt.caller.trace {
+            trace.name_app(self.name());
+        }
         loop {
             let (flight, is_new) = self.state.codes.join(mark, self.clock.instant());
             if let Some(opened) = self.follow(&attempt, &flight, is_new).await? {

@@ -11,6 +11,7 @@ use super::redeemer::Redeemer;
 use super::single_flight::{Arrival, Flight, Granted, Outcome};
 use crate::login::caller::{Caller, Network};
 use crate::login::queue::{CallPermit, Candidate, minute_left};
+use crate::login::trace::{LoginTrace, end_call, end_step};
 use crate::request::Denial;
 use crate::session::{Claim, CodeMark, Holder, Opened, SenderMark};
 use crate::wechat::{
@@ -199,15 +200,20 @@ impl Redemption {
                 return Err(Failure::unspent(Denial::WechatBusy(busy, self.pause())));
             }
             let started = Instant::now();
+            let (to, at) = (endpoint(app.kind), wechat.authority());
+            let span = self.trace().map(|trace| trace.call(to, at, retries));
             let called = wechat.redeem(app, &self.code, limit).await;
             permit.finish(call_outcome(&called));
             let result = counted_as(&called);
-            self.redeemer.state.metrics.call(
-                &app.name,
-                endpoint(app.kind),
-                result,
-                Some(started.elapsed()),
+            end_call(
+                span,
+                &result,
+                called.as_ref().err().and_then(|error| error.errcode()),
             );
+            self.redeemer
+                .state
+                .metrics
+                .call(&app.name, to, result, Some(started.elapsed()));
             let error = match called {
                 Ok(redeemed) => {
                     credentials.took(app);
@@ -254,6 +260,7 @@ impl Redemption {
             session_key,
             ..
         } = redeemed;
+        let storing = self.trace().map(|trace| trace.step("store the session"));
         let opened = sessions.open_session_for(
             self.mark,
             self.sender,
@@ -261,7 +268,9 @@ impl Redemption {
             identity,
             session_key.as_ref(),
         );
-        let opened = opened.await.map_err(|error| {
+        let opened = opened.await;
+        end_step(storing, opened.is_err().then_some("store_unavailable"));
+        let opened = opened.map_err(|error| {
             tracing::error!(request_id = %self.caller.id, %error, "a login could not be stored");
             Failure::not_stored()
         })?;
@@ -291,6 +300,7 @@ impl Redemption {
         let now = clock.instant();
         let latest = self.deadline.checked_sub(config.least_for_call);
         let deadline = (now + config.queue_timeout).min(latest.unwrap_or(now));
+        let waiting = self.trace().map(|trace| trace.step("wait for a turn"));
         let entered = tokio::select! {
             // Who can go at once does.
             biased;
@@ -298,6 +308,7 @@ impl Redemption {
             () = flight.left() => return Err(Failure::abandoned()),
             () = state.queues_closed() => Err(RETRY_BUSY),
         };
+        end_step(waiting, entered.is_err().then_some("wechat_busy"));
         let waited = clock.instant().saturating_duration_since(now);
         state.metrics.waited(self.redeemer.name(), waited);
         entered.map_err(|after| {
@@ -351,6 +362,10 @@ impl Redemption {
             ErrcodeClass::Misconfigured => Failure::unspent(Denial::WechatMisconfigured(errcode)),
             ErrcodeClass::Unknown => Failure::unspent(Denial::WechatError(Some(errcode))),
         }
+    }
+
+    fn trace(&self) -> Option<&LoginTrace> {
+        self.caller.trace.as_ref()
     }
 
     /// Returns when to come back after a spell of the moment, which is when others may call again.

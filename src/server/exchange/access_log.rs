@@ -12,10 +12,11 @@ use http::header::USER_AGENT;
 use super::state::Exchange;
 use crate::config::{LogField as F, ServerAddress};
 use crate::log::{AccessLine, Share, write_access};
-use crate::request::{Denial, Peer, RequestId, trace_id};
+use crate::request::{Denial, Peer, RequestId};
 use crate::server::message::RequestHead;
 use crate::session::DIGEST_LENGTH;
 use crate::token::Verified;
+use crate::traces::trace_id;
 
 /// What every line of an exchange says.
 const MESSAGE: &str = "exchange";
@@ -37,10 +38,15 @@ pub(super) fn write(head: &RequestHead, exchange: &Exchange, now: Instant) {
 
 fn put(line: &mut AccessLine<'_>, head: &RequestHead, exchange: &Exchange, now: Instant) {
     line.word(F::RequestId, exchange.request_id.as_str());
-    if line.wants(F::TraceId)
-        && let Some(id) = trace_id(&head.headers)
-    {
-        line.word(F::TraceId, id);
+    if line.wants(F::TraceId) {
+        // Where nothing is traced, it may still be part of somebody else's trace.
+        let id = match &exchange.trace {
+            Some(trace) => Some(trace.id()),
+            None => trace_id(&head.headers),
+        };
+        if let Some(id) = id {
+            line.word(F::TraceId, id);
+        }
     }
     // A method is a token: of its characters none ends a value.
     line.word(F::Method, head.method.as_str());
@@ -105,7 +111,7 @@ fn put_user(line: &mut AccessLine<'_>, exchange: &Exchange, who: &Verified) {
 }
 
 /// Returns a host that can be one. Whatever else a client sends in its place, such as a token, is nobody's business.
-fn host_in(host: &[u8]) -> Option<&str> {
+pub(super) fn host_in(host: &[u8]) -> Option<&str> {
     let mut label = 0;
     for byte in host {
         label = match byte {

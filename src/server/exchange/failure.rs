@@ -41,6 +41,11 @@ impl Failure {
         })
     }
 
+    /// Returns a word for it, as traces have it.
+    pub(super) fn word(self) -> &'static str {
+        self.denial().map_or("client_left", |denial| denial.code())
+    }
+
     /// Returns whether the server failed, and not the client or its session.
     pub(super) fn is_by_server(self) -> bool {
         match self {

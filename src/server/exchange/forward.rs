@@ -17,7 +17,7 @@ use super::replay::{KEPT_BYTES, Replay};
 use super::server::Server;
 use super::state::Exchange;
 use super::upgrade::upgrade;
-use super::{Outcome, reply, wait};
+use super::{Outcome, reply, spans, wait};
 use crate::request::{Denial, Pass};
 use crate::server::http1::ResponseError;
 use crate::server::http2::ClientStream;
@@ -38,10 +38,14 @@ pub(super) async fn run(
 ) -> Outcome {
     let mut replay = Replay::default();
     loop {
+        spans::begin_attempt(head, exchange);
         let connected = match connect(client, exchange, head, pass).await {
             Ok(connected) => connected,
             Err(None) => return left(exchange),
-            Err(Some(denial)) => return reply::refuse(client, timer, exchange, head, denial).await,
+            Err(Some(denial)) => {
+                spans::end_attempt(head, exchange, &pass.route, Some(denial.code()));
+                return reply::refuse(client, timer, exchange, head, denial).await;
+            }
         };
         let timeouts = connected.timeouts;
         if matches!(connected.connection, Connection::Http2(..)) {
@@ -50,12 +54,15 @@ pub(super) async fn run(
         }
         let mut server = match start(connected, exchange, head, pass) {
             Ok(server) => server,
-            Err(Start::Unprocessed) if exchange.attempts.retry_unprocessed() => continue,
-            Err(Start::Unprocessed) => {
-                let denial = Denial::UpstreamError;
-                return reply::refuse(client, timer, exchange, head, denial).await;
-            }
-            Err(Start::Refused(denial)) => {
+            Err(why) => {
+                let denial = match why {
+                    Start::Unprocessed => Denial::UpstreamError,
+                    Start::Refused(ref denial) => denial.clone(),
+                };
+                spans::end_attempt(head, exchange, &pass.route, Some(denial.code()));
+                if matches!(why, Start::Unprocessed) && exchange.attempts.retry_unprocessed() {
+                    continue;
+                }
                 return reply::refuse(client, timer, exchange, head, denial).await;
             }
         };
@@ -78,6 +85,8 @@ pub(super) async fn run(
         );
         let end = poll_fn(|cx| pump.poll(cx)).await;
         let is_answered = pump.is_answered();
+        let error = end.as_ref().err().map(|failure| failure.word());
+        spans::end_attempt(head, exchange, &pass.route, error);
         match end {
             Ok(End::Response) => {
                 release(exchange, server);

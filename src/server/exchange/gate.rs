@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ipnet::IpNet;
 
 use super::recent::GateRecent;
+use super::spans;
 use super::state::Exchange;
 use super::traffic::GateTraffic;
 use crate::login::{Caller, LoginRates, Logins};
@@ -14,6 +15,7 @@ use crate::request::{Denial, Identities, Origins, Rates, Requests};
 use crate::server::sockets::Sockets;
 use crate::server::upstreams::Upstreams;
 use crate::token::{Assertions, KeyRing, RelayHeaders};
+use crate::traces::Tracer;
 
 /// The parts behind the listener.
 pub struct Gate {
@@ -33,6 +35,8 @@ pub struct Gate {
     pub traffic: GateTraffic,
     /// The last exchanges, for whoever asks.
     pub recent: GateRecent,
+    /// Begins traces; `None` where there are none.
+    pub tracer: Option<Tracer>,
     /// The open WebSockets.
     pub sockets: Arc<Sockets>,
     /// The keys that sign and verify.
@@ -67,8 +71,13 @@ impl Gate {
         login: impl AsyncFnOnce(Caller) -> Result<T, Denial>,
     ) -> Result<T, Denial> {
         let address = exchange.client.address;
-        let caller = |over_limit| Caller::new(exchange.request_id.clone(), address, over_limit);
-        match &self.login_rates {
+        let traced = spans::begin_login(exchange);
+        let caller = |over_limit| {
+            let mut caller = Caller::new(exchange.request_id.clone(), address, over_limit);
+            caller.trace = traced.as_ref().map(|(_, below)| below.clone());
+            caller
+        };
+        let outcome = match &self.login_rates {
             Some(rates) => {
                 let login = async |charge, over_limit| {
                     let mut caller = caller(over_limit);
@@ -78,6 +87,8 @@ impl Gate {
                 rates.counting(&exchange.client, login).await
             }
             None => login(caller(false)).await,
-        }
+        };
+        spans::end_login(traced, &outcome);
+        outcome
     }
 }

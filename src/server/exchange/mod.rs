@@ -5,7 +5,7 @@
 //! is ours, `forward` asks a server: `outbound` makes its request, `pump` carries both bodies, `inbound` makes its answer
 //! ours, `half_closed` finds out whether a client still reads, `failure` and `replay` say what happens when it breaks off.
 //! `state` is what is known of one exchange, `gate` what all share, `traffic` counts, `access_log` writes the line, `audit` that of a
-//! refusal that somebody should hear of, and `recent` keeps what can be asked afterwards.
+//! refusal that somebody should hear of, `spans` records its trace, and `recent` keeps what can be asked afterwards.
 
 mod access_log;
 mod audit;
@@ -26,6 +26,7 @@ mod recent;
 mod replay;
 mod reply;
 mod server;
+mod spans;
 mod state;
 mod traffic;
 mod upgrade;
@@ -109,6 +110,7 @@ impl Proxy {
             Err(denial) => reply::refuse(client, timer, &mut exchange, head, denial).await,
         };
         let now = Instant::now();
+        spans::end(head, &mut exchange, now);
         traffic::note(&exchange, now);
         access_log::write(head, &exchange, now);
         audit::note(&exchange);
@@ -128,7 +130,9 @@ impl Proxy {
         let id = given
             .and_then(RequestId::adopt)
             .unwrap_or_else(RequestId::random);
-        Exchange::new(gate, seen, id)
+        let mut exchange = Exchange::new(gate, seen, id);
+        spans::begin(head, &mut exchange);
+        exchange
     }
 
     /// Counts a request whose head nobody could read, and says whether there were too many.

@@ -67,6 +67,9 @@ impl<'a> Outbound<'a> {
         if let (Some(relay), Some(who)) = (&gate.relay_headers, &pass.who) {
             own.extend(identities.relay_lines(relay, who));
         }
+        if let Some(trace) = &exchange.trace {
+            own.extend(trace.lines(&head.headers));
+        }
         // HTTP/1.1 and HTTP/2 ask for one, though the client's HTTP/1.0 does not.
         let host = match (&head.authority, head.headers.get(HOST)) {
             (Some(authority), _) => HeaderValue::from_str(authority).ok(),

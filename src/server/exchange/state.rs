@@ -14,6 +14,7 @@ use crate::server::message::RequestHead;
 use crate::server::upstreams::Attempts;
 use crate::session::SessionId;
 use crate::token::Verified;
+use crate::traces::Trace;
 
 /// One request and its response.
 pub(super) struct Exchange {
@@ -56,6 +57,8 @@ pub(super) struct Exchange {
     pub(super) has_failed: bool,
     /// The servers that were asked.
     pub(super) attempts: Attempts,
+    /// Its trace; `None` where nothing is traced.
+    pub(super) trace: Option<Box<Trace>>,
 }
 
 /// What was decided, for the log.
@@ -139,6 +142,7 @@ impl Exchange {
             first_byte: None,
             has_failed: false,
             attempts: Attempts::default(),
+            trace: None,
         }
     }
 }

@@ -98,7 +98,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Adds lines to a section such as `server`, `token`, `session`, `headers`, `login`, `relay` or `wechat`.
+    /// Adds lines to a section such as `server`, `token`, `session`, `headers`, `login`, `relay`, `traces` or `wechat`.
     ///
     /// A line that starts with `listen` in `server` or `control`, with `api_base` in `wechat`, with `refused` or `refreshes` in `login`, or
     /// with `secret` in `app` replaces what is there.
@@ -258,7 +258,7 @@ impl Builder {
              [login]\n{refused}\n{refreshes}\n{}\n\
              [token]\nkeys_dir = '{folder}/keys'\n{}\n\
              [session]\npath = '{folder}/data'\n{}\n\
-             [cache]\n{}\n[headers]\n{}\n[cors]\n{}\n[relay]\n{}\n[web]\n{}\n[log]\n{}\n\
+             [cache]\n{}\n[headers]\n{}\n[cors]\n{}\n[relay]\n{}\n[web]\n{}\n[log]\n{}\n[traces]\n{}\n\
              [[upstream]]\nname = \"api\"\nservers = [\"{upstream}\"]\n{}\n{}\n{}\n",
             more("server"),
             more("control"),
@@ -272,6 +272,7 @@ impl Builder {
             more("relay"),
             more("web"),
             more("log"),
+            more("traces"),
             more("upstream"),
             self.upstreams,
             self.routes,

@@ -250,7 +250,7 @@ async fn fill(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> bool {
     }
 }
 
-async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Received> {
+pub(crate) async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Received> {
     loop {
         let mut headers = [httparse::EMPTY_HEADER; 200];
         let mut request = httparse::Request::new(&mut headers);
@@ -282,7 +282,7 @@ async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Recei
     }
 }
 
-async fn read_body(
+pub(crate) async fn read_body(
     stream: &mut TcpStream,
     buffer: &mut Vec<u8>,
     request: &mut Received,
