@@ -252,3 +252,52 @@ async fn what_names_nothing_of_its_own_is_told_by_its_pattern() {
     let ticket = only(&spans, "GET /_auth/ticket/{ticket}");
     says(ticket, &[("url.path", "/_auth/ticket/…")]);
 }
+
+#[tokio::test]
+async fn two_gateways_in_a_row_are_one_trace_over_http_2() {
+    let collector = Collector::start().await;
+    let traces = |lines: &str| format!("{}\n{lines}", collector.line());
+    // It records what the one before it records, and nothing else.
+    let behind = TestGateway::builder()
+        .section("traces", &traces("sample = 0\nservice_name = \"behind\""))
+        .section("server", "trusted_proxies = [\"127.0.0.1\"]");
+    let mut behind = behind.start().await;
+    let before = TestGateway::builder()
+        .section("traces", &traces("sample = 1\nservice_name = \"before\""))
+        .public_upstream(&[behind.address], "protocol = \"http2\"");
+    let mut before = before.start().await;
+    let http2 = reqwest::Client::builder().http2_prior_knowledge();
+    let http2 = http2.no_proxy().build().unwrap();
+    let asked = http2.get(before.url("/public"));
+    assert_eq!(Reply::of(asked).await.status, 200);
+    before.stop().await;
+    behind.stop().await;
+    let spans = collector.spans();
+    let of = |service: &str, kind: &str| {
+        let mut found = spans.iter().filter(|span| {
+            span.kind == kind && span.resource.get("service.name").unwrap() == service
+        });
+        found.next().unwrap()
+    };
+    let chain = [
+        of("before", "server"),
+        of("before", "client"),
+        of("behind", "server"),
+        of("behind", "client"),
+    ];
+    for pair in chain.windows(2) {
+        let [above, below] = pair else { continue };
+        assert_eq!((&below.parent, &below.trace), (&above.id, &above.trace));
+    }
+    for span in [of("before", "server"), of("behind", "server")] {
+        says(span, &[("network.protocol.version", "2")]);
+    }
+    let told = behind
+        .upstream
+        .last()
+        .only("traceparent")
+        .unwrap()
+        .to_owned();
+    let last = of("behind", "client");
+    assert_eq!(told, format!("00-{}-{}-01", last.trace, last.id));
+}
