@@ -3,7 +3,7 @@
 # Menshen with other proxies and writes benches/README.md, `make bench-quick` prints the most telling part of it.
 # All first install what this machine lacks (on Debian, as root or with sudo).
 
-.PHONY: dev test package install pgo bench bench-quick bench-build deps test-deps bench-deps
+.PHONY: dev test package install pgo bench bench-quick bench-build deps package-deps test-deps bench-deps
 
 peers := benches/peers/pingora
 
@@ -15,7 +15,7 @@ test: test-deps
 	node --test tests/documents.test.mjs clients/mini-program/tests/*.test.mjs
 
 # A Debian package, in target/debian, of the release build or of PROGRAM, such as target/pgo/menshen.
-package: deps
+package: package-deps
 	packaging/deb.sh $(PROGRAM)
 
 # The program, its manual pages, completions, unit and configuration, without a package: below DESTDIR, for PREFIX.
@@ -44,6 +44,9 @@ bench-build: bench-deps
 
 deps:
 	@tests/setup.sh build
+
+package-deps:
+	@tests/setup.sh package
 
 test-deps:
 	@tests/setup.sh tests

@@ -4,6 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Without it cargo-deb makes a package that depends on no C library, and only warns.
+command -v dpkg-shlibdeps > /dev/null || { echo "deb: needs dpkg-shlibdeps, of the package dpkg-dev" >&2 && exit 1; }
+
 program=${1:-}
 [ $# -gt 0 ] && shift
 if [ -z "$program" ]; then

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing to build Menshen ("setup.sh build"), to build and test it ("setup.sh tests"), or to build it and
-# compare it with other proxies ("setup.sh bench").
+# Installs what is missing to build Menshen ("setup.sh build") and its Debian package ("setup.sh package"), to build and test it ("setup.sh
+# tests"), or to build it and compare it with other proxies ("setup.sh bench").
 # Debian's packages come from apt-get, everything else goes below target/test-backends.
 # shellcheck disable=SC2086 # lists of bare words are split on purpose
 set -euo pipefail
@@ -13,10 +13,11 @@ main() {
   local build=(cmake cc) tests=() bench=()
   case "${1:-}" in
     build) ;;
-    tests) tests=(node npm python3 php uwsgi go curl systemd-analyze systemd-nspawn debootstrap strip promtool prometheus nginx headers-more haproxy caddy redis-server redis-sentinel valgrind chromium chinese-font openssl) ;;
+    package) build+=(strip dpkg-shlibdeps) ;;
+    tests) tests=(node npm python3 php uwsgi go curl systemd-analyze systemd-nspawn debootstrap strip dpkg-shlibdeps promtool prometheus nginx headers-more haproxy caddy redis-server redis-sentinel valgrind chromium chinese-font openssl) ;;
     bench) bench=(python-alone nginx haproxy wrk h2load valgrind strace curl openssl) ;;
     pgo) bench=(python-alone nginx wrk h2load curl openssl llvm-profdata) ;;
-    *) echo "usage: $0 build|tests|bench|pgo" >&2 && exit 2 ;;
+    *) echo "usage: $0 build|package|tests|bench|pgo" >&2 && exit 2 ;;
   esac
 
   install_packages "$(lacking "${build[@]}" ${tests[@]+"${tests[@]}"} ${bench[@]+"${bench[@]}"})"
@@ -129,6 +130,7 @@ packages_of() {
       systemd-analyze) packages+=(systemd) ;;
       systemd-nspawn) packages+=(systemd-container) ;;
       strip) packages+=(binutils) ;;
+      dpkg-shlibdeps) packages+=(dpkg-dev) ;;
       promtool) packages+=(prometheus) ;;
       uwsgi) packages+=(uwsgi-core uwsgi-plugin-python3) ;;
       *) packages+=("$tool") ;;

@@ -43,6 +43,8 @@ eventually() {
 install() {
   dpkg -i /accept/first.deb
   menshen --version | grep -q '^menshen '
+  # A package that was made without dpkg-shlibdeps names no C library.
+  dpkg -s menshen | grep -q '^Depends:.*libc6'
   [ "$(systemctl is-enabled menshen || true)" = disabled ]
   [ "$(systemctl is-active menshen || true)" = inactive ]
   # As it comes it is a configuration, but for the secret.

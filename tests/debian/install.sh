@@ -9,18 +9,31 @@ cd "$(dirname "$0")/../.."
 
 page=docs/${1:-en}/install.md
 repository=$PWD base=$PWD/target/test-backends/debian/root
+roots=()
 cargo=${CARGO_HOME:-$HOME/.cargo} rustup=${RUSTUP_HOME:-$HOME/.rustup}
 
 main() {
   [ "$(id -u)" = 0 ] || { echo "install: only root can make another root" >&2 && exit 1; }
   if [ "${IN_NAMESPACE:-}" != 1 ]; then
     # What is mounted goes with the namespace, whatever happens.
-    exec env IN_NAMESPACE=1 unshare --mount "$0" "$@"
+    exec env IN_NAMESPACE=1 unshare --mount "$repository/tests/debian/install.sh" "$@"
   fi
+  trap clean_up EXIT
+  # Each way begins with nothing, so that neither uses what the other installed.
+  bare
+  block 2
+  bare
+  within "apt-get install -qq -y make"
+  block 1
+  within "menshen --version && systemctl is-enabled menshen && dpkg -s menshen | grep '^Depends:.*libc6'"
+  echo "install: $page leads there" >&2
+}
+
+# Makes an empty root, in which the repository and the Rust toolchain are where they are here.
+bare() {
   local work
   work=$(mktemp -d)
-  # shellcheck disable=SC2064 # where it is now
-  trap "rm -rf $work" EXIT
+  roots+=("$work")
   mount -t tmpfs tmpfs "$work"
   mkdir "$work"/{upper,work,root}
   root=$work/root
@@ -30,11 +43,17 @@ main() {
     mkdir -p "$root$path"
     mount --rbind "$path" "$root$path"
   done
+  # Names and authorities are those of this machine, which may be behind a proxy of its own.
   cp /etc/resolv.conf "$root/etc/resolv.conf"
+  cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
   within "apt-get update -qq"
-  block 2
-  block 1
-  umount -l "$root"
+}
+
+clean_up() {
+  local work
+  for work in "${roots[@]}"; do
+    umount --lazy "$work" && rmdir "$work"
+  done
 }
 
 # Runs a block of shell of the page, by its number.
@@ -50,9 +69,11 @@ within() {
   if [ "${FAST:-}" = 1 ]; then
     fast=(CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=0)
   fi
+  # Nothing has booted here, so a unit is enabled and not started: tests/program/package.rs starts it.
+  local sudo='sudo() { local word words=(); for word; do [ "$word" = --now ] || words+=("$word"); done; "${words[@]}"; }'
   env -i PATH="$cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" HOME=/root DEBIAN_FRONTEND=noninteractive \
     CARGO_HOME="$cargo" RUSTUP_HOME="$rustup" CARGO_INSTALL_ROOT=/usr/local "${fast[@]}" \
-    chroot "$root" bash -ec "cd $repository; sudo() { \"\$@\"; }; $1"
+    chroot "$root" bash -ec "cd $repository; $sudo; $1"
 }
 
 main "$@"
