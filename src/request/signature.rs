@@ -64,6 +64,17 @@ impl Requests {
         Ok(taken)
     }
 
+    /// Returns whose a ticket is, by what was signed for it.
+    pub fn admit_ticket(&self, proof: &str, ticket: &SignedUrl<'_>) -> Result<Verified, Denial> {
+        let who = self.tokens.check_url(proof, ticket);
+        let who = who.map_err(|error| match error {
+            TokenError::Expired => Denial::TokenExpired,
+            TokenError::Invalid(why) => Denial::TicketInvalid(why),
+        })?;
+        self.check_standing(&who)?;
+        Ok(who)
+    }
+
     pub(super) fn admit_signed(
         &self,
         taken: &Taken<'_>,

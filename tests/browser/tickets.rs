@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use menshen::secret::Secret;
+use menshen::session::{SessionRules, Sessions};
 use menshen_test_support::{Reply, TestGateway, Visitor};
 use serde_json::{Value, json};
 
@@ -158,4 +160,55 @@ async fn forged_tickets_are_refused_and_a_preview_uses_none_up() {
     );
     let stranger = Reply::of(t.http.post(t.url("/_auth/ticket"))).await;
     stranger.refused(401, "token_missing");
+}
+
+#[tokio::test]
+async fn the_seal_key_alone_makes_no_ticket() {
+    let t = started(builder()).await;
+    let (mallory, alice) = (t.log_in("mallory").await, t.log_in("alice").await);
+    let hers = t.get_as("/_auth/session", &alice.token).await.json();
+    // Whoever has a copy of the key, and what backends are sent.
+    let copy = tempfile::tempdir().unwrap();
+    let key = t.folder.path().join("data/seal.key");
+    std::fs::copy(key, copy.path().join("seal.key")).unwrap();
+    let minute = Duration::from_secs(60);
+    let rules = SessionRules {
+        session_ttl: minute,
+        refresh_grace: minute,
+        token_ttl: minute,
+        unionid_lookup: false,
+    };
+    let sessions = Sessions::embedded(copy.path(), None, rules, t.clock.clone()).unwrap();
+    let seal = |ticket: &str| {
+        let sealed = sessions.seal_for("a ticket", &Secret::new(ticket));
+        json!({"ticket": sealed.unwrap()})
+    };
+    let expires = t.clock.unix_secs() + 60;
+    let before = json!({"n": 1, "a": "shop", "o": hers["openid"], "s": "wx_client", "i": hers["session"], "e": expires});
+    let with =
+        |proof: &str| json!({"n": 1, "a": "shop", "o": hers["openid"], "e": expires, "p": proof});
+    let asked = json!({"path": "/files/1"});
+    let asked = t.http.post(t.url("/_auth/sign")).json(&asked);
+    let signed = Reply::of(asked.bearer_auth(&mallory.token)).await.json();
+    let signed = signed["path"].as_str().unwrap().to_owned();
+    let (_, signed) = signed.split_once('=').unwrap();
+    // Of a ticket of one's own the proof is for its number alone.
+    let own = ticket(&t, &mallory.token).await;
+    let own = sessions.open_sealed("a ticket", own["ticket"].as_str().unwrap());
+    let own = own.unwrap().expose().to_owned();
+    let proof = serde_json::from_str::<Value>(&own).unwrap()["p"].take();
+    for forged in [
+        before.to_string(),
+        with("").to_string(),
+        with(&mallory.token).to_string(),
+        with(signed).to_string(),
+        with(proof.as_str().unwrap()).to_string(),
+        own.replace("\"shop\"", "\"news\""),
+    ] {
+        let reply = script(&t).load(&url(&t, &seal(&forged), "")).await;
+        assert_eq!(reply.refusal().1, "ticket_invalid", "{forged}");
+    }
+    // What is left is what its owner may do.
+    let reply = script(&t).load(&url(&t, &seal(&own), "")).await;
+    assert_eq!(reply.status, 302);
 }

@@ -10,7 +10,7 @@ use super::browser_origin::BrowserOrigin;
 use crate::login::Logins;
 use crate::login::body::object;
 use crate::request::{Admitted, Denial, SIGNATURE};
-use crate::token::{SignedUrl, UrlUser, Verified};
+use crate::token::{Issued, SignedUrl, UrlUser, Verified};
 
 const DEFAULT_TTL: Duration = Duration::from_secs(300);
 const LONGEST_PATH: usize = 2048;
@@ -70,18 +70,6 @@ impl Logins {
         body: &SignBody,
         browser: &BrowserOrigin,
     ) -> Result<Vec<u8>, Denial> {
-        let app = self.apps.get(who.app()).ok_or(Denial::AppUnknown)?;
-        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let openid = text(who.openid());
-        let unionid = who.unionid().map(text);
-        let user = UrlUser {
-            app: &app.name,
-            appid: &app.appid,
-            openid: &openid,
-            unionid: unionid.as_deref(),
-            session: *who.session(),
-            source: who.source(),
-        };
         // "/a?" and "/a" would be the same URL once the signature is added.
         let query = request.query.filter(|query| !query.is_empty());
         let url = SignedUrl {
@@ -90,11 +78,7 @@ impl Logins {
             path: request.path.as_str(),
             query,
         };
-        let issued = self.issuer.sign_url(&user, &url, body.ttl()?);
-        let issued = issued.map_err(|error| {
-            tracing::error!(%error, "a URL could not be signed");
-            Denial::Internal
-        })?;
+        let issued = self.sign_for(who, &url, body.ttl()?)?;
         let (path, token) = (request.path.as_str(), issued.token.expose());
         let target = match query {
             Some(query) => format!("{path}?{query}&{SIGNATURE}={token}"),
@@ -107,5 +91,30 @@ impl Logins {
             "expires_in": issued.expires_in.as_secs(),
         });
         Ok(told.to_string().into_bytes())
+    }
+
+    /// Signs what is good for one thing alone, as its user.
+    pub(super) fn sign_for(
+        &self,
+        who: &Verified,
+        url: &SignedUrl<'_>,
+        lives: Duration,
+    ) -> Result<Issued, Denial> {
+        let app = self.apps.get(who.app()).ok_or(Denial::AppUnknown)?;
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let openid = text(who.openid());
+        let unionid = who.unionid().map(text);
+        let user = UrlUser {
+            app: &app.name,
+            appid: &app.appid,
+            openid: &openid,
+            unionid: unionid.as_deref(),
+            session: *who.session(),
+            source: who.source(),
+        };
+        self.issuer.sign_url(&user, url, lives).map_err(|error| {
+            tracing::error!(%error, "a URL could not be signed");
+            Denial::Internal
+        })
     }
 }

@@ -10,13 +10,12 @@ use serde_json::json;
 use super::browser_origin::BrowserOrigin;
 use super::grant::WebGrant;
 use super::tickets::Tickets;
+use crate::config::App;
 use crate::login::{Caller, Logins};
-use crate::request::Denial;
+use crate::request::{Denial, Requests};
 use crate::secret::Secret;
-use crate::session::{
-    Claim, CodeMark, Holder, Identity, Opened, SessionId, Sessions, Source, StoreError,
-};
-use crate::token::Verified;
+use crate::session::{Claim, CodeMark, Holder, Identity, Opened, Sessions, StoreError};
+use crate::token::{SignedUrl, Verified};
 
 const PURPOSE: &str = "a ticket";
 /// How long a ticket is good.
@@ -25,23 +24,29 @@ const TTL: Duration = Duration::from_secs(60);
 pub(super) const REMEMBERED: Duration = Duration::from_secs(300);
 
 /// What is sealed in a ticket.
+///
+/// The seal alone would let whoever has its key be anybody, so that the key of tokens signs for whom the ticket is.
 #[derive(Deserialize, Serialize)]
 struct Ticket {
     #[serde(rename = "n")]
     number: u128,
     #[serde(rename = "a")]
     app: String,
-    #[serde(rename = "o")]
-    openid: String,
-    #[serde(rename = "u", skip_serializing_if = "Option::is_none", default)]
-    unionid: Option<String>,
-    #[serde(rename = "s")]
-    source: String,
-    /// The session that asked for it.
-    #[serde(rename = "i")]
-    session: String,
     #[serde(rename = "e")]
     expires: u64,
+    /// Says whose it is, for this number alone.
+    #[serde(rename = "p")]
+    proof: String,
+}
+
+/// Returns what the proof in a ticket is for; no URL is alike, since each has a path that begins with a slash.
+fn signed(number: &str) -> SignedUrl<'_> {
+    SignedUrl {
+        method: "ticket",
+        host: "",
+        path: number,
+        query: None,
+    }
 }
 
 impl Logins {
@@ -50,16 +55,13 @@ impl Logins {
         let app = self.apps.get(who.app()).ok_or(Denial::AppUnknown)?;
         let mut number = [0; 16];
         rand::fill(&mut number).map_err(StoreError::from)?;
-        let text =
-            |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let number = u128::from_be_bytes(number);
+        let proof = self.sign_for(who, &signed(&number.to_string()), TTL)?;
         let ticket = Ticket {
-            number: u128::from_be_bytes(number),
+            number,
             app: app.name.clone(),
-            openid: text(who.openid()),
-            unionid: who.unionid().map(text),
-            source: who.source().as_str().to_owned(),
-            session: who.session().to_string(),
             expires: self.clock.unix_secs().saturating_add(TTL.as_secs()),
+            proof: proof.token.expose().to_owned(),
         };
         let ticket = serde_json::to_string(&ticket).map_err(|_| Denial::Internal)?;
         let sealed = self.sessions.seal_for(PURPOSE, &Secret::new(ticket))?;
@@ -74,41 +76,35 @@ impl Logins {
         text: &str,
         browser: &BrowserOrigin,
         caller: &Caller,
+        requests: &Requests,
     ) -> Result<WebGrant, Denial> {
         browser.origin(&self.web)?;
         let opened = self.sessions.open_sealed(PURPOSE, text);
         let ticket = opened.and_then(|ticket| serde_json::from_str::<Ticket>(ticket.expose()).ok());
         let ticket = ticket.ok_or(Denial::TicketInvalid("not ours"))?;
-        let app = self.apps.iter().find(|app| app.name == ticket.app);
-        let app = app.ok_or(Denial::AppUnknown)?;
-        let mark = self
-            .sessions
-            .mark(&app.appid, &format!("ticket {}", ticket.number));
+        let app = self.apps.iter().position(|app| app.name == ticket.app);
+        let index = app.ok_or(Denial::AppUnknown)?;
+        let app = self.apps.get(index).ok_or(Denial::AppUnknown)?;
+        let number = ticket.number.to_string();
+        let who = match requests.admit_ticket(&ticket.proof, &signed(&number)) {
+            Ok(who) if who.app() != index => return Err(Denial::TicketInvalid("another app's")),
+            Ok(who) if ticket.expires > self.clock.unix_secs() => Some(who),
+            // A second use after that ends what the first one opened all the same.
+            Ok(_) | Err(Denial::TokenExpired) => None,
+            Err(denial) => return Err(denial),
+        };
+        let mark = self.sessions.mark(&app.appid, &format!("ticket {number}"));
         let first_here = self.state.tickets.take(mark);
-        let is_over = ticket.expires <= self.clock.unix_secs();
-        let session: SessionId = ticket
-            .session
-            .parse()
-            .map_err(|_| Denial::TicketInvalid("no session"))?;
-        if self.sessions.revoked().contains(&session) {
-            return Err(Denial::SessionEnded);
-        }
-        if first_here && is_over {
-            return Err(Denial::TicketInvalid("expired"));
-        }
+        let identity = match who {
+            None if first_here => return Err(Denial::TicketInvalid("expired")),
+            Some(who) if first_here => Some(identity(app, &who)),
+            None | Some(_) => None,
+        };
         let use_it = Use {
             sessions: self.sessions.clone(),
             mark,
-            identity: Identity {
-                app: app.name.clone(),
-                appid: app.appid.clone(),
-                openid: ticket.openid,
-                unionid: ticket.unionid,
-                source: Source::from_name(&ticket.source)
-                    .ok_or(Denial::TicketInvalid("no source"))?,
-            },
+            identity,
             spent: Arc::clone(&self.state.tickets),
-            may_open: first_here,
         };
         // In a task of its own, so that a client that leaves leaves nothing half done.
         let done = self.state.tasks.spawn(use_it.run()).await;
@@ -118,13 +114,24 @@ impl Logins {
     }
 }
 
+fn identity(app: &App, who: &Verified) -> Identity {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    Identity {
+        app: app.name.clone(),
+        appid: app.appid.clone(),
+        openid: text(who.openid()),
+        unionid: who.unionid().map(text),
+        source: who.source(),
+    }
+}
+
 /// One use of a ticket.
 struct Use {
     sessions: Sessions,
     mark: CodeMark,
-    identity: Identity,
+    /// Whose session it opens; `None` where it opens none.
+    identity: Option<Identity>,
     spent: Arc<Tickets>,
-    may_open: bool,
 }
 
 impl Use {
@@ -136,9 +143,9 @@ impl Use {
             ..
         } = &self;
         let lease = TTL + REMEMBERED;
-        if !self.may_open {
+        let Some(identity) = self.identity.clone() else {
             return self.refuse().await;
-        }
+        };
         let claimed = sessions.claim(*mark, Holder::random()?, lease).await;
         // Nothing is spent yet: whoever has the ticket may come again.
         let claimed = claimed.inspect_err(|_| spent.forget(*mark))?;
@@ -146,7 +153,7 @@ impl Use {
             Claim::Yours => {
                 let sender = sessions.sender(*mark, None, None)?.mark();
                 let opened = sessions
-                    .open_session_for(*mark, sender, REMEMBERED, self.identity.clone(), None)
+                    .open_session_for(*mark, sender, REMEMBERED, identity, None)
                     .await?;
                 spent.opened(*mark, opened.session.id);
                 Ok(opened)

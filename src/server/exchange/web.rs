@@ -221,7 +221,9 @@ async fn use_ticket(
     let browser = browser_origin(exchange);
     let ticket = gate.requests.named(head.path());
     let redeem = async |caller| {
-        let redeem = gate.logins.redeem_ticket(ticket, &browser, &caller);
+        let redeem = gate
+            .logins
+            .redeem_ticket(ticket, &browser, &caller, &gate.requests);
         unless_left(client, redeem).await
     };
     let granted = gate.counting(exchange, redeem).await?;
