@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{Download, Pump, Upload, Wait};
 use crate::server::exchange::failure::Failure;
 use crate::server::exchange::outbound;
+use crate::server::exchange::server::Server;
 use crate::server::sockets::Kind;
 
 /// An exchange that has lasted so long can be ended by others: most are over before, and need no entry.
@@ -83,7 +84,9 @@ impl Pump<'_, '_> {
     fn too_slow_at(&self, waits: [Option<Wait>; 2]) -> Option<Instant> {
         let rate = self.exchange.gate.min_body_rate?;
         let waits_for_body = waits.contains(&Some(Wait::ClientRead));
-        if !waits_for_body || self.download != Download::Head || outbound::is_grpc(self.request) {
+        // Any client can say that it speaks gRPC, which none does with a server of HTTP/1.
+        let is_grpc = outbound::is_grpc(self.request) && matches!(self.server, Server::Http2(..));
+        if !waits_for_body || self.download != Download::Head || is_grpc {
             return None;
         }
         let earned = Duration::from_secs(self.exchange.body_bytes / rate);
