@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Where floods come from.
 const ATTACKER: &str = "192.0.2.66";
@@ -44,6 +44,18 @@ async fn what_everybody_waits_for_does_not_pass_for_nothing() {
     let over = Instant::now() + Duration::from_millis(2500);
     let mut noticed = JoinSet::new();
     noticed.spawn(nobody_waits(move || sleep_until(over)));
+    assert!(noticed.join_next().await.unwrap().unwrap_err().is_panic());
+}
+
+#[tokio::test]
+async fn a_single_stall_does_not_pass_for_nothing() {
+    let number = AtomicUsize::new(0);
+    let mut noticed = JoinSet::new();
+    noticed.spawn(nobody_waits(move || {
+        let stalls = number.fetch_add(1, Ordering::Relaxed) % 50 == 25;
+        let pause = Duration::from_millis(if stalls { 300 } else { 0 });
+        sleep(pause)
+    }));
     assert!(noticed.join_next().await.unwrap().unwrap_err().is_panic());
 }
 
@@ -175,7 +187,7 @@ async fn codes_of_others_that_are_sent_again_delay_nobody() {
         }
     });
     let mut codes = Vec::new();
-    for number in 0..200 {
+    for number in 0..250 {
         codes.push(t.code(&format!("user-{number}")).await);
     }
     let codes = std::sync::Mutex::new(codes);

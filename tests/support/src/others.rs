@@ -1,62 +1,149 @@
 //! What other users notice while something is done to a gateway.
 
-use std::time::Duration;
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{interval, timeout};
 
 use crate::{Reply, TestGateway};
 
-/// What others may notice.
+/// What others may notice beyond what the machine has everybody wait.
 const NOTICED: Duration = Duration::from_millis(200);
 /// So many requests of others make a round, one in each pause.
 const REQUESTS: usize = 50;
 const PAUSE: Duration = Duration::from_millis(20);
-/// A machine that is busy with something else for a moment gets so many chances.
-const ROUNDS: usize = 4;
-/// Nobody else keeps a machine as busy as this: it has no second chance.
-const STALLED: Duration = Duration::from_secs(1);
+/// How often the machine itself is looked at, and by how many exchanges each time: a request takes about as many.
+const LOOK: Duration = Duration::from_millis(5);
+const EXCHANGES: usize = 3;
+/// A machine that has a look wait for so long is busy with something else, and the round is repeated.
+const BUSY: Duration = Duration::from_millis(50);
+const ROUNDS: usize = 5;
 /// After this nobody waits any longer.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Has others do something every 20 ms, whatever became of what they did before, and fails where half of them wait for
-/// 200 ms.
+/// Has others do something every 20 ms, whatever became of what they did before, and fails where one of them waits for 200 ms
+/// longer than somebody who had nothing to do with the gateway at the same time.
 ///
-/// The time counts from when each was due: where everything stands still, all that was due meanwhile is late.
+/// The time counts from when each was due: where everything stands still, all that was due meanwhile is late. A round in which the
+/// machine was busy is repeated, for which the attack has to go on.
 pub async fn nobody_waits<F>(one: impl Fn() -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let mut waited = Vec::new();
+    let mut told = Vec::new();
     for _ in 0..ROUNDS {
-        let most = round(&one).await;
-        if most < NOTICED {
+        let control = Control::start().expect("a connection to this machine");
+        let others = round(&one).await;
+        let control = control.end();
+        let late = late(&others, &control);
+        if late.is_empty() {
             return;
         }
-        waited.push(most);
-        if most > STALLED {
+        let busy = control.iter().map(Span::length).max().unwrap_or_default();
+        told.push(format!("{late:?} (beside it {busy:?} at the most)"));
+        if busy < BUSY {
             break;
         }
     }
-    panic!("half of the others waited for {waited:?}");
+    panic!("others waited for {told:?}");
 }
 
-async fn round<F>(one: &impl Fn() -> F) -> Duration
+/// How long somebody waited, and when.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    due: Instant,
+    done: Instant,
+}
+
+impl Span {
+    fn length(&self) -> Duration {
+        self.done - self.due
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        self.due <= other.done && other.due <= self.done
+    }
+}
+
+/// Returns how long those waited who waited for too long.
+fn late(others: &[Span], control: &[Span]) -> Vec<Duration> {
+    let waited = |span: &&Span| {
+        let meanwhile = control.iter().filter(|look| look.overlaps(span));
+        let busy = meanwhile.map(Span::length).max().unwrap_or_default();
+        span.length() > NOTICED + busy
+    };
+    others.iter().filter(waited).map(Span::length).collect()
+}
+
+async fn round<F>(one: &impl Fn() -> F) -> Vec<Span>
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let (mut due, mut others) = (interval(PAUSE), JoinSet::new());
+    let (mut ticks, mut others) = (interval(PAUSE), JoinSet::new());
     for _ in 0..REQUESTS {
-        let due: Instant = due.tick().await;
+        let due = ticks.tick().await.into_std();
         let done = timeout(LIMIT, one());
         others.spawn(async move {
             let _ = done.await;
-            due.elapsed()
+            let done = Instant::now();
+            Span { due, done }
         });
     }
-    let mut times = others.join_all().await;
-    times.sort();
-    *times.get(REQUESTS / 2).expect("a time for each")
+    others.join_all().await
+}
+
+/// Somebody who has nothing to do with the gateway: two threads that exchange a byte every few milliseconds.
+struct Control {
+    is_over: Arc<AtomicBool>,
+    asking: JoinHandle<Vec<Span>>,
+}
+
+impl Control {
+    fn start() -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let asking = TcpStream::connect(listener.local_addr()?)?;
+        let (answering, _) = listener.accept()?;
+        for stream in [&asking, &answering] {
+            stream.set_nodelay(true)?;
+        }
+        thread::spawn(move || answer(answering));
+        let is_over = Arc::<AtomicBool>::default();
+        let over = Arc::clone(&is_over);
+        Ok(Self {
+            asking: thread::spawn(move || ask(asking, &over).expect("an answer")),
+            is_over,
+        })
+    }
+
+    fn end(self) -> Vec<Span> {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.asking.join().expect("it should not panic")
+    }
+}
+
+fn answer(mut stream: TcpStream) {
+    let mut byte = [0];
+    while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+}
+
+fn ask(mut stream: TcpStream, is_over: &AtomicBool) -> io::Result<Vec<Span>> {
+    let (mut looks, mut byte) = (Vec::new(), [0]);
+    while !is_over.load(Ordering::Relaxed) {
+        let due = Instant::now() + LOOK;
+        thread::sleep(LOOK);
+        for _ in 0..EXCHANGES {
+            stream.write_all(&byte)?;
+            stream.read_exact(&mut byte)?;
+        }
+        let done = Instant::now();
+        looks.push(Span { due, done });
+    }
+    Ok(looks)
 }
 
 impl TestGateway {
@@ -70,5 +157,27 @@ impl TestGateway {
             }
         })
         .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_while_the_machine_does_not_is_late() {
+        let begun = Instant::now();
+        let span = |due: u64, done: u64| Span {
+            due: begun + Duration::from_millis(due),
+            done: begun + Duration::from_millis(done),
+        };
+        let quiet: Vec<Span> = (0..100).map(|n| span(5 * n, 5 * n + 1)).collect();
+        let others = [span(0, 100), span(20, 230), span(40, 239)];
+        assert_eq!(late(&others, &quiet), [Duration::from_millis(210)]);
+        let busy = [&quiet[..], &[span(100, 150)]].concat();
+        assert!(late(&others, &busy).is_empty());
+        // What the machine did at another time is no excuse.
+        let busy = [&quiet[..], &[span(231, 400)]].concat();
+        assert_eq!(late(&others[..2], &busy), [Duration::from_millis(210)]);
     }
 }
