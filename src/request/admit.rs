@@ -6,6 +6,9 @@ use http::{HeaderMap, Method, Version};
 
 use super::{Denial, Field, NormalPath, Survey, is_handshake};
 
+/// The most header lines; over HTTP/2 each may be a byte or two.
+pub(super) const MOST_LINES: usize = 256;
+
 /// A header that some backends take for `Content-Length` or `Transfer-Encoding`.
 pub(super) const POSES_AS_FRAMING: Denial =
     Denial::BadRequest("A header poses as one that frames the body.");
@@ -52,7 +55,10 @@ pub fn admit<'a>(message: &Message<'a>, max_header_bytes: usize) -> Result<Admit
         // Without the rest of a handshake, `Upgrade` says nothing.
         survey.subprotocol_token = Field::Absent;
     }
-    if survey.bytes + message.target.len() > max_header_bytes {
+    // It counts as a line of HTTP/1.1 does.
+    let authority = message.authority.map_or(0, str::len);
+    let is_large = survey.bytes + message.target.len() + authority > max_header_bytes;
+    if is_large || message.headers.len() > MOST_LINES {
         return Err(Denial::HeadersTooLarge);
     }
     check_method(message.method)?;

@@ -8,13 +8,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use httparse::{EMPTY_HEADER, Error, Header, Status, parse_headers};
 use memchr::{memchr, memchr_iter};
 
-use super::admit::{host_of, length, same_authority, split_query, split_target};
+use super::admit::{MOST_LINES, host_of, length, same_authority, split_query, split_target};
 use super::{Denial, Message};
 
 /// Most heads have no more lines, and a larger table costs each of them its initialisation.
 const FEW_LINES: usize = 32;
-/// The most header lines.
-const MOST_LINES: usize = 256;
 /// The longest target.
 const LONGEST_TARGET: usize = 65_534;
 

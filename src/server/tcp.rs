@@ -52,6 +52,31 @@ impl Tcp {
         };
     }
 
+    /// Reads until it is known whether it begins with these bytes, which are read once more; an error where it ends before that.
+    pub(super) async fn begins_with(&mut self, expected: &[u8]) -> io::Result<bool> {
+        loop {
+            let known = self.ahead.len().min(expected.len());
+            if self.ahead.get(..known) != expected.get(..known) {
+                return Ok(false);
+            }
+            if known == expected.len() {
+                return Ok(true);
+            }
+            let mut more = [0; 64];
+            let read = self.stream.read(&mut more).await?;
+            let more = more.get(..read).unwrap_or_default();
+            if more.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.ahead = [&self.ahead, more].concat().into();
+        }
+    }
+
+    /// Returns whether something was read that is to be read once more.
+    pub(super) fn has_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
     /// Has it end with a reset, which takes what is on its way with it: a plain end would say that nothing is missing.
     pub(super) fn reset_at_end(&self) {
         // One that is broken already says so by itself.

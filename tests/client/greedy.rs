@@ -7,17 +7,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use menshen_test_support::{
     ByHand, Grant, Program, Reply, TestGateway, Wire, address_in, nobody_waits,
 };
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A backend of HTTP/2 that sends 60 MB for `/large`, reads nothing for `/deaf`, and answers everything else with `ok`.
+/// A backend of HTTP/2 that sends 60 MB for `/large`, reads nothing for `/deaf`, goes on for ever for `/events`, and answers everything
+/// else with `ok`.
 async fn http2_backend() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -31,6 +33,16 @@ async fn http2_backend() -> SocketAddr {
                         let mut body = request.into_body();
                         if path == "/deaf" {
                             std::future::pending::<()>().await;
+                        }
+                        if path == "/events" {
+                            let mut sending =
+                                respond.send_response(Response::new(()), false).unwrap();
+                            sending
+                                .send_data(Bytes::from_static(b"data: 1\n\n"), false)
+                                .unwrap();
+                            // It reads what comes, up to the end.
+                            while let Some(Ok(_)) = body.data().await {}
+                            return;
                         }
                         while let Some(Ok(part)) = body.data().await {
                             let _ = body.flow_control().release_capacity(part.len());
@@ -81,16 +93,19 @@ async fn clients_that_do_not_read_stall_nobody_behind_a_server_of_http_2() {
     let t = gateway(&http2_backend().await.to_string(), "http2", "").await;
     let mut greedy = http2(&t, 0).await;
     let mut held = Vec::new();
-    for _ in 0..4 {
-        greedy = greedy.ready().await.unwrap();
-        let (answer, _) = greedy
-            .send_request(asking("GET", "/public/large"), true)
-            .unwrap();
-        let answer = timeout(LIMIT, answer).await.unwrap().unwrap();
-        assert_eq!(answer.status(), 200);
-        held.push(answer);
+    for _ in 0..2 {
+        // Two are enough for a window that is as large as a stream's.
+        for _ in 0..2 {
+            greedy = greedy.ready().await.unwrap();
+            let (answer, _) = greedy
+                .send_request(asking("GET", "/public/large"), true)
+                .unwrap();
+            let answer = timeout(LIMIT, answer).await.unwrap().unwrap();
+            assert_eq!(answer.status(), 200);
+            held.push(answer);
+        }
+        t.nobody_waits("/public/tiny").await;
     }
-    t.nobody_waits("/public/tiny").await;
 }
 
 #[tokio::test]
@@ -221,6 +236,31 @@ async fn a_head_that_comes_byte_by_byte_is_refused_at_its_limit() {
 }
 
 #[tokio::test]
+async fn a_head_of_single_bytes_is_refused_where_its_limit_is() {
+    let t = TestGateway::builder()
+        .section("server", "max_header = \"16KiB\"")
+        .start()
+        .await;
+    let mut client = Wire::connect(t.address).await;
+    client.send("GET / HTTP/1.1\r\nHost: h\r\nX: ").await;
+    let (_, mut client) = client.into_parts();
+    let (mut sent, mut answer) = (0, [0; 12]);
+    let read = loop {
+        client.write_all(b"x").await.unwrap();
+        sent += 1;
+        match client.try_read(&mut answer) {
+            Ok(read) => break read,
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+        }
+        assert!(sent < 32 * 1024);
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(answer.get(..read).unwrap(), b"HTTP/1.1 431");
+    assert!(sent > 16 * 1024, "{sent}");
+    assert_eq!(t.upstream.requests(), 0);
+}
+
+#[tokio::test]
 async fn unfinished_heads_hold_little_memory() {
     const CONNECTIONS: u64 = 500;
     const MOST_KIB: u64 = 64;
@@ -264,6 +304,16 @@ async fn unfinished_heads_hold_little_memory() {
 
 #[tokio::test]
 async fn a_body_that_comes_too_slowly_is_late() {
+    is_late("").await;
+}
+
+#[tokio::test]
+async fn to_name_grpc_is_no_way_round_the_rate_of_a_body_before_a_server_of_http_1() {
+    is_late("Content-Type: application/grpc\r\n").await;
+}
+
+/// Sends a body that comes too slowly behind a head with these lines.
+async fn is_late(lines: &str) {
     let server = "client_timeout = \"1s\"\nmin_body_rate = \"1KiB\"";
     let t = TestGateway::builder()
         .section("server", server)
@@ -271,7 +321,9 @@ async fn a_body_that_comes_too_slowly_is_late() {
         .await;
     let mut client = Wire::connect(t.address).await;
     client
-        .send("POST /public HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n")
+        .send(format!(
+            "POST /public HTTP/1.1\r\nHost: h\r\n{lines}Content-Length: 100000\r\n\r\n"
+        ))
         .await;
     let begun = Instant::now();
     let (bytes, stream) = client.into_parts();
@@ -340,6 +392,57 @@ async fn thousands_of_ordinary_requests_on_one_connection_are_not() {
     request.headers_mut().append("x-usual", usual);
     // 7 MB of decoded heads are 27 times what larger ones may have at once.
     repeated(&t, &request, 2000).await;
+}
+
+#[tokio::test]
+async fn trailers_that_are_large_only_when_they_are_decoded_are_slowed_down() {
+    let backend = http2_backend().await.to_string();
+    let t = gateway(&backend, "http2", "max_header = \"16KiB\"").await;
+    let mut trailers = HeaderMap::new();
+    for _ in 0..4 {
+        // Said once, and named in a byte or two from then on.
+        trailers.append("x-large", "x".repeat(3500).parse().unwrap());
+    }
+    let mut client = http2(&t, 65_535).await;
+    let took = async {
+        let begun = Instant::now();
+        for _ in 0..60 {
+            client = client.ready().await.unwrap();
+            let request = asking("POST", "/public/tiny");
+            let (answer, mut body) = client.send_request(request, false).unwrap();
+            body.send_trailers(trailers.clone()).unwrap();
+            let answer = timeout(LIMIT, answer).await.unwrap().unwrap();
+            assert_eq!(answer.status(), 200);
+        }
+        let took = begun.elapsed();
+        // 10 KiB of each are counted: 256 KiB at once, and as much a second.
+        assert!(took > Duration::from_secs(1), "{took:?}");
+    };
+    tokio::join!(took, t.nobody_waits("/public/tiny"));
+}
+
+#[tokio::test]
+async fn trailers_have_the_room_that_http_1_has_for_them() {
+    let t = TestGateway::builder()
+        .section("server", "max_header = \"64KiB\"")
+        .start()
+        .await;
+    let client = http2(&t, 65_535).await;
+    for (lines, length, status) in [(4, 3500, 200), (5, 3500, 400), (64, 10, 200), (65, 10, 400)] {
+        let mut trailers = HeaderMap::new();
+        for number in 0..lines {
+            let name: HeaderName = format!("x-{number}").parse().unwrap();
+            trailers.append(name, "x".repeat(length).parse().unwrap());
+        }
+        let mut client = client.clone().ready().await.unwrap();
+        let (answer, mut body) = client
+            .send_request(asking("POST", "/public"), false)
+            .unwrap();
+        body.send_data(Bytes::from_static(b"order"), false).unwrap();
+        body.send_trailers(trailers).unwrap();
+        let answer = timeout(LIMIT, answer).await.unwrap().unwrap();
+        assert_eq!(answer.status(), status, "{lines} {length}");
+    }
 }
 
 /// Answers whoever comes from now on with nothing, and checks that others need not wait for it.
@@ -423,8 +526,34 @@ async fn a_stream_of_http_2_ends_with_its_session() {
     let mut body: RecvStream = timeout(LIMIT, answer).await.unwrap().unwrap().into_body();
     assert_eq!(body.data().await.unwrap().unwrap(), "data: 1\n\n");
     t.log_out(&grant.token).await;
-    let ended = timeout(Duration::from_secs(5), body.data()).await.unwrap();
+    let ended = timeout(Duration::from_secs(2), body.data()).await.unwrap();
     assert_eq!(ended.unwrap().unwrap_err().reason(), Some(Reason::CANCEL));
+}
+
+#[tokio::test]
+async fn a_call_of_grpc_ends_with_its_session_in_both_directions() {
+    let t = gateway(&http2_backend().await.to_string(), "http2", "").await;
+    let grant = t.log_in("alice").await;
+    let mut client = http2(&t, 65_535).await.ready().await.unwrap();
+    let mut request = asking("POST", "/events");
+    let bearer = HeaderValue::from_str(&format!("Bearer {}", grant.token)).unwrap();
+    request.headers_mut().insert("authorization", bearer);
+    let kind = HeaderValue::from_static("application/grpc");
+    request.headers_mut().insert("content-type", kind);
+    let (answer, mut sending) = client.send_request(request, false).unwrap();
+    let mut body = timeout(LIMIT, answer).await.unwrap().unwrap().into_body();
+    assert_eq!(body.data().await.unwrap().unwrap(), "data: 1\n\n");
+    sending
+        .send_data(Bytes::from_static(b"call"), false)
+        .unwrap();
+    t.log_out(&grant.token).await;
+    let ended = timeout(Duration::from_secs(2), body.data()).await.unwrap();
+    assert_eq!(ended.unwrap().unwrap_err().reason(), Some(Reason::CANCEL));
+    let reset = std::future::poll_fn(|cx| sending.poll_reset(cx));
+    assert_eq!(
+        timeout(LIMIT, reset).await.unwrap().unwrap(),
+        Reason::CANCEL
+    );
 }
 
 #[tokio::test]

@@ -99,6 +99,97 @@ async fn frames_that_break_the_protocol_are_counted_as_well() {
     assert_eq!(Reply::of(t.get("/public")).await.status, 429);
 }
 
+/// Returns a frame of HEADERS on the stream 1 with the end of the stream, and of its headers where `flags` say so.
+fn headers(flags: u8, block: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(block.len()).unwrap().to_be_bytes();
+    let mut frame = length[1..].to_vec();
+    frame.extend([1, flags, 0, 0, 0, 1]);
+    frame.extend(block);
+    frame
+}
+
+#[tokio::test]
+async fn what_becomes_no_request_is_counted_as_well() {
+    let greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let over_http_2 = |frame: &[u8]| [&greeting[..], frame].concat();
+    let ours = [b"\x82\x86\x84\0\x01x\x7f\x91\x4d", &vec![b'x'; 10_000][..]].concat();
+    for (what, bytes) in [
+        ("half a method", b"GE".to_vec()),
+        ("less of one that HTTP/2 begins with", b"P".to_vec()),
+        ("half a preface", greeting[..16].to_vec()),
+        (
+            "a head of HTTP/2 without a path",
+            over_http_2(&headers(5, b"\x82\x86")),
+        ),
+        (
+            "one without its end",
+            over_http_2(&headers(1, b"\x82\x86\x84")),
+        ),
+        (
+            "half a frame",
+            over_http_2(&[0, 0, 9, 1, 5, 0, 0, 0, 1, 0x82]),
+        ),
+        ("a head that is too large", over_http_2(&headers(5, &ours))),
+    ] {
+        let times = "head_timeout = \"300ms\"\nclient_timeout = \"300ms\"\nkeepalive = \"300ms\"";
+        let rates = "requests_per_minute = 6\nrequest_burst = 3\nmax_header = \"1KiB\"";
+        let t = server(&format!("{times}\n{rates}")).start().await;
+        for _ in 0..3 {
+            let mut wire = Wire::connect(t.address).await;
+            wire.send(&bytes).await;
+            // Nothing but the end is waited for.
+            wire.rest().await;
+        }
+        assert_eq!(Reply::of(t.get("/public")).await.status, 429, "{what}");
+        assert_eq!(t.upstream.requests(), 0, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_amid_its_head_is_counted_as_well() {
+    let greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    for bytes in [
+        b"PO".to_vec(),
+        greeting[..20].to_vec(),
+        [&greeting[..], &headers(1, b"\x82")].concat(),
+    ] {
+        let t = server("requests_per_minute = 6\nrequest_burst = 3")
+            .start()
+            .await;
+        for _ in 0..3 {
+            let mut wire = Wire::connect(t.address).await;
+            wire.send(&bytes).await;
+            let (_, mut stream) = wire.into_parts();
+            stream.shutdown().await.unwrap();
+            Wire::of(stream).rest().await;
+        }
+        assert_eq!(Reply::of(t.get("/public")).await.status, 429, "{bytes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_over_http_2_counts_once() {
+    let t = server("requests_per_minute = 6\nrequest_burst = 5")
+        .start()
+        .await;
+    let tcp = TcpStream::connect(t.address).await.unwrap();
+    let (mut requests, connection) = h2::client::handshake(tcp).await.unwrap();
+    let connection = tokio::spawn(connection);
+    for at in 0..7 {
+        requests = requests.ready().await.unwrap();
+        let request = http::Request::post("http://h/public").body(()).unwrap();
+        let (answer, mut body) = requests.send_request(request, false).unwrap();
+        body.send_data(bytes::Bytes::from_static(b"order"), false)
+            .unwrap();
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("x-sum", "1".parse().unwrap());
+        body.send_trailers(trailers).unwrap();
+        let expected = if at < 5 { 200 } else { 429 };
+        assert_eq!(answer.await.unwrap().status(), expected, "{at}");
+    }
+    assert!(!connection.is_finished());
+}
+
 #[tokio::test]
 async fn the_address_that_is_counted_is_the_one_a_trusted_proxy_names() {
     let lines = "trusted_proxies = [\"127.0.0.1\"]\nrequests_per_minute = 1";

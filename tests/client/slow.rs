@@ -96,6 +96,26 @@ async fn half_a_frame_of_headers_does_not_hold_a_connection() {
 }
 
 #[tokio::test]
+async fn a_head_of_http_2_that_is_unfinished_is_late_whatever_else_its_connection_does() {
+    let t = server("head_timeout = \"500ms\"").start().await;
+    let mut stream = TcpStream::connect(t.address).await.unwrap();
+    // `GET http://h/public/hang`, which is never answered, and then half a head.
+    let mut block = vec![0x82, 0x86, 0x04, 12];
+    block.extend(b"/public/hang\x01\x01h");
+    let length = u8::try_from(block.len()).unwrap();
+    let asked = [&[0, 0, length, 1, 5, 0, 0, 0, 1][..], &block].concat();
+    let begun = [0, 0, 1, 1, 0, 0, 0, 0, 3, 0x82];
+    let sent = [PREFACE, SETTINGS, &asked, &begun].concat();
+    stream.write_all(&sent).await.unwrap();
+    let began = Instant::now();
+    let mut answer = Vec::new();
+    let ended = tokio::time::timeout(LIMIT, stream.read_to_end(&mut answer));
+    ended.await.unwrap().unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(400));
+    assert_eq!(t.upstream.requests(), 1);
+}
+
+#[tokio::test]
 async fn half_a_body_over_http_2_is_late() {
     let t = server("client_timeout = \"200ms\"")
         .section("upstream", "read_timeout = \"200ms\"")

@@ -288,6 +288,27 @@ async fn an_ipv4_client_of_an_ipv6_listener_has_its_ipv4_address() {
 }
 
 #[tokio::test]
+async fn one_port_of_both_families_is_served() {
+    let Ok(free) = std::net::TcpListener::bind("[::]:0") else {
+        return; // This machine has no IPv6.
+    };
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let listen = format!("listen = [\"0.0.0.0:{port}\", \"[::]:{port}\"]");
+    let t = TestGateway::builder()
+        .section("server", &listen)
+        .start()
+        .await;
+    for (host, chain) in [("127.0.0.1", "127.0.0.1"), ("[::1]", "::1")] {
+        let address = format!("{host}:{port}").parse().unwrap();
+        let request = b"GET /public HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+        let answer = raw(address, request).await;
+        assert_eq!(status(&answer), 200, "{answer}");
+        assert_eq!(t.upstream.last().only("x-forwarded-for"), Some(chain));
+    }
+}
+
+#[tokio::test]
 async fn an_empty_host_is_not_passed_on() {
     let t = TestGateway::start().await;
     let get = b"GET /public HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n";

@@ -1,6 +1,6 @@
 //! A log is one line for each exchange and each login, which a machine can read.
 
-use menshen_test_support::{Nodes, Program, Reply, TestGateway, Upstream, address_in, raw};
+use menshen_test_support::{Nodes, Program, Reply, TestGateway, Upstream, Wire, address_in, raw};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
@@ -126,6 +126,48 @@ async fn what_is_refused_over_http_2_before_anybody_sees_it_has_its_line_too() {
     assert_eq!(line["client"], "127.0.0.1", "{line}");
     assert!(line["request_id"].is_string(), "{line}");
     driver.abort();
+}
+
+#[tokio::test]
+async fn what_becomes_no_request_has_its_line_too() {
+    let times = "head_timeout = \"300ms\"\nclient_timeout = \"300ms\"\nkeepalive = \"300ms\"";
+    let builder = TestGateway::builder()
+        .section("log", "format = \"json\"")
+        .section("server", times);
+    let upstream = Upstream::start().await.address;
+    let site = builder.site(upstream, builder.simulator().await);
+    let program = Program::start(site.command(MENSHEN, &["serve"]));
+    let address = address_in(&program.logs("listening").await);
+    let greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    for (number, (reason, sent)) in [
+        ("request_timeout", &[&b"GE"[..]][..]),
+        ("request_timeout", &[b"PRI * HT"]),
+        // A head that says no more than GET, and one that does not end.
+        (
+            "bad_request",
+            &[greeting, b"\0\0\x01\x01\x05\0\0\0\x01\x82"],
+        ),
+        (
+            "request_timeout",
+            &[greeting, b"\0\0\x01\x01\x01\0\0\0\x01\x82"],
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut wire = Wire::connect(address).await;
+        wire.send(sent.concat()).await;
+        wire.rest().await;
+        program.logs_times("menshen::access", number + 1).await;
+        let log = program.stderr();
+        let line = log.lines().rfind(|line| line.contains("menshen::access"));
+        let line: Value = serde_json::from_str(line.unwrap()).unwrap();
+        assert_eq!(line["reason"], reason, "{number}: {log}");
+        assert_eq!(line["status"], 0, "{number}: {log}");
+        assert_eq!(line["client"], "127.0.0.1", "{number}: {log}");
+        let lines = log.matches("menshen::access").count();
+        assert_eq!(lines, number + 1, "{log}");
+    }
 }
 
 #[tokio::test]

@@ -263,6 +263,7 @@ async fn an_absolute_target_without_a_path_or_with_the_usual_port_is_forwarded()
     for (target, expected) in [
         ("http://h", "/"),
         ("http://h?x=1", "/?x=1"),
+        ("http://h:80/", "/"),
         ("http://h:80/y", "/y"),
     ] {
         let first = format!("GET {target} HTTP/1.1");

@@ -393,6 +393,31 @@ async fn limits_hold_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
+async fn the_host_is_a_part_of_the_head() {
+    let t = server("max_header = \"1KiB\"").start().await;
+    let connection = Connection::open(&t).await;
+    for (length, status) in [(500, 200), (1_100, 431)] {
+        let uri = format!("http://{}/public", "h".repeat(length));
+        let mut ready = connection.requests.clone().ready().await.unwrap();
+        let request = Request::get(uri).body(()).unwrap();
+        let (response, _) = ready.send_request(request, true).unwrap();
+        assert_eq!(response.await.unwrap().status(), status, "{length}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_has_no_more_lines_than_over_http_1() {
+    let t = TestGateway::start().await;
+    let connection = Connection::open(&t).await;
+    // The host is a line of HTTP/1.
+    for (lines, status) in [(255, 200), (257, 431)] {
+        let lines = vec![("x-line", "1"); lines];
+        let answer = connection.get("/_auth/jwks.json", &lines).await;
+        assert_eq!(answer.unwrap().0, status);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_still_uploads_reads_its_refusal() {
     let t = server("max_body = \"1MiB\"").start().await;
     let client = client();

@@ -1,6 +1,9 @@
 //! What a server says in a head is made ours: framing, hop-by-hop headers, version, and interim answers.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use http::HeaderMap;
 use menshen_test_support::{ByHand, TestGateway, Wire};
+use tokio::net::TcpStream;
 
 /// Sends a request, has the server answer, and returns what the client gets up to the end of the connection.
 async fn answered(first: &str, answer: &str) -> String {
@@ -48,6 +51,77 @@ async fn a_length_that_is_repeated_is_said_once() {
             "{answer}"
         );
         assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
+    }
+}
+
+/// Does the same over HTTP/2, and returns the status, the header section and the body.
+async fn got_over_http_2(answer: &str) -> (u16, HeaderMap, Vec<u8>) {
+    let backend = ByHand::start().await;
+    let t = gateway(&backend).await;
+    let tcp = TcpStream::connect(t.address).await.unwrap();
+    let (requests, connection) = h2::client::handshake(tcp).await.unwrap();
+    tokio::spawn(connection);
+    let mut requests: h2::client::SendRequest<bytes::Bytes> = requests.ready().await.unwrap();
+    let request = http::Request::get("http://h/x").body(()).unwrap();
+    let (response, _) = requests.send_request(request, true).unwrap();
+    let mut server = backend.accept().await;
+    server.read_to("\r\n\r\n").await;
+    server.send(answer).await;
+    drop(server);
+    let (head, mut stream) = response.await.unwrap().into_parts();
+    let mut body = Vec::new();
+    while let Some(part) = stream.data().await {
+        body.extend(part.unwrap());
+    }
+    (head.status.as_u16(), head.headers, body)
+}
+
+#[tokio::test]
+async fn clients_of_http_2_get_heads_that_are_made_ours_too() {
+    for (head, status) in [
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+            200,
+        ),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok", 200),
+        ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", 200),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nKeep-Alive: timeout=5, max=100\r\n\r\nok",
+            200,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nUpgrade: h2,h2c\r\nProxy-Connection: keep-alive\r\n\r\nok",
+            200,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\r\nok",
+            200,
+        ),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", 204),
+        (
+            "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+            204,
+        ),
+    ] {
+        let (said, headers, body) = got_over_http_2(head).await;
+        assert_eq!(said, status, "{head}");
+        let lengths = headers.get_all("content-length").iter();
+        let lengths: Vec<_> = lengths.map(|length| length.to_str().unwrap()).collect();
+        let (expected, length): (&[u8], &[&str]) = match status {
+            204 => (b"", &[]),
+            _ => (b"ok", &["2"]),
+        };
+        assert_eq!((&*body, &*lengths), (expected, length), "{head}");
+        for name in [
+            "keep-alive",
+            "upgrade",
+            "proxy-connection",
+            "connection",
+            "x-hop",
+        ] {
+            assert!(!headers.contains_key(name), "{name}: {head}");
+        }
+        assert!(!headers.contains_key("transfer-encoding"), "{head}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
@@ -12,11 +12,13 @@ use http::Request;
 use pingora::protocols::Stream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+use super::progress::{BROKEN, Event, NO_REQUEST, Progress, Wire, note};
 use super::serve::Connections;
-use crate::request::{self, Denial, RequestId};
+use crate::request::{self, Denial};
 use crate::server::exchange::{Client, Outcome, Proxy};
-use crate::server::http2::ServerStream;
+use crate::server::http2::{Heads, SectionBudget, ServerStream, Watched, size_of};
 use crate::server::timer::Timer;
 
 /// The most streams of a connection that are open at a time.
@@ -31,15 +33,6 @@ const HEADER_OVERHEAD: usize = 32 * 256;
 
 /// So many requests may be given up or malformed before anybody asks whether others were worth the work.
 const FORGIVEN: usize = 100;
-
-/// The bytes of a decoded head that are not counted: a request of this size costs what any request costs, and a gateway sends
-/// thousands of them a second on one connection.
-const ORDINARY_HEAD: usize = 4096;
-/// How much larger than [`ORDINARY_HEAD`] the decoded heads of a connection may be in all, in heads of the largest size, at once and
-/// each second.
-///
-/// HPACK says in one byte what was said before, so the bytes on the wire bound nothing.
-const HEADS_AT_ONCE: usize = 16;
 
 /// How long a GOAWAY may take to leave.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -58,63 +51,6 @@ impl Conduct {
     }
 }
 
-/// A token bucket of the bytes by which decoded heads are larger than ordinary ones.
-struct HeadBudget {
-    capacity: f64,
-    left: f64,
-    since: Instant,
-}
-
-impl HeadBudget {
-    fn new(max_header_bytes: usize) -> Self {
-        let capacity = (max_header_bytes * HEADS_AT_ONCE) as f64;
-        Self {
-            capacity,
-            left: capacity,
-            since: Instant::now(),
-        }
-    }
-
-    fn take(&mut self, head_bytes: usize) {
-        self.earn();
-        self.left -= head_bytes.saturating_sub(ORDINARY_HEAD) as f64;
-    }
-
-    /// Returns for how long no more requests are taken.
-    fn pause(&mut self) -> Duration {
-        if self.left >= 0.0 {
-            return Duration::ZERO;
-        }
-        self.earn();
-        Duration::from_secs_f64((-self.left / self.capacity).max(0.0))
-    }
-
-    fn earn(&mut self) {
-        let now = Instant::now();
-        let passed = now.saturating_duration_since(self.since).as_secs_f64();
-        self.since = now;
-        self.left = (self.left + passed * self.capacity).min(self.capacity);
-    }
-}
-
-type Accepted = Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>;
-
-/// Waits for the next request, which is taken after a pause at the earliest; responses go on meanwhile.
-async fn next(
-    wire: &mut h2::server::Connection<Stream, Bytes>,
-    pause: Duration,
-) -> Option<Accepted> {
-    if !pause.is_zero() {
-        let closed = poll_fn(|cx| wire.poll_closed(cx));
-        match tokio::time::timeout(pause, closed).await {
-            Ok(Ok(())) => return None,
-            Ok(Err(error)) => return Some(Err(error)),
-            Err(_) => {}
-        }
-    }
-    wire.accept().await
-}
-
 impl Connections {
     /// Serves the streams of a connection until one side ends it, or only the first where it is to be the last.
     pub(super) async fn serve_http2(
@@ -125,25 +61,39 @@ impl Connections {
         only_first: bool,
     ) {
         let max_header_bytes = self.gates.current().max_header_bytes;
+        let heads = Arc::new(Heads::default());
+        let stream = Watched::new(stream, &heads);
         let greeting = limits(max_header_bytes).handshake::<_, Bytes>(stream);
         let mut wire = match tokio::time::timeout(self.client_timeout(), greeting).await {
             Ok(Ok(wire)) => wire,
-            Ok(Err(error)) => return note_broken(proxy, connection, &error),
-            Err(_) => return,
+            Ok(Err(error)) if error.is_library() => {
+                note(proxy, connection, BROKEN);
+                return;
+            }
+            Ok(Err(_)) | Err(_) => {
+                // It is no way round the limits, as half a head of HTTP/1 is none.
+                if heads.is_used() {
+                    note(proxy, connection, Denial::RequestTimeout);
+                }
+                return;
+            }
         };
         let connection = Arc::new(connection.clone());
         let mut shutdown = self.shutdown.clone();
         let mut stopping = false;
         let mut streams = JoinSet::new();
         let mut conduct = Conduct::default();
-        let mut budget = HeadBudget::new(max_header_bytes);
+        let budget = Arc::new(SectionBudget::new(max_header_bytes));
+        let mut progress = Progress::new(heads);
+        let begun = Instant::now();
         let mut idle = self.keepalive();
         if idle.is_zero() {
             // It is about to be used for the first time.
             idle = self.client_timeout();
         }
         loop {
-            let accepted = tokio::select! {
+            let late = progress.limit(self.head_timeout);
+            let event = tokio::select! {
                 biased;
                 () = stopped(&mut shutdown), if !stopping => {
                     wire.graceful_shutdown();
@@ -161,8 +111,14 @@ impl Connections {
                     }
                     continue;
                 }
-                accepted = next(&mut wire, budget.pause()) => accepted,
+                event = progress.next(&mut wire, stopping, budget.pause()) => event,
+                () = tokio::time::sleep_until(late.unwrap_or(begun)), if late.is_some() => {
+                    progress.end(proxy, &connection, stopping);
+                    end(&mut wire, &conduct).await;
+                    break;
+                }
                 () = tokio::time::sleep(idle), if streams.is_empty() => {
+                    progress.end(proxy, &connection, stopping);
                     wire.graceful_shutdown();
                     // The ends of responses may still be on their way to a client that reads slowly.
                     let limit = match wire.has_streams() {
@@ -174,13 +130,26 @@ impl Connections {
                     break;
                 }
             };
-            let (request, respond) = match accepted {
-                Some(Ok(accepted)) => accepted,
-                Some(Err(error)) => {
-                    note_broken(proxy, &connection, &error);
+            let (request, respond) = match event {
+                Event::Request(request, respond) => (request, respond),
+                Event::Begun => continue,
+                Event::Lost(count) => {
+                    let mut refused = (0..count).map(|_| note(proxy, &connection, NO_REQUEST));
+                    if refused.all(|told| told == NO_REQUEST) {
+                        continue;
+                    }
+                    end(&mut wire, &conduct).await;
                     break;
                 }
-                None => break,
+                // What broke it is the last of the heads.
+                Event::Ended(Some(error)) if error.is_library() => {
+                    note(proxy, &connection, BROKEN);
+                    break;
+                }
+                Event::Ended(_) => {
+                    progress.end(proxy, &connection, stopping);
+                    break;
+                }
             };
             idle = self.keepalive();
             budget.take(size_of_head(&request));
@@ -189,6 +158,7 @@ impl Connections {
                 Arc::clone(&connection),
                 request,
                 respond,
+                Arc::clone(&budget),
             ));
             if only_first && !stopping {
                 wire.graceful_shutdown();
@@ -202,21 +172,13 @@ impl Connections {
     }
 }
 
-/// Counts frames that break the protocol as a request that nobody could read, since they are no way round the limits, and logs it.
-fn note_broken(proxy: &Proxy, connection: &request::Connection, error: &h2::Error) {
-    if error.is_library() {
-        let denial = proxy.told(connection, Denial::BadRequest("The frames break HTTP/2."));
-        proxy.note_unread(connection, &RequestId::random(), 0, denial);
-    }
-}
-
 /// Resolves when nobody is accepted any more.
 async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|&stop| stop).await;
 }
 
 /// Tells a client that it makes too much work, and ends its connection.
-async fn end(wire: &mut h2::server::Connection<Stream, Bytes>, conduct: &Conduct) {
+async fn end(wire: &mut Wire, conduct: &Conduct) {
     let Conduct { answered, given_up } = conduct;
     tracing::debug!(
         answered,
@@ -247,16 +209,12 @@ fn limits(max_header_bytes: usize) -> Builder {
     builder
 }
 
+/// Returns the bytes of a head with what HTTP/2 says in place of a first line, which HPACK repeats as cheaply as the rest.
 fn size_of_head(request: &Request<RecvStream>) -> usize {
-    let fields = request.headers().iter();
-    let fields: usize = fields
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum();
-    let target = request
-        .uri()
-        .path_and_query()
-        .map_or(0, |path| path.as_str().len());
-    fields + target
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let authority = uri.authority().map_or(0, |name| name.as_str().len());
+    size_of(request.headers()) + target + authority + request.method().as_str().len()
 }
 
 /// Serves a stream, and tells whether the client waited for its answer.
@@ -265,8 +223,9 @@ async fn serve_stream(
     connection: Arc<request::Connection>,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
+    budget: Arc<SectionBudget>,
 ) -> bool {
-    let (head, mut stream) = ServerStream::accept(request, respond);
+    let (head, mut stream) = ServerStream::accept(request, respond, budget);
     let mut timer = Timer::default();
     let mut client = Client::Http2(&mut stream);
     let outcome = proxy

@@ -4,6 +4,7 @@ mod certificates;
 mod http1;
 mod http2;
 mod limits;
+mod progress;
 mod proxy_protocol;
 mod serve;
 mod tls;

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::Stream;
-use pingora::protocols::{ALPN, UniqueID as _};
+use pingora::protocols::{ALPN, Ssl as _, UniqueID as _};
 use tokio::sync::watch;
 
 use super::limits::{ConnectionLimits, Slot};
+use super::progress::note;
 use super::proxy_protocol::{self, ProxiedClient};
 use crate::metrics::Traffic;
-use crate::request::{self, Peer};
+use crate::request::{self, Denial, Peer};
 use crate::server::exchange::{Gate, Gates, Proxy};
 use crate::server::tcp::Tcp;
 
@@ -19,7 +20,7 @@ use crate::server::tcp::Tcp;
 /// way.
 pub(in crate::server) const SHUTDOWN_DELAY: Duration = Duration::from_millis(500);
 
-/// The first bytes of HTTP/2 without TLS; no method of HTTP/1.1 starts with them.
+/// The first bytes of HTTP/2 without TLS; no request of HTTP/1.1 starts with them.
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The limit for refusing a connection over the limit.
@@ -83,7 +84,7 @@ impl Connections {
             tls: self.acceptor.is_some(),
         };
         match slot {
-            Slot::Served(_permit) => match self.unless_stopping(self.handshake(tcp)).await {
+            Slot::Served(_permit) => match self.greeted(tcp, &connection).await {
                 Some((stream, Protocol::Http2)) => {
                     let serving = self.serve_http2(stream, &self.proxy, &connection, false);
                     Box::pin(serving).await;
@@ -119,7 +120,7 @@ impl Connections {
     /// Answers the first request of a connection over the limit.
     async fn refuse(&self, tcp: Box<Tcp>, connection: &request::Connection) {
         let refuser = &self.refuser;
-        match self.unless_stopping(self.handshake(tcp)).await {
+        match self.greeted(tcp, connection).await {
             Some((stream, Protocol::Http2)) => {
                 self.serve_http2(stream, refuser, connection, true).await;
             }
@@ -169,51 +170,59 @@ impl Connections {
         }
     }
 
+    /// Does what precedes a request, and gives it up when the program stops.
+    async fn greeted(
+        &self,
+        tcp: Box<Tcp>,
+        connection: &request::Connection,
+    ) -> Option<(Stream, Protocol)> {
+        self.unless_stopping(self.handshake(tcp, connection)).await
+    }
+
     /// Does the TLS handshake, and finds out which protocol the client speaks.
-    async fn handshake(&self, tcp: Box<Tcp>) -> Option<(Stream, Protocol)> {
+    async fn handshake(
+        &self,
+        mut tcp: Box<Tcp>,
+        connection: &request::Connection,
+    ) -> Option<(Stream, Protocol)> {
         let id = tcp.id();
-        let mut stream: Stream = match &self.acceptor {
-            None => tcp,
-            Some(acceptor) => {
-                // Boxed: a connection would be as large as its handshake for as long as it lasts.
-                let handshake = Box::pin(acceptor.tls_handshake(*tcp));
-                match tokio::time::timeout(self.client_timeout(), handshake).await {
-                    Ok(Ok(stream)) => Box::new(stream),
-                    Ok(Err(error)) => {
-                        tracing::debug!(id, %error, "TLS handshake failed");
-                        return None;
-                    }
-                    Err(_) => return None,
-                }
+        let Some(acceptor) = &self.acceptor else {
+            let protocol = self.first_bytes(&mut tcp, connection).await?;
+            return Some((tcp, protocol));
+        };
+        // Boxed: a connection would be as large as its handshake for as long as it lasts.
+        let handshake = Box::pin(acceptor.tls_handshake(*tcp));
+        let stream = match tokio::time::timeout(self.client_timeout(), handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(id, %error, "TLS handshake failed");
+                return None;
             }
+            Err(_) => return None,
         };
-        let protocol = match (&self.acceptor, stream.selected_alpn_proto()) {
-            (Some(_), Some(ALPN::H2)) => Protocol::Http2,
-            (Some(_), _) => Protocol::Http1,
-            (None, _) => self.first_bytes(&mut stream).await?,
+        let protocol = match stream.selected_alpn_proto() {
+            Some(ALPN::H2) => Protocol::Http2,
+            _ => Protocol::Http1,
         };
-        Some((stream, protocol))
+        Some((Box::new(stream), protocol))
     }
 
     /// Waits for the first bytes, and returns their protocol; `None` if they are late.
-    async fn first_bytes(&self, stream: &mut Stream) -> Option<Protocol> {
-        let peek = async {
-            let mut start = [0; 4];
-            let mut whole = [0; 24];
-            let begins = stream.try_peek(&mut start).await?;
-            if !begins || !H2_PREFACE.starts_with(&start) {
-                return Ok(Protocol::Http1);
+    async fn first_bytes(
+        &self,
+        tcp: &mut Tcp,
+        connection: &request::Connection,
+    ) -> Option<Protocol> {
+        let begins = tcp.begins_with(H2_PREFACE);
+        match tokio::time::timeout(self.client_timeout(), begins).await {
+            Ok(Ok(true)) => Some(Protocol::Http2),
+            Ok(Ok(false)) => Some(Protocol::Http1),
+            Ok(Err(_)) | Err(_) => {
+                if tcp.has_ahead() {
+                    note(&self.proxy, connection, Denial::RequestTimeout);
+                }
+                None
             }
-            let http2 = stream.try_peek(&mut whole).await? && whole == *H2_PREFACE;
-            Ok::<_, std::io::Error>(if http2 {
-                Protocol::Http2
-            } else {
-                Protocol::Http1
-            })
-        };
-        tokio::time::timeout(self.client_timeout(), peek)
-            .await
-            .ok()?
-            .ok()
+        }
     }
 }

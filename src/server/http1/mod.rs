@@ -11,6 +11,7 @@ mod reading;
 mod server;
 mod stream;
 
+pub(super) use self::body::Malformed;
 pub(super) use self::client::{ClientSide, ResponseError};
 pub(super) use self::head::write_field;
 pub(super) use self::reading::{Limits, Read};

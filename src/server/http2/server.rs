@@ -1,5 +1,6 @@
 //! Serves a client of HTTP/2: one stream, which is one request and its response.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -8,14 +9,21 @@ use h2::{Reason, RecvStream};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
+use super::budget::{SectionBudget, size_of};
 use super::sending::Sending;
-use crate::server::http1::{BodyError, declared_length};
+use crate::server::http1::{BodyError, Malformed, declared_length};
 use crate::server::message::{Body, Part, RequestHead, ResponseHead, Spelling};
+
+/// The most bytes of trailers, and their most lines: HTTP/1.1 has no room for more.
+const MOST_OF_TRAILERS: usize = 16 * 1024;
+const MOST_TRAILERS: usize = 64;
 
 /// The stream.
 #[derive(Debug)]
 pub(in crate::server) struct ServerStream {
     receiving: RecvStream,
+    /// What its connection may bring in header sections.
+    budget: Arc<SectionBudget>,
     respond: SendResponse<Bytes>,
     sending: Option<Sending>,
     has_whole_body: bool,
@@ -29,6 +37,7 @@ impl ServerStream {
     pub(in crate::server) fn accept(
         request: Request<RecvStream>,
         respond: SendResponse<Bytes>,
+        budget: Arc<SectionBudget>,
     ) -> (RequestHead, Self) {
         let (parts, receiving) = request.into_parts();
         let path = parts.uri.path_and_query();
@@ -43,6 +52,7 @@ impl ServerStream {
         let expected = parts.headers.get(EXPECT);
         let stream = Self {
             respond,
+            budget,
             sending: None,
             has_whole_body: body == Body::Empty,
             expects_continue: body != Body::Empty
@@ -85,10 +95,23 @@ impl ServerStream {
         match ready!(self.receiving.poll_trailers(cx)) {
             Ok(trailers) => {
                 self.has_whole_body = true;
+                if !trailers
+                    .as_ref()
+                    .is_none_or(|trailers| self.takes(trailers))
+                {
+                    return Poll::Ready(Err(Malformed::TooLarge.into()));
+                }
                 Poll::Ready(Ok(Part::End(trailers)))
             }
             Err(_) => Poll::Ready(Err(self.gone())),
         }
+    }
+
+    /// Returns whether trailers may be so large: named by HPACK, they are larger than what was sent.
+    fn takes(&self, trailers: &HeaderMap) -> bool {
+        let size = size_of(trailers);
+        self.budget.take(size);
+        size <= MOST_OF_TRAILERS && trailers.len() <= MOST_TRAILERS
     }
 
     fn gone(&mut self) -> BodyError {
