@@ -3,7 +3,7 @@
 //! # Layout
 //! `writer` takes changes, `batches` gathers them, `disk` makes one transaction of each, `operations` is what can happen inside
 //! it, `tables` and `row` what it works on, `index` where in it a session is, `unionids` whose a unionid is, `kept` what stands
-//! beside the sessions, `copy` copies all of it while it is used.
+//! beside the sessions, `copy` copies all of it while it is used, `files` whose the files are.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use self::copy::NoCopy;
 use self::disk::{Disk, Rows};
+use self::files::{ours, seal_key_for, seal_key_in};
 use self::index::Index;
 use self::row::Row;
 use self::tables::{Fault, readable, row, rows_of};
@@ -28,17 +29,17 @@ use self::writer::Writer;
 use super::claim::Holder;
 use super::kept::{Budget, Sealed, Slot};
 use super::record::Record;
-use super::seal::{Keys, SealKey};
+use super::seal::Keys;
 use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
 use super::user::User;
 use super::{Identity, OpenError, RevokedSessions, SessionId, SessionRules, StoreError};
 use crate::clock::Clock;
-use crate::owner::only_ours;
 use crate::secret::Secret;
 
 mod batches;
 mod copy;
 mod disk;
+mod files;
 mod index;
 mod kept;
 mod operations;
@@ -356,45 +357,6 @@ impl Store for Embedded {
         let writer = Arc::clone(&self.writer);
         // It can only fail by a panic of the writing thread, which has been reported by then.
         let _ = tokio::task::spawn_blocking(move || writer.stop()).await;
-    }
-}
-
-/// Refuses a folder or a file of sessions that another user may write to, and says whether there is a file.
-fn ours(dir: &Path, file: &Path) -> Result<bool, OpenError> {
-    let found = fs::metadata(dir).map_err(|source| OpenError::unreadable(dir, source))?;
-    only_ours(dir, &found)?;
-    match fs::metadata(file) {
-        Ok(found) => Ok(only_ours(file, &found).map(|()| true)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(OpenError::unreadable(file, error)),
-    }
-}
-
-fn seal_key_for(
-    dir: &Path,
-    configured: Option<Secret>,
-    store_exists: bool,
-) -> Result<SealKey, OpenError> {
-    match seal_key_in(dir, configured, store_exists)? {
-        Some(key) => Ok(key),
-        None => SealKey::create(dir, &dir.join(SEAL_KEY_FILE)),
-    }
-}
-
-/// Returns the seal key that there is; `None` when the first start has yet to make one.
-fn seal_key_in(
-    dir: &Path,
-    configured: Option<Secret>,
-    store_exists: bool,
-) -> Result<Option<SealKey>, OpenError> {
-    if let Some(text) = configured {
-        let key = SealKey::parse(&text).ok_or(OpenError::ConfiguredSealKeyMalformed)?;
-        return Ok(Some(key));
-    }
-    let path = dir.join(SEAL_KEY_FILE);
-    match SealKey::read(&path)? {
-        None if store_exists => Err(OpenError::SealKeyMissing(path)),
-        found => Ok(found),
     }
 }
 
