@@ -116,6 +116,8 @@ pub(super) fn changed(old: &Config, new: &Config) -> Vec<&'static str> {
         routes,
         log,
         traces,
+        // They say again what the sections do.
+        settings: _,
     } = new;
     let sections = [
         ("server", *server != old.server),

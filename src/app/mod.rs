@@ -122,17 +122,19 @@ impl App {
         let wechat = wechat(&config, &tokens, &metrics, &reach)?;
         let spans = Exporter::new(Arc::new(Queue::new(config.traces.queue)));
         spans.aim(Collector::new(&config.traces)?);
+        let known = Known::new(&config, wechat, Arc::clone(&keys));
         let lasting = Lasting {
             sockets: Sockets::new(sessions.clone(), clock.clone()),
             sessions,
             clock: clock.clone(),
-            known: Arc::new(Known::new(&config, wechat)),
+            known: Arc::new(known),
             tokens,
             reach,
             resets: TaskTracker::new(),
             state: Arc::new(LoginState::new(clock.clone(), metrics.clone())),
             metrics,
             traffic,
+            hour: Arc::default(),
             recent: Arc::default(),
             spans,
             cache_uses: Arc::default(),

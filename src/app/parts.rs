@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{Known, WeChatApi};
 use crate::login::{LoginRates, LoginState, Logins};
-use crate::metrics::{Metrics, Traffic};
+use crate::metrics::{Hour, Metrics, Traffic};
 use crate::request::{Identities, Origins, Rates, Recent, Requests};
 use crate::server::{Gate, GateRecent, GateTraffic, Sockets, Upstreams};
 use crate::session::Sessions;
@@ -30,6 +30,8 @@ pub(super) struct Lasting {
     pub(super) metrics: Metrics,
     /// What is counted of exchanges.
     pub(super) traffic: Arc<Traffic>,
+    /// The sums of the last hour.
+    pub(super) hour: Arc<Hour>,
     /// The last exchanges.
     pub(super) recent: Arc<Recent>,
     /// Sends spans.

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use super::parts::{Counters, Lasting, gate, wechat};
 use super::{StartError, audit, check};
 use crate::config::{Config, Problems};
-use crate::control::{Reload, ReloadRefused, WeChatApi};
+use crate::control::{RefusedReload, Reload, ReloadRefused, WeChatApi};
 use crate::server::{Gate, Gates, supervisor};
 use crate::token::load;
 use crate::traces::Collector;
@@ -91,6 +91,7 @@ impl Reloader {
             metrics,
             reloaded: last,
             clock,
+            known,
             ..
         } = &self.shared.lasting;
         match &reloaded {
@@ -99,9 +100,13 @@ impl Reloader {
                 metrics.reload("ok");
                 last.taken_over(clock.unix_ms());
             }
-            Err(_) => {
+            Err(error) => {
                 supervisor::kept();
                 last.refused();
+                known.refuse(RefusedReload {
+                    at: clock.unix_secs(),
+                    problems: error.lines(),
+                });
                 metrics.reload("refused");
             }
         }
@@ -135,8 +140,9 @@ impl Reloader {
         audit::keys(&shared.gates.current().keys, &gate.keys);
         let changed = audit::changed(&running, &config);
         shared.lasting.spans.aim(collector);
+        let (known, keys) = (&shared.lasting.known, Arc::clone(&gate.keys));
         shared.gates.replace(gate);
-        shared.lasting.known.replace(&config, wechat);
+        known.replace(&config, wechat, keys, restart_needed.clone());
         shared.lasting.tokens.keep(&config.apps);
         *running = config;
         Ok(Reloaded {

@@ -45,11 +45,13 @@ pub enum Call {
     Reload,
     /// What was decided about one of the last requests.
     ExplainRequest,
+    /// What the status page shows.
+    Status,
 }
 
 impl Call {
     /// Every call, with its name in the configuration.
-    const NAMES: [(&'static str, Self); 14] = [
+    const NAMES: [(&'static str, Self); 15] = [
         ("metrics", Self::Metrics),
         ("list_sessions", Self::ListSessions),
         ("list_users", Self::ListUsers),
@@ -64,11 +66,18 @@ impl Call {
         ("relay", Self::Relay),
         ("reload", Self::Reload),
         ("explain_request", Self::ExplainRequest),
+        ("status", Self::Status),
     ];
 
     /// Returns every call.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::NAMES.into_iter().map(|(_, call)| call)
+    }
+
+    /// Returns its name in the configuration.
+    pub fn name(self) -> &'static str {
+        let named = Self::NAMES.into_iter().find(|(_, call)| *call == self);
+        named.map_or("", |(name, _)| name)
     }
 
     fn from_name(name: &str) -> Option<Self> {
@@ -91,7 +100,7 @@ pub struct Caller {
 }
 
 const CALL: Kind<Call> = Kind {
-    expected: "a list of calls among \"metrics\", \"list_sessions\", \"list_users\", \"end_sessions\", \"decrypt\", \"verify\", \"sign\", \"check_session\", \"reset_session_key\", \"phone_number\", \"access_token\", \"relay\", \"reload\" and \"explain_request\"",
+    expected: "a list of calls among \"metrics\", \"list_sessions\", \"list_users\", \"end_sessions\", \"decrypt\", \"verify\", \"sign\", \"check_session\", \"reset_session_key\", \"phone_number\", \"access_token\", \"relay\", \"reload\", \"explain_request\" and \"status\"",
     read: |value| Call::from_name(text(value)?),
 };
 

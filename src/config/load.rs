@@ -15,6 +15,7 @@ use super::problem::{Problem, Problems};
 use super::reader::{self, Table};
 use super::route::Routes;
 use super::secret::Environment;
+use super::settings::{Setting, Settings};
 use super::{
     app, cache, control, cors, headers, log, login, relay, server, session, syntax, token, traces,
     upstream, web, wechat,
@@ -33,9 +34,13 @@ pub fn parse(
     file: &str,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Problems> {
-    match read(text, file, |table| sections(table, env)) {
-        (Some(config), problems) if problems.is_empty() => Ok(config),
-        (_, problems) => Err(Problems::new(file, problems)),
+    let (config, notes) = read(text, file, |table| sections(table, env));
+    match config {
+        Some(config) if notes.problems.is_empty() => Ok(Config {
+            settings: Settings(notes.settings.into()),
+            ..config
+        }),
+        _ => Err(Problems::new(file, notes.problems)),
     }
 }
 
@@ -44,7 +49,8 @@ pub fn parse(
 pub fn load_token(path: &Path) -> Result<Token, Problems> {
     let file = path.display().to_string();
     let text = text_of(path, &file)?;
-    let (token, mut problems) = read(&text, &file, |table| table.section("token", token::read));
+    let (token, notes) = read(&text, &file, |table| table.section("token", token::read));
+    let mut problems = notes.problems;
     problems.retain(|Problem { key, .. }| {
         key.is_empty() || key == "token" || key.starts_with("token.")
     });
@@ -61,9 +67,10 @@ pub fn load_control(
 ) -> Result<(Option<PrivateAddress>, Option<Secret>), Problems> {
     let file = path.display().to_string();
     let text = text_of(path, &file)?;
-    let (found, mut problems) = read(&text, &file, |table| {
+    let (found, notes) = read(&text, &file, |table| {
         table.section("control", |table| control::read_access(table, env))
     });
+    let mut problems = notes.problems;
     let asked = [
         "",
         "control",
@@ -93,12 +100,12 @@ fn text_of(path: &Path, file: &str) -> Result<String, Problems> {
     Ok(text.to_owned())
 }
 
-/// Reads a document, and returns the problems that were met beside what was asked for.
+/// Reads a document, and returns what was noted beside what was asked for.
 fn read<T>(
     text: &str,
     file: &str,
     wanted: impl FnOnce(&mut Table<'_, '_>) -> Option<T>,
-) -> (Option<T>, Vec<Problem>) {
+) -> (Option<T>, Noted) {
     let (document, mistakes) = DeTable::parse_recoverable(text);
     let mut notes = Notes::new(text, Path::new(file));
     // What was recovered around a mistake would only give problems that go away with it.
@@ -106,10 +113,25 @@ fn read<T>(
         for (line, message) in syntax::mistakes(text) {
             notes.problem(String::new(), Some(line), message);
         }
-        return (None, notes.problems);
+        return (None, Noted::of(notes));
     }
     let found = reader::read(&mut notes, document.get_ref(), wanted);
-    (found, notes.problems)
+    (found, Noted::of(notes))
+}
+
+/// What is left of the notes when the document is gone.
+struct Noted {
+    problems: Vec<Problem>,
+    settings: Vec<Setting>,
+}
+
+impl Noted {
+    fn of(notes: Notes<'_>) -> Self {
+        Self {
+            problems: notes.problems,
+            settings: notes.settings,
+        }
+    }
 }
 
 /// Lists every key that a configuration may have, such as `route.auth`, with its default in TOML notation.
@@ -191,5 +213,7 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
         login: login?,
         log: log?,
         traces: traces?,
+        // They are complete when everything was read.
+        settings: Settings::default(),
     })
 }

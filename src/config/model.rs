@@ -17,6 +17,7 @@ use super::log::Log;
 use super::login::Login;
 use super::private_address::PrivateAddress;
 use super::relay::Relay;
+use super::settings::Settings;
 use super::shared_store::RedisServer;
 use super::traces::Traces;
 use super::web::Web;
@@ -57,6 +58,8 @@ pub struct Config {
     pub log: Log,
     /// `[traces]`
     pub traces: Traces,
+    /// Every key as it was read.
+    pub settings: Settings,
 }
 
 /// The public listener.

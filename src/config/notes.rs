@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::key::{Key, SectionKind};
 use super::kind::quoted;
 use super::problem::Problem;
+use super::settings::Setting;
 
 /// What is learnt while a document is read.
 pub(super) struct Notes<'d> {
@@ -22,6 +23,8 @@ pub(super) struct Notes<'d> {
     pub(super) keys: Vec<Key>,
     /// Every section asked for.
     pub(super) sections: Vec<(String, SectionKind)>,
+    /// Every key of the document, those that were left out included.
+    pub(super) settings: Vec<Setting>,
 }
 
 impl<'d> Notes<'d> {
@@ -34,6 +37,7 @@ impl<'d> Notes<'d> {
             describing: false,
             keys: Vec::new(),
             sections: Vec::new(),
+            settings: Vec::new(),
         }
     }
 

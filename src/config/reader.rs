@@ -12,6 +12,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::key::{Key, Need, SectionKind};
 use super::kind::{Kind, found};
 use super::notes::{Notes, TablePath, join};
+use super::settings::{Setting, SettingValue, shown};
 use super::unknown::unknown;
 
 /// One table of the document while it is read; a table that was not written reads as an empty one.
@@ -48,6 +49,7 @@ impl<'d> Table<'_, 'd> {
     /// Reads a key like [`Table::optional`], and never shows what was found.
     pub(super) fn unshown<T>(&mut self, key: &'static str, kind: &Kind<T>) -> Option<T> {
         self.ask(key, None, kind, Need::Optional);
+        self.hide(key);
         let (_, value) = self.entry(key)?;
         let read = (kind.read)(value.get_ref());
         if read.is_none() {
@@ -228,10 +230,11 @@ impl<'d> Table<'_, 'd> {
 
     /// Reads a section that is not there only to learn its keys; what is wrong with it is not worth a word.
     fn imagine<T>(&mut self, key: &str, read: impl FnOnce(&mut Table<'_, '_>) -> T) -> T {
-        let noted = self.notes.problems.len();
+        let noted = (self.notes.problems.len(), self.notes.settings.len());
         let place = self.place.below(key, None, None);
         let value = Table::visit(self.notes, place, None, read);
-        self.notes.problems.truncate(noted);
+        self.notes.problems.truncate(noted.0);
+        self.notes.settings.truncate(noted.1);
         value
     }
 
@@ -240,6 +243,21 @@ impl<'d> Table<'_, 'd> {
         if self.notes.describing {
             let path = join(&self.place.section, key);
             self.notes.keys.push(Key::of(path, default, kind, need));
+        }
+        let value = match (self.entry(key), default) {
+            (Some((_, value)), _) => SettingValue::Written(shown(value.get_ref())),
+            (None, Some(default)) => SettingValue::Default(default.to_owned()),
+            (None, None) => SettingValue::Unset,
+        };
+        let key = join(&self.place.path, key);
+        self.notes.settings.push(Setting { key, value });
+    }
+
+    /// Takes back what was noted of the value of the key that was asked for last.
+    fn hide(&mut self, key: &str) {
+        let is_written = self.has(key);
+        if let Some(setting) = self.notes.settings.last_mut().filter(|_| is_written) {
+            setting.value = SettingValue::Hidden;
         }
     }
 

@@ -16,14 +16,16 @@ use axum::response::{IntoResponse as _, Response};
 use http::Method;
 
 use super::refusal::Refusal;
+use super::status;
 use crate::config::{Call, Caller};
 
 /// The calls that there are, by method and path as the router lists it.
 ///
 /// What is missing here is refused to everybody whose secret is not good for all calls. Who may use the relay is said by the relay
 /// itself, since a call names its app there in several ways.
-const CALLS: [(Method, &str, Call); 15] = [
+const CALLS: [(Method, &str, Call); 16] = [
     (Method::GET, "/metrics", Call::Metrics),
+    (Method::GET, status::DOCUMENT, Call::Status),
     (
         Method::GET,
         "/v1/apps/{app}/access-token",
@@ -103,6 +105,11 @@ impl Limited {
         }
     }
 
+    /// Returns the calls that the secret is good for.
+    pub(super) fn calls(&self) -> &[Call] {
+        &self.0.calls
+    }
+
     /// Returns whether the secret is good for every app.
     pub(super) fn has_all_apps(&self) -> bool {
         self.0.apps.is_none()
@@ -117,6 +124,9 @@ impl Limited {
     }
 
     fn check(&self, method: &Method, path: &str, params: &RawPathParams) -> Result<(), Refusal> {
+        if status::is_everybodys(path) {
+            return Ok(());
+        }
         self.check_call(call(method, path).ok_or(Refusal::CallNotAllowed)?)?;
         let mut apps = params.iter().filter(|(name, _)| *name == "app");
         apps.try_for_each(|(_, app)| self.check_app(app))

@@ -18,7 +18,7 @@ use http::{HeaderName, HeaderValue, Method};
 use super::calls::Limited;
 use super::refusal::Refusal;
 use super::relay::{self, Target};
-use super::{Control, guard, health, metrics};
+use super::{Control, guard, health, metrics, status};
 use crate::config::LogField as F;
 use crate::log::{Share, write_access};
 use crate::request::{RequestId, network};
@@ -67,7 +67,7 @@ pub(super) async fn exchange(
     let admitted = match Target::of(&request) {
         // Who may ask for what is the relay's own to say.
         Some(target) => target.map(|_| None),
-        None => guard::admit(&control.known, &control.failures, &request),
+        None => guard::admit(&control, &request),
     };
     let mut response = match admitted {
         Ok(limited) => {
@@ -176,7 +176,8 @@ impl Line {
         // As the router lists it: the path itself may hold an openid.
         let call = response.extensions().get::<MatchedPath>();
         let call = call.map(MatchedPath::as_str);
-        let is_routine = |call| health::is_probe(call) || call == metrics::PATH;
+        let is_routine =
+            |call| health::is_probe(call) || call == metrics::PATH || status::is_routine(call);
         if refusal.is_none() && call.is_some_and(is_routine) {
             // Somebody asks every few seconds.
             return;

@@ -1,4 +1,5 @@
-//! Says who may ask: whoever has the secret, or any program of this machine where there is none, but never a web page.
+//! Says who may ask: whoever has the secret, or any program of this machine where there is none, but no web page other than the
+//! status page.
 
 use std::net::IpAddr;
 
@@ -11,11 +12,11 @@ use http::{HeaderMap, HeaderName};
 use super::calls::Limited;
 use super::exchange::{ByName, Peer};
 use super::failures::Failures;
-use super::health;
-use super::known::{Known, Sender};
+use super::known::{Known, SecretDigest, Sender};
 use super::refusal::Refusal;
+use super::{Control, health, status};
 
-const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+pub(super) const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The largest body, in bytes.
 pub(super) const MAX_BODY: u64 = 64 * 1024;
@@ -28,23 +29,25 @@ const FORMS: [&str; 3] = [
 ];
 
 /// Lets a request in, and says whose it is where its secret is not good for every call.
-pub(super) fn admit(
-    known: &Known,
-    failures: &Failures,
-    request: &Request,
-) -> Result<Option<Limited>, Refusal> {
-    if health::is_probe(request.uri().path()) {
+pub(super) fn admit(control: &Control, request: &Request) -> Result<Option<Limited>, Refusal> {
+    if health::is_probe(request.uri().path()) || status::is_page(request) {
         return Ok(None);
     }
-    let headers = request.headers();
+    let (known, headers) = (&*control.known, request.headers());
     let peer = request.extensions().get::<Peer>();
+    let by_page = status::is_by_page(request);
     let mut limited = None;
     if known.asks_for_secret() {
-        limited = check_tried(known, failures, headers, peer)?;
+        limited = match by_page {
+            // The secret is in its body.
+            true if status::is_login(request) => None,
+            true => status::logged_in(control, headers)?,
+            false => check_tried(known, &control.failures, headers, peer)?,
+        };
     } else if !matches!(peer, Some(Peer::User(_))) && !names_this_machine(request) {
         return Err(HOST_OF_ANOTHER);
     }
-    if comes_from_a_page(headers) {
+    if comes_from_a_page(headers) && !by_page {
         return Err(Refusal::OriginNotAllowed);
     }
     if is_form(headers) {
@@ -88,6 +91,18 @@ pub(super) fn check_tried(
     checked
 }
 
+/// Returns whose secret this is, and whether it is good for some calls only.
+pub(super) fn check_secret(
+    known: &Known,
+    secret: &SecretDigest,
+) -> Result<Option<Limited>, Refusal> {
+    match known.sender(secret) {
+        Sender::Trusted => Ok(None),
+        Sender::Limited(caller) => Ok(Some(caller)),
+        Sender::Stranger => Err(Refusal::TokenInvalid),
+    }
+}
+
 /// Returns what was sent as a bearer token.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
@@ -104,11 +119,7 @@ fn check_bearer(known: &Known, headers: &HeaderMap) -> Result<Option<Limited>, R
     if !is_one {
         return Err(Refusal::TokenInvalid);
     }
-    match known.sender(bearer) {
-        Sender::Trusted => Ok(None),
-        Sender::Limited(caller) => Ok(Some(caller)),
-        Sender::Stranger => Err(Refusal::TokenInvalid),
-    }
+    check_secret(known, &SecretDigest::of(bearer))
 }
 
 /// Returns whether a request asks for this machine by a name that no other can take.

@@ -114,35 +114,47 @@ pub(super) async fn alive() -> Json<Alive> {
 ///
 /// Without its store, or WeChat, a node is still ready: whoever is logged in works on, and other nodes may have lost them too.
 pub(super) async fn ready(State(control): State<Control>) -> (StatusCode, Json<Report>) {
-    let state = control.readiness.phase();
-    let trouble = control.sessions.trouble();
-    let standings = control.known.wechat().tokens.standings();
-    let has_token = |standing: &Standing| standing.left_secs.is_some_and(|left| left > 0);
-    let parts = [
-        (STORE, control.sessions.is_available() && trouble.is_none()),
-        ("wechat", control.reach.obstacle().is_none()),
-        (
-            ACCESS_TOKEN,
-            standings
-                .iter()
-                .all(|standing| standing.failure.is_none() || has_token(standing)),
-        ),
-    ];
-    let lost = parts.into_iter().filter(|(_, works)| !works);
-    let report = Report {
-        state,
-        degraded: lost.map(|(part, _)| part).collect(),
-        reasons: trouble
-            .map(|trouble| (STORE, trouble))
-            .into_iter()
-            .collect(),
-        access_tokens: standings.into_iter().map(Token::of).collect(),
-    };
-    let status = match state {
+    let report = Report::of(&control);
+    let status = match report.state {
         Phase::Ready => StatusCode::OK,
         Phase::Draining => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, Json(report))
+}
+
+impl Report {
+    /// Says how it is.
+    pub(super) fn of(control: &Control) -> Self {
+        let state = control.readiness.phase();
+        let trouble = control.sessions.trouble();
+        let standings = control.known.wechat().tokens.standings();
+        let has_token = |standing: &Standing| standing.left_secs.is_some_and(|left| left > 0);
+        let parts = [
+            (STORE, control.sessions.is_available() && trouble.is_none()),
+            ("wechat", control.reach.obstacle().is_none()),
+            (
+                ACCESS_TOKEN,
+                standings
+                    .iter()
+                    .all(|standing| standing.failure.is_none() || has_token(standing)),
+            ),
+        ];
+        let lost = parts.into_iter().filter(|(_, works)| !works);
+        Self {
+            state,
+            degraded: lost.map(|(part, _)| part).collect(),
+            reasons: trouble
+                .map(|trouble| (STORE, trouble))
+                .into_iter()
+                .collect(),
+            access_tokens: standings.into_iter().map(Token::of).collect(),
+        }
+    }
+
+    /// Leaves out the access_tokens of other apps.
+    pub(super) fn retain_apps(&mut self, is_theirs: impl Fn(&str) -> bool) {
+        self.access_tokens.retain(|app, _| is_theirs(app));
+    }
 }
 
 impl Token {

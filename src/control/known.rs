@@ -2,18 +2,33 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use aws_lc_rs::digest::{Digest, SHA256, digest};
 use subtle::ConstantTimeEq as _;
 
 use super::WeChatApi;
 use super::calls::Limited;
-use crate::config::{App, Caller, Config, Relay};
+use crate::config::{App, Caller, Config, Relay, Settings};
+use crate::token::KeyRing;
 
 /// The apps, the secrets, and how WeChat is called.
 pub struct Known {
     current: ArcSwap<Current>,
+    refused: ArcSwapOption<RefusedReload>,
 }
+
+/// A configuration that was not taken over since the last that was.
+#[derive(Debug)]
+pub struct RefusedReload {
+    /// When, in seconds since the Unix epoch.
+    pub at: u64,
+    /// Every problem, one line each, without a secret in it.
+    pub problems: Vec<String>,
+}
+
+/// By what a secret is known, from which nobody gets the secret.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SecretDigest(Digest);
 
 struct Current {
     apps: Vec<Arc<App>>,
@@ -21,6 +36,10 @@ struct Current {
     secrets: Vec<(Digest, Good)>,
     wechat: WeChatApi,
     relay: Arc<Relay>,
+    keys: Arc<KeyRing>,
+    settings: Settings,
+    /// The keys whose new values wait for the next start.
+    waiting: Vec<&'static str>,
 }
 
 /// What a secret is good for.
@@ -42,15 +61,49 @@ pub(super) enum Sender {
 
 impl Known {
     /// Takes what is needed from a configuration.
-    pub fn new(config: &Config, wechat: WeChatApi) -> Self {
+    pub fn new(config: &Config, wechat: WeChatApi, keys: Arc<KeyRing>) -> Self {
         Self {
-            current: ArcSwap::from_pointee(Current::new(config, wechat)),
+            current: ArcSwap::from_pointee(Current::new(config, wechat, keys, Vec::new())),
+            refused: ArcSwapOption::empty(),
         }
     }
 
-    /// Takes it from another one.
-    pub fn replace(&self, config: &Config, wechat: WeChatApi) {
-        self.current.store(Arc::new(Current::new(config, wechat)));
+    /// Takes it from another one, of which these keys wait for the next start.
+    pub fn replace(
+        &self,
+        config: &Config,
+        wechat: WeChatApi,
+        keys: Arc<KeyRing>,
+        waiting: Vec<&'static str>,
+    ) {
+        let current = Current::new(config, wechat, keys, waiting);
+        self.current.store(Arc::new(current));
+        self.refused.store(None);
+    }
+
+    /// Takes notice of one that was not taken over.
+    pub fn refuse(&self, refused: RefusedReload) {
+        self.refused.store(Some(Arc::new(refused)));
+    }
+
+    /// Returns the one that was not taken over last, where none was since.
+    pub(super) fn refused(&self) -> Option<Arc<RefusedReload>> {
+        self.refused.load_full()
+    }
+
+    /// Returns the signing keys.
+    pub(super) fn keys(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.current.load().keys)
+    }
+
+    /// Returns every key of the configuration as it was read.
+    pub(super) fn settings(&self) -> Settings {
+        self.current.load().settings.clone()
+    }
+
+    /// Returns the keys whose new values wait for the next start.
+    pub(super) fn waiting(&self) -> Vec<&'static str> {
+        self.current.load().waiting.clone()
     }
 
     /// Returns the app with this name.
@@ -96,8 +149,8 @@ impl Known {
     }
 
     /// Finds out, in a time that does not depend on it, whose secret this is.
-    pub(super) fn sender(&self, bearer: &[u8]) -> Sender {
-        let presented = digest(&SHA256, bearer);
+    pub(super) fn sender(&self, secret: &SecretDigest) -> Sender {
+        let SecretDigest(presented) = secret;
         let current = self.current.load();
         let mut sender = Sender::Stranger;
         for (known, good) in &current.secrets {
@@ -112,8 +165,19 @@ impl Known {
     }
 }
 
+impl SecretDigest {
+    pub(super) fn of(secret: &[u8]) -> Self {
+        Self(digest(&SHA256, secret))
+    }
+}
+
 impl Current {
-    fn new(config: &Config, wechat: WeChatApi) -> Self {
+    fn new(
+        config: &Config,
+        wechat: WeChatApi,
+        keys: Arc<KeyRing>,
+        waiting: Vec<&'static str>,
+    ) -> Self {
         let of = |secret: &str| digest(&SHA256, secret.as_bytes());
         let control = &config.control;
         let shared = control.secret.iter();
@@ -127,6 +191,9 @@ impl Current {
             apps: config.apps.iter().cloned().map(Arc::new).collect(),
             wechat,
             relay: Arc::new(config.relay.clone()),
+            settings: config.settings.clone(),
+            keys,
+            waiting,
         }
     }
 }

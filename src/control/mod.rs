@@ -3,7 +3,7 @@
 //! # Layout
 //! `listener` serves the connections, within limits. `exchange` goes round every request: `guard` says who may ask, a
 //! `refusal` gets its one shape, and a line is logged. `router` lists the calls, and `calls` says who may ask for which; `health`, `metrics`, `sessions`, `reload`, `vault`,
-//! `session_key`, `phone_number`, `access_token` and `requests` answer them, and `ask` asks from the command line. `relay` passes calls on to WeChat. `path` reads what a path names, `body` what a body holds. `failures` counts what did not open, and wrong secrets.
+//! `session_key`, `phone_number`, `access_token`, `requests` and `status` answer them, and `ask` asks from the command line. `relay` passes calls on to WeChat. `path` reads what a path names, `body` what a body holds. `failures` counts what did not open, and wrong secrets.
 //! `known` is what a reload changes.
 
 mod access_token;
@@ -27,6 +27,7 @@ mod requests;
 mod router;
 mod session_key;
 mod sessions;
+mod status;
 mod unionids;
 mod vault;
 
@@ -37,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::metrics::Metrics;
+use crate::metrics::{Hour, Metrics, Traffic};
 use crate::request::Recent;
 use crate::session::Sessions;
 use crate::token::RelayTokens;
@@ -46,10 +47,11 @@ use crate::wechat::Reach;
 pub use ask::{AskError, ask};
 pub use failures::Failures;
 pub use health::Readiness;
-pub use known::Known;
+pub use known::{Known, RefusedReload};
 pub use listener::Listener;
 pub use reload::{Reload, ReloadRefused};
 pub use session_key::WeChatApi;
+pub use status::PageLogins;
 
 /// What the calls need; clones share it.
 #[derive(Clone)]
@@ -58,6 +60,10 @@ pub struct Control {
     pub known: Arc<Known>,
     /// What is counted.
     pub metrics: Metrics,
+    /// What is counted of exchanges.
+    pub traffic: Arc<Traffic>,
+    /// The same over the last hour.
+    pub hour: Arc<Hour>,
     /// The stored logins.
     pub sessions: Sessions,
     /// Whether WeChat can be reached.
@@ -70,6 +76,8 @@ pub struct Control {
     pub clock: Clock,
     /// What did not open of late, and the wrong secrets that came.
     pub failures: Arc<Failures>,
+    /// The browsers that brought a secret to the status page.
+    pub page_logins: Arc<PageLogins>,
     /// Makes and checks what is good at the relay.
     pub relay_tokens: RelayTokens,
     /// The session_keys that are being reset.
@@ -83,8 +91,9 @@ impl Control {
     pub async fn serve(self, listener: Listener, stop: impl Future<Output = ()>) {
         let (known, over) = (Arc::clone(&self.known), CancellationToken::new());
         let keeping = tokio::spawn(access_token::keep_fresh(known, over.clone()));
+        let sampling = tokio::spawn(status::sample(self.clone(), over.clone()));
         listener::serve(listener, router::router(self), stop).await;
         over.cancel();
-        let _ = keeping.await;
+        let _ = tokio::join!(keeping, sampling);
     }
 }

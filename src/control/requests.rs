@@ -67,23 +67,28 @@ pub(super) async fn explain(
         ));
     }
     let found = control.recent.find(&id).ok_or(Refusal::RequestUnknown)?;
-    if let Some(Extension(limited)) = &limited {
-        let is_theirs = |app: &str| limited.check_app(app).is_ok();
-        let may_know = match (&found.app, &found.route) {
-            (Some(app), _) => is_theirs(app),
-            // It was refused before it was known whose it is.
-            (None, Some(route)) => route.apps.iter().all(|app| is_theirs(app)),
-            (None, None) => limited.has_all_apps(),
-        };
-        // Not even that there was one.
-        if !may_know {
-            return Err(Refusal::RequestUnknown);
-        }
+    // Not even that there was one.
+    if !may_know(limited.as_deref(), &found) {
+        return Err(Refusal::RequestUnknown);
     }
     let ago = found.entry.ended.elapsed();
     let ended = Duration::from_millis(control.clock.unix_ms()).saturating_sub(ago);
     let ended = humantime::format_rfc3339_millis(UNIX_EPOCH + ended).to_string();
     Ok(Json(Explained::of(id, ended, found)))
+}
+
+/// Says whether whoever asks may know of an exchange.
+pub(super) fn may_know(limited: Option<&Limited>, found: &Found) -> bool {
+    let Some(limited) = limited else {
+        return true;
+    };
+    let is_theirs = |app: &str| limited.check_app(app).is_ok();
+    match (&found.app, &found.route) {
+        (Some(app), _) => is_theirs(app),
+        // It was refused before it was known whose it is.
+        (None, Some(route)) => route.apps.iter().all(|app| is_theirs(app)),
+        (None, None) => limited.has_all_apps(),
+    }
 }
 
 impl Explained {

@@ -9,7 +9,7 @@ use super::exchange::{exchange, named};
 use super::refusal::Refusal;
 use super::{
     Control, access_token, backup, health, metrics, phone_number, relay, reload, requests,
-    session_key, sessions, unionids, vault,
+    session_key, sessions, status, unionids, vault,
 };
 
 /// Returns the calls; every request passes [`exchange`] first, those that match none included. A call that is new needs a line in
@@ -35,6 +35,11 @@ pub(super) fn router(control: Control) -> Router {
         .route("/v1/unionids/{unionid}/users", get(unionids::users))
         .route("/v1/backup", post(backup::back_up))
         .route("/v1/requests/{request}", get(requests::explain))
+        .route(status::PAGE, get(status::page))
+        .route(status::DOCUMENT, get(status::document))
+        .route(status::CALLER, get(status::caller))
+        .route(status::LOGIN, post(status::log_in))
+        .route(status::LOGOUT, post(status::log_out))
         .route(relay::ROUTE, any(relay::relay));
     if control.reload.is_some() {
         router = router.route("/v1/reload", post(reload::reload));

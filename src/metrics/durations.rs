@@ -126,6 +126,42 @@ impl Snapshot {
         seen
     }
 
+    /// Returns what was counted since an earlier moment.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut seen = self.clone();
+        for (bucket, before) in seen.buckets.iter_mut().zip(earlier.buckets) {
+            *bucket = bucket.saturating_sub(before);
+        }
+        seen.sum = seen.sum.saturating_sub(earlier.sum);
+        seen
+    }
+
+    /// Adds what was counted elsewhere in the same unit.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (bucket, more) in self.buckets.iter_mut().zip(other.buckets) {
+            *bucket = bucket.wrapping_add(more);
+        }
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+
+    /// Estimates the seconds that so many percent of all did not exceed; `None` where nothing was counted.
+    ///
+    /// Those of a bucket are taken to lie evenly in it, and those above all bounds to be as long as the last bound.
+    pub fn percentile(&self, percent: u64) -> Option<f64> {
+        let wanted = self.count().saturating_mul(percent).div_ceil(100).max(1);
+        let (mut counted, mut lower) = (0_u64, 0);
+        for (bound, in_bucket) in BOUNDS.into_iter().zip(self.buckets) {
+            if counted + in_bucket >= wanted {
+                #[expect(clippy::cast_precision_loss, reason = "it is an estimate")]
+                let part = (wanted - counted) as f64 / in_bucket as f64;
+                let (lower, bound) = (self.unit.seconds(lower), self.unit.seconds(bound));
+                return Some(lower + (bound - lower) * part);
+            }
+            (counted, lower) = (counted + in_bucket, bound);
+        }
+        (self.count() > 0).then(|| self.unit.seconds(lower))
+    }
+
     /// Returns how many were counted.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
@@ -162,6 +198,26 @@ mod tests {
         assert_eq!(filled, expected);
         assert_eq!(seen.count(), 6);
         assert!((seen.seconds() - 60.002_002).abs() < 1e-9);
+    }
+
+    #[test]
+    fn percentiles_are_estimated_within_their_bucket() {
+        let durations = Durations::default();
+        assert_eq!(durations.snapshot().percentile(50), None);
+        for _ in 0..98 {
+            durations.note(Duration::from_micros(900));
+        }
+        let before = durations.snapshot();
+        durations.note(Duration::from_millis(40));
+        durations.note(Duration::from_secs(100));
+        let seen = durations.snapshot();
+        let of = |percent| seen.percentile(percent).unwrap();
+        assert!(of(50) > 0.0005 && of(50) < 0.001, "{}", of(50));
+        assert!((of(99) - 0.05).abs() < 1e-9, "{}", of(99));
+        assert!((of(100) - 30.0).abs() < 1e-9, "{}", of(100));
+        let since = seen.since(&before);
+        assert_eq!(since.count(), 2);
+        assert!((since.percentile(50).unwrap() - 0.05).abs() < 1e-9);
     }
 
     #[test]

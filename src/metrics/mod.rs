@@ -2,12 +2,16 @@
 //!
 //! # Layout
 //! [`Metrics`] has what happens seldom, and writes everything down. `traffic` counts each exchange, with `shards` and `durations`,
-//! which cost a few additions. `observed` is what is looked up when somebody asks, `process` what the system says.
+//! which cost a few additions; `totals` sums them up, and `hour` keeps the sums of an hour. `observed` is what is looked up when
+//! somebody asks, `process` what the system says. `samples` reads what was written down.
 
 mod durations;
+mod hour;
 mod observed;
 mod process;
+mod samples;
 mod shards;
+mod totals;
 mod traffic;
 
 use std::fmt;
@@ -22,9 +26,12 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
 pub use self::durations::{Durations, Snapshot};
+pub use self::hour::{Counters, Hour, Step};
 use self::observed::Observed;
 pub use self::observed::{Labels, Page};
+pub use self::samples::Sample;
 pub use self::shards::{Count, Sharded, count_as};
+pub use self::totals::Totals;
 pub use self::traffic::{Course, Ended, RouteTraffic, Traffic, UpstreamTraffic, Words};
 
 /// The bounds of what waits for people or for WeChat, in seconds.

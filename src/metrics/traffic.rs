@@ -10,20 +10,20 @@ use super::observed::Page;
 use super::{Count, Sharded, Snapshot};
 
 /// The classes of statuses; the first is for a response that was never begun.
-const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+pub(super) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// There are no more decisions than so many.
 const MOST_DECISIONS: usize = 4;
 
 /// The host, where a route has one, and the path of a route.
-type Name = (String, String);
+pub(super) type Name = (String, String);
 
 /// The exchanges of the process, which outlast a reload.
 #[derive(Debug)]
 pub struct Traffic {
-    routes: Mutex<BTreeMap<Name, Arc<RouteTraffic>>>,
+    pub(super) routes: Mutex<BTreeMap<Name, Arc<RouteTraffic>>>,
     upstreams: Mutex<BTreeMap<String, Arc<UpstreamTraffic>>>,
-    words: Words,
+    pub(super) words: Words,
     /// Requests that are being served.
     pub requests_open: Count,
     /// Connections of clients that are open.
@@ -44,18 +44,18 @@ pub struct Words {
 /// The exchanges of a route, or of none.
 #[derive(Debug)]
 pub struct RouteTraffic {
-    passed: Sharded<Passed>,
+    pub(super) passed: Sharded<Passed>,
     /// By reason and class.
-    refused: Box<[AtomicU64]>,
+    pub(super) refused: Box<[AtomicU64]>,
 }
 
 #[derive(Debug, Default)]
-struct Passed {
+pub(super) struct Passed {
     /// By decision and class.
-    counts: [[AtomicU64; CLASSES.len()]; MOST_DECISIONS],
-    received: AtomicU64,
-    sent: AtomicU64,
-    durations: Counted,
+    pub(super) counts: [[AtomicU64; CLASSES.len()]; MOST_DECISIONS],
+    pub(super) received: AtomicU64,
+    pub(super) sent: AtomicU64,
+    pub(super) durations: Counted,
     /// Of the decisions alone, in nanoseconds.
     deciding: Counted,
 }
@@ -271,6 +271,6 @@ impl UpstreamTraffic {
     }
 }
 
-fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

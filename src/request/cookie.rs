@@ -17,6 +17,9 @@ pub const LOGIN_COOKIE: &str = "__Host-menshen-login-";
 /// The same over plain HTTP.
 pub const PLAIN_LOGIN_COOKIE: &str = "menshen-login-";
 
+/// The cookie of whoever looks at the status page, which browsers send to every port of its host.
+pub const CONTROL_COOKIE: &str = "menshen-control";
+
 /// Stands between the token and what renews it.
 pub const COOKIE_SEPARATOR: u8 = b'~';
 
@@ -154,7 +157,7 @@ fn split(crumb: &[u8]) -> (&[u8], &[u8]) {
 fn is_ours(name: &[u8]) -> bool {
     let name = name.strip_prefix(b"__Host-").unwrap_or(name);
     let rest = name.strip_prefix(MARK);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"-login-"))
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"-login-") || rest == b"-control")
 }
 
 #[cfg(test)]
@@ -186,6 +189,7 @@ mod tests {
             left(&["menshen-login-a=x; menshens=1; my-menshen=2; =3"]),
             line("menshens=1; my-menshen=2; =3")
         );
+        assert_eq!(left(&["menshen-control=x; a=1"]), line("a=1"));
         assert_eq!(left(&["a=1", "menshen=x", "b=2"]), line("a=1; b=2"));
         assert_eq!(left(&["a=1", "b=2"]), line("a=1; b=2"));
         assert_eq!(left(&["a=\"; menshen=x\""]), line("a=\""));

@@ -42,7 +42,7 @@ pub use chunks::{Chunks, MalformedChunks};
 pub use client::{Client, Connection, Peer, client};
 pub use codes::CODES;
 pub use cookie::{
-    COOKIE_SEPARATOR, CookieCredential, Cookies, LOGIN_COOKIE, PLAIN_LOGIN_COOKIE,
+    CONTROL_COOKIE, COOKIE_SEPARATOR, CookieCredential, Cookies, LOGIN_COOKIE, PLAIN_LOGIN_COOKIE,
     PLAIN_SESSION_COOKIE, SESSION_COOKIE, our_cookie, our_cookies_named, without_ours,
 };
 pub use cors::{Cors, Line};

@@ -66,6 +66,11 @@ impl SigningKey {
         self.public.is_some()
     }
 
+    /// Returns the name of its algorithm, which tokens carry as `alg`.
+    pub fn algorithm(&self) -> String {
+        format!("{:?}", self.algorithm)
+    }
+
     /// Returns the key's id, which tokens carry as `kid`.
     pub fn kid(&self) -> &str {
         &self.kid
@@ -117,6 +122,21 @@ impl KeyRing {
     /// Iterates over every key, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &SigningKey> {
         std::iter::once(&self.oldest).chain(&self.newer)
+    }
+
+    /// Iterates over every key with its state at `now_ms`, the oldest first.
+    pub fn states(&self, now_ms: u64) -> impl Iterator<Item = (&SigningKey, &'static str)> {
+        let signing = self.signing(now_ms).kid();
+        self.iter().map(move |key| {
+            let state = if key.kid == signing {
+                "signing"
+            } else if key.signs_from_ms > now_ms {
+                "next"
+            } else {
+                "verifying"
+            };
+            (key, state)
+        })
     }
 
     /// Counts the keys that signed before, the one that signs at `now_ms`, and those that will.

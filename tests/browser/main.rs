@@ -14,6 +14,7 @@ mod profile;
 mod returning;
 mod signed_urls;
 mod states;
+mod status;
 mod tickets;
 
 use menshen_test_support::{Builder, TestGateway, Visitor};

@@ -121,6 +121,7 @@ fn every_call(
     let relayed = "/wechat/shop/cgi-bin/message/subscribe/send".to_owned();
     vec![
         ("metrics", "GET", "/metrics".to_owned(), Value::Null),
+        ("status", "GET", "/v1/status".to_owned(), Value::Null),
         ("list_sessions", "GET", user("sessions"), Value::Null),
         ("decrypt", "POST", user("decrypt"), encrypted),
         ("verify", "POST", user("verify"), signed),
@@ -160,6 +161,7 @@ fn every_call(
 async fn each_call_is_answered_to_the_secret_that_is_good_for_it_and_to_no_other() {
     let names = [
         "metrics",
+        "status",
         "list_sessions",
         "decrypt",
         "verify",

@@ -7,6 +7,7 @@ mod reload;
 mod requests;
 mod sessions;
 mod socket;
+mod status;
 mod store;
 mod unionids;
 mod vault;

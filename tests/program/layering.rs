@@ -48,7 +48,8 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     (
         "control",
         &[
-            "clock", "config", "log", "metrics", "request", "secret", "session", "token", "wechat",
+            "clock", "config", "log", "metrics", "page", "request", "secret", "session", "token",
+            "wechat",
         ],
     ),
     (

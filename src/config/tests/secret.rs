@@ -48,6 +48,39 @@ fn a_secret_is_not_in_the_debug_form_of_a_configuration() {
 }
 
 #[test]
+fn every_key_of_a_secret_is_hidden_where_settings_are_shown() {
+    use crate::config::SettingValue;
+
+    let text = with("[session]", "seal_key_env = \"SEAL_KEY\"")
+        + "[wechat]\nproxy = \"http://proxy.internal:3128\"\nproxy_auth_env = \"PROXY_AUTH\"\n\
+           [control]\nsecret_env = \"WHOLE_SECRET\"\n";
+    let config = read(&text).unwrap();
+    let shown = format!("{:?}", config.settings.0);
+    for secret in [SECRET, "AAAA", "me:a:b", "0123456789abcdef"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+    let state = |key: &str| {
+        let mut found = config
+            .settings
+            .0
+            .iter()
+            .filter(|setting| setting.key == key);
+        found.next().unwrap().value.clone()
+    };
+    for key in [
+        "app[1].secret_env",
+        "session.seal_key_env",
+        "wechat.proxy_auth_env",
+        "control.secret_env",
+    ] {
+        assert_eq!(state(key), SettingValue::Hidden, "{key}");
+    }
+    assert_eq!(state("control.secret_file"), SettingValue::Unset);
+    let proxy = SettingValue::Written("\"http://proxy.internal:3128\"".to_owned());
+    assert_eq!(state("wechat.proxy"), proxy);
+}
+
+#[test]
 fn a_secret_may_come_from_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");

@@ -15,7 +15,7 @@ use crate::control::Control;
 use crate::control::calls::Limited;
 use crate::control::exchange::{Asker, Peer};
 use crate::control::guard;
-use crate::control::known::Sender;
+use crate::control::known::{SecretDigest, Sender};
 use crate::control::refusal::Refusal;
 use crate::secret::Secret;
 use crate::token::{RelayTokenError, RelayTokens};
@@ -184,7 +184,7 @@ fn check_secret(
             if for_token && app.as_ref().is_ok_and(is_its_secret) {
                 return Ok(());
             }
-            match known.sender(offered.as_bytes()) {
+            match known.sender(&SecretDigest::of(offered.as_bytes())) {
                 Sender::Trusted => return Ok(()),
                 Sender::Limited(limited) => return permit(&limited),
                 Sender::Stranger => {}

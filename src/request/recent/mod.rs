@@ -148,6 +148,25 @@ impl Recent {
         })
     }
 
+    /// Returns the last that were refused and are wanted, the latest first and so many at the most.
+    pub fn refused(&self, most: usize, wanted: impl Fn(&Found) -> bool) -> Vec<Found> {
+        let next = self.next.load(Ordering::Relaxed);
+        let names = self.names();
+        let places = (1..=KEPT).filter_map(|before| {
+            let place = self.places.get(next.wrapping_sub(before) % KEPT)?;
+            let kept = place.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.as_ref()
+                .filter(|entry| entry.refused.is_some())
+                .cloned()
+        });
+        let found = places.map(|entry| Found {
+            route: names.route_of(entry.route),
+            app: names.app_of(entry.app),
+            entry,
+        });
+        found.filter(wanted).take(most).collect()
+    }
+
     fn names(&self) -> MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -282,6 +301,28 @@ mod tests {
         drop(looked_at);
         assert!(recent.places[0].lock().unwrap().is_none());
         assert!(recent.find("a").is_some());
+    }
+
+    #[test]
+    fn the_last_that_were_refused_are_told_from_the_latest_on() {
+        let recent = Recent::default();
+        for number in 0..KEPT as u16 + 5 {
+            let refused = Refused::new(Denial::RouteUnknown, "GET", &format!("/{number}"));
+            recent.keep(Entry {
+                status: number % 500,
+                refused: (number % 2 == 0).then_some(refused),
+                ..entry(&format!("{number:032x}"))
+            });
+        }
+        let told = |most, wanted: &dyn Fn(&Found) -> bool| -> Vec<String> {
+            let found = recent.refused(most, wanted).into_iter();
+            found
+                .map(|found| found.entry.refused.unwrap().request.to_string())
+                .collect()
+        };
+        assert_eq!(told(2, &|_| true), ["GET /10004", "GET /10002"]);
+        assert_eq!(told(1, &|found| found.entry.status == 6), ["GET /9506"]);
+        assert_eq!(told(KEPT, &|_| true).len(), KEPT / 2);
     }
 
     #[test]

@@ -1,0 +1,48 @@
+//! The numbers of `/metrics`, and what came to them in the last hour.
+
+use std::sync::Arc;
+
+use crate::control::Control;
+use crate::metrics::{Counters, Sample};
+
+/// Every value at a moment.
+pub(super) struct Shown {
+    samples: Vec<Sample>,
+    before: Option<Arc<Counters>>,
+}
+
+impl Shown {
+    pub(super) fn now(control: &Control) -> Self {
+        Self {
+            samples: control.metrics.samples(),
+            before: control.hour.counters_before(),
+        }
+    }
+
+    /// Iterates over the values of a metric.
+    pub(super) fn all<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s Sample> {
+        self.samples
+            .iter()
+            .filter(move |sample| sample.name() == name)
+    }
+
+    /// Returns the value of a metric without labels; `None` where nothing is known of it.
+    pub(super) fn one(&self, name: &str) -> Option<f64> {
+        self.all(name).next().map(|sample| sample.value)
+    }
+
+    /// Returns the value of a metric that has this label.
+    pub(super) fn of(&self, name: &str, label: (&str, &str)) -> Option<f64> {
+        let mut found = self
+            .all(name)
+            .filter(|sample| sample.label(label.0) == label.1);
+        found.next().map(|sample| sample.value)
+    }
+
+    /// Returns what came to a counter in the last hour.
+    pub(super) fn lately(&self, sample: &Sample) -> f64 {
+        let before = self.before.as_ref();
+        let before = before.and_then(|before| before.get(&sample.series).copied());
+        (sample.value - before.unwrap_or(0.0)).max(0.0)
+    }
+}
