@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
 use super::observed::Page;
@@ -12,7 +11,8 @@ const STATE: usize = 3;
 const USER_TICKS: usize = 14;
 const SYSTEM_TICKS: usize = 15;
 const VIRTUAL_BYTES: usize = 23;
-const RESIDENT_PAGES: usize = 24;
+/// In how many parts of a second Linux counts there, whatever its own clock.
+const USER_HZ: f64 = 100.0;
 
 /// Writes it down; nothing where the system has no `/proc`.
 pub(super) fn show(page: &mut Page<'_>) {
@@ -30,14 +30,17 @@ pub(super) fn show(page: &mut Page<'_>) {
     };
     let ticks = field(USER_TICKS) + field(SYSTEM_TICKS);
     #[expect(clippy::cast_precision_loss, reason = "a float is what is shown")]
-    let seconds = ticks as f64 / clock_ticks_per_second() as f64;
+    let seconds = ticks as f64 / USER_HZ;
     page.cpu(
         "process_cpu",
         "CPU time in user space and in the kernel",
         seconds,
     );
-    let resident = field(RESIDENT_PAGES) * page_size() as u64;
-    page.memory("process_resident_memory", "Memory that is in use", resident);
+    page.memory(
+        "process_resident_memory",
+        "Memory that is in use",
+        resident_bytes(),
+    );
     let size = field(VIRTUAL_BYTES);
     page.memory("process_virtual_memory", "Memory that is addressed", size);
     if let Ok(open) = fs::read_dir("/proc/self/fd") {
@@ -56,4 +59,12 @@ pub(super) fn show(page: &mut Page<'_>) {
             [(vec![], most)],
         );
     }
+}
+
+/// Reads the memory in use from where it is not in pages, whose size differs.
+fn resident_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut lines = status.lines();
+    let kibibytes = lines.find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next());
+    kibibytes.and_then(|text| text.parse().ok()).unwrap_or(0) * 1024
 }
