@@ -162,7 +162,8 @@ impl Sending {
             };
             // So that not all nodes come back at once.
             let wait = after.unwrap_or(pause.mul_f64(fastrand::f64() + 0.5));
-            let gives_up = !error.may_pass() || Instant::now() + wait > deadline;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let gives_up = !error.may_pass() || wait > left;
             if gives_up || *self.stop.borrow() {
                 return Err(error);
             }

@@ -62,13 +62,15 @@ pub(super) fn is_state_valid(headers: &HeaderMap) -> bool {
             };
             let (key, value) = entry.split_at(at);
             let value = value.get(1..).unwrap_or_default();
-            if !is_key(key) || !is_value(value) || keys.contains(&key) {
+            // The number first, since each is compared with all before it.
+            if keys.len() == MOST_ENTRIES || !is_key(key) || !is_value(value) || keys.contains(&key)
+            {
                 return false;
             }
             keys.push(key);
         }
     }
-    keys.len() <= MOST_ENTRIES
+    true
 }
 
 fn is_key(key: &[u8]) -> bool {
