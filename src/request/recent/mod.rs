@@ -153,7 +153,7 @@ impl Recent {
         let next = self.next.load(Ordering::Relaxed);
         let names = self.names();
         let places = (1..=KEPT).filter_map(|before| {
-            let place = self.places.get(next.wrapping_sub(before) % KEPT)?;
+            let place = self.places.get((next % KEPT + KEPT - before) % KEPT)?;
             let kept = place.lock().unwrap_or_else(PoisonError::into_inner);
             kept.as_ref()
                 .filter(|entry| entry.refused.is_some())
@@ -323,6 +323,19 @@ mod tests {
         assert_eq!(told(2, &|_| true), ["GET /10004", "GET /10002"]);
         assert_eq!(told(1, &|found| found.entry.status == 6), ["GET /9506"]);
         assert_eq!(told(KEPT, &|_| true).len(), KEPT / 2);
+    }
+
+    #[test]
+    fn of_few_that_were_refused_each_is_told_once() {
+        let recent = Recent::default();
+        for number in 0..3 {
+            let refused = Refused::new(Denial::RouteUnknown, "GET", "/");
+            recent.keep(Entry {
+                refused: Some(refused),
+                ..entry(&format!("{number:032x}"))
+            });
+        }
+        assert_eq!(recent.refused(KEPT, |_| true).len(), 3);
     }
 
     #[test]
