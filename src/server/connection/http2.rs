@@ -93,6 +93,7 @@ impl Connections {
         }
         loop {
             let late = progress.limit(self.head_timeout);
+            let pause = budget.pause();
             let event = tokio::select! {
                 biased;
                 () = stopped(&mut shutdown), if !stopping => {
@@ -111,13 +112,14 @@ impl Connections {
                     }
                     continue;
                 }
-                event = progress.next(&mut wire, stopping, budget.pause()) => event,
+                event = progress.next(&mut wire, stopping, pause) => event,
                 () = tokio::time::sleep_until(late.unwrap_or(begun)), if late.is_some() => {
                     progress.end(proxy, &connection, stopping);
                     end(&mut wire, &conduct).await;
                     break;
                 }
-                () = tokio::time::sleep(idle), if streams.is_empty() => {
+                // What waits for its turn is no idle connection.
+                () = tokio::time::sleep(idle), if streams.is_empty() && pause.is_zero() => {
                     progress.end(proxy, &connection, stopping);
                     wire.graceful_shutdown();
                     // The ends of responses may still be on their way to a client that reads slowly.
@@ -132,7 +134,7 @@ impl Connections {
             };
             let (request, respond) = match event {
                 Event::Request(request, respond) => (request, respond),
-                Event::Begun => continue,
+                Event::Moved => continue,
                 Event::Lost(count) => {
                     let mut refused = (0..count).map(|_| note(proxy, &connection, NO_REQUEST));
                     if refused.all(|told| told == NO_REQUEST) {

@@ -32,8 +32,8 @@ pub(super) enum Event {
     Request(Request<RecvStream>, SendResponse<Bytes>),
     /// So many heads became no request.
     Lost(u32),
-    /// A header section has begun whose end is still to come.
-    Begun,
+    /// A header section has begun whose end is still to come, or such a one has ended without becoming a request.
+    Moved,
     Ended(Option<h2::Error>),
 }
 
@@ -78,9 +78,9 @@ impl Progress {
                     return Poll::Ready(Event::Lost(lost));
                 }
                 let known = self.unfinished.map(|(number, _)| number);
-                match self.heads.unfinished() {
-                    Some(number) if known != Some(number) => Poll::Ready(Event::Begun),
-                    _ => Poll::Pending,
+                match self.heads.unfinished() == known {
+                    true => Poll::Pending,
+                    false => Poll::Ready(Event::Moved),
                 }
             }
         })
