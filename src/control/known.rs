@@ -30,6 +30,13 @@ pub struct RefusedReload {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SecretDigest(Digest);
 
+impl SecretDigest {
+    /// Returns whether both are of one secret.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.0.as_ref().ct_eq(other.0.as_ref()).into()
+    }
+}
+
 struct Current {
     apps: Vec<Arc<App>>,
     /// The digests of the secrets, so that comparing tells nothing about their length either.

@@ -54,9 +54,12 @@ impl Place {
     /// Asks for a path, and returns the answer.
     async fn get(&self, path: &str, more: &str) -> std::io::Result<String> {
         let mut stream = UnixStream::connect(self.socket()).await?;
-        // No name of this machine is needed.
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: menshen\r\n{more}Connection: close\r\n\r\n");
+        let host = if more.contains("Host:") {
+            ""
+        } else {
+            "Host: localhost\r\n"
+        };
+        let request = format!("GET {path} HTTP/1.1\r\n{host}{more}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
@@ -82,6 +85,11 @@ async fn a_socket_is_its_owners_and_goes_with_the_program() {
     place.answers("/metrics", "", 200).await;
     // A page that got a browser to ask is refused here too.
     place.answers("/metrics", "Origin: null\r\n", 403).await;
+    // So is one whose name was made to lead to a port that is forwarded to the socket.
+    let page = "Host: evil.example:9090\r\n";
+    place.answers("/metrics", page, 400).await;
+    let own = format!("{page}Origin: http://evil.example:9090\r\n");
+    place.answers("/v1/status", &own, 400).await;
     let us = fs::metadata("/proc/self").unwrap().uid();
     program.logs(&format!("uid {us}")).await;
     program.signal("HUP").await;

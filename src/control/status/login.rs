@@ -1,5 +1,7 @@
 //! Lets a browser in that brings a secret, and forgets it again.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -7,6 +9,7 @@ use axum::{Extension, Json};
 use http::header::{ORIGIN, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use super::logins::LASTS;
 use crate::config::Call;
@@ -19,6 +22,9 @@ use crate::control::known::SecretDigest;
 use crate::control::refusal::Refusal;
 use crate::request::{CONTROL_COOKIE as COOKIE, our_cookie};
 use crate::secret::Secret;
+
+/// How long a secret may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the page has a use for.
 const CALLS: [Call; 5] = [
@@ -64,7 +70,9 @@ pub(in crate::control) async fn log_in(
     }
     let peer = peer.map(|Extension(peer)| peer);
     peer.map_or(Ok(()), |peer| control.failures.check_secrets(&peer))?;
-    let Brought { secret } = object(body).await?;
+    // It comes from somebody who is nobody yet, and must not hold a connection for long.
+    let read = timeout(BODY_TIMEOUT, object(body)).await;
+    let Brought { secret } = read.unwrap_or(Err(Refusal::RequestTimeout))?;
     let secret = SecretDigest::of(secret.expose().as_bytes());
     let checked = check_secret(&control.known, &secret);
     if let (Err(_), Some(peer)) = (&checked, peer) {
@@ -72,6 +80,9 @@ pub(in crate::control) async fn log_in(
     }
     if let Some(limited) = checked? {
         asker.is(&limited);
+    }
+    if let Some(old) = cookie(&headers) {
+        control.page_logins.end(old);
     }
     let begun = control.page_logins.begin(secret, control.clock.instant());
     let cookie = begun.ok_or(Refusal::ShuttingDown)?;

@@ -16,8 +16,9 @@ use tokio::time::Instant;
 
 use crate::control::known::SecretDigest;
 
-/// The most at a time; the oldest makes room for another one.
+/// The most at a time, in all and with one secret; the oldest makes room for another one.
 const MOST: usize = 100;
+const MOST_OF_A_SECRET: usize = 20;
 /// How long one lasts.
 pub(super) const LASTS: Duration = Duration::from_secs(12 * 3600);
 
@@ -40,6 +41,13 @@ impl PageLogins {
         let cookie = URL_SAFE_NO_PAD.encode(random);
         let mut logins = self.locked();
         logins.retain(|login| login.until > now);
+        // So that whoever has a secret for a little ends nobody else's.
+        let mut of_secret = logins.iter().filter(|login| login.secret.is_same(&secret));
+        if of_secret.clone().count() >= MOST_OF_A_SECRET
+            && let Some(oldest) = of_secret.next().map(|login| login.cookie)
+        {
+            logins.retain(|login| !is_of(login, &oldest));
+        }
         while logins.len() >= MOST {
             logins.pop_front();
         }
@@ -98,10 +106,16 @@ mod tests {
     #[test]
     fn there_are_no_more_than_so_many() {
         let (logins, now) = (PageLogins::default(), Instant::now());
-        let begin = || logins.begin(SecretDigest::of(b"secret"), now).unwrap();
-        let cookies: Vec<String> = (0..=MOST).map(|_| begin()).collect();
+        let begin = |secret: usize| {
+            let secret = SecretDigest::of(&secret.to_be_bytes());
+            logins.begin(secret, now).unwrap()
+        };
         let good = |cookie: &String| logins.secret(cookie, now).is_some();
+        let other = begin(MOST);
+        let cookies: Vec<String> = (0..=MOST_OF_A_SECRET).map(|_| begin(0)).collect();
+        assert!(!good(&cookies[0]) && cookies[1..].iter().all(good) && good(&other));
+        let cookies: Vec<String> = (0..=MOST).map(begin).collect();
         assert_eq!(cookies.iter().filter(|cookie| good(cookie)).count(), MOST);
-        assert!(!good(&cookies[0]));
+        assert!(!good(&other));
     }
 }

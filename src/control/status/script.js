@@ -41,13 +41,11 @@ function tell(text, level = "bad") {
   byId("message").textContent = text;
 }
 
-// Shows the login form; whatever was shown before goes, since somebody else may come.
+// Shows the login form. Whatever was shown or typed before goes with the page, since somebody else may come.
 function showLogin() {
   clearTimeout(timer);
-  [viewer, latest, found] = [null, null, null];
-  drawn.clear();
+  if (viewer) return location.reload();
   for (const id of ["status", "tools", "setup", "log-out", "pause", "state"]) byId(id).hidden = true;
-  for (const id of ["sessions", "explained", "as", "foot", "settings", "reloads", "last", "apps", "attention"]) put(id);
   byId("login").hidden = false;
   byId("secret").focus();
 }
@@ -186,7 +184,8 @@ async function endOf(path) {
 
 async function explain() {
   const id = byId("request-id").value.trim();
-  const isFit = /^[A-Za-z0-9._-]{1,128}$/.test(id);
+  // A path of dots would be another path.
+  const isFit = /^[A-Za-z0-9._-]{1,128}$/.test(id) && !/^\.+$/.test(id);
   const answer = isFit ? await ask("GET", `/v1/requests/${id}`) : { ok: false, status: 404, json: { error: "request_unknown", message: FAULTS.request_unknown[0] } };
   if (answer.status === 401) return showLogin();
   if (!answer.ok) return put("explained", make("p", { className: "bad" }, faultOf(answer)));
