@@ -61,6 +61,7 @@ macro_rules! contract_tests {
             a_user_is_found_by_the_latest_unionid_alone
             a_user_without_a_session_is_found_by_no_unionid
             a_user_is_found_for_as_long_as_their_session_is_refreshed
+            a_user_is_found_for_as_long_as_a_session_of_a_login_without_a_unionid
             each_replaced_token_gives_its_successor_within_its_own_grace
             a_token_that_was_replaced_often_ends_the_session
             reuse_revokes_that_session_and_no_other

@@ -37,12 +37,13 @@ impl<'txn> Unionids<'txn> {
         old: Option<&str>,
         new: Option<&str>,
     ) -> Result<(), StorageError> {
-        let Some(table) = self.0.as_mut().filter(|_| old != new) else {
+        let Some(table) = self.0.as_mut() else {
             return Ok(());
         };
-        if let Some(old) = old {
+        if let Some(old) = old.filter(|_| old != new) {
             table.remove(&key(UnionidDigest::new(old), user))?;
         }
+        // Also where it is the same: a version that keeps no index may have written sessions meanwhile.
         if let Some(new) = new {
             table.insert(&key(UnionidDigest::new(new), user), ())?;
         }

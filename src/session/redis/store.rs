@@ -62,14 +62,11 @@ impl Store for Redis {
             .arg(&record.rotation.current)
             .arg(login.sealed_key)
             .arg(record.identity.unionid.as_deref().unwrap_or(""));
-        // At once, so that a login has no round trip more.
-        let brought = record.identity.unionid.clone();
-        let noting = self.note_unionid(login.user, brought.as_deref());
-        let (opened, ()) = tokio::join!(self.change(change), noting);
-        let (created, unionid): (u64, String) = opened?;
+        let (created, unionid): (u64, String) = self.change(change).await?;
         record.created = created;
         record.expires = created.saturating_add(ttl);
         record.identity.unionid = Some(unionid).filter(|unionid| !unionid.is_empty());
+        self.note_unionid(login.user, record.identity.unionid.as_deref());
         // Afterwards: whoever found the memo and no session would take the code for spent.
         self.remember(login.memo);
         Ok(record)
@@ -95,7 +92,7 @@ impl Store for Redis {
             Refreshed::Renewed(fields, unionid) => {
                 let mut record = record(fields)?;
                 record.identity.unionid = unionid.or(record.identity.unionid);
-                self.note_unionid_behind(refresh.user, record.identity.unionid.as_deref());
+                self.note_unionid(refresh.user, record.identity.unionid.as_deref());
                 Ok(Renewal::Renewed(record))
             }
             Refreshed::Ended => Ok(Renewal::Ended),

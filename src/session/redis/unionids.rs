@@ -1,6 +1,8 @@
-//! Which users have a unionid: a sorted set for each, in a slot of its own, so that it is written beside the session and not with it.
+//! Which users have a unionid: a sorted set for each, in a slot of its own, so that it is written after the session and not with it.
 //!
 //! It is a hint: whoever is in it is looked up, and what a lost write left out is written again at the next refresh.
+
+use std::sync::Arc;
 
 use super::Redis;
 use super::scripts::{Change, LIVE, UNIONID};
@@ -9,22 +11,13 @@ use crate::session::user::{UnionidDigest, User};
 use crate::session::{Identity, StoreError};
 
 impl Redis {
-    /// Notes a user's unionid, where users are looked up by it.
-    pub(super) async fn note_unionid(&self, user: User, unionid: Option<&str>) {
+    /// Notes a user's unionid, where users are looked up by it. Nobody waits for that, since it is in another slot than the session,
+    /// whose server may be away.
+    pub(super) fn note_unionid(&self, user: User, unionid: Option<&str>) {
         let Some(change) = self.noting(user, unionid) else {
             return;
         };
-        if let Err(error) = self.change::<redis::Value>(change).await {
-            tracing::debug!(%error, "a user's unionid could not be noted");
-        }
-    }
-
-    /// The same, without anybody who waits for it.
-    pub(super) fn note_unionid_behind(&self, user: User, unionid: Option<&str>) {
-        let Some(change) = self.noting(user, unionid) else {
-            return;
-        };
-        let link = std::sync::Arc::clone(&self.link);
+        let link = Arc::clone(&self.link);
         self.behind.spawn(async move {
             if let Err(error) = change.make::<redis::Value>(&link).await {
                 tracing::debug!(%error, "a user's unionid could not be noted");
