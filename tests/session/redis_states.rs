@@ -275,6 +275,58 @@ async fn a_slot_that_is_being_moved_is_named_and_tried_again() {
     says(&node, None).await;
 }
 
+/// Moves a slot with its keys, one after the other, as `redis-cli --cluster reshard` does.
+fn move_slot(slot: &str, from: &Redis, to: &Redis) {
+    let (source, target) = (from.ask(&["CLUSTER", "MYID"]), to.ask(&["CLUSTER", "MYID"]));
+    let import = ["CLUSTER", "SETSLOT", slot, "IMPORTING", &source];
+    assert_eq!(to.ask(&import), "OK");
+    let migrate = ["CLUSTER", "SETSLOT", slot, "MIGRATING", &target];
+    assert_eq!(from.ask(&migrate), "OK");
+    let port = to.port().to_string();
+    let keys = from.ask(&["CLUSTER", "GETKEYSINSLOT", slot, "100"]);
+    for key in keys.lines() {
+        let moved = from.ask(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]);
+        assert!(["OK", "NOKEY"].contains(&moved.as_str()), "{moved}");
+    }
+    for server in [to, from] {
+        let assign = ["CLUSTER", "SETSLOT", slot, "NODE", &target];
+        assert_eq!(server.ask(&assign), "OK");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_refreshes_while_a_slot_is_moved_key_by_key_is_answered() {
+    let cluster = Cluster::start(3, &[]);
+    let urls: Vec<String> = cluster.nodes.iter().map(Redis::url).collect();
+    let session = "redis_timeout = \"3s\"\nredis_mode = \"cluster\"";
+    let nodes = Nodes::over(&urls.join(","), session).await;
+    let node = nodes.serve(MENSHEN).await;
+    let mut grant = node.log_in("alice").await;
+    let scan = ["--scan", "--pattern", "menshen:*:s:*"];
+    let mut sessions = cluster.nodes.iter().map(|server| server.ask(&scan));
+    let session = sessions.find(|found| !found.is_empty()).unwrap();
+    let home = cluster.home(&session);
+    let slot = cluster.nodes[home].ask(&["CLUSTER", "KEYSLOT", &session]);
+    let moves = tokio::task::spawn_blocking(move || {
+        let (from, to) = (&cluster.nodes[home], &cluster.nodes[(home + 1) % 3]);
+        for _ in 0..10 {
+            move_slot(&slot, from, to);
+            move_slot(&slot, to, from);
+        }
+        cluster
+    });
+    let mut refreshed = 0;
+    while !moves.is_finished() {
+        let reply = node.refresh(&grant.refresh_token).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        grant = Grant::of(reply.json());
+        refreshed += 1;
+    }
+    let _cluster = moves.await.unwrap();
+    assert!(refreshed > 20, "{refreshed}");
+    says(&node, None).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_server_of_a_cluster_that_has_no_memory_is_named_and_stops_no_user_of_the_others() {
     let cluster = Cluster::start(3, &[]);

@@ -55,6 +55,9 @@ impl Trouble {
             Some(Self::Away)
         } else if kind == ErrorKind::Server(ServerErrorKind::NoPerm) {
             None
+        } else if kind == ErrorKind::Server(ServerErrorKind::Ask) {
+            // The driver has followed the slot's keys from one server to the other until it gave up.
+            Some(Self::SlotMoving)
         } else {
             ALL.into_iter().find(|trouble| trouble.is_told_by(error))
         }
@@ -172,6 +175,7 @@ mod tests {
                 "TRYAGAIN Multiple keys request during rehashing of slot",
                 Trouble::SlotMoving,
             ),
+            ("ASK 866 127.0.0.1:7001", Trouble::SlotMoving),
             ("CLUSTERDOWN The cluster is down", Trouble::PartDown),
             (
                 "LOADING Redis is loading the dataset in memory",
