@@ -119,6 +119,35 @@ impl History {
         lines.join("\n")
     }
 
+    /// Returns what was done with a session and what went wrong meanwhile, with the seconds since the first login.
+    pub fn of(&self, session: u64) -> String {
+        let operations = self.operations.lock();
+        let operations = operations.unwrap_or_else(PoisonError::into_inner);
+        let faults = self.faults.lock();
+        let faults = faults.unwrap_or_else(PoisonError::into_inner);
+        let Some(first) = operations.iter().map(|operation| operation.during.0).min() else {
+            return String::new();
+        };
+        let of_session = operations.iter().filter(|one| one.session == session);
+        let done = of_session.map(|one| {
+            let Operation {
+                node,
+                asked,
+                answered,
+                ..
+            } = one;
+            (one.during, format!("node {node}: {asked:?} {answered:?}"))
+        });
+        let faults = faults.iter().map(|during| (*during, "a fault".to_owned()));
+        let mut all: Vec<_> = done.chain(faults).collect();
+        all.sort_by_key(|(during, _)| during.0);
+        let lines = all.iter().map(|((begun, over), told)| {
+            let [begun, over] = [begun, over].map(|at| at.duration_since(first).as_secs_f64());
+            format!("{begun:.3} to {over:.3} s: {told}")
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     /// Returns every breach of a rule, as a sentence.
     pub fn breaches(&self) -> Vec<String> {
         let operations = self.operations.lock();

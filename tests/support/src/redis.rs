@@ -271,18 +271,34 @@ impl Group {
             .expect("one of the servers")
     }
 
-    /// Waits until the replicas have everything that the master has.
+    /// Waits until all other servers are replicas of the master and have everything that it has.
     pub fn replicate(&self) {
         let offset = |server: &Redis, name| server.info("replication", name);
-        let master = offset(&self.servers[self.master()], "master_repl_offset");
-        let replicas = || {
-            self.servers
-                .iter()
-                .filter(|server| server.ask(&["ROLE"]).starts_with("slave"))
+        let at = self.master();
+        let master = &self.servers[at];
+        let length = offset(master, "master_repl_offset");
+        let port = master.port.to_string();
+        // The offset of a replica that is not connected is one of another history.
+        let follows = |replica: &Redis| {
+            let role = replica.ask(&["ROLE"]);
+            let role: Vec<&str> = role.lines().collect();
+            matches!(role[..], ["slave", _, of, "connected", ..] if of == port)
         };
-        await_so("replicas should have everything", || {
-            replicas().all(|replica| offset(replica, "slave_repl_offset") >= master)
-        });
+        let complete =
+            |replica: &Redis| follows(replica) && offset(replica, "slave_repl_offset") >= length;
+        let replicas = || {
+            let servers = self.servers.iter().enumerate();
+            servers.filter(|(other, _)| *other != at)
+        };
+        let limit = Instant::now() + PATIENCE;
+        while !replicas().all(|(_, replica)| complete(replica)) {
+            let told: Vec<String> = replicas()
+                .map(|(_, replica)| replica.ask(&["INFO", "replication"]))
+                .collect();
+            let late = Instant::now() > limit;
+            assert!(!late, "replicas of {port} should have {length}: {told:?}");
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
     }
 }
 
