@@ -8,6 +8,7 @@ mod redis_access;
 mod redis_away;
 mod redis_broken_off;
 mod redis_faults;
+mod redis_moved;
 mod redis_nodes;
 mod redis_states;
 mod sessions;

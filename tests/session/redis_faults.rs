@@ -323,7 +323,7 @@ impl Servers {
                 "Redis was killed"
             }
             Self::Group(group) => {
-                fail_over(group);
+                fail_over(group, a_while);
                 "another server became the master"
             }
             Self::Cluster(cluster) => {
@@ -356,7 +356,7 @@ impl Servers {
 }
 
 /// Has the replica become the master when it has everything that the master acknowledged.
-fn fail_over(group: &Group) {
+fn fail_over(group: &Group, a_while: Duration) {
     let before = group.master();
     let (old, new) = (&group.servers[before], &group.servers[1 - before]);
     // It has one replica, and so refuses every write. A pause of writes would also keep the Sentinels waiting, which publish.
@@ -379,6 +379,9 @@ fn fail_over(group: &Group) {
     while !group.sentinels.iter().all(named) {
         waits("the failover does not end");
     }
+    // The old master still answers; the Sentinels would let it for ten seconds.
+    std::thread::sleep(a_while);
+    assert_eq!(old.ask(&["REPLICAOF", "127.0.0.1", &port]), "OK");
     group.replicate();
     assert_eq!(old.ask(&least("0")), "OK");
 }

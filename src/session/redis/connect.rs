@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -16,7 +16,7 @@ use redis::{
 use tokio::sync::Mutex;
 
 use super::clients::{attempt_timeout, cluster, named, sentinels, single};
-use super::sentinels::Sentinels;
+use super::sentinels::{Quorum, Sentinels};
 use crate::config::{RedisMode, RedisServer};
 
 /// How many commands a connection queues; more wait outside it.
@@ -49,6 +49,8 @@ enum Way {
 struct Group {
     sentinels: Sentinels,
     master: Option<Address>,
+    /// When all were asked the last time.
+    all_asked: Option<Instant>,
 }
 
 impl Way {
@@ -58,8 +60,11 @@ impl Way {
             RedisMode::Sentinel { master, .. } => {
                 let clients = sentinels(server)?;
                 let sentinels = Sentinels::new(clients, master, attempt_timeout(server));
-                let master = None;
-                Self::Sentinel(Box::new(Mutex::new(Group { sentinels, master })))
+                Self::Sentinel(Box::new(Mutex::new(Group {
+                    sentinels,
+                    master: None,
+                    all_asked: None,
+                })))
             }
             RedisMode::Cluster => Self::Cluster(Box::new(cluster(server)?)),
         })
@@ -98,7 +103,7 @@ impl Connector {
             }
             Way::Sentinel(group) => {
                 let master;
-                (master, number) = self.master(group).await?;
+                (master, number) = self.master(&mut *group.lock().await, Quorum::Most).await?;
                 let server =
                     Arc::clone(&self.server.read().unwrap_or_else(PoisonError::into_inner));
                 let client = named(&server, &master)?;
@@ -114,21 +119,42 @@ impl Connector {
     }
 
     /// Asks the Sentinels for the master, counts it when it is another one than before, and returns it with the count.
-    async fn master(&self, group: &Mutex<Group>) -> RedisResult<(Address, u64)> {
-        let mut group = group.lock().await;
-        let master = group.sentinels.master().await?;
+    async fn master(&self, group: &mut Group, quorum: Quorum) -> RedisResult<(Address, u64)> {
+        let master = group.sentinels.master(quorum).await?;
         if group.master.as_ref() != Some(&master) {
             if group.master.replace(master.clone()).is_some() {
                 tracing::info!("the Sentinels name another master");
             }
             self.masters.fetch_add(1, Ordering::Release);
         }
-        Ok((master, self.masters.load(Ordering::Acquire)))
+        Ok((master, self.masters()))
+    }
+
+    /// Returns the count of the present master.
+    pub(super) fn masters(&self) -> u64 {
+        self.masters.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the master is still the one of this count, as all Sentinels say that answer. Whoever waits for others that ask
+    /// takes their answer.
+    pub(super) async fn is_still(&self, master: u64) -> RedisResult<bool> {
+        let way = Arc::clone(&self.way.read().unwrap_or_else(PoisonError::into_inner));
+        let Way::Sentinel(group) = &*way else {
+            return Ok(true);
+        };
+        let since = Instant::now();
+        let mut group = group.lock().await;
+        if group.all_asked.is_none_or(|asked| asked < since) {
+            let asked = Instant::now();
+            self.master(&mut group, Quorum::All).await?;
+            group.all_asked = Some(asked);
+        }
+        Ok(self.masters() == master)
     }
 
     /// Returns whether a connection leads where a new one would.
     pub(super) fn is_current(&self, connection: &Connection) -> bool {
-        connection.master == self.masters.load(Ordering::Acquire)
+        connection.master == self.masters()
     }
 
     /// Asks the Sentinels again and again, where there are any: a master that was replaced may still answer.
@@ -139,7 +165,8 @@ impl Connector {
             let Way::Sentinel(group) = &*way else {
                 return;
             };
-            if let Err(error) = self.master(group).await {
+            let mut group = group.lock().await;
+            if let Err(error) = self.master(&mut group, Quorum::Most).await {
                 tracing::debug!(%error, "the Sentinels cannot be asked");
             }
         }

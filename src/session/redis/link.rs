@@ -76,6 +76,17 @@ impl Link {
         self.attempts(Question::Several(commands)).await
     }
 
+    /// Returns the count of the present master, for [`Self::is_still`].
+    pub(super) fn masters(&self) -> u64 {
+        self.connector.masters()
+    }
+
+    /// Returns whether what was asked since the master had this count was answered by the one that is the master now. One that was
+    /// replaced may still answer, and lacks what others wrote since.
+    pub(super) async fn is_still(&self, master: u64) -> RedisResult<bool> {
+        self.connector.is_still(master).await
+    }
+
     /// Returns whether Redis answered the last time.
     pub(super) fn is_available(&self) -> bool {
         self.available.load(Ordering::Relaxed)

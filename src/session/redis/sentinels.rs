@@ -23,6 +23,14 @@ struct Told {
     address: (String, u16),
 }
 
+/// How many Sentinels must answer; those that take too long are not waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quorum {
+    Most,
+    /// The one that led the latest failover may be the only one that knows of it.
+    All,
+}
+
 /// The Sentinels of one master.
 pub(super) struct Sentinels {
     all: Vec<Sentinel>,
@@ -43,16 +51,19 @@ impl Sentinels {
         }
     }
 
-    /// Returns the address of the master after the latest failover that most Sentinels, or all that answer, know of.
-    pub(super) async fn master(&mut self) -> RedisResult<(String, u16)> {
-        let most = self.all.len() / 2 + 1;
+    /// Returns the address of the master after the latest failover that one of so many Sentinels, or of all that answer, knows of.
+    pub(super) async fn master(&mut self, quorum: Quorum) -> RedisResult<(String, u16)> {
+        let needed = match quorum {
+            Quorum::Most => self.all.len() / 2 + 1,
+            Quorum::All => self.all.len(),
+        };
         let (name, timeout) = (&self.name, self.timeout);
         let asked = self.all.iter_mut();
         let asked = asked.map(|sentinel| sentinel.master(name, timeout));
         let mut asked: FuturesUnordered<_> = asked.collect();
         let begun = Instant::now();
         let (mut told, mut failed) = (Vec::new(), None);
-        while told.len() < most {
+        while told.len() < needed {
             // One answer suffices when the others take long.
             let limit = if told.iter().any(Option::is_some) {
                 timeout / 2

@@ -73,33 +73,11 @@ impl Store for Redis {
     }
 
     async fn refresh(&self, refresh: Refresh) -> Result<Renewal, StoreError> {
-        let mut change = REFRESH
-            .of(&self.names, refresh.sid, refresh.user)
-            .arg(self.clock.moved_secs())
-            .arg(self.rules.session_ttl.as_secs())
-            .arg(refresh.sid.as_bytes())
-            .arg(self.rules.refresh_grace.as_secs())
-            .arg(refresh.generation)
-            .arg(refresh.presented.as_flattened())
-            .arg(&refresh.successor)
-            .arg(REMEMBERED)
-            .arg(self.ends.revoked_for)
-            .arg(self.ends.ended_for);
-        for beginning in refresh.apps.beginnings() {
-            change = change.arg(beginning);
-        }
-        match self.change(change).await? {
-            Refreshed::Renewed(fields, unionid) => {
-                let mut record = record(fields)?;
-                record.identity.unionid = unionid.or(record.identity.unionid);
-                self.note_unionid(refresh.user, record.identity.unionid.as_deref());
-                Ok(Renewal::Renewed(record))
-            }
-            Refreshed::Ended => Ok(Renewal::Ended),
-            Refreshed::AppUnknown => Ok(Renewal::AppUnknown),
-            Refreshed::Reused => {
-                self.revoke_ending(&[refresh.sid]).await?;
-                Ok(Renewal::Reused)
+        loop {
+            let master = self.link.masters();
+            let renewal = self.renew(&refresh).await?;
+            if !matches!(renewal, Renewal::Ended) || self.link.is_still(master).await? {
+                return Ok(renewal);
             }
         }
     }
@@ -137,8 +115,14 @@ impl Store for Redis {
     }
 
     async fn session(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
-        let found = self.stored(id).await?;
-        Ok(found.filter(|record| self.time.now() < record.expires))
+        loop {
+            let master = self.link.masters();
+            let found = self.stored(id).await?;
+            let found = found.filter(|record| self.time.now() < record.expires);
+            if found.is_some() || self.link.is_still(master).await? {
+                return Ok(found);
+            }
+        }
     }
 
     async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError> {
@@ -174,25 +158,13 @@ impl Store for Redis {
     }
 
     async fn session_keys(&self, user: User) -> Result<Option<SealedKeys>, StoreError> {
-        let now = self.time.now();
-        let mut reads = redis::pipe();
-        reads
-            .cmd("ZCOUNT")
-            .arg(self.names.user(user))
-            .arg(format!("({now}"))
-            .arg("+inf");
-        reads
-            .cmd("HMGET")
-            .arg(self.names.session_keys(user))
-            .arg(&["latest", "previous", "replaced"]);
-        let (live, (latest, previous, replaced)): (
-            u64,
-            (Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>),
-        ) = self.ask_all(&reads).await?;
-        Ok(latest.filter(|_| live > 0).map(|latest| SealedKeys {
-            latest,
-            previous: previous.zip(replaced.map(|at| self.time.own(at))),
-        }))
+        loop {
+            let master = self.link.masters();
+            let found = self.stored_keys(user).await?;
+            if found.is_some() || self.link.is_still(master).await? {
+                return Ok(found);
+            }
+        }
     }
 
     async fn keep_newer(
@@ -256,6 +228,39 @@ impl Redis {
         Ok(())
     }
 
+    /// Replaces a refresh token on the server that this node takes for the master.
+    async fn renew(&self, refresh: &Refresh) -> Result<Renewal, StoreError> {
+        let mut change = REFRESH
+            .of(&self.names, refresh.sid, refresh.user)
+            .arg(self.clock.moved_secs())
+            .arg(self.rules.session_ttl.as_secs())
+            .arg(refresh.sid.as_bytes())
+            .arg(self.rules.refresh_grace.as_secs())
+            .arg(refresh.generation)
+            .arg(refresh.presented.as_flattened())
+            .arg(&refresh.successor)
+            .arg(REMEMBERED)
+            .arg(self.ends.revoked_for)
+            .arg(self.ends.ended_for);
+        for beginning in refresh.apps.beginnings() {
+            change = change.arg(beginning);
+        }
+        match self.change(change).await? {
+            Refreshed::Renewed(fields, unionid) => {
+                let mut record = record(fields)?;
+                record.identity.unionid = unionid.or(record.identity.unionid);
+                self.note_unionid(refresh.user, record.identity.unionid.as_deref());
+                Ok(Renewal::Renewed(record))
+            }
+            Refreshed::Ended => Ok(Renewal::Ended),
+            Refreshed::AppUnknown => Ok(Renewal::AppUnknown),
+            Refreshed::Reused => {
+                self.revoke_ending(&[refresh.sid]).await?;
+                Ok(Renewal::Reused)
+            }
+        }
+    }
+
     /// Reads a session, which may have expired.
     async fn stored(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
         let fields: Fields = self.ask(&answers::read(&self.names, id)).await?;
@@ -263,6 +268,29 @@ impl Redis {
             true => Ok(Some(record(fields)?)),
             false => Ok(None),
         }
+    }
+
+    /// Reads the session_keys of a user that has a session.
+    async fn stored_keys(&self, user: User) -> Result<Option<SealedKeys>, StoreError> {
+        let now = self.time.now();
+        let mut reads = redis::pipe();
+        reads
+            .cmd("ZCOUNT")
+            .arg(self.names.user(user))
+            .arg(format!("({now}"))
+            .arg("+inf");
+        reads
+            .cmd("HMGET")
+            .arg(self.names.session_keys(user))
+            .arg(&["latest", "previous", "replaced"]);
+        let (live, (latest, previous, replaced)): (
+            u64,
+            (Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>),
+        ) = self.ask_all(&reads).await?;
+        Ok(latest.filter(|_| live > 0).map(|latest| SealedKeys {
+            latest,
+            previous: previous.zip(replaced.map(|at| self.time.own(at))),
+        }))
     }
 
     /// Returns the sessions of a user that have not ended by Redis's clock.
