@@ -17,7 +17,7 @@ use crate::secret::Secret;
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// What is said in place of the names of the answer, in this order.
-const WORDS: [(&str, &str); 17] = [
+const WORDS: [(&str, &str); 18] = [
     ("ended", "ended"),
     ("request", "request"),
     ("status", "status"),
@@ -31,6 +31,7 @@ const WORDS: [(&str, &str); 17] = [
     ("app", "app"),
     ("session", "session"),
     ("client", "client"),
+    ("trace_id", "trace"),
     ("elapsed_ms", "took (ms)"),
     ("upstream_ms", "of which the server (ms)"),
     ("client_should", "the client should"),

@@ -18,6 +18,8 @@ use crate::request::{Found, RequestId, RouteName, advice};
 #[derive(Serialize)]
 pub(super) struct Explained {
     request_id: String,
+    /// The trace that it is part of.
+    trace_id: Option<String>,
     /// When it ended.
     ended: String,
     decision: &'static str,
@@ -102,6 +104,7 @@ impl Explained {
         let request = entry.refused.as_ref().map(|refused| &refused.request);
         Self {
             request_id,
+            trace_id: entry.trace.id(),
             ended,
             decision: reason.map_or(entry.what.0, |_| "refused"),
             reason,

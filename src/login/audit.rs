@@ -48,7 +48,7 @@ impl Logins {
         outcome: Result<&Named, &Denial>,
         started: Instant,
     ) {
-        let id = &caller.id;
+        let (id, trace_id) = (&caller.id, caller.trace_id.as_deref());
         let client = caller.address.map(tracing::field::display);
         let took = started.elapsed();
         let elapsed_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -60,6 +60,7 @@ impl Logins {
                     target: "menshen::audit",
                     event = "login",
                     request_id = %id,
+                    trace_id,
                     client,
                     app = redeemer.name(),
                     session = %session,
@@ -81,6 +82,7 @@ impl Logins {
                     target: "menshen::audit",
                     event = "login",
                     request_id = %id,
+                    trace_id,
                     client,
                     app = redeemer.name(),
                     reason = denial.code(),
@@ -104,6 +106,7 @@ impl Logins {
             target: "menshen::audit",
             event = "login",
             request_id = %caller.id,
+            trace_id = caller.trace_id.as_deref(),
             client = caller.address.map(tracing::field::display),
             app,
             session = named.as_ref().map(|named| tracing::field::display(named.session)),

@@ -40,7 +40,9 @@ pub struct Caller {
     pub over_limit: bool,
     /// What the code counts for against its address, where that is limited.
     pub charge: Option<Arc<Charge>>,
-    /// The trace that the login is part of, where there is a record of it.
+    /// The id of the trace that the login is part of, recorded or not.
+    pub trace_id: Option<String>,
+    /// That trace, where there is a record of it.
     pub trace: Option<LoginTrace>,
     /// What WeChat answered to this request's latest call.
     pub(super) said: Arc<Mutex<Said>>,
@@ -66,6 +68,7 @@ impl Caller {
             nonce: None,
             over_limit,
             charge: None,
+            trace_id: None,
             trace: None,
             said: Arc::default(),
         }

@@ -65,7 +65,7 @@ pub use path::NormalPath;
 pub use placeholder::is_placeholder;
 pub use proxy_header::ProxyHeader;
 pub use rates::{Rates, network};
-pub use recent::{Advice, Entry, Found, Key, Recent, Refused, RouteName, What, advice};
+pub use recent::{Advice, Entry, Found, Key, Recent, Refused, RouteName, TraceKey, What, advice};
 pub use request_id::RequestId;
 pub use route::RouteTable;
 pub use secure::Secure;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use menshen_test_support::{
-    Builder, CONTROL_SECRET, Node, Nodes, Program, Reply, TestGateway, address_in, raw,
+    Builder, CONTROL_SECRET, Collector, Node, Nodes, Program, Reply, TestGateway, address_in, raw,
 };
 use serde_json::{Value, json};
 
@@ -146,6 +146,26 @@ async fn every_kind_of_credential_is_told_and_none_is_shown() {
 }
 
 #[tokio::test]
+async fn the_trace_of_a_request_is_told_whether_there_is_a_record_of_it_or_not() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let collector = Collector::start().await;
+    let traces = format!("{}\nsample = 0", collector.line());
+    let traced = builder().section("traces", &traces).start().await;
+    let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    for t in [builder().start().await, traced] {
+        let refused = t.get("/orders").header("traceparent", &parent);
+        let refused = Reply::of(refused).await;
+        let told = explain(&t, refused.header("x-request-id")).await;
+        assert_eq!(told["trace_id"], TRACE, "{told}");
+    }
+    // What is no trace is none, and nothing else of it is told.
+    let t = builder().start().await;
+    let odd = t.get("/orders").header("traceparent", "00-xyz-01");
+    let told = explain(&t, Reply::of(odd).await.header("x-request-id")).await;
+    assert_eq!(told["trace_id"], Value::Null, "{told}");
+}
+
+#[tokio::test]
 async fn what_was_refused_unread_is_explained_too() {
     let t = builder().start().await;
     let address = t.address;
@@ -259,7 +279,9 @@ async fn the_command_line_asks_the_process_that_runs() {
                 &format!("listen = \"{address}\"\nsecret_env"),
             );
         }
-        let reply = Reply::of(node.request("GET", "/orders?<script>")).await;
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let refused = node.request("GET", "/orders?<script>");
+        let reply = Reply::of(refused.header("traceparent", parent)).await;
         let id = reply.header("x-request-id");
         let (code, said, complaint) = command(&nodes, &[id]).await;
         assert_eq!(code, Some(0), "{complaint}");
@@ -269,6 +291,7 @@ async fn the_command_line_asks_the_process_that_runs() {
             "decision: refused",
             "reason: token_missing",
             "credential: none",
+            "trace: 4bf92f3577b34da6a3ce929d0e0e4736",
             "the client should: Log in, and send Authorization: Bearer TOKEN.",
         ] {
             assert!(said.lines().any(|found| found == line), "{line}\n{said}");

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 const DOCUMENT: &str = include_str!("../../docs/en/logging.md");
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const HOSTILE: &str = "<script>alert(1)</script>\"'\\}{\t~";
 
 /// Returns the rows of the table below a heading: the names in their first cell, and those in their last.
@@ -117,7 +118,7 @@ async fn every_documented_field_of_an_access_line_is_written_and_no_other_is() {
     let traced = node
         .request("POST", "/orders")
         .bearer_auth(&token)
-        .header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"))
+        .header("traceparent", TRACEPARENT)
         .header("user-agent", "a client")
         .body("four");
     assert_eq!(Reply::of(traced).await.status, 200);
@@ -190,6 +191,7 @@ async fn everything_that_is_audited(running: &Running) {
     let foreign = "https://servicewechat.com/wx0000000000000009/7/page-frame.html";
     node.login_with("0abc")
         .header("Referer", foreign)
+        .header("traceparent", TRACEPARENT)
         .send()
         .await
         .unwrap();
@@ -207,7 +209,9 @@ async fn everything_that_is_audited(running: &Running) {
         node.get("/orders", &grant.token).await.error(),
         "session_ended"
     );
-    assert_eq!(node.get("/orders", "eyJh.eyJh.eyJh").await.status, 401);
+    let forged = node.request("GET", "/orders").bearer_auth("eyJh.eyJh.eyJh");
+    let forged = forged.header("traceparent", TRACEPARENT);
+    assert_eq!(Reply::of(forged).await.status, 401);
     node.log_out(&node.log_in("bob").await.token).await;
     let dave = node.log_in("dave").await.token;
     let session = node.request("GET", "/_auth/session").bearer_auth(&dave);

@@ -1,9 +1,10 @@
 //! The spans of a request, of each try to get it answered, and of a login with its calls to WeChat.
 #![expect(clippy::panic, reason = "a test may panic")]
 
-use menshen_test_support::{ByHand, Collector, Reply, Span, TestGateway};
-use serde_json::json;
+use menshen_test_support::{ByHand, Collector, Nodes, Reply, Span, TestGateway};
+use serde_json::{Value, json};
 
+const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CLIENT: &str = "00f067aa0ba902b7";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -139,6 +140,33 @@ async fn a_login_and_its_calls_to_wechat_are_below_the_request_that_brought_the_
     assert_eq!(only(&spans, "store the session").parent, login.id);
     let waits = spans.iter().filter(|span| span.name == "wait for a turn");
     assert!(waits.clone().count() == 2 && waits.into_iter().all(|wait| wait.parent == login.id));
+}
+
+#[tokio::test]
+async fn the_line_of_a_login_names_the_trace_that_its_spans_are_in() {
+    let collector = Collector::start().await;
+    let traces = format!("{}\nsample = 1", collector.line());
+    let builder = TestGateway::builder().section("traces", &traces);
+    let nodes = Nodes::new(builder.section("log", "format = \"json\"")).await;
+    let node = nodes.serve(MENSHEN).await;
+    let token = node.log_in("alice").await.token;
+    let code = node.code("bob").await;
+    let first = node.request("GET", "/orders").header("x-wx-code", &code);
+    assert_eq!(Reply::of(first).await.status, 200);
+    node.log_out(&token).await;
+    node.program.signal("TERM").await;
+    let log = node.program.ended().await.stderr;
+    let lines = log.lines().filter(|line| line.contains("login granted"));
+    let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut told: Vec<String> = lines
+        .map(|line| line["trace_id"].as_str().unwrap().to_owned())
+        .collect();
+    let spans = collector.spans();
+    let logins = spans.iter().filter(|span| span.name == "login");
+    let mut recorded: Vec<String> = logins.map(|span| span.trace.clone()).collect();
+    told.sort();
+    recorded.sort();
+    assert_eq!((told.len(), &told), (2, &recorded), "{log}");
 }
 
 #[tokio::test]

@@ -200,6 +200,7 @@ async function explain() {
     [say("app", "应用"), told.app],
     [say("session", "会话"), told.session],
     [say("client", "客户端"), told.client],
+    ["trace", told.trace_id],
     [say("took", "耗时"), milliseconds(told.elapsed_ms)],
     ["errcode", told.errcode],
     [say("the client should", "客户端应当"), language === "zh" ? null : told.client_should],

@@ -1,8 +1,8 @@
 //! The last exchanges, for whoever asks afterwards why one went as it did.
 //!
 //! A ring of [`KEPT`] places is made at the start and never grows. Keeping an exchange is one addition to a counter that all threads
-//! share, one lock that is nearly always free, and the copy of an [`Entry`] of 112 bytes; with its lock a place takes 120 bytes, all
-//! of them 1.1 MiB. What was refused has a text of 160 bytes at most besides. Whoever asks goes through all places, each locked for
+//! share, one lock that is nearly always free, and the copy of an [`Entry`] of 128 bytes; with its lock a place takes 136 bytes, all
+//! of them 1.3 MiB. What was refused has a text of 160 bytes at most besides. Whoever asks goes through all places, each locked for
 //! one comparison, and a thread that finds one locked takes the next: nobody who asks holds up a request.
 //!
 //! An exchange is found by the 128 bits of its id, which a proxy in front may have given: those of other forms are hashed under a key
@@ -40,6 +40,8 @@ pub struct Recent {
 pub struct Entry {
     /// Its id.
     pub id: Key,
+    /// The trace that it is part of.
+    pub trace: TraceKey,
     /// When it ended.
     pub ended: Instant,
     /// How long it took, in microseconds; an hour or more is [`u32::MAX`].
@@ -80,6 +82,10 @@ pub struct Refused {
 /// An id as the ring knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key(u64, u64);
+
+/// The id of a trace; that of no trace is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceKey(u64, u64);
 
 /// What was found of an exchange.
 #[derive(Clone, Debug)]
@@ -222,6 +228,22 @@ impl Key {
     }
 }
 
+impl TraceKey {
+    /// What stands for no trace.
+    pub const NONE: Self = Self(0, 0);
+
+    /// Returns the key of an id of 32 hexadecimal digits.
+    pub fn of(id: &str) -> Self {
+        let number = u128::from_str_radix(id, 16).unwrap_or_default();
+        Self((number >> 64) as u64, number as u64)
+    }
+
+    /// Returns the id.
+    pub fn id(self) -> Option<String> {
+        (self != Self::NONE).then(|| format!("{:016x}{:016x}", self.0, self.1))
+    }
+}
+
 impl std::fmt::Debug for Recent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Recent")
@@ -237,6 +259,7 @@ mod tests {
     fn entry(id: &str) -> Entry {
         Entry {
             id: Key::of(id),
+            trace: TraceKey::NONE,
             ended: Instant::now(),
             took_us: 1,
             upstream_us: u32::MAX,
@@ -253,8 +276,8 @@ mod tests {
 
     #[test]
     fn a_place_takes_no_more_memory_than_is_said() {
-        assert_eq!(size_of::<Entry>(), 112);
-        assert_eq!(size_of::<Mutex<Option<Entry>>>(), 120);
+        assert_eq!(size_of::<Entry>(), 128);
+        assert_eq!(size_of::<Mutex<Option<Entry>>>(), 136);
     }
 
     #[test]
@@ -279,6 +302,18 @@ mod tests {
             assert!(recent.find(id).is_some(), "{id}");
             assert!(recent.find(&format!("{id}0")).is_none(), "{id}");
         }
+    }
+
+    #[test]
+    fn a_trace_keeps_its_id() {
+        for id in [
+            "4bf92f3577b34da6a3ce929d0e0e4736",
+            "0000000000000000a3ce929d0e0e4736",
+            "00000000000000010000000000000000",
+        ] {
+            assert_eq!(TraceKey::of(id).id().as_deref(), Some(id));
+        }
+        assert_eq!(TraceKey::NONE.id(), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Writes one line for each exchange, without anything that could be used again.
 //!
 //! What a line costs is what its fields are long, see `log/access`. Nothing here is looked up that the exchange does not hold
-//! already but `traceparent` and `User-Agent`, and those only where the fields are wanted. A user is named by the session, whose
+//! already but `User-Agent`, and that only where the field is wanted. A user is named by the session, whose
 //! first ten characters are the same for all of a user's sessions in an app: they are the digest that stands in place of an openid.
 
 use std::borrow::Cow;
@@ -16,7 +16,6 @@ use crate::request::{Denial, Peer, RequestId};
 use crate::server::message::RequestHead;
 use crate::session::DIGEST_LENGTH;
 use crate::token::Verified;
-use crate::traces::trace_id;
 
 /// What every line of an exchange says.
 const MESSAGE: &str = "exchange";
@@ -27,26 +26,27 @@ const LONGEST_LABEL: usize = 63;
 const MOST_OF_AGENT: usize = 512;
 
 /// Writes the line of an exchange that ended now.
-pub(super) fn write(head: &RequestHead, exchange: &Exchange, now: Instant) {
+pub(super) fn write(head: &RequestHead, exchange: &Exchange, trace_id: Option<&str>, now: Instant) {
     let has_failed = exchange.has_failed || exchange.status >= 500;
     let share = match &exchange.denial {
         None if !has_failed => Share::Some,
         None | Some(_) => Share::All,
     };
-    write_access(MESSAGE, share, |line| put(line, head, exchange, now));
+    write_access(MESSAGE, share, |line| {
+        put(line, head, exchange, trace_id, now);
+    });
 }
 
-fn put(line: &mut AccessLine<'_>, head: &RequestHead, exchange: &Exchange, now: Instant) {
+fn put(
+    line: &mut AccessLine<'_>,
+    head: &RequestHead,
+    exchange: &Exchange,
+    trace_id: Option<&str>,
+    now: Instant,
+) {
     line.word(F::RequestId, exchange.request_id.as_str());
-    if line.wants(F::TraceId) {
-        // Where nothing is traced, it may still be part of somebody else's trace.
-        let id = match &exchange.trace {
-            Some(trace) => Some(trace.id()),
-            None => trace_id(&head.headers),
-        };
-        if let Some(id) = id {
-            line.word(F::TraceId, id);
-        }
+    if let Some(id) = trace_id {
+        line.word(F::TraceId, id);
     }
     // A method is a token: of its characters none ends a value.
     line.word(F::Method, head.method.as_str());

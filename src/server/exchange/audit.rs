@@ -4,12 +4,13 @@ use super::state::Exchange;
 use crate::request::Denial;
 
 /// Writes the line of an exchange, where it has one.
-pub(super) fn note(exchange: &Exchange) {
+pub(super) fn note(exchange: &Exchange, trace_id: Option<&str>) {
     if let Some(denial) = exchange.denial.as_ref().filter(|denial| is_told(denial)) {
         tracing::info!(
             target: "menshen::audit",
             event = "refused",
             request_id = exchange.request_id.as_str(),
+            trace_id,
             client = exchange.client.address.map(tracing::field::display),
             route = exchange.route.as_ref().map(|route| route.path.as_str()),
             reason = denial.code(),

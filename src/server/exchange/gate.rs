@@ -12,6 +12,7 @@ use super::state::Exchange;
 use super::traffic::GateTraffic;
 use crate::login::{Caller, LoginRates, Logins};
 use crate::request::{Denial, Identities, Origins, Rates, Requests};
+use crate::server::message::RequestHead;
 use crate::server::sockets::Sockets;
 use crate::server::upstreams::Upstreams;
 use crate::token::{Assertions, KeyRing, RelayHeaders};
@@ -68,12 +69,14 @@ impl Gate {
     pub(super) async fn counting<T>(
         &self,
         exchange: &Exchange,
+        head: &RequestHead,
         login: impl AsyncFnOnce(Caller) -> Result<T, Denial>,
     ) -> Result<T, Denial> {
         let address = exchange.client.address;
         let traced = spans::begin_login(exchange);
         let caller = |over_limit| {
             let mut caller = Caller::new(exchange.request_id.clone(), address, over_limit);
+            caller.trace_id = spans::trace_id(head, exchange).map(str::to_owned);
             caller.trace = traced.as_ref().map(|(_, below)| below.clone());
             caller
         };

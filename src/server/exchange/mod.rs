@@ -112,9 +112,11 @@ impl Proxy {
         let now = Instant::now();
         spans::end(head, &mut exchange, now);
         traffic::note(&exchange, now);
-        access_log::write(head, &exchange, now);
-        audit::note(&exchange);
-        recent::keep(head, &exchange, now);
+        // Whoever keeps something of the exchange keeps its trace, so `traceparent` is read once.
+        let trace_id = spans::trace_id(head, &exchange);
+        access_log::write(head, &exchange, trace_id, now);
+        audit::note(&exchange, trace_id);
+        recent::keep(head, &exchange, trace_id, now);
         outcome
     }
 

@@ -103,7 +103,7 @@ async fn log_in(
         let login = gate.logins.log_in(body, referer(head), &caller);
         unless_left(client, login).await
     };
-    let grant = gate.counting(exchange, login).await?;
+    let grant = gate.counting(exchange, head, login).await?;
     Ok(Answer::Json(grant.body()))
 }
 

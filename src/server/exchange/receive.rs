@@ -150,7 +150,7 @@ impl Proxy {
             let login = logins.log_in_with(&code, app, Some(&pass.route.apps), referer, &caller);
             unless_left(client, login).await
         };
-        let grant = gate.counting(exchange, login).await?;
+        let grant = gate.counting(exchange, head, login).await?;
         let token = grant.token.expose().to_owned();
         exchange.grant = Some(grant);
         pass.who = Some(

@@ -8,7 +8,7 @@ use super::gate::Gate;
 use super::state::Exchange;
 use crate::config::Config;
 use crate::request::{
-    CredentialKind, Denial, Entry, Peer, Recent, Refused, RequestId, RouteName, What,
+    CredentialKind, Denial, Entry, Peer, Recent, Refused, RequestId, RouteName, TraceKey, What,
 };
 use crate::server::message::RequestHead;
 
@@ -43,7 +43,7 @@ impl GateRecent {
 }
 
 /// Keeps an exchange that ended now.
-pub(super) fn keep(head: &RequestHead, exchange: &Exchange, now: Instant) {
+pub(super) fn keep(head: &RequestHead, exchange: &Exchange, trace_id: Option<&str>, now: Instant) {
     let recent = &exchange.gate.recent;
     let user = exchange.user.as_deref();
     let route = exchange.route.as_ref();
@@ -57,6 +57,7 @@ pub(super) fn keep(head: &RequestHead, exchange: &Exchange, now: Instant) {
         .unwrap_or_else(|| CredentialKind::of(&head.headers, head.query(), exchange.is_https()));
     recent.ring.keep(Entry {
         id: exchange.request_id.key(),
+        trace: trace_id.map_or(TraceKey::NONE, TraceKey::of),
         ended: now,
         took_us: Entry::micros(now.saturating_duration_since(exchange.started)),
         upstream_us: exchange.first_byte.map_or(u32::MAX, Entry::micros),
@@ -75,6 +76,7 @@ pub(super) fn keep(head: &RequestHead, exchange: &Exchange, now: Instant) {
 pub(super) fn keep_unread(gate: &Gate, peer: &Peer, id: &RequestId, status: u16, denial: Denial) {
     gate.recent.ring.keep(Entry {
         id: id.key(),
+        trace: TraceKey::NONE,
         ended: Instant::now(),
         took_us: Entry::micros(Duration::ZERO),
         upstream_us: u32::MAX,

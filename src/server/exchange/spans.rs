@@ -13,7 +13,7 @@ use crate::config::{Route, ServerAddress};
 use crate::login::LoginTrace;
 use crate::request::{Denial, Endpoint};
 use crate::server::message::RequestHead;
-use crate::traces::{Span, SpanKind, Trace};
+use crate::traces::{self, Span, SpanKind, Trace};
 
 /// What is said of a try whose client did not wait for its end.
 const LEFT: &str = "client_left";
@@ -24,6 +24,14 @@ pub(super) fn begin(head: &RequestHead, exchange: &mut Exchange) {
         let trusted = exchange.client.trusted;
         let trace = tracer.begin(&head.headers, trusted, exchange.started);
         exchange.trace = Some(Box::new(trace));
+    }
+}
+
+/// Returns the id of the trace that an exchange is part of. Where nothing is traced, that may still be somebody else's.
+pub(super) fn trace_id<'e>(head: &'e RequestHead, exchange: &'e Exchange) -> Option<&'e str> {
+    match &exchange.trace {
+        Some(trace) => Some(trace.id()),
+        None => traces::trace_id(&head.headers),
     }
 }
 

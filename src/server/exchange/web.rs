@@ -167,7 +167,7 @@ async fn come_back(
         };
         unless_left(client, finish).await
     };
-    let granted = gate.counting(exchange, login).await;
+    let granted = gate.counting(exchange, head, login).await;
     exchange.cookies.extend(cookies);
     match granted {
         Ok(_) => Ok(Answer::To(
@@ -226,7 +226,7 @@ async fn use_ticket(
             .redeem_ticket(ticket, &browser, &caller, &gate.requests);
         unless_left(client, redeem).await
     };
-    let granted = gate.counting(exchange, redeem).await?;
+    let granted = gate.counting(exchange, head, redeem).await?;
     exchange.cookies.push(granted.cookie);
     Ok(Answer::To(return_to.as_str().to_owned()))
 }
