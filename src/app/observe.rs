@@ -91,7 +91,7 @@ fn sessions(lasting: &Lasting) -> impl Fn(&mut Page<'_>) + Send + 'static {
             ended,
         );
         let stored = sessions.stored().map(|count| (vec![], count as u64));
-        page.gauge("sessions_stored", "Sessions in the embedded store", stored);
+        page.gauge("sessions_stored", "Sessions in the store", stored);
         let held = one(sessions.revoked().len() as u64);
         page.gauge(
             "revocations_held",

@@ -31,7 +31,7 @@ struct Server {
 pub(super) struct Store {
     available: bool,
     trouble: Option<&'static str>,
-    /// `null` with Redis.
+    /// `null` while Redis was not asked yet.
     stored: Option<f64>,
     opened: Option<f64>,
     refreshed: Option<f64>,

@@ -158,7 +158,7 @@ function drawUpstreams({ upstreams }) {
 }
 
 function drawStore({ store, process }) {
-  const stored = isKnown(store.stored) ? count(store.stored) : say("not counted with Redis", "使用 Redis 时不统计");
+  const stored = isKnown(store.stored) ? count(store.stored) : say("not counted yet", "尚未统计");
   const state = store.available && !store.trouble;
   const hits = process.cache_hits + process.cache_misses;
   const rate = hits > 0 ? `${count((100 * process.cache_hits) / hits)} %` : "–";

@@ -7,6 +7,7 @@ use redis::{RedisError, RedisResult};
 use tokio_util::task::TaskTracker;
 
 use super::connect::Connector;
+use super::count::Count;
 use super::ends::Ends;
 use super::keys::Names;
 use super::link::Link;
@@ -51,10 +52,15 @@ impl Redis {
         });
         let revocations = followed.await.map_err(|error| entrance.unusable(&error))?;
         let Entrance {
-            link, names, keys, ..
+            link,
+            names,
+            keys,
+            connector,
+            ..
         } = entrance;
         let store = Self {
             revocations,
+            count: Count::start(connector, names.clone()),
             ends,
             link,
             names,

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | start | `entrance`: the checks before the first session; `witness`: is it the right seal key; `rehearsal`: every command once; `durability`: warnings about Redis's settings; `refusal`: why Redis cannot be used |
 //! | connections | `connect`: makes one; `clients`: the driver's clients; `sentinels`: who is the master; `link`: keeps one, repeats commands that were lost with it; `trouble`: names of Redis's states |
-//! | changes | `store`: the operations; `scripts`: the Lua scripts, each one round trip; `answers`: what they return; `keys`: names; `codes`: who redeems which code; `kept`: values beside the sessions |
+//! | changes | `store`: the operations; `scripts`: the Lua scripts, each one round trip; `answers`: what they return; `keys`: names; `codes`: who redeems which code; `kept`: values beside the sessions; `count`: how many sessions there are |
 //! | ends | `ends`: tombstones and notes; `revocations`: the node's tasks; `stream`: where nodes tell each other; `follower`: reads it; `maintenance`: repairs; `silence`: refuses tokens while nothing is heard; `time`: Redis's clock |
 //!
 //! A change touches keys of one slot of a Cluster: a session, its user's other sessions, their session_keys, and the tombstones and
@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redis::RedisError;
 use tokio_util::task::TaskTracker;
 
+use self::count::Count;
 use self::ends::Ends;
 use self::keys::Names;
 use self::link::Link;
@@ -32,6 +33,7 @@ mod answers;
 mod clients;
 mod codes;
 mod connect;
+mod count;
 mod durability;
 mod ends;
 mod entrance;
@@ -61,6 +63,7 @@ pub(super) struct Redis {
     link: Arc<Link>,
     names: Names,
     revocations: Revocations,
+    count: Count,
     ends: Ends,
     rules: SessionRules,
     clock: Clock,

@@ -209,11 +209,16 @@ impl Store for Redis {
         self.link.operations()
     }
 
+    fn stored(&self) -> Option<usize> {
+        self.count.last()
+    }
+
     async fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
         self.behind.close();
         self.behind.wait().await;
         self.revocations.stop();
+        self.count.stop();
     }
 }
 

@@ -82,7 +82,8 @@ pub(super) async fn opens(
     Ok(None)
 }
 
-fn scan(names: &Names, cursor: &[u8]) -> Cmd {
+/// Returns the command that goes on through the names of the sessions, from a cursor.
+pub(super) fn scan(names: &Names, cursor: &[u8]) -> Cmd {
     let mut scan = redis::cmd("SCAN");
     scan.arg(cursor).arg("MATCH").arg(names.sessions());
     scan.arg("COUNT").arg(PAGE);

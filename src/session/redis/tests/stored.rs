@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{RULES, Server, log_in, seal_key};
+use super::{Cluster, RULES, Server, log_in, seal_key, soon};
 use crate::clock::Clock;
 use crate::session::contract::{apps, identity, session_key};
 use crate::session::{SessionRules, Sessions};
@@ -43,6 +43,37 @@ async fn a_session_whose_last_rotations_redis_lost_goes_on() {
         let _: u8 = server.ask("DEL copy").await;
         opened = store.refresh(&opened.refresh, &apps()).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn the_sessions_are_counted_and_nothing_else_is() {
+    let (server, clock) = (Server::start().await, Clock::system());
+    let first = server.sessions(&clock).await;
+    let opened = log_in(&first, "a").await;
+    log_in(&first, "a").await;
+    log_in(&first, "b").await;
+    first.end(opened.session.id).await.unwrap();
+    // Those of another prefix, and names enough for several pages.
+    let fill = "for n = 1, 2500 do redis.call('SET', 'other:{abcd}:s:' .. n, 1) end";
+    server.0.ask(&["EVAL", fill, "0"]);
+    let second = server.sessions(&clock).await;
+    soon(async || second.stored() == Some(2)).await;
+}
+
+#[tokio::test]
+async fn the_sessions_on_every_master_of_a_cluster_are_counted() {
+    let (cluster, clock) = (Cluster::start(3, &[]), Clock::system());
+    let (config, key) = (cluster.config(), seal_key(1));
+    let connect = async || {
+        let sessions = Sessions::redis(&config, &key, RULES, clock.clone());
+        sessions.await.unwrap()
+    };
+    let first = connect().await;
+    for user in 0..30 {
+        log_in(&first, &user.to_string()).await;
+    }
+    let second = connect().await;
+    soon(async || second.stored() == Some(30)).await;
 }
 
 #[tokio::test]
