@@ -429,7 +429,9 @@ async fn whatever_goes_wrong_every_answer_keeps_the_rules() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_goes_wrong_in_a_group_every_answer_keeps_the_rules() {
-    every_answer_keeps_the_rules(Servers::Group(Group::start(1, 3)), 30).await;
+    let group = Group::start(1, 3);
+    group.fails_over_by_request_only();
+    every_answer_keeps_the_rules(Servers::Group(group), 30).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

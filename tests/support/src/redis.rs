@@ -261,6 +261,22 @@ impl Group {
         }
     }
 
+    /// Has the Sentinels replace the master only when they are asked to: on a busy machine a server may not answer for half a second,
+    /// and its replica may not be up to date by then.
+    pub fn fails_over_by_request_only(&self) {
+        for sentinel in &self.sentinels {
+            for (name, value) in [
+                ("down-after-milliseconds", "60000"),
+                ("failover-timeout", "20000"),
+            ] {
+                assert_eq!(
+                    sentinel.ask(&["SENTINEL", "SET", MASTER, name, value]),
+                    "OK"
+                );
+            }
+        }
+    }
+
     /// Returns which server is the master, as the first Sentinel says.
     pub fn master(&self) -> usize {
         let told = self.sentinels[0].ask(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]);
