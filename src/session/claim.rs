@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_lc_rs::{hmac, rand};
 
-use super::{Opened, SenderMark, StoreError};
+use super::{Opened, SenderMark, SessionId, StoreError};
 
 /// A code, as a digest under a key that all nodes of one store share; nobody finds a code by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +30,10 @@ impl CodeMark {
         Self([0; 16])
     }
 
+    pub(super) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     pub(super) const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
@@ -52,6 +56,19 @@ impl Holder {
     }
 }
 
+/// The use of a code that opens a session.
+#[derive(Clone, Copy, Debug)]
+pub struct CodeUse {
+    /// The code.
+    pub code: CodeMark,
+    /// Who sent it first.
+    pub first: SenderMark,
+    /// For how long it brings its session again.
+    pub keep: Duration,
+    /// What is not good again for this time, whatever becomes of the process; `None` where WeChat itself refuses a second use.
+    pub spends: Option<(CodeMark, Duration)>,
+}
+
 /// Who redeems a code.
 #[derive(Debug)]
 pub enum Claim {
@@ -64,8 +81,8 @@ pub enum Claim {
     /// It was redeemed, for this session, which stands as it was opened: whoever is its first sender gets it again for this
     /// time.
     Done(Box<Opened>, SenderMark, Duration),
-    /// It was redeemed for a session that has ended, or has been refreshed.
-    Spent,
+    /// It was redeemed for a session that has ended or has been refreshed, or for one that is not kept by the code.
+    Spent(Option<SessionId>),
     /// WeChat refused it with this errcode; others are told so for this time.
     Refused(i64, Duration),
     /// WeChat took it, and its session could not be stored; others are told so for this time.
@@ -78,6 +95,8 @@ pub(super) enum Held {
     Yours,
     Elsewhere,
     Lost,
+    /// It was used, and nothing else is kept of it.
+    Used,
     /// What it brought, as in [`Memo`], and for how long that is kept.
     Memo(Vec<u8>, Duration),
     /// What WeChat refused it with, and for how long that is kept.
@@ -93,6 +112,8 @@ pub(super) struct Memo {
     /// The mark of its sender, and the refresh token, sealed and bound to both.
     pub(super) sealed: Vec<u8>,
     pub(super) keep: Duration,
+    /// As in [`CodeUse`].
+    pub(super) spends: Option<(CodeMark, Duration)>,
 }
 
 #[cfg(test)]

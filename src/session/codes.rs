@@ -8,7 +8,7 @@ use super::seal::Sealer;
 use super::sessions::session;
 use super::store::Store as _;
 use super::{
-    Claim, CodeMark, Holder, Identity, Opened, RefreshToken, Sender, SenderMark, Sessions,
+    Claim, CodeMark, CodeUse, Holder, Identity, Opened, RefreshToken, Sender, SenderMark, Sessions,
     StoreError,
 };
 use crate::secret::Secret;
@@ -47,6 +47,7 @@ impl Sessions {
             Held::Yours => Claim::Yours,
             Held::Elsewhere => Claim::Elsewhere,
             Held::Lost => Claim::Lost,
+            Held::Used => Claim::Spent(None),
             Held::Refused(errcode, left) => Claim::Refused(errcode, left),
             Held::NotStored(left) => Claim::NotStored(left),
             Held::Memo(memo, left) => {
@@ -54,7 +55,10 @@ impl Sessions {
                 let (first, token) = opened.ok_or(StoreError::Damaged)?;
                 match self.unused(&token).await? {
                     Some(opened) => Claim::Done(Box::new(opened), first, left),
-                    None => Claim::Spent,
+                    None => {
+                        let known = self.shared.keys.refresh.recognise(&token);
+                        Claim::Spent(known.map(|known| known.sid()))
+                    }
                 }
             }
         })
@@ -106,21 +110,23 @@ impl Sessions {
     /// Without a session_key the user keeps the one that they have.
     pub async fn open_session_for(
         &self,
-        code: CodeMark,
-        first: SenderMark,
-        keep: Duration,
+        code: CodeUse,
         identity: Identity,
         session_key: Option<&Secret>,
     ) -> Result<Opened, StoreError> {
-        self.open(identity, session_key, Some((code, first, keep)))
-            .await
+        self.open(identity, session_key, Some(code)).await
     }
 }
 
 impl Memo {
     pub(super) fn seal(
         sealer: &Sealer,
-        (code, first, keep): (CodeMark, SenderMark, Duration),
+        CodeUse {
+            code,
+            first,
+            keep,
+            spends,
+        }: CodeUse,
         refresh: &RefreshToken,
     ) -> Result<Self, StoreError> {
         let first = first.to_bytes();
@@ -130,6 +136,7 @@ impl Memo {
             code,
             sealed: [first.as_slice(), &sealed].concat(),
             keep,
+            spends,
         })
     }
 

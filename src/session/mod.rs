@@ -41,7 +41,7 @@ mod store;
 mod user;
 
 pub use apps::Apps;
-pub use claim::{Claim, CodeMark, Holder};
+pub use claim::{Claim, CodeMark, CodeUse, Holder};
 pub use embedded::{COPY as SESSIONS_COPY, FILE as SESSIONS_FILE, SEAL_KEY_FILE};
 pub use id::{DIGEST_LENGTH, NoSessionId, SessionId};
 pub use kept::{Budget, Ranked, Slot, Turn};

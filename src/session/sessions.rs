@@ -4,7 +4,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_lc_rs::error::Unspecified;
 
@@ -18,8 +17,8 @@ use super::seal::Keys;
 use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
 use super::user::{User, user_name};
 use super::{
-    Apps, CodeMark, Identity, LONGEST_TEXT, OpenError, Opened, RefreshError, RefreshToken,
-    RevokedSessions, SenderMark, Session, SessionId, SessionKeys, SessionRules, StoreError,
+    Apps, CodeUse, Identity, LONGEST_TEXT, OpenError, Opened, RefreshError, RefreshToken,
+    RevokedSessions, Session, SessionId, SessionKeys, SessionRules, StoreError,
 };
 use crate::clock::Clock;
 use crate::config::RedisServer;
@@ -107,7 +106,7 @@ impl Sessions {
         &self,
         identity: Identity,
         session_key: Option<&Secret>,
-        code: Option<(CodeMark, SenderMark, Duration)>,
+        code: Option<CodeUse>,
     ) -> Result<Opened, StoreError> {
         acceptable(&identity, session_key)?;
         let keys = &self.shared.keys;

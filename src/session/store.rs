@@ -22,7 +22,7 @@ pub(super) const MOST_AT_ONCE: usize = 500;
 #[async_trait]
 pub(super) trait Store: Send + Sync {
     /// Takes a code for `holder`, unless another has it or it has brought something; where one process has the store to
-    /// itself, it knows by itself what it does with a code.
+    /// itself, it knows by itself what it does with a code, and the store what is not good again after a new start.
     async fn claim(
         &self,
         _code: CodeMark,

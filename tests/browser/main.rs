@@ -11,6 +11,7 @@ mod cookies;
 mod login;
 mod nodes;
 mod profile;
+mod restart;
 mod returning;
 mod signed_urls;
 mod states;

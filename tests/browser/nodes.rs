@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use menshen_test_support::redis::Redis;
-use menshen_test_support::{Node, Nodes, Reply, TestGateway, WECHAT_AGENT};
+use menshen_test_support::{Builder, Node, Nodes, Reply, TestGateway, WECHAT_AGENT};
 use reqwest::header::SET_COOKIE;
 use serde_json::json;
 
@@ -18,13 +18,17 @@ struct Pair {
     _redis: Redis,
 }
 
-async fn pair() -> Pair {
-    let redis = Redis::durable();
-    let builder = TestGateway::builder()
+/// Describes nodes that browsers take for one host.
+pub(super) fn one_host() -> Builder {
+    TestGateway::builder()
         .section("server", "public_url = \"http://shop.example\"")
         .web_app("news", "kind = \"official_account\"")
-        .routes(crate::ROUTES);
-    let nodes = Nodes::over_with(builder, &redis.url()).await;
+        .routes(crate::ROUTES)
+}
+
+async fn pair() -> Pair {
+    let redis = Redis::durable();
+    let nodes = Nodes::over_with(one_host(), &redis.url()).await;
     let binary = env!("CARGO_BIN_EXE_menshen");
     let (one, other) = (nodes.serve(binary).await, nodes.serve(binary).await);
     let settings = json!({"appid": TestGateway::appid("news"), "agrees": "alice"});
@@ -37,7 +41,7 @@ async fn pair() -> Pair {
     }
 }
 
-async fn load(address: SocketAddr, path: &str, cookies: &str) -> Reply {
+pub(super) async fn load(address: SocketAddr, path: &str, cookies: &str) -> Reply {
     let request = http()
         .get(format!("http://{address}{path}"))
         .header("host", "shop.example")
@@ -47,7 +51,7 @@ async fn load(address: SocketAddr, path: &str, cookies: &str) -> Reply {
     Reply::of(request).await
 }
 
-fn cookies(reply: &Reply) -> String {
+pub(super) fn cookies(reply: &Reply) -> String {
     let lines = reply.headers.get_all(SET_COOKIE).iter();
     let pairs = lines.map(|line| line.to_str().unwrap().split(';').next().unwrap());
     pairs.collect::<Vec<_>>().join("; ")
@@ -155,7 +159,7 @@ async fn a_ticket_is_used_once_among_all_nodes() {
     }
 }
 
-fn http() -> reqwest::Client {
+pub(super) fn http() -> reqwest::Client {
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
     http.no_proxy().build().unwrap()
 }

@@ -91,6 +91,32 @@ async fn of_uses_at_the_same_time_none_is_left() {
 }
 
 #[tokio::test]
+async fn a_second_use_ends_a_session_that_went_on_and_outlived_a_restart() {
+    let builder = builder().section("token", "ttl = \"1m\"");
+    let mut t = started(builder.clone()).await;
+    let grant = t.log_in("alice").await;
+    let ticket = ticket(&t, &grant.token).await;
+    let mut view = Visitor::in_wechat(&t);
+    assert_eq!(view.load(&url(&t, &ticket, "")).await.status, 302);
+    let first = t.host();
+    let cookie = view.cookie(&first, "menshen").unwrap().to_owned();
+    // The token in the cookie has been renewed once.
+    t.clock.advance(Duration::from_secs(61));
+    assert_eq!(session(&t, &mut view).await["logged_in"], true);
+    let renewed = view.cookie(&first, "menshen").unwrap().to_owned();
+    assert_ne!(renewed, cookie);
+    t.stop().await;
+    let folder = std::mem::replace(&mut t.folder, tempfile::tempdir().unwrap());
+    let t = builder.start_in(folder).await;
+    let mut view = Visitor::in_wechat(&t);
+    view.put(&t.host(), "menshen", &renewed);
+    assert_eq!(session(&t, &mut view).await["logged_in"], true);
+    let second = script(&t).load(&url(&t, &ticket, "")).await;
+    second.refused(401, "ticket_invalid");
+    assert_eq!(session(&t, &mut view).await["logged_in"], false);
+}
+
+#[tokio::test]
 async fn a_ticket_is_good_for_a_minute_and_while_its_session_stands() {
     let t = started(builder()).await;
     let grant = t.log_in("alice").await;

@@ -7,7 +7,7 @@ use crate::config::AppKind;
 use crate::login::trace::end_call;
 use crate::login::web::LONGEST_FLOW;
 use crate::request::Denial;
-use crate::session::{Claim, Holder, Profile};
+use crate::session::{Claim, CodeUse, Holder, Profile};
 use crate::wechat::Redeemed;
 
 impl Redemption {
@@ -26,6 +26,16 @@ impl Redemption {
             Ok(Claim::Yours) => Ok(()),
             Ok(_) => Err(Failure::final_one(Denial::CodeUsed(None))),
             Err(error) => Err(Failure::unspent(error.into())),
+        }
+    }
+
+    /// Returns what a session that is stored now makes of the code, and of the state that was spent for it.
+    pub(super) fn use_of_code(&self) -> CodeUse {
+        CodeUse {
+            code: self.mark,
+            first: self.sender,
+            keep: self.replay(),
+            spends: self.spends.map(|mark| (mark, LONGEST_FLOW)),
         }
     }
 

@@ -43,12 +43,12 @@ pub(super) type Ended = (Outcome, Duration, Option<(Holder, Release)>);
 pub(super) struct Redemption {
     pub(super) redeemer: Arc<Redeemer>,
     code: Code,
-    mark: CodeMark,
+    pub(super) mark: CodeMark,
     /// What is taken with it and never given back.
     pub(super) spends: Option<CodeMark>,
     /// Who brought the code first.
     pub(super) caller: Caller,
-    sender: SenderMark,
+    pub(super) sender: SenderMark,
     arrival: Instant,
     pub(super) deadline: Instant,
 }
@@ -108,7 +108,7 @@ impl Redemption {
     }
 
     /// Returns for how long the first sender gets the session again.
-    fn replay(&self) -> Duration {
+    pub(super) fn replay(&self) -> Duration {
         let replay = self.redeemer.config.replay;
         if self.sender.is_nonce() {
             replay
@@ -145,7 +145,7 @@ impl Redemption {
                     return Ok(Some((granted, left)));
                 }
                 Ok(Claim::Lost) => return Err(Failure::unknown(Denial::WechatTimeout)),
-                Ok(Claim::Spent) => return Err(Failure::final_one(Denial::CodeUsed(None))),
+                Ok(Claim::Spent(_)) => return Err(Failure::final_one(Denial::CodeUsed(None))),
                 Ok(Claim::Refused(errcode, left)) => {
                     let known = self.refusal(errcode);
                     return Err(Failure {
@@ -261,13 +261,8 @@ impl Redemption {
             ..
         } = redeemed;
         let storing = self.trace().map(|trace| trace.step("store the session"));
-        let opened = sessions.open_session_for(
-            self.mark,
-            self.sender,
-            self.replay(),
-            identity,
-            session_key.as_ref(),
-        );
+        let used = self.use_of_code();
+        let opened = sessions.open_session_for(used, identity, session_key.as_ref());
         let opened = opened.await;
         end_step(storing, opened.is_err().then_some("store_unavailable"));
         let opened = opened.map_err(|error| {

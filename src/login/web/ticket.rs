@@ -14,7 +14,9 @@ use crate::config::App;
 use crate::login::{Caller, Logins};
 use crate::request::{Denial, Requests};
 use crate::secret::Secret;
-use crate::session::{Claim, CodeMark, Holder, Identity, Opened, Sessions, StoreError};
+use crate::session::{
+    Claim, CodeMark, CodeUse, Holder, Identity, Opened, SessionId, Sessions, StoreError,
+};
 use crate::token::{SignedUrl, Verified};
 
 const PURPOSE: &str = "a ticket";
@@ -94,12 +96,8 @@ impl Logins {
             Err(denial) => return Err(denial),
         };
         let mark = self.sessions.mark(&app.appid, &format!("ticket {number}"));
-        let first_here = self.state.tickets.take(mark);
-        let identity = match who {
-            None if first_here => return Err(Denial::TicketInvalid("expired")),
-            Some(who) if first_here => Some(identity(app, &who)),
-            None | Some(_) => None,
-        };
+        let first_here = who.filter(|_| self.state.tickets.take(mark));
+        let identity = first_here.map(|who| identity(app, &who));
         let use_it = Use {
             sessions: self.sessions.clone(),
             mark,
@@ -149,38 +147,50 @@ impl Use {
         let claimed = sessions.claim(*mark, Holder::random()?, lease).await;
         // Nothing is spent yet: whoever has the ticket may come again.
         let claimed = claimed.inspect_err(|_| spent.forget(*mark))?;
-        match claimed {
-            Claim::Yours => {
-                let sender = sessions.sender(*mark, None, None)?.mark();
-                let opened = sessions
-                    .open_session_for(*mark, sender, REMEMBERED, identity, None)
-                    .await?;
-                spent.opened(*mark, opened.session.id);
-                Ok(opened)
-            }
-            Claim::Done(opened, ..) => {
-                sessions.end(opened.session.id).await?;
-                Err(Denial::TicketInvalid("used before"))
-            }
-            Claim::Elsewhere
-            | Claim::Lost
-            | Claim::Spent
-            | Claim::Refused(..)
-            | Claim::NotStored(_) => self.refuse().await,
+        if let Claim::Yours = claimed {
+            let used = CodeUse {
+                code: *mark,
+                first: sessions.sender(*mark, None, None)?.mark(),
+                keep: REMEMBERED,
+                spends: Some((*mark, lease)),
+            };
+            let opened = sessions.open_session_for(used, identity, None).await?;
+            spent.opened(*mark, opened.session.id);
+            return Ok(opened);
+        }
+        match opened_by(&claimed) {
+            Some(session) => self.end(session).await,
+            None => self.refuse().await,
         }
     }
 
     /// Refuses a ticket that is over or used, and ends what it opened.
     async fn refuse(&self) -> Result<Opened, Denial> {
         if let Some(session) = self.spent.session(self.mark).await {
-            self.sessions.end(session).await?;
-            return Err(Denial::TicketInvalid("used before"));
+            return self.end(session).await;
         }
         let claimed = self.sessions.claim(self.mark, Holder::random()?, TTL).await;
-        if let Ok(Claim::Done(opened, ..)) = claimed {
-            self.sessions.end(opened.session.id).await?;
-            return Err(Denial::TicketInvalid("used before"));
+        match claimed.as_ref().ok().and_then(opened_by) {
+            Some(session) => self.end(session).await,
+            None => Err(Denial::TicketInvalid("expired or used before")),
         }
-        Err(Denial::TicketInvalid("expired or used before"))
+    }
+
+    async fn end(&self, session: SessionId) -> Result<Opened, Denial> {
+        self.sessions.end(session).await?;
+        Err(Denial::TicketInvalid("used before"))
+    }
+}
+
+/// Returns the session that a ticket opened on another node, or before this process began.
+fn opened_by(claimed: &Claim) -> Option<SessionId> {
+    match claimed {
+        Claim::Done(opened, ..) => Some(opened.session.id),
+        Claim::Spent(session) => *session,
+        Claim::Yours
+        | Claim::Elsewhere
+        | Claim::Lost
+        | Claim::Refused(..)
+        | Claim::NotStored(_) => None,
     }
 }

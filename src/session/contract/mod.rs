@@ -17,7 +17,10 @@ pub(super) use self::login::*;
 pub(super) use self::refresh::*;
 pub(super) use self::session_keys::*;
 pub(super) use self::unionids::*;
-use super::{Apps, Identity, Opened, RefreshToken, SessionRules, Sessions, Source};
+use super::{
+    Apps, CodeMark, CodeUse, Identity, Opened, RefreshToken, SenderMark, SessionRules, Sessions,
+    Source,
+};
 use crate::secret::Secret;
 
 /// A store that was opened for one test, and how time passes for it.
@@ -135,6 +138,16 @@ pub(super) fn session_key(seed: &str) -> Secret {
 /// The apps that are configured, of which one is [`identity`]'s.
 pub(super) fn apps() -> Apps {
     Apps::new([("club", "wx2"), ("shop", APPID)])
+}
+
+/// The use of a code that WeChat knows to be used.
+pub(super) fn code_use(code: CodeMark, first: SenderMark, keep: Duration) -> CodeUse {
+    CodeUse {
+        code,
+        first,
+        keep,
+        spends: None,
+    }
 }
 
 const SECOND: Duration = Duration::from_secs(1);

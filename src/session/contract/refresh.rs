@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::{APPID, SECOND, Subject, apps, identity, session_key};
+use super::{APPID, SECOND, Subject, apps, code_use, identity, session_key};
 use crate::session::refresh_token::LOST_AT_MOST;
 use crate::session::{Apps, Identity, Opened, RefreshError, RefreshToken};
 
@@ -265,7 +265,11 @@ pub(in crate::session) async fn a_token_is_unused_until_it_is_refreshed_or_its_s
     let key = session_key("some key");
     let opened = s
         .store
-        .open_session_for(code, first, SECOND * 60, identity("alice"), Some(&key))
+        .open_session_for(
+            code_use(code, first, SECOND * 60),
+            identity("alice"),
+            Some(&key),
+        )
         .await
         .unwrap();
     let again = s.store.unused(&opened.refresh).await.unwrap().unwrap();

@@ -14,6 +14,7 @@ use tempfile::NamedTempFile;
 
 use super::disk::opener;
 use super::tables::{EXPIRIES, META, REVOKED, SESSIONS};
+use super::used::{self, USED};
 
 /// Pages of the copy that are kept in memory.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
@@ -62,6 +63,9 @@ fn fill(database: &Database, file: File, closing: &AtomicBool) -> Result<u64, No
     let [Some(sessions), Some(_), Some(_), Some(_)] = counts else {
         return Err(NoCopy::GivenUp);
     };
+    if used::exists(&read).map_err(redb::Error::from)? {
+        rows(&read, &write, USED, closing)?.ok_or(NoCopy::GivenUp)?;
+    }
     write.commit().map_err(redb::Error::from)?;
     copy.close().map_err(redb::Error::from)?;
     Ok(sessions)

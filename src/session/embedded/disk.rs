@@ -22,6 +22,8 @@ use super::tables::{
     create_all, time_of,
 };
 use super::unionids;
+use super::used::{self, Earlier};
+use crate::session::claim::{CodeMark, Held};
 use crate::session::store::MOST_AT_ONCE;
 use crate::session::user::User;
 use crate::session::{OpenError, SessionId, SessionRules, StoreError};
@@ -39,6 +41,7 @@ pub(super) struct Disk {
     /// `None` after it was closed, or while it cannot be reopened.
     database: RwLock<Option<Database>>,
     index: RwLock<Index>,
+    earlier: Earlier,
     /// Nobody who reads for long may hold up who closes the file.
     closing: AtomicBool,
 }
@@ -54,16 +57,18 @@ impl Disk {
             rules,
             database,
             index: RwLock::default(),
+            earlier: Earlier::default(),
             closing: AtomicBool::new(false),
         })
     }
 
-    /// Reads the index. Without it no session is found.
+    /// Reads the index, without which no session is found, and what was used before.
     pub(super) fn load(&self) -> Result<(), redb::Error> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
         let index = index_of(database)?;
         unionids::prepare(database, &index, self.rules.unionid_lookup)?;
+        self.earlier.load(database)?;
         *self.index_mut() = index;
         Ok(())
     }
@@ -132,6 +137,18 @@ impl Disk {
             .map_err(|error| StoreError::Storage(Arc::new(error)))
     }
 
+    /// What was used before the file was opened.
+    pub(super) fn earlier(&self) -> &Earlier {
+        &self.earlier
+    }
+
+    /// Reads what is kept of something that was used until a time.
+    pub(super) fn held(&self, used: (CodeMark, u64), now: u64) -> Result<Held, StoreError> {
+        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = guard.as_ref().ok_or(StoreError::Unavailable)?;
+        used::held(database, used, now).map_err(|error| StoreError::Storage(Arc::new(error)))
+    }
+
     /// Reads every revocation, in no useful order.
     pub(super) fn revocations(&self) -> Result<Vec<(SessionId, u64)>, redb::Error> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
@@ -177,6 +194,7 @@ impl Disk {
         let opened = (self.opener)()?;
         let index = index_of(&opened)?;
         unionids::prepare(&opened, &index, self.rules.unionid_lookup)?;
+        self.earlier.load(&opened)?;
         *self.index_mut() = index;
         *database = Some(opened);
         self.closing.store(false, Ordering::Relaxed);

@@ -2,8 +2,8 @@
 //!
 //! # Layout
 //! `writer` takes changes, `batches` gathers them, `disk` makes one transaction of each, `operations` is what can happen inside
-//! it, `tables` and `row` what it works on, `index` where in it a session is, `unionids` whose a unionid is, `kept` what stands
-//! beside the sessions, `copy` copies all of it while it is used, `files` whose the files are.
+//! it, `tables` and `row` what it works on, `index` where in it a session is, `unionids` whose a unionid is, `used` what is not
+//! good again, `kept` what stands beside the sessions, `copy` copies all of it while it is used, `files` whose the files are.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
@@ -26,7 +26,7 @@ use self::index::Index;
 use self::row::Row;
 use self::tables::{Fault, readable, row, rows_of};
 use self::writer::Writer;
-use super::claim::Holder;
+use super::claim::{CodeMark, Held, Holder};
 use super::kept::{Budget, Sealed, Slot};
 use super::record::Record;
 use super::seal::Keys;
@@ -47,6 +47,7 @@ mod row;
 mod sealed_keys;
 mod tables;
 mod unionids;
+mod used;
 mod writer;
 
 /// The file with the sessions.
@@ -228,6 +229,19 @@ fn is_stored(rows: &Rows) -> impl Fn(u64) -> Result<bool, StorageError> {
 
 #[async_trait]
 impl Store for Embedded {
+    async fn claim(
+        &self,
+        code: CodeMark,
+        _holder: Holder,
+        _lease: Duration,
+    ) -> Result<Held, StoreError> {
+        let now = self.clock.unix_secs();
+        match self.disk.earlier().until(code, now) {
+            Some(until) => self.ask(move |disk| disk.held((code, until), now)).await,
+            None => Ok(Held::Yours),
+        }
+    }
+
     async fn add(&self, login: Login) -> Result<Record, StoreError> {
         self.writer.submit(move |tables| tables.add(login)).await
     }

@@ -11,6 +11,7 @@ use super::tables::{
     row_at, rows_of, time_and_sid, time_of,
 };
 use super::unionids::Unionids;
+use super::used::Used;
 use crate::session::record::Record;
 use crate::session::rotation::{Presented, Rotation};
 use crate::session::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys};
@@ -35,6 +36,7 @@ pub(super) struct Tables<'txn> {
     revoked: Table<'txn, TimeAndSid, ()>,
     meta: Table<'txn, &'static str, Bytes>,
     unionids: Unionids<'txn>,
+    used: Used<'txn>,
     index: &'txn RwLock<Index>,
     rules: SessionRules,
     now: u64,
@@ -54,6 +56,7 @@ impl<'txn> Tables<'txn> {
             revoked: transaction.open_table(REVOKED)?,
             meta: transaction.open_table(META)?,
             unionids: Unionids::open(transaction, rules.unionid_lookup)?,
+            used: Used::open(transaction)?,
             index,
             rules,
             now,
@@ -121,6 +124,9 @@ impl<'txn> Tables<'txn> {
         let place = self.index_mut().push(login.sid);
         self.put(place, &Row::new(login.sid, record.clone(), keys))?;
         self.expiries.insert((record.expires, place), ())?;
+        if let Some(memo) = &login.memo {
+            self.used.put(memo, self.now)?;
+        }
         Ok(record)
     }
 
@@ -248,8 +254,10 @@ impl<'txn> Tables<'txn> {
         for (time, sid) in &over {
             self.revoked.remove(&time_and_sid(*time, *sid))?;
         }
-        self.effects.changed |= !expired.is_empty() || !over.is_empty();
-        self.effects.more_to_purge = expired.len() == PURGE_STEP || over.len() == PURGE_STEP;
+        let used = self.used.purge(self.now, PURGE_STEP)?;
+        let purged = [expired.len(), over.len(), used];
+        self.effects.changed |= purged.iter().any(|count| *count > 0);
+        self.effects.more_to_purge = purged.contains(&PURGE_STEP);
         Ok(())
     }
 

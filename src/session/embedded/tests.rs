@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::session::contract::{Subject, apps, identity, session_key};
 use crate::session::embedded::tables::{EXPIRIES, LAYOUT, META, SESSIONS};
-use crate::session::{RefreshError, RefreshToken, Sessions};
+use crate::session::embedded::used::USED;
+use crate::session::{Claim, CodeUse, RefreshError, RefreshToken, Sessions};
 
 const RULES: SessionRules = SessionRules {
     session_ttl: Duration::from_secs(30 * 24 * 3600),
@@ -104,6 +105,71 @@ fn has(haystack: &[u8], needle: &[u8]) -> bool {
     haystack
         .windows(needle.len())
         .any(|window| window == needle)
+}
+
+#[tokio::test]
+async fn what_was_used_is_known_to_whoever_opens_the_file_again_and_for_its_time() {
+    let place = Place::new();
+    let store = place.open().unwrap();
+    let (ticket, state) = (store.mark("wx1", "ticket 1"), store.mark("wx1", "state 1"));
+    let (spent, code) = (store.mark("wx1", "spent 1"), store.mark("wx1", "0a"));
+    let minute = Duration::from_secs(60);
+    // Where nothing was used yet, there is no such table.
+    assert_eq!(store.back_up().await.unwrap(), Some(0));
+    assert!(matches!(claimed(&store, ticket).await, Claim::Yours));
+    let mut opened = Vec::new();
+    for (code, spends) in [
+        (ticket, Some((ticket, 5 * minute))),
+        (state, Some((spent, 5 * minute))),
+        (code, None),
+    ] {
+        let first = store.sender(code, None, None).unwrap().mark();
+        let used = CodeUse {
+            code,
+            first,
+            keep: minute,
+            spends,
+        };
+        let session = store.open_session_for(used, identity("a"), None).await;
+        opened.push(session.unwrap().session);
+    }
+    store.close().await;
+    let store = place.open().unwrap();
+    for (used, opened) in [(ticket, &opened[0]), (state, &opened[1])] {
+        let claim = claimed(&store, used).await;
+        assert!(
+            matches!(&claim, Claim::Done(told, ..) if told.session == *opened),
+            "{claim:?}"
+        );
+    }
+    assert!(matches!(claimed(&store, spent).await, Claim::Spent(None)));
+    assert!(matches!(claimed(&store, code).await, Claim::Yours));
+    store.end(opened[0].id).await.unwrap();
+    let claim = claimed(&store, ticket).await;
+    assert!(matches!(claim, Claim::Spent(Some(id)) if id == opened[0].id));
+    place.clock.advance(minute);
+    assert!(matches!(claimed(&store, state).await, Claim::Yours));
+    assert!(matches!(claimed(&store, spent).await, Claim::Spent(None)));
+    // A copy knows them as well.
+    store.back_up().await.unwrap();
+    store.close().await;
+    fs::rename(place.folder.path().join(COPY), place.file()).unwrap();
+    let store = place.open().unwrap();
+    assert!(matches!(claimed(&store, spent).await, Claim::Spent(None)));
+    place.clock.advance(4 * minute);
+    assert!(matches!(claimed(&store, spent).await, Claim::Yours));
+    // What is over goes with the next thing that is written.
+    store.end(opened[1].id).await.unwrap();
+    store.close().await;
+    let database = redb::Database::open(place.file()).unwrap();
+    let table = database.begin_read().unwrap().open_table(USED).unwrap();
+    assert!(table.is_empty().unwrap());
+}
+
+async fn claimed(store: &Sessions, code: CodeMark) -> Claim {
+    let holder = Holder::random().unwrap();
+    let claim = store.claim(code, holder, Duration::from_secs(60)).await;
+    claim.unwrap()
 }
 
 #[tokio::test]

@@ -79,7 +79,10 @@ impl Redis {
 
     /// Stores the outcome of a code in the background: only another node that asks for the code needs it, and it asks again.
     pub(super) fn remember(&self, memo: Option<Memo>) {
-        let Some(Memo { code, sealed, keep }) = memo else {
+        let Some(Memo {
+            code, sealed, keep, ..
+        }) = memo
+        else {
             return;
         };
         let mut write = redis::cmd("SET");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::deployed::{Deployed, over_each_deployment};
 use super::{Names, Server, log_in, soon};
 use crate::clock::Clock;
-use crate::session::contract::{apps, identity, session_key};
+use crate::session::contract::{apps, code_use, identity, session_key};
 use crate::session::{Claim, Holder};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -28,9 +28,7 @@ async fn one_node_redeems_a_code_and_the_others_learn_what_it_brought() {
     let sender = one.sender(code, Some("nonce"), None).unwrap();
     let opened = one
         .open_session_for(
-            code,
-            sender.mark(),
-            lease,
+            code_use(code, sender.mark(), lease),
             identity("a"),
             Some(&session_key("k")),
         )
@@ -50,7 +48,8 @@ async fn one_node_redeems_a_code_and_the_others_learn_what_it_brought() {
     assert_eq!(told.refresh.expose(), opened.refresh.expose());
     one.refresh(&opened.refresh, &apps()).await.unwrap();
     let claim = other.claim(code, second, lease).await.unwrap();
-    assert!(matches!(claim, Claim::Spent), "{claim:?}");
+    let spent = matches!(claim, Claim::Spent(Some(session)) if session == opened.session.id);
+    assert!(spent, "{claim:?}");
 }
 
 #[tokio::test]
@@ -98,7 +97,7 @@ async fn a_refresh_takes_one_round_trip_and_a_login_two(redis: &Deployed) {
     let address = "192.0.2.1".parse().unwrap();
     let code = code(40).await;
     let sender = store.sender(code, None, Some(address)).unwrap().mark();
-    let opened = store.open_session_for(code, sender, lease, identity("a"), Some(&key));
+    let opened = store.open_session_for(code_use(code, sender, lease), identity("a"), Some(&key));
     let opened = opened.await.unwrap();
     // One thread runs everything here, so that what is stored in the background has not begun.
     assert_eq!((store.operations() - before, sent() - known), (2, 2));
@@ -125,7 +124,8 @@ async fn what_a_code_brought_is_told_only_where_its_session_is_stored() {
     server.ask::<()>("ACL SETUSER default -evalsha -eval").await;
     let key = session_key("some key");
     let first = store.sender(code, None, None).unwrap().mark();
-    let opened = store.open_session_for(code, first, minute, identity("alice"), Some(&key));
+    let opened =
+        store.open_session_for(code_use(code, first, minute), identity("alice"), Some(&key));
     assert!(opened.await.is_err());
     server.ask::<()>("ACL SETUSER default +evalsha +eval").await;
     let claim = store.claim(code, second, minute).await.unwrap();
