@@ -84,6 +84,58 @@ async fn a_master_that_was_replaced_says_of_no_new_session_that_it_is_over() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_split_both_sides_end_what_either_ended() {
+    let group = Group::start(0, 1);
+    let (old, near) = (&group.servers[0], &group.sentinels[0]);
+    let of = format!("127.0.0.1 {}", old.port());
+    let new = Redis::start(&["--replicaof", &of]);
+    let session =
+        format!("redis_timeout = \"1s\"\nredis_mode = \"sentinel\"\nredis_master = \"{MASTER}\"");
+    let mut nodes = Nodes::over(&near.url(), &session).await;
+    let left = nodes.serve(MENSHEN).await;
+    let (alice, carol) = (left.log_in("alice").await, left.log_in("carol").await);
+    let since = Instant::now();
+    while new.info("replication", "slave_repl_offset")
+        < old.info("replication", "master_repl_offset")
+    {
+        assert!(since.elapsed() < PATIENCE, "the replica lacks something");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    // Each side has a master and a Sentinel, which know nothing of the other's.
+    assert_eq!(new.ask(&["REPLICAOF", "NO", "ONE"]), "OK");
+    names(near, old);
+    let far = Redis::sentinel_of(&new);
+    nodes.set_env("REDIS_URL", &far.url());
+    let right = nodes.serve(MENSHEN).await;
+    left.log_out(&alice.token).await;
+    right.log_out(&carol.token).await;
+    let (bob, dave) = (left.log_in("bob").await, right.log_in("dave").await);
+    for (node, of_here, of_there) in [(&left, &alice, &carol), (&right, &carol, &alice)] {
+        assert_eq!(node.get_as(&of_here.token).await.status, 401);
+        assert_eq!(node.get_as(&of_there.token).await.status, 200);
+    }
+
+    let port = new.port().to_string();
+    assert_eq!(old.ask(&["REPLICAOF", "127.0.0.1", &port]), "OK");
+    names(near, &new);
+    let healed = Instant::now();
+    for (node, grant) in [(&left, &carol), (&right, &alice)] {
+        while node.get_as(&grant.token).await.status != 401 {
+            assert!(healed.elapsed() < PATIENCE, "an end is not known");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    for node in [&left, &right] {
+        for ended in [&alice, &carol, &bob] {
+            let refused = node.refresh(&ended.refresh_token).await;
+            assert_eq!(refused.refusal(), (401, "session_ended".to_owned()));
+        }
+    }
+    assert_eq!(left.refresh(&dave.refresh_token).await.status, 200);
+}
+
 /// Moves a slot with its keys, one after the other, as `redis-cli --cluster reshard` does.
 fn move_slot(slot: &str, from: &Redis, to: &Redis) {
     let (source, target) = (from.ask(&["CLUSTER", "MYID"]), to.ask(&["CLUSTER", "MYID"]));

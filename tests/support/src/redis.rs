@@ -79,6 +79,11 @@ impl Redis {
         })
     }
 
+    /// Starts a Sentinel that watches a master alone.
+    pub fn sentinel_of(master: &Self) -> Self {
+        Self::sentinel(master.port, 1, |_| String::new())
+    }
+
     /// Starts a Sentinel that takes a master for dead after half a second, when `quorum` Sentinels do; `more` are lines of
     /// its own.
     fn sentinel(master: u16, quorum: usize, more: impl Fn(u16) -> String) -> Self {
