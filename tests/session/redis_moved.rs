@@ -1,9 +1,4 @@
 //! Servers of Redis that change their part while nodes use them: a master that was replaced and still answers, a slot that moves.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
 
 use std::time::{Duration, Instant};
 

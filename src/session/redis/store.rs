@@ -16,6 +16,9 @@ use crate::session::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, Seal
 use crate::session::user::User;
 use crate::session::{Identity, RevokedSessions, SessionId, StoreError};
 
+/// The latest session_key, the previous one, and when that was replaced.
+type KeyFields = (Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>);
+
 #[async_trait]
 impl Store for Redis {
     async fn claim(
@@ -288,10 +291,7 @@ impl Redis {
             .cmd("HMGET")
             .arg(self.names.session_keys(user))
             .arg(&["latest", "previous", "replaced"]);
-        let (live, (latest, previous, replaced)): (
-            u64,
-            (Option<Vec<u8>>, Option<Vec<u8>>, Option<u64>),
-        ) = self.ask_all(&reads).await?;
+        let (live, (latest, previous, replaced)): (u64, KeyFields) = self.ask_all(&reads).await?;
         Ok(latest.filter(|_| live > 0).map(|latest| SealedKeys {
             latest,
             previous: previous.zip(replaced.map(|at| self.time.own(at))),
