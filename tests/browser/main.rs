@@ -16,6 +16,7 @@ mod returning;
 mod signed_urls;
 mod states;
 mod status;
+mod status_acts;
 mod tickets;
 
 use menshen_test_support::{Builder, TestGateway, Visitor};

@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 
 const HOSTILE: &str = "<script>window.ran=1</script>'\"<img/src=x/onerror=window.ran=1>";
 
-fn secured() -> Builder {
+pub(super) fn secured() -> Builder {
     let builder = TestGateway::builder().apps(&["shop", "club"]);
     builder.section("control", "secret_env = \"CONTROL_SECRET\"")
 }
 
-fn home(t: &TestGateway) -> String {
+pub(super) fn home(t: &TestGateway) -> String {
     format!("http://{}/", t.control.unwrap())
 }
 
-async fn press(page: &mut Page, key: &str) {
+pub(super) async fn press(page: &mut Page, key: &str) {
     let (number, text) = match key {
         "Enter" => (13, "\r"),
         "Tab" => (9, ""),
@@ -38,7 +38,7 @@ async fn write(page: &mut Page, text: &str) {
 }
 
 /// Writes in a field that is gone to by a script.
-async fn fill(page: &mut Page, id: &str, text: &str) {
+pub(super) async fn fill(page: &mut Page, id: &str, text: &str) {
     let field = format!("document.getElementById('{id}')");
     page.until(&format!("{field} && {field}.checkVisibility()"))
         .await;
@@ -47,7 +47,7 @@ async fn fill(page: &mut Page, id: &str, text: &str) {
     write(page, text).await;
 }
 
-async fn shows(page: &mut Page, id: &str, text: &str) {
+pub(super) async fn shows(page: &mut Page, id: &str, text: &str) {
     let there = format!(
         "document.getElementById('{id}').innerText.includes({})",
         json!(text)
@@ -55,7 +55,7 @@ async fn shows(page: &mut Page, id: &str, text: &str) {
     page.until(&there).await;
 }
 
-async fn click(page: &mut Page, button: &str) {
+pub(super) async fn click(page: &mut Page, button: &str) {
     page.until(&format!("document.querySelector('{button}')"))
         .await;
     page.evaluate(&format!("void document.querySelector('{button}').click()"))
@@ -63,7 +63,7 @@ async fn click(page: &mut Page, button: &str) {
 }
 
 /// Opens the page and logs in by its form, with the keyboard alone.
-async fn logged_in(browser: &Browser, t: &TestGateway) -> Page {
+pub(super) async fn logged_in(browser: &Browser, t: &TestGateway) -> Page {
     let mut page = browser.open(&home(t)).await;
     page.until("document.activeElement.id === 'secret'").await;
     write(&mut page, CONTROL_SECRET).await;

@@ -5,8 +5,8 @@ use std::fs;
 use std::time::Duration;
 
 use menshen_test_support::{
-    APP_SECRET, Builder, CONTROL_SECRET, OTHER_SECRET, Program, Reply, Secrets, TestGateway,
-    Upstream, address_in,
+    APP_SECRET, Builder, ByHand, CONTROL_SECRET, OTHER_SECRET, Program, Reply, Secrets,
+    TestGateway, Upstream, Wire, address_in,
 };
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -177,10 +177,42 @@ async fn a_login_ends_when_it_is_told_to_and_after_its_time() {
     assert!(out.header("set-cookie").contains("=; Max-Age=0"), "{out:?}");
     let ask = async |cookie: &str| Reply::of(by_page(&t, cookie, "GET", "/v1/status")).await;
     ask(&one).await.refused(401, "token_missing");
+    // A browser that logs in again has one login, not two.
+    let before = log_in(&t, CONTROL_SECRET).await;
+    let again = by_page(&t, &before, "POST", LOGIN);
+    let again = Reply::of(again.json(&json!({"secret": CONTROL_SECRET}))).await;
+    assert_eq!(again.status, 204, "{}", again.text());
+    ask(&before).await.refused(401, "token_missing");
     t.clock.advance(Duration::from_secs(12 * 3600 - 5));
     assert_eq!(ask(&other).await.status, 200);
     t.clock.advance(Duration::from_secs(5));
     ask(&other).await.refused(401, "token_missing");
+}
+
+#[tokio::test]
+async fn where_there_is_no_secret_nobody_logs_in_and_where_one_does_not_come_nobody_waits() {
+    let bare = TestGateway::start().await;
+    bring(&bare, CONTROL_SECRET)
+        .await
+        .refused(400, "bad_request");
+    let folder = tempfile::tempdir().unwrap();
+    let t = builder(&folder).start().await;
+    // Whoever shows a secret with each call has no login that could end.
+    for (t, secret) in [(&bare, None), (&t, Some(CONTROL_SECRET))] {
+        let mut asked = t.control("GET", "/v1/status/caller");
+        if let Some(secret) = secret {
+            asked = asked.bearer_auth(secret);
+        }
+        assert_eq!(Reply::of(asked).await.json()["logged_in"], false);
+    }
+    let mut client = Wire::connect(t.control.unwrap()).await;
+    let begun = format!(
+        "POST {LOGIN} HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: same-origin\r\n\
+         Content-Type: application/json\r\nContent-Length: 40\r\n\r\n{{"
+    );
+    client.send(begun).await;
+    let answer = client.read_to("\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
 
 #[tokio::test]
@@ -317,6 +349,12 @@ async fn a_caller_sees_and_does_what_its_secret_is_good_for() {
         t.log_in_to(app, user).await;
     }
     t.get("/orders?of=shop").send().await.unwrap();
+    // It is in what is said of the health, too.
+    for app in ["shop", "club"] {
+        let token = t.control("GET", &format!("/v1/apps/{app}/access-token"));
+        let token = Reply::of(token.bearer_auth(CONTROL_SECRET)).await;
+        assert_eq!(token.status, 200, "{}", token.text());
+    }
     let viewer = async |cookie: &str| {
         let reply = Reply::of(by_page(&t, cookie, "GET", "/v1/status/caller")).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
@@ -470,6 +508,42 @@ async fn what_happens_is_in_the_document_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn what_does_not_work_is_in_the_document() {
+    // Nobody listens there.
+    let dead = ByHand::start().await.address;
+    let upstreams =
+        format!("[[upstream]]\nname = \"dead\"\nservers = [\"{dead}\"]\nmax_fails = 1\n");
+    let routes = "[[route]]\npath = \"/\"\nupstream = \"dead\"\nauth = \"public\"\n";
+    let builder = TestGateway::builder()
+        .upstreams(&upstreams)
+        .routes(routes)
+        .section("control", WITH_SECRET);
+    let t = builder.clone().start().await;
+    assert_eq!(t.get("/").send().await.unwrap().status(), 502);
+    t.fault(json!({"fault": "errcode", "errcode": 45009, "times": 1}))
+        .await;
+    t.post("/_auth/login", json!({"code": "0abcdef"}))
+        .await
+        .refused(503, "wechat_busy");
+    let seen = status(&t).await;
+    let server = json!({"address": dead.to_string(), "up": false});
+    assert_eq!(seen["upstreams"]["dead"]["servers"], json!([server]));
+    assert_eq!(seen["apps"][0]["kept_back"], json!(["day"]));
+    assert_eq!(seen["wechat"], Value::Null);
+    assert!(seen["last_refusals"][0]["ago"].as_f64().unwrap() > 0.0);
+
+    let base = format!("api_base = \"http://{dead}\"");
+    let t = builder.section("wechat", &base).start().await;
+    t.post("/_auth/login", json!({"code": "0abcdef"}))
+        .await
+        .refused(503, "wechat_unreachable");
+    let seen = status(&t).await;
+    for part in ["obstacle", "operator_should"] {
+        assert!(!seen["wechat"][part].as_str().unwrap().is_empty(), "{seen}");
+    }
+}
+
+#[tokio::test]
 async fn every_key_is_shown_as_it_was_read_and_no_secret_is() {
     let folder = tempfile::tempdir().unwrap();
     let builder = builder(&folder)
@@ -569,6 +643,8 @@ async fn the_last_reload_is_told_and_one_that_takes_a_secret_away_ends_its_login
     };
     let (_, all) = log_in(CONTROL_SECRET).await;
     let (_, crm) = log_in(CRM).await;
+    let line = program.logs("\"caller\":\"crm\"").await;
+    assert!(line.contains("\"call\":\"/v1/status/login\""), "{line}");
     let line = program.logs("\"call\":\"/v1/status/login\"").await;
     assert!(!line.contains(CONTROL_SECRET), "{line}");
     let configuration = async || {

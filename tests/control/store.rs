@@ -67,6 +67,8 @@ async fn a_node_without_its_store_is_ready_and_recovers_by_itself() {
             "{line}\n{metrics}"
         );
     }
+    let seen = Reply::of(t.control("GET", "/v1/status")).await.json();
+    assert_eq!(seen["store"]["available"], false, "{seen}");
     assert_eq!(t.get_as("/orders", &grant.token).await.status, 200);
     // What is refused for itself never was the store's to answer.
     let strange =

@@ -46,3 +46,27 @@ impl Shown {
         (sample.value - before.unwrap_or(0.0)).max(0.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_counter_what_came_in_the_last_hour_is_told() {
+        let sample = |series: &str, value| Sample {
+            series: series.to_owned(),
+            labels: Vec::new(),
+            value,
+        };
+        let shown = |before: Option<Counters>| Shown {
+            samples: Vec::new(),
+            before: before.map(Arc::new),
+        };
+        let before = Counters::from([("a".to_owned(), 4.0), ("c".to_owned(), 9.0)]);
+        let known = shown(Some(before));
+        for (series, value, expected) in [("a", 7.0, 3.0), ("b", 7.0, 7.0), ("c", 7.0, 0.0)] {
+            assert_eq!(known.lately(&sample(series, value)), expected, "{series}");
+        }
+        assert_eq!(shown(None).lately(&sample("a", 7.0)), 7.0);
+    }
+}

@@ -205,3 +205,23 @@ fn percentiles(totals: &Totals) -> [Option<f64>; 3] {
 fn rounded(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_counted_for_the_hour_and_since_the_start_the_hours_most_first() {
+        let counts = |counts: [u64; 4]| Totals {
+            refused: counts.to_vec(),
+            ..Totals::default()
+        };
+        let told = refusals(&counts([5, 9, 0, 7]), &counts([2, 1, 0, 2]));
+        let told: Vec<_> = told
+            .iter()
+            .map(|count| (count.code, count.hour, count.since_start))
+            .collect();
+        let [one, other, _, last] = [0, 1, 2, 3].map(|place| CODES[place]);
+        assert_eq!(told, [(last, 2, 7), (one, 2, 5), (other, 1, 9)]);
+    }
+}
