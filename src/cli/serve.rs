@@ -16,6 +16,8 @@ use crate::server::WorkerThreads;
 
 /// Runs the proxy until a signal stops it.
 pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
+    // What the configuration leaves to the system follows from it.
+    raise_descriptors();
     let environment = match Environment::inherited() {
         Ok(environment) => environment,
         Err(error) => {
@@ -34,7 +36,6 @@ pub(super) fn run(file: &Path, upgrade: bool) -> Outcome {
     if let Err(error) = taken {
         warn(&format_args!("secrets stay in the environment: {error}"));
     }
-    raise_descriptors();
     let stderr = match log::start(&loaded.log) {
         Ok(stderr) => stderr,
         Err(error) => {

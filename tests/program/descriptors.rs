@@ -60,6 +60,21 @@ async fn a_start_takes_as_many_descriptors_as_it_may_have() {
     assert_eq!((files.next(), files.next()), (Some("1000"), Some("1000")));
 }
 
+#[tokio::test]
+async fn connections_are_limited_by_what_it_may_have_and_not_by_what_it_began_with() {
+    let nodes = Nodes::new(TestGateway::builder()).await;
+    let program = start(&nodes, "-Sn 300 && ulimit -Hn 400").await;
+    let address = address_in(&program.logs("listening").await);
+    let mut open = Vec::new();
+    // Half of what is beyond 256.
+    for _ in 0..72 {
+        let (stream, status) = asked(address).await;
+        assert_eq!(status, "HTTP/1.1 200 ");
+        open.push(stream);
+    }
+    assert_eq!(asked(address).await.1, "HTTP/1.1 429 ");
+}
+
 /// Asks over HTTP/2, and returns the answers in the order of the questions.
 async fn asked_at_once(address: std::net::SocketAddr, path: &str, times: usize) -> Answers {
     let stream = TcpStream::connect(address).await.unwrap();
