@@ -235,6 +235,13 @@ impl KeyFile {
 
 fn read(file: &KeyFile) -> Result<SigningKey, KeyFileError> {
     let path = &file.path;
+    // Whoever opens a named pipe waits for somebody who writes.
+    if !fs::metadata(path)
+        .map_err(|cause| at(path, cause))?
+        .is_file()
+    {
+        return Err(at(path, io::Error::other("is not a file")));
+    }
     let mut open = File::open(path).map_err(|cause| at(path, cause))?;
     let found = open.metadata().map_err(|cause| at(path, cause))?;
     only_ours(path, &found)?;

@@ -4,6 +4,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -116,6 +117,16 @@ async fn a_key_that_is_too_weak_for_its_algorithm_is_refused() {
     set_mode(&path, 0o600);
     place.node.program.signal("HUP").await;
     place.node.program.logs("was reloaded").await;
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_refused_and_not_waited_for() {
+    let place = Place::new().await;
+    let path = place.folder("keys").join("2.HS256.secret");
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    set_mode(&path, 0o600);
+    place.refuses("is not a file", 1).await;
 }
 
 #[tokio::test]
