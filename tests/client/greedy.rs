@@ -196,6 +196,34 @@ async fn uploads_that_nobody_reads_block_no_other_on_their_connection() {
     t.nobody_waits("/other").await;
 }
 
+#[tokio::test]
+async fn uploads_that_a_server_of_http_2_does_not_read_block_no_other_to_it() {
+    let t = gateway(&http2_backend().await.to_string(), "http2", "").await;
+    let mut held = Vec::new();
+    for framing in [
+        "Content-Length: 400000",
+        "Transfer-Encoding: chunked",
+        "Content-Type: application/grpc\r\nTransfer-Encoding: chunked",
+    ] {
+        let mut client = Wire::connect(t.address).await;
+        let head = format!("POST /public/deaf HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n");
+        client.send(head).await;
+        // As much as the windows of that stream and of its connection, and more.
+        client
+            .send(format!("30d40\r\n{}", "x".repeat(200_000)))
+            .await;
+        held.push(client);
+    }
+    for size in [1_000, 200_000] {
+        nobody_waits(|| {
+            let request = t.request("POST", "/public/other");
+            let request = request.body(vec![b'x'; size]);
+            async move { assert_eq!(Reply::of(request).await.status, 200) }
+        })
+        .await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_that_comes_byte_by_byte_is_refused_at_its_limit() {
     let server = "max_header = \"16KiB\"";

@@ -17,13 +17,13 @@ use super::replay::{KEPT_BYTES, Replay};
 use super::server::Server;
 use super::state::Exchange;
 use super::upgrade::upgrade;
-use super::{Outcome, reply, spans, wait};
+use super::{Outcome, outbound, reply, spans, wait};
 use crate::request::{Denial, Pass};
 use crate::server::http1::ResponseError;
 use crate::server::http2::ClientStream;
 use crate::server::message::{Body, RequestHead};
 use crate::server::timer::Timer;
-use crate::server::upstreams::{Connected, Connection, Unconnected, Wanted};
+use crate::server::upstreams::{Connected, Connection, Unconnected, Unread, Wanted};
 
 /// How long what was received of a response that broke off may take to leave.
 const LAST_FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
@@ -126,6 +126,10 @@ async fn connect(
     let wanted = Wanted {
         openid: pass.who.as_ref().map(|who| who.openid().as_bytes()),
         upgrade: head.handshake,
+        upload: match outbound::is_grpc(head) && head.body == Body::Unknown {
+            true => Unread::call(),
+            false => Unread::of(head.body.length()),
+        },
         repeatable: is_idempotent(&head.method)
             && head
                 .body

@@ -21,14 +21,20 @@ impl Server {
     pub(super) fn put(&mut self, data: Bytes) {
         match self {
             Self::Http1(server, _) => server.put(data),
-            Self::Http2(server, _) => server.put(data),
+            Self::Http2(server, lease) => {
+                lease.grow(data.len());
+                server.put(data);
+            }
         }
     }
 
     pub(super) fn finish(&mut self, trailers: Option<HeaderMap>) {
         match self {
             Self::Http1(server, _) => server.finish(trailers.as_ref()),
-            Self::Http2(server, _) => server.finish(trailers),
+            Self::Http2(server, lease) => {
+                lease.end(server.length());
+                server.finish(trailers);
+            }
         }
     }
 

@@ -67,6 +67,11 @@ impl ClientStream {
         self.sending.sent()
     }
 
+    /// Returns how many bytes were put so far.
+    pub(in crate::server) fn length(&self) -> u64 {
+        self.sending.length()
+    }
+
     /// Returns whether data waits to be sent.
     pub(in crate::server) fn has_data(&self) -> bool {
         self.sending.has_data()

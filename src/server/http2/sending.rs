@@ -62,6 +62,10 @@ impl Sending {
         self.sent
     }
 
+    pub(super) fn length(&self) -> u64 {
+        self.sent + self.waiting.len() as u64
+    }
+
     pub(super) fn has_data(&self) -> bool {
         !self.waiting.is_empty()
     }

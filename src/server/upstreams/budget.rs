@@ -74,6 +74,13 @@ impl Budget {
     }
 }
 
+impl Share {
+    /// Returns what it is a share of.
+    pub(super) fn budget(&self) -> Arc<Budget> {
+        Arc::clone(&self.0)
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         let Self(budget) = self;

@@ -21,6 +21,7 @@ use super::pool::Room;
 use super::reuse::Reuse;
 use super::server::Server;
 use super::template::{Speaks, Template};
+use super::uploads::Unread;
 use crate::server::http1::{Buffered, ClientSide};
 use crate::server::workers::Workers;
 
@@ -74,6 +75,8 @@ pub(super) struct Target<'t> {
     /// where they change meanwhile.
     pub(super) generation: u32,
     pub(super) reuse: Reuse,
+    /// For which a connection of HTTP/2 must have room.
+    pub(super) upload: Unread,
     pub(super) limit: Duration,
 }
 
@@ -171,6 +174,7 @@ impl Connector {
             speaks,
             limit,
             generation,
+            upload,
             ..
         } = *target;
         let peer = template.peer(server, place, speaks, limit);
@@ -202,7 +206,7 @@ impl Connector {
             Speaks::Http2 | Speaks::Either => {
                 let (lease, requests) = server
                     .http2
-                    .add(stream, place.clone(), generation, share)
+                    .add(stream, place.clone(), generation, upload, share)
                     .await?;
                 return Ok(Connection::Http2(requests, lease));
             }
@@ -218,7 +222,10 @@ impl Target<'_> {
             return None;
         }
         if self.speaks != Speaks::Http1
-            && let Some((lease, requests)) = self.server.http2.take(self.place, self.generation)
+            && let Some((lease, requests)) =
+                self.server
+                    .http2
+                    .take(self.place, self.generation, self.upload)
         {
             return Some(Found {
                 connection: Connection::Http2(requests, lease),

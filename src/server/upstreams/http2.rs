@@ -10,7 +10,8 @@ use h2::client::{Builder, SendRequest};
 use pingora::protocols::Stream;
 use pingora::protocols::l4::socket::SocketAddr;
 
-use super::budget::Share;
+use super::budget::{Budget, Share};
+use super::uploads::{Unread, Uploads};
 
 /// The most exchanges on one connection.
 const MAX_STREAMS: u32 = 100;
@@ -40,7 +41,10 @@ struct Connection {
     generation: u32,
     streams: AtomicU32,
     resets: AtomicU32,
+    uploads: Uploads,
     is_gone: AtomicBool,
+    /// Is told when somebody who waits for a connection may use this one.
+    budget: Arc<Budget>,
     last_used: Mutex<Instant>,
 }
 
@@ -48,6 +52,7 @@ struct Connection {
 #[derive(Debug)]
 pub(in crate::server) struct Lease {
     connection: Arc<Connection>,
+    upload: Unread,
     /// Whether the exchange has ended, so that nothing is reset.
     pub(in crate::server) is_over: bool,
 }
@@ -58,13 +63,14 @@ impl Connections {
         &self,
         place: &SocketAddr,
         generation: u32,
+        upload: Unread,
     ) -> Option<(Lease, SendRequest<Bytes>)> {
         let mut open = self.open();
         open.retain(|connection| !connection.is_gone.load(Ordering::Acquire));
         let fit = open
             .iter()
             .filter(|connection| connection.place == *place && connection.generation == generation);
-        fit.filter_map(|connection| connection.lease()).next()
+        fit.filter_map(|connection| connection.lease(upload)).next()
     }
 
     /// Begins to speak HTTP/2 on a new connection, and takes a place on it.
@@ -73,6 +79,7 @@ impl Connections {
         stream: Stream,
         place: SocketAddr,
         generation: u32,
+        upload: Unread,
         share: Share,
     ) -> Result<(Lease, SendRequest<Bytes>), h2::Error> {
         let mut builder = Builder::new();
@@ -91,7 +98,9 @@ impl Connections {
             generation,
             streams: AtomicU32::new(0),
             resets: AtomicU32::new(0),
+            uploads: Uploads::default(),
             is_gone: AtomicBool::new(false),
+            budget: share.budget(),
             last_used: Mutex::new(Instant::now()),
         });
         let driven = Arc::downgrade(&connection);
@@ -105,7 +114,8 @@ impl Connections {
                 tracing::debug!(%error, "a connection of HTTP/2 to a server ended");
             }
         });
-        let lease = Lease::new(&connection);
+        connection.uploads.begin_first(upload);
+        let lease = Lease::new(&connection, upload);
         let requests = connection.requests.clone();
         self.open().push(connection);
         Ok((lease, requests))
@@ -137,7 +147,7 @@ impl Connections {
 }
 
 impl Connection {
-    fn lease(self: &Arc<Self>) -> Option<(Lease, SendRequest<Bytes>)> {
+    fn lease(self: &Arc<Self>, upload: Unread) -> Option<(Lease, SendRequest<Bytes>)> {
         let mut requests = self.requests.clone();
         let most = u32::try_from(requests.current_max_send_streams()).unwrap_or(u32::MAX);
         let is_full = self.streams.load(Ordering::Acquire) >= most.min(MAX_STREAMS);
@@ -146,7 +156,8 @@ impl Connection {
         }
         // A handle waits while a request before it waits for the server's permission.
         let ready = std::future::poll_fn(|cx| requests.poll_ready(cx)).now_or_never();
-        matches!(ready, Some(Ok(()))).then(|| (Lease::new(self), requests))
+        let is_ready = matches!(ready, Some(Ok(())));
+        (is_ready && self.uploads.begin(upload)).then(|| (Lease::new(self, upload), requests))
     }
 
     fn last_used(&self) -> MutexGuard<'_, Instant> {
@@ -157,10 +168,11 @@ impl Connection {
 }
 
 impl Lease {
-    fn new(connection: &Arc<Connection>) -> Self {
+    fn new(connection: &Arc<Connection>, upload: Unread) -> Self {
         connection.streams.fetch_add(1, Ordering::AcqRel);
         Self {
             connection: Arc::clone(connection),
+            upload,
             is_over: false,
         }
     }
@@ -171,6 +183,18 @@ impl Lease {
     pub(in crate::server) fn retire(self) {
         self.connection.is_gone.store(true, Ordering::Release);
     }
+
+    /// Notes that its upload sends so many bytes more.
+    pub(in crate::server) fn grow(&mut self, more: usize) {
+        self.connection.uploads.grow(&mut self.upload, more);
+    }
+
+    /// Notes the length of its upload, which has come to its end.
+    pub(in crate::server) fn end(&mut self, length: u64) {
+        if self.connection.uploads.end(&mut self.upload, length) {
+            self.connection.budget.freed();
+        }
+    }
 }
 
 impl Drop for Lease {
@@ -180,6 +204,8 @@ impl Drop for Lease {
             connection.resets.fetch_add(1, Ordering::Relaxed);
         }
         *connection.last_used() = Instant::now();
+        connection.uploads.forget(self.upload);
         connection.streams.fetch_sub(1, Ordering::AcqRel);
+        connection.budget.freed();
     }
 }

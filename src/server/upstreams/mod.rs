@@ -4,7 +4,7 @@
 //!
 //! [`Upstreams::connect`] is the way in. `group` is one upstream: `balance` picks among its servers that `server_health` says are up,
 //! `names` gives them addresses, `template` and `tls` say how to connect, and `connect` does it within the `budget`. `pool` keeps
-//! connections of HTTP/1 where `reuse` says that the server does, `http2` keeps those of HTTP/2. `attempts` remembers what one exchange has tried, and
+//! connections of HTTP/1 where `reuse` says that the server does, `http2` keeps those of HTTP/2, whose `uploads` share a window. `attempts` remembers what one exchange has tried, and
 //! `health` asks the servers in the background.
 
 mod attempts;
@@ -22,6 +22,7 @@ mod server;
 mod server_health;
 mod template;
 mod tls;
+mod uploads;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use self::reuse::Reuse;
 pub(super) use self::server::Busy;
 use self::server::Server;
 pub use self::tls::UpstreamError;
+pub(super) use self::uploads::Unread;
 use crate::config::{Upstream, UpstreamTimeouts};
 use crate::request::network;
 use crate::server::http1::ClientSide;
@@ -63,6 +65,8 @@ pub(super) struct Wanted<'a> {
     pub(super) upgrade: bool,
     /// Whether it may be sent twice.
     pub(super) repeatable: bool,
+    /// What its body may hold of the window of a connection of HTTP/2.
+    pub(super) upload: Unread,
     /// The route's own limits.
     pub(super) timeouts: UpstreamTimeouts<Option<Duration>>,
 }
@@ -198,6 +202,7 @@ impl Upstreams {
                 speaks: group.template.speaks(wanted),
                 generation,
                 reuse,
+                upload: wanted.upload,
                 limit: group.template.timeouts(wanted).connect,
             };
             match self.connector.connect(&target, || self.close_one()).await {

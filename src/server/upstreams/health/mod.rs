@@ -12,7 +12,7 @@ use super::connect::{Connection, Connector, Target};
 use super::names::Names;
 use super::reuse::Reuse;
 use super::server::Server;
-use super::{Group, Wanted};
+use super::{Group, Unread, Wanted};
 use crate::config::{Health, UpstreamTimeouts};
 use crate::server::http2::ClientStream;
 use crate::server::message::Body;
@@ -141,6 +141,7 @@ impl Check {
             openid: None,
             upgrade: false,
             repeatable: true,
+            upload: Unread::None,
             timeouts: UpstreamTimeouts::default(),
         };
         let template = &self.group.template;
@@ -152,6 +153,7 @@ impl Check {
             speaks: template.speaks(&wanted),
             generation: template.generation(),
             reuse: Reuse::Never,
+            upload: wanted.upload,
             limit: health.timeout,
         };
         let host = match template.server_name(&self.server) {
