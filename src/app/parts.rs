@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::control::{Known, WeChatApi};
 use crate::login::{LoginRates, LoginState, Logins};
 use crate::metrics::{Hour, Metrics, Traffic};
-use crate::request::{Identities, Origins, Rates, Recent, Requests};
+use crate::request::{Identities, InFlight, Origins, Rates, Recent, Requests};
 use crate::server::{Gate, GateRecent, GateTraffic, Sockets, Upstreams};
 use crate::session::Sessions;
 use crate::token::{
@@ -79,6 +79,7 @@ pub(super) fn wechat(
 /// What counts by address, which a reload replaces only where its limit is another.
 pub(super) struct Counters {
     requests: Option<Arc<Rates>>,
+    in_flight: Option<Arc<InFlight>>,
     logins: Option<Arc<LoginRates>>,
     refreshes: Option<Arc<Rates>>,
 }
@@ -87,7 +88,9 @@ impl Counters {
     pub(super) fn new(config: &Config) -> Self {
         let logins = config.login.refused_per_minute;
         let refreshes = config.login.refreshes_per_minute;
+        let in_flight = config.server.limits.max_requests_per_address;
         Self {
+            in_flight: in_flight.map(|most| Arc::new(InFlight::new(most))),
             requests: Rates::new(&config.server.limits).map(Arc::new),
             logins: logins.map(|count| Arc::new(LoginRates::new(count))),
             refreshes: refreshes.map(|count| Arc::new(Rates::per_minute(count))),
@@ -98,6 +101,11 @@ impl Counters {
         let mut renewed = Self::new(config);
         if config.server.limits == running.server.limits {
             renewed.requests.clone_from(&old.rates);
+        }
+        if config.server.limits.max_requests_per_address
+            == running.server.limits.max_requests_per_address
+        {
+            renewed.in_flight.clone_from(&old.in_flight);
         }
         if config.login.refused_per_minute == running.login.refused_per_minute {
             renewed.logins.clone_from(&old.login_rates);
@@ -172,6 +180,7 @@ pub(super) fn gate(
         trusted_proxies: config.server.trusted_proxies.clone(),
         origins: Origins::new(config),
         rates: counters.requests,
+        in_flight: counters.in_flight,
         login_rates: counters.logins,
         refresh_rates: counters.refreshes,
         client_timeout: config.server.client_timeout,

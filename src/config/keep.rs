@@ -80,6 +80,7 @@ impl Kept {
             max_connections,
             max_connections_per_address,
             // What follows is the gate's.
+            max_requests_per_address: _,
             requests_per_minute: _,
             request_burst: _,
         } = new;

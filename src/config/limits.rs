@@ -18,6 +18,8 @@ pub struct Limits {
     pub max_connections: Option<NonZeroU32>,
     /// The most connections of one address open at a time.
     pub max_connections_per_address: Option<NonZeroU32>,
+    /// The most requests of one address in flight at a time.
+    pub max_requests_per_address: Option<NonZeroU32>,
     /// The most requests of one address in a minute, in the long run.
     pub requests_per_minute: Option<NonZeroU32>,
     /// How many of them may come at once; as many as in a minute without it.
@@ -37,6 +39,8 @@ const COUNT: Kind<u32> = Kind {
 const ASIDE: u64 = 256;
 /// The fewest connections of clients that there may be.
 const FEWEST: u64 = 16;
+/// The fewest connections that one address may have, which is all of them where there are few.
+const FEWEST_OF_ONE: u64 = 512;
 /// The fewest connections to servers that there may be.
 const FEWEST_TO_SERVERS: u64 = 32;
 
@@ -54,20 +58,26 @@ const CONNECTIONS: Kind<Option<u32>> = Kind {
 pub(super) fn read(table: &mut Table<'_, '_>) -> Option<Limits> {
     let head_timeout = table.or("head_timeout", r#""30s""#, &TIMEOUT);
     let max_connections = table.or("max_connections", r#""auto""#, &CONNECTIONS);
-    let max_connections_per_address = table.or("max_connections_per_address", "0", &COUNT);
+    let max_connections_per_address =
+        table.or("max_connections_per_address", r#""auto""#, &CONNECTIONS);
+    let max_requests_per_address = table.or("max_requests_per_address", "4096", &COUNT);
     let requests_per_minute = table.or("requests_per_minute", "0", &COUNT);
     let request_burst = table.or("request_burst", "0", &COUNT);
     if request_burst? > 0 && requests_per_minute? == 0 {
         let message = "is of no use without requests_per_minute";
         table.refuse("request_burst", message.to_owned());
     }
-    Some(Limits {
+    let mut limits = Limits {
         head_timeout: head_timeout?,
         max_connections: max_connections?.map_or_else(by_descriptors, NonZeroU32::new),
-        max_connections_per_address: NonZeroU32::new(max_connections_per_address?),
+        max_connections_per_address: None,
+        max_requests_per_address: NonZeroU32::new(max_requests_per_address?),
         requests_per_minute: NonZeroU32::new(requests_per_minute?),
         request_burst: NonZeroU32::new(request_burst?),
-    })
+    };
+    limits.max_connections_per_address =
+        max_connections_per_address?.map_or_else(|| limits.share(), NonZeroU32::new);
+    Some(limits)
 }
 
 impl Limits {
@@ -78,6 +88,14 @@ impl Limits {
             (Some(wanted), Some(possible)) => Some(wanted.min(possible)),
             (wanted, possible) => wanted.or(possible),
         }
+    }
+
+    /// Returns how many of those connections one address may have, so that it cannot keep everybody else out.
+    fn share(&self) -> Option<NonZeroU32> {
+        at_least(
+            u64::from(self.client_connections()?.get() / 2),
+            FEWEST_OF_ONE,
+        )
     }
 
     /// Returns how many connections to servers there may be, busy or idle: three quarters of what clients leave, since

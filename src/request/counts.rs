@@ -1,4 +1,4 @@
-//! Rate limits in fixed memory: GCRA in a count-min sketch.
+//! Counts by name in fixed memory: a count-min sketch, and GCRA in one.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::num::NonZeroU32;
@@ -22,21 +22,55 @@ pub struct Counts {
     interval: u64,
     /// The burst tolerance, in nanoseconds.
     burst: u64,
+    sketch: Sketch,
+}
+
+/// The cells of all names, and where those of each are.
+#[derive(Debug)]
+pub(super) struct Sketch {
     /// Keyed at start-up, so that nobody can search for names that share another's cells.
     hash: RandomState,
     cells: Vec<AtomicU64>,
+}
+
+/// Where the cells of one name are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot([u8; 8]);
+
+impl Sketch {
+    pub(super) fn new() -> Self {
+        let cells = std::iter::repeat_with(AtomicU64::default);
+        Self {
+            hash: RandomState::new(),
+            cells: cells.take(ROWS * CELLS).collect(),
+        }
+    }
+
+    pub(super) fn spot(&self, who: &impl Hash) -> Spot {
+        Spot(self.hash.hash_one(who).to_le_bytes())
+    }
+
+    pub(super) fn cells(
+        &self,
+        Spot([a, b, c, d, e, f, g, h]): Spot,
+    ) -> impl Iterator<Item = &AtomicU64> {
+        let at = |row: usize, low: u8, high: u8| {
+            row * CELLS + usize::from(u16::from_le_bytes([low, high]))
+        };
+        [at(0, a, b), at(1, c, d), at(2, e, f), at(3, g, h)]
+            .into_iter()
+            .filter_map(|at| self.cells.get(at))
+    }
 }
 
 impl Counts {
     /// Makes counters that allow `burst` events at once, and then one each `interval`.
     pub fn new(interval: Duration, burst: NonZeroU32) -> Self {
         let interval = nanos(interval);
-        let cells = std::iter::repeat_with(AtomicU64::default);
         Self {
             interval,
             burst: interval.saturating_mul(u64::from(burst.get() - 1)),
-            hash: RandomState::new(),
-            cells: cells.take(ROWS * CELLS).collect(),
+            sketch: Sketch::new(),
         }
     }
 
@@ -68,18 +102,12 @@ impl Counts {
     }
 
     fn cells(&self, who: &impl Hash) -> impl Iterator<Item = &AtomicU64> {
-        let at = |row: usize, low: u8, high: u8| {
-            row * CELLS + usize::from(u16::from_le_bytes([low, high]))
-        };
-        let [a, b, c, d, e, f, g, h] = self.hash.hash_one(who).to_le_bytes();
-        [at(0, a, b), at(1, c, d), at(2, e, f), at(3, g, h)]
-            .into_iter()
-            .filter_map(|at| self.cells.get(at))
+        self.sketch.cells(self.sketch.spot(who))
     }
 
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
-        self.cells.capacity()
+        self.sketch.cells.capacity()
     }
 }
 

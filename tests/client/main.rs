@@ -6,6 +6,7 @@ mod cors_routes;
 mod crowd;
 mod greedy;
 mod greedy_floods;
+mod in_flight;
 mod leaving;
 mod limits;
 mod proxy_protocol;

@@ -22,7 +22,9 @@ fn what_is_not_written_is_at_its_default() {
     let login = &config.login;
     let rates = [login.refused_per_minute, login.refreshes_per_minute];
     assert_eq!(rates.map(|rate| rate.unwrap().get()), [1200, 6000]);
-    assert!(config.server.limits.max_connections.is_some());
+    let limits = &config.server.limits;
+    assert!(limits.max_connections.is_some() && limits.max_connections_per_address.is_some());
+    assert_eq!(limits.max_requests_per_address.unwrap().get(), 4096);
 }
 
 #[test]

@@ -129,7 +129,11 @@ fn mistakes_about_the_server_are_refused_with_their_key_and_a_reason() {
         ),
         (
             with("server", "max_connections_per_address = \"many\""),
-            "server.max_connections_per_address (line 3): must be a whole number",
+            "server.max_connections_per_address (line 3): must be \"auto\" or a whole number",
+        ),
+        (
+            with("server", "max_requests_per_address = -1"),
+            "server.max_requests_per_address (line 3): must be a whole number from 0 to 10000000, not -1",
         ),
         (
             with("server", "requests_per_minute = 99999999"),
@@ -275,4 +279,20 @@ fn a_server_that_is_menshen_itself_is_refused() {
             "{listen} {server}"
         );
     }
+}
+
+#[test]
+fn an_address_has_half_of_the_connections_where_there_are_many() {
+    let of_one = |lines: &str| {
+        let config = read(&with("server", lines)).unwrap();
+        config
+            .server
+            .limits
+            .max_connections_per_address
+            .map(std::num::NonZeroU32::get)
+    };
+    assert_eq!(of_one("max_connections = 1200"), Some(600));
+    assert_eq!(of_one("max_connections = 100"), Some(512));
+    assert_eq!(of_one("max_connections_per_address = 3"), Some(3));
+    assert_eq!(of_one("max_connections_per_address = 0"), None);
 }

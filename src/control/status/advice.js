@@ -22,7 +22,7 @@ const ADVICE = {
   client_left: "若频繁出现，把客户端的超时与登录耗时作比较。",
   headers_too_large: "若需要这么大的请求头，提高 server.max_header。",
   request_timeout: "若大量超时，检查 server.client_timeout、server.head_timeout 和 server.min_body_rate。",
-  too_many_requests: "若该地址是自己的代理，加到 server.trusted_proxies；否则查看 server.requests_per_minute、server.max_connections 和 login.refused_per_minute。",
+  too_many_requests: "若该地址是自己的代理，加到 server.trusted_proxies；否则查看 server.requests_per_minute、server.max_requests_per_address、server.max_connections 和 login.refused_per_minute。",
   wechat_misconfigured: "运行 menshen check --probe：微信拒绝了 AppID、AppSecret 或本机地址，errcode 会说明是哪一个。",
   wechat_error: "查看登录日志：应答的不是微信，或给出了未知的 errcode。",
   proxy_busy: "提高文件描述符上限，或降低 server.max_connections。",

@@ -124,7 +124,7 @@ const ALL: [(&str, &str, &str); 44] = [
     (
         "too_many_requests",
         "Wait for as long as Retry-After says.",
-        "If the address is that of a proxy of yours, add it to server.trusted_proxies; else see server.requests_per_minute, server.max_connections and login.refused_per_minute.",
+        "If the address is that of a proxy of yours, add it to server.trusted_proxies; else see server.requests_per_minute, server.max_requests_per_address, server.max_connections and login.refused_per_minute.",
     ),
     (
         "wechat_misconfigured",

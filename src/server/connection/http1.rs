@@ -72,7 +72,7 @@ impl Connections {
                 Outcome::Answered | Outcome::Unread => return client.linger().await,
                 Outcome::Broken => return,
                 Outcome::Upgraded(upgraded) => {
-                    let (socket, _busy) = join(*upgraded, client.into_wire());
+                    let (socket, _held) = join(*upgraded, client.into_wire());
                     return Box::pin(socket.run()).await;
                 }
             }

@@ -11,7 +11,7 @@ use super::spans;
 use super::state::Exchange;
 use super::traffic::GateTraffic;
 use crate::login::{Caller, LoginRates, Logins};
-use crate::request::{Denial, Identities, Origins, Rates, Requests};
+use crate::request::{Denial, Identities, InFlight, Origins, Rates, Requests};
 use crate::server::message::RequestHead;
 use crate::server::sockets::Sockets;
 use crate::server::upstreams::Upstreams;
@@ -50,6 +50,8 @@ pub struct Gate {
     pub origins: Origins,
     /// Counts the requests of each address; `None` where there is no limit.
     pub rates: Option<Arc<Rates>>,
+    /// Counts the requests in flight of each address; `None` where there is no limit.
+    pub in_flight: Option<Arc<InFlight>>,
     /// Counts the codes of each address that were good for nothing; `None` where there is no limit.
     pub login_rates: Option<Arc<LoginRates>>,
     /// Counts the refreshes of each address; `None` where there is no limit.

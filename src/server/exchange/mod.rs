@@ -51,7 +51,6 @@ use crate::server::http1::Buffered;
 use crate::server::message::RequestHead;
 use crate::server::sockets::WebSocket;
 use crate::server::timer::Timer;
-use crate::server::upstreams::Busy;
 
 /// Serves exchanges.
 #[derive(Clone)]
@@ -83,7 +82,7 @@ pub(super) enum Outcome {
     Upgraded(Box<Upgraded>),
 }
 
-pub(super) use self::upgrade::Upgraded;
+pub(super) use self::upgrade::{Held, Upgraded};
 
 impl Proxy {
     pub(super) fn new(gates: &Arc<Gates>, duty: Duty) -> Self {
@@ -181,7 +180,7 @@ impl std::fmt::Debug for Outcome {
     }
 }
 
-/// Joins both sides of a WebSocket.
-pub(super) fn join(upgraded: Upgraded, client: Buffered) -> (WebSocket, Option<Busy>) {
+/// Joins both sides of a WebSocket, which counts for as long as what is returned beside it lives.
+pub(super) fn join(upgraded: Upgraded, client: Buffered) -> (WebSocket, Held) {
     upgraded.with(client)
 }

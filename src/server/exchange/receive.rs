@@ -111,15 +111,19 @@ impl Proxy {
         }
     }
 
-    /// Returns whether a client has asked too often, or from too many connections.
-    fn count(&self, gate: &Gate, exchange: &Exchange) -> Result<(), Denial> {
+    /// Refuses a client that has asked too often, too much at a time or from too many connections.
+    fn count(&self, gate: &Gate, exchange: &mut Exchange) -> Result<(), Denial> {
         if matches!(self.duty, Duty::Refuse) {
             return Err(Denial::TooManyConnections);
         }
-        let rates = gate.rates.as_ref();
-        rates.map_or(Ok(()), |rates| {
-            rates.admit(&exchange.client, Instant::now())
-        })
+        let client = &exchange.client;
+        if let Some(rates) = &gate.rates {
+            rates.admit(client, Instant::now())?;
+        }
+        if let Some(in_flight) = &gate.in_flight {
+            exchange.place = in_flight.enter(client, &gate.trusted_proxies)?;
+        }
+        Ok(())
     }
 
     /// Logs in on the first request, which then goes on as that user's.

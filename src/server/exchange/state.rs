@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use super::gate::Gate;
 use crate::config::Route;
 use crate::login::{Grant, expired_session_cookie};
-use crate::request::{Asker, Client, CredentialKind, Denial, Line, RequestId};
+use crate::request::{Asker, Client, CredentialKind, Denial, Line, Place, RequestId};
 use crate::server::message::RequestHead;
 use crate::server::upstreams::Attempts;
 use crate::session::SessionId;
@@ -57,6 +57,8 @@ pub(super) struct Exchange {
     pub(super) has_failed: bool,
     /// The servers that were asked.
     pub(super) attempts: Attempts,
+    /// Its place among the requests of its address.
+    pub(super) place: Option<Place>,
     /// Its trace; `None` where nothing is traced.
     pub(super) trace: Option<Box<Trace>>,
 }
@@ -142,6 +144,7 @@ impl Exchange {
             first_byte: None,
             has_failed: false,
             attempts: Attempts::default(),
+            place: None,
             trace: None,
         }
     }

@@ -8,6 +8,7 @@ use super::server::Server;
 use super::state::Exchange;
 use super::{Outcome, inbound, wait};
 use crate::config::UpstreamTimeouts;
+use crate::request::Place;
 use crate::server::http1::Buffered;
 use crate::server::message::{Body, RequestHead, ResponseHead};
 use crate::server::sockets::{Entry, Kind, WebSocket, WebSocketLimits};
@@ -19,14 +20,20 @@ pub(in crate::server) struct Upgraded {
     server: Buffered,
     limits: WebSocketLimits,
     entry: Entry,
-    busy: Option<Busy>,
+    held: Held,
+}
+
+/// What counts for as long as a WebSocket lives.
+pub(in crate::server) struct Held {
+    _busy: Option<Busy>,
+    _place: Option<Place>,
 }
 
 impl Upgraded {
-    /// Joins both sides; the server counts as busy for as long as what is returned lives.
-    pub(super) fn with(self, client: Buffered) -> (WebSocket, Option<Busy>) {
+    /// Joins both sides.
+    pub(super) fn with(self, client: Buffered) -> (WebSocket, Held) {
         let socket = WebSocket::new(client, self.server, self.limits, self.entry);
-        (socket, self.busy)
+        (socket, self.held)
     }
 }
 
@@ -62,6 +69,9 @@ pub(super) async fn upgrade(
             server_write: timeouts.write,
         },
         entry,
-        busy: exchange.attempts.busy(),
+        held: Held {
+            _busy: exchange.attempts.busy(),
+            _place: exchange.place.take(),
+        },
     }))
 }

@@ -1,0 +1,194 @@
+//! What the exchanges of one address hold together is bounded, over however many connections they come.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Builder, ResponseFuture, SendRequest};
+use http::Request;
+use menshen_test_support::{
+    Program, Reply, TestGateway, Wire, address_in, resident_memory, status,
+};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+const LIMIT: Duration = Duration::from_secs(20);
+const GET: &str = "GET /public HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+
+/// Sends a request on a connection of its own, from one of this machine's addresses, and returns the status.
+async fn asked(from: &str, to: SocketAddr, request: &str) -> u16 {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    let mut wire = Wire::of(socket.connect(to).await.unwrap());
+    wire.send(request).await;
+    status(&wire.rest().await)
+}
+
+/// Begins HTTP/2 on a new connection whose streams get nothing until somebody reads them.
+async fn http2(address: SocketAddr) -> SendRequest<Bytes> {
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let mut builder = Builder::new();
+    builder.initial_window_size(0);
+    let (requests, connection) = builder.handshake(tcp).await.unwrap();
+    tokio::spawn(connection);
+    requests
+}
+
+#[tokio::test]
+async fn requests_of_one_address_are_limited_over_all_its_connections() {
+    let lines = "max_requests_per_address = 6";
+    let t = TestGateway::builder()
+        .section("server", lines)
+        .start()
+        .await;
+    let mut upload = Wire::connect(t.address).await;
+    upload
+        .send("POST /public HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nbegin")
+        .await;
+    let mut socket = Wire::connect(t.address).await;
+    socket
+        .send(
+            "GET /public/ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
+        .await;
+    assert_eq!(status(&socket.message().await), 101);
+    let mut waiting = Wire::connect(t.address).await;
+    waiting
+        .send("GET /public/hang HTTP/1.1\r\nHost: h\r\n\r\n")
+        .await;
+    let mut client = http2(t.address).await;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        client = client.ready().await.unwrap();
+        let request = Request::get("http://h/public/hang").body(()).unwrap();
+        streams.push(client.send_request(request, true).unwrap());
+    }
+    // The upload is not whole, and nobody is told of the head alone.
+    t.upstream.arrived(5).await;
+    let again = async |expected: u16| {
+        while asked("127.0.0.1", t.address, GET).await != expected {}
+    };
+    timeout(LIMIT, again(429)).await.unwrap();
+    for path in ["/public", "/nowhere", "/_auth/jwks.json"] {
+        Reply::of(t.get(path))
+            .await
+            .refused(429, "too_many_requests");
+    }
+    assert_eq!(asked("127.0.0.2", t.address, GET).await, 200);
+    for ends in 0..3 {
+        match ends {
+            0 => drop(streams.pop()),
+            1 => socket = Wire::connect(t.address).await,
+            _ => {
+                upload.send("rest").await;
+                assert_eq!(status(&upload.message().await), 200);
+            }
+        }
+        // One that takes the place while it is asked again.
+        timeout(LIMIT, again(200)).await.unwrap();
+    }
+    drop((waiting, socket));
+}
+
+#[tokio::test]
+async fn of_those_behind_a_trusted_proxy_each_is_counted_and_the_proxy_is_not() {
+    let lines = "trusted_proxies = [\"127.0.0.1\"]\nmax_requests_per_address = 1";
+    let t = TestGateway::builder()
+        .section("server", lines)
+        .start()
+        .await;
+    let mut held = Vec::new();
+    for (number, line) in ["X-Forwarded-For: 192.0.2.1\r\n", "", ""]
+        .into_iter()
+        .enumerate()
+    {
+        let mut wire = Wire::connect(t.address).await;
+        let head = format!("GET /public/hang HTTP/1.1\r\nHost: h\r\n{line}\r\n");
+        wire.send(head).await;
+        t.upstream.arrived(number + 1).await;
+        held.push(wire);
+    }
+    for (address, expected) in [
+        ("192.0.2.1", 429),
+        ("6.6.6.6, 192.0.2.1", 429),
+        ("192.0.2.2", 200),
+        ("127.0.0.1", 200),
+    ] {
+        let reply = Reply::of(t.get("/public").header("x-forwarded-for", address)).await;
+        assert_eq!(reply.status, expected, "{address}");
+    }
+}
+
+/// A backend that sends 32 MiB to whoever asks for `/public/large`, answers `/public/tiny`, and else reads the head alone.
+async fn backend() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut wire = Wire::of(stream);
+                let head = wire.read_to("\r\n\r\n").await;
+                if head.contains("/tiny") {
+                    wire.send("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+                        .await;
+                } else if head.contains("/large") {
+                    wire.send("HTTP/1.1 200 OK\r\nContent-Length: 33554432\r\n\r\n")
+                        .await;
+                    let (_, mut stream) = wire.into_parts();
+                    let _ = stream.write_all(&vec![b'x'; 32 << 20]).await;
+                } else {
+                    // It reads no body.
+                    let _wire = wire;
+                    std::future::pending::<()>().await;
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn what_one_address_holds_is_a_fixed_amount_for_each_request() {
+    const MOST: usize = 300;
+    const MOST_KIB: u64 = 256;
+    let builder =
+        TestGateway::builder().section("server", &format!("max_requests_per_address = {MOST}"));
+    let simulator = builder.simulator().await;
+    let site = builder.site(backend().await, simulator);
+    let program = Program::start(site.command(env!("CARGO_BIN_EXE_menshen"), &["serve"]));
+    let address = address_in(&program.logs("listening").await);
+    let tiny = "GET /public/tiny HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    assert_eq!(asked("127.0.0.1", address, tiny).await, 204);
+    let before = resident_memory(program.id());
+    let mut held = Vec::new();
+    let mut answers: Vec<ResponseFuture> = Vec::new();
+    for connection in 0..MOST / 50 {
+        let mut client = http2(address).await;
+        for _ in 0..50 {
+            client = client.ready().await.unwrap();
+            if connection % 2 == 0 {
+                let request = Request::get("http://h/public/large").body(()).unwrap();
+                answers.push(client.send_request(request, true).unwrap().0);
+            } else {
+                let request = Request::post("http://h/public/deaf").body(()).unwrap();
+                let (answer, mut body) = client.send_request(request, false).unwrap();
+                body.send_data(Bytes::from(vec![b'x'; 1 << 20]), false)
+                    .unwrap();
+                held.push((answer, body));
+            }
+        }
+    }
+    for answer in answers.iter_mut() {
+        assert_eq!(timeout(LIMIT, answer).await.unwrap().unwrap().status(), 200);
+    }
+    let full = async { while asked("127.0.0.1", address, tiny).await != 429 {} };
+    timeout(LIMIT, full).await.unwrap();
+    assert_eq!(asked("127.0.0.2", address, tiny).await, 204);
+    let grown = resident_memory(program.id()).saturating_sub(before) / 1024 / MOST as u64;
+    println!("{grown} KiB for each request in flight");
+    assert!(grown < MOST_KIB, "{grown} KiB");
+}
