@@ -76,15 +76,19 @@ impl Target {
 
     /// Returns whether the relay answers with a token of its own.
     pub(super) fn asks_for_token(&self) -> bool {
-        TOKENS.contains(&self.path.as_str())
+        let mut tokens = TOKENS.iter();
+        tokens.any(|token| self.path.eq_ignore_ascii_case(token))
     }
 
     /// Returns whether backends may make the call.
     pub(super) fn is_allowed(&self, allow: &[String]) -> bool {
         let below = |closed: &str| {
             let whole = closed.trim_end_matches('/');
-            let rest = self.path.strip_prefix(whole);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            let parts = self.path.split_at_checked(whole.len());
+            // Nobody but WeChat knows whether a path in other letters is another one.
+            parts.is_some_and(|(start, rest)| {
+                start.eq_ignore_ascii_case(whole) && (rest.is_empty() || rest.starts_with('/'))
+            })
         };
         if NEVER.iter().any(|never| below(never)) {
             return false;
@@ -206,8 +210,13 @@ mod tests {
             assert!(!allowed(path, &["/", "/wxa/", "/cgi-bin/"]), "{path}");
             assert!(allowed(path, &[path]), "{path}");
         }
+        for path in ["/wxa/CheckSession", "/WXA/checksession", "/wxa/Sec/Order/x"] {
+            assert!(!allowed(path, &["/", "/wxa/", "/WXA/"]), "{path}");
+        }
         for path in [
             "/sns/jscode2session",
+            "/SNS/jscode2session",
+            "/cgi-bin/Token",
             "/cgi-bin/component/api_component_token",
             "/cgi-bin/token",
             "/cgi-bin/stable_token",
