@@ -7,6 +7,7 @@
 )]
 
 mod access_token;
+mod answers;
 mod calls;
 mod cloud_run;
 mod day;

@@ -44,17 +44,17 @@ impl Answer {
         let is_file = head.headers.contains_key(CONTENT_DISPOSITION);
         let mut first = BytesMut::new();
         let mut over = rest.is_end_stream();
-        while !over && (first.is_empty() || (!is_file && may_be_error(&first))) {
+        while !over && (first.len() < BOM.len() || (!is_file && may_be_error(&first))) {
             match part(&mut rest, limit).await? {
                 Some(part) => first.extend_from_slice(&part),
                 None => over = true,
             }
         }
         let first = first.freeze();
-        if !is_file && first.trim_ascii_start().first() == Some(&b'<') {
+        if !is_file && begins_with(&first, b'<') {
             return Err(CallError::NotWeChat("it is a web page"));
         }
-        let error = match over && begins_object(&first) && !is_file {
+        let error = match over && begins_with(&first, b'{') && !is_file {
             true => error_in(&first)?,
             false => None,
         };
@@ -131,17 +131,22 @@ async fn part(rest: &mut Incoming, limit: Duration) -> Result<Option<Bytes>, Cal
 
 /// Returns whether what has come so far may be the beginning of an error.
 fn may_be_error(first: &[u8]) -> bool {
-    first.len() <= LONGEST_ERROR && (begins_object(first) || first.trim_ascii().is_empty())
+    let is_blank = text(first).trim_ascii().is_empty();
+    first.len() <= LONGEST_ERROR && (is_blank || begins_with(first, b'{'))
 }
 
-fn begins_object(first: &[u8]) -> bool {
-    let first = first.strip_prefix(BOM).unwrap_or(first);
-    first.trim_ascii_start().first() == Some(&b'{')
+fn begins_with(first: &[u8], byte: u8) -> bool {
+    text(first).trim_ascii_start().first() == Some(&byte)
+}
+
+/// Returns what stands behind the mark that a text may begin with.
+fn text(body: &[u8]) -> &[u8] {
+    body.strip_prefix(BOM).unwrap_or(body)
 }
 
 /// Reads what a whole answer in JSON says that went wrong.
 fn error_in(body: &[u8]) -> Result<Option<ApiError>, CallError> {
-    let body = body.strip_prefix(BOM).unwrap_or(body);
+    let body = text(body);
     match Fields::parse(body) {
         Ok(_) | Err(AnswerError::Invalid(_)) => Ok(None),
         Err(error @ AnswerError::Errcode { .. }) => Ok(Some(error.into())),
