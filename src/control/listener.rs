@@ -125,6 +125,9 @@ async fn connection(
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_headers(MAX_HEADERS)
+        // A body that is written by reference keeps each buffer that it was read into, however little is in it. A copy takes twice
+        // this size at most.
+        .writev(false)
         .max_buf_size(MAX_HEAD);
     let mut served = pin!(http.serve_connection(TokioIo::new(stream), service));
     let stopped = stopping.clone();

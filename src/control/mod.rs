@@ -97,3 +97,14 @@ impl Control {
         let _ = tokio::join!(keeping, sampling);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Control;
+
+    #[test]
+    fn its_clones_are_small_since_each_call_holds_several() {
+        let size = size_of::<Control>();
+        assert!(size <= 256, "{size}");
+    }
+}

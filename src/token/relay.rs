@@ -23,7 +23,8 @@ const LONGEST: usize = 256;
 /// Makes such tokens and checks them; all nodes of one store have the same key.
 #[derive(Clone)]
 pub struct RelayTokens {
-    key: hmac::Key,
+    /// It has more than a kilobyte, and what is being called holds several clones.
+    key: Arc<hmac::Key>,
     clock: Clock,
 }
 
@@ -41,6 +42,7 @@ pub enum RelayTokenError {
 impl RelayTokens {
     /// Takes the key.
     pub fn new(key: hmac::Key, clock: Clock) -> Self {
+        let key = Arc::new(key);
         Self { key, clock }
     }
 

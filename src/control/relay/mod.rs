@@ -239,8 +239,10 @@ impl Call {
 fn passed(headers: &HeaderMap) -> HeaderMap {
     let mut passed = HeaderMap::new();
     for name in PASSED {
-        if let Some(value) = headers.get(&name) {
-            passed.insert(name, value.clone());
+        // A clone would keep the buffer into which the whole head was read.
+        let value = headers.get(&name).map(HeaderValue::as_bytes);
+        if let Some(Ok(value)) = value.map(HeaderValue::from_bytes) {
+            passed.insert(name, value);
         }
     }
     passed

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream, HttpBody as _};
 use bytes::{Bytes, BytesMut};
-use futures::{Stream, StreamExt as _};
+use futures::StreamExt as _;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use tokio::time::timeout;
@@ -21,8 +21,6 @@ use crate::control::refusal::Refusal;
 const KEPT: usize = 24 * 1024;
 /// How long a caller may take between two parts of a body.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The largest part that is handed on at once: hyper takes another as long as it holds less than 8 KiB.
-const PART: usize = 4 * 1024;
 
 /// A body that is ready to be sent.
 pub(super) enum Upload {
@@ -180,25 +178,8 @@ impl Passing {
             let over = over || passed.is_err();
             Some((passed, (first, rest, filter, progress, over)))
         });
-        Body::from_stream(parts.flat_map(in_pieces))
+        Body::from_stream(parts)
     }
-}
-
-/// Hands a part on in pieces, so that none fills a buffer at once, or what went wrong.
-fn in_pieces(
-    part: Result<Bytes, std::io::Error>,
-) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
-    let (mut part, mut error) = match part {
-        Ok(part) => (part, None),
-        Err(error) => (Bytes::new(), Some(error)),
-    };
-    futures::stream::iter(std::iter::from_fn(move || {
-        let length = part.len().min(PART);
-        match length {
-            0 => error.take().map(Err),
-            _ => Some(Ok(part.split_to(length))),
-        }
-    }))
 }
 
 /// Returns the byte that tells what a body is: the first behind what readers of JSON overlook.

@@ -154,6 +154,9 @@ where
         let Connected { stream, by_proxy } = connected;
         let made = http1::Builder::new()
             .max_buf_size(BUFFER)
+            // What is written by reference keeps each buffer that it was read into, however little is in it. A copy takes twice
+            // this size at most.
+            .writev(false)
             .handshake(TokioIo::new(stream))
             .await;
         let (requests, connection) = made.map_err(|_| CallError::NoAnswer)?;
