@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Control;
 use super::body::object;
+use super::denial::ControlDenial;
 use super::known::Known;
-use super::refusal::Refusal;
 use crate::config::App;
 use crate::secret::Secret;
 use crate::wechat::AccessToken;
@@ -38,7 +38,7 @@ struct Complaint {
 pub(super) async fn get(
     State(control): State<Control>,
     Path(app): Path<String>,
-) -> Result<Json<Given>, Refusal> {
+) -> Result<Json<Given>, ControlDenial> {
     let app = named(&control, &app)?;
     let api = control.known.wechat();
     let token = api.tokens.of(&api.client, &app).await?;
@@ -52,7 +52,7 @@ pub(super) async fn refresh(
     State(control): State<Control>,
     Path(app): Path<String>,
     body: Body,
-) -> Result<Json<Given>, Refusal> {
+) -> Result<Json<Given>, ControlDenial> {
     let app = named(&control, &app)?;
     let Complaint { stale } = object(body).await?;
     let api = control.known.wechat();
@@ -60,8 +60,8 @@ pub(super) async fn refresh(
     Ok(Json(Given::from(token)))
 }
 
-fn named(control: &Control, app: &str) -> Result<Arc<App>, Refusal> {
-    control.known.app(app).ok_or(Refusal::AppUnknown)
+fn named(control: &Control, app: &str) -> Result<Arc<App>, ControlDenial> {
+    control.known.app(app).ok_or(ControlDenial::AppUnknown)
 }
 
 /// Has tokens replaced before their end, also where nobody asks for them at that moment.

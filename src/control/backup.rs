@@ -5,7 +5,7 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::Control;
-use super::refusal::Refusal;
+use super::denial::ControlDenial;
 
 /// How many sessions the copy has. It is in the folder of the sessions: whoever may read it there has no need of this listener, and
 /// nobody else gets it by way of it.
@@ -15,7 +15,7 @@ pub(super) struct Answer {
 }
 
 /// `POST /v1/backup`
-pub(super) async fn back_up(State(control): State<Control>) -> Result<Json<Answer>, Refusal> {
+pub(super) async fn back_up(State(control): State<Control>) -> Result<Json<Answer>, ControlDenial> {
     let sessions = control.sessions.back_up().await?;
     tracing::info!(sessions, "the sessions were copied for a backup");
     Ok(Json(Answer { sessions }))

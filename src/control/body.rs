@@ -3,19 +3,20 @@
 use axum::body::{Body, to_bytes};
 use serde::de::DeserializeOwned;
 
+use super::denial::ControlDenial;
 use super::guard::MAX_BODY;
-use super::refusal::Refusal;
 
 /// Reads a body.
-pub(super) async fn object<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
+pub(super) async fn object<T: DeserializeOwned>(body: Body) -> Result<T, ControlDenial> {
     let limit = usize::try_from(MAX_BODY).unwrap_or(usize::MAX);
     // One that comes in chunks has told nobody its length before.
     let body = to_bytes(body, limit).await;
-    let body = body.map_err(|_| Refusal::BodyTooLarge)?;
+    let body = body.map_err(|_| ControlDenial::BodyTooLarge)?;
     // serde also reads a struct from an array, which nobody means.
     if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Refusal::BadRequest("The body is not a JSON object."));
+        return Err(ControlDenial::BadRequest("The body is not a JSON object."));
     }
-    serde_json::from_slice(&body)
-        .map_err(|_| Refusal::BadRequest("The body is not the JSON object that belongs here."))
+    serde_json::from_slice(&body).map_err(|_| {
+        ControlDenial::BadRequest("The body is not the JSON object that belongs here.")
+    })
 }

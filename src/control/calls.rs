@@ -15,7 +15,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::Method;
 
-use super::refusal::Refusal;
+use super::denial::ControlDenial;
 use super::status;
 use crate::config::{Call, Caller};
 
@@ -97,11 +97,11 @@ impl Limited {
     }
 
     /// Refuses an app that the secret is not good for. A call whose path names no app has to ask this itself.
-    pub(super) fn check_app(&self, name: &str) -> Result<(), Refusal> {
+    pub(super) fn check_app(&self, name: &str) -> Result<(), ControlDenial> {
         let apps = self.0.apps.as_ref();
         match apps.is_none_or(|apps| apps.iter().any(|app| app == name)) {
             true => Ok(()),
-            false => Err(Refusal::AppNotAllowed),
+            false => Err(ControlDenial::AppNotAllowed),
         }
     }
 
@@ -116,18 +116,23 @@ impl Limited {
     }
 
     /// Refuses a call that the secret is not good for.
-    pub(super) fn check_call(&self, call: Call) -> Result<(), Refusal> {
+    pub(super) fn check_call(&self, call: Call) -> Result<(), ControlDenial> {
         match self.0.calls.contains(&call) {
             true => Ok(()),
-            false => Err(Refusal::CallNotAllowed),
+            false => Err(ControlDenial::CallNotAllowed),
         }
     }
 
-    fn check(&self, method: &Method, path: &str, params: &RawPathParams) -> Result<(), Refusal> {
+    fn check(
+        &self,
+        method: &Method,
+        path: &str,
+        params: &RawPathParams,
+    ) -> Result<(), ControlDenial> {
         if status::is_everybodys(path) {
             return Ok(());
         }
-        self.check_call(call(method, path).ok_or(Refusal::CallNotAllowed)?)?;
+        self.check_call(call(method, path).ok_or(ControlDenial::CallNotAllowed)?)?;
         let mut apps = params.iter().filter(|(name, _)| *name == "app");
         apps.try_for_each(|(_, app)| self.check_app(app))
     }
@@ -156,7 +161,7 @@ pub(super) async fn permit(
     if let (Some(path), Some(Extension(limited))) = (path, limited) {
         let checked = match &params {
             Ok(params) => limited.check(request.method(), path.as_str(), params),
-            Err(_) => Err(Refusal::CallNotAllowed),
+            Err(_) => Err(ControlDenial::CallNotAllowed),
         };
         if let Err(refusal) = checked {
             return refusal.into_response();

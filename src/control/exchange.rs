@@ -16,7 +16,7 @@ use http::header::{
 use http::{HeaderName, HeaderValue, Method};
 
 use super::calls::Limited;
-use super::refusal::Refusal;
+use super::denial::ControlDenial;
 use super::relay::{self, Target};
 use super::{Control, guard, health, metrics, status};
 use crate::config::LogField as F;
@@ -81,7 +81,7 @@ pub(super) async fn exchange(
         Err(refusal) => refusal.into_response(),
     };
     line.caller = asker.0.get().cloned();
-    let refusal = response.extensions_mut().remove::<Refusal>();
+    let refusal = response.extensions_mut().remove::<ControlDenial>();
     if let Some(refusal) = &refusal {
         shape(&mut response, refusal, &line.id);
     }
@@ -137,7 +137,7 @@ pub(super) async fn named(call: Option<MatchedPath>, request: Request, next: Nex
 }
 
 /// Writes a refusal into a response, which may already say which methods there are.
-fn shape(response: &mut Response, refusal: &Refusal, id: &RequestId) {
+fn shape(response: &mut Response, refusal: &ControlDenial, id: &RequestId) {
     *response.body_mut() = Body::from(refusal.body(id.as_str()));
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);
@@ -172,7 +172,7 @@ impl Line {
         }
     }
 
-    fn write(&self, response: &Response, refusal: Option<&Refusal>) {
+    fn write(&self, response: &Response, refusal: Option<&ControlDenial>) {
         // As the router lists it: the path itself may hold an openid.
         let call = response.extensions().get::<MatchedPath>();
         let call = call.map(MatchedPath::as_str);

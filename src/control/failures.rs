@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::denial::ControlDenial;
 use super::exchange::Peer;
-use super::refusal::Refusal;
 use crate::clock::Clock;
 use crate::request::Counts;
 
@@ -34,9 +34,9 @@ impl Failures {
     }
 
     /// Refuses a user of whose data too much did not open.
-    pub(super) fn check(&self, appid: &str, openid: &str) -> Result<(), Refusal> {
+    pub(super) fn check(&self, appid: &str, openid: &str) -> Result<(), ControlDenial> {
         let checked = self.counts.check(&(appid, openid), self.now());
-        checked.map_err(Refusal::TooManyFailures)
+        checked.map_err(ControlDenial::TooManyFailures)
     }
 
     /// Counts what did not open. What is asked at the same time is all let in before it is counted: no more than there are
@@ -46,9 +46,9 @@ impl Failures {
     }
 
     /// Refuses an address from which too many wrong secrets came, before one more is compared.
-    pub(super) fn check_secrets(&self, peer: &Peer) -> Result<(), Refusal> {
+    pub(super) fn check_secrets(&self, peer: &Peer) -> Result<(), ControlDenial> {
         let checked = self.counts.check(&peer.network(), self.now());
-        checked.map_err(Refusal::TooManySecrets)
+        checked.map_err(ControlDenial::TooManySecrets)
     }
 
     /// Counts a wrong secret.

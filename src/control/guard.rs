@@ -10,10 +10,10 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName};
 
 use super::calls::Limited;
+use super::denial::ControlDenial;
 use super::exchange::{ByName, Peer};
 use super::failures::Failures;
 use super::known::{Known, SecretDigest, Sender};
-use super::refusal::Refusal;
 use super::{Control, health, status};
 
 pub(super) const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -29,7 +29,10 @@ const FORMS: [&str; 3] = [
 ];
 
 /// Lets a request in, and says whose it is where its secret is not good for every call.
-pub(super) fn admit(control: &Control, request: &Request) -> Result<Option<Limited>, Refusal> {
+pub(super) fn admit(
+    control: &Control,
+    request: &Request,
+) -> Result<Option<Limited>, ControlDenial> {
     if health::is_probe(request.uri().path()) || status::is_page(request) {
         return Ok(None);
     }
@@ -49,24 +52,24 @@ pub(super) fn admit(control: &Control, request: &Request) -> Result<Option<Limit
         return Err(HOST_OF_ANOTHER);
     }
     if comes_from_a_page(headers) && !by_page {
-        return Err(Refusal::OriginNotAllowed);
+        return Err(ControlDenial::OriginNotAllowed);
     }
     if is_form(headers) {
-        return Err(Refusal::BadRequest(
+        return Err(ControlDenial::BadRequest(
             "A body must be JSON, with Content-Type: application/json.",
         ));
     }
     if request.uri().path().contains('%') {
-        return Err(Refusal::BadRequest("A path here has no escapes."));
+        return Err(ControlDenial::BadRequest("A path here has no escapes."));
     }
     if request.body().size_hint().lower() > MAX_BODY {
-        return Err(Refusal::BodyTooLarge);
+        return Err(ControlDenial::BodyTooLarge);
     }
     Ok(limited)
 }
 
 /// Returns whether a request asks for this machine, or for WeChat in place of which this machine answers.
-pub(super) fn names_this_machine_or_wechat(request: &Request) -> Result<(), Refusal> {
+pub(super) fn names_this_machine_or_wechat(request: &Request) -> Result<(), ControlDenial> {
     let by_name = request.extensions().get::<ByName>().is_some();
     if by_name || names_this_machine(request) {
         return Ok(());
@@ -74,8 +77,9 @@ pub(super) fn names_this_machine_or_wechat(request: &Request) -> Result<(), Refu
     Err(HOST_OF_ANOTHER)
 }
 
-const HOST_OF_ANOTHER: Refusal =
-    Refusal::BadRequest("The Host must be localhost or an address of it, as there is no secret.");
+const HOST_OF_ANOTHER: ControlDenial = ControlDenial::BadRequest(
+    "The Host must be localhost or an address of it, as there is no secret.",
+);
 
 /// Compares the secret that was sent, unless too many wrong ones came from the same address.
 pub(super) fn check_tried(
@@ -83,10 +87,10 @@ pub(super) fn check_tried(
     failures: &Failures,
     headers: &HeaderMap,
     peer: Option<&Peer>,
-) -> Result<Option<Limited>, Refusal> {
+) -> Result<Option<Limited>, ControlDenial> {
     peer.map_or(Ok(()), |peer| failures.check_secrets(peer))?;
     let checked = check_bearer(known, headers);
-    if let (Err(Refusal::TokenInvalid), Some(peer)) = (&checked, peer) {
+    if let (Err(ControlDenial::TokenInvalid), Some(peer)) = (&checked, peer) {
         failures.count_secret(peer);
     }
     checked
@@ -96,11 +100,11 @@ pub(super) fn check_tried(
 pub(super) fn check_secret(
     known: &Known,
     secret: &SecretDigest,
-) -> Result<Option<Limited>, Refusal> {
+) -> Result<Option<Limited>, ControlDenial> {
     match known.sender(secret) {
         Sender::Trusted => Ok(None),
         Sender::Limited(caller) => Ok(Some(caller)),
-        Sender::Stranger => Err(Refusal::TokenInvalid),
+        Sender::Stranger => Err(ControlDenial::TokenInvalid),
     }
 }
 
@@ -111,14 +115,14 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer ").then_some(bearer)
 }
 
-fn check_bearer(known: &Known, headers: &HeaderMap) -> Result<Option<Limited>, Refusal> {
+fn check_bearer(known: &Known, headers: &HeaderMap) -> Result<Option<Limited>, ControlDenial> {
     let mut sent = headers.get_all(AUTHORIZATION).iter();
     let (first, more) = (sent.next(), sent.next());
-    let value = first.ok_or(Refusal::TokenMissing)?.as_bytes();
+    let value = first.ok_or(ControlDenial::TokenMissing)?.as_bytes();
     let (scheme, bearer) = value.split_at_checked(7).unwrap_or((value, &[]));
     let is_one = more.is_none() && scheme.eq_ignore_ascii_case(b"bearer ");
     if !is_one {
-        return Err(Refusal::TokenInvalid);
+        return Err(ControlDenial::TokenInvalid);
     }
     check_secret(known, &SecretDigest::of(bearer))
 }

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! `listener` serves the connections, within limits. `exchange` goes round every request: `guard` says who may ask, a
-//! `refusal` gets its one shape, and a line is logged. `router` lists the calls, and `calls` says who may ask for which; `health`, `metrics`, `sessions`, `reload`, `vault`,
+//! `denial` gets its one shape, and a line is logged. `router` lists the calls, and `calls` says who may ask for which; `health`, `metrics`, `sessions`, `reload`, `vault`,
 //! `session_key`, `phone_number`, `access_token`, `requests` and `status` answer them, and `ask` asks from the command line. `relay` passes calls on to WeChat. `path` reads what a path names, `body` what a body holds. `failures` counts what did not open, and wrong secrets.
 //! `known` is what a reload changes.
 
@@ -11,6 +11,7 @@ mod ask;
 mod backup;
 mod body;
 mod calls;
+mod denial;
 mod exchange;
 mod failures;
 mod guard;
@@ -20,7 +21,6 @@ mod listener;
 mod metrics;
 mod path;
 mod phone_number;
-mod refusal;
 mod relay;
 mod reload;
 mod requests;

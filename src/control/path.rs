@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Control;
-use super::refusal::Refusal;
+use super::denial::ControlDenial;
 use crate::config::App;
 use crate::session::{LONGEST_TEXT, SessionId};
 
@@ -15,9 +15,9 @@ pub(super) struct User {
 
 impl User {
     /// Checks what a path names.
-    pub(super) fn of(control: &Control, app: &str, openid: String) -> Result<Self, Refusal> {
+    pub(super) fn of(control: &Control, app: &str, openid: String) -> Result<Self, ControlDenial> {
         let openid = OpenId::parse(openid)?;
-        let app = control.known.app(app).ok_or(Refusal::AppUnknown)?;
+        let app = control.known.app(app).ok_or(ControlDenial::AppUnknown)?;
         Ok(Self { app, openid })
     }
 
@@ -37,11 +37,11 @@ struct OpenId(String);
 
 impl OpenId {
     /// Checks a part of a path.
-    fn parse(text: String) -> Result<Self, Refusal> {
+    fn parse(text: String) -> Result<Self, ControlDenial> {
         if is_wechat_id(&text) {
             Ok(Self(text))
         } else {
-            Err(Refusal::BadRequest(
+            Err(ControlDenial::BadRequest(
                 "An openid is up to 512 letters, digits, - and _.",
             ))
         }
@@ -55,8 +55,8 @@ pub(super) fn is_wechat_id(text: &str) -> bool {
 }
 
 /// Checks a part of a path that names a session.
-pub(super) fn session_id(text: &str) -> Result<SessionId, Refusal> {
-    let wrong = |_| Refusal::BadRequest("A session id is 22 characters of base64url.");
+pub(super) fn session_id(text: &str) -> Result<SessionId, ControlDenial> {
+    let wrong = |_| ControlDenial::BadRequest("A session id is 22 characters of base64url.");
     text.parse().map_err(wrong)
 }
 

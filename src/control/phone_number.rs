@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Control;
 use super::body::object;
+use super::denial::ControlDenial;
 use super::path::User;
-use super::refusal::Refusal;
 use crate::wechat::{Code, ErrcodeClass, PhoneOwner, class, is_of_another_user};
 
 /// The code that a tap on the button for phone numbers gave.
@@ -30,10 +30,10 @@ pub(super) async fn get(
     State(control): State<Control>,
     Path((app, openid)): Path<(String, String)>,
     body: Body,
-) -> Result<Json<Number>, Refusal> {
+) -> Result<Json<Number>, ControlDenial> {
     let user = User::of(&control, &app, openid)?;
     let Tapped { code } = object(body).await?;
-    let wrong = |_| Refusal::BadRequest("The code is not one that WeChat gives.");
+    let wrong = |_| ControlDenial::BadRequest("The code is not one that WeChat gives.");
     let code = Code::parse(&code).map_err(wrong)?;
     let api = control.known.wechat();
     let owner = PhoneOwner {
@@ -42,11 +42,13 @@ pub(super) async fn get(
     };
     let number = api.client.phone_number(&api.tokens, owner, &code).await;
     let number = number.map_err(|error| match error.errcode() {
-        Some(errcode) if is_of_another_user(errcode) => Refusal::CodeInvalid(errcode),
+        Some(errcode) if is_of_another_user(errcode) => ControlDenial::CodeInvalid(errcode),
         Some(errcode) if class(errcode) == ErrcodeClass::CodeInvalid => {
-            Refusal::CodeInvalid(errcode)
+            ControlDenial::CodeInvalid(errcode)
         }
-        Some(errcode) if class(errcode) == ErrcodeClass::CodeUsed => Refusal::CodeUsed(errcode),
+        Some(errcode) if class(errcode) == ErrcodeClass::CodeUsed => {
+            ControlDenial::CodeUsed(errcode)
+        }
         Some(_) | None => error.into(),
     })?;
     Ok(Json(Number {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Control;
 use super::calls::Limited;
-use super::refusal::Refusal;
+use super::denial::ControlDenial;
 
 /// Reloads for whoever is named, and returns the keys whose new values wait for the next start.
 pub type Reload = Arc<
@@ -38,8 +38,8 @@ pub(super) struct Reloaded {
 pub(super) async fn reload(
     State(control): State<Control>,
     limited: Option<Extension<Limited>>,
-) -> Result<Json<Reloaded>, Refusal> {
-    let reload = control.reload.ok_or(Refusal::RouteUnknown)?;
+) -> Result<Json<Reloaded>, ControlDenial> {
+    let reload = control.reload.ok_or(ControlDenial::RouteUnknown)?;
     // On a task of its own: a caller that goes away must not leave half of it done.
     let by = limited.map_or_else(
         || "control".to_owned(),
@@ -51,7 +51,9 @@ pub(super) async fn reload(
             reloaded: true,
             restart_needed,
         })),
-        Err(ReloadRefused::Problems(problems)) => Err(Refusal::ConfigurationInvalid(problems)),
-        Err(ReloadRefused::Stopping) => Err(Refusal::ShuttingDown),
+        Err(ReloadRefused::Problems(problems)) => {
+            Err(ControlDenial::ConfigurationInvalid(problems))
+        }
+        Err(ReloadRefused::Stopping) => Err(ControlDenial::ShuttingDown),
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Control;
 use super::calls::Limited;
-use super::refusal::Refusal;
+use super::denial::ControlDenial;
 use crate::request::{Found, RequestId, RouteName, advice};
 
 /// What is told.
@@ -62,16 +62,19 @@ pub(super) async fn explain(
     State(control): State<Control>,
     limited: Option<Extension<Limited>>,
     Path(id): Path<String>,
-) -> Result<Json<Explained>, Refusal> {
+) -> Result<Json<Explained>, ControlDenial> {
     if !RequestId::is_fit(&id) {
-        return Err(Refusal::BadRequest(
+        return Err(ControlDenial::BadRequest(
             "A request id is up to 128 letters, digits, -, _ and .",
         ));
     }
-    let found = control.recent.find(&id).ok_or(Refusal::RequestUnknown)?;
+    let found = control
+        .recent
+        .find(&id)
+        .ok_or(ControlDenial::RequestUnknown)?;
     // Not even that there was one.
     if !may_know(limited.as_deref(), &found) {
-        return Err(Refusal::RequestUnknown);
+        return Err(ControlDenial::RequestUnknown);
     }
     let ago = found.entry.ended.elapsed();
     let ended = Duration::from_millis(control.clock.unix_ms()).saturating_sub(ago);

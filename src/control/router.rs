@@ -5,8 +5,8 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{any, delete, get, post};
 
 use super::calls::permit;
+use super::denial::ControlDenial;
 use super::exchange::{exchange, named};
-use super::refusal::Refusal;
 use super::{
     Control, access_token, backup, health, metrics, phone_number, relay, reload, requests,
     session_key, sessions, status, unionids, vault,
@@ -45,8 +45,8 @@ pub(super) fn router(control: Control) -> Router {
         router = router.route("/v1/reload", post(reload::reload));
     }
     let calls = router
-        .fallback(async || Refusal::RouteUnknown)
-        .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
+        .fallback(async || ControlDenial::RouteUnknown)
+        .method_not_allowed_fallback(async || ControlDenial::MethodNotAllowed)
         .layer(from_fn(permit))
         .layer(from_fn(named))
         .with_state(control.clone());

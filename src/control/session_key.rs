@@ -6,8 +6,8 @@ use axum::extract::{Path, State};
 use serde::Serialize;
 
 use super::Control;
+use super::denial::ControlDenial;
 use super::path::User;
-use super::refusal::Refusal;
 use super::vault::{Validity, keys};
 use crate::wechat::{AccessTokens, ApiError, Client, KeyHolder, Transport};
 
@@ -32,7 +32,7 @@ pub(super) struct Reset {
 pub(super) async fn check(
     State(control): State<Control>,
     Path((app, openid)): Path<(String, String)>,
-) -> Result<Json<Validity>, Refusal> {
+) -> Result<Json<Validity>, ControlDenial> {
     let user = User::of(&control, &app, openid)?;
     let keys = keys(&control, &user).await?;
     let api = control.known.wechat();
@@ -49,16 +49,16 @@ pub(super) async fn check(
 pub(super) async fn reset(
     State(control): State<Control>,
     Path((app, openid)): Path<(String, String)>,
-) -> Result<Json<Reset>, Refusal> {
+) -> Result<Json<Reset>, ControlDenial> {
     let user = User::of(&control, &app, openid)?;
     // On a task of its own: a key that WeChat has given must be stored, whether or not the caller still waits.
     let resets = control.resets.clone();
     let reset = resets.spawn(async move { replace(&control, &user).await });
-    reset.await.map_err(|_| Refusal::ShuttingDown)??;
+    reset.await.map_err(|_| ControlDenial::ShuttingDown)??;
     Ok(Json(Reset { reset: true }))
 }
 
-async fn replace(control: &Control, user: &User) -> Result<(), Refusal> {
+async fn replace(control: &Control, user: &User) -> Result<(), ControlDenial> {
     let old = keys(control, user).await?.latest;
     let api = control.known.wechat();
     let holder = KeyHolder {
@@ -84,13 +84,13 @@ async fn replace(control: &Control, user: &User) -> Result<(), Refusal> {
                 %error,
                 "WeChat has reset a session_key, and the new one could not be stored; the user's next login brings it"
             );
-            return Err(Refusal::ResetNotStored);
+            return Err(ControlDenial::ResetNotStored);
         }
     }
     Ok(())
 }
 
-impl From<ApiError> for Refusal {
+impl From<ApiError> for ControlDenial {
     fn from(error: ApiError) -> Self {
         tracing::warn!(%error, errcode = error.errcode(), "WeChat could not be asked for the private listener");
         Self::WeChat(error)

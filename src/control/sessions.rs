@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::Control;
 use super::calls::Limited;
+use super::denial::ControlDenial;
 use super::path::{User, session_id};
-use super::refusal::Refusal;
 use crate::request::RequestId;
 use crate::session::{Session, SessionId};
 
@@ -37,7 +37,7 @@ pub(super) struct Ended {
 pub(super) async fn list(
     State(control): State<Control>,
     Path((app, openid)): Path<(String, String)>,
-) -> Result<Json<Listing>, Refusal> {
+) -> Result<Json<Listing>, ControlDenial> {
     let user = User::of(&control, &app, openid)?;
     let mut found = control
         .sessions
@@ -54,7 +54,7 @@ pub(super) async fn end_all(
     Extension(id): Extension<RequestId>,
     limited: Option<Extension<Limited>>,
     Path((app, openid)): Path<(String, String)>,
-) -> Result<Json<Ended>, Refusal> {
+) -> Result<Json<Ended>, ControlDenial> {
     let user = User::of(&control, &app, openid)?;
     let all = control.sessions.end_all(user.appid(), user.openid());
     let all = all.await?;
@@ -75,7 +75,7 @@ pub(super) async fn end(
     Extension(id): Extension<RequestId>,
     limited: Option<Extension<Limited>>,
     Path(session): Path<String>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, ControlDenial> {
     let session = session_id(&session)?;
     if let Some(Extension(limited)) = &limited
         && !limited.has_all_apps()

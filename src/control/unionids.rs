@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::Control;
 use super::calls::Limited;
+use super::denial::ControlDenial;
 use super::path::is_wechat_id;
-use super::refusal::Refusal;
 
 /// The users, in the order of the names of their apps.
 #[derive(Serialize)]
@@ -28,14 +28,14 @@ pub(super) async fn users(
     State(control): State<Control>,
     limited: Option<Extension<Limited>>,
     Path(unionid): Path<String>,
-) -> Result<Json<Users>, Refusal> {
+) -> Result<Json<Users>, ControlDenial> {
     if !is_wechat_id(&unionid) {
-        return Err(Refusal::BadRequest(
+        return Err(ControlDenial::BadRequest(
             "A unionid is up to 512 letters, digits, - and _.",
         ));
     }
     let found = control.sessions.users_of(&unionid).await?;
-    let found = found.ok_or(Refusal::UnionidsNotKept)?;
+    let found = found.ok_or(ControlDenial::UnionidsNotKept)?;
     let may_see = |app: &str| {
         let limited = limited.as_deref();
         limited.is_none_or(|limited| limited.check_app(app).is_ok())

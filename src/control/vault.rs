@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Control;
 use super::body::object;
+use super::denial::ControlDenial;
 use super::path::User;
-use super::refusal::Refusal;
 use crate::session::SessionKeys;
 use crate::wechat::{self, Owner};
 
@@ -55,7 +55,7 @@ pub(super) async fn decrypt(
     State(control): State<Control>,
     Path((app, openid)): Path<(String, String)>,
     body: Body,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ControlDenial> {
     let user = User::of(&control, &app, openid)?;
     let Encrypted { encrypted_data, iv } = object(body).await?;
     let (appid, openid) = (user.appid(), user.openid());
@@ -64,7 +64,7 @@ pub(super) async fn decrypt(
     let owner = Owner { appid, openid };
     let opened = wechat::decrypt(&keys, owner, &encrypted_data, &iv).map_err(|_| {
         control.failures.count(appid, openid);
-        Refusal::DecryptFailed
+        ControlDenial::DecryptFailed
     })?;
     let json = HeaderValue::from_static("application/json");
     Ok(([(CONTENT_TYPE, json)], opened).into_response())
@@ -75,7 +75,7 @@ pub(super) async fn verify(
     State(control): State<Control>,
     Path((app, openid)): Path<(String, String)>,
     body: Body,
-) -> Result<Json<Validity>, Refusal> {
+) -> Result<Json<Validity>, ControlDenial> {
     let user = User::of(&control, &app, openid)?;
     let Signed {
         raw_data,
@@ -91,7 +91,7 @@ pub(super) async fn sign(
     State(control): State<Control>,
     Path((app, openid)): Path<(String, String)>,
     body: Body,
-) -> Result<Json<Signature>, Refusal> {
+) -> Result<Json<Signature>, ControlDenial> {
     let user = User::of(&control, &app, openid)?;
     let ToSign { data } = object(body).await?;
     let keys = keys(&control, &user).await?;
@@ -102,7 +102,7 @@ pub(super) async fn sign(
 }
 
 /// Returns the session_keys of a user who is logged in.
-pub(super) async fn keys(control: &Control, user: &User) -> Result<SessionKeys, Refusal> {
+pub(super) async fn keys(control: &Control, user: &User) -> Result<SessionKeys, ControlDenial> {
     let keys = control.sessions.session_keys(user.appid(), user.openid());
-    keys.await?.ok_or(Refusal::SessionKeyUnknown)
+    keys.await?.ok_or(ControlDenial::SessionKeyUnknown)
 }

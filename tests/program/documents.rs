@@ -479,7 +479,7 @@ fn codes_in(source: &'static str) -> BTreeSet<&'static str> {
 #[test]
 fn every_error_code_is_explained() {
     let public = codes_in(include_str!("../../src/request/denial.rs"));
-    let private = codes_in(include_str!("../../src/control/refusal.rs"));
+    let private = codes_in(include_str!("../../src/control/denial.rs"));
     assert!(public.len() > 25 && private.len() > 10);
     let clients = codes_below("## To clients");
     assert_eq!(clients, public, "docs/en/refusals.md");

@@ -13,10 +13,10 @@ use super::target::{Meant, Target};
 use crate::config::{App, Call};
 use crate::control::Control;
 use crate::control::calls::Limited;
+use crate::control::denial::ControlDenial;
 use crate::control::exchange::{Asker, Peer};
 use crate::control::guard;
 use crate::control::known::{SecretDigest, Sender};
-use crate::control::refusal::Refusal;
 use crate::secret::Secret;
 use crate::token::{RelayTokenError, RelayTokens};
 
@@ -43,10 +43,10 @@ pub(super) fn admit(
     target: Target,
     request: &Request,
     credentials: Option<&Credentials>,
-) -> Result<Admitted, Refusal> {
+) -> Result<Admitted, ControlDenial> {
     let headers = request.headers();
     if guard::comes_from_a_page(headers) {
-        return Err(Refusal::OriginNotAllowed);
+        return Err(ControlDenial::OriginNotAllowed);
     }
     let query = request.uri().query().unwrap_or_default();
     let token = relay_token(headers, query)?;
@@ -64,7 +64,7 @@ pub(super) fn admit(
     );
     if let Some(owner) = &by_token {
         if app.as_ref().is_ok_and(|app| owner.appid != app.appid) {
-            return Err(Refusal::RelayTokenOfAnotherApp);
+            return Err(ControlDenial::RelayTokenOfAnotherApp);
         }
     } else {
         let offered = basic.map(|(_, secret)| secret);
@@ -79,7 +79,7 @@ pub(super) fn admit(
 }
 
 /// Finds a token of the relay's, wherever it was sent.
-fn relay_token(headers: &HeaderMap, query: &str) -> Result<Option<String>, Refusal> {
+fn relay_token(headers: &HeaderMap, query: &str) -> Result<Option<String>, ControlDenial> {
     let bearer = guard::bearer(headers);
     let bearer = bearer.filter(|text| RelayTokens::is_one(text));
     let mut found: Vec<String> = bearer.map(str::to_owned).into_iter().collect();
@@ -89,21 +89,21 @@ fn relay_token(headers: &HeaderMap, query: &str) -> Result<Option<String>, Refus
     found.extend(others.filter(|text| RelayTokens::is_one(text)));
     let first = found.first().cloned();
     if found.iter().any(|other| Some(other) != first.as_ref()) {
-        return Err(Refusal::BadRequest("Two tokens were sent; send one."));
+        return Err(ControlDenial::BadRequest("Two tokens were sent; send one."));
     }
     Ok(first)
 }
 
-fn owner(control: &Control, token: &str) -> Result<Arc<App>, Refusal> {
+fn owner(control: &Control, token: &str) -> Result<Arc<App>, ControlDenial> {
     let appid = control.relay_tokens.check(token);
     let appid = appid.map_err(|error| match error {
-        RelayTokenError::Invalid => Refusal::RelayTokenInvalid,
-        RelayTokenError::Expired => Refusal::RelayTokenExpired,
+        RelayTokenError::Invalid => ControlDenial::RelayTokenInvalid,
+        RelayTokenError::Expired => ControlDenial::RelayTokenExpired,
     })?;
     control
         .known
         .app_of(&appid)
-        .ok_or(Refusal::RelayTokenInvalid)
+        .ok_or(ControlDenial::RelayTokenInvalid)
 }
 
 /// Finds the app that is meant.
@@ -113,8 +113,8 @@ fn named(
     by_token: Option<&Arc<App>>,
     basic: Option<&(String, String)>,
     credentials: Option<&Credentials>,
-) -> Result<Arc<App>, Refusal> {
-    let unknown = Refusal::AppUnknown;
+) -> Result<Arc<App>, ControlDenial> {
+    let unknown = ControlDenial::AppUnknown;
     let known = &control.known;
     let app = match meant {
         Meant::Named(name) => known.app(name).ok_or(unknown)?,
@@ -124,13 +124,13 @@ fn named(
                 (Some(app), _, _) => Arc::clone(app),
                 (None, Some((name, _)), _) if !name.is_empty() => known.app(name).ok_or(unknown)?,
                 (None, _, Some(appid)) => known.app_of(appid).ok_or(unknown)?,
-                (None, _, None) => known.relayed_app().ok_or(Refusal::AppAmbiguous)?,
+                (None, _, None) => known.relayed_app().ok_or(ControlDenial::AppAmbiguous)?,
             }
         }
     };
     let other = |appid: &String| *appid != app.appid;
     if credentials.is_some_and(|it| it.appid.as_ref().is_some_and(other)) {
-        return Err(Refusal::AppUnknown);
+        return Err(ControlDenial::AppUnknown);
     }
     Ok(app)
 }
@@ -151,10 +151,10 @@ fn proxy_credentials(headers: &HeaderMap) -> Option<(String, String)> {
 fn check_secret(
     control: &Control,
     request: &Request,
-    app: &Result<Arc<App>, Refusal>,
+    app: &Result<Arc<App>, ControlDenial>,
     offered: Option<String>,
     for_token: bool,
-) -> Result<(), Refusal> {
+) -> Result<(), ControlDenial> {
     let (known, headers) = (&control.known, request.headers());
     let peer = request.extensions().get::<Peer>();
     if !known.asks_for_secret() {
@@ -170,7 +170,9 @@ fn check_secret(
         limited.check_call(Call::Relay)?;
         match app {
             Ok(app) => limited.check_app(&app.name),
-            Err(Refusal::AppUnknown) if !limited.has_all_apps() => Err(Refusal::AppNotAllowed),
+            Err(ControlDenial::AppUnknown) if !limited.has_all_apps() => {
+                Err(ControlDenial::AppNotAllowed)
+            }
             // It is the answer.
             Err(_) => Ok(()),
         }
@@ -192,7 +194,7 @@ fn check_secret(
             if let Some(peer) = peer {
                 control.failures.count_secret(peer);
             }
-            Err(Refusal::TokenInvalid)
+            Err(ControlDenial::TokenInvalid)
         }
         _ => match guard::check_tried(known, &control.failures, headers, peer)? {
             Some(limited) => permit(&limited),

@@ -11,7 +11,7 @@ use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout;
 
 use super::progress::Moved;
-use crate::control::refusal::Refusal;
+use crate::control::denial::ControlDenial;
 use crate::wechat::{AnswerError, ApiError, CallError, Fields, Lease};
 
 /// A longer answer is none that says what went wrong.
@@ -172,7 +172,7 @@ fn refused(status: StatusCode) -> Option<CallError> {
     })
 }
 
-impl From<CallError> for Refusal {
+impl From<CallError> for ControlDenial {
     fn from(error: CallError) -> Self {
         ApiError::from(error).into()
     }

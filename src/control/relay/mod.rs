@@ -31,7 +31,7 @@ use tokio::time::timeout;
 use self::answer::Answer;
 use self::progress::Progress;
 use self::upload::Upload;
-use super::refusal::Refusal;
+use super::denial::ControlDenial;
 use super::{Control, WeChatApi};
 use crate::config::App;
 use crate::secret::Secret;
@@ -76,10 +76,10 @@ struct Call {
 pub(super) async fn relay(
     State(control): State<Control>,
     request: Request,
-) -> Result<Response, Refusal> {
-    let target = Target::of(&request).ok_or(Refusal::RouteUnknown)??;
+) -> Result<Response, ControlDenial> {
+    let target = Target::of(&request).ok_or(ControlDenial::RouteUnknown)??;
     if !METHODS.contains(request.method()) {
-        return Err(Refusal::MethodNotAllowed);
+        return Err(ControlDenial::MethodNotAllowed);
     }
     // Each on its own, so that nothing of the request is kept for as long as a call lasts.
     if target.asks_for_token() {
@@ -98,7 +98,7 @@ async fn give_token(
     control: Control,
     target: Target,
     request: Request,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ControlDenial> {
     let (head, body) = request.into_parts();
     let query = head.uri.query().unwrap_or_default();
     let credentials = own_token::credentials(query, body).await?;
@@ -109,11 +109,15 @@ async fn give_token(
 
 impl Call {
     /// Admits a call.
-    fn of(control: &Control, target: Target, request: Request) -> Result<(Self, Body), Refusal> {
+    fn of(
+        control: &Control,
+        target: Target,
+        request: Request,
+    ) -> Result<(Self, Body), ControlDenial> {
         let allowed = target.is_allowed(&control.known.relayed().allow);
         let admitted = admission::admit(control, target, &request, None)?;
         if !allowed {
-            return Err(Refusal::PathNotAllowed);
+            return Err(ControlDenial::PathNotAllowed);
         }
         let (head, body) = request.into_parts();
         let call = Self {
@@ -128,7 +132,7 @@ impl Call {
     }
 
     /// Makes the call; once more with another token where WeChat refuses the first and the body can be sent again.
-    async fn make(self, api: &WeChatApi, upload: Upload) -> Result<Response, Refusal> {
+    async fn make(self, api: &WeChatApi, upload: Upload) -> Result<Response, ControlDenial> {
         let (client, tokens, app) = (&api.client, &api.tokens, &*self.app);
         let limit = api.transport.timeout();
         let token = Box::pin(tokens.of(client, app)).await?.token;
@@ -164,14 +168,14 @@ impl Call {
         api: &WeChatApi,
         token: &Secret,
         upload: Upload,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<Answer, ControlDenial> {
         let asked = self.attempt(api, token, upload).await;
         match &asked {
             Ok(_) => api.transport.reached(),
             Err(Failed::Call(CallError::NotWeChat(what))) => api.transport.met_a_page(what),
             Err(_) => {}
         }
-        asked.map_err(Refusal::from)
+        asked.map_err(ControlDenial::from)
     }
 
     async fn attempt(
@@ -251,7 +255,7 @@ fn passed(headers: &HeaderMap) -> HeaderMap {
 /// Why a call brought nothing.
 enum Failed {
     Call(CallError),
-    Refused(Refusal),
+    Refused(ControlDenial),
 }
 
 impl From<CallError> for Failed {
@@ -260,7 +264,7 @@ impl From<CallError> for Failed {
     }
 }
 
-impl From<Failed> for Refusal {
+impl From<Failed> for ControlDenial {
     fn from(failed: Failed) -> Self {
         match failed {
             Failed::Call(error) => error.into(),

@@ -11,8 +11,8 @@ use super::admission::Credentials;
 use super::names::values;
 use crate::config::App;
 use crate::control::Control;
+use crate::control::denial::ControlDenial;
 use crate::control::guard::MAX_BODY;
-use crate::control::refusal::Refusal;
 
 /// As long as WeChat's last, since clients count on it.
 const LIVES: Duration = Duration::from_secs(7200);
@@ -31,14 +31,14 @@ struct Asked {
 }
 
 /// Reads what a client says of itself, in the query or in JSON.
-pub(super) async fn credentials(query: &str, body: Body) -> Result<Credentials, Refusal> {
+pub(super) async fn credentials(query: &str, body: Body) -> Result<Credentials, ControlDenial> {
     let limit = usize::try_from(MAX_BODY).unwrap_or(usize::MAX);
     let body = to_bytes(body, limit).await;
-    let body = body.map_err(|_| Refusal::BodyTooLarge)?;
+    let body = body.map_err(|_| ControlDenial::BodyTooLarge)?;
     let asked: Asked = match body.is_empty() {
         true => Asked::default(),
         false => serde_json::from_slice(&body)
-            .map_err(|_| Refusal::BadRequest("The body is not a JSON object."))?,
+            .map_err(|_| ControlDenial::BadRequest("The body is not a JSON object."))?,
     };
     let in_query = |name| values(query, name).into_iter().next();
     let given = |text: &String| !text.is_empty();

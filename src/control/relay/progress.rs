@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::control::refusal::Refusal;
+use crate::control::denial::ControlDenial;
 
 /// How much has moved on a connection, in both directions; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +25,7 @@ impl Moved {
 pub(super) struct Progress {
     moved: AtomicU64,
     sent: AtomicBool,
-    refused: Mutex<Option<Refusal>>,
+    refused: Mutex<Option<ControlDenial>>,
     connection: Moved,
 }
 
@@ -56,12 +56,12 @@ impl Progress {
     }
 
     /// Keeps why the body was given up.
-    pub(super) fn refuse(&self, refusal: Refusal) {
+    pub(super) fn refuse(&self, refusal: ControlDenial) {
         let refused = self.refused.lock();
         *refused.unwrap_or_else(PoisonError::into_inner) = Some(refusal);
     }
 
-    pub(super) fn refused(&self) -> Option<Refusal> {
+    pub(super) fn refused(&self) -> Option<ControlDenial> {
         let refused = self.refused.lock();
         refused.unwrap_or_else(PoisonError::into_inner).take()
     }

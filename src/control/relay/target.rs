@@ -4,8 +4,8 @@ use axum::extract::Request;
 use http::Method;
 use http::header::HOST;
 
+use crate::control::denial::ControlDenial;
 use crate::control::exchange::ByName;
-use crate::control::refusal::Refusal;
 
 /// What stands before the app's name.
 pub(in crate::control) const PREFIX: &str = "/wechat/";
@@ -54,12 +54,12 @@ pub(in crate::control) struct Target {
 
 impl Target {
     /// Reads a request; `None` is for those that are not the relay's.
-    pub(in crate::control) fn of(request: &Request) -> Option<Result<Self, Refusal>> {
+    pub(in crate::control) fn of(request: &Request) -> Option<Result<Self, ControlDenial>> {
         let path = request.uri().path();
         let moved = request.extensions().get::<ByName>().is_some();
         if !moved && means_wechat(request) {
             if request.method() == Method::CONNECT {
-                return Some(Err(Refusal::BadRequest(
+                return Some(Err(ControlDenial::BadRequest(
                     "The relay cannot look into https; call http://api.weixin.qq.com.",
                 )));
             }
@@ -123,7 +123,7 @@ fn means_wechat(request: &Request) -> bool {
 }
 
 /// Takes a path that has one reading, as all of WeChat's have.
-fn normal(path: &str) -> Result<String, Refusal> {
+fn normal(path: &str) -> Result<String, ControlDenial> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let mut parts = path.strip_prefix('/').unwrap_or_default().split('/');
     let is_part =
@@ -131,7 +131,7 @@ fn normal(path: &str) -> Result<String, Refusal> {
     if path.len() <= LONGEST && parts.all(is_part) {
         Ok(path.to_owned())
     } else {
-        Err(Refusal::PathAmbiguous)
+        Err(ControlDenial::PathAmbiguous)
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
 
     use super::*;
 
-    fn target(host: &str, uri: &str) -> Option<Result<Target, Refusal>> {
+    fn target(host: &str, uri: &str) -> Option<Result<Target, ControlDenial>> {
         let request = Request::builder().uri(uri).header(HOST, host);
         Target::of(&request.body(Body::empty()).unwrap())
     }
@@ -189,7 +189,7 @@ mod tests {
         ] {
             let refused = target("localhost", &format!("/wechat/shop{path}"));
             assert!(
-                matches!(refused, Some(Err(Refusal::PathAmbiguous))),
+                matches!(refused, Some(Err(ControlDenial::PathAmbiguous))),
                 "{path}"
             );
         }

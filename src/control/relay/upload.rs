@@ -15,7 +15,7 @@ use super::form::FormFilter;
 use super::json::JsonFilter;
 use super::parts::PartsFilter;
 use super::progress::Progress;
-use crate::control::refusal::Refusal;
+use crate::control::denial::ControlDenial;
 
 /// As much is kept of a body to send it again.
 const KEPT: usize = 24 * 1024;
@@ -48,7 +48,7 @@ enum Filter {
 
 impl Filter {
     /// Chooses by what the body says it is, or by how it begins where it says nothing that WeChat reads.
-    fn of(headers: &HeaderMap, first: &[u8]) -> Result<Self, Refusal> {
+    fn of(headers: &HeaderMap, first: &[u8]) -> Result<Self, ControlDenial> {
         let kind = headers
             .get(CONTENT_TYPE)
             .and_then(|kind| kind.to_str().ok());
@@ -75,7 +75,7 @@ impl Filter {
         })
     }
 
-    fn pass(&mut self, part: Bytes) -> Result<Bytes, Refusal> {
+    fn pass(&mut self, part: Bytes) -> Result<Bytes, ControlDenial> {
         match self {
             Self::Json(filter) => filter.pass(&part).map_err(|_| MALFORMED),
             Self::Form(filter) => Ok(filter.pass(&part)),
@@ -84,7 +84,7 @@ impl Filter {
         }
     }
 
-    fn finish(&mut self) -> Result<Bytes, Refusal> {
+    fn finish(&mut self) -> Result<Bytes, ControlDenial> {
         match self {
             Self::Json(filter) => filter
                 .finish()
@@ -100,15 +100,15 @@ impl Filter {
     }
 }
 
-const UNREADABLE: Refusal = Refusal::BadRequest(
+const UNREADABLE: ControlDenial = ControlDenial::BadRequest(
     "The form of several parts is not one that everybody reads alike: it needs a boundary, CRLF, a name in each part, and its end.",
 );
-const MALFORMED: Refusal =
-    Refusal::BadRequest("The body is not the JSON object that it begins as.");
+const MALFORMED: ControlDenial =
+    ControlDenial::BadRequest("The body is not the JSON object that it begins as.");
 
 impl Upload {
     /// Reads the beginning of a body, or all of it.
-    pub(super) async fn of(headers: &HeaderMap, body: Body) -> Result<Self, Refusal> {
+    pub(super) async fn of(headers: &HeaderMap, body: Body) -> Result<Self, ControlDenial> {
         let length = body.size_hint().exact();
         let mut parts = body.into_data_stream();
         if let Some(length) = length.filter(|length| *length > KEPT as u64) {
@@ -124,7 +124,7 @@ impl Upload {
         let mut whole = BytesMut::with_capacity(length.map_or(0, |length| length as usize));
         while let Some(part) = next(&mut parts).await? {
             if whole.len() + part.len() > KEPT {
-                return Err(Refusal::LengthRequired);
+                return Err(ControlDenial::LengthRequired);
             }
             whole.extend_from_slice(&part);
         }
@@ -189,7 +189,7 @@ fn begins_with(body: &[u8]) -> Option<u8> {
 }
 
 /// Reads so much of a body that it tells what it is, however it was cut.
-async fn beginning(parts: &mut BodyDataStream) -> Result<Bytes, Refusal> {
+async fn beginning(parts: &mut BodyDataStream) -> Result<Bytes, ControlDenial> {
     let mut first = next(parts).await?.unwrap_or_default();
     while begins_with(&first).is_none()
         && let Some(part) = next(parts).await?
@@ -202,12 +202,12 @@ async fn beginning(parts: &mut BodyDataStream) -> Result<Bytes, Refusal> {
     Ok(first)
 }
 
-async fn next(parts: &mut BodyDataStream) -> Result<Option<Bytes>, Refusal> {
+async fn next(parts: &mut BodyDataStream) -> Result<Option<Bytes>, ControlDenial> {
     match timeout(IDLE_TIMEOUT, parts.next()).await {
         Ok(Some(Ok(part))) => Ok(Some(part)),
-        Ok(Some(Err(_))) => Err(Refusal::BadRequest("The body broke off.")),
+        Ok(Some(Err(_))) => Err(ControlDenial::BadRequest("The body broke off.")),
         Ok(None) => Ok(None),
-        Err(_) => Err(Refusal::RequestTimeout),
+        Err(_) => Err(ControlDenial::RequestTimeout),
     }
 }
 

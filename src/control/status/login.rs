@@ -16,10 +16,10 @@ use crate::config::Call;
 use crate::control::Control;
 use crate::control::body::object;
 use crate::control::calls::Limited;
+use crate::control::denial::ControlDenial;
 use crate::control::exchange::{Asker, Peer};
 use crate::control::guard::check_secret;
 use crate::control::known::SecretDigest;
-use crate::control::refusal::Refusal;
 use crate::request::{CONTROL_COOKIE as COOKIE, our_cookie};
 use crate::secret::Secret;
 
@@ -64,15 +64,17 @@ pub(in crate::control) async fn log_in(
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ControlDenial> {
     if !control.known.asks_for_secret() {
-        return Err(Refusal::BadRequest("There is no secret to log in with."));
+        return Err(ControlDenial::BadRequest(
+            "There is no secret to log in with.",
+        ));
     }
     let peer = peer.map(|Extension(peer)| peer);
     peer.map_or(Ok(()), |peer| control.failures.check_secrets(&peer))?;
     // It comes from somebody who is nobody yet, and must not hold a connection for long.
     let read = timeout(BODY_TIMEOUT, object(body)).await;
-    let Brought { secret } = read.unwrap_or(Err(Refusal::RequestTimeout))?;
+    let Brought { secret } = read.unwrap_or(Err(ControlDenial::RequestTimeout))?;
     let secret = SecretDigest::of(secret.expose().as_bytes());
     let checked = check_secret(&control.known, &secret);
     if let (Err(_), Some(peer)) = (&checked, peer) {
@@ -85,7 +87,7 @@ pub(in crate::control) async fn log_in(
         control.page_logins.end(old);
     }
     let begun = control.page_logins.begin(secret, control.clock.instant());
-    let cookie = begun.ok_or(Refusal::ShuttingDown)?;
+    let cookie = begun.ok_or(ControlDenial::ShuttingDown)?;
     // Over plain HTTP, browsers would not keep it with that.
     let origin = headers.get(ORIGIN).map(HeaderValue::as_bytes);
     let is_https = origin.is_some_and(|origin| origin.starts_with(b"https://"));
@@ -98,16 +100,16 @@ pub(in crate::control) async fn log_in(
 pub(in crate::control) async fn log_out(
     State(control): State<Control>,
     headers: HeaderMap,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ControlDenial> {
     if let Some(cookie) = cookie(&headers) {
         control.page_logins.end(cookie);
     }
     set_cookie(&format!("{COOKIE}=; Max-Age=0"))
 }
 
-fn set_cookie(value: &str) -> Result<Response, Refusal> {
+fn set_cookie(value: &str) -> Result<Response, ControlDenial> {
     let value = format!("{value}; Path=/; HttpOnly; SameSite=Strict");
-    let mut value = HeaderValue::try_from(value).map_err(|_| Refusal::ShuttingDown)?;
+    let mut value = HeaderValue::try_from(value).map_err(|_| ControlDenial::ShuttingDown)?;
     value.set_sensitive(true);
     Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, value)]).into_response())
 }
@@ -121,12 +123,12 @@ pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
 pub(in crate::control) fn logged_in(
     control: &Control,
     headers: &HeaderMap,
-) -> Result<Option<Limited>, Refusal> {
+) -> Result<Option<Limited>, ControlDenial> {
     // Nobody guesses 256 bits, and a page whose login has ended asks on: these are not counted as wrong secrets.
-    let cookie = cookie(headers).ok_or(Refusal::TokenMissing)?;
+    let cookie = cookie(headers).ok_or(ControlDenial::TokenMissing)?;
     let secret = control.page_logins.secret(cookie, control.clock.instant());
-    let secret = secret.ok_or(Refusal::TokenMissing)?;
-    check_secret(&control.known, &secret).map_err(|_| Refusal::TokenMissing)
+    let secret = secret.ok_or(ControlDenial::TokenMissing)?;
+    check_secret(&control.known, &secret).map_err(|_| ControlDenial::TokenMissing)
 }
 
 /// `GET /v1/status/caller`

@@ -11,7 +11,7 @@ use http::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_SECURITY_POLICY, REFERRER_PO
 use http::{HeaderMap, Method};
 
 use super::PAGE;
-use crate::control::refusal::Refusal;
+use crate::control::denial::ControlDenial;
 use crate::page::Language;
 
 const FRAME: &str = include_str!("page.html");
@@ -61,9 +61,9 @@ fn takes_html(headers: &HeaderMap) -> bool {
 }
 
 /// `GET /`
-pub(in crate::control) async fn page(headers: HeaderMap) -> Result<Response, Refusal> {
+pub(in crate::control) async fn page(headers: HeaderMap) -> Result<Response, ControlDenial> {
     if !takes_html(&headers) {
-        return Err(Refusal::RouteUnknown);
+        return Err(ControlDenial::RouteUnknown);
     }
     let accepted = headers.get(ACCEPT_LANGUAGE);
     let language = Language::of(accepted.and_then(|value| value.to_str().ok()));

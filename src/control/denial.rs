@@ -15,7 +15,7 @@ const RETRY_SECS: u64 = 5;
 
 /// Why a request was refused.
 #[derive(Clone, Debug)]
-pub(super) enum Refusal {
+pub(super) enum ControlDenial {
     /// The request is malformed; the text says how.
     BadRequest(&'static str),
     /// It comes from a web page.
@@ -91,7 +91,7 @@ struct Body<'a> {
     problems: Option<&'a [String]>,
 }
 
-impl Refusal {
+impl ControlDenial {
     /// Says whether it is about who asked, which somebody should hear of, and not about what was asked.
     pub(super) fn is_about_the_caller(&self) -> bool {
         matches!(
@@ -360,7 +360,7 @@ fn of_wechat(trouble: Trouble) -> (StatusCode, &'static str, &'static str) {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ControlDenial {
     /// Leaves the body to what knows the id of the request.
     fn into_response(self) -> Response {
         let mut response = self.told().0.into_response();
@@ -369,7 +369,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-impl From<StoreError> for Refusal {
+impl From<StoreError> for ControlDenial {
     fn from(_: StoreError) -> Self {
         Self::StoreUnavailable
     }
