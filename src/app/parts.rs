@@ -161,7 +161,7 @@ pub(super) fn gate(
         )
     });
     let relay_headers = config.headers.relay_token.then(|| {
-        let tokens = RelayTokens::new(sessions.relay_key(), clock.clone());
+        let tokens = RelayTokens::new(Arc::clone(keys), clock.clone());
         RelayHeaders::new(tokens, &config.apps)
     });
     Ok(Gate {

@@ -11,7 +11,6 @@ use super::Reloader;
 use super::parts::Lasting;
 use crate::control::{Control, Failures, Listener, Readiness};
 use crate::server::PrivateSocket;
-use crate::token::RelayTokens;
 
 /// What answers there, until it is told to stop.
 pub(super) struct Private {
@@ -50,7 +49,6 @@ impl Private {
             clock: lasting.clock.clone(),
             failures: Arc::new(Failures::new(lasting.clock.clone())),
             page_logins: Arc::default(),
-            relay_tokens: RelayTokens::new(lasting.sessions.relay_key(), lasting.clock.clone()),
             resets: lasting.resets.clone(),
             reload: reloader.map(Reloader::for_control),
         };

@@ -64,6 +64,8 @@ pub(super) enum ControlDenial {
     StoreUnavailable,
     /// The program is stopping.
     ShuttingDown,
+    /// A fault in the program.
+    Internal,
     /// The user has no session, so that there is no session_key.
     SessionKeyUnknown,
     /// Something did not open; nobody is told why.
@@ -217,6 +219,11 @@ impl ControlDenial {
                 S::SERVICE_UNAVAILABLE,
                 "shutting_down",
                 "This process is stopping.",
+            ),
+            Self::Internal => (
+                S::INTERNAL_SERVER_ERROR,
+                "internal_error",
+                "Something went wrong in the proxy.",
             ),
             Self::SessionKeyUnknown => (
                 S::NOT_FOUND,

@@ -78,8 +78,6 @@ pub struct Control {
     pub failures: Arc<Failures>,
     /// The browsers that brought a secret to the status page.
     pub page_logins: Arc<PageLogins>,
-    /// Makes and checks what is good at the relay.
-    pub relay_tokens: RelayTokens,
     /// The session_keys that are being reset.
     pub resets: TaskTracker,
     /// Reloads the configuration; `None` where it came from no file.
@@ -87,6 +85,11 @@ pub struct Control {
 }
 
 impl Control {
+    /// Returns what makes and checks what is good at the relay, with the keys of the moment.
+    fn relay_tokens(&self) -> RelayTokens {
+        RelayTokens::new(self.known.keys(), self.clock.clone())
+    }
+
     /// Answers on this listener until `stop` resolves and what is in flight was answered, or took too long.
     pub async fn serve(self, listener: Listener, stop: impl Future<Output = ()>) {
         let (known, over) = (Arc::clone(&self.known), CancellationToken::new());

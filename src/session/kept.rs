@@ -115,9 +115,4 @@ impl Sessions {
     pub fn is_shared(&self) -> bool {
         self.shared.store.is_shared()
     }
-
-    /// Returns the key that signs what is good at the relay only; all nodes of one store have the same.
-    pub fn relay_key(&self) -> hmac::Key {
-        self.shared.keys.relay.clone()
-    }
 }

@@ -37,8 +37,6 @@ pub(super) struct Keys {
     pub(super) kept: Sealer,
     /// Digests what that belongs to.
     pub(super) slots: hmac::Key,
-    /// Signs what is good at the relay only.
-    pub(super) relay: hmac::Key,
     /// Seals what browsers keep.
     pub(super) browsers: Sealer,
     /// Digests codes.
@@ -110,7 +108,6 @@ impl SealKey {
         let codes = root.expand(&[b"code"], hmac::HMAC_SHA256)?;
         let senders = root.expand(&[b"sender of a code"], hmac::HMAC_SHA256)?;
         let slots = root.expand(&[b"slot"], hmac::HMAC_SHA256)?;
-        let relay = root.expand(&[b"token of the relay"], hmac::HMAC_SHA256)?;
         let mut check = [0; 16];
         root.expand(&[b"check"], CheckLength)?.fill(&mut check)?;
         Ok(Keys {
@@ -119,7 +116,6 @@ impl SealKey {
             memos: Sealer::derive(&root, b"what a code brought")?,
             kept: Sealer::derive(&root, b"what nodes keep")?,
             slots: slots.into(),
-            relay: relay.into(),
             browsers: Sealer::derive(&root, b"what a browser keeps")?,
             codes: codes.into(),
             senders: senders.into(),

@@ -95,7 +95,7 @@ fn relay_token(headers: &HeaderMap, query: &str) -> Result<Option<String>, Contr
 }
 
 fn owner(control: &Control, token: &str) -> Result<Arc<App>, ControlDenial> {
-    let appid = control.relay_tokens.check(token);
+    let appid = control.relay_tokens().check(token);
     let appid = appid.map_err(|error| match error {
         RelayTokenError::Invalid => ControlDenial::RelayTokenInvalid,
         RelayTokenError::Expired => ControlDenial::RelayTokenExpired,

@@ -104,7 +104,7 @@ async fn give_token(
     let credentials = own_token::credentials(query, body).await?;
     let request = Request::from_parts(head, Body::empty());
     let admitted = admission::admit(&control, target, &request, Some(&credentials))?;
-    Ok(own_token::give(&control, &admitted.app))
+    own_token::give(&control, &admitted.app)
 }
 
 impl Call {
@@ -189,7 +189,7 @@ impl Call {
             Upload::Whole(body) => {
                 progress.is_sent();
                 let length = body.len() as u64;
-                (Body::from(body), length)
+                (upload::in_slices(body), length)
             }
             Upload::Passing(passing) => {
                 let length = passing.length;

@@ -49,10 +49,11 @@ pub(super) async fn credentials(query: &str, body: Body) -> Result<Credentials, 
 }
 
 /// Gives a token.
-pub(super) fn give(control: &Control, app: &App) -> Response {
+pub(super) fn give(control: &Control, app: &App) -> Result<Response, ControlDenial> {
+    let issued = control.relay_tokens().issue(&app.appid, LIVES);
     let given = Given {
-        access_token: control.relay_tokens.issue(&app.appid, LIVES),
+        access_token: issued.map_err(|_| ControlDenial::Internal)?,
         expires_in: LIVES.as_secs(),
     };
-    Json(given).into_response()
+    Ok(Json(given).into_response())
 }

@@ -1,6 +1,7 @@
 //! The body of a call on its way to WeChat: read whole where it is small, so that it can be sent again, and passed on as it comes where
 //! it is not.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use crate::control::denial::ControlDenial;
 
 /// As much is kept of a body to send it again.
 const KEPT: usize = 24 * 1024;
+/// So much of a body that is kept is handed on at a time.
+const SLICE: usize = 4 * 1024;
 /// How long a caller may take between two parts of a body.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -136,6 +139,18 @@ impl Upload {
             false => [passed, end].concat().into(),
         }))
     }
+}
+
+/// Returns a body that is handed on in slices, since the connection copies each into its buffer, which keeps its largest size.
+pub(super) fn in_slices(whole: Bytes) -> Body {
+    if whole.len() <= SLICE {
+        return Body::from(whole);
+    }
+    let slices = (0..whole.len()).step_by(SLICE).map(move |at| {
+        let end = whole.len().min(at + SLICE);
+        Ok::<_, Infallible>(whole.slice(at..end))
+    });
+    Body::from_stream(futures::stream::iter(slices))
 }
 
 impl Passing {
