@@ -1,6 +1,7 @@
 //! Follows the stream of revocations, and notices that Redis has lost entries.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::RedisResult;
@@ -33,6 +34,8 @@ pub(super) struct Follower {
     pub(super) incomplete: Arc<Notify>,
     /// Says that the stream was read to its end.
     pub(super) heard: Arc<Notify>,
+    /// Whether the maintenance has looked for sessions that came back; see there.
+    pub(super) settled: Arc<AtomicBool>,
     pub(super) position: Position,
 }
 
@@ -83,7 +86,7 @@ impl Follower {
                 tracing::warn!(%error, "revocations by other nodes cannot be read");
                 self.link.fails(&error, |_| redis::cmd("PING"));
             }
-            self.known.forget(self.time.now());
+            self.settled.store(false, Ordering::Relaxed);
             tokio::time::sleep(RECONNECT_INTERVAL).await;
             match self.connector.connect().await {
                 Ok(new) => {
@@ -142,7 +145,9 @@ impl Follower {
                     self.position.number = number;
                 }
             }
-            self.known.forget(self.time.now());
+            if self.settled.load(Ordering::Relaxed) {
+                self.known.forget(self.time.now());
+            }
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::{RedisResult, Value};
@@ -41,12 +42,18 @@ pub(super) struct Maintenance {
     pub(super) checks: Checks,
     /// Wakes it when the stream or an end may be incomplete.
     pub(super) incomplete: Arc<Notify>,
+    /// Whether the last round did everything. Until then, no revocation may be forgotten: its session may be back.
+    pub(super) settled: Arc<AtomicBool>,
 }
 
 /// When each step was last taken.
 struct Rounds {
     connection: Option<Connection>,
+    /// Whether the whole stream is to be read, and when it was.
+    whole: bool,
     stream: Instant,
+    /// Whether Redis refused the last time to add what it lacks.
+    refused: bool,
     clock: Option<Instant>,
     /// The servers on which ended sessions were looked for, and when.
     searched: Option<(Servers, Instant)>,
@@ -61,29 +68,27 @@ impl Maintenance {
     pub(super) async fn run(self, connection: Connection) {
         let mut rounds = Rounds {
             connection: Some(connection),
+            whole: false,
             stream: Instant::now(),
+            refused: false,
             clock: None,
             searched: None,
         };
-        let mut whole = false;
         loop {
-            match self.once(&mut rounds, whole).await {
-                Ok(()) => {
-                    let woken = tokio::time::timeout(EVERY, self.incomplete.notified()).await;
-                    whole = woken.is_ok() || rounds.stream.elapsed() > WHOLE_EVERY;
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "what Redis lacks cannot be completed");
-                    // With a connection more may be lost than is known. A refusal that lasts is not tried more often than that.
-                    let lost = is_lost(&error);
-                    tokio::time::sleep(if lost { RETRY_INTERVAL } else { EVERY }).await;
-                    whole |= lost;
-                }
+            let done = self.once(&mut rounds).await;
+            self.settled.store(done.is_ok(), Ordering::Relaxed);
+            if let Err(error) = done {
+                tracing::debug!(%error, "what Redis lacks cannot be completed");
+                // With a connection more may be lost than is known.
+                rounds.whole |= is_lost(&error);
             }
+            let pause = if rounds.whole { RETRY_INTERVAL } else { EVERY };
+            let woken = tokio::time::timeout(pause, self.incomplete.notified()).await;
+            rounds.whole |= woken.is_ok() || rounds.stream.elapsed() > WHOLE_EVERY;
         }
     }
 
-    async fn once(&self, rounds: &mut Rounds, whole: bool) -> RedisResult<()> {
+    async fn once(&self, rounds: &mut Rounds) -> RedisResult<()> {
         let current = |connection: &Connection| self.connector.is_current(connection);
         let mut connection = match rounds.connection.take().filter(current) {
             Some(connection) => connection,
@@ -93,8 +98,11 @@ impl Maintenance {
         if !self.link.is_available() {
             self.link.revive().await;
         }
-        if whole {
-            self.complete(&mut connection).await?;
+        if rounds.whole {
+            let completed = self.try_again(&mut connection, rounds.refused).await;
+            rounds.refused = completed.as_ref().is_err_and(|error| !is_lost(error));
+            completed?;
+            rounds.whole = false;
             rounds.stream = Instant::now();
         }
         self.revoke_ending(&mut connection).await?;
@@ -139,6 +147,15 @@ impl Maintenance {
             }
         }
         Ok(())
+    }
+
+    /// Completes the stream; where Redis refused that, only when it takes writes again, since the stream may be long.
+    async fn try_again(&self, connection: &mut Connection, refused: bool) -> RedisResult<String> {
+        if refused {
+            let nothing = self.stream.add_again(&[]);
+            nothing.make_on::<Value>(connection).await?;
+        }
+        self.complete(connection).await
     }
 
     /// Reads the whole stream, adds what this node knows and the stream lacks, and returns the id of the last entry that was read.

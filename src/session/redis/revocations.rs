@@ -1,6 +1,7 @@
 //! The revoked sessions: the node's own, those of other nodes, and the tasks that keep both complete.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use redis::RedisResult;
@@ -61,6 +62,7 @@ impl Revocations {
         } = beginning;
         let (known, stream) = (RevokedSessions::default(), Stream::new(&names));
         let (incomplete, heard) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let settled = Arc::new(AtomicBool::new(false));
         let maintenance = Maintenance {
             connector: Arc::clone(&connector),
             link: Arc::clone(&link),
@@ -71,6 +73,7 @@ impl Revocations {
             ends,
             checks,
             incomplete: Arc::clone(&incomplete),
+            settled: Arc::clone(&settled),
         };
         let mut connection = connector.connect().await?;
         measure(&mut connection, &time).await?;
@@ -85,6 +88,7 @@ impl Revocations {
             wait: wait(timeout),
             incomplete: Arc::clone(&incomplete),
             heard: Arc::clone(&heard),
+            settled,
             position: Position::new(last, state),
             connector: Arc::clone(&connector),
         };

@@ -70,6 +70,26 @@ async fn a_node_that_starts_right_after_everything_was_deleted_hears_what_the_ot
     assert!(later.revoked().contains(&opened.session.id));
 }
 
+#[tokio::test]
+async fn a_node_that_starts_when_an_emptied_redis_has_memory_again_hears_what_the_others_know() {
+    let (redis, clock) = (Deployed::single(), Clock::system());
+    let one = redis.node(&clock).await;
+    let opened = log_in(&one, "a").await;
+    one.end(opened.session.id).await.unwrap();
+    let memory = |limit| redis.ask(STREAM, &["CONFIG", "SET", "maxmemory", limit]);
+    // The moment decides whether a node is about to try again.
+    for _ in 0..6 {
+        assert_eq!(memory("1"), "OK");
+        assert_eq!(redis.ask(STREAM, &["FLUSHALL"]), "OK");
+        // The node has read the stream, and cannot add what is missing.
+        let before = redis.calls("xrange");
+        soon(async || redis.calls("xrange") > before).await;
+        assert_eq!(memory("0"), "OK");
+        let later = redis.node(&clock).await;
+        assert!(later.revoked().contains(&opened.session.id));
+    }
+}
+
 async fn a_node_that_starts_waits_while_others_add_again_what_was_lost(redis: &Deployed) {
     const REPAIR: &str = "menshen:{menshen:revoked}:repair";
     let clock = Clock::system();

@@ -59,6 +59,33 @@ async fn a_session_that_an_older_copy_of_the_file_brings_back_stays_ended() {
 }
 
 #[tokio::test]
+async fn a_session_that_comes_back_when_its_revocation_would_be_over_stays_ended() {
+    let (mut server, clock) = (Server::start().await, Clock::system());
+    let (one, other) = (server.sessions(&clock).await, server.sessions(&clock).await);
+    let opened = log_in(&one, "a").await;
+    let (kept, own) = (
+        tempfile::tempdir().unwrap(),
+        server.0.folder().join("appendonlydir"),
+    );
+    copy(&own, kept.path());
+    one.end(opened.session.id).await.unwrap();
+    soon(async || other.revoked().contains(&opened.session.id)).await;
+    server.0.kill();
+    std::fs::remove_dir_all(&own).unwrap();
+    copy(&kept.path().join("appendonlydir"), server.0.folder());
+    for node in [&one, &other] {
+        soon(async || !node.is_available()).await;
+    }
+    clock.advance(RULES.token_ttl + Duration::from_secs(60 + SKEW_SECS + 2));
+    server.0.restart();
+    soon(async || matches!(one.session(opened.session.id).await, Ok(None))).await;
+    for node in [&one, &other] {
+        let refused = node.refresh(&opened.refresh, &apps()).await;
+        assert!(matches!(refused, Err(RefreshError::Ended)), "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_older_copies_of_a_clusters_files_bring_back_stays_ended() {
     let (mut cluster, clock) = (Cluster::start(3, &[]), Clock::system());
     cluster.nodes.iter().for_each(admit);
