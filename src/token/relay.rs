@@ -9,6 +9,7 @@ use http::HeaderValue;
 use jsonwebtoken::{Header, Validation};
 use serde::{Deserialize, Serialize};
 
+use super::verify::decode;
 use super::{IssueError, KeyRing};
 use crate::clock::Clock;
 use crate::config::App;
@@ -84,19 +85,16 @@ impl RelayTokens {
         let invalid = RelayTokenError::Invalid;
         let token = text.strip_prefix(PREFIX).filter(|_| text.len() <= LONGEST);
         let token = token.ok_or(invalid)?;
-        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid)?;
-        if header.typ.as_deref() != Some(RELAY_TYPE) || header.crit.is_some() {
-            return Err(invalid);
-        }
-        let key = header.kid.and_then(|kid| self.keys.find(&kid));
-        let key = key.ok_or(invalid)?;
-        // The key, not the token, says which algorithm is used.
-        let mut validation = Validation::new(key.algorithm);
-        validation.required_spec_claims = HashSet::new();
-        // The time is compared below with our own clock, which tests can move.
-        validation.validate_exp = false;
-        let decoded = jsonwebtoken::decode::<Claims>(token, &key.check, &validation);
-        let Claims { relay, exp } = decoded.map_err(|_| invalid)?.claims;
+        let decoded = decode(token, RELAY_TYPE, |kid| {
+            let key = self.keys.find(kid)?;
+            // The key, not the token, says which algorithm is used.
+            let mut validation = Validation::new(key.algorithm);
+            validation.required_spec_claims = HashSet::new();
+            // The time is compared below with our own clock, which tests can move.
+            validation.validate_exp = false;
+            Some((&key.check, validation))
+        });
+        let Claims { relay, exp } = decoded.map_err(|_| invalid)?;
         if exp <= self.clock.unix_secs() {
             return Err(RelayTokenError::Expired);
         }

@@ -1,5 +1,6 @@
 //! Verifies tokens: the only place that decodes one.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{DecodingKey, Validation};
+use serde::de::DeserializeOwned;
 
 use super::signed_url::URL_TYPE;
 use super::{Claims, KeyRing, RelayTokens, SignedUrl};
@@ -113,6 +115,39 @@ impl Verified {
     }
 }
 
+/// Decodes a JWT of this `typ` with the key that it names. Other kinds of JWT are signed with the same keys; the type keeps them apart.
+pub(super) fn decode<'k, C, V>(
+    token: &str,
+    kind: &str,
+    find: impl FnOnce(&str) -> Option<(&'k DecodingKey, V)>,
+) -> Result<C, TokenError>
+where
+    C: DeserializeOwned,
+    V: Borrow<Validation>,
+{
+    let header =
+        jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid("not a JWT"))?;
+    if header.typ.as_deref() != Some(kind) {
+        return Err(TokenError::Invalid("typ"));
+    }
+    // RFC 7515 has a token refused that asks for an extension nobody here understands.
+    if header.crit.is_some() {
+        return Err(TokenError::Invalid("crit"));
+    }
+    let found = header.kid.as_deref().and_then(find);
+    let (key, validation) = found.ok_or(TokenError::Invalid("unknown kid"))?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that decodes tokens"
+    )]
+    let decoded = jsonwebtoken::decode(token, key, validation.borrow());
+    let decoded = decoded.map_err(|error| {
+        let forged = matches!(error.kind(), ErrorKind::InvalidSignature);
+        if forged { FORGED } else { NOT_OURS }
+    })?;
+    Ok(decoded.claims)
+}
+
 /// Checks tokens against the keys and apps of this configuration.
 pub struct Verifier {
     keys: HashMap<String, (DecodingKey, Validation)>,
@@ -178,31 +213,10 @@ impl Verifier {
         if RelayTokens::is_one(token) {
             return Err(TokenError::Invalid("a token of the relay's"));
         }
-        let header =
-            jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid("not a JWT"))?;
-        // Other kinds of JWT are signed with the same keys (assertions); the type keeps them apart.
-        if header.typ.as_deref() != Some(kind) {
-            return Err(TokenError::Invalid("typ"));
-        }
-        // RFC 7515 has a token refused that asks for an extension nobody here understands.
-        if header.crit.is_some() {
-            return Err(TokenError::Invalid("crit"));
-        }
-        let (key, validation) = header
-            .kid
-            .as_deref()
-            .and_then(|kid| self.keys.get(kid))
-            .ok_or(TokenError::Invalid("unknown kid"))?;
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is the one place that decodes tokens"
-        )]
-        let decoded = jsonwebtoken::decode::<Claims>(token, key, validation);
-        let decoded = decoded.map_err(|error| {
-            let forged = matches!(error.kind(), ErrorKind::InvalidSignature);
-            if forged { FORGED } else { NOT_OURS }
-        })?;
-        Ok(decoded.claims)
+        decode(token, kind, |kid| {
+            let (key, validation) = self.keys.get(kid)?;
+            Some((key, validation))
+        })
     }
 
     /// Returns whether a token names one of our keys, whatever else is wrong with it.
