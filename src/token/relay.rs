@@ -9,7 +9,7 @@ use http::HeaderValue;
 use jsonwebtoken::{Header, Validation};
 use serde::{Deserialize, Serialize};
 
-use super::verify::decode;
+use super::verify::signed_claims;
 use super::{IssueError, KeyRing};
 use crate::clock::Clock;
 use crate::config::App;
@@ -85,7 +85,7 @@ impl RelayTokens {
         let invalid = RelayTokenError::Invalid;
         let token = text.strip_prefix(PREFIX).filter(|_| text.len() <= LONGEST);
         let token = token.ok_or(invalid)?;
-        let decoded = decode(token, RELAY_TYPE, |kid| {
+        let decoded = signed_claims(token, RELAY_TYPE, |kid| {
             let key = self.keys.find(kid)?;
             // The key, not the token, says which algorithm is used.
             let mut validation = Validation::new(key.algorithm);

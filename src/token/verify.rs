@@ -116,7 +116,7 @@ impl Verified {
 }
 
 /// Decodes a JWT of this `typ` with the key that it names. Other kinds of JWT are signed with the same keys; the type keeps them apart.
-pub(super) fn decode<'k, C, V>(
+pub(super) fn signed_claims<'k, C, V>(
     token: &str,
     kind: &str,
     find: impl FnOnce(&str) -> Option<(&'k DecodingKey, V)>,
@@ -213,7 +213,7 @@ impl Verifier {
         if RelayTokens::is_one(token) {
             return Err(TokenError::Invalid("a token of the relay's"));
         }
-        decode(token, kind, |kid| {
+        signed_claims(token, kind, |kid| {
             let (key, validation) = self.keys.get(kid)?;
             Some((key, validation))
         })
