@@ -9,7 +9,7 @@ use super::servers::{self, Cluster, Group};
 use super::{Names, RULES, RedisMode, SKEW_SECS, Server, log_in, soon};
 use crate::clock::Clock;
 use crate::session::contract::apps;
-use crate::session::{Opened, RefreshError, Sessions};
+use crate::session::{Opened, RefreshError, SessionId, Sessions};
 
 /// Says that a session is over for good, also when nobody knows of its revocation any more.
 async fn stays_ended(nodes: &[&Sessions], clock: &Clock, opened: &Opened) {
@@ -35,6 +35,20 @@ fn copy(from: &Path, to: &Path) {
     assert!(copied.unwrap().success());
 }
 
+/// Ends a session that both nodes know of, kills the server, and puts a copy of its file back that is older than the end.
+async fn end_and_lose(server: &mut Server, [one, other]: [&Sessions; 2], id: SessionId) {
+    let (kept, own) = (
+        tempfile::tempdir().unwrap(),
+        server.0.folder().join("appendonlydir"),
+    );
+    copy(&own, kept.path());
+    one.end(id).await.unwrap();
+    soon(async || other.revoked().contains(&id)).await;
+    server.0.kill();
+    std::fs::remove_dir_all(&own).unwrap();
+    copy(&kept.path().join("appendonlydir"), server.0.folder());
+}
+
 #[tokio::test]
 async fn a_session_that_an_older_copy_of_the_file_brings_back_stays_ended() {
     let (mut server, clock) = (Server::start().await, Clock::system());
@@ -42,16 +56,7 @@ async fn a_session_that_an_older_copy_of_the_file_brings_back_stays_ended() {
     let config = as_user(server.config());
     let (one, other) = (node(&config, &clock).await, node(&config, &clock).await);
     let opened = log_in(&one, "a").await;
-    let (kept, own) = (
-        tempfile::tempdir().unwrap(),
-        server.0.folder().join("appendonlydir"),
-    );
-    copy(&own, kept.path());
-    one.end(opened.session.id).await.unwrap();
-    soon(async || other.revoked().contains(&opened.session.id)).await;
-    server.0.kill();
-    std::fs::remove_dir_all(&own).unwrap();
-    copy(&kept.path().join("appendonlydir"), server.0.folder());
+    end_and_lose(&mut server, [&one, &other], opened.session.id).await;
     server.0.restart();
     knows_no_end(&server.0, &config.mode, opened.session.id);
     admit(&server.0);
@@ -63,16 +68,7 @@ async fn a_session_that_comes_back_when_its_revocation_would_be_over_stays_ended
     let (mut server, clock) = (Server::start().await, Clock::system());
     let (one, other) = (server.sessions(&clock).await, server.sessions(&clock).await);
     let opened = log_in(&one, "a").await;
-    let (kept, own) = (
-        tempfile::tempdir().unwrap(),
-        server.0.folder().join("appendonlydir"),
-    );
-    copy(&own, kept.path());
-    one.end(opened.session.id).await.unwrap();
-    soon(async || other.revoked().contains(&opened.session.id)).await;
-    server.0.kill();
-    std::fs::remove_dir_all(&own).unwrap();
-    copy(&kept.path().join("appendonlydir"), server.0.folder());
+    end_and_lose(&mut server, [&one, &other], opened.session.id).await;
     for node in [&one, &other] {
         soon(async || !node.is_available()).await;
     }
