@@ -19,6 +19,7 @@ static class Assertion
                 ValidTypes = new[] { "assertion+jwt" },
                 ValidIssuer = "menshen",
                 ValidAudience = audience,
+                ClockSkew = TimeSpan.Zero,
                 NameClaimType = "sub",
             };
             options.Events = new JwtBearerEvents

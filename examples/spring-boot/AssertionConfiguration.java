@@ -1,7 +1,9 @@
 // Checks X-Menshen-Assertion before every request: a configuration beside the application's class.
 package example.shop;
 
+import java.time.Duration;
 import java.util.List;
+import java.util.Objects;
 
 import org.springframework.beans.factory.annotation.Value;
 import org.springframework.context.annotation.Bean;
@@ -11,6 +13,7 @@ import org.springframework.security.config.annotation.web.builders.HttpSecurity;
 import org.springframework.security.oauth2.core.DelegatingOAuth2TokenValidator;
 import org.springframework.security.oauth2.jose.jws.SignatureAlgorithm;
 import org.springframework.security.oauth2.jwt.JwtAudienceValidator;
+import org.springframework.security.oauth2.jwt.JwtClaimValidator;
 import org.springframework.security.oauth2.jwt.JwtDecoder;
 import org.springframework.security.oauth2.jwt.JwtIssuerValidator;
 import org.springframework.security.oauth2.jwt.JwtTimestampValidator;
@@ -28,8 +31,9 @@ public class AssertionConfiguration {
         NimbusJwtDecoder decoder = NimbusJwtDecoder.withJwkSetUri(jwks)
             .jwsAlgorithm(SignatureAlgorithm.ES256).validateType(false).build();
         decoder.setJwtValidator(new DelegatingOAuth2TokenValidator<>(
-            new JwtTypeValidator(List.of("assertion+jwt")), new JwtTimestampValidator(),
-            new JwtIssuerValidator("menshen"), new JwtAudienceValidator(audience)));
+            new JwtTypeValidator(List.of("assertion+jwt")), new JwtTimestampValidator(Duration.ZERO),
+            new JwtIssuerValidator("menshen"), new JwtAudienceValidator(audience),
+            new JwtClaimValidator<>("sub", Objects::nonNull), new JwtClaimValidator<>("exp", Objects::nonNull)));
         return decoder;
     }
 
