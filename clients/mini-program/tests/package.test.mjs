@@ -10,8 +10,9 @@ import { before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import vm from 'node:vm';
 import { built } from '../build.mjs';
-import { APPID, startMenshen } from './support/menshen.mjs';
+import { APPID, startDev, startMenshen } from './support/menshen.mjs';
 import { PACKAGE, TOOLS, requireTool } from './support/tools.mjs';
+import { createWx } from './support/wx.mjs';
 
 const NAME = 'menshen-mini-program';
 const KILOBYTE = 1024;
@@ -235,6 +236,19 @@ test("each button of the demo's page does what it says, against a real Menshen",
   assert.equal(await does('logout'), 'logged out');
   phone.offline = true;
   assert.match(await does('call'), /^unreachable/);
+});
+
+test('the demo as it is logs in at `menshen dev`', async (t) => {
+  const phone = createWx({ user: 'alice' });
+  phone.login = () => assert.fail('the demo asks the simulator for codes');
+  const { page, config } = demo(phone);
+  assert.deepEqual([config.baseUrl, config.simulator], ['http://127.0.0.1:8080', 'http://127.0.0.1:8080']);
+  // That port may be taken here.
+  const address = await startDev(t);
+  Object.assign(config, { baseUrl: address, simulator: address });
+  const { handlers, shown } = page();
+  await handlers.call();
+  assert.match(shown(), /You are o/);
 });
 
 /** Loads the demo as the platform does: every file once, with App, Page and getApp around it. */

@@ -86,6 +86,15 @@ auth = "public"
   };
 }
 
+/** Starts `menshen dev`, and returns its address. */
+export async function startDev(t) {
+  const dev = await run(t, ['dev', '--listen', '127.0.0.1:0'], 'stdout', (line, found) => {
+    found.base = (line.match(/^Menshen listens on (http:\S+)/) || [])[1] || found.base;
+    return line.includes('Bearer $TOKEN');
+  });
+  return dev.base;
+}
+
 async function run(t, args, output, read) {
   const child = spawn(menshenProgram(), args, { env: { ...process.env, SHOP_APP_SECRET: SECRET } });
   const ended = new Promise((resolve) => child.once('exit', resolve));
