@@ -165,6 +165,22 @@ fn the_configuration_of_the_readme_is_checked_and_served() {
 }
 
 #[test]
+fn the_page_of_installing_lists_every_command() {
+    let help = Command::new(MENSHEN).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let (_, rest) = help.split_once("Commands:\n").unwrap();
+    let commands = rest.lines().take_while(|line| !line.is_empty());
+    let names: Vec<&str> = commands
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(names.len() > 5, "{help}");
+    for name in names {
+        assert!(INSTALL.contains(&format!("| `menshen {name}")), "{name}");
+    }
+}
+
+#[test]
 fn the_explained_request_is_explained_so() {
     let (command, explanation) = blocks(CONFIGURE, "console")[0].split_once('\n').unwrap();
     let arguments: Vec<&str> = command.split(' ').skip(2).collect();
