@@ -13,9 +13,10 @@ pub(super) struct Outlook<'c>(pub(super) &'c Config);
 impl fmt::Display for Outlook<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let own = &self.0.server.auth_path;
-        writeln!(f, "  only logged in    {}", self.places(Auth::Required))?;
-        writeln!(f, "  logged in or not  {}", self.places(Auth::Optional))?;
-        let public = self.places(Auth::Public);
+        let logged_in = self.places(&[Auth::Required, Auth::SignedUrl]);
+        writeln!(f, "  only logged in    {logged_in}")?;
+        writeln!(f, "  logged in or not  {}", self.places(&[Auth::Optional]))?;
+        let public = self.places(&[Auth::Public]);
         let and = match public.as_str() {
             NOWHERE => String::new(),
             public => format!("{public}; "),
@@ -30,9 +31,10 @@ impl fmt::Display for Outlook<'_> {
 const NOWHERE: &str = "nowhere";
 
 impl Outlook<'_> {
-    /// Lists where a rule holds.
-    fn places(&self, auth: Auth) -> String {
-        let routes = self.0.routes.iter().filter(|route| route.auth == auth);
+    /// Lists where one of some rules holds.
+    fn places(&self, rules: &[Auth]) -> String {
+        let routes = self.0.routes.iter();
+        let routes = routes.filter(|route| rules.contains(&route.auth));
         let mut places: Vec<String> = routes.map(|route| self.place(route)).collect();
         let more = places.len().saturating_sub(MOST);
         if more > 0 {
@@ -58,6 +60,9 @@ impl Outlook<'_> {
             let apps = route.apps.iter().filter_map(|app| self.0.apps.get(*app));
             let apps: Vec<&str> = apps.map(|app| app.name.as_str()).collect();
             place.push_str(&format!(", users of {}", apps.join(", ")));
+        }
+        if route.auth == Auth::SignedUrl {
+            place.push_str(", or with a signed URL");
         }
         let upstream = self.0.upstreams.get(route.upstream);
         let upstream = upstream.map(|upstream| upstream.name.as_str());

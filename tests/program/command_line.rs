@@ -233,6 +233,7 @@ async fn check_ends_with_who_is_let_in_where() {
     );
     routes += &route("");
     routes += &route("path = \"/news\"\nauth = \"optional\"");
+    routes += &route("path = \"/files\"\nauth = \"signed_url\"");
     for number in 0..8 {
         routes += &route(&format!("path = \"/p{number}\"\nauth = \"public\""));
     }
@@ -249,7 +250,8 @@ async fn check_ends_with_who_is_let_in_where() {
     assert_eq!(
         lines[lines.len() - 3..],
         [
-            "  only logged in    GET, POST a.example/admin, users of staff (to api); / (to api)"
+            "  only logged in    GET, POST a.example/admin, users of staff (to api); / (to api); \
+             /files, or with a signed URL (to api)"
                 .to_owned(),
             "  logged in or not  /news (to api)".to_owned(),
             format!("  everybody         {}and 2 more; {own}", public.concat()),
