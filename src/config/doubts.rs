@@ -1,6 +1,6 @@
 //! What is probably wrong with a configuration that can be used.
 
-use super::model::{App, Config};
+use super::model::{App, Config, Route};
 
 /// The length of WeChat's AppSecrets.
 const SECRET_LENGTH: usize = 32;
@@ -18,8 +18,22 @@ impl Config {
             let appid = doubt_of_appid(at + 1, app);
             appid.into_iter().chain(doubts_of_secrets(at + 1, app))
         });
-        apps.chain(self.certificates_without_chain()).collect()
+        let routes = self.routes.iter().filter_map(doubt_of_path);
+        apps.chain(routes)
+            .chain(self.certificates_without_chain())
+            .collect()
     }
+}
+
+/// Says that a path has what other programs take for a parameter, and here stands for itself.
+fn doubt_of_path(route: &Route) -> Option<String> {
+    let (before, parameter) = route.path.split_once("/:")?;
+    let before = if before.is_empty() { "/" } else { before };
+    let parameter = parameter.split('/').next().unwrap_or_default();
+    let number = route.index + 1;
+    Some(format!(
+        "route[{number}]: \":{parameter}\" stands for itself in a path, and for nothing else: {before:?} is for itself and everything below it"
+    ))
 }
 
 /// Says what is odd about an appid, which is not shown: it may be a secret in the wrong place.

@@ -22,7 +22,7 @@ const HOST: Kind<String> = Kind {
 };
 
 const PATH: Kind<String> = Kind {
-    expected: "a path in its plain form, such as \"/orders\": no \"//\", \".\", \"..\", \"%\", \";\", \"?\" or \"#\"",
+    expected: "a path in its plain form, such as \"/orders\": ASCII and no pattern, no \"//\", \".\", \"..\", \"%\", \";\", \"?\" or \"#\"",
     read: path,
 };
 
@@ -95,7 +95,7 @@ impl Routes<'_> {
         let cors = table.section("cors", |table| cors::read_own(table, self.cors));
         let timeouts = own_timeouts(table);
         if let Some(before) = path.as_ref().and_then(|path| path.split_once('*')) {
-            let prefix = before.0.trim_end_matches('/');
+            let prefix = before.0.trim_end_matches(['/', '.']);
             let prefix = if prefix.is_empty() { "/" } else { prefix };
             let message = format!(
                 "must be a path without \"*\": {prefix:?} is for itself and everything below it"

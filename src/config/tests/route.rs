@@ -78,6 +78,10 @@ fn mistakes_about_routes_are_refused_with_their_key_and_a_reason() {
             "route[1].path (line 13): must be a path without \"*\": \"/api\" is for itself and everything below it",
         ),
         (
+            with("route", "path = \"/api/.*\""),
+            "route[1].path (line 13): must be a path without \"*\": \"/api\" is for itself and everything below it",
+        ),
+        (
             with("route", "path = \"/*\""),
             "route[1].path (line 13): must be a path without \"*\": \"/\" is for itself and everything below it",
         ),
@@ -86,6 +90,33 @@ fn mistakes_about_routes_are_refused_with_their_key_and_a_reason() {
             "route[2].path (line 13): must differ from route[1], which has the same host, path and methods",
         ),
     ]);
+}
+
+#[test]
+fn a_parameter_in_a_path_is_doubted() {
+    for (path, told) in [
+        ("/orders/:id", Some("\"/orders\" is for itself")),
+        ("/:shop/orders", Some("\"/\" is for itself")),
+        ("/v1/shops:list", None),
+        ("/orders", None),
+    ] {
+        let lines = format!("path = \"{path}\"");
+        // What else is doubted of this file is its appid and secret.
+        let doubts = read(&with("route", &lines)).unwrap().doubts();
+        let doubts: Vec<_> = doubts
+            .iter()
+            .filter(|doubt| doubt.starts_with("route[1]: "))
+            .collect();
+        assert_eq!(
+            doubts.len(),
+            usize::from(told.is_some()),
+            "{path}: {doubts:?}"
+        );
+        assert!(
+            doubts.iter().all(|doubt| doubt.contains(told.unwrap())),
+            "{path}: {doubts:?}"
+        );
+    }
 }
 
 #[test]
