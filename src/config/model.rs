@@ -153,6 +153,8 @@ pub struct WeChat {
     pub connect_timeout: Duration,
     /// Limit for a whole call, connecting included.
     pub timeout: Duration,
+    /// Whether `menshen dev` simulates it, which no file can say.
+    pub is_simulated: bool,
 }
 
 /// An outbound proxy.

@@ -70,5 +70,6 @@ pub(super) fn read(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<We
         ca_file,
         connect_timeout: connect_timeout?,
         timeout: timeout?,
+        is_simulated: false,
     })
 }

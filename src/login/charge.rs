@@ -37,6 +37,7 @@ impl Charge {
             matches!(
                 denial,
                 Denial::CodeInvalid(_)
+                    | Denial::CodeNotSimulated(_)
                     | Denial::CodeUsed(_)
                     | Denial::UserBlocked(_)
                     | Denial::BadRequest(_)

@@ -64,7 +64,11 @@ impl Denial {
 
     /// Returns WeChat's number, where WeChat gave one.
     pub fn errcode(&self) -> Option<Errcode> {
-        if let Self::CodeInvalid(n) | Self::UserBlocked(n) | Self::WechatMisconfigured(n) = self {
+        if let Self::CodeInvalid(n)
+        | Self::CodeNotSimulated(n)
+        | Self::UserBlocked(n)
+        | Self::WechatMisconfigured(n) = self
+        {
             return Some(*n);
         }
         if let Self::CodeUsed(n) | Self::WechatError(n) | Self::WechatBusy(n, _) = self {

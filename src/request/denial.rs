@@ -39,6 +39,8 @@ pub enum Denial {
     RefreshReused,
     /// WeChat does not know the code.
     CodeInvalid(Errcode),
+    /// The simulated WeChat of `menshen dev` did not make the code.
+    CodeNotSimulated(Errcode),
     /// The code was redeemed before, as WeChat says or as we know.
     CodeUsed(Option<Errcode>),
     /// The token's app may not use this route.
@@ -173,6 +175,11 @@ impl Denial {
                 S::UNAUTHORIZED,
                 "code_invalid",
                 "WeChat does not accept the code; call wx.login again.",
+            ),
+            Self::CodeNotSimulated(_) => (
+                S::UNAUTHORIZED,
+                "code_invalid",
+                "WeChat is simulated here and did not make the code, or it has expired: get one at /_dev; for WeChat's own, start menshen dev --app APPID.",
             ),
             Self::CodeUsed(_) => (
                 S::UNAUTHORIZED,

@@ -68,6 +68,7 @@ pub struct Client {
     way: Way,
     reach: Reach,
     timeout: Duration,
+    is_simulated: bool,
     metrics: Metrics,
 }
 
@@ -80,6 +81,7 @@ impl Client {
             way: Way::of(config),
             reach: Reach::default(),
             timeout: config.timeout,
+            is_simulated: config.is_simulated,
             metrics: Metrics::default(),
         })
     }
@@ -94,6 +96,11 @@ impl Client {
     pub fn counted_in(mut self, metrics: Metrics) -> Self {
         self.metrics = metrics;
         self
+    }
+
+    /// Returns whether it calls the simulator of `menshen dev`.
+    pub fn is_simulated(&self) -> bool {
+        self.is_simulated
     }
 
     /// Returns whether the last call made no connection to WeChat.

@@ -303,6 +303,7 @@ async fn the_playground_shows_a_login_in_a_browser() {
     set(&mut page, "code", "0a1b2c3d4e5f60718293a4b5c6d7e8f9").await;
     let refused = click(&mut page, "log-in", "POST /_auth/login → 401").await;
     assert!(refused.contains("code_invalid"), "{refused}");
+    assert!(refused.contains("menshen dev --app APPID"), "{refused}");
     dev.program.logs("menshen dev --app").await;
 }
 

@@ -152,6 +152,7 @@ upstream = "playground"
         // Not by way of the text, where a folder's name would have to be quoted.
         config.token.keys_dir = folder.join("keys");
         config.session.store = Store::Embedded(folder.join("data"));
+        config.wechat.is_simulated = wechat.is_simulated();
         Ok(config)
     }
 }

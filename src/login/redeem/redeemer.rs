@@ -334,6 +334,7 @@ mod tests {
             ca_file: None,
             connect_timeout: SECOND,
             timeout: SECOND,
+            is_simulated: false,
         };
         let rules = SessionRules {
             session_ttl: SECOND,

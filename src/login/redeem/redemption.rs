@@ -337,6 +337,9 @@ impl Redemption {
 
     fn refusal(&self, errcode: i64) -> Failure {
         match class(errcode) {
+            ErrcodeClass::CodeInvalid if self.redeemer.wechat.is_simulated() => {
+                Failure::final_one(Denial::CodeNotSimulated(errcode))
+            }
             ErrcodeClass::CodeInvalid => Failure::final_one(Denial::CodeInvalid(errcode)),
             ErrcodeClass::CodeUsed => Failure::final_one(Denial::CodeUsed(Some(errcode))),
             ErrcodeClass::UserBlocked => Failure::final_one(Denial::UserBlocked(errcode)),

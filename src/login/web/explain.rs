@@ -81,6 +81,7 @@ fn words(denial: &Denial) -> Words {
         ),
         Denial::StateInvalid(_)
         | Denial::CodeInvalid(_)
+        | Denial::CodeNotSimulated(_)
         | Denial::CodeUsed(_)
         | Denial::CodeMissing => words(
             ("这次登录已经失效", "This login is over"),
