@@ -135,6 +135,22 @@ async fn the_printed_lines_can_be_pasted_again() {
 }
 
 #[tokio::test]
+async fn what_listens_at_every_address_is_shown_at_one_that_can_be_reached() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = Program::command(MENSHEN, &["dev", "--listen", "0.0.0.0:0"]);
+    command.env("TMPDIR", temporary.path());
+    let program = Program::start(command);
+    program.prints("Bearer $TOKEN").await;
+    let printed = program.stdout();
+    let page = playground_of(&program);
+    assert!(page.starts_with("http://127.0.0.1:"), "{printed}");
+    assert!(!printed.contains("0.0.0.0"), "{printed}");
+    let port = page.trim_end_matches("/_dev").rsplit(':').next().unwrap();
+    let phone = format!("address in the local network, port {port}.");
+    assert!(printed.contains(&phone), "{printed}");
+}
+
+#[tokio::test]
 async fn nobody_gets_in_without_a_login() {
     let dev = Dev::start(&[]).await;
     let lines = dev.lines().await;
@@ -366,6 +382,16 @@ async fn an_app_of_ones_own_logs_in_at_wechat_itself() {
         .await
         .unwrap();
     assert!(hello.text().await.unwrap().contains("You are o"));
+    // An image has no header for a token.
+    let signed = http.post(format!("{origin}/_auth/sign")).bearer_auth(token);
+    let signed = signed.json(&serde_json::json!({ "path": "/files/a.jpg" }));
+    let signed: serde_json::Value = signed.send().await.unwrap().json().await.unwrap();
+    let image = http
+        .get(signed["url"].as_str().unwrap())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(image.status(), 200, "{signed}");
     // Nothing of the simulator is there.
     let simulator = http
         .get(format!("{origin}/_sim/calls"))
@@ -391,6 +417,10 @@ async fn an_app_without_a_secret_or_with_a_wrong_one_is_refused() {
                 "/nonexistent",
             ],
             "--secret-file: /nonexistent cannot be read",
+        ),
+        (
+            &["--app", "wx0123456789abcdef", "--secret-file", "/dev/null"],
+            "the AppSecret is empty",
         ),
         (&["--secret-file", "/dev/null"], "--app"),
     ] {

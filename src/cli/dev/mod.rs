@@ -1,7 +1,7 @@
 //! `menshen dev`: everything in one process, to try it.
 
 use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use http::Uri;
@@ -158,10 +158,32 @@ fn server_of(url: &str) -> Result<String, String> {
     Ok(format!("{host}:{}", uri.port_u16().unwrap_or(80)))
 }
 
-fn what_to_try(parts: &Parts, proxy: SocketAddr, control: Option<SocketAddr>) -> String {
+/// Returns where this machine reaches what listens there: nobody connects to "every address".
+fn reached_at(listening: SocketAddr) -> SocketAddr {
+    let mut reached = listening;
+    if listening.ip().is_unspecified() {
+        reached.set_ip(if listening.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    reached
+}
+
+fn what_to_try(parts: &Parts, listening: SocketAddr, control: Option<SocketAddr>) -> String {
+    let proxy = reached_at(listening);
     let control = control.map_or_else(String::new, |at| {
         format!("Its control listener is http://{at}; metrics are at /metrics.\n")
     });
+    let control = if proxy == listening {
+        control
+    } else {
+        let port = listening.port();
+        format!(
+            "{control}A phone reaches it at this machine's address in the local network, port {port}.\n"
+        )
+    };
     let playground = format!("Try it in a browser: http://{proxy}/_dev\n");
     let Some(simulator) = parts.addresses().simulator else {
         return format!(
@@ -188,4 +210,21 @@ TOKEN=$(curl -s http://{proxy}/_auth/login -d "{{\"code\":\"$CODE\"}}" | sed 's/
 curl -s http://{proxy}/hello -H "Authorization: Bearer $TOKEN"
 "#
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_reached_at_this_machines_own() {
+        for (listening, reached) in [
+            ("0.0.0.0:8080", "127.0.0.1:8080"),
+            ("[::]:8080", "[::1]:8080"),
+            ("192.168.1.5:8080", "192.168.1.5:8080"),
+        ] {
+            let shown = reached_at(listening.parse().unwrap()).to_string();
+            assert_eq!(shown, reached);
+        }
+    }
 }

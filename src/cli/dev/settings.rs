@@ -51,6 +51,9 @@ pub(super) fn wechat(options: &Options) -> Result<WeChat, String> {
             |error| format!("the AppSecret cannot be asked for here ({error}): use --secret-file"),
         )?,
     };
+    if secret.trim().is_empty() {
+        return Err("the AppSecret is empty".to_owned());
+    }
     let api_base = options.api_base.clone();
     if api_base
         .as_ref()
@@ -138,6 +141,10 @@ servers = ["{playground}"]
 path = "/"
 upstream = "backend"
 [[route]]
+path = "/files"
+upstream = "backend"
+auth = "signed_url"
+[[route]]
 path = "/_dev"
 upstream = "playground"
 auth = "public"
@@ -184,10 +191,6 @@ servers = ["{simulator}"]
 path = "/web"
 upstream = "backend"
 on_missing = "redirect"
-[[route]]
-path = "/files"
-upstream = "backend"
-auth = "signed_url"
 [[route]]
 path = "/_sim/login"
 upstream = "simulator"
