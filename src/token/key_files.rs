@@ -54,6 +54,14 @@ pub enum KeyFileError {
         /// What its name says it is.
         algorithm: Algorithm,
     },
+    /// Two files have the same id, of which a token names one key.
+    #[error("{}: has the id of {}; each key must have an id of its own", second.display(), first.display())]
+    Twice {
+        /// One of the files.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
     /// The key generator failed.
     #[error("no {0} key could be made")]
     Generator(&'static str),
@@ -112,7 +120,7 @@ fn make_first(dir: &Path, algorithm: Algorithm, clock: &Clock) -> Result<(), Key
 
 /// Reads the keys of a folder, of which there must be one.
 pub fn load(dir: &Path) -> Result<KeyRing, KeyFileError> {
-    let files = list(dir)?;
+    let files = list_distinct(dir)?;
     let (oldest, newer) = files
         .split_first()
         .ok_or_else(|| KeyFileError::None(dir.to_owned()))?;
@@ -123,7 +131,7 @@ pub fn load(dir: &Path) -> Result<KeyRing, KeyFileError> {
 /// Reads every key in `dir` without keeping any; a folder that the first start will make is fine.
 pub fn verify_files(dir: &Path) -> Result<(), KeyFileError> {
     if dir.exists() {
-        list(dir)?
+        list_distinct(dir)?
             .iter()
             .try_for_each(|file| read(file).map(drop))?;
     }
@@ -149,8 +157,21 @@ pub fn list(dir: &Path) -> Result<Vec<KeyFile>, KeyFileError> {
             });
         }
     }
-    found.sort_by(|a, b| a.kid.cmp(&b.kid));
+    found.sort_by(|a, b| (&a.kid, &a.path).cmp(&(&b.kid, &b.path)));
     Ok(found)
+}
+
+/// Lists the keys in use as [`list`] does, each of which must have an id of its own (RFC 7517, section 4.5).
+fn list_distinct(dir: &Path) -> Result<Vec<KeyFile>, KeyFileError> {
+    let files = list(dir)?;
+    let mut pairs = files.iter().zip(files.iter().skip(1));
+    match pairs.find(|(first, second)| first.kid == second.kid) {
+        Some((first, second)) => Err(KeyFileError::Twice {
+            first: first.path.clone(),
+            second: second.path.clone(),
+        }),
+        None => Ok(files),
+    }
 }
 
 /// Finds the key that signs at `now_ms`, among those that [`list`] returned.
@@ -199,7 +220,7 @@ pub fn make(
 
 /// Takes a key out of use; its file moves to `retired/`, and its tokens stop verifying.
 pub fn retire(dir: &Path, kid: &str) -> Result<(), KeyFileError> {
-    let keys = list(dir)?;
+    let keys = list_distinct(dir)?;
     let file = keys
         .iter()
         .find(|file| file.kid == kid)

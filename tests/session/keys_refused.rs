@@ -83,6 +83,12 @@ impl Place {
     }
 }
 
+/// Makes bytes that nothing orders.
+fn random(length: usize) -> Vec<u8> {
+    let bytes = b"\x9d\x03\xe7W\xb1\x0c\xf2h~\xa4\x19\xc6\x00\x8b]\xe0\x31\xda\x77\x45\x0f\xbc\x92\xe8K\x16\xd3\xa9\x62\xfe\x24\x8f";
+    bytes.get(..length).unwrap().to_vec()
+}
+
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
@@ -90,12 +96,16 @@ fn set_mode(path: &Path, mode: u32) {
 #[tokio::test]
 async fn a_key_that_is_too_weak_for_its_algorithm_is_refused() {
     let place = Place::new().await;
-    let short = [0, 3, 31].map(|length| STANDARD.encode(vec![b'k'; length]));
+    let short = [0, 3, 31].map(|length| STANDARD.encode(random(length)));
     let [empty, three, almost] = &short;
+    // What a disk that was full, or a copy that broke off, leaves of a key.
+    let [zeros, same] = [0, b'k'].map(|byte| STANDARD.encode([byte; 48]));
     for (times, (file, text, because)) in [
         ("2.HS256.secret", empty.as_str(), "32 random bytes"),
         ("2.HS256.secret", three, "32 random bytes"),
         ("2.HS256.secret", almost, "32 random bytes"),
+        ("2.HS256.secret", &zeros, "32 random bytes"),
+        ("2.HS256.secret", &same, "32 random bytes"),
         ("2.RS256.pem", RSA_1024, "2048 bits"),
         ("2.ES256.pem", P_384, "curve P-256"),
         ("2.ES256.pem", X25519, "curve P-256"),
@@ -113,8 +123,36 @@ async fn a_key_that_is_too_weak_for_its_algorithm_is_refused() {
     }
     // The weakest that is taken.
     let path = place.folder("keys").join("2.HS256.secret");
-    fs::write(&path, STANDARD.encode([b'k'; 32])).unwrap();
+    fs::write(&path, STANDARD.encode(random(32))).unwrap();
     set_mode(&path, 0o600);
+    place.node.program.signal("HUP").await;
+    place.node.program.logs("was reloaded").await;
+}
+
+#[tokio::test]
+async fn two_keys_of_one_id_are_refused() {
+    let place = Place::new().await;
+    let keys = place.folder("keys");
+    for (times, file) in ["2.ES256.pem", "2.ES256.secret", "2.RS256.pem"]
+        .into_iter()
+        .enumerate()
+    {
+        for path in [keys.join("2.HS256.secret"), keys.join(file)] {
+            fs::write(&path, STANDARD.encode(random(32))).unwrap();
+            set_mode(&path, 0o600);
+        }
+        place.refuses("has the id of", times + 1).await;
+        // Nobody can tell which of them is meant.
+        let retired = Program::run(place.nodes.site.command(MENSHEN, &["keys", "retire", "2"]));
+        let retired = retired.await;
+        assert_eq!(retired.code, Some(1), "{}", retired.said());
+        assert!(
+            retired.stderr.contains("has the id of"),
+            "{}",
+            retired.said()
+        );
+        fs::remove_file(keys.join(file)).unwrap();
+    }
     place.node.program.signal("HUP").await;
     place.node.program.logs("was reloaded").await;
 }
