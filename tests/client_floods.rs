@@ -9,6 +9,7 @@ use http::Request;
 use menshen_test_support::{Reply, TestGateway, resident_memory};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 const LIMIT: Duration = Duration::from_secs(20);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -35,6 +36,18 @@ fn get_public() -> Vec<u8> {
     block.extend(b"/public");
     block.extend([0x01, 1, b'h']);
     block
+}
+
+/// One long header goes into the table, and 12,000 bytes name it 12,000 times: 48 MB.
+fn bomb() -> Vec<u8> {
+    let mut block = get_public();
+    block.extend([0x40, 1, b'x', 0x7f]);
+    // 4000 = 127 + 3873 as an HPACK integer with a prefix of seven bits.
+    block.extend([0xa1, 0x1e]);
+    block.extend(vec![b'v'; 4000]);
+    block.extend(vec![0xbe; 12_000]);
+    block.truncate(16_000);
+    frame(1, 5, 1, &block)
 }
 
 /// Sends frames until the other side closes or `most` bytes are sent without an end; how many were sent.
@@ -194,17 +207,7 @@ async fn a_bomb_of_compressed_headers_is_refused() {
     let t = TestGateway::start().await;
     let before = resident_kib();
     let mut stream = begun(&t).await;
-    // One long header goes into the table, and 12,000 bytes name it 12,000 times: 48 MB.
-    let mut block = get_public();
-    block.extend([0x40, 1, b'x', 0x7f]);
-    // 4000 = 127 + 3873 as an HPACK integer with a prefix of seven bits.
-    block.extend([0xa1, 0x1e]);
-    block.extend(vec![b'v'; 4000]);
-    block.extend(vec![0xbe; 12_000]);
-    stream
-        .write_all(&frame(1, 5, 1, &block[..16_000]))
-        .await
-        .unwrap();
+    stream.write_all(&bomb()).await.unwrap();
     // An answer, a reset, a goodbye or the end: anything but the request being forwarded.
     let refused = async {
         let mut head = [0; 9];
@@ -219,4 +222,57 @@ async fn a_bomb_of_compressed_headers_is_refused() {
     assert!(grown < 32 * 1024, "{grown} KiB");
     assert_eq!(t.upstream.requests(), 0);
     assert_eq!(Reply::of(t.get("/public")).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_without_end_delay_nobody() {
+    let t = TestGateway::start().await;
+    // A request whose body is to come, and one whose head is.
+    let [open, begun_head] = [4, 0].map(|flags| frame(1, flags, 1, &get_public()));
+    let resets = (0..500).flat_map(|n| {
+        let (id, cancel) = (2 * n + 1, 8_u32.to_be_bytes());
+        [frame(1, 5, id, &get_public()), frame(3, 0, id, &cancel)].concat()
+    });
+    for (name, first, part) in [
+        ("resets", vec![], resets.collect()),
+        ("compressed headers", vec![], bomb()),
+        (
+            "CONTINUATION",
+            begun_head,
+            frame(9, 0, 1, &[0x00, 1, b'a', 1, b'b'].repeat(100)),
+        ),
+        ("PING", vec![], PING.repeat(500)),
+        ("SETTINGS", vec![], SETTINGS.repeat(500)),
+        ("empty DATA", open.clone(), frame(0, 0, 1, &[]).repeat(500)),
+        (
+            "DATA of one byte",
+            open.clone(),
+            frame(0, 0, 1, b"x").repeat(500),
+        ),
+        (
+            "WINDOW_UPDATE",
+            open,
+            frame(8, 0, 1, &[0, 0, 0, 1]).repeat(500),
+        ),
+        (
+            "PRIORITY",
+            vec![],
+            frame(2, 0, 1, &[0, 0, 0, 3, 16]).repeat(500),
+        ),
+        ("unknown", vec![], frame(0x42, 0, 0, &[0; 8]).repeat(500)),
+    ] {
+        println!("{name}");
+        let (gateway, mut attack) = (t.address, JoinSet::new());
+        attack.spawn(async move {
+            // Whoever is cut off comes back.
+            loop {
+                let mut stream = TcpStream::connect(gateway).await.unwrap();
+                let begin = [PREFACE, SETTINGS, &first].concat();
+                if stream.write_all(&begin).await.is_ok() {
+                    flood(&mut stream, usize::MAX, || part.clone()).await;
+                }
+            }
+        });
+        t.nobody_waits("/public").await;
+    }
 }
