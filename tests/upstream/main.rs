@@ -8,6 +8,7 @@ mod http2;
 mod limits;
 mod retries;
 mod self_signed;
+mod shared;
 mod tls;
 mod unprocessed;
 mod uploads;

@@ -17,7 +17,7 @@ use super::replay::{KEPT_BYTES, Replay};
 use super::server::Server;
 use super::state::Exchange;
 use super::upgrade::upgrade;
-use super::{Outcome, outbound, reply, spans, wait};
+use super::{Outcome, reply, spans, wait};
 use crate::request::{Denial, Pass};
 use crate::server::http1::ResponseError;
 use crate::server::http2::ClientStream;
@@ -37,9 +37,16 @@ pub(super) async fn run(
     pass: &Pass,
 ) -> Outcome {
     let mut replay = Replay::default();
+    let max_body = pass.route.max_body_bytes;
+    if head.body == Body::Unknown
+        && let Err(failure) = replay.read_first(client, exchange, max_body)
+    {
+        return fail(client, timer, exchange, head, pass, failure, false).await;
+    }
     loop {
         spans::begin_attempt(head, exchange);
-        let connected = match connect(client, exchange, head, pass).await {
+        let upload = Unread::of(head.body.length().or_else(|| replay.length()));
+        let connected = match connect(client, exchange, head, pass, upload).await {
             Ok(connected) => connected,
             Err(None) => return left(exchange),
             Err(Some(denial)) => {
@@ -71,7 +78,6 @@ pub(super) async fn run(
             Body::Length(_) | Body::Unknown if replay.send(&mut server) => Upload::Flushing,
             Body::Length(_) | Body::Unknown => Upload::Reading,
         };
-        let max_body = pass.route.max_body_bytes;
         let mut pump = Pump::new(
             client,
             &mut server,
@@ -121,15 +127,13 @@ async fn connect(
     exchange: &mut Exchange,
     head: &RequestHead,
     pass: &Pass,
+    upload: Unread,
 ) -> Result<Connected, Option<Denial>> {
     let gate = Arc::clone(&exchange.gate);
     let wanted = Wanted {
         openid: pass.who.as_ref().map(|who| who.openid().as_bytes()),
         upgrade: head.handshake,
-        upload: match outbound::is_grpc(head) && head.body == Body::Unknown {
-            true => Unread::call(),
-            false => Unread::of(head.body.length()),
-        },
+        upload,
         repeatable: is_idempotent(&head.method)
             && head
                 .body

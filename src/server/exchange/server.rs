@@ -21,10 +21,7 @@ impl Server {
     pub(super) fn put(&mut self, data: Bytes) {
         match self {
             Self::Http1(server, _) => server.put(data),
-            Self::Http2(server, lease) => {
-                lease.grow(data.len());
-                server.put(data);
-            }
+            Self::Http2(server, _) => server.put(data),
         }
     }
 

@@ -114,7 +114,7 @@ impl Connections {
                 tracing::debug!(%error, "a connection of HTTP/2 to a server ended");
             }
         });
-        connection.uploads.begin_first(upload);
+        connection.uploads.begin(upload);
         let lease = Lease::new(&connection, upload);
         let requests = connection.requests.clone();
         self.open().push(connection);
@@ -148,6 +148,9 @@ impl Connections {
 
 impl Connection {
     fn lease(self: &Arc<Self>, upload: Unread) -> Option<(Lease, SendRequest<Bytes>)> {
+        if !self.uploads.has_room(upload) {
+            return None;
+        }
         let mut requests = self.requests.clone();
         let most = u32::try_from(requests.current_max_send_streams()).unwrap_or(u32::MAX);
         let is_full = self.streams.load(Ordering::Acquire) >= most.min(MAX_STREAMS);
@@ -184,11 +187,6 @@ impl Lease {
         self.connection.is_gone.store(true, Ordering::Release);
     }
 
-    /// Notes that its upload sends so many bytes more.
-    pub(in crate::server) fn grow(&mut self, more: usize) {
-        self.connection.uploads.grow(&mut self.upload, more);
-    }
-
     /// Notes the length of its upload, which has come to its end.
     pub(in crate::server) fn end(&mut self, length: u64) {
         if self.connection.uploads.end(&mut self.upload, length) {
@@ -200,11 +198,15 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let connection = &self.connection;
-        if !self.is_over {
+        if self.is_over {
+            connection.uploads.forget(self.upload);
+        } else {
             connection.resets.fetch_add(1, Ordering::Relaxed);
+            if connection.uploads.lose(self.upload) {
+                connection.is_gone.store(true, Ordering::Release);
+            }
         }
         *connection.last_used() = Instant::now();
-        connection.uploads.forget(self.upload);
         connection.streams.fetch_sub(1, Ordering::AcqRel);
         connection.budget.freed();
     }

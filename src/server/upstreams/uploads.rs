@@ -1,39 +1,31 @@
 //! What the uploads on one connection of HTTP/2 may hold of its window, which they share.
 //!
 //! A server that does not read one upload keeps what it holds of the connection's window, and another that needs more than what is
-//! left waits for it. So no upload gets a place on a connection where that could happen. Bodies whose length is unknown hold all of
-//! a connection, but for calls of gRPC, which share one until they have sent half of its window.
+//! left waits for it. So no upload gets a place on a connection where that could happen. A body whose length is unknown, as that of
+//! a call of gRPC that goes on, could hold any window, and has a connection for itself among those with a body. Its share cannot be
+//! bounded instead: servers give back nothing of a stream's window before they have read half of it, and with the default windows
+//! that is half of the connection's.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The window that every connection begins with (RFC 9113, section 6.9.2). A larger one is not counted on.
-const WINDOW: u32 = 65_535;
-/// Calls that have sent more than that get no further ones beside them.
-const MOST_CALLED: u32 = WINDOW / 2;
+/// What uploads hold at the most of a connection that they share: half of the window that every connection begins with (RFC 9113,
+/// section 6.9.2). The other half may be away, read by the server and not given back yet. A larger window is not counted on.
+const SHARED: u32 = 65_535 / 2;
+/// A connection on which as much was lost gets no further exchanges.
+const MOST_LOST: u32 = SHARED / 2;
 
-/// What one request may hold.
+/// What one request may hold: as much as its body, where that can share a connection, or else all of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::server) enum Unread {
-    /// It has no body.
-    None,
-    /// As much as the whole body.
-    Bytes(u32),
-    /// As much as a call of gRPC has sent by now.
-    Call(u32),
-}
+pub(in crate::server) struct Unread(u32);
 
 impl Unread {
+    /// There is no body.
+    pub(in crate::server) const NONE: Self = Self(0);
+
     /// Describes a body of this length, or of one that is unknown.
     pub(in crate::server) fn of(length: Option<u64>) -> Self {
-        match length.map_or(WINDOW, capped) {
-            0 => Self::None,
-            bytes => Self::Bytes(bytes),
-        }
-    }
-
-    /// Describes a call of gRPC that has sent nothing yet.
-    pub(in crate::server) fn call() -> Self {
-        Self::Call(0)
+        let bytes = length.and_then(|length| u32::try_from(length).ok());
+        Self(bytes.map_or(SHARED, |bytes| bytes.min(SHARED)))
     }
 }
 
@@ -44,60 +36,56 @@ pub(super) struct Uploads(Mutex<Held>);
 #[derive(Debug, Default)]
 struct Held {
     bytes: u32,
-    calls: u32,
-    called: u32,
+    /// What was given up, and is among `bytes` for ever: the server may not let go of it.
+    lost: u32,
 }
 
 impl Uploads {
     /// Lets an upload begin, if none can wait for another then.
     pub(super) fn begin(&self, upload: Unread) -> bool {
         // Most requests have no body.
-        if upload == Unread::None {
+        if upload == Unread::NONE {
             return true;
         }
         let mut held = self.held();
-        let fits = match upload {
-            Unread::None => true,
-            Unread::Bytes(bytes) => held.calls == 0 && held.bytes + bytes <= WINDOW,
-            Unread::Call(_) => held.bytes == 0 && held.called <= MOST_CALLED,
-        };
+        let fits = held.bytes + upload.0 <= SHARED;
         if fits {
-            held.add(upload);
+            held.bytes += upload.0;
         }
         fits
     }
 
-    /// Lets the upload of a new connection begin.
-    pub(super) fn begin_first(&self, upload: Unread) {
-        self.held().add(upload);
-    }
-
-    /// Notes what a call has sent more.
-    pub(super) fn grow(&self, upload: &mut Unread, more: usize) {
-        if let Unread::Call(sent) = upload {
-            let now = capped(u64::from(*sent) + more as u64);
-            self.held().called += now - *sent;
-            *sent = now;
-        }
+    /// Returns whether an upload could begin.
+    pub(super) fn has_room(&self, upload: Unread) -> bool {
+        upload == Unread::NONE || self.held().bytes + upload.0 <= SHARED
     }
 
     /// Notes the length of an upload that has come to its end; returns whether it holds less then.
     pub(super) fn end(&self, upload: &mut Unread, length: u64) -> bool {
-        let Unread::Bytes(bytes) = upload else {
-            return false;
-        };
-        let now = capped(length).min(*bytes);
-        let is_less = now < *bytes;
-        self.held().bytes -= *bytes - now;
-        *bytes = now;
-        is_less
+        let now = Unread::of(Some(length)).0.min(upload.0);
+        let less = upload.0 - now;
+        upload.0 = now;
+        if less > 0 {
+            self.held().bytes -= less;
+        }
+        less > 0
     }
 
     /// Notes that a server has let go of an upload.
     pub(super) fn forget(&self, upload: Unread) {
-        if upload != Unread::None {
-            self.held().take(upload);
+        if upload != Unread::NONE {
+            self.held().bytes -= upload.0;
         }
+    }
+
+    /// Notes that an upload was given up, which a server that does not read it may not see; returns whether too much was lost so.
+    pub(super) fn lose(&self, upload: Unread) -> bool {
+        if upload == Unread::NONE {
+            return false;
+        }
+        let mut held = self.held();
+        held.lost += upload.0;
+        held.lost > MOST_LOST
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -105,51 +93,24 @@ impl Uploads {
     }
 }
 
-impl Held {
-    fn add(&mut self, upload: Unread) {
-        match upload {
-            Unread::None => {}
-            Unread::Bytes(bytes) => self.bytes += bytes,
-            Unread::Call(sent) => {
-                self.calls += 1;
-                self.called += sent;
-            }
-        }
-    }
-
-    fn take(&mut self, upload: Unread) {
-        match upload {
-            Unread::None => {}
-            Unread::Bytes(bytes) => self.bytes -= bytes,
-            Unread::Call(sent) => {
-                self.calls -= 1;
-                self.called -= sent;
-            }
-        }
-    }
-}
-
-fn capped(bytes: u64) -> u32 {
-    u32::try_from(bytes).map_or(WINDOW, |bytes| bytes.min(WINDOW))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_together_no_longer_than_the_window_shares_a_connection() {
+    fn what_is_together_no_longer_than_half_the_window_shares_a_connection() {
         let uploads = Uploads::default();
         let (small, large) = (Unread::of(Some(1_000)), Unread::of(Some(1 << 40)));
-        for _ in 0..65 {
+        for _ in 0..32 {
             assert!(uploads.begin(small));
         }
-        assert!(!uploads.begin(small) && !uploads.begin(large) && !uploads.begin(Unread::call()));
+        assert!(!uploads.begin(small) && !uploads.begin(large));
         assert!(uploads.begin(Unread::of(Some(0))));
-        for _ in 0..65 {
+        for _ in 0..32 {
             uploads.forget(small);
         }
         assert!(uploads.begin(large) && !uploads.begin(Unread::of(None)));
+        assert!(!uploads.begin(Unread::of(Some(1))));
     }
 
     #[test]
@@ -158,23 +119,20 @@ mod tests {
         let mut unknown = Unread::of(None);
         assert!(uploads.begin(unknown) && !uploads.begin(Unread::of(Some(1))));
         assert!(uploads.end(&mut unknown, 10));
-        assert_eq!(unknown, Unread::Bytes(10));
-        assert!(uploads.begin(Unread::of(Some(65_525))));
+        assert_eq!(unknown, Unread::of(Some(10)));
+        assert!(!uploads.end(&mut unknown, 1 << 20));
+        let rest = Unread::of(Some(u64::from(SHARED) - 10));
+        assert!(uploads.begin(rest) && !uploads.begin(Unread::of(Some(10))));
         uploads.forget(unknown);
         assert!(uploads.begin(Unread::of(Some(10))));
     }
 
     #[test]
-    fn calls_share_a_connection_until_they_have_sent_half_of_its_window() {
+    fn what_was_given_up_is_counted_on_no_more() {
         let uploads = Uploads::default();
-        let (mut one, mut other) = (Unread::call(), Unread::call());
-        assert!(uploads.begin(one) && uploads.begin(other));
-        assert!(!uploads.begin(Unread::of(Some(1))));
-        uploads.grow(&mut one, 30_000);
-        assert!(uploads.begin(Unread::call()));
-        uploads.grow(&mut other, 1 << 20);
-        assert!(!uploads.begin(Unread::call()));
-        uploads.forget(other);
-        assert!(uploads.begin(Unread::call()));
+        let given_up = Unread::of(Some(16_000));
+        assert!(uploads.begin(given_up) && !uploads.lose(given_up));
+        assert!(uploads.begin(given_up) && !uploads.begin(given_up));
+        assert!(uploads.lose(given_up) && !uploads.lose(Unread::of(Some(0))));
     }
 }

@@ -6,7 +6,6 @@ use super::{Download, Pump, Upload, Wait};
 use crate::server::exchange::client::Leaving;
 use crate::server::exchange::failure::Failure;
 use crate::server::exchange::half_closed::HalfClosed;
-use crate::server::exchange::outbound;
 use crate::server::message::Part;
 
 impl Pump<'_, '_> {
@@ -70,22 +69,10 @@ impl Pump<'_, '_> {
     }
 
     fn take_part(&mut self, part: Part) -> Result<(), Failure> {
-        match part {
-            Part::Data(data) => {
-                self.exchange.body_bytes += data.len() as u64;
-                if self.exchange.body_bytes > self.max_body_bytes {
-                    return Err(Failure::BodyTooLarge);
-                }
-                if self.download == Download::Head {
-                    self.replay.keep(&data);
-                }
-                self.server.put(data);
-            }
+        let max = self.max_body_bytes;
+        match self.replay.take(self.exchange, max, part)? {
+            Part::Data(data) => self.server.put(data),
             Part::End(trailers) => {
-                let trailers = trailers.and_then(|trailers| {
-                    outbound::trailers(&self.exchange.gate.identities, trailers)
-                });
-                self.replay.end(trailers.as_ref());
                 self.server.finish(trailers);
                 self.upload = Upload::Flushing;
             }

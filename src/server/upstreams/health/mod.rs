@@ -141,7 +141,7 @@ impl Check {
             openid: None,
             upgrade: false,
             repeatable: true,
-            upload: Unread::None,
+            upload: Unread::NONE,
             timeouts: UpstreamTimeouts::default(),
         };
         let template = &self.group.template;

@@ -64,7 +64,7 @@ async fn choices(upstreams: &Upstreams) -> Vec<String> {
         openid: None,
         upgrade: false,
         repeatable: true,
-        upload: Unread::None,
+        upload: Unread::NONE,
         timeouts: UpstreamTimeouts::default(),
     };
     let mut chosen = Vec::new();
