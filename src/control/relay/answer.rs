@@ -6,11 +6,12 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout;
 
 use super::progress::Moved;
+use super::upload::one_by_one;
 use crate::control::denial::ControlDenial;
 use crate::wechat::{AnswerError, ApiError, CallError, Fields, Lease};
 
@@ -60,8 +61,10 @@ impl Answer {
         };
         let mut headers = HeaderMap::new();
         for name in PASSED {
-            if let Some(value) = head.headers.get(&name) {
-                headers.insert(name, value.clone());
+            // A clone would keep the buffer into which the whole head was read.
+            let value = head.headers.get(&name).map(HeaderValue::as_bytes);
+            if let Some(Ok(value)) = value.map(HeaderValue::from_bytes) {
+                headers.insert(name, value);
             }
         }
         let rest = if over {
@@ -105,7 +108,7 @@ impl Answer {
                             }
                         }
                     });
-                Body::from_stream(parts.boxed())
+                Body::from_stream(one_by_one(parts.boxed()))
             }
         };
         let mut response = Response::new(body);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream, HttpBody as _};
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use tokio::time::timeout;
@@ -19,7 +19,7 @@ use super::progress::Progress;
 use crate::control::denial::ControlDenial;
 
 /// As much is kept of a body to send it again.
-const KEPT: usize = 24 * 1024;
+const KEPT: usize = 16 * 1024;
 /// So much of a body that is kept is handed on at a time.
 const SLICE: usize = 4 * 1024;
 /// How long a caller may take between two parts of a body.
@@ -141,7 +141,7 @@ impl Upload {
     }
 }
 
-/// Returns a body that is handed on in slices, since the connection copies each into its buffer, which keeps its largest size.
+/// Returns a body that is handed on in slices.
 pub(super) fn in_slices(whole: Bytes) -> Body {
     if whole.len() <= SLICE {
         return Body::from(whole);
@@ -150,7 +150,16 @@ pub(super) fn in_slices(whole: Bytes) -> Body {
         let end = whole.len().min(at + SLICE);
         Ok::<_, Infallible>(whole.slice(at..end))
     });
-    Body::from_stream(futures::stream::iter(slices))
+    Body::from_stream(one_by_one(futures::stream::iter(slices)))
+}
+
+/// Hands parts on one by one, each after the one before was written: a connection copies what it is handed at once into one buffer,
+/// which keeps its largest size.
+pub(super) fn one_by_one<S: Stream>(parts: S) -> impl Stream<Item = S::Item> {
+    parts.then(|part| async {
+        tokio::task::yield_now().await;
+        part
+    })
 }
 
 impl Passing {
@@ -193,7 +202,7 @@ impl Passing {
             let over = over || passed.is_err();
             Some((passed, (first, rest, filter, progress, over)))
         });
-        Body::from_stream(parts)
+        Body::from_stream(one_by_one(parts))
     }
 }
 
