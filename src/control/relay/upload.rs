@@ -113,31 +113,30 @@ impl Upload {
     /// Reads the beginning of a body, or all of it.
     pub(super) async fn of(headers: &HeaderMap, body: Body) -> Result<Self, ControlDenial> {
         let length = body.size_hint().exact();
-        let mut parts = body.into_data_stream();
+        let mut rest = body.into_data_stream();
+        let first = beginning(&mut rest).await?;
+        let mut filter = Filter::of(headers, &first)?;
         if let Some(length) = length.filter(|length| *length > KEPT as u64) {
-            let first = beginning(&mut parts).await?;
             return Ok(Self::Passing(Box::new(Passing {
-                filter: Filter::of(headers, &first)?,
                 first,
-                rest: parts,
+                rest,
+                filter,
                 length,
             })));
         }
         // Once, and no larger than it is: what grows leaves its smaller selves behind.
         let mut whole = BytesMut::with_capacity(length.map_or(0, |length| length as usize));
-        while let Some(part) = next(&mut parts).await? {
-            if whole.len() + part.len() > KEPT {
+        let (mut part, mut taken) = (Some(first), 0);
+        while let Some(read) = part {
+            taken += read.len();
+            if taken > KEPT {
                 return Err(ControlDenial::LengthRequired);
             }
-            whole.extend_from_slice(&part);
+            whole.extend_from_slice(&filter.pass(read)?);
+            part = next(&mut rest).await?;
         }
-        let mut filter = Filter::of(headers, &whole)?;
-        let passed = filter.pass(whole.freeze())?;
-        let end = filter.finish()?;
-        Ok(Self::Whole(match end.is_empty() {
-            true => passed,
-            false => [passed, end].concat().into(),
-        }))
+        whole.extend_from_slice(&filter.finish()?);
+        Ok(Self::Whole(whole.freeze()))
     }
 }
 
