@@ -167,6 +167,8 @@ impl Bench {
         let builder = TestGateway::builder().section("log", "access = false");
         let site = builder.site(wechat, wechat);
         let mut command = site.command(&program(env!("CARGO_BIN_EXE_menshen")), &["serve"]);
+        // Whole huge pages would count as held, however little of them is.
+        command.env("MIMALLOC_ALLOW_THP", "0");
         command.envs(std::env::vars().filter(|(name, _)| name.starts_with("MIMALLOC_")));
         let menshen = Program::start(command);
         let control = address_in(&menshen.logs("open for control").await);
