@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use memchr::memchr_iter;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// The most bytes in the queue; as many again may be being written.
@@ -45,7 +46,6 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct Waiting {
     text: Vec<u8>,
-    lines: u64,
     /// Lines dropped since `text` was last taken.
     dropped: u64,
     /// Whether the writer sleeps and must be woken.
@@ -73,6 +73,7 @@ impl Queue {
             out,
             dropped: 0,
             works: true,
+            is_cut: false,
         };
         thread::Builder::new()
             .name("log".to_owned())
@@ -105,7 +106,6 @@ impl Queue {
             return;
         }
         waiting.text.extend_from_slice(line);
-        waiting.lines += 1;
         let wake = std::mem::take(&mut waiting.idle);
         drop(waiting);
         if wake {
@@ -173,20 +173,24 @@ struct Writer<W> {
     dropped: u64,
     /// Whether the last write succeeded.
     works: bool,
+    /// Whether what was written ends amid a line, since a disk was full then.
+    is_cut: bool,
 }
 
 impl<W: Write> Writer<W> {
     fn run(mut self) {
         let mut text = Vec::new();
         let mut last = None;
-        while let Some(lines) = self.next(&mut text, last) {
+        while self.next(&mut text, last) {
             // The report is queued before later lines, where the dropped ones would be.
             self.report();
             last = Some(Instant::now());
-            self.works = self.write(&text).is_ok();
+            let unwritten = self.write(&text);
+            self.works = unwritten.is_empty();
             if self.works {
                 self.report();
             } else {
+                let lines = memchr_iter(b'\n', unwritten).count() as u64;
                 self.dropped += lines;
                 DROPPED.fetch_add(lines, Ordering::Relaxed);
             }
@@ -197,8 +201,8 @@ impl<W: Write> Writer<W> {
         self.queue.done.notify_all();
     }
 
-    /// Waits for lines, swaps them with the empty `text` and returns how many there are; `None` at the end.
-    fn next(&mut self, text: &mut Vec<u8>, last: Option<Instant>) -> Option<u64> {
+    /// Waits for lines and swaps them with the empty `text`; returns whether there are any, which is so until the end.
+    fn next(&mut self, text: &mut Vec<u8>, last: Option<Instant>) -> bool {
         let queue = &self.queue;
         let mut waiting = queue.lock();
         loop {
@@ -206,7 +210,7 @@ impl<W: Write> Writer<W> {
                 MIN_WRITE_INTERVAL.saturating_sub(last.elapsed())
             });
             if waiting.stopping && waiting.text.is_empty() {
-                return None;
+                return false;
             } else if waiting.text.is_empty() {
                 waiting.idle = true;
                 waiting = queue
@@ -220,7 +224,7 @@ impl<W: Write> Writer<W> {
             } else {
                 std::mem::swap(&mut waiting.text, text);
                 self.dropped += std::mem::take(&mut waiting.dropped);
-                return Some(std::mem::take(&mut waiting.lines));
+                return true;
             }
         }
     }
@@ -233,17 +237,33 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    fn write(&mut self, mut text: &[u8]) -> io::Result<()> {
+    /// Writes lines, and returns those that could not be written, the first of which may be cut.
+    fn write<'t>(&mut self, text: &'t [u8]) -> &'t [u8] {
+        // Otherwise the first line would be joined to what is left of another.
+        if self.is_cut && self.write_all(b"\n").is_err() {
+            return text;
+        }
+        self.is_cut = false;
+        let Err(unwritten) = self.write_all(text) else {
+            return &[];
+        };
+        let (written, _) = text.split_at(text.len() - unwritten.len());
+        self.is_cut = written.last().is_some_and(|last| *last != b'\n');
+        unwritten
+    }
+
+    /// Writes a text, or returns what of it could not be written.
+    fn write_all<'t>(&mut self, mut text: &'t [u8]) -> Result<(), &'t [u8]> {
         while !text.is_empty() {
             match self.out.write(text) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(0) => return Err(text),
                 Ok(written) => text = text.get(written..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Whoever shares the pipe has made it non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     thread::sleep(MIN_WRITE_INTERVAL)
                 }
-                Err(error) => return Err(error),
+                Err(_) => return Err(text),
             }
         }
         Ok(())
@@ -303,6 +323,11 @@ mod tests {
     fn what_does_not_fit_is_dropped_and_a_stop_waits_no_longer_than_its_limit() {
         let (_let_write, texts, reader) = reader();
         let (queue, stderr) = Queue::start_to(reader).unwrap();
+        // The writer has taken this and waits, so that it takes nothing of what follows.
+        queue.push(b"first\n");
+        while !queue.lock().text.is_empty() {
+            thread::yield_now();
+        }
         let line = [b'x'; 1024];
         for _ in 0..MAX_QUEUED_BYTES / line.len() * 3 {
             queue.push(&line);
@@ -313,6 +338,60 @@ mod tests {
         drop(stderr);
         assert!(since.elapsed() < FLUSH_TIMEOUT * 5);
         assert!(texts.try_recv().is_err());
+    }
+
+    /// Holds so many bytes, and is full from then on until it is emptied.
+    struct Disk {
+        room: Arc<Mutex<usize>>,
+        written: Sender<String>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            let mut room = self.room.lock().unwrap();
+            if *room == 0 {
+                self.written.send("full".to_owned()).unwrap();
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let taken = text.len().min(*room);
+            *room -= taken;
+            let text = String::from_utf8(text[..taken].to_vec()).unwrap();
+            self.written.send(text).unwrap();
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_that_a_full_disk_cut_is_not_joined_by_a_later_one() {
+        let (written, texts) = channel();
+        let room = Arc::new(Mutex::new(3));
+        let disk = Disk {
+            room: Arc::clone(&room),
+            written,
+        };
+        let (queue, _stderr) = Queue::start_to(disk).unwrap();
+        let mut file = String::new();
+        for (line, ends) in [("first\n", "full"), ("lost\n", "full"), ("whole\n", "")] {
+            if ends.is_empty() {
+                *room.lock().unwrap() = usize::MAX;
+            }
+            queue.push(line.as_bytes());
+            loop {
+                let text = texts.recv().unwrap();
+                if text == "full" {
+                    break;
+                }
+                file.push_str(&text);
+                if file.ends_with("whole\n") {
+                    break;
+                }
+            }
+        }
+        assert_eq!(file, "fir\nwhole\n");
     }
 
     #[test]
