@@ -24,6 +24,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry, Unit};
+use tokio::sync::Mutex as Turn;
+use tokio::task::spawn_blocking;
 
 pub use self::durations::{Durations, Snapshot};
 pub use self::hour::{Counters, Hour, Step};
@@ -51,6 +53,8 @@ type Look = Box<dyn Fn(&Metrics) + Send>;
 struct Counted {
     /// What is looked up whenever everything is written down.
     looks: Mutex<Vec<Look>>,
+    /// Held by whoever has everything written down on a thread of its own.
+    turn: Arc<Turn<()>>,
     registry: Registry,
     /// What all programs have, without a name of ours before it.
     common: Registry,
@@ -132,6 +136,7 @@ impl Default for Metrics {
         let of = &mut registry;
         let counted = Counted {
             looks: Mutex::default(),
+            turn: Arc::default(),
             logins: registered(of, "logins", "Logins by what the client was told"),
             login_times: timed(of, "login_duration", "The time of a login in all"),
             waits: timed(
@@ -320,6 +325,24 @@ impl Metrics {
         }
     }
 
+    /// Does what needs everything written down on a thread that serves no connections, and for one who asks after the other: it
+    /// takes a while, and however many ask, nobody's request waits for it. `None` at the end of the runtime.
+    pub async fn aside<T, F>(&self, make: F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Self) -> T + Send + 'static,
+    {
+        let turn = Arc::clone(&self.counted.turn).lock_owned().await;
+        let metrics = self.clone();
+        let made = spawn_blocking(move || {
+            let made = make(&metrics);
+            // Also when whoever asked has left meanwhile, it is the next one's turn only now.
+            drop(turn);
+            made
+        });
+        made.await.ok()
+    }
+
     /// Writes everything down.
     pub fn text(&self) -> String {
         let Counted { looks, .. } = &*self.counted;
@@ -368,6 +391,42 @@ mod tests {
         );
         assert!(text.ends_with("\n# EOF\n"), "{text}");
         assert_eq!(text.matches("# EOF").count(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_thread_of_whoever_asks_goes_on_while_everything_is_written_down() {
+        let metrics = Metrics::default();
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let (goes_on, gone_on) = std::sync::mpsc::channel();
+        metrics.look(move |_| {
+            begun.send(()).unwrap();
+            gone_on.recv_timeout(Duration::from_secs(20)).unwrap();
+        });
+        let asked = tokio::spawn(async move { metrics.aside(Metrics::text).await });
+        begins.recv().await.unwrap();
+        goes_on.send(()).unwrap();
+        assert!(asked.await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn one_who_has_left_keeps_the_turn_until_what_was_begun_is_done() {
+        let metrics = Metrics::default();
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let (goes_on, gone_on) = std::sync::mpsc::channel();
+        let leaving = metrics.clone();
+        let left = tokio::spawn(async move {
+            let make = move |_: &Metrics| {
+                begun.send(()).unwrap();
+                gone_on.recv_timeout(Duration::from_secs(20)).unwrap();
+            };
+            leaving.aside(make).await
+        });
+        begins.recv().await.unwrap();
+        left.abort();
+        assert!(left.await.is_err());
+        assert!(metrics.counted.turn.try_lock().is_err());
+        goes_on.send(()).unwrap();
+        assert!(metrics.aside(Metrics::text).await.is_some());
     }
 
     #[test]

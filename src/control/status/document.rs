@@ -15,6 +15,7 @@ use super::shown::Shown;
 use super::traffic::{self, LastRefusal, RefusalCount, Traffic};
 use crate::control::Control;
 use crate::control::calls::Limited;
+use crate::control::denial::ControlDenial;
 use crate::control::health::Report;
 
 /// The document.
@@ -55,17 +56,18 @@ struct Common {
 pub(in crate::control) async fn document(
     State(control): State<Control>,
     limited: Option<Extension<Limited>>,
-) -> Json<Document> {
+) -> Result<Json<Document>, ControlDenial> {
     let limited = limited.as_deref();
     let is_theirs = |app: &str| limited.is_none_or(|limited| limited.check_app(app).is_ok());
-    let shown = Shown::now(&control);
+    let shown = Shown::now(&control).await;
+    let shown = shown.ok_or(ControlDenial::ShuttingDown)?;
     let mut health = Report::of(&control);
     health.retain_apps(is_theirs);
     let apps = control.known.apps();
     let apps = apps.iter().filter(|app| is_theirs(&app.name));
     let obstacle = control.reach.obstacle();
     let sees_all = limited.is_none_or(Limited::has_all_apps);
-    Json(Document {
+    Ok(Json(Document {
         now: control.clock.unix_secs(),
         version: env!("CARGO_PKG_VERSION"),
         health,
@@ -79,7 +81,7 @@ pub(in crate::control) async fn document(
             true => Common::of(&control, &shown),
             false => Common::default(),
         },
-    })
+    }))
 }
 
 impl Common {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::control::Control;
-use crate::metrics::{Counters, Sample};
+use crate::metrics::{Counters, Metrics, Sample};
 
 /// Every value at a moment.
 pub(super) struct Shown {
@@ -12,11 +12,12 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn now(control: &Control) -> Self {
-        Self {
-            samples: control.metrics.samples(),
+    /// `None` at the end of the program.
+    pub(super) async fn now(control: &Control) -> Option<Self> {
+        Some(Self {
+            samples: control.metrics.aside(Metrics::samples).await?,
             before: control.hour.counters_before(),
-        }
+        })
     }
 
     /// Iterates over the values of a metric.
