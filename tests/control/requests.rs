@@ -114,6 +114,10 @@ async fn every_kind_of_credential_is_told_and_none_is_shown() {
             "own",
         ),
         (t.get("/_auth/ticket/made-up-ticket"), "ticket", "refused"),
+        // However it is misspelt: it is refused before anybody took the ticket.
+        (t.get("/_auth//ticket/made-up-ticket"), "none", "refused"),
+        (t.get("/_AUTH/Ticket/made-up-ticket"), "none", "refused"),
+        (t.get("/_auth/ticket%2Fmade-up-ticket"), "none", "refused"),
     ] {
         let reply = Reply::of(request).await;
         let told = explain(&t, reply.header("x-request-id")).await;

@@ -136,10 +136,24 @@ fn whole_ms(time: Duration) -> u64 {
 /// Returns the path without its query, which may hold a signature or a code, and without a ticket, which may still be good.
 pub(super) fn path<'h>(head: &'h RequestHead, exchange: &Exchange) -> Cow<'h, str> {
     let path = head.path();
+    // One that was refused for how it is written is no path of ours, and its ticket is still good.
+    if matches!(exchange.denial, Some(Denial::PathAmbiguous)) {
+        return without_ticket(path);
+    }
     let below = path.strip_prefix(exchange.gate.requests.auth_path());
     match below.is_some_and(|below| below.starts_with("/ticket/")) {
         true => format!("{}/ticket/…", exchange.gate.requests.auth_path()).into(),
         false => path.into(),
+    }
+}
+
+/// Returns a path up to the word of a ticket, in whatever letters and before whatever separates them.
+fn without_ticket(path: &str) -> Cow<'_, str> {
+    const WORD: &str = "ticket";
+    let found = path.to_ascii_lowercase().find(WORD);
+    match found.and_then(|at| path.get(..at + WORD.len())) {
+        Some(before) => format!("{before}…").into(),
+        None => path.into(),
     }
 }
 
@@ -157,6 +171,17 @@ pub(super) fn write_unread(peer: &Peer, request_id: &RequestId, status: u16, den
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn behind_the_word_nothing_is_told() {
+        for (path, told) in [
+            ("/_auth//ticket/secret", "/_auth//ticket…"),
+            ("/_AUTH/Ticket%2Fsecret", "/_AUTH/Ticket…"),
+            ("/é//orders", "/é//orders"),
+        ] {
+            assert_eq!(without_ticket(path), told);
+        }
+    }
 
     #[test]
     fn a_host_is_told_where_it_can_be_one() {
