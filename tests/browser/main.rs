@@ -17,6 +17,7 @@ mod signed_urls;
 mod states;
 mod status;
 mod status_acts;
+mod status_shown;
 mod tickets;
 
 use menshen_test_support::{Builder, TestGateway, Visitor};

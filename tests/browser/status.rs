@@ -56,8 +56,10 @@ pub(super) async fn shows(page: &mut Page, id: &str, text: &str) {
 }
 
 pub(super) async fn click(page: &mut Page, button: &str) {
-    page.until(&format!("document.querySelector('{button}')"))
-        .await;
+    page.until(&format!(
+        "document.querySelector('{button}')?.checkVisibility()"
+    ))
+    .await;
     page.evaluate(&format!("void document.querySelector('{button}').click()"))
         .await;
 }

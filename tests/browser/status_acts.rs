@@ -2,12 +2,14 @@
 //! that has gone.
 
 use menshen_test_support::{Browser, Nodes, TestGateway, address_in};
+use serde_json::json;
 
 use super::status::{click, fill, home, logged_in, press, secured, shows};
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 const LOOKS: &str = "000000000000000000000000000looks";
 const SHOPS: &str = "000000000000000000000000000shops";
+const ASKS: &str = "0000000000000000000000000000asks";
 
 /// What may be wrong: how the document says so, what the page makes of it, and the badge above.
 const TROUBLES: [(&str, &str, &str); 13] = [
@@ -110,6 +112,7 @@ async fn a_caller_sees_and_presses_what_its_secret_is_good_for_alone() {
     let callers = [
         caller("looks", LOOKS, "[\"list_sessions\"]"),
         caller("shops", SHOPS, "[\"status\"]"),
+        caller("asks", ASKS, "[\"explain_request\"]"),
     ];
     let builder = secured().section("control", &callers.concat());
     let (t, browser) = (builder.start().await, Browser::start().await);
@@ -140,6 +143,12 @@ async fn a_caller_sees_and_presses_what_its_secret_is_good_for_alone() {
     shows(&mut page, "apps", "shop").await;
     assert_eq!(page.evaluate(VISIBLE).await, "status pause");
     shows(&mut page, "as", "shops · sees only shop").await;
+
+    click(&mut page, "#log-out").await;
+    fill(&mut page, "secret", ASKS).await;
+    press(&mut page, "Enter").await;
+    shows(&mut page, "as", "asks · may not see the status").await;
+    assert_eq!(page.evaluate(VISIBLE).await, "tools explain-card");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -236,6 +245,21 @@ async fn of_a_listener_that_has_gone_it_is_said_that_what_is_shown_is_old() {
     let (mut t, browser) = (TestGateway::start().await, Browser::start().await);
     let mut page = browser.open(&home(&t)).await;
     page.until("document.querySelector('#tiles b')").await;
+    // One that was away for a moment is there again.
+    let moment = "(async () => {
+        const [real, told] = [window.fetch, () => document.getElementById('message').textContent]
+        window.fetch = () => Promise.reject(new TypeError('away'))
+        await poll()
+        const away = told()
+        window.fetch = real
+        await poll()
+        return [away !== '', told()]
+    })()";
+    assert_eq!(page.evaluate(moment).await, json!([true, ""]));
+    // A page that is looked at again asks at once.
+    page.evaluate("void (clearTimeout(timer), window.before = latest, document.dispatchEvent(new Event('visibilitychange')))")
+        .await;
+    page.until("latest !== window.before").await;
     t.stop().await;
     shows(
         &mut page,

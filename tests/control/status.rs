@@ -5,8 +5,8 @@ use std::fs;
 use std::time::Duration;
 
 use menshen_test_support::{
-    APP_SECRET, Builder, ByHand, CONTROL_SECRET, OTHER_SECRET, Program, Reply, Secrets,
-    TestGateway, Upstream, Wire, address_in,
+    APP_SECRET, Builder, ByHand, CONTROL_SECRET, Certificate, OTHER_SECRET, Program, Reply,
+    Secrets, TestGateway, Upstream, Wire, address_in,
 };
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -508,6 +508,88 @@ async fn what_happens_is_in_the_document_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn every_number_of_the_document_is_that_of_what_happened() {
+    let builder = TestGateway::builder().apps(&["shop", "club"]);
+    let t = builder.section("control", WITH_SECRET).start().await;
+    let code = t.code("alice").await;
+    for _ in 0..2 {
+        let redeemed = t.post("/_auth/login", json!({"code": code, "app": "shop"}));
+        assert_eq!(redeemed.await.status, 200);
+    }
+    let grant = t.log_in_to("shop", "alice").await;
+    for _ in 0..2 {
+        assert_eq!(t.get_as("/orders", &grant.token).await.status, 200);
+    }
+    t.get_as("/status/500", &grant.token).await;
+    let upload = t.request("POST", "/orders").bearer_auth(&grant.token);
+    assert_eq!(Reply::of(upload.body("four")).await.status, 200);
+    let grant = t.refresh(&grant.refresh_token).await.json();
+    let token = grant["token"].as_str().unwrap();
+    t.log_out(token).await;
+    let ended = t.get_as("/orders", token).await;
+    ended.refused(401, "session_ended");
+    t.get_as("/orders", "eyJh.eyJh.eyJh").await;
+    let seen = status(&t).await;
+    for (place, expected) in [
+        ("/store/opened", 2.0),
+        ("/store/refreshed", 1.0),
+        ("/store/ended", 1.0),
+        ("/store/revocations_held", 1.0),
+        ("/store/errors", 0.0),
+        ("/traffic/requests_open", 0.0),
+        ("/traffic/websockets_open", 0.0),
+        ("/process/log_lines_dropped", 0.0),
+        ("/apps/0/replays", 1.0),
+        ("/apps/1/replays", 0.0),
+        ("/apps/0/waiting", 0.0),
+        ("/upstreams/api/hour", 4.0),
+        ("/traffic/steps/refused/0", 2.0),
+        ("/traffic/steps/failed/0", 1.0),
+    ] {
+        let found = seen.pointer(place).and_then(Value::as_f64);
+        assert_eq!(found, Some(expected), "{place}: {seen}");
+    }
+    for place in [
+        "/traffic/connections_open",
+        "/traffic/reaches",
+        "/traffic/steps/p50/0",
+        "/traffic/steps/p99/0",
+        "/process/cpu_seconds",
+        "/process/open_fds",
+        "/process/max_fds",
+        "/process/cache_entries",
+        "/process/cache_hits",
+        "/process/cache_misses",
+        "/apps/0/login_ms",
+        "/upstreams/api/hour_ms",
+    ] {
+        let found = seen.pointer(place).and_then(Value::as_f64);
+        assert!(found > Some(0.0), "{place}: {seen}");
+    }
+    assert!(seen["traffic"]["hour"]["received"].as_u64() >= Some(4));
+    assert!(seen["apps"][0]["waited_ms"].is_f64(), "{seen}");
+    assert_eq!(list_of(&seen["apps"][0], "logins").len(), 1);
+    assert_eq!(list_of(&seen["apps"][1], "logins").len(), 0);
+    assert_ne!(seen["apps"][0]["appid"], seen["apps"][1]["appid"]);
+    let last = &seen["last_refusals"];
+    for (found, expected) in [
+        (&last[0]["token_fault"], "not a JWT"),
+        (&last[0]["credential"], "bearer"),
+        (&last[1]["code"], "session_ended"),
+    ] {
+        assert_eq!(found, expected, "{last}");
+    }
+
+    let certificate = Certificate::new("shop.example");
+    let builder = TestGateway::builder().section("server", &certificate.lines());
+    let t = builder.section("control", WITH_SECRET).start().await;
+    let seen = status(&t).await;
+    let shown = &seen["certificates"][0];
+    assert!(shown["file"].as_str().unwrap().ends_with("cert.pem"));
+    assert!(shown["expires"].as_f64() > seen["now"].as_f64(), "{shown}");
+}
+
+#[tokio::test]
 async fn what_does_not_work_is_in_the_document() {
     // Nobody listens there.
     let dead = ByHand::start().await.address;
@@ -673,8 +755,13 @@ async fn the_last_reload_is_told_and_one_that_takes_a_secret_away_ends_its_login
     )
     .unwrap();
     site.change("[token]", "[token]\nttl = \"1h\"");
+    let made = Program::run(site.command(MENSHEN, &["keys", "new"])).await;
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
     let taken = ask(reqwest::Method::POST, "/v1/reload", &all).await;
     assert_eq!(taken.status, 200, "{}", taken.text());
+    let seen = ask(reqwest::Method::GET, "/v1/status", &all).await.json();
+    let keys = list_of(&seen, "keys").iter().map(|key| &key["state"]);
+    assert_eq!(keys.collect::<Vec<_>>(), ["signing", "next"]);
     let told = configuration().await;
     assert_eq!(told["refused"], Value::Null);
     assert_eq!(told["restart_needed"], json!(["token"]));

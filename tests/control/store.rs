@@ -1,4 +1,5 @@
 //! While its store is away a node is ready and says what is amiss; calls that need the store are to be tried later.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::time::Duration;
@@ -6,6 +7,7 @@ use std::time::Duration;
 use menshen_test_support::redis::Redis;
 use menshen_test_support::{Reply, TestGateway, raw, status};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// Asks until it says this.
 async fn becomes_ready_with(t: &TestGateway, degraded: Value) {
@@ -24,9 +26,8 @@ async fn becomes_ready_with(t: &TestGateway, degraded: Value) {
     assert!(waited.is_ok(), "it should say {said}");
 }
 
-#[tokio::test]
-async fn a_node_without_its_store_is_ready_and_recovers_by_itself() {
-    let (mut redis, folder) = (Redis::start(&[]), tempfile::tempdir().unwrap());
+/// Starts a gateway over Redis.
+async fn over(redis: &Redis, folder: &TempDir) -> TestGateway {
     let [url, key] = ["url", "key"].map(|name| folder.path().join(name));
     fs::write(&url, redis.url()).unwrap();
     fs::write(&key, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
@@ -35,10 +36,38 @@ async fn a_node_without_its_store_is_ready_and_recovers_by_itself() {
         url.display(),
         key.display()
     );
-    let t = TestGateway::builder()
-        .section("session", &lines)
-        .start()
-        .await;
+    let builder = TestGateway::builder().section("session", &lines);
+    builder.start().await
+}
+
+#[tokio::test]
+async fn why_the_store_refuses_is_in_the_document_of_the_status_page() {
+    let (redis, folder) = (Redis::durable(), tempfile::tempdir().unwrap());
+    let t = over(&redis, &folder).await;
+    let tells = async |told: fn(&Value) -> bool| {
+        let wait = async {
+            loop {
+                let seen = Reply::of(t.control("GET", "/v1/status")).await.json();
+                if told(&seen["store"]["trouble"]) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        assert!(waited.is_ok(), "it should be told");
+    };
+    tells(Value::is_null).await;
+    redis.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+    tells(|trouble| trouble.as_str().is_some_and(|told| told.contains("OOM"))).await;
+    redis.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+    tells(Value::is_null).await;
+}
+
+#[tokio::test]
+async fn a_node_without_its_store_is_ready_and_recovers_by_itself() {
+    let (mut redis, folder) = (Redis::start(&[]), tempfile::tempdir().unwrap());
+    let t = over(&redis, &folder).await;
     let grant = t.log_in("alice").await;
     let user = t.get_as("/_auth/session", &grant.token).await.json();
     let (openid, session) = (
@@ -69,6 +98,7 @@ async fn a_node_without_its_store_is_ready_and_recovers_by_itself() {
     }
     let seen = Reply::of(t.control("GET", "/v1/status")).await.json();
     assert_eq!(seen["store"]["available"], false, "{seen}");
+    assert!(seen["store"]["errors"].as_f64() >= Some(1.0), "{seen}");
     assert_eq!(t.get_as("/orders", &grant.token).await.status, 200);
     // What is refused for itself never was the store's to answer.
     let strange =
