@@ -28,7 +28,8 @@ use tempfile::TempDir;
 const MANY: usize = 1_000_000;
 
 const LEAST_PER_SECOND: f64 = 3_000.0;
-const MOST_SLOWER: f64 = 1.5;
+/// Of a login with many sessions stored, at the 99th percentile.
+const MOST_TO_LOG_IN: Duration = Duration::from_millis(25);
 const MOST_TO_OPEN: Duration = Duration::from_secs(2);
 const MOST_ON_DISK: f64 = 350.0;
 const MOST_IN_CACHE: f64 = 400.0;
@@ -227,7 +228,7 @@ async fn million() {
          pages that are cached; {}",
         load()
     ));
-    let slower = slower(&place).await;
+    let login = compare_logins(&place).await;
     place.refresh(shuffled(tokens), TOGETHER).await;
     place.store.clone().close().await;
     let stored = place.sessions();
@@ -236,7 +237,7 @@ async fn million() {
     say(&format!(
         "disk for each session: {fresh:.0} bytes after the logins, {used:.0} once each was refreshed (at most {MOST_ON_DISK})"
     ));
-    holds(slower <= MOST_SLOWER, &format!("{slower:.2} times"));
+    holds(login <= MOST_TO_LOG_IN, &format!("{login:?} for a login"));
     holds(opening <= MOST_TO_OPEN, &format!("{opening:?}"));
     for size in [fresh, used] {
         holds(size <= MOST_ON_DISK, &format!("{size:.0} bytes"));
@@ -289,9 +290,9 @@ fn inside(file: &Path, sessions: usize) -> String {
     lines.join("\n")
 }
 
-/// Says how much longer a login takes than with an empty store, at the 99th percentile: that of somebody new, or of somebody who
-/// has a session already, whichever takes longer.
-async fn slower(full: &Place) -> f64 {
+/// Says how long a login takes with an empty store and with a full one; returns the 99th percentile with a full one, of somebody new
+/// or of somebody who has a session already, whichever is longer.
+async fn compare_logins(full: &Place) -> Duration {
     const ROUNDS: usize = 10;
     const TOGETHER: usize = 64;
     let (many, count) = (many(), many() / 100);
@@ -307,10 +308,9 @@ async fn slower(full: &Place) -> f64 {
     }
     let sets = [&mut without, &mut with, &mut again];
     let [none, new, old] = sets.map(|times| [50, 99].map(|percent| percentile(times, percent)));
-    let slower = new[1].max(old[1]).as_secs_f64() / none[1].as_secs_f64();
     say(&format!(
         "a login, {TOGETHER} at once: p99 {:.2?} with none stored, with {many} {:.2?} of somebody new and {:.2?} of somebody who \
-         has a session: {slower:.2} times (at most {MOST_SLOWER}); medians {:.2?}, {:.2?} and {:.2?}; {}",
+         has a session (at most {MOST_TO_LOG_IN:?}); medians {:.2?}, {:.2?} and {:.2?}; {}",
         none[1],
         new[1],
         old[1],
@@ -319,7 +319,7 @@ async fn slower(full: &Place) -> f64 {
         old[0],
         load()
     ));
-    slower
+    new[1].max(old[1])
 }
 
 async fn purge() {

@@ -3,23 +3,21 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
 use redb::{
-    Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable,
-    StorageError,
+    Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _,
+    ReadableTableMetadata as _, StorageError,
 };
 use tempfile::NamedTempFile;
 
 use super::copy::{NoCopy, copy};
-use super::index::Index;
 use super::operations::{Effects, Tables};
-use super::row::sid_of;
 use super::tables::{
-    Bytes, Fault, LAYOUT, LAYOUT_NUMBER, META, REVOKED, SEAL_CHECK, SESSIONS, TRIED_OUT,
-    create_all, time_of,
+    Bytes, Fault, LAYOUT, LAYOUT_NUMBER, META, REVOKED, SEAL_CHECK, SESSIONS, Sid, TRIED_OUT,
+    create_all, of_time_key,
 };
 use super::unionids;
 use super::used::{self, Earlier};
@@ -40,14 +38,15 @@ pub(super) struct Disk {
     rules: SessionRules,
     /// `None` after it was closed, or while it cannot be reopened.
     database: RwLock<Option<Database>>,
-    index: RwLock<Index>,
+    /// How many sessions the last commit left; to ask the file would wait for whoever reopens it.
+    stored: AtomicU64,
     earlier: Earlier,
     /// Nobody who reads for long may hold up who closes the file.
     closing: AtomicBool,
 }
 
 /// The sessions as the last commit left them.
-pub(super) type Rows = ReadOnlyTable<u64, Bytes>;
+pub(super) type Rows = ReadOnlyTable<Sid, Bytes>;
 
 impl Disk {
     pub(super) fn open(opener: Opener, rules: SessionRules) -> Result<Self, DatabaseError> {
@@ -56,25 +55,31 @@ impl Disk {
             opener,
             rules,
             database,
-            index: RwLock::default(),
+            stored: AtomicU64::new(0),
             earlier: Earlier::default(),
             closing: AtomicBool::new(false),
         })
     }
 
-    /// Reads the index, without which no session is found, and what was used before.
-    pub(super) fn load(&self) -> Result<(), redb::Error> {
+    /// Does something with the open file.
+    pub(super) fn with<T, E: From<redb::Error>>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, E>,
+    ) -> Result<T, E> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
-        let index = index_of(database)?;
-        unionids::prepare(database, &index, self.rules.unionid_lookup)?;
-        self.earlier.load(database)?;
-        *self.index_mut() = index;
-        Ok(())
+        work(guard.as_ref().ok_or(redb::Error::DatabaseClosed)?)
     }
 
-    fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
-        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    /// Reads what is kept in memory, and makes what the configuration asks for, before anything else is done with the file.
+    pub(super) fn load(&self) -> Result<(), redb::Error> {
+        self.with(|database| self.prepare(database))
+    }
+
+    fn prepare(&self, database: &Database) -> Result<(), redb::Error> {
+        unionids::prepare(database, self.rules.unionid_lookup)?;
+        self.earlier.load(database)?;
+        self.stored.store(rows(database)?.len()?, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Runs one transaction: all of `work` is durable when this returns `Ok`.
@@ -83,58 +88,33 @@ impl Disk {
         now: u64,
         work: impl FnOnce(&mut Tables<'_>) -> Result<(), StorageError>,
     ) -> Result<Effects, redb::Error> {
-        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
-        let written = self.transact(database, now, work);
-        match &written {
-            Ok(effects) if effects.changed => self.index_mut().commit(),
-            Ok(_) | Err(_) => self.index_mut().roll_back(),
-        }
-        written
+        self.with(|database| {
+            let mut transaction = database.begin_write()?;
+            transaction.set_durability(Durability::Immediate)?;
+            let mut tables = Tables::open(&transaction, self.rules, now)?;
+            work(&mut tables)?;
+            let effects = tables.into_effects()?;
+            if effects.changed {
+                transaction.commit()?;
+                self.stored.store(effects.stored, Ordering::Relaxed);
+            } else {
+                transaction.abort()?;
+            }
+            Ok(effects)
+        })
     }
 
-    fn transact(
+    /// Reads the last commit; may wait for the disk.
+    pub(super) fn read<T>(
         &self,
-        database: &Database,
-        now: u64,
-        work: impl FnOnce(&mut Tables<'_>) -> Result<(), StorageError>,
-    ) -> Result<Effects, redb::Error> {
-        let mut transaction = database.begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
-        let mut tables = Tables::open(&transaction, &self.index, self.rules, now)?;
-        work(&mut tables)?;
-        let effects = tables.into_effects();
-        if effects.changed {
-            transaction.commit()?;
-        } else {
-            transaction.abort()?;
-        }
-        Ok(effects)
-    }
-
-    /// Reads the last commit, of the sessions that `find` finds; may wait for the disk.
-    pub(super) fn read<P, T>(
-        &self,
-        find: impl FnOnce(&Index, &Rows) -> Result<P, StorageError>,
-        work: impl FnOnce(&Rows, P) -> Result<T, Fault>,
+        work: impl FnOnce(&Rows) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
-        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = guard.as_ref().ok_or(StoreError::Unavailable)?;
-        // The index is locked before the read transaction is opened: a commit in between would show in only one of them.
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        let rows = rows(database).map_err(|error| StoreError::Storage(Arc::new(error)))?;
-        let found = find(&index, &rows);
-        drop(index);
-        let found = found.map_err(Fault::from)?;
-        work(&rows, found).map_err(StoreError::from)
+        self.with(|database| Ok(work(&rows(database)?)?))
     }
 
     /// Returns users who had a unionid at the last commit, whether or not they have a live session.
     pub(super) fn users_of(&self, unionid: &str) -> Result<Vec<User>, StoreError> {
-        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = guard.as_ref().ok_or(StoreError::Unavailable)?;
-        unionids::users_of(database, unionid, MOST_AT_ONCE)
-            .map_err(|error| StoreError::Storage(Arc::new(error)))
+        self.with(|database| Ok(unionids::users_of(database, unionid, MOST_AT_ONCE)?))
     }
 
     /// What was used before the file was opened.
@@ -144,40 +124,24 @@ impl Disk {
 
     /// Reads what is kept of something that was used until a time.
     pub(super) fn held(&self, used: (CodeMark, u64), now: u64) -> Result<Held, StoreError> {
-        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = guard.as_ref().ok_or(StoreError::Unavailable)?;
-        used::held(database, used, now).map_err(|error| StoreError::Storage(Arc::new(error)))
+        self.with(|database| Ok(used::held(database, used, now)?))
     }
 
     /// Reads every revocation, in no useful order.
     pub(super) fn revocations(&self) -> Result<Vec<(SessionId, u64)>, redb::Error> {
-        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
-        let mut found = Vec::new();
-        for entry in database.begin_read()?.open_table(REVOKED)?.iter()? {
-            let (key, _) = entry?;
-            found.extend(time_of(key.value()).map(|(until, sid)| (sid, until)));
-        }
-        Ok(found)
+        self.with(|database| {
+            let revoked = database.begin_read()?.open_table(REVOKED)?;
+            let entries = revoked.iter()?.map(|entry| {
+                let (until, sid) = of_time_key(entry?.0.value());
+                Ok((SessionId::from_bytes(sid), until))
+            });
+            entries.collect()
+        })
     }
 
-    /// Reads a value of the metadata table.
-    fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, redb::Error> {
-        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
-        let meta = database.begin_read()?.open_table(META)?;
-        let value = meta.get(name)?;
-        Ok(value.map(|value| value.value().to_vec()))
-    }
-
-    /// Returns whether the tables have this program's layout.
-    pub(super) fn has_our_layout(&self) -> Result<bool, redb::Error> {
-        Ok(self.meta(LAYOUT)?.as_deref() == Some(LAYOUT_NUMBER))
-    }
-
-    /// Returns whether the data was written with the seal key that this value was derived from.
-    pub(super) fn was_sealed_with(&self, check: &[u8]) -> Result<bool, redb::Error> {
-        Ok(self.meta(SEAL_CHECK)?.as_deref() == Some(check))
+    /// Returns how many sessions there are.
+    pub(super) fn stored(&self) -> u64 {
+        self.stored.load(Ordering::Relaxed)
     }
 
     /// Closes the file and opens it again, as redb requires after a failed commit, or after another process had it.
@@ -189,43 +153,28 @@ impl Disk {
             .unwrap_or_else(PoisonError::into_inner);
         // Dropping the old handle releases the file's lock.
         drop(database.take());
-        // The old index is freed first, so that there are never two.
-        *self.index_mut() = Index::default();
         let opened = (self.opener)()?;
-        let index = index_of(&opened)?;
-        unionids::prepare(&opened, &index, self.rules.unionid_lookup)?;
-        self.earlier.load(&opened)?;
-        *self.index_mut() = index;
+        self.prepare(&opened)?;
         *database = Some(opened);
         self.closing.store(false, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Returns how many sessions there are.
-    pub(super) fn stored(&self) -> usize {
-        let index = self.index.read();
-        index.unwrap_or_else(PoisonError::into_inner).len()
-    }
-
     /// Writes a value without meaning, since a file that can be opened may be on a full disk.
     pub(super) fn try_out(&self) -> Result<(), redb::Error> {
-        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
-        let mut transaction = database.begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
-        let mut meta = transaction.open_table(META)?;
-        meta.insert(TRIED_OUT, &b""[..])?;
-        drop(meta);
-        Ok(transaction.commit()?)
+        let written = self.write(0, |tables| {
+            tables.meta_mut().insert(TRIED_OUT, &b""[..])?;
+            Ok(())
+        });
+        written.map(drop)
     }
 
     /// Copies the last commit to another file; may wait for the disk, and nobody for it but who closes the file.
     pub(super) fn copy(&self, to: &Path) -> Result<u64, StoreError> {
-        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = guard.as_ref().ok_or(StoreError::Unavailable)?;
-        copy(database, to, &self.closing).map_err(|error| match error {
-            NoCopy::GivenUp => StoreError::Unavailable,
-            error @ (NoCopy::Storage(_) | NoCopy::File(_)) => StoreError::Storage(Arc::new(error)),
+        let copied = self.with(|database| copy(database, to, &self.closing));
+        copied.map_err(|error| match error {
+            NoCopy::Storage(error) => error.into(),
+            error @ NoCopy::File(_) => StoreError::Storage(Arc::new(error)),
         })
     }
 
@@ -243,18 +192,33 @@ impl Disk {
     }
 }
 
-fn index_of(database: &Database) -> Result<Index, redb::Error> {
-    let (mut entries, mut next) = (Vec::new(), 0);
-    for stored in database.begin_read()?.open_table(SESSIONS)?.iter()? {
-        let (place, bytes) = stored?;
-        entries.extend(sid_of(bytes.value()).map(|sid| (sid, place.value())));
-        next = place.value().saturating_add(1);
-    }
-    Ok(Index::new(entries, next))
-}
-
 fn rows(database: &Database) -> Result<Rows, redb::Error> {
     Ok(database.begin_read()?.open_table(SESSIONS)?)
+}
+
+/// Returns whether the tables have this program's layout.
+pub(super) fn has_our_layout(database: &Database) -> Result<bool, redb::Error> {
+    is_in_meta(database, LAYOUT, LAYOUT_NUMBER)
+}
+
+/// Returns whether the data was written with the seal key that this value was derived from.
+pub(super) fn was_sealed_with(database: &Database, check: &[u8]) -> Result<bool, redb::Error> {
+    is_in_meta(database, SEAL_CHECK, check)
+}
+
+fn is_in_meta(database: &Database, name: &str, expected: &[u8]) -> Result<bool, redb::Error> {
+    let value = database.begin_read()?.open_table(META)?.get(name)?;
+    Ok(value.is_some_and(|value| value.value() == expected))
+}
+
+impl From<redb::Error> for StoreError {
+    fn from(error: redb::Error) -> Self {
+        if matches!(error, redb::Error::DatabaseClosed) {
+            Self::Unavailable
+        } else {
+            Self::Storage(Arc::new(error))
+        }
+    }
 }
 
 impl From<Fault> for StoreError {

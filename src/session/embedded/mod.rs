@@ -1,20 +1,35 @@
 //! The store that needs nothing but a folder: one file, one process.
 //!
-//! # Layout
+//! # Modules
 //! `writer` takes changes, `batches` gathers them, `disk` makes one transaction of each, `operations` is what can happen inside
-//! it, `tables` and `row` what it works on, `index` where in it a session is, `unionids` whose a unionid is, `used` what is not
-//! good again, `kept` what stands beside the sessions, `copy` copies all of it while it is used, `files` whose the files are.
+//! it, `tables` and `row` what it works on, `unionids` whose a unionid is, `used` what is not good again, `kept` what stands
+//! beside the sessions, `copy` copies all of it while it is used, `files` whose the files are.
+//!
+//! # Layout
+//! The file is a redb database, each table a B-tree. A reader has a snapshot, the last commit, and waits for none.
+//!
+//! ```text
+//! sessions   session id           the record, and its user's session_keys
+//! expiries   time, session id     one for each session; the first ones are purged
+//! revoked    time, session id     whose tokens are refused until then; read at the start
+//! used       time, code           what is not good again until then, and what it brought; read at the start
+//! unionids   unionid, user        where users are looked up by their unionid
+//! meta       name                 layout, check of the seal key, and what is kept beside the sessions
+//! ```
+//!
+//! A session id begins with its user and its time, so that one key finds a session by its id, and those of a user in the order
+//! of their logins. The newest session of a user has their session_keys and the latest unionid; the one before it inherits them.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_lc_rs::error::Unspecified;
-use redb::StorageError;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -22,9 +37,8 @@ use tokio::time::timeout;
 use self::copy::NoCopy;
 use self::disk::{Disk, Rows};
 use self::files::{ours, seal_key_for, seal_key_in};
-use self::index::Index;
 use self::row::Row;
-use self::tables::{Fault, readable, row, rows_of};
+use self::tables::{Fault, row, rows_of};
 use self::writer::Writer;
 use super::claim::{CodeMark, Held, Holder};
 use super::kept::{Budget, Sealed, Slot};
@@ -40,11 +54,9 @@ mod batches;
 mod copy;
 mod disk;
 mod files;
-mod index;
 mod kept;
 mod operations;
 mod row;
-mod sealed_keys;
 mod tables;
 mod unionids;
 mod used;
@@ -98,10 +110,11 @@ impl Embedded {
         let disk = Disk::open(disk::opener(path.clone()), rules)
             .map_err(|error| disk::open_error(&path, error))?;
         let damaged = |error| disk::damaged(&path, error);
-        if !disk.has_our_layout().map_err(damaged)? {
+        if !disk.with(disk::has_our_layout).map_err(damaged)? {
             return Err(OpenError::LayoutDiffers(path));
         }
-        if !disk.was_sealed_with(&keys.check).map_err(damaged)? {
+        let same_key = disk.with(|database| disk::was_sealed_with(database, &keys.check));
+        if !same_key.map_err(damaged)? {
             return Err(OpenError::SealKeyDiffers(path.display().to_string()));
         }
         disk.load().map_err(damaged)?;
@@ -162,21 +175,24 @@ impl Embedded {
         if !path.exists() || !ours(dir, &path)? {
             return Ok(None);
         }
-        match copy::copy_closed(&path, to) {
+        let opened = disk::opener(path.clone())();
+        let database = opened.map_err(|error| disk::open_error(&path, error))?;
+        let damaged = |error| disk::damaged(&path, error);
+        if !disk::has_our_layout(&database).map_err(damaged)? {
+            return Err(OpenError::LayoutDiffers(path));
+        }
+        match copy::copy(&database, to, &AtomicBool::new(false)) {
             Ok(sessions) => Ok(Some(sessions)),
-            Err(NoCopy::Storage(redb::Error::DatabaseAlreadyOpen)) => Err(OpenError::InUse(path)),
             Err(NoCopy::Storage(error)) => Err(disk::damaged(&path, error)),
-            Err(NoCopy::GivenUp) => Err(OpenError::InUse(path)),
             Err(NoCopy::File(source)) => Err(OpenError::unreadable(to, source)),
         }
     }
 
-    async fn read<P: Send + 'static, T: Send + 'static>(
+    async fn read<T: Send + 'static>(
         &self,
-        find: impl FnOnce(&Index, &Rows) -> Result<P, StorageError> + Send + 'static,
-        work: impl FnOnce(&Rows, P) -> Result<T, Fault> + Send + 'static,
+        work: impl FnOnce(&Rows) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.ask(move |disk| disk.read(find, work)).await
+        self.ask(move |disk| disk.read(work)).await
     }
 
     /// Asks the disk, which may take its time.
@@ -204,27 +220,21 @@ impl Embedded {
     /// Reads the newest session of a user, if one of theirs has not ended.
     async fn newest(&self, user: User) -> Result<Option<Row>, StoreError> {
         let now = self.clock.unix_secs();
-        self.read(
-            move |index, rows| index.of_user_at_snapshot(user, is_stored(rows)),
-            move |rows, entries| {
-                let mut newest_first = rows_of(rows, user, entries.into_iter().rev());
-                let Some((_, newest)) = newest_first.next().transpose()? else {
-                    return Ok(None);
-                };
-                let mut live = now < newest.record.expires;
-                while !live && let Some((_, older)) = newest_first.next().transpose()? {
-                    live = now < older.record.expires;
+        self.read(move |rows| {
+            let mut newest = None;
+            for stored in rows_of(rows, user)?.rev() {
+                let (_, row) = stored?;
+                let row = row?;
+                let live = row.is_live(now);
+                newest.get_or_insert(row);
+                if live {
+                    return Ok(newest);
                 }
-                Ok(live.then_some(newest))
-            },
-        )
+            }
+            Ok(None)
+        })
         .await
     }
-}
-
-/// Tells what a view of the file has.
-fn is_stored(rows: &Rows) -> impl Fn(u64) -> Result<bool, StorageError> {
-    |place| Ok(rows.get(place)?.is_some())
 }
 
 #[async_trait]
@@ -264,33 +274,31 @@ impl Store for Embedded {
 
     async fn session(&self, id: SessionId) -> Result<Option<Record>, StoreError> {
         let now = self.clock.unix_secs();
-        let found = self.read(
-            move |index, rows| index.get_at_snapshot(id, is_stored(rows)),
-            move |rows, place| match place {
-                Some(place) => row(rows, (id, place)),
-                None => Ok(None),
-            },
-        );
-        let record = found.await?.map(|row| row.record);
-        Ok(record.filter(|record| now < record.expires))
+        let found = self
+            .read(move |rows| Ok(row(rows, id)?.transpose()?))
+            .await?;
+        let live = found.filter(|row| row.is_live(now));
+        Ok(live.map(|row| row.record))
     }
 
     async fn sessions_of(&self, user: User) -> Result<Vec<(SessionId, Record)>, StoreError> {
         let now = self.clock.unix_secs();
-        let found = self.read(
-            move |index, rows| index.of_user_at_snapshot(user, is_stored(rows)),
-            move |rows, entries| {
-                let rows = rows_of(rows, user, entries.into_iter());
-                let live = rows.filter_map(readable).filter(|entry| match entry {
-                    Ok((_, row)) => now < row.record.expires,
-                    Err(_) => true,
-                });
-                let live = live.take(MOST_AT_ONCE).collect::<Result<Vec<_>, _>>();
-                Ok(live?)
-            },
-        );
-        let live = found.await?.into_iter();
-        Ok(live.map(|(_, row)| (row.sid, row.record)).collect())
+        self.read(move |rows| {
+            let mut live = Vec::new();
+            for stored in rows_of(rows, user)? {
+                // One that cannot be read is skipped.
+                if let (sid, Ok(row)) = stored?
+                    && row.is_live(now)
+                {
+                    live.push((sid, row.record));
+                }
+                if live.len() == MOST_AT_ONCE {
+                    break;
+                }
+            }
+            Ok(live)
+        })
+        .await
     }
 
     async fn users_of(&self, unionid: &str) -> Result<Vec<Identity>, StoreError> {
@@ -344,7 +352,7 @@ impl Store for Embedded {
     }
 
     fn stored(&self) -> Option<usize> {
-        Some(self.disk.stored())
+        usize::try_from(self.disk.stored()).ok()
     }
 
     async fn back_up(&self) -> Result<Option<u64>, StoreError> {

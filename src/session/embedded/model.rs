@@ -1,13 +1,14 @@
 //! Random logins, refreshes and ends of two users, compared with plain lists of what must be left of them.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use redb::Database;
 use redb::backends::InMemoryBackend;
+use redb::{Database, StorageBackend};
 
 use super::disk::{self, Disk};
-use super::is_stored;
 use super::operations::Tables;
 use super::tables::{Fault, rows_of};
 use crate::session::contract::{apps, identity};
@@ -47,7 +48,7 @@ enum Step {
     Pass {
         seconds: u64,
     },
-    /// What a start reads from the file must be what was in memory.
+    /// What was committed must be in the file.
     Restart,
     /// A batch that is broken off leaves no trace.
     Fail {
@@ -71,6 +72,32 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 0..60)
 }
 
+/// A file in memory that outlives the database that has it open.
+#[derive(Clone, Debug, Default)]
+struct Memory(Arc<InMemoryBackend>);
+
+impl StorageBackend for Memory {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Expected {
     sid: SessionId,
@@ -78,6 +105,9 @@ struct Expected {
     expires: u64,
     generation: u32,
 }
+
+/// The live sessions of a user and when each expires, and the session_key.
+type Seen = (Vec<(SessionId, u64)>, Option<Vec<u8>>);
 
 struct Scene {
     disk: Disk,
@@ -91,13 +121,11 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let opener = || {
-            let database = Database::builder().create_with_backend(InMemoryBackend::new())?;
-            disk::fill(&database, b"check").unwrap();
-            Ok(database)
-        };
+        let memory = Memory::default();
+        let open = move || Database::builder().create_with_backend(memory.clone());
+        disk::fill(&open().unwrap(), b"check").unwrap();
         Self {
-            disk: Disk::open(Box::new(opener), RULES).unwrap(),
+            disk: Disk::open(Box::new(open), RULES).unwrap(),
             now: 1_800_000_000,
             sessions: Vec::new(),
             latest: Default::default(),
@@ -106,11 +134,18 @@ impl Scene {
     }
 
     fn write(&self, work: impl FnOnce(&mut Tables<'_>) -> Result<(), Fault>) {
+        let before = self.seen_of_all();
         let written = self.disk.write(self.now, |tables| {
             work(tables).unwrap();
-            tables.purge()
+            let purged = tables.purge();
+            assert_eq!(self.seen_of_all(), before, "readers see the last commit");
+            purged
         });
         written.unwrap();
+    }
+
+    fn seen_of_all(&self) -> [Seen; 2] {
+        NAMES.map(|name| self.seen(identity(name).user()))
     }
 
     fn login(&mut self, user: usize, second: u8) -> Login {
@@ -202,7 +237,7 @@ impl Scene {
                 self.sessions.retain(|session| now < session.expires);
                 self.write(|_| Ok(()));
             }
-            Step::Restart => self.disk.load().unwrap(),
+            Step::Restart => self.disk.reopen().unwrap(),
             Step::Fail { user, nth } => {
                 let login = self.login(user, 7);
                 let sid = pick(&mut self.sessions, nth).map(|session| session.sid);
@@ -218,26 +253,18 @@ impl Scene {
         }
     }
 
-    fn stored(&self, user: User) -> Vec<(SessionId, u64)> {
-        let stored = self.disk.read(
-            |index, rows| index.of_user_at_snapshot(user, is_stored(rows)),
-            |rows, entries| rows_of(rows, user, entries.into_iter()).collect::<Result<Vec<_>, _>>(),
-        );
-        let live = stored.unwrap().into_iter();
-        live.map(|(_, row)| (row.sid, row.record.expires))
-            .filter(|(_, expires)| self.now < *expires)
-            .collect()
-    }
-
-    fn key(&self, user: User) -> Option<Vec<u8>> {
-        let newest = self.disk.read(
-            |index, rows| index.of_user_at_snapshot(user, is_stored(rows)),
-            |rows, entries| {
-                let mut newest_first = rows_of(rows, user, entries.into_iter().rev());
-                newest_first.next().transpose()
-            },
-        );
-        newest.unwrap().map(|(_, row)| row.keys.latest)
+    /// Returns what readers see of a user.
+    fn seen(&self, user: User) -> Seen {
+        let seen = self.disk.read(|rows| {
+            let stored = rows_of(rows, user)?.collect::<Result<Vec<_>, _>>()?;
+            let stored = stored.into_iter().map(|(sid, row)| Ok((sid, row?)));
+            stored.collect::<Result<Vec<_>, Fault>>()
+        });
+        let seen = seen.unwrap();
+        let key = seen.last().map(|(_, row)| row.keys.latest.clone());
+        let live = seen.into_iter().filter(|(_, row)| row.is_live(self.now));
+        let live = live.map(|(sid, row)| (sid, row.record.expires));
+        (live.collect(), key)
     }
 
     fn check(&self) {
@@ -246,10 +273,12 @@ impl Scene {
             let mine = self.sessions.iter().filter(|session| session.user == at);
             let mut expected: Vec<_> = mine.map(|one| (one.sid, one.expires)).collect();
             expected.sort();
-            assert_eq!(self.stored(user), expected, "{name}");
+            let (stored, key) = self.seen(user);
+            assert_eq!(stored, expected, "{name}");
             let latest = Some(self.latest[at].clone()).filter(|_| !expected.is_empty());
-            assert_eq!(self.key(user), latest, "{name}");
+            assert_eq!(key, latest, "{name}");
         }
+        assert_eq!(self.disk.stored(), self.sessions.len() as u64);
     }
 }
 

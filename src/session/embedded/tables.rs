@@ -1,23 +1,29 @@
 //! The tables of the embedded store, and the look-ups that readers and the writer share.
 
-use redb::{ReadableTable, StorageError, TableDefinition, TableError, WriteTransaction};
+use redb::{
+    ReadableTable, StorageError, Table, TableDefinition, TableError, Value, WriteTransaction,
+};
 
-use super::index::Entry;
 use super::row::Row;
 use crate::session::SessionId;
 use crate::session::encoding::Damaged;
 use crate::session::user::User;
 
 pub(super) type Bytes = &'static [u8];
-/// Seconds since the Unix epoch and a place among the sessions.
-pub(super) type TimeAndPlace = (u64, u64);
-/// Seconds since the Unix epoch and a session.
-pub(super) type TimeAndSid = &'static [u8; 24];
+/// A session id. It begins with eight bytes of its user and four of its time: a user's sessions are side by side, oldest first.
+pub(super) type Sid = &'static [u8; 16];
+/// Seconds since the Unix epoch, and what they are about: see [`time_key`].
+pub(super) type TimeKey = &'static [u8; 24];
 
-/// Sessions in the order of their logins. New ones fill the last page: many logins share one, and full pages are left alone.
-pub(super) const SESSIONS: TableDefinition<'_, u64, Bytes> = TableDefinition::new("sessions");
-pub(super) const EXPIRIES: TableDefinition<'_, TimeAndPlace, ()> = TableDefinition::new("expiries");
-pub(super) const REVOKED: TableDefinition<'_, TimeAndSid, ()> = TableDefinition::new("revoked");
+/// Each session, as a [`Row`].
+pub(super) const SESSIONS: TableDefinition<'_, Sid, Bytes> = TableDefinition::new("sessions");
+/// When each session expires; what is due comes first.
+pub(super) const EXPIRIES: TableDefinition<'_, TimeKey, ()> = TableDefinition::new("expiries");
+/// The sessions whose tokens are refused, and until when.
+pub(super) const REVOKED: TableDefinition<'_, TimeKey, ()> = TableDefinition::new("revoked");
+/// What was used and must not be used again, until when, and what the use brought, as in [`Memo`](crate::session::claim::Memo);
+/// nothing where that is kept elsewhere or no longer.
+pub(super) const USED: TableDefinition<'_, TimeKey, Bytes> = TableDefinition::new("used");
 pub(super) const META: TableDefinition<'_, &str, Bytes> = TableDefinition::new("meta");
 /// The key in [`META`] of the check of the seal key.
 pub(super) const SEAL_CHECK: &str = "seal_check";
@@ -26,32 +32,45 @@ pub(super) const TRIED_OUT: &str = "tried_out";
 /// The key in [`META`] of the layout's number.
 pub(super) const LAYOUT: &str = "layout";
 /// Increased with every change of tables or rows that older versions would misread.
-pub(super) const LAYOUT_NUMBER: &[u8] = b"1";
+pub(super) const LAYOUT_NUMBER: &[u8] = b"2";
+
+/// How many entries of a table one batch purges, so that a crowd of them never holds up a login.
+pub(super) const PURGE_STEP: usize = 64;
 
 /// Creates the tables that do not exist yet, since reading needs all of them.
 pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), TableError> {
     transaction.open_table(SESSIONS)?;
     transaction.open_table(EXPIRIES)?;
     transaction.open_table(REVOKED)?;
+    transaction.open_table(USED)?;
     Ok(())
 }
 
-pub(super) fn time_and_sid(time: u64, sid: SessionId) -> [u8; 24] {
+/// Makes a key that is ordered by its time.
+pub(super) fn time_key(time: u64, of: &[u8; 16]) -> [u8; 24] {
     let mut out = [0; 24];
-    for (to, from) in out
-        .iter_mut()
-        .zip(time.to_be_bytes().iter().chain(sid.as_bytes()))
-    {
+    for (to, from) in out.iter_mut().zip(time.to_be_bytes().iter().chain(of)) {
         *to = *from;
     }
     out
 }
 
-/// The inverse of [`time_and_sid`].
-pub(super) fn time_of(key: &[u8; 24]) -> Option<(u64, SessionId)> {
-    let (time, sid) = key.split_first_chunk()?;
-    let sid = SessionId::from_bytes(*sid.first_chunk()?);
-    Some((u64::from_be_bytes(*time), sid))
+/// The inverse of [`time_key`].
+pub(super) fn of_time_key(key: &[u8; 24]) -> (u64, [u8; 16]) {
+    let [a, b, c, d, e, f, g, h, of @ ..] = *key;
+    (u64::from_be_bytes([a, b, c, d, e, f, g, h]), of)
+}
+
+/// Removes the keys of times before `end`, a few at most, and returns what they are about.
+pub(super) fn take_until<V: Value>(
+    table: &mut Table<'_, TimeKey, V>,
+    end: u64,
+) -> Result<Vec<[u8; 16]>, StorageError> {
+    let end = time_key(end, &[0; 16]);
+    let over = table.extract_from_if::<&[u8; 24], _>(..&end, |_, _| true)?;
+    let over = over.take(PURGE_STEP);
+    over.map(|entry| Ok(of_time_key(entry?.0.value()).1))
+        .collect()
 }
 
 /// Why an operation on the tables failed.
@@ -75,46 +94,49 @@ impl From<StorageError> for Fault {
     }
 }
 
-/// Reads the session at a place; it may have expired.
+/// A session as far as it can be read.
+pub(super) type Stored = (SessionId, Result<Row, Damaged>);
+
+/// Reads a session; it may have expired.
 pub(super) fn row(
-    sessions: &impl ReadableTable<u64, Bytes>,
-    (sid, place): Entry,
-) -> Result<Option<Row>, Fault> {
-    let stored = row_at(sessions, place)?;
-    Ok(stored.filter(|row| row.sid == sid))
+    sessions: &impl ReadableTable<Sid, Bytes>,
+    sid: SessionId,
+) -> Result<Option<Result<Row, Damaged>>, StorageError> {
+    let stored = sessions.get(sid.as_bytes())?;
+    Ok(stored.map(|bytes| Row::from_bytes(sid, bytes.value())))
 }
 
-/// Reads the session at a place, whoever's it is.
-pub(super) fn row_at(
-    sessions: &impl ReadableTable<u64, Bytes>,
-    place: u64,
-) -> Result<Option<Row>, Fault> {
-    match sessions.get(place)? {
-        Some(bytes) => Ok(Some(Row::from_bytes(bytes.value())?)),
-        None => Ok(None),
-    }
-}
-
-/// Reads a user's sessions among these, expired ones included.
+/// Reads a user's sessions, oldest first, expired ones included. One that cannot be read may be another user's.
 pub(super) fn rows_of(
-    sessions: &impl ReadableTable<u64, Bytes>,
+    sessions: &impl ReadableTable<Sid, Bytes>,
     user: User,
-    entries: impl Iterator<Item = Entry>,
-) -> impl Iterator<Item = Result<(u64, Row), Fault>> {
-    entries.filter_map(move |entry| match row(sessions, entry) {
-        Ok(Some(row)) if row.record.identity.user() == user => Some(Ok((entry.1, row))),
-        Ok(_) => None,
-        Err(fault) => Some(Err(fault)),
-    })
+) -> Result<impl DoubleEndedIterator<Item = Result<Stored, StorageError>>, StorageError> {
+    let (least, greatest) = SessionId::range_of(user);
+    let range = sessions.range::<&[u8; 16]>(least.as_bytes()..=greatest.as_bytes())?;
+    let rows = range.map(|stored| {
+        let (key, bytes) = stored?;
+        let sid = SessionId::from_bytes(*key.value());
+        Ok((sid, Row::from_bytes(sid, bytes.value())))
+    });
+    let is_theirs = move |row: &Row| row.record.identity.user() == user;
+    Ok(rows.filter(move |stored| match stored {
+        Ok((_, Ok(row))) => is_theirs(row),
+        Ok((_, Err(Damaged))) | Err(_) => true,
+    }))
 }
 
-/// Skips rows that cannot be read, so that they keep nobody from logging in or out.
-pub(super) fn readable<T>(entry: Result<T, Fault>) -> Option<Result<T, StorageError>> {
-    match entry {
-        Ok(entry) => Some(Ok(entry)),
-        Err(Fault::Damaged) => None,
-        Err(Fault::Storage(error)) => Some(Err(error)),
+/// Reads the newest session of a user, in which their session_keys and their unionid are. One that cannot be read is skipped, so
+/// that it keeps nobody from logging in or out.
+pub(super) fn newest(
+    sessions: &impl ReadableTable<Sid, Bytes>,
+    user: User,
+) -> Result<Option<(SessionId, Row)>, StorageError> {
+    for stored in rows_of(sessions, user)?.rev() {
+        if let (sid, Ok(row)) = stored? {
+            return Ok(Some((sid, row)));
+        }
     }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -123,9 +145,8 @@ mod tests {
 
     #[test]
     fn times_order_the_keys() {
-        let first = time_and_sid(255, SessionId::from_bytes([9; 16]));
-        let second = time_and_sid(256, SessionId::from_bytes([0; 16]));
+        let (first, second) = (time_key(255, &[9; 16]), time_key(256, &[0; 16]));
         assert!(first < second);
-        assert_eq!(time_of(&first), Some((255, SessionId::from_bytes([9; 16]))));
+        assert_eq!(of_time_key(&first), (255, [9; 16]));
     }
 }

@@ -1,12 +1,13 @@
 //! Which users have a unionid: an index over the sessions, which exists where users are looked up by it.
 
 use redb::{
-    Database, ReadableTable as _, StorageError, Table, TableDefinition, TableError,
-    WriteTransaction,
+    Database, ReadableDatabase as _, ReadableTable as _, StorageError, Table, TableDefinition,
+    TableError, TableHandle as _, WriteTransaction,
 };
 
-use super::index::Index;
-use super::tables::{SESSIONS, rows_of};
+use super::row::Row;
+use super::tables::{SESSIONS, newest};
+use crate::session::SessionId;
 use crate::session::user::{UnionidDigest, User};
 
 /// The digest of a unionid, and a user who has it.
@@ -24,10 +25,6 @@ impl<'txn> Unionids<'txn> {
     ) -> Result<Self, TableError> {
         let table = wanted.then(|| transaction.open_table(UNIONIDS));
         Ok(Self(table.transpose()?))
-    }
-
-    pub(super) fn is_wanted(&self) -> bool {
-        self.0.is_some()
     }
 
     /// Replaces the unionid under which a user is found.
@@ -52,13 +49,13 @@ impl<'txn> Unionids<'txn> {
 }
 
 /// Makes the index where it is wanted and missing, and removes it where it would no longer be kept.
-pub(super) fn prepare(database: &Database, index: &Index, wanted: bool) -> Result<(), redb::Error> {
+pub(super) fn prepare(database: &Database, wanted: bool) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     let exists = transaction
         .list_tables()?
-        .any(|table| redb::TableHandle::name(&table) == redb::TableHandle::name(&UNIONIDS));
+        .any(|table| table.name() == UNIONIDS.name());
     match (exists, wanted) {
-        (false, true) => fill(&transaction, index)?,
+        (false, true) => fill(&transaction)?,
         (true, false) => drop(transaction.delete_table(UNIONIDS)?),
         (true, true) | (false, false) => return Ok(transaction.abort()?),
     }
@@ -66,19 +63,19 @@ pub(super) fn prepare(database: &Database, index: &Index, wanted: bool) -> Resul
 }
 
 /// Enters each user by the unionid of their newest session, which is the latest that WeChat gave.
-fn fill(transaction: &WriteTransaction, index: &Index) -> Result<(), redb::Error> {
+fn fill(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     let sessions = transaction.open_table(SESSIONS)?;
     let mut unionids = Unionids::open(transaction, true)?;
     for stored in sessions.iter()? {
-        let (_, bytes) = stored?;
+        let (key, bytes) = stored?;
+        let sid = SessionId::from_bytes(*key.value());
         // One that cannot be read is found by nothing.
-        let Ok(row) = super::row::Row::from_bytes(bytes.value()) else {
+        let Ok(Row { record, .. }) = Row::from_bytes(sid, bytes.value()) else {
             continue;
         };
-        let user = row.record.identity.user();
-        let mut later = rows_of(&sessions, user, index.after(row.sid, user));
-        if later.next().is_none() {
-            unionids.replace(user, None, row.record.identity.unionid.as_deref())?;
+        let user = record.identity.user();
+        if newest(&sessions, user)?.is_some_and(|(newest, _)| newest == sid) {
+            unionids.replace(user, None, record.identity.unionid.as_deref())?;
         }
     }
     Ok(())
@@ -90,14 +87,13 @@ pub(super) fn users_of(
     unionid: &str,
     most: usize,
 ) -> Result<Vec<User>, redb::Error> {
-    use redb::ReadableDatabase as _;
     let table = database.begin_read()?.open_table(UNIONIDS)?;
     let digest = UnionidDigest::new(unionid);
     let bounds = [[0; 16], [u8::MAX; 16]].map(|user| key(digest, User::from_bytes(user)));
     let [least, greatest] = &bounds;
     let mut users = Vec::new();
     for entry in table.range::<&[u8; 32]>(least..=greatest)?.take(most) {
-        let (key, ()) = entry.map(|(key, _)| (key, ()))?;
+        let (key, _) = entry?;
         if let Some(user) = key.value().last_chunk() {
             users.push(User::from_bytes(*user));
         }

@@ -6,25 +6,19 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use redb::{
-    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, StorageError, Table,
-    TableDefinition, TableError, TableHandle as _, WriteTransaction,
+    Database, ReadableDatabase as _, ReadableTable as _, StorageError, Table, TableError,
+    WriteTransaction,
 };
 
-use super::tables::Bytes;
+use super::tables::{Bytes, TimeKey, USED, of_time_key, take_until, time_key};
 use crate::session::CodeMark;
 use crate::session::claim::{Held, Memo};
-
-/// When it is forgotten, in seconds since the Unix epoch, and what was used.
-type TimeAndMark = &'static [u8; 24];
-
-/// What a use brought, as in [`Memo`]; empty where that is kept elsewhere or no longer.
-pub(super) const USED: TableDefinition<'_, TimeAndMark, Bytes> = TableDefinition::new("used");
 
 /// The most that is known of what was used before the file was opened; the latest ones are.
 const MOST: usize = 200_000;
 
 /// The table during a write transaction.
-pub(super) struct Used<'txn>(Table<'txn, TimeAndMark, Bytes>);
+pub(super) struct Used<'txn>(Table<'txn, TimeKey, Bytes>);
 
 impl<'txn> Used<'txn> {
     pub(super) fn open(transaction: &'txn WriteTransaction) -> Result<Self, TableError> {
@@ -38,27 +32,22 @@ impl<'txn> Used<'txn> {
         };
         let until = |time: Duration| now.saturating_add(time.as_secs());
         if spent != memo.code {
-            self.0.insert(&key(until(lasts), spent), &b""[..])?;
+            self.0
+                .insert(&time_key(until(lasts), spent.as_bytes()), &b""[..])?;
         }
         let keep = match spent == memo.code {
             true => memo.keep.max(lasts),
             false => memo.keep,
         };
         let brought = memo.sealed.as_slice();
-        self.0.insert(&key(until(keep), memo.code), brought)?;
+        self.0
+            .insert(&time_key(until(keep), memo.code.as_bytes()), brought)?;
         Ok(())
     }
 
     /// Forgets some of what is over, and returns how many.
-    pub(super) fn purge(&mut self, now: u64, most: usize) -> Result<usize, StorageError> {
-        let end = key(now.saturating_add(1), CodeMark::of_nothing());
-        let over = self.0.range::<&[u8; 24]>(..&end)?.take(most);
-        let over = over.map(|entry| entry.map(|(key, _)| *key.value()));
-        let over = over.collect::<Result<Vec<_>, _>>()?;
-        for key in &over {
-            self.0.remove(key)?;
-        }
-        Ok(over.len())
+    pub(super) fn purge(&mut self, now: u64) -> Result<usize, StorageError> {
+        Ok(take_until(&mut self.0, now.saturating_add(1))?.len())
     }
 }
 
@@ -70,12 +59,10 @@ impl Earlier {
     /// Reads the file.
     pub(super) fn load(&self, database: &Database) -> Result<(), redb::Error> {
         let mut found = HashMap::new();
-        let transaction = database.begin_read()?;
-        if exists(&transaction)? {
-            for entry in transaction.open_table(USED)?.iter()?.rev().take(MOST) {
-                let (key, _) = entry?;
-                found.extend(mark_of(key.value()));
-            }
+        let table = database.begin_read()?.open_table(USED)?;
+        for entry in table.iter()?.rev().take(MOST) {
+            let (until, mark) = of_time_key(entry?.0.value());
+            found.insert(CodeMark::from_bytes(mark), until);
         }
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = found;
         Ok(())
@@ -95,33 +82,11 @@ pub(super) fn held(
     now: u64,
 ) -> Result<Held, redb::Error> {
     let table = database.begin_read()?.open_table(USED)?;
-    let brought = table.get(&key(until, code))?;
+    let brought = table.get(&time_key(until, code.as_bytes()))?;
     let brought = brought.map(|brought| brought.value().to_vec());
     let left = Duration::from_secs(until.saturating_sub(now));
     Ok(match brought.filter(|brought| !brought.is_empty()) {
         Some(brought) => Held::Memo(brought, left),
         None => Held::Used,
     })
-}
-
-/// Returns whether the table is there: a file of before has none until something is written.
-pub(super) fn exists(transaction: &ReadTransaction) -> Result<bool, StorageError> {
-    let mut tables = transaction.list_tables()?;
-    Ok(tables.any(|table| table.name() == USED.name()))
-}
-
-fn key(until: u64, code: CodeMark) -> [u8; 24] {
-    let mut out = [0; 24];
-    let bytes = until.to_be_bytes();
-    for (to, from) in out.iter_mut().zip(bytes.iter().chain(code.as_bytes())) {
-        *to = *from;
-    }
-    out
-}
-
-/// The inverse of [`key`].
-fn mark_of(key: &[u8; 24]) -> Option<(CodeMark, u64)> {
-    let (until, code) = key.split_first_chunk()?;
-    let code = CodeMark::from_bytes(*code.first_chunk()?);
-    Some((code, u64::from_be_bytes(*until)))
 }

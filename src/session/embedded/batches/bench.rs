@@ -182,13 +182,10 @@ impl Bench {
 
     pub(super) fn stored(&self) -> usize {
         let user = identity("alice").user();
-        let all = self.disk.read(
-            |index, _| Ok(index.of_user(user).collect::<Vec<_>>()),
-            |rows, entries| {
-                let rows = rows_of(rows, user, entries.into_iter());
-                Ok(rows.filter(Result::is_ok).count())
-            },
-        );
+        let all = self.disk.read(|rows| {
+            let readable = rows_of(rows, user)?.filter(|stored| matches!(stored, Ok((_, Ok(_)))));
+            Ok(readable.count())
+        });
         all.unwrap()
     }
 }

@@ -1,5 +1,7 @@
 //! Tests of the embedded store's files: whose they are, and what is refused when they are opened.
 
+use redb::TableDefinition;
+
 use super::*;
 
 #[test]
@@ -39,7 +41,7 @@ fn a_different_seal_key_is_refused() {
 
 #[test]
 fn a_file_of_another_layout_is_refused_and_left_as_it_is() {
-    for layout in [None, Some(&b"0"[..]), Some(b"2")] {
+    for layout in [None, Some(&b"0"[..]), Some(b"1"), Some(b"3")] {
         let place = Place::new();
         drop(place.open().unwrap());
         let database = redb::Database::open(place.file()).unwrap();
@@ -50,11 +52,18 @@ fn a_file_of_another_layout_is_refused_and_left_as_it_is() {
             meta.insert(LAYOUT, layout).unwrap();
         }
         drop(meta);
+        // Such as this table was in another layout.
+        transaction.delete_table(SESSIONS).unwrap();
+        let other = TableDefinition::<u64, &[u8]>::new("sessions");
+        transaction.open_table(other).unwrap();
         transaction.commit().unwrap();
         drop(database);
         let error = refusal(place.open());
         assert!(matches!(error, OpenError::LayoutDiffers(_)), "{error}");
         assert!(error.to_string().contains(place.file().to_str().unwrap()));
+        let copy = place.folder.path().join("copy");
+        let error = Sessions::copy_embedded(place.folder.path(), &copy).unwrap_err();
+        assert!(matches!(error, OpenError::LayoutDiffers(_)), "{error}");
         let kept = redb::Database::open(place.file()).unwrap();
         let meta = kept.begin_read().unwrap().open_table(META).unwrap();
         let found = meta.get(LAYOUT).unwrap();

@@ -11,8 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::session::contract::{Subject, apps, identity, session_key};
-use crate::session::embedded::tables::{EXPIRIES, LAYOUT, META, SESSIONS};
-use crate::session::embedded::used::USED;
+use crate::session::embedded::tables::{EXPIRIES, LAYOUT, META, SESSIONS, USED};
 use crate::session::{Claim, CodeUse, RefreshError, RefreshToken, Sessions};
 
 mod files;
@@ -116,7 +115,6 @@ async fn what_was_used_is_known_to_whoever_opens_the_file_again_and_for_its_time
     let (ticket, state) = (store.mark("wx1", "ticket 1"), store.mark("wx1", "state 1"));
     let (spent, code) = (store.mark("wx1", "spent 1"), store.mark("wx1", "0a"));
     let minute = Duration::from_secs(60);
-    // Where nothing was used yet, there is no such table.
     assert_eq!(store.back_up().await.unwrap(), Some(0));
     assert!(matches!(claimed(&store, ticket).await, Claim::Yours));
     let mut opened = Vec::new();
