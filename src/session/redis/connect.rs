@@ -1,14 +1,18 @@
 //! Makes connections to one server, to the master of a Sentinel group, or to a Cluster.
 
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
+use redis::cluster_routing::{
+    MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr,
+};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError,
     RedisFuture, RedisResult, Role, Value,
@@ -16,13 +20,16 @@ use redis::{
 use tokio::sync::Mutex;
 
 use super::clients::{attempt_timeout, cluster, named, sentinels, single};
+use super::link::no_answer;
 use super::sentinels::{Quorum, Sentinels};
 use crate::config::{RedisMode, RedisServer};
 
 /// How many commands a connection queues; more wait outside it.
 const QUEUE: usize = 1024;
-/// How many commands are sent to a Cluster at the same time.
-const CONCURRENT_COMMANDS: usize = 64;
+/// How many pipelines are sent to a Cluster at the same time.
+const CONCURRENT_PIPELINES: usize = 64;
+/// How many times the timeout of an attempt connecting to a Cluster may take, which connects to its servers one after the other.
+const CLUSTER_ATTEMPTS: u32 = 4;
 /// How often the Sentinels are asked who the master is.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
 
@@ -110,7 +117,12 @@ impl Connector {
                 let connection = client.get_multiplexed_async_connection_with_config(&config);
                 Wire::Node(of_master(connection.await?).await?)
             }
-            Way::Cluster(client) => Wire::Cluster(client.get_async_connection().await?),
+            Way::Cluster(client) => {
+                // The driver may try servers that do not answer again and again, while one that does is already there.
+                let limit = self.timeout * CLUSTER_ATTEMPTS;
+                let connected = tokio::time::timeout(limit, client.get_async_connection()).await;
+                Wire::Cluster(connected.map_err(|_| no_answer())??)
+            }
         };
         Ok(Connection {
             wire,
@@ -199,6 +211,16 @@ async fn of_master(mut connection: MultiplexedConnection) -> RedisResult<Multipl
     )))
 }
 
+/// Slots of a Cluster that are beside each other.
+pub(super) type Slots = RangeInclusive<u16>;
+
+/// What one of several masters answers.
+pub(super) struct Answered {
+    /// Its slots, in a Cluster.
+    pub(super) slots: Vec<Slots>,
+    pub(super) answer: RedisResult<Value>,
+}
+
 /// A connection; clones share it.
 #[derive(Clone)]
 pub(super) struct Connection {
@@ -214,7 +236,7 @@ enum Wire {
 }
 
 impl Connection {
-    fn is_cluster(&self) -> bool {
+    pub(super) fn is_cluster(&self) -> bool {
         matches!(self.wire, Wire::Cluster(_))
     }
 
@@ -243,6 +265,39 @@ impl Connection {
         answers.collect()
     }
 
+    /// Asks each master; returns an answer for each, also where others do not answer.
+    pub(super) async fn ask_each_master(&mut self, command: &Cmd) -> RedisResult<Vec<Answered>> {
+        let Wire::Cluster(cluster) = self.wire.clone() else {
+            let answer = command.query_async(self).await;
+            let slots = Vec::new();
+            return Ok(vec![Answered { slots, answer }]);
+        };
+        let mut ranges = redis::cmd("CLUSTER");
+        let ranges = ranges.arg("SLOTS").query_async(self).await?;
+        let mut myid = redis::cmd("CLUSTER");
+        myid.arg("MYID");
+        let asked = slots_of_masters(ranges)?
+            .into_iter()
+            .map(async |(name, slots)| {
+                let any = slots.first().map_or(0, |range| *range.start());
+                let master = SingleNodeRoutingInfo::SpecificNode(Route::new(any, SlotAddr::Master));
+                let there = RoutingInfo::SingleNode(master);
+                let mut cluster = cluster.clone();
+                let mut answer = cluster.route_command(myid.clone(), there.clone()).await;
+                // In the place of a server that is not there the driver asks any other.
+                let is_there =
+                    |id: &Value| redis::from_redis_value_ref(id).is_ok_and(|id: String| id == name);
+                if answer.as_ref().is_ok_and(|id| !is_there(id)) {
+                    answer = Err(no_answer());
+                }
+                if answer.is_ok() {
+                    answer = cluster.route_command(command.clone(), there).await;
+                }
+                Answered { slots, answer }
+            });
+        Ok(futures::future::join_all(asked).await)
+    }
+
     /// Asks the master at an address that [`Self::ask_masters`] returned.
     pub(super) async fn ask_at(
         &mut self,
@@ -260,36 +315,46 @@ impl Connection {
         }
     }
 
-    /// Sends commands, each of which may go to another server, and returns an answer for each.
-    pub(super) async fn ask_several<T>(&mut self, commands: Vec<Cmd>) -> Vec<RedisResult<T>>
+    /// Sends pipelines, to a Cluster many at the same time, and returns the answers of each in their order, with what it was given
+    /// with. In a Cluster all keys of a pipeline must be in one slot.
+    pub(super) fn ask_pipelines<W, T>(
+        &self,
+        pipelines: impl Iterator<Item = (W, Pipeline)>,
+    ) -> impl Stream<Item = (W, RedisResult<Vec<T>>)>
     where
         T: FromRedisValue,
     {
-        if self.is_cluster() {
-            let asked = commands.into_iter().map(|command| {
-                let mut connection = self.clone();
-                async move { command.query_async(&mut connection).await }
-            });
-            let asked = futures::stream::iter(asked).buffered(CONCURRENT_COMMANDS);
-            return asked.collect().await;
-        }
-        let mut answers = Vec::with_capacity(commands.len());
-        for page in commands.chunks(QUEUE) {
-            let mut all = redis::pipe();
-            for command in page {
-                all.add_command(command.clone());
-            }
-            let some: RedisResult<Vec<T>> = all.query_async(self).await;
-            match some {
-                Ok(some) => answers.extend(some.into_iter().map(Ok)),
-                Err(error) => {
-                    answers.push(Err(error));
-                    break;
-                }
-            }
-        }
-        answers
+        let at_once = if self.is_cluster() {
+            CONCURRENT_PIPELINES
+        } else {
+            1
+        };
+        let asked = pipelines.map(|(with, pipeline)| {
+            let mut connection = self.clone();
+            async move { (with, pipeline.query_async(&mut connection).await) }
+        });
+        futures::stream::iter(asked).buffered(at_once)
     }
+}
+
+/// Returns the name and the slots of each master, from what `CLUSTER SLOTS` returns: ranges, each with the servers that have it, the master first.
+fn slots_of_masters(ranges: Vec<Vec<Value>>) -> RedisResult<HashMap<String, Vec<Slots>>> {
+    let mut masters: HashMap<String, Vec<Slots>> = HashMap::new();
+    for range in ranges {
+        let mut range = range.into_iter();
+        let (Some(first), Some(last), Some(master)) = (range.next(), range.next(), range.next())
+        else {
+            continue;
+        };
+        let master: Vec<Value> = redis::from_redis_value(master)?;
+        // Its address and its port; then its name, which no other has.
+        if let Some(name) = master.into_iter().nth(2) {
+            let slots = redis::from_redis_value(first)?..=redis::from_redis_value(last)?;
+            let name = redis::from_redis_value(name)?;
+            masters.entry(name).or_default().push(slots);
+        }
+    }
+    Ok(masters)
 }
 
 impl ConnectionLike for Connection {

@@ -31,6 +31,20 @@ static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
     tags
 });
 
+/// What one pipeline may name, since it is all on one server.
+#[derive(Debug)]
+pub(super) struct Page<T> {
+    /// Its slot, in a Cluster.
+    pub(super) slot: u16,
+    pub(super) of: Vec<T>,
+}
+
+impl<T> Page<T> {
+    fn anywhere(of: Vec<T>) -> Self {
+        Self { slot: 0, of }
+    }
+}
+
 /// Makes the names that begin with the configured prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
@@ -85,8 +99,38 @@ impl Names {
     }
 
     /// Returns every name that [`Self::ending`] can return.
-    pub(super) fn all_ending(&self) -> Vec<String> {
-        TAGS.iter().map(|tag| self.of_bucket('e', tag)).collect()
+    pub(super) fn all_ending(&self) -> Vec<Page<String>> {
+        let buckets = TAGS.iter().map(|tag| (tag, self.of_bucket('e', tag)));
+        if !self.is_cluster {
+            return vec![Page::anywhere(buckets.map(|(_, name)| name).collect())];
+        }
+        let pages = buckets.map(|(tag, name)| Page {
+            slot: slot(tag) as u16,
+            of: vec![name],
+        });
+        pages.collect()
+    }
+
+    /// Divides sessions into pages of at most `length`.
+    pub(super) fn pages(
+        &self,
+        mut sessions: Vec<SessionId>,
+        length: usize,
+    ) -> Vec<Page<SessionId>> {
+        if !self.is_cluster {
+            let pages = sessions.chunks(length);
+            return pages.map(|page| Page::anywhere(page.to_vec())).collect();
+        }
+        sessions.sort_unstable_by_key(|id| bucket(id.as_bytes()));
+        let same =
+            |one: &SessionId, other: &SessionId| bucket(one.as_bytes()) == bucket(other.as_bytes());
+        let buckets = sessions.chunk_by(same);
+        let pages = buckets.flat_map(|bucket| bucket.chunks(length));
+        let of_slot = |page: &[SessionId]| Page {
+            slot: page.first().map_or(0, |id| slot(tag(id.as_bytes())) as u16),
+            of: page.to_vec(),
+        };
+        pages.map(of_slot).collect()
     }
 
     /// A string: who redeems a code, or what it brought, sealed.
@@ -243,11 +287,34 @@ mod tests {
     #[test]
     fn every_set_of_unfinished_ends_is_listed() {
         let names = Names::new("menshen:", &RedisMode::Cluster);
-        let all: HashSet<String> = names.all_ending().into_iter().collect();
+        let all: HashSet<String> = names
+            .all_ending()
+            .into_iter()
+            .flat_map(|page| page.of)
+            .collect();
         assert_eq!(all.len(), BUCKETS);
         for n in 0..1000 {
             let user = User::new("wx1", &n.to_string());
             assert!(all.contains(&names.ending(user.as_bytes())));
         }
+    }
+
+    #[test]
+    fn a_page_is_in_one_slot_of_a_cluster() {
+        let ids = || (0..3000u32).map(|n| User::new("wx1", &n.to_string()));
+        let ids = || ids().map(|user| SessionId::from_bytes(*user.as_bytes()));
+        let names = Names::new("menshen:", &RedisMode::Cluster);
+        let pages = names.pages(ids().collect(), 2);
+        assert_eq!(pages.iter().map(|page| page.of.len()).sum::<usize>(), 3000);
+        for page in pages.iter() {
+            assert!((1..=2).contains(&page.of.len()));
+            for id in &page.of {
+                let slot = redis::cluster_routing::Slot::for_key(names.session(*id));
+                assert_eq!(redis::cluster_routing::Slot::new(page.slot), Some(slot));
+            }
+        }
+        let names = Names::new("menshen:", &RedisMode::Single);
+        let pages = names.pages(ids().collect(), 1000);
+        assert_eq!(pages.len(), 3);
     }
 }

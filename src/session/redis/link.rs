@@ -303,6 +303,6 @@ pub(super) fn is_lost(error: &RedisError) -> bool {
     Trouble::of(error).is_some_and(Trouble::is_of_connection)
 }
 
-fn no_answer() -> RedisError {
+pub(super) fn no_answer() -> RedisError {
     std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }

@@ -1,18 +1,21 @@
 //! Repairs in the background what other nodes left undone and what Redis lost: unfinished ends, revocations, sessions that came back.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::{RedisResult, Value};
+use futures::StreamExt as _;
+use futures::future::join_all;
+use redis::{RedisError, RedisResult, Value};
 use tokio::sync::Notify;
 
 use super::answers::{Fields, read};
-use super::connect::{Connection, Connector};
+use super::connect::{Answered, Connection, Connector, Slots};
 use super::durability::{texts, value};
 use super::ends::Ends;
-use super::keys::Names;
+use super::keys::{Names, Page};
 use super::link::{Link, is_lost};
 use super::stream::{PAGE, Stream};
 use super::time::Time;
@@ -22,7 +25,8 @@ use crate::session::{RevokedSessions, SessionId};
 
 /// How often a node looks for unfinished ends, replaced servers and lost digests of the seal key.
 const EVERY: Duration = Duration::from_secs(5);
-/// How often Redis is asked for its time, and expired entries are removed.
+/// How often Redis is asked for its time, expired entries are removed, and ended sessions are looked for again where no
+/// server says which data it has, or not all could be looked for.
 const CLOCK_EVERY: Duration = Duration::from_secs(30);
 /// How often the whole stream is read, and every ended session looked for, when nothing says that this is necessary. It must be less
 /// than a revocation lasts, since the revocation refuses the session until it is found.
@@ -55,8 +59,39 @@ struct Rounds {
     /// Whether Redis refused the last time to add what it lacks.
     refused: bool,
     clock: Option<Instant>,
-    /// The servers on which ended sessions were looked for, and when.
-    searched: Option<(Servers, Instant)>,
+    searched: Option<Search>,
+}
+
+/// The last search for ended sessions that came back.
+struct Search {
+    masters: Vec<String>,
+    is_complete: bool,
+    at: Instant,
+}
+
+/// The outcomes of steps. While it is known that one master of a Cluster does not answer, they go on with the others; an error that
+/// comes without warning ends the round, and the next one knows.
+struct Outcomes {
+    go_on: bool,
+    failed: Option<RedisError>,
+}
+
+impl Outcomes {
+    /// Takes the outcome of a step; returns its error where no other step is to be taken.
+    fn take<T>(&mut self, outcome: RedisResult<T>) -> RedisResult<Option<T>> {
+        match outcome {
+            Err(error) if self.go_on => {
+                self.failed.get_or_insert(error);
+                Ok(None)
+            }
+            outcome => outcome.map(Some),
+        }
+    }
+
+    /// Returns the first error of all steps.
+    fn whole(self) -> RedisResult<()> {
+        self.failed.map_or(Ok(()), Err)
+    }
 }
 
 fn is_due(done: Option<Instant>, every: Duration) -> bool {
@@ -94,42 +129,62 @@ impl Maintenance {
             Some(connection) => connection,
             None => self.connector.connect().await?,
         };
-        self.write_checks(&mut connection).await?;
-        if !self.link.is_available() {
+        let masters = Masters::of(&mut connection).await?;
+        let mut outcomes = masters.outcomes();
+        let checked = outcomes.take(self.write_checks(&connection, &masters).await)?;
+        if checked.is_some() && !self.link.is_available() {
             self.link.revive().await;
         }
         if rounds.whole {
             let completed = self.try_again(&mut connection, rounds.refused).await;
             rounds.refused = completed.as_ref().is_err_and(|error| !is_lost(error));
-            completed?;
-            rounds.whole = false;
-            rounds.stream = Instant::now();
+            if outcomes.take(completed)?.is_some() {
+                rounds.whole = false;
+                rounds.stream = Instant::now();
+            }
         }
-        self.revoke_ending(&mut connection).await?;
-        let servers = servers(&mut connection).await?;
+        outcomes.take(self.revoke_ending(&mut connection, &masters).await)?;
         let searched = rounds.searched.take();
-        rounds.searched = match searched.filter(|searched| are_searched(searched, &servers)) {
+        rounds.searched = match searched.filter(|searched| searched.covers(&masters)) {
             Some(searched) => Some(searched),
             None => {
-                self.end_again(&mut connection).await?;
-                Some((servers, Instant::now()))
+                let ended = self.end_again(&mut connection, &masters).await;
+                Some(Search {
+                    is_complete: outcomes.take(ended)?.is_some(),
+                    masters: masters.names,
+                    at: Instant::now(),
+                })
             }
         };
-        if is_due(rounds.clock, CLOCK_EVERY) {
-            let ahead_ms = measure(&mut connection, &self.time).await?;
-            self.time.warn(ahead_ms);
-            while self.trim(&mut connection).await? == PAGE {}
+        if is_due(rounds.clock, CLOCK_EVERY)
+            && outcomes.take(self.tidy(&mut connection).await)?.is_some()
+        {
             rounds.clock = Some(Instant::now());
         }
+        outcomes.whole()?;
         rounds.connection = Some(connection);
+        Ok(())
+    }
+
+    /// Measures the clock, and removes expired entries.
+    async fn tidy(&self, connection: &mut Connection) -> RedisResult<()> {
+        let ahead_ms = measure(connection, &self.time).await?;
+        self.time.warn(ahead_ms);
+        while self.trim(connection).await? == PAGE {}
         Ok(())
     }
 
     /// Stores the digests of the seal key that Redis lost. This is also the only write that reaches each server while nobody logs in,
     /// so that a server which refuses writes is noticed here.
-    async fn write_checks(&self, connection: &mut Connection) -> RedisResult<()> {
-        for write in self.checks.writes() {
-            match write.query_async(connection).await {
+    async fn write_checks(&self, connection: &Connection, masters: &Masters) -> RedisResult<()> {
+        let mut outcomes = masters.outcomes();
+        let writes = self.checks.writes();
+        let written = writes.iter().map(async |write| {
+            let mut connection = connection.clone();
+            write.query_async(&mut connection).await
+        });
+        for (write, written) in writes.iter().zip(join_all(written).await) {
+            match written {
                 Ok(true) => {
                     tracing::warn!("Redis had lost which seal key belongs to the sessions");
                 }
@@ -137,16 +192,16 @@ impl Maintenance {
                 Err(error) => {
                     let trouble = Trouble::of(&error);
                     if trouble.is_some_and(|trouble| trouble != Trouble::Away) {
-                        self.link.fails(&error, |_| write);
+                        self.link.fails(&error, |_| write.clone());
                     }
-                    // The other servers of a Cluster may accept the write.
+                    // Where Redis refuses writes, the other steps of the round may succeed all the same.
                     if trouble.is_none_or(Trouble::is_of_connection) {
-                        return Err(error);
+                        outcomes.take(Err::<(), _>(error))?;
                     }
                 }
             }
         }
-        Ok(())
+        outcomes.whole()
     }
 
     /// Completes the stream; where Redis refused that, only when it takes writes again, since the stream may be long.
@@ -172,29 +227,32 @@ impl Maintenance {
     }
 
     /// Finishes the ends that a node began: revokes the sessions that it removed and did not revoke.
-    pub(super) async fn revoke_ending(&self, connection: &mut Connection) -> RedisResult<()> {
-        let reads = self.names.all_ending().into_iter().map(|name| {
-            let mut read = redis::cmd("SMEMBERS");
-            read.arg(name);
-            read
+    pub(super) async fn revoke_ending(
+        &self,
+        connection: &mut Connection,
+        masters: &Masters,
+    ) -> RedisResult<()> {
+        let pages = self.names.all_ending().into_iter();
+        let reads = pages.filter(|page| masters.answers(page)).map(|page| {
+            let mut reads = redis::pipe();
+            for name in page.of {
+                reads.cmd("SMEMBERS").arg(name);
+            }
+            ((), reads)
         });
-        let mut failed = None;
-        for bucket in connection.ask_several(reads.collect()).await {
-            let bucket: Vec<Vec<u8>> = match bucket {
-                Ok(bucket) => bucket,
-                // The other servers of a Cluster may answer.
-                Err(error) => {
-                    failed = Some(error);
-                    continue;
+        let mut outcomes = masters.outcomes();
+        let own = connection.clone();
+        let mut read = pin!(own.ask_pipelines::<(), Vec<Vec<u8>>>(reads));
+        while let Some(((), buckets)) = read.next().await {
+            for bucket in outcomes.take(buckets)?.unwrap_or_default() {
+                let ids = bucket.iter().filter_map(|id| id.as_slice().try_into().ok());
+                let ids: Vec<SessionId> = ids.map(SessionId::from_bytes).collect();
+                if !ids.is_empty() {
+                    outcomes.take(self.revoke(connection, &ids).await)?;
                 }
-            };
-            let ids = bucket.iter().filter_map(|id| id.as_slice().try_into().ok());
-            let ids: Vec<SessionId> = ids.map(SessionId::from_bytes).collect();
-            if !ids.is_empty() {
-                self.revoke(connection, &ids).await?;
             }
         }
-        failed.map_or(Ok(()), Err)
+        outcomes.whole()
     }
 
     async fn revoke(&self, connection: &mut Connection, ids: &[SessionId]) -> RedisResult<()> {
@@ -210,28 +268,39 @@ impl Maintenance {
     }
 
     /// Ends again the revoked sessions that exist because Redis lost the write that removed them.
-    async fn end_again(&self, connection: &mut Connection) -> RedisResult<()> {
+    async fn end_again(&self, connection: &mut Connection, masters: &Masters) -> RedisResult<()> {
         let known = self.known.missing_in(&HashSet::new());
-        for page in known.chunks(PAGE) {
-            let looks = page.iter().map(|(id, _)| {
-                let mut look = redis::cmd("EXISTS");
-                look.arg(self.names.session(*id));
-                look
-            });
-            let there = connection.ask_several(looks.collect()).await;
-            let there: Vec<bool> = there.into_iter().collect::<RedisResult<_>>()?;
-            let back = page.iter().zip(there).filter(|(_, there)| *there);
-            for ((id, _), _) in back {
-                let fields: Fields = read(&self.names, *id).query_async(connection).await?;
-                let Ok(record) = fields.into_record() else {
-                    continue;
-                };
-                let user = record.identity.user();
-                if self.ends.one(*id, user).make_on(connection).await? {
-                    tracing::warn!("Redis had brought back a session that was ended");
-                    self.revoke(connection, &[*id]).await?;
-                }
+        let ids = known.into_iter().map(|(id, _)| id);
+        let pages = self.names.pages(ids.collect(), PAGE).into_iter();
+        let looks = pages.filter(|page| masters.answers(page)).map(|page| {
+            let mut looks = redis::pipe();
+            for id in &page.of {
+                looks.cmd("EXISTS").arg(self.names.session(*id));
             }
+            (page, looks)
+        });
+        let mut outcomes = masters.outcomes();
+        let own = connection.clone();
+        let mut looked = pin!(own.ask_pipelines::<_, bool>(looks));
+        while let Some((page, there)) = looked.next().await {
+            let there = outcomes.take(there)?.unwrap_or_default();
+            let back = page.of.iter().zip(there).filter(|(_, there)| *there);
+            for (id, _) in back {
+                outcomes.take(self.end_one_again(connection, *id).await)?;
+            }
+        }
+        outcomes.whole()
+    }
+
+    async fn end_one_again(&self, connection: &mut Connection, id: SessionId) -> RedisResult<()> {
+        let fields: Fields = read(&self.names, id).query_async(connection).await?;
+        let Ok(record) = fields.into_record() else {
+            return Ok(());
+        };
+        let user = record.identity.user();
+        if self.ends.one(id, user).make_on(connection).await? {
+            tracing::warn!("Redis had brought back a session that was ended");
+            self.revoke(connection, &[id]).await?;
         }
         Ok(())
     }
@@ -251,33 +320,63 @@ pub(super) async fn measure(connection: &mut Connection, time: &Time) -> RedisRe
     Ok(time.measured(secs.saturating_mul(1000).saturating_add(micros / 1000)))
 }
 
-/// The replication ids of the masters. A replica that became the master has a new one, and so has a server that was restarted.
-type Servers = Vec<String>;
-
-/// Asks each master for its replication id; empty where a service does not tell it.
-async fn servers(connection: &mut Connection) -> RedisResult<Servers> {
-    let mut info = redis::cmd("INFO");
-    info.arg("replication");
-    let answers = match connection.ask_masters(&info).await {
-        // Some services do not allow INFO.
-        Err(error) if Trouble::of(&error).is_none() => Vec::new(),
-        answers => answers?,
-    };
-    let texts = answers.into_iter().flat_map(|(_, answer)| texts(answer));
-    let mut names: Servers = texts
-        .filter_map(|text| value(&text, "master_replid").map(str::to_owned))
-        .collect();
-    names.sort();
-    Ok(names)
+/// The masters, as they answered a moment ago.
+#[derive(Default)]
+pub(super) struct Masters {
+    /// The replication ids of those that answer; empty where a service does not tell them. A replica that became the master has a new
+    /// one, and so has a server that was restarted.
+    names: Vec<String>,
+    /// The slots of those of a Cluster that do not answer. Each command to them would wait for its timeout.
+    silent: Vec<Slots>,
+    failed: Option<RedisError>,
 }
 
-/// Returns whether no session can have come back since the last search: that takes a replica that became the master, or a server that
-/// loaded an older file.
-fn are_searched((searched, at): &(Servers, Instant), servers: &Servers) -> bool {
-    let every = if servers.is_empty() {
-        CLOCK_EVERY
-    } else {
-        WHOLE_EVERY
-    };
-    searched == servers && at.elapsed() < every
+impl Masters {
+    async fn of(connection: &mut Connection) -> RedisResult<Self> {
+        let mut info = redis::cmd("INFO");
+        info.arg("replication");
+        let mut masters = Self::default();
+        for Answered { slots, answer } in connection.ask_each_master(&info).await? {
+            match answer {
+                Ok(answer) => {
+                    let told = texts(answer);
+                    let ids = told.iter().filter_map(|text| value(text, "master_replid"));
+                    masters.names.extend(ids.map(str::to_owned));
+                }
+                // Some services do not allow INFO.
+                Err(error) if Trouble::of(&error).is_none() => {}
+                Err(error) if slots.is_empty() => return Err(error),
+                Err(error) => {
+                    masters.silent.extend(slots);
+                    masters.failed = Some(error);
+                }
+            }
+        }
+        masters.names.sort();
+        Ok(masters)
+    }
+
+    fn outcomes(&self) -> Outcomes {
+        Outcomes {
+            go_on: self.failed.is_some(),
+            failed: self.failed.clone(),
+        }
+    }
+
+    fn answers<T>(&self, page: &Page<T>) -> bool {
+        !self.silent.iter().any(|slots| slots.contains(&page.slot))
+    }
+}
+
+impl Search {
+    /// Returns whether no session can have come back since on these servers: that takes a replica that became the master, or a server
+    /// that loaded an older file.
+    fn covers(&self, masters: &Masters) -> bool {
+        let every = if self.is_complete && !masters.names.is_empty() {
+            WHOLE_EVERY
+        } else {
+            CLOCK_EVERY
+        };
+        self.masters == masters.names && self.at.elapsed() < every
+    }
 }

@@ -13,7 +13,7 @@ use super::ends::Ends;
 use super::follower::{Follower, Position, wait};
 use super::keys::Names;
 use super::link::Link;
-use super::maintenance::{Maintenance, measure};
+use super::maintenance::{Maintenance, Masters, measure};
 use super::silence;
 use super::stream::{Generation, Renewer, State, Stream};
 use super::time::Time;
@@ -79,7 +79,8 @@ impl Revocations {
         measure(&mut connection, &time).await?;
         let state = stream.look(&mut connection).await?;
         let last = maintenance.complete(&mut connection).await?;
-        maintenance.revoke_ending(&mut connection).await?;
+        let masters = Masters::default();
+        maintenance.revoke_ending(&mut connection, &masters).await?;
         let follower = Follower {
             link: Arc::clone(&link),
             stream: stream.clone(),

@@ -438,6 +438,18 @@ impl Cluster {
         });
     }
 
+    /// Waits until every server but one says that the Cluster works without that one.
+    pub fn works_without(&self, dead: usize) {
+        await_so("the Cluster should work without it", || {
+            let mut others = self.nodes.iter().enumerate().filter(|(at, _)| *at != dead);
+            others.all(|(_, node)| {
+                let told = node.ask(&["CLUSTER", "INFO"]);
+                let says = |line: &str| told.lines().any(|told| told.trim() == line);
+                says("cluster_state:ok") && !says("cluster_slots_fail:0")
+            })
+        });
+    }
+
     /// Returns which server has a key.
     pub fn home(&self, key: &str) -> usize {
         let slot: usize = self.nodes[0]

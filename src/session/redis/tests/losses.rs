@@ -151,6 +151,45 @@ async fn a_session_that_a_failover_in_a_cluster_brings_back_stays_ended() {
     stays_ended(&[&one, &other], &clock, &opened).await;
 }
 
+#[tokio::test]
+async fn a_session_that_comes_back_while_another_server_of_a_cluster_is_down_stays_ended() {
+    comes_back_beside_one_that_is_down(|cluster, home| {
+        let stream = cluster.home("menshen:revoked");
+        let mut all = 0..cluster.nodes.len();
+        all.find(|at| *at != home && *at != stream).unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_that_comes_back_while_the_server_of_the_revocations_is_down_stays_ended() {
+    comes_back_beside_one_that_is_down(|cluster, _| cluster.home("menshen:revoked")).await;
+}
+
+/// Has one server of a Cluster bring a session back while another does not run, and looks whether it is ended again.
+async fn comes_back_beside_one_that_is_down(other: impl Fn(&Cluster, usize) -> usize) {
+    let without_one = ["--cluster-require-full-coverage", "no"];
+    let (mut cluster, clock) = (Cluster::start(5, &without_one), Clock::system());
+    cluster.nodes.iter().for_each(admit);
+    let config = as_user(cluster.config());
+    let node = node(&config, &clock).await;
+    let (home, opened) = log_in_elsewhere(&cluster, &node).await;
+    let session = Names::new("menshen:", &RedisMode::Cluster).session(opened.session.id);
+    assert_eq!(cluster.nodes[home].ask(&["SAVE"]), "OK");
+    node.end(opened.session.id).await.unwrap();
+    let down = other(&cluster, home);
+    cluster.nodes[down].kill();
+    cluster.works_without(down);
+    cluster.nodes[home].kill();
+    cluster.nodes[home].restart();
+    cluster.works_without(down);
+    knows_no_end(&cluster.nodes[home], &config.mode, opened.session.id);
+    admit(&cluster.nodes[home]);
+    soon(async || cluster.nodes[home].ask(&["EXISTS", &session]) == "0").await;
+    let refused = node.refresh(&opened.refresh, &apps()).await;
+    assert!(matches!(refused, Err(RefreshError::Ended)), "{refused:?}");
+}
+
 /// Logs users in until one's session is not on the server that has the stream; returns which server has it.
 pub(super) async fn log_in_elsewhere(cluster: &Cluster, store: &Sessions) -> (usize, Opened) {
     let names = Names::new("menshen:", &RedisMode::Cluster);

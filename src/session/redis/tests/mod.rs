@@ -180,9 +180,9 @@ fn fill_stream(server: &servers::Redis, count: usize) {
     server.ask(&["EVAL", fill, "2", keys[0], keys[1], &count]);
 }
 
-/// Waits for what must come about soon.
+/// Waits for what must come about. A node that lost a server of a Cluster in the middle of a round has to wait for timeouts first.
 async fn soon(mut is_so: impl AsyncFnMut() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..3000 {
         if is_so().await {
             return;
         }
