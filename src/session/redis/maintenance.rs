@@ -69,10 +69,11 @@ struct Search {
     at: Instant,
 }
 
-/// The outcomes of steps. While it is known that one master of a Cluster does not answer, they go on with the others; an error that
-/// comes without warning ends the round, and the next one knows.
+/// The outcomes of steps. In a Cluster they go on where one server refuses something, as while a slot is moved, or where it is known that
+/// one does not answer. A connection that is lost without warning ends the round, and the next one knows.
 struct Outcomes {
-    go_on: bool,
+    is_cluster: bool,
+    knows_silent: bool,
     failed: Option<RedisError>,
 }
 
@@ -80,7 +81,7 @@ impl Outcomes {
     /// Takes the outcome of a step; returns its error where no other step is to be taken.
     fn take<T>(&mut self, outcome: RedisResult<T>) -> RedisResult<Option<T>> {
         match outcome {
-            Err(error) if self.go_on => {
+            Err(error) if self.knows_silent || (self.is_cluster && !is_lost(&error)) => {
                 self.failed.get_or_insert(error);
                 Ok(None)
             }
@@ -329,13 +330,17 @@ pub(super) struct Masters {
     /// The slots of those of a Cluster that do not answer. Each command to them would wait for its timeout.
     silent: Vec<Slots>,
     failed: Option<RedisError>,
+    is_cluster: bool,
 }
 
 impl Masters {
     async fn of(connection: &mut Connection) -> RedisResult<Self> {
         let mut info = redis::cmd("INFO");
         info.arg("replication");
-        let mut masters = Self::default();
+        let mut masters = Self {
+            is_cluster: connection.is_cluster(),
+            ..Self::default()
+        };
         for Answered { slots, answer } in connection.ask_each_master(&info).await? {
             match answer {
                 Ok(answer) => {
@@ -358,7 +363,8 @@ impl Masters {
 
     fn outcomes(&self) -> Outcomes {
         Outcomes {
-            go_on: self.failed.is_some(),
+            is_cluster: self.is_cluster,
+            knows_silent: self.failed.is_some(),
             failed: self.failed.clone(),
         }
     }
