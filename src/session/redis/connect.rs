@@ -28,7 +28,7 @@ use crate::config::{RedisMode, RedisServer};
 const QUEUE: usize = 1024;
 /// How many pipelines are sent to a Cluster at the same time.
 const CONCURRENT_PIPELINES: usize = 64;
-/// How many times the timeout of an attempt connecting to a Cluster may take, which connects to its servers one after the other.
+/// How many timeouts of an attempt it may take to connect to a Cluster, since the driver connects to several servers.
 const CLUSTER_ATTEMPTS: u32 = 4;
 /// How often the Sentinels are asked who the master is.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
@@ -315,8 +315,8 @@ impl Connection {
         }
     }
 
-    /// Sends pipelines, to a Cluster many at the same time, and returns the answers of each in their order, with what it was given
-    /// with. In a Cluster all keys of a pipeline must be in one slot.
+    /// Sends pipelines, to a Cluster several at the same time. Returns the answers in the order of the pipelines, each beside the value
+    /// that its pipeline came with. In a Cluster all keys of a pipeline must be in one slot.
     pub(super) fn ask_pipelines<W, T>(
         &self,
         pipelines: impl Iterator<Item = (W, Pipeline)>,
@@ -337,7 +337,8 @@ impl Connection {
     }
 }
 
-/// Returns the name and the slots of each master, from what `CLUSTER SLOTS` returns: ranges, each with the servers that have it, the master first.
+/// Returns the name and the slots of each master, from what `CLUSTER SLOTS` returns: ranges, each with the servers that have it, the
+/// master first.
 fn slots_of_masters(ranges: Vec<Vec<Value>>) -> RedisResult<HashMap<String, Vec<Slots>>> {
     let mut masters: HashMap<String, Vec<Slots>> = HashMap::new();
     for range in ranges {
