@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 pub use self::backup::{Backup, BackupError, Contents, restore};
 use self::check::may_open_upgrade_socket;
 pub use self::check::{check, try_store};
-use self::parts::{Counters, Lasting, gate, wechat};
+use self::parts::{Counters, Lasting, generation, wechat};
 pub use self::reload::{ReloadError, Reloaded, Reloader, Source};
 pub use self::start_error::StartError;
 use crate::clock::Clock;
@@ -19,7 +19,7 @@ use crate::config::{Config, PrivateAddress, Store};
 use crate::control::Known;
 use crate::login::LoginState;
 use crate::metrics::{Metrics, Traffic};
-use crate::server::{Encryption, Gates, Listening, Predecessor, Sockets, Upstreams, WORDS};
+use crate::server::{Encryption, Generations, Listening, Predecessor, Sockets, Upstreams, WORDS};
 use crate::session::{OpenError, SessionRules, Sessions};
 use crate::token::{load_or_make, verify_files};
 use crate::traces::{Collector, Exporter, Queue};
@@ -43,7 +43,7 @@ pub struct App {
     config: Config,
     listening: Listening,
     tls: Option<Encryption>,
-    gates: Arc<Gates>,
+    generations: Arc<Generations>,
     lasting: Lasting,
     predecessor: Option<Predecessor>,
     reloader: Option<Reloader>,
@@ -140,14 +140,14 @@ impl App {
             cache_uses: Arc::default(),
             reloaded: Arc::default(),
         };
-        let gate = gate(&config, &keys, upstreams, Counters::new(&config), &lasting)?;
-        let gates = Gates::new(gate);
-        observe::observe(&lasting, &gates, tls.as_ref());
+        let generation = generation(&config, &keys, upstreams, Counters::new(&config), &lasting)?;
+        let generations = Generations::new(generation);
+        observe::observe(&lasting, &generations, tls.as_ref());
         Ok(Self {
             config,
             listening,
             tls,
-            gates,
+            generations,
             lasting,
             predecessor,
             reloader: None,
@@ -181,8 +181,8 @@ impl App {
 
     /// Returns what replaces the configuration while it serves, for the private listener as well; `source` reads it anew.
     pub fn reloader(&mut self, source: Source) -> Reloader {
-        let (gates, lasting) = (Arc::clone(&self.gates), self.lasting.clone());
-        let reloader = Reloader::new(self.config.clone(), source, gates, lasting);
+        let (generations, lasting) = (Arc::clone(&self.generations), self.lasting.clone());
+        let reloader = Reloader::new(self.config.clone(), source, generations, lasting);
         self.reloader = Some(reloader.clone());
         reloader
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use super::parts::Lasting;
 use crate::log;
 use crate::metrics::{Labels, Page};
-use crate::server::{Encryption, Gates};
+use crate::server::{Encryption, Generations};
 use crate::session::StoreUse;
 
 /// What came of the last reload; the start counts as one.
@@ -39,14 +39,14 @@ impl LastReload {
 }
 
 /// Has the metrics show the parts.
-pub(super) fn observe(lasting: &Lasting, gates: &Arc<Gates>, tls: Option<&Encryption>) {
+pub(super) fn observe(lasting: &Lasting, generations: &Arc<Generations>, tls: Option<&Encryption>) {
     let (metrics, start) = (lasting.metrics.clone(), lasting.clock.unix_ms());
     lasting.reloaded.taken_over(start);
     let traffic = Arc::clone(&lasting.traffic);
     metrics.observe(move |page| traffic.show(page));
     metrics.observe(sessions(lasting));
-    // The gates hold what shows them.
-    metrics.observe(gate(lasting, Arc::downgrade(gates)));
+    // The generations hold the metrics, so that a strong reference would keep both.
+    metrics.observe(generation(lasting, Arc::downgrade(generations)));
     metrics.observe(spans(lasting));
     let (tls, reloaded) = (tls.cloned(), Arc::clone(&lasting.reloaded));
     metrics.observe(move |page| {
@@ -155,10 +155,16 @@ fn spans(lasting: &Lasting) -> impl Fn(&mut Page<'_>) + Send + 'static {
 }
 
 /// Shows what a reload replaces.
-fn gate(lasting: &Lasting, gates: Weak<Gates>) -> impl Fn(&mut Page<'_>) + Send + 'static {
+fn generation(
+    lasting: &Lasting,
+    generations: Weak<Generations>,
+) -> impl Fn(&mut Page<'_>) + Send + 'static {
     let (uses, clock) = (Arc::clone(&lasting.cache_uses), lasting.clock.clone());
     move |page| {
-        let Some(gate) = gates.upgrade().map(|gates| gates.current()) else {
+        let Some(generation) = generations
+            .upgrade()
+            .map(|generations| generations.current())
+        else {
             return;
         };
         let hits = one(uses.hits.sum());
@@ -175,15 +181,15 @@ fn gate(lasting: &Lasting, gates: Weak<Gates>) -> impl Fn(&mut Page<'_>) + Send 
             "Tokens that made room for others",
             evictions,
         );
-        let entries = one(gate.requests.remembered_tokens() as u64);
+        let entries = one(generation.requests.remembered_tokens() as u64);
         page.gauge("token_cache_entries", "Tokens in the cache", entries);
-        let servers = gate.upstreams.standings().into_iter();
+        let servers = generation.upstreams.standings().into_iter();
         let servers = servers.map(|(upstream, server, is_up)| {
             let labels = vec![("upstream", upstream), ("server", server)];
             (labels, u64::from(is_up))
         });
         page.gauge("upstream_server_up", "Whether a server is asked", servers);
-        let keys = gate.keys.by_state(clock.unix_ms()).into_iter();
+        let keys = generation.keys.by_state(clock.unix_ms()).into_iter();
         let keys = keys.map(|(state, count)| (vec![("state", state.to_owned())], count as u64));
         page.gauge("keys", "Signing keys by state", keys);
     }

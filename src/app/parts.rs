@@ -13,7 +13,7 @@ use crate::control::{Known, WeChatApi};
 use crate::login::{LoginRates, LoginState, Logins};
 use crate::metrics::{Hour, Metrics, Traffic};
 use crate::request::{Identities, InFlight, Origins, Rates, Recent, Requests};
-use crate::server::{Gate, GateRecent, GateTraffic, Sockets, Upstreams};
+use crate::server::{ExchangeRecent, ExchangeTraffic, Generation, Sockets, Upstreams};
 use crate::session::Sessions;
 use crate::token::{
     Assertions, CacheUses, Issuer, KeyRing, RelayHeaders, RelayTokens, Tokens, Verifier,
@@ -97,7 +97,7 @@ impl Counters {
         }
     }
 
-    pub(super) fn renewed(config: &Config, running: &Config, old: &Gate) -> Self {
+    pub(super) fn renewed(config: &Config, running: &Config, old: &Generation) -> Self {
         let mut renewed = Self::new(config);
         if config.server.limits == running.server.limits {
             renewed.requests.clone_from(&old.rates);
@@ -117,14 +117,14 @@ impl Counters {
     }
 }
 
-/// Puts a gate together.
-pub(super) fn gate(
+/// Builds a generation.
+pub(super) fn generation(
     config: &Config,
     keys: &Arc<KeyRing>,
     upstreams: Upstreams,
     counters: Counters,
     lasting: &Lasting,
-) -> Result<Gate, StartError> {
+) -> Result<Generation, StartError> {
     if config.headers.assertion
         && let Some(shared) = keys.shared_signer(lasting.clock.unix_ms())
     {
@@ -164,7 +164,7 @@ pub(super) fn gate(
         let tokens = RelayTokens::new(Arc::clone(keys), clock.clone());
         RelayHeaders::new(tokens, &config.apps)
     });
-    Ok(Gate {
+    Ok(Generation {
         requests: Requests::new(config, tokens, sessions.revoked().clone()),
         sockets,
         logins: Logins::new(config, &wechat, sessions, issuer, &state, clock),
@@ -172,8 +172,8 @@ pub(super) fn gate(
         assertions,
         relay_headers,
         upstreams,
-        traffic: GateTraffic::new(config, &lasting.traffic),
-        recent: GateRecent::new(config, &lasting.recent),
+        traffic: ExchangeTraffic::new(config, &lasting.traffic),
+        recent: ExchangeRecent::new(config, &lasting.recent),
         tracer: Tracer::new(&config.traces, lasting.spans.queue()),
         keys: Arc::clone(keys),
         jwks: Bytes::from(serde_json::to_vec(&keys.jwks())?),

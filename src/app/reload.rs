@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::parts::{Counters, Lasting, gate, wechat};
+use super::parts::{Counters, Lasting, generation, wechat};
 use super::{StartError, audit, check};
 use crate::config::{Config, Problems};
 use crate::control::{RefusedReload, Reload, ReloadRefused, WeChatApi};
-use crate::server::{Gate, Gates, supervisor};
+use crate::server::{Generation, Generations, supervisor};
 use crate::token::load;
 use crate::traces::Collector;
 
@@ -62,7 +62,7 @@ pub struct Reloader {
 struct Shared {
     running: Mutex<Config>,
     source: Arc<Source>,
-    gates: Arc<Gates>,
+    generations: Arc<Generations>,
     lasting: Lasting,
 }
 
@@ -70,13 +70,13 @@ impl Reloader {
     pub(super) fn new(
         running: Config,
         source: Source,
-        gates: Arc<Gates>,
+        generations: Arc<Generations>,
         lasting: Lasting,
     ) -> Self {
         let shared = Arc::new(Shared {
             running: Mutex::new(running),
             source: Arc::new(source),
-            gates,
+            generations,
             lasting,
         });
         Self { shared }
@@ -125,23 +125,23 @@ impl Reloader {
         let shared = &self.shared;
         let mut running = shared.running.lock().await;
         let (source, current) = (Arc::clone(&shared.source), running.clone());
-        let (old, lasting) = (shared.gates.current(), shared.lasting.clone());
+        let (old, lasting) = (shared.generations.current(), shared.lasting.clone());
         // It reads files, and checks certificates and keys.
         let prepared =
             tokio::task::spawn_blocking(move || prepare(&source, &current, &old, &lasting)).await;
         let Prepared {
             config,
-            gate,
+            generation,
             wechat,
             collector,
             restart_needed,
         } = prepared.map_err(|_| ReloadError::Stopping)??;
         crate::log::show(&config.log);
-        audit::keys(&shared.gates.current().keys, &gate.keys);
+        audit::keys(&shared.generations.current().keys, &generation.keys);
         let changed = audit::changed(&running, &config);
         shared.lasting.spans.aim(collector);
-        let (known, keys) = (&shared.lasting.known, Arc::clone(&gate.keys));
-        shared.gates.replace(gate);
+        let (known, keys) = (&shared.lasting.known, Arc::clone(&generation.keys));
+        shared.generations.replace(generation);
         known.replace(&config, wechat, keys, restart_needed.clone());
         shared.lasting.tokens.keep(&config.apps);
         *running = config;
@@ -173,7 +173,7 @@ impl Reloader {
 /// What a reload has made before it changes anything.
 struct Prepared {
     config: Config,
-    gate: Gate,
+    generation: Generation,
     wechat: WeChatApi,
     /// `None` where nothing is traced, or where spans go does not change.
     collector: Option<Collector>,
@@ -183,7 +183,7 @@ struct Prepared {
 fn prepare(
     source: &Source,
     running: &Config,
-    old: &Gate,
+    old: &Generation,
     lasting: &Lasting,
 ) -> Result<Prepared, ReloadError> {
     let mut config = source()?;
@@ -198,8 +198,8 @@ fn prepare(
     let keys = load(&config.token.keys_dir);
     let keys = Arc::new(keys.map_err(|error| about("token.keys_dir")(error.into()))?);
     let counters = Counters::renewed(&config, running, old);
-    let gate =
-        gate(&config, &keys, upstreams, counters, lasting).map_err(about("configuration"))?;
+    let generation =
+        generation(&config, &keys, upstreams, counters, lasting).map_err(about("configuration"))?;
     let wechat = wechat(&config, &lasting.tokens, &lasting.metrics, &lasting.reach);
     let wechat = wechat.map_err(about("wechat"))?;
     let collector = match config.traces == running.traces {
@@ -208,7 +208,7 @@ fn prepare(
     };
     Ok(Prepared {
         config,
-        gate,
+        generation,
         wechat,
         collector,
         restart_needed,

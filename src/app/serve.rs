@@ -26,7 +26,7 @@ impl App {
     ) -> io::Result<()> {
         let mut ready = Some(ready);
         let (server, tls, stop) = (&self.config.server, self.tls.as_ref(), stop.shared());
-        let mut serving = Serving::start(&self.listening, tls, &self.gates, server, workers)?;
+        let mut serving = Serving::start(&self.listening, tls, &self.generations, server, workers)?;
         let _signs = supervisor::signs_of_life(workers);
         let sending = self.lasting.spans.start();
         let mut upgrade_socket = None;
@@ -103,7 +103,7 @@ impl App {
                     self.lasting.state.open_queues();
                     tracing::error!(%error, "the successor does not serve: going on");
                     let resumed =
-                        serving.resume(&self.listening, tls, &self.gates, server, workers);
+                        serving.resume(&self.listening, tls, &self.generations, server, workers);
                     serving = resumed.await?;
                 }
             }

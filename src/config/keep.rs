@@ -43,7 +43,7 @@ impl Kept {
             drain,
             shutdown_delay,
             upgrade_socket,
-            // What follows is the gate's.
+            // A reload takes over what follows.
             auth_path: _,
             max_body_bytes: _,
             min_body_rate: _,
@@ -79,7 +79,7 @@ impl Kept {
             head_timeout,
             max_connections,
             max_connections_per_address,
-            // What follows is the gate's.
+            // A reload takes over what follows.
             max_requests_per_address: _,
             requests_per_minute: _,
             request_burst: _,

@@ -24,7 +24,7 @@ mod upstreams;
 mod workers;
 
 pub use connection::{Encryption, TlsError};
-pub use exchange::{Gate, GateRecent, GateTraffic, Gates, WORDS};
+pub use exchange::{ExchangeRecent, ExchangeTraffic, Generation, Generations, WORDS};
 pub use file_state::FileState;
 pub use process::{
     BindError, HandOverError, Listening, Predecessor, PrivateError, PrivateSocket, SETTLE_TIMEOUT,

@@ -23,14 +23,14 @@ impl Connections {
         let mut idle = self.client_timeout();
         let mut shutdown_delay = pin!(self.shutdown_delay());
         loop {
-            let gate = self.gates.current();
+            let generation = self.generations.current();
             let limits = Limits {
                 idle,
-                read: gate.client_timeout,
+                read: generation.client_timeout,
                 whole: self.head_timeout,
-                max_bytes: gate.max_header_bytes,
+                max_bytes: generation.max_header_bytes,
             };
-            drop(gate);
+            drop(generation);
             let read = tokio::select! {
                 biased;
                 read = client.read_head(&mut timer, &limits) => read,

@@ -60,7 +60,7 @@ impl Connections {
         connection: &request::Connection,
         only_first: bool,
     ) {
-        let max_header_bytes = self.gates.current().max_header_bytes;
+        let max_header_bytes = self.generations.current().max_header_bytes;
         let heads = Arc::new(Heads::default());
         let stream = Watched::new(stream, &heads);
         let greeting = limits(max_header_bytes).handshake::<_, Bytes>(stream);

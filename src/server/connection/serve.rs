@@ -13,7 +13,7 @@ use super::progress::note;
 use super::proxy_protocol::{self, ProxiedClient};
 use crate::metrics::Traffic;
 use crate::request::{self, Denial, Peer};
-use crate::server::exchange::{Gate, Gates, Proxy};
+use crate::server::exchange::{Generation, Generations, Proxy};
 use crate::server::tcp::Tcp;
 
 /// How long a connection without an exchange is kept when the program stops: closing it at once would lose a request that is on its
@@ -37,7 +37,7 @@ pub(in crate::server) struct Connections {
     /// Whether each connection must begin with a PROXY header of a trusted proxy.
     pub(in crate::server) proxied: bool,
     pub(in crate::server) shutdown: watch::Receiver<bool>,
-    pub(in crate::server) gates: Arc<Gates>,
+    pub(in crate::server) generations: Arc<Generations>,
 }
 
 /// The protocol that a client speaks.
@@ -66,14 +66,14 @@ impl Drop for Open {
 impl Connections {
     /// Serves a connection until one side ends it, or refuses it.
     pub(in crate::server) async fn serve(&self, mut tcp: Box<Tcp>, slot: Slot) {
-        let _open = Open::count(&self.gates.current().traffic.all);
+        let _open = Open::count(&self.generations.current().traffic.all);
         let timeout = match slot {
             Slot::Served(_) => self.client_timeout(),
             Slot::Refused(_) => self.refusal(),
         };
         let placed = async {
             let peer = self.peer(&mut tcp, timeout).await?;
-            let trusted = &self.gates.current().trusted_proxies;
+            let trusted = &self.generations.current().trusted_proxies;
             Some((slot.claim(peer.address(), trusted)?, peer))
         };
         let Some((slot, peer)) = self.unless_stopping(placed).await else {
@@ -104,12 +104,12 @@ impl Connections {
 
     /// Returns the limit between two reads, which a reload may change.
     pub(super) fn client_timeout(&self) -> Duration {
-        self.gates.current().client_timeout
+        self.generations.current().client_timeout
     }
 
     /// Returns how long an idle connection is kept, which a reload may change.
     pub(super) fn keepalive(&self) -> Duration {
-        self.gates.current().keepalive
+        self.generations.current().keepalive
     }
 
     /// Returns the limit for refusing a connection.
@@ -154,8 +154,13 @@ impl Connections {
             return Some(Peer::new(peer));
         }
         let known = peer.to_canonical();
-        let trusts = |gate: &Gate| gate.trusted_proxies.iter().any(|net| net.contains(&known));
-        if !trusts(&self.gates.current()) {
+        let trusts = |generation: &Generation| {
+            generation
+                .trusted_proxies
+                .iter()
+                .any(|net| net.contains(&known))
+        };
+        if !trusts(&self.generations.current()) {
             tracing::debug!(%peer, "a connection does not come from a trusted proxy");
             return None;
         }

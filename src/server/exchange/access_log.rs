@@ -98,7 +98,7 @@ fn put(
 }
 
 fn put_user(line: &mut AccessLine<'_>, exchange: &Exchange, who: &Verified) {
-    if let Some(app) = exchange.gate.logins.app_name(who) {
+    if let Some(app) = exchange.generation.logins.app_name(who) {
         line.word(F::App, app);
     }
     let session = who.session_text().to_str().unwrap_or_default();
@@ -140,9 +140,9 @@ pub(super) fn path<'h>(head: &'h RequestHead, exchange: &Exchange) -> Cow<'h, st
     if matches!(exchange.denial, Some(Denial::PathAmbiguous)) {
         return without_ticket(path);
     }
-    let below = path.strip_prefix(exchange.gate.requests.auth_path());
+    let below = path.strip_prefix(exchange.generation.requests.auth_path());
     match below.is_some_and(|below| below.starts_with("/ticket/")) {
-        true => format!("{}/ticket/…", exchange.gate.requests.auth_path()).into(),
+        true => format!("{}/ticket/…", exchange.generation.requests.auth_path()).into(),
         false => path.into(),
     }
 }

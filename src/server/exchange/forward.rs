@@ -129,7 +129,7 @@ async fn connect(
     pass: &Pass,
     upload: Unread,
 ) -> Result<Connected, Option<Denial>> {
-    let gate = Arc::clone(&exchange.gate);
+    let generation = Arc::clone(&exchange.generation);
     let wanted = Wanted {
         openid: pass.who.as_ref().map(|who| who.openid().as_bytes()),
         upgrade: head.handshake,
@@ -143,7 +143,8 @@ async fn connect(
     };
     let connected = {
         let connecting =
-            gate.upstreams
+            generation
+                .upstreams
                 .connect(pass.route.upstream, &wanted, &mut exchange.attempts);
         let mut connecting = pin!(connecting);
         poll_fn(|cx| {
@@ -164,7 +165,7 @@ async fn connect(
     };
     if let (Some(took), Some(upstream)) = (
         exchange.attempts.connect_time(),
-        gate.traffic.upstream(pass.route.upstream),
+        generation.traffic.upstream(pass.route.upstream),
     ) {
         upstream.connected(took);
     }
@@ -213,7 +214,7 @@ fn start(
 /// Gives back what was lent for an exchange whose response has ended.
 fn release(exchange: &Exchange, server: Server) {
     match server {
-        Server::Http1(server, origin) => exchange.gate.upstreams.release(server, origin),
+        Server::Http1(server, origin) => exchange.generation.upstreams.release(server, origin),
         Server::Http2(stream, mut lease) => lease.is_over = stream.is_over(),
     }
 }
@@ -263,7 +264,7 @@ async fn fail(
         && !exchange.attempts.is_reused()
         && client.has_whole_body();
     if blamed {
-        let upstreams = &exchange.gate.upstreams;
+        let upstreams = &exchange.generation.upstreams;
         upstreams.broke_off(
             pass.route.upstream,
             &exchange.attempts,

@@ -4,7 +4,7 @@
 //! [`Proxy::exchange`] is the loop's body. `receive` decides, `own` answers Menshen's own endpoints (`web` those of browsers) and `reply` writes what
 //! is ours, `forward` asks a server: `outbound` makes its request, `pump` carries both bodies, `inbound` makes its answer
 //! ours, `half_closed` finds out whether a client still reads, `failure` and `replay` say what happens when it breaks off.
-//! `state` is what is known of one exchange, `gate` what all share, `traffic` counts, `access_log` writes the line, `audit` that of a
+//! `state` is what is known of one exchange, `generation` what all share, `traffic` counts, `access_log` writes the line, `audit` that of a
 //! refusal that somebody should hear of, `spans` records its trace, and `recent` keeps what can be asked afterwards.
 
 mod access_log;
@@ -14,8 +14,8 @@ mod client;
 mod cookie_session;
 mod failure;
 mod forward;
-mod gate;
-mod gates;
+mod generation;
+mod generations;
 mod half_closed;
 mod inbound;
 mod outbound;
@@ -39,13 +39,13 @@ use std::time::Instant;
 use http::HeaderMap;
 
 pub(super) use self::client::Client;
-pub use self::gate::Gate;
-pub use self::gates::Gates;
+pub use self::generation::Generation;
+pub use self::generations::Generations;
 use self::receive::Received;
-pub use self::recent::GateRecent;
+pub use self::recent::ExchangeRecent;
 pub(super) use self::reply::refuse_unread;
 use self::state::Exchange;
-pub use self::traffic::{GateTraffic, WORDS};
+pub use self::traffic::{ExchangeTraffic, WORDS};
 use crate::request::{self, Denial, RequestId, Secure, client};
 use crate::server::http1::Buffered;
 use crate::server::message::RequestHead;
@@ -55,7 +55,7 @@ use crate::server::timer::Timer;
 /// Serves exchanges.
 #[derive(Clone)]
 pub(super) struct Proxy {
-    pub(super) gates: Arc<Gates>,
+    pub(super) generations: Arc<Generations>,
     pub(super) duty: Duty,
 }
 
@@ -85,9 +85,9 @@ pub(super) enum Outcome {
 pub(super) use self::upgrade::{Held, Upgraded};
 
 impl Proxy {
-    pub(super) fn new(gates: &Arc<Gates>, duty: Duty) -> Self {
-        let gates = Arc::clone(gates);
-        Self { gates, duty }
+    pub(super) fn new(generations: &Arc<Generations>, duty: Duty) -> Self {
+        let generations = Arc::clone(generations);
+        Self { generations, duty }
     }
 
     /// Serves one request of a connection from `peer`.
@@ -120,29 +120,29 @@ impl Proxy {
     }
 
     fn begin(&self, head: &RequestHead, connection: &request::Connection) -> Exchange {
-        let gate = self.gates.current();
+        let generation = self.generations.current();
         let seen = client(
             connection,
             &head.headers,
             head.authority.as_deref(),
-            &gate.trusted_proxies,
+            &generation.trusted_proxies,
         );
         let given = head.headers.get("x-request-id").filter(|_| seen.trusted);
         let id = given
             .and_then(RequestId::adopt)
             .unwrap_or_else(RequestId::random);
-        let mut exchange = Exchange::new(gate, seen, id);
+        let mut exchange = Exchange::new(generation, seen, id);
         spans::begin(head, &mut exchange);
         exchange
     }
 
     /// Counts a request whose head nobody could read, and says whether there were too many.
     pub(super) fn count_unread(&self, connection: &request::Connection) -> Result<(), Denial> {
-        let gate = self.gates.current();
-        let trusted = &gate.trusted_proxies;
+        let generation = self.generations.current();
+        let trusted = &generation.trusted_proxies;
         let seen = client(connection, &HeaderMap::new(), None, trusted);
         // For whom a proxy sent it, nobody knows either.
-        let rates = gate.rates.as_ref().filter(|_| !seen.trusted);
+        let rates = generation.rates.as_ref().filter(|_| !seen.trusted);
         rates.map_or(Ok(()), |rates| rates.admit(&seen, Instant::now()))
     }
 
@@ -157,14 +157,14 @@ impl Proxy {
     ) {
         if let Some(peer) = &connection.peer {
             access_log::write_unread(peer, id, status, &denial);
-            recent::keep_unread(&self.gates.current(), peer, id, status, denial);
+            recent::keep_unread(&self.generations.current(), peer, id, status, denial);
         }
     }
 
     /// Returns whose connection it is, for a line about a request that nobody could read.
     pub(super) fn told(&self, connection: &request::Connection, denial: Denial) -> Denial {
         let told = self.count_unread(connection).err().unwrap_or(denial);
-        self.gates.current().traffic.note_unread(&told);
+        self.generations.current().traffic.note_unread(&told);
         told
     }
 }

@@ -40,8 +40,8 @@ impl<'a> Outbound<'a> {
         head: &'a RequestHead,
         pass: &'a Pass,
     ) -> Result<Self, Denial> {
-        let gate = &*exchange.gate;
-        let identities = &gate.identities;
+        let generation = &*exchange.generation;
+        let identities = &generation.identities;
         let mut own = Vec::new();
         let mut hides_cookie = false;
         match without_ours(&head.headers) {
@@ -56,15 +56,15 @@ impl<'a> Outbound<'a> {
             Subprotocols::Unchanged => {}
         }
         let upstream = pass.route.upstream;
-        let name = gate.upstreams.name(upstream).unwrap_or_default();
-        if let (Some(assertions), Some(who)) = (&gate.assertions, &pass.who) {
+        let name = generation.upstreams.name(upstream).unwrap_or_default();
+        if let (Some(assertions), Some(who)) = (&generation.assertions, &pass.who) {
             let assertion = assertions.assert(who, upstream, name).map_err(|error| {
                 tracing::error!(%error, "an assertion could not be signed");
                 Denial::Internal
             })?;
             own.push((identities.assertion_name().clone(), assertion));
         }
-        if let (Some(relay), Some(who)) = (&gate.relay_headers, &pass.who) {
+        if let (Some(relay), Some(who)) = (&generation.relay_headers, &pass.who) {
             own.extend(identities.relay_lines(relay, who));
         }
         if let Some(trace) = &exchange.trace {

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
 use super::client::Client;
-use super::gate::Gate;
+use super::generation::Generation;
 use super::receive::referer;
 use super::reply::Reply;
 use super::state::Exchange;
@@ -40,7 +40,7 @@ enum Answer {
 
 /// Answers a request to one of our own endpoints.
 pub(super) async fn answer(
-    gate: &Gate,
+    generation: &Generation,
     client: &mut Client<'_>,
     timer: &mut Timer,
     exchange: &mut Exchange,
@@ -51,24 +51,24 @@ pub(super) async fn answer(
         endpoint,
         Endpoint::Web | Endpoint::WebCallback | Endpoint::TicketUse | Endpoint::DomainCheck
     ) {
-        return web::answer(gate, client, timer, exchange, head, endpoint).await;
+        return web::answer(generation, client, timer, exchange, head, endpoint).await;
     }
     let answered = match endpoint {
-        Endpoint::Login => log_in(gate, client, timer, exchange, head).await,
-        Endpoint::Refresh => renew(gate, client, timer, exchange, head).await,
-        Endpoint::Session => session(gate, exchange, head).await,
-        Endpoint::Logout => log_out(gate, client, timer, exchange, head).await,
-        Endpoint::Ticket => ticket(gate, exchange, head).await,
-        Endpoint::Sign => sign(gate, client, timer, exchange, head).await,
+        Endpoint::Login => log_in(generation, client, timer, exchange, head).await,
+        Endpoint::Refresh => renew(generation, client, timer, exchange, head).await,
+        Endpoint::Session => session(generation, exchange, head).await,
+        Endpoint::Logout => log_out(generation, client, timer, exchange, head).await,
+        Endpoint::Ticket => ticket(generation, exchange, head).await,
+        Endpoint::Sign => sign(generation, client, timer, exchange, head).await,
         Endpoint::Jwks => Ok(Answer::PublicKeys),
-        Endpoint::Verify => verify(gate, exchange, head).await,
+        Endpoint::Verify => verify(generation, exchange, head).await,
         Endpoint::Web | Endpoint::WebCallback | Endpoint::TicketUse | Endpoint::DomainCheck => {
             Err(Denial::RouteUnknown)
         }
     };
     let reply = match answered {
         Ok(Answer::Json(body)) => Reply::json(Bytes::from(body)),
-        Ok(Answer::PublicKeys) => Reply::public_json(gate.jwks.clone()),
+        Ok(Answer::PublicKeys) => Reply::public_json(generation.jwks.clone()),
         Ok(Answer::Nothing) => Reply::no_content(),
         Ok(Answer::Allowed(lines)) => Reply::allowed(lines),
         Err(denial) => return reply::refuse(client, timer, exchange, head, denial).await,
@@ -78,58 +78,58 @@ pub(super) async fn answer(
 
 /// Reads the body, and counts its bytes.
 async fn read(
-    gate: &Gate,
+    generation: &Generation,
     client: &mut Client<'_>,
     timer: &mut Timer,
     exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<BytesMut, Denial> {
-    let body = body::read(client, timer, head, gate.client_timeout).await?;
+    let body = body::read(client, timer, head, generation.client_timeout).await?;
     exchange.body_bytes = body.len() as u64;
     Ok(body)
 }
 
 async fn log_in(
-    gate: &Gate,
+    generation: &Generation,
     client: &mut Client<'_>,
     timer: &mut Timer,
     exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
     exchange.credential = Some(CredentialKind::LoginCode);
-    let body = read(gate, client, timer, exchange, head).await?;
+    let body = read(generation, client, timer, exchange, head).await?;
     let body = LoginBody::parse(&body)?;
     let login = async |caller| {
-        let login = gate.logins.log_in(body, referer(head), &caller);
+        let login = generation.logins.log_in(body, referer(head), &caller);
         unless_left(client, login).await
     };
-    let grant = gate.counting(exchange, head, login).await?;
+    let grant = generation.counting(exchange, head, login).await?;
     Ok(Answer::Json(grant.body()))
 }
 
 async fn renew(
-    gate: &Gate,
+    generation: &Generation,
     client: &mut Client<'_>,
     timer: &mut Timer,
     exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
     exchange.credential = Some(CredentialKind::RefreshToken);
-    if let Some(rates) = &gate.refresh_rates {
+    if let Some(rates) = &generation.refresh_rates {
         rates.admit(&exchange.client, Instant::now())?;
     }
-    let body = read(gate, client, timer, exchange, head).await?;
-    let grant = gate.logins.renew(RefreshBody::parse(&body)?).await?;
+    let body = read(generation, client, timer, exchange, head).await?;
+    let grant = generation.logins.renew(RefreshBody::parse(&body)?).await?;
     Ok(Answer::Json(grant.body()))
 }
 
 async fn session(
-    gate: &Gate,
+    generation: &Generation,
     exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
-    let about = match cookie_session::caller(gate, exchange, head).await {
-        Ok(who) => about(gate, &who),
+    let about = match cookie_session::caller(generation, exchange, head).await {
+        Ok(who) => about(generation, &who),
         Err(denial) if denial.told().0 == StatusCode::UNAUTHORIZED => json!({"logged_in": false}),
         Err(denial) => return Err(denial),
     };
@@ -137,15 +137,16 @@ async fn session(
 }
 
 async fn log_out(
-    gate: &Gate,
+    generation: &Generation,
     client: &mut Client<'_>,
     timer: &mut Timer,
     exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
-    let who = cookie_session::caller(gate, exchange, head).await?;
-    let body = read(gate, client, timer, exchange, head).await?;
-    gate.logins
+    let who = cookie_session::caller(generation, exchange, head).await?;
+    let body = read(generation, client, timer, exchange, head).await?;
+    generation
+        .logins
         .log_out(&who, &LogoutBody::parse(&body)?, &exchange.request_id)
         .await?;
     if head.headers.contains_key(COOKIE) {
@@ -155,23 +156,23 @@ async fn log_out(
 }
 
 async fn ticket(
-    gate: &Gate,
+    generation: &Generation,
     exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
-    let who = cookie_session::caller(gate, exchange, head).await?;
-    gate.logins.ticket(&who).map(Answer::Json)
+    let who = cookie_session::caller(generation, exchange, head).await?;
+    generation.logins.ticket(&who).map(Answer::Json)
 }
 
 async fn sign(
-    gate: &Gate,
+    generation: &Generation,
     client: &mut Client<'_>,
     timer: &mut Timer,
     exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
-    let who = cookie_session::caller(gate, exchange, head).await?;
-    let body = body::read(client, timer, head, gate.client_timeout).await?;
+    let who = cookie_session::caller(generation, exchange, head).await?;
+    let body = body::read(client, timer, head, generation.client_timeout).await?;
     let body = SignBody::parse(&body)?;
     let method = body.method()?;
     let message = Message {
@@ -179,20 +180,22 @@ async fn sign(
         target: body.path()?.as_bytes(),
         ..head.message()
     };
-    let taken = gate.requests.find_for_signature(&message, &who)?;
+    let taken = generation.requests.find_for_signature(&message, &who)?;
     let origin = web::browser_origin(exchange);
-    let signed = gate.logins.sign(&who, &taken.request, &body, &origin)?;
+    let signed = generation
+        .logins
+        .sign(&who, &taken.request, &body, &origin)?;
     Ok(Answer::Json(signed))
 }
 
 async fn verify(
-    gate: &Gate,
+    generation: &Generation,
     exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Denial> {
     let trusted = exchange.client.trusted;
     let asker = exchange.asker(&head.headers);
-    let allowed = gate.requests.verify(&head.message(), &asker);
+    let allowed = generation.requests.verify(&head.message(), &asker);
     let Allowed {
         mut who,
         route,
@@ -208,28 +211,28 @@ async fn verify(
     exchange.route.clone_from(&route);
     if let Some(cookie) = lapsed {
         who = Some(match &route {
-            Some(route) => cookie_session::renew(gate, exchange, &cookie, route).await?,
-            None => cookie_session::renew_anywhere(gate, exchange, &cookie).await?,
+            Some(route) => cookie_session::renew(generation, exchange, &cookie, route).await?,
+            None => cookie_session::renew_anywhere(generation, exchange, &cookie).await?,
         });
     }
-    let told = gate.identities.told(who.as_deref()).into_iter();
+    let told = generation.identities.told(who.as_deref()).into_iter();
     exchange.user.clone_from(&who);
     let mut told: Vec<_> = told.map(|(n, v)| (n.clone(), v.clone())).collect();
     let upstream = route.map(|route| route.upstream);
     // A client could show its assertion to the backend itself; who it is, it may know.
-    let assertions = gate.assertions.as_ref().filter(|_| trusted);
+    let assertions = generation.assertions.as_ref().filter(|_| trusted);
     if let (Some(assertions), Some(who), Some(index)) = (assertions, &who, upstream)
-        && let Some(name) = gate.upstreams.name(index)
+        && let Some(name) = generation.upstreams.name(index)
     {
         let assertion = assertions.assert(who, index, name).map_err(|error| {
             tracing::error!(%error, "an assertion could not be signed");
             Denial::Internal
         })?;
-        told.push((gate.identities.assertion_name().clone(), assertion));
+        told.push((generation.identities.assertion_name().clone(), assertion));
     }
-    let relay = gate.relay_headers.as_ref().filter(|_| trusted);
+    let relay = generation.relay_headers.as_ref().filter(|_| trusted);
     if let (Some(relay), Some(who), Some(_)) = (relay, &who, upstream) {
-        told.extend(gate.identities.relay_lines(relay, who));
+        told.extend(generation.identities.relay_lines(relay, who));
     }
     told.extend(subprotocols(&head.headers));
     Ok(Answer::Allowed(told))
@@ -246,14 +249,14 @@ fn subprotocols(asked: &HeaderMap) -> Option<(HeaderName, HeaderValue)> {
     there.then_some((ENVOY_REMOVES, named))
 }
 
-fn about(gate: &Gate, who: &Verified) -> serde_json::Value {
+fn about(generation: &Generation, who: &Verified) -> serde_json::Value {
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let mut told = json!({
         "logged_in": true,
-        "app": gate.logins.app_name(who),
+        "app": generation.logins.app_name(who),
         "openid": text(who.openid()),
         "session": who.session().to_string(),
-        "expires_in": gate.logins.secs_left(who),
+        "expires_in": generation.logins.secs_left(who),
     });
     if let (Some(unionid), Some(told)) = (who.unionid(), told.as_object_mut()) {
         told.insert("unionid".to_owned(), text(unionid).into());

@@ -6,7 +6,7 @@ use std::time::Instant;
 use http::header::REFERER;
 
 use super::client::Client;
-use super::gate::Gate;
+use super::generation::Generation;
 use super::reply::{self, Reply};
 use super::state::{Decision as Decided, Exchange};
 use super::wait::unless_left;
@@ -34,13 +34,13 @@ impl Proxy {
         exchange: &mut Exchange,
         head: &RequestHead,
     ) -> Result<Received, Denial> {
-        let gate = Arc::clone(&exchange.gate);
-        let Gate {
+        let generation = Arc::clone(&exchange.generation);
+        let Generation {
             requests, origins, ..
-        } = &*gate;
+        } = &*generation;
         // Until it is known where the request goes.
         exchange.cors = lines(origins.all(), head);
-        self.count(&gate, exchange)?;
+        self.count(&generation, exchange)?;
         let message = head.message();
         let admitted = named_hops(&head.headers).and_then(|_| requests.find(&message));
         if matches!(admitted, Err(Denial::BadRequest(_))) {
@@ -71,28 +71,42 @@ impl Proxy {
         }
         match decided? {
             Decision::Own(endpoint) => {
-                let _busy = self.gates.busy();
+                let _busy = self.generations.busy();
                 // Boxed, since nearly every exchange is forwarded and would have room for this in its state.
-                let answering =
-                    Box::pin(own::answer(&gate, client, timer, exchange, head, endpoint));
+                let answering = Box::pin(own::answer(
+                    &generation,
+                    client,
+                    timer,
+                    exchange,
+                    head,
+                    endpoint,
+                ));
                 Ok(Received::Answered(answering.await))
             }
             Decision::Forward(pass) => admit(exchange, head, pass),
             Decision::Renew(renewal) => {
-                let _busy = self.gates.busy();
+                let _busy = self.generations.busy();
                 let Renewal {
                     cookie,
                     mut pass,
                     otherwise,
                 } = *renewal;
-                match Box::pin(cookie_session::renew(&gate, exchange, &cookie, &pass.route)).await {
+                match Box::pin(cookie_session::renew(
+                    &generation,
+                    exchange,
+                    &cookie,
+                    &pass.route,
+                ))
+                .await
+                {
                     Ok(who) => {
                         pass.who = Some(who);
                         admit(exchange, head, pass)
                     }
                     Err(denial) => match otherwise.filter(|_| denial.ends_session()) {
                         Some(sign_in) => {
-                            let sent = web::sign_in(&gate, client, timer, exchange, head, sign_in);
+                            let sent =
+                                web::sign_in(&generation, client, timer, exchange, head, sign_in);
                             Ok(Received::Answered(Box::pin(sent).await))
                         }
                         None => Err(denial),
@@ -100,11 +114,11 @@ impl Proxy {
                 }
             }
             Decision::SignIn(sign_in) => {
-                let sent = web::sign_in(&gate, client, timer, exchange, head, sign_in);
+                let sent = web::sign_in(&generation, client, timer, exchange, head, sign_in);
                 Ok(Received::Answered(Box::pin(sent).await))
             }
             Decision::LogIn(first) => {
-                let _busy = self.gates.busy();
+                let _busy = self.generations.busy();
                 let pass = Box::pin(self.log_in(client, exchange, head, first)).await?;
                 admit(exchange, head, pass)
             }
@@ -112,16 +126,16 @@ impl Proxy {
     }
 
     /// Refuses a client that has asked too often, too much at a time or from too many connections.
-    fn count(&self, gate: &Gate, exchange: &mut Exchange) -> Result<(), Denial> {
+    fn count(&self, generation: &Generation, exchange: &mut Exchange) -> Result<(), Denial> {
         if matches!(self.duty, Duty::Refuse) {
             return Err(Denial::TooManyConnections);
         }
         let client = &exchange.client;
-        if let Some(rates) = &gate.rates {
+        if let Some(rates) = &generation.rates {
             rates.admit(client, Instant::now())?;
         }
-        if let Some(in_flight) = &gate.in_flight {
-            exchange.place = in_flight.enter(client, &gate.trusted_proxies)?;
+        if let Some(in_flight) = &generation.in_flight {
+            exchange.place = in_flight.enter(client, &generation.trusted_proxies)?;
         }
         Ok(())
     }
@@ -140,25 +154,26 @@ impl Proxy {
             app,
             mut pass,
         } = first;
-        let gate = Arc::clone(&exchange.gate);
+        let generation = Arc::clone(&exchange.generation);
         exchange.route = Some(Arc::clone(&pass.route));
         // A body that will be refused must not cost the user's code.
         if is_too_large(head, &pass) {
             return Err(Denial::BodyTooLarge);
         }
         let (app, referer) = (app.as_deref(), referer(head));
-        let logins = &gate.logins;
+        let logins = &generation.logins;
         let nonce = nonce.as_deref().map(Nonce::parse).transpose()?;
         let login = async |mut caller: Caller| {
             caller.nonce = nonce;
             let login = logins.log_in_with(&code, app, Some(&pass.route.apps), referer, &caller);
             unless_left(client, login).await
         };
-        let grant = gate.counting(exchange, head, login).await?;
+        let grant = generation.counting(exchange, head, login).await?;
         let token = grant.token.expose().to_owned();
         exchange.grant = Some(grant);
         pass.who = Some(
-            gate.requests
+            generation
+                .requests
                 .admit_token(token.as_bytes(), &exchange.client)?,
         );
         Ok(pass)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::access_log;
-use super::gate::Gate;
+use super::generation::Generation;
 use super::state::Exchange;
 use crate::config::Config;
 use crate::request::{
@@ -12,16 +12,16 @@ use crate::request::{
 };
 use crate::server::message::RequestHead;
 
-/// The last exchanges behind a gate, and the numbers of its routes and apps among them.
+/// The last exchanges, and the numbers of a generation's routes and apps among them.
 #[derive(Debug)]
-pub struct GateRecent {
+pub struct ExchangeRecent {
     ring: Arc<Recent>,
     /// By index in the configuration.
     routes: Vec<u16>,
     apps: Vec<u16>,
 }
 
-impl GateRecent {
+impl ExchangeRecent {
     /// Finds the numbers of each route and app of a configuration.
     pub fn new(config: &Config, ring: &Arc<Recent>) -> Self {
         let routes = config.routes.iter().map(|route| {
@@ -44,7 +44,7 @@ impl GateRecent {
 
 /// Keeps an exchange that ended now.
 pub(super) fn keep(head: &RequestHead, exchange: &Exchange, trace_id: Option<&str>, now: Instant) {
-    let recent = &exchange.gate.recent;
+    let recent = &exchange.generation.recent;
     let user = exchange.user.as_deref();
     let route = exchange.route.as_ref();
     // Neither is looked for where nothing was refused.
@@ -73,8 +73,14 @@ pub(super) fn keep(head: &RequestHead, exchange: &Exchange, trace_id: Option<&st
 }
 
 /// Keeps a request whose head nobody could read.
-pub(super) fn keep_unread(gate: &Gate, peer: &Peer, id: &RequestId, status: u16, denial: Denial) {
-    gate.recent.ring.keep(Entry {
+pub(super) fn keep_unread(
+    generation: &Generation,
+    peer: &Peer,
+    id: &RequestId,
+    status: u16,
+    denial: Denial,
+) {
+    generation.recent.ring.keep(Entry {
         id: id.key(),
         trace: TraceKey::NONE,
         ended: Instant::now(),

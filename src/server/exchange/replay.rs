@@ -73,8 +73,9 @@ impl Replay {
                 Part::Data(data)
             }
             Part::End(trailers) => {
-                let trailers = trailers
-                    .and_then(|trailers| outbound::trailers(&exchange.gate.identities, trailers));
+                let trailers = trailers.and_then(|trailers| {
+                    outbound::trailers(&exchange.generation.identities, trailers)
+                });
                 self.end(trailers.as_ref());
                 Part::End(trailers)
             }

@@ -262,7 +262,7 @@ pub(super) async fn answer(
         client.put(body);
     }
     client.finish(None);
-    let limit = exchange.gate.client_timeout;
+    let limit = exchange.generation.client_timeout;
     match flush(client, timer, limit).await {
         Ok(()) if is_unread => Outcome::Unread,
         Ok(()) => Outcome::Answered,

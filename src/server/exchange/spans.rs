@@ -20,7 +20,7 @@ const LEFT: &str = "client_left";
 
 /// Begins the trace of a request, where requests are traced.
 pub(super) fn begin(head: &RequestHead, exchange: &mut Exchange) {
-    if let Some(tracer) = &exchange.gate.tracer {
+    if let Some(tracer) = &exchange.generation.tracer {
         let trusted = exchange.client.trusted;
         let trace = tracer.begin(&head.headers, trusted, exchange.started);
         exchange.trace = Some(Box::new(trace));
@@ -56,7 +56,7 @@ pub(super) fn end_attempt(
         return;
     };
     put_method(&mut span, &head.method);
-    if let Some(upstream) = exchange.gate.upstreams.name(route.upstream) {
+    if let Some(upstream) = exchange.generation.upstreams.name(route.upstream) {
         span.set("menshen.upstream", upstream.to_owned());
     }
     match exchange.attempts.server() {
@@ -137,7 +137,7 @@ fn whole(trace: &Trace, head: &RequestHead, exchange: &Exchange, now: Instant) {
         span.set("menshen.reason", denial.code());
     }
     if let Some(who) = &exchange.user {
-        if let Some(app) = exchange.gate.logins.app_name(who) {
+        if let Some(app) = exchange.generation.logins.app_name(who) {
             span.set("menshen.app", app.to_owned());
         }
         let session = who.session_text().to_str().unwrap_or_default();
@@ -156,7 +156,7 @@ fn whole(trace: &Trace, head: &RequestHead, exchange: &Exchange, now: Instant) {
 
 /// Returns the route that took a request, or the pattern of the endpoint of ours that answered it.
 fn place(head: &RequestHead, exchange: &Exchange) -> Option<String> {
-    let auth_path = exchange.gate.requests.auth_path();
+    let auth_path = exchange.generation.requests.auth_path();
     match Endpoint::find(auth_path, head.path(), &head.method) {
         Some(found) => Some(format!("{auth_path}{}", found.ok()?.pattern())),
         None => exchange.route.as_ref().map(|route| route.path.clone()),

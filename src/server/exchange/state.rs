@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
 
-use super::gate::Gate;
+use super::generation::Generation;
 use crate::config::Route;
 use crate::login::{Grant, expired_session_cookie};
 use crate::request::{Asker, Client, CredentialKind, Denial, Line, Place, RequestId};
@@ -19,7 +19,7 @@ use crate::traces::Trace;
 /// One request and its response.
 pub(super) struct Exchange {
     /// The parts that were there when it began.
-    pub(super) gate: Arc<Gate>,
+    pub(super) generation: Arc<Generation>,
     pub(super) started: Instant,
     pub(super) request_id: RequestId,
     pub(super) client: Client,
@@ -119,10 +119,10 @@ impl Exchange {
         }
     }
 
-    pub(super) fn new(gate: Arc<Gate>, client: Client, request_id: RequestId) -> Self {
-        gate.traffic.all.requests_open.add(1);
+    pub(super) fn new(generation: Arc<Generation>, client: Client, request_id: RequestId) -> Self {
+        generation.traffic.all.requests_open.add(1);
         Self {
-            gate,
+            generation,
             started: Instant::now(),
             request_id,
             client,
@@ -152,7 +152,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.gate.traffic.all.requests_open.take(1);
+        self.generation.traffic.all.requests_open.take(1);
     }
 }
 

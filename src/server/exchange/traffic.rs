@@ -1,4 +1,4 @@
-//! Finds the counters of an exchange's route and upstream once for each gate, and counts what it came to.
+//! The counters of each route and upstream, looked up once in each generation, and what an exchange adds to them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,9 +14,9 @@ pub const WORDS: Words = Words {
     reasons: &CODES,
 };
 
-/// The counters behind a gate.
+/// The counters of a generation's routes and upstreams.
 #[derive(Debug)]
-pub struct GateTraffic {
+pub struct ExchangeTraffic {
     pub(in crate::server) all: Arc<Traffic>,
     /// By index in the configuration.
     routes: Vec<Arc<RouteTraffic>>,
@@ -24,7 +24,7 @@ pub struct GateTraffic {
     no_route: Arc<RouteTraffic>,
 }
 
-impl GateTraffic {
+impl ExchangeTraffic {
     /// Finds the counters of each route and upstream of a configuration.
     pub fn new(config: &Config, all: &Arc<Traffic>) -> Self {
         let routes = config.routes.iter();
@@ -60,7 +60,7 @@ impl GateTraffic {
 
 /// Counts an exchange that ended now.
 pub(super) fn note(exchange: &Exchange, now: Instant) {
-    let traffic = &exchange.gate.traffic;
+    let traffic = &exchange.generation.traffic;
     let route = exchange.route.as_ref();
     let counters = route.and_then(|route| traffic.routes.get(route.index));
     counters.unwrap_or(&traffic.no_route).note(&Ended {

@@ -51,13 +51,13 @@ pub(super) async fn upgrade(
         return left(exchange);
     };
     let entry = exchange
-        .gate
+        .generation
         .sockets
         .enter(Kind::WebSocket, exchange.session);
     let answer = inbound::upgrade(answer, head, exchange);
     exchange.status = answer.status.as_u16();
     client.put_head(answer, Body::Unknown);
-    let limit = exchange.gate.client_timeout;
+    let limit = exchange.generation.client_timeout;
     if wait::flush(client, timer, limit).await.is_err() {
         return left(exchange);
     }

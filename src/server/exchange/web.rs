@@ -6,7 +6,7 @@ use http::header::ACCEPT_LANGUAGE;
 
 use super::Outcome;
 use super::client::Client;
-use super::gate::Gate;
+use super::generation::Generation;
 use super::reply::{self, Reply};
 use super::state::Exchange;
 use super::wait::unless_left;
@@ -42,7 +42,7 @@ impl From<Denial> for Refused {
 
 /// Answers one of the endpoints that browsers open.
 pub(super) async fn answer(
-    gate: &Gate,
+    generation: &Generation,
     client: &mut Client<'_>,
     timer: &mut Timer,
     exchange: &mut Exchange,
@@ -50,9 +50,9 @@ pub(super) async fn answer(
     endpoint: Endpoint,
 ) -> Outcome {
     let answered = match endpoint {
-        Endpoint::Web => begin(gate, exchange, head),
-        Endpoint::WebCallback => come_back(gate, client, exchange, head).await,
-        Endpoint::TicketUse => use_ticket(gate, client, exchange, head).await,
+        Endpoint::Web => begin(generation, exchange, head),
+        Endpoint::WebCallback => come_back(generation, client, exchange, head).await,
+        Endpoint::TicketUse => use_ticket(generation, client, exchange, head).await,
         Endpoint::DomainCheck => domain_check(head).map_err(Refused::from),
         Endpoint::Login
         | Endpoint::Refresh
@@ -71,13 +71,13 @@ pub(super) async fn answer(
             };
             reply::answer(client, timer, exchange, head, reply).await
         }
-        Err(refused) => refuse(gate, client, timer, exchange, head, refused).await,
+        Err(refused) => refuse(generation, client, timer, exchange, head, refused).await,
     }
 }
 
 /// Sends a person who loads a page to WeChat.
 pub(super) async fn sign_in(
-    gate: &Gate,
+    generation: &Generation,
     client: &mut Client<'_>,
     timer: &mut Timer,
     exchange: &mut Exchange,
@@ -85,12 +85,14 @@ pub(super) async fn sign_in(
     sign_in: SignIn,
 ) -> Outcome {
     let started = match sign_in.app {
-        Some(app) => gate
+        Some(app) => generation
             .logins
             .return_to(Some(&sign_in.return_to))
             .and_then(|return_to| {
                 let browser = browser_origin(exchange);
-                gate.logins.begin(app, &return_to, &browser, &head.headers)
+                generation
+                    .logins
+                    .begin(app, &return_to, &browser, &head.headers)
             }),
         None => Err(Denial::OtherBrowser),
     };
@@ -100,7 +102,7 @@ pub(super) async fn sign_in(
             let reply = Reply::found(&location);
             reply::answer(client, timer, exchange, head, reply).await
         }
-        Err(denial) => refuse(gate, client, timer, exchange, head, denial.into()).await,
+        Err(denial) => refuse(generation, client, timer, exchange, head, denial.into()).await,
     }
 }
 
@@ -114,12 +116,16 @@ pub(super) fn browser_origin(exchange: &Exchange) -> BrowserOrigin {
     }
 }
 
-fn begin(gate: &Gate, exchange: &mut Exchange, head: &RequestHead) -> Result<Answer, Refused> {
+fn begin(
+    generation: &Generation,
+    exchange: &mut Exchange,
+    head: &RequestHead,
+) -> Result<Answer, Refused> {
     only_get(head)?;
-    let name = gate.requests.named(head.path());
-    let app = gate.logins.web_app(name)?;
+    let name = generation.requests.named(head.path());
+    let app = generation.logins.web_app(name)?;
     let asked = parameter(head, "return_to")?;
-    let return_to = gate.logins.return_to(asked.as_deref())?;
+    let return_to = generation.logins.return_to(asked.as_deref())?;
     let refused = |denial, return_to| Refused {
         denial,
         app: Some(name.to_owned()),
@@ -130,7 +136,7 @@ fn begin(gate: &Gate, exchange: &mut Exchange, head: &RequestHead) -> Result<Ans
     if asker.is_referred_from_elsewhere() {
         return Err(refused(Denial::OriginNotAllowed, return_to));
     }
-    let begun = gate
+    let begun = generation
         .logins
         .begin(app, &return_to, &browser_origin(exchange), &head.headers);
     let Started { location, cookies } = begun.map_err(|denial| refused(denial, return_to))?;
@@ -139,22 +145,22 @@ fn begin(gate: &Gate, exchange: &mut Exchange, head: &RequestHead) -> Result<Ans
 }
 
 async fn come_back(
-    gate: &Gate,
+    generation: &Generation,
     client: &mut Client<'_>,
     exchange: &mut Exchange,
     head: &RequestHead,
 ) -> Result<Answer, Refused> {
     only_get(head)?;
     exchange.credential = Some(CredentialKind::LoginCode);
-    let name = gate.requests.named(head.path());
-    let app = gate.logins.web_app(name)?;
+    let name = generation.requests.named(head.path());
+    let app = generation.logins.web_app(name)?;
     let browser = browser_origin(exchange);
     let mut return_to = None;
     let mut cookies = Vec::new();
     let login = async |caller| {
         let query = head.query();
         let finish = async {
-            let finished = gate
+            let finished = generation
                 .logins
                 .finish(app, query, &browser, &head.headers, &caller);
             let Callback {
@@ -167,7 +173,7 @@ async fn come_back(
         };
         unless_left(client, finish).await
     };
-    let granted = gate.counting(exchange, head, login).await;
+    let granted = generation.counting(exchange, head, login).await;
     exchange.cookies.extend(cookies);
     match granted {
         Ok(_) => Ok(Answer::To(
@@ -177,7 +183,7 @@ async fn come_back(
             // Who goes back in the history and comes again has what they came for.
             if let Some(return_to) = &return_to
                 && is_over(&denial)
-                && is_logged_in_to(gate, exchange, head, app)
+                && is_logged_in_to(generation, exchange, head, app)
             {
                 return Ok(Answer::To(return_to.as_str().to_owned()));
             }
@@ -195,16 +201,21 @@ fn is_over(denial: &Denial) -> bool {
     matches!(denial, Denial::CodeUsed(_) | Denial::StateInvalid(_))
 }
 
-fn is_logged_in_to(gate: &Gate, exchange: &Exchange, head: &RequestHead, app: usize) -> bool {
+fn is_logged_in_to(
+    generation: &Generation,
+    exchange: &Exchange,
+    head: &RequestHead,
+    app: usize,
+) -> bool {
     let asker = exchange.asker(&head.headers);
-    match gate.requests.caller(&head.method, &asker) {
+    match generation.requests.caller(&head.method, &asker) {
         Ok(Caller::Known(who)) => who.app() == app,
         Ok(Caller::Lapsed(_)) | Err(_) => false,
     }
 }
 
 async fn use_ticket(
-    gate: &Gate,
+    generation: &Generation,
     client: &mut Client<'_>,
     exchange: &mut Exchange,
     head: &RequestHead,
@@ -217,16 +228,17 @@ async fn use_ticket(
         return Err(Denial::OriginNotAllowed.into());
     }
     let asked = parameter(head, "return_to")?;
-    let return_to = gate.logins.return_to(asked.as_deref())?;
+    let return_to = generation.logins.return_to(asked.as_deref())?;
     let browser = browser_origin(exchange);
-    let ticket = gate.requests.named(head.path());
+    let ticket = generation.requests.named(head.path());
     let redeem = async |caller| {
-        let redeem = gate
-            .logins
-            .redeem_ticket(ticket, &browser, &caller, &gate.requests);
+        let redeem =
+            generation
+                .logins
+                .redeem_ticket(ticket, &browser, &caller, &generation.requests);
         unless_left(client, redeem).await
     };
-    let granted = gate.counting(exchange, head, redeem).await?;
+    let granted = generation.counting(exchange, head, redeem).await?;
     exchange.cookies.push(granted.cookie);
     Ok(Answer::To(return_to.as_str().to_owned()))
 }
@@ -238,7 +250,7 @@ fn domain_check(head: &RequestHead) -> Result<Answer, Denial> {
 }
 
 async fn refuse(
-    gate: &Gate,
+    generation: &Generation,
     client: &mut Client<'_>,
     timer: &mut Timer,
     exchange: &mut Exchange,
@@ -258,7 +270,7 @@ async fn refuse(
         &denial,
         Language::of(accept.and_then(|accept| accept.to_str().ok())),
         exchange.request_id.as_str(),
-        gate.requests.auth_path(),
+        generation.requests.auth_path(),
         app.as_deref().map(|app| (app, return_to.as_ref())),
     );
     reply::refuse_with_page(client, timer, exchange, head, denial, page).await

@@ -16,7 +16,7 @@ use crate::config::Server;
 use crate::request::Secure;
 use crate::server::connection::Encryption;
 use crate::server::connection::{ConnectionLimits, Connections, SHUTDOWN_DELAY};
-use crate::server::exchange::{Duty, Gates, Proxy};
+use crate::server::exchange::{Duty, Generations, Proxy};
 use crate::server::sockets::Sockets;
 use crate::server::tcp::Tcp;
 use crate::server::workers::Workers;
@@ -40,7 +40,7 @@ pub struct Serving {
     connections: TaskTracker,
     limits: Arc<ConnectionLimits>,
     sockets: Arc<Sockets>,
-    gates: Arc<Gates>,
+    generations: Arc<Generations>,
     drain: Duration,
     /// What goes on beside the connections, and ends with this.
     beside: JoinSet<()>,
@@ -52,13 +52,13 @@ impl Serving {
     pub fn start(
         listening: &Listening,
         tls: Option<&Encryption>,
-        gates: &Arc<Gates>,
+        generations: &Arc<Generations>,
         config: &Server,
         workers: &Workers,
     ) -> io::Result<Self> {
         let limits = Arc::new(ConnectionLimits::new(&config.limits));
         let open = (TaskTracker::new(), limits);
-        Self::with(listening, tls, gates, config, workers, open)
+        Self::with(listening, tls, generations, config, workers, open)
     }
 
     /// Serves again after accepting has stopped; what is open stays open, and is waited for with what comes now.
@@ -66,20 +66,20 @@ impl Serving {
         mut self,
         listening: &Listening,
         tls: Option<&Encryption>,
-        gates: &Arc<Gates>,
+        generations: &Arc<Generations>,
         config: &Server,
         workers: &Workers,
     ) -> io::Result<Self> {
         self.beside.abort_all();
         self.connections.reopen();
         let open = (self.connections.clone(), Arc::clone(&self.limits));
-        Self::with(listening, tls, gates, config, workers, open)
+        Self::with(listening, tls, generations, config, workers, open)
     }
 
     fn with(
         listening: &Listening,
         tls: Option<&Encryption>,
-        gates: &Arc<Gates>,
+        generations: &Arc<Generations>,
         config: &Server,
         workers: &Workers,
         (connections, limits): (TaskTracker, Arc<ConnectionLimits>),
@@ -87,14 +87,14 @@ impl Serving {
         let (shutdown, watch) = watch::channel(false);
         let port = listening.addresses().first().map_or(443, SocketAddr::port);
         let secure = Secure::new(config, port);
-        let sockets = Arc::clone(&gates.current().sockets);
+        let sockets = Arc::clone(&generations.current().sockets);
         let keepers = sockets.keep();
         let mut beside = JoinSet::new();
-        beside.spawn(Arc::clone(gates).watch_upstreams());
+        beside.spawn(Arc::clone(generations).watch_upstreams());
         if let Some(tls) = tls {
             beside.spawn(tls.clone().renew());
         }
-        let proxy = |duty| Proxy::new(gates, duty);
+        let proxy = |duty| Proxy::new(generations, duty);
         let server = proxy(Duty::Serve);
         let redirector = proxy(Duty::Redirect(secure));
         let refuser = proxy(Duty::Refuse);
@@ -113,7 +113,7 @@ impl Serving {
                 limits: Arc::clone(&limits),
                 proxied: config.proxy_protocol.contains(address),
                 shutdown: watch.clone(),
-                gates: Arc::clone(gates),
+                generations: Arc::clone(generations),
             });
             // A second handle: what waits to be accepted stays when this one is closed and the other is not.
             let listener = TcpListener::from_std(listener.try_clone()?)?;
@@ -126,7 +126,7 @@ impl Serving {
             connections,
             limits,
             sockets,
-            gates: Arc::clone(gates),
+            generations: Arc::clone(generations),
             drain: config.drain,
             beside,
             _keepers: keepers,
@@ -146,7 +146,7 @@ impl Serving {
         // Until then somebody may still ask on a connection that was idle.
         sleep(SHUTDOWN_DELAY).await;
         let settled = async {
-            self.gates.are_idle().await;
+            self.generations.are_idle().await;
             others.await;
         };
         let _ = timeout(SETTLE_TIMEOUT, settled).await;

@@ -21,7 +21,7 @@ impl Pump<'_, '_> {
         cx: &mut Context<'_>,
         waits: [Option<Wait>; 2],
     ) -> Result<Poll<()>, Failure> {
-        let client_limit = self.exchange.gate.client_timeout;
+        let client_limit = self.exchange.generation.client_timeout;
         let unsent = matches!(self.upload, Upload::Reading | Upload::Flushing);
         let mut next = None;
         let mut failure = Failure::ResponseLate;
@@ -72,7 +72,7 @@ impl Pump<'_, '_> {
             self.down.written = self.client.written();
         }
         if lasting.is_some_and(|at| at <= now) {
-            let sockets = &self.exchange.gate.sockets;
+            let sockets = &self.exchange.generation.sockets;
             self.entry = Some(sockets.enter(Kind::Exchange, self.exchange.session));
         }
         Ok(Poll::Ready(()))
@@ -82,7 +82,7 @@ impl Pump<'_, '_> {
     /// byte every few seconds, so the average rate counts as well, from `client_timeout` after the body's beginning. gRPC and
     /// requests whose response has begun are exempt.
     fn too_slow_at(&self, waits: [Option<Wait>; 2]) -> Option<Instant> {
-        let rate = self.exchange.gate.min_body_rate?;
+        let rate = self.exchange.generation.min_body_rate?;
         let waits_for_body = waits.contains(&Some(Wait::ClientRead));
         // Any client can say that it speaks gRPC, which none does with a server of HTTP/1.
         let is_grpc = outbound::is_grpc(self.request) && matches!(self.server, Server::Http2(..));
@@ -90,6 +90,6 @@ impl Pump<'_, '_> {
             return None;
         }
         let earned = Duration::from_secs(self.exchange.body_bytes / rate);
-        Some(self.begun + self.exchange.gate.client_timeout + earned)
+        Some(self.begun + self.exchange.generation.client_timeout + earned)
     }
 }

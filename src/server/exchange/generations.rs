@@ -1,4 +1,4 @@
-//! The gate that new exchanges go through, which a reload replaces while those in flight keep theirs.
+//! The generation of the configuration that new exchanges use; a reload replaces it, and exchanges in flight keep theirs.
 
 use std::sync::Arc;
 
@@ -7,35 +7,35 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::Gate;
+use super::Generation;
 
-/// Hands out the gate of the moment.
-pub struct Gates {
-    current: ArcSwap<Gate>,
+/// Holds the current generation.
+pub struct Generations {
+    current: ArcSwap<Generation>,
     replaced: watch::Sender<()>,
     /// The exchanges that may use the session store.
     busy: TaskTracker,
 }
 
-impl Gates {
-    /// Begins with a gate.
-    pub fn new(gate: Gate) -> Arc<Self> {
+impl Generations {
+    /// Begins with a generation.
+    pub fn new(generation: Generation) -> Arc<Self> {
         Arc::new(Self {
-            current: ArcSwap::from_pointee(gate),
+            current: ArcSwap::from_pointee(generation),
             replaced: watch::Sender::new(()),
             busy: TaskTracker::new(),
         })
     }
 
-    /// Returns the gate for an exchange that begins now.
-    pub fn current(&self) -> Arc<Gate> {
+    /// Returns the generation for an exchange that begins now.
+    pub fn current(&self) -> Arc<Generation> {
         self.current.load_full()
     }
 
-    /// Sends exchanges that begin from now on through another gate.
-    pub fn replace(&self, gate: Gate) {
-        let old = self.current.swap(Arc::new(gate));
-        // A WebSocket may hold the old gate for long.
+    /// Has exchanges that begin from now on use another generation.
+    pub fn replace(&self, generation: Generation) {
+        let old = self.current.swap(Arc::new(generation));
+        // A WebSocket may hold the old generation for long.
         old.requests.forget_tokens();
         self.replaced.send_replace(());
     }
@@ -52,7 +52,7 @@ impl Gates {
         self.busy.reopen();
     }
 
-    /// Looks after the servers of whichever gate there is, until what this returns is dropped.
+    /// Checks the health of the current generation's servers, until what this returns is dropped.
     pub(in crate::server) async fn watch_upstreams(self: Arc<Self>) {
         let mut replaced = self.replaced.subscribe();
         loop {

@@ -1,4 +1,4 @@
-//! Everything that an exchange needs and that does not change while it lasts.
+//! What all exchanges of one generation of the configuration share; nothing in it is replaced while an exchange lasts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use ipnet::IpNet;
 
-use super::recent::GateRecent;
+use super::recent::ExchangeRecent;
 use super::spans;
 use super::state::Exchange;
-use super::traffic::GateTraffic;
+use super::traffic::ExchangeTraffic;
 use crate::login::{Caller, LoginRates, Logins};
 use crate::request::{Denial, Identities, InFlight, Origins, Rates, Requests};
 use crate::server::message::RequestHead;
@@ -18,8 +18,8 @@ use crate::server::upstreams::Upstreams;
 use crate::token::{Assertions, KeyRing, RelayHeaders};
 use crate::traces::Tracer;
 
-/// The parts behind the listener.
-pub struct Gate {
+/// The parts behind the listener, built from the configuration at the start and again at each reload.
+pub struct Generation {
     /// Decides.
     pub requests: Requests,
     /// Logs in, renews and logs out.
@@ -33,9 +33,9 @@ pub struct Gate {
     /// The backends.
     pub upstreams: Upstreams,
     /// What is counted.
-    pub traffic: GateTraffic,
+    pub traffic: ExchangeTraffic,
     /// The last exchanges, for whoever asks.
-    pub recent: GateRecent,
+    pub recent: ExchangeRecent,
     /// Begins traces; `None` where there are none.
     pub tracer: Option<Tracer>,
     /// The open WebSockets.
@@ -66,7 +66,7 @@ pub struct Gate {
     pub max_header_bytes: usize,
 }
 
-impl Gate {
+impl Generation {
     /// Has an exchange's client log in, or refuses it for what its address did before.
     pub(super) async fn counting<T>(
         &self,
