@@ -155,11 +155,11 @@ impl Reloader {
     pub(super) fn for_control(self) -> Reload {
         Arc::new(move |by: String| {
             let reloader = self.clone();
-            Box::pin(async move { reloader.told(&by).await })
+            Box::pin(async move { reloader.reload_for_control(&by).await })
         })
     }
 
-    async fn told(&self, by: &str) -> Result<Vec<&'static str>, ReloadRefused> {
+    async fn reload_for_control(&self, by: &str) -> Result<Vec<&'static str>, ReloadRefused> {
         match self.reload(by).await {
             Ok(Reloaded { restart_needed, .. }) => Ok(restart_needed),
             Err(ReloadError::Stopping) => Err(ReloadRefused::Stopping),

@@ -44,7 +44,7 @@ pub(super) fn run(file: &Path, to: &Path) -> Outcome {
     };
     match back_up(&config, to) {
         Ok((contents, sessions)) => {
-            told(to, contents, sessions, &config);
+            report(to, contents, sessions, &config);
             Outcome::Done
         }
         Err(error) => {
@@ -62,7 +62,7 @@ pub(super) fn restore(file: &Path, from: &Path) -> Outcome {
     };
     match put_back(from, &config) {
         Ok(contents) => {
-            told(from, contents, None, &config);
+            report(from, contents, None, &config);
             Outcome::Done
         }
         Err(error) => {
@@ -110,7 +110,7 @@ fn ask(config: &Config) -> Result<Option<u64>, NoBackup> {
     Ok(copied.sessions)
 }
 
-fn told(folder: &Path, contents: Contents, sessions: Option<u64>, config: &Config) {
+fn report(folder: &Path, contents: Contents, sessions: Option<u64>, config: &Config) {
     let Contents {
         keys,
         sessions: has,

@@ -109,7 +109,8 @@ impl ControlDenial {
         )
     }
 
-    fn told(&self) -> (StatusCode, &'static str, &'static str) {
+    /// Returns the status, the stable code and the sentence that a caller gets.
+    fn response(&self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
             Self::BadRequest(how) => (S::BAD_REQUEST, "bad_request", how),
@@ -273,7 +274,7 @@ impl ControlDenial {
 
     /// Returns the stable code.
     pub(super) fn code(&self) -> &'static str {
-        self.told().1
+        self.response().1
     }
 
     /// Returns the seconds after which trying again makes sense.
@@ -286,18 +287,18 @@ impl ControlDenial {
             None
         };
         let pause = pause.map(|pause| pause.as_secs() + u64::from(pause.subsec_nanos() > 0));
-        let usual = (self.told().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_SECS);
+        let usual = (self.response().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_SECS);
         pause.or(usual)
     }
 
     /// Returns whether the secret would have helped.
     pub(super) fn wants_bearer(&self) -> bool {
-        self.told().0 == StatusCode::UNAUTHORIZED
+        self.response().0 == StatusCode::UNAUTHORIZED
     }
 
     /// Returns the JSON that a caller gets.
     pub(super) fn body(&self, request_id: &str) -> Vec<u8> {
-        let (_, error, message) = self.told();
+        let (_, error, message) = self.response();
         let problems = if let Self::ConfigurationInvalid(problems) = self {
             Some(problems.as_slice())
         } else {
@@ -370,7 +371,7 @@ fn of_wechat(trouble: Trouble) -> (StatusCode, &'static str, &'static str) {
 impl IntoResponse for ControlDenial {
     /// Leaves the body to what knows the id of the request.
     fn into_response(self) -> Response {
-        let mut response = self.told().0.into_response();
+        let mut response = self.response().0.into_response();
         response.extensions_mut().insert(self);
         response
     }

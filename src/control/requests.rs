@@ -101,8 +101,8 @@ impl Explained {
         let Found { entry, route, app } = found;
         let ms = |micros: u32| f64::from(micros) / 1000.0;
         let denial = entry.refused.as_ref().map(|refused| &refused.denial);
-        let told = denial.map(|denial| denial.told());
-        let reason = told.map(|(_, code, _)| code);
+        let response = denial.map(|denial| denial.response());
+        let reason = response.map(|(_, code, _)| code);
         let should = reason.map(advice);
         let request = entry.refused.as_ref().map(|refused| &refused.request);
         Self {
@@ -122,7 +122,7 @@ impl Explained {
             client: entry.client.map(|client| client.to_string()),
             elapsed_ms: ms(entry.took_us),
             upstream_ms: Some(entry.upstream_us).filter(|us| *us < u32::MAX).map(ms),
-            message: told.map(|(_, _, message)| message),
+            message: response.map(|(_, _, message)| message),
             token_fault: denial.and_then(|denial| denial.token_fault()),
             errcode: denial.and_then(|denial| denial.errcode()),
             retry_after: denial.and_then(|denial| denial.retry_after_secs()),

@@ -79,7 +79,7 @@ impl Denial {
 
     /// Returns the JSON that a client gets.
     pub fn body(&self, request_id: &str) -> Vec<u8> {
-        let (_, error, message) = self.told();
+        let (_, error, message) = self.response();
         let body = Body {
             error,
             message,

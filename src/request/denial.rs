@@ -111,7 +111,7 @@ pub enum Denial {
 
 impl Denial {
     /// Returns the status, the stable code and the sentence that a client gets.
-    pub fn told(&self) -> (StatusCode, &'static str, &'static str) {
+    pub fn response(&self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
             Self::BadRequest(how) => (S::BAD_REQUEST, "bad_request", how),
@@ -347,9 +347,14 @@ impl Denial {
         }
     }
 
+    /// Returns the status.
+    pub fn status(&self) -> StatusCode {
+        self.response().0
+    }
+
     /// Returns the stable code.
     pub fn code(&self) -> &'static str {
-        self.told().1
+        self.response().1
     }
 }
 

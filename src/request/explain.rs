@@ -98,7 +98,7 @@ impl Explanation {
                 reasons: vec![("prefix", below_auth_path(config))],
             },
             Err(denial) => Self {
-                verdict: format!("refused: {}", told(&denial)),
+                verdict: format!("refused: {}", described(&denial)),
                 reasons: reasons(&denial, question, config, &destinations),
             },
         }
@@ -140,7 +140,7 @@ impl Explanation {
             Err(_) if route.on_missing == OnMissing::Redirect => {
                 "page loads are sent to WeChat, others get 401 token_missing".to_owned()
             }
-            Err(denial) => told(&denial),
+            Err(denial) => described(&denial),
         };
         let mut reasons = vec![
             ("host", host),
@@ -235,7 +235,7 @@ fn readings(
         Reading::Route(Ok(index)) => {
             format!("{path:?} takes route {}", index.saturating_add(1))
         }
-        Reading::Route(Err(denial)) => format!("{path:?} is refused: {}", told(&denial)),
+        Reading::Route(Err(denial)) => format!("{path:?} is refused: {}", described(&denial)),
     };
     let mut readings = vec![("sent", lead(request.path.as_str()))];
     let mut path = Some(&request.path);
@@ -274,8 +274,8 @@ fn below_auth_path(config: &Config) -> String {
     format!("below auth_path {:?}", config.server.auth_path)
 }
 
-fn told(denial: &Denial) -> String {
-    let (status, code, message) = denial.told();
+fn described(denial: &Denial) -> String {
+    let (status, code, message) = denial.response();
     format!("{} {code}: {message}", status.as_u16())
 }
 

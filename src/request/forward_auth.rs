@@ -45,7 +45,7 @@ impl Requests {
             let line = admit_line(asked.method, asked.host, target.as_bytes(), asked.survey)?;
             return self.allow(line, &target, asker);
         }
-        match Original::told(asking.headers, asker.client.trusted)? {
+        match Original::parse(asking.headers, asker.client.trusted)? {
             Some(Original {
                 method,
                 target,
@@ -108,7 +108,7 @@ struct Original<'a> {
 
 impl<'a> Original<'a> {
     /// Reads the description; `None` when there is none that counts.
-    fn told(headers: &'a HeaderMap, trusted: bool) -> Result<Option<Self>, Denial> {
+    fn parse(headers: &'a HeaderMap, trusted: bool) -> Result<Option<Self>, Denial> {
         let method = only(headers, "x-forwarded-method")?;
         let target = only(headers, "x-forwarded-uri")?;
         if !trusted {

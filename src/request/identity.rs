@@ -122,11 +122,11 @@ impl Identities {
         set
     }
 
-    /// Returns what another gateway is told about a request that it may forward.
-    pub fn told<'a>(&'a self, who: Option<&'a Verified>) -> Vec<(&'a HeaderName, &'a HeaderValue)> {
-        let mut told = Vec::with_capacity(MOST_SET);
-        self.introduce(who, &mut told);
-        told
+    /// Returns the identity headers for another gateway, which sets them on the request that it forwards.
+    pub fn of<'a>(&'a self, who: Option<&'a Verified>) -> Vec<(&'a HeaderName, &'a HeaderValue)> {
+        let mut set = Vec::with_capacity(MOST_SET);
+        self.introduce(who, &mut set);
+        set
     }
 
     /// Returns whether a header is ours, so that no client sets it or has it removed.

@@ -1,4 +1,4 @@
-//! Whether WeChat can be reached: the log is told once in a while why it cannot, and once that it can again.
+//! Whether WeChat can be reached: the log says once in a while why it cannot, and once that it can again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::Obstacle;
 use crate::config::{Proxy, WeChat};
 
-/// How often the log is told of the same obstacle.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// How often the log names the same obstacle.
+const LOG_EVERY: Duration = Duration::from_secs(60);
 /// How long an obstacle is believed in that nobody has met again.
 const BELIEVED: Duration = Duration::from_secs(600);
 
@@ -22,20 +22,20 @@ pub struct Reach(Arc<Mutex<State>>);
 struct State {
     /// The obstacle that the last call met; `None` where WeChat answered it.
     met: Option<Met>,
-    told: HashMap<Obstacle, Told>,
+    logged: HashMap<Obstacle, Logged>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Met {
     obstacle: Obstacle,
     at: Instant,
-    /// Whether the log was told of any obstacle since WeChat was last reached.
-    told: bool,
+    /// Whether the log has named any obstacle since WeChat was last reached.
+    logged: bool,
 }
 
 #[derive(Debug, Default)]
-struct Told {
-    /// When the log was last told of an obstacle.
+struct Logged {
+    /// When the log last named an obstacle.
     last: Option<Instant>,
     /// How many calls have met it since.
     calls: u64,
@@ -75,7 +75,7 @@ impl Reach {
     /// Takes notice of a call that WeChat answered.
     pub(super) fn reached(&self, way: &Way) {
         let met = self.state().met.take();
-        if met.is_some_and(|met| met.told) {
+        if met.is_some_and(|met| met.logged) {
             tracing::info!(host = way.host, "WeChat can be reached again");
         }
     }
@@ -85,20 +85,20 @@ impl Reach {
         let now = Instant::now();
         let calls = {
             let mut state = self.state();
-            let told = state.told.entry(obstacle).or_default();
-            told.calls += 1;
-            let recent = told
+            let logged = state.logged.entry(obstacle).or_default();
+            logged.calls += 1;
+            let recent = logged
                 .last
-                .is_some_and(|last| now.duration_since(last) < TOLD_EVERY);
+                .is_some_and(|last| now.duration_since(last) < LOG_EVERY);
             let due = (!recent).then(|| {
-                told.last = Some(now);
-                std::mem::take(&mut told.calls)
+                logged.last = Some(now);
+                std::mem::take(&mut logged.calls)
             });
-            let was_told = state.met.is_some_and(|met| met.told);
+            let was_logged = state.met.is_some_and(|met| met.logged);
             state.met = Some(Met {
                 obstacle,
                 at: now,
-                told: was_told || due.is_some(),
+                logged: was_logged || due.is_some(),
             });
             due
         };

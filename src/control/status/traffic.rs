@@ -134,7 +134,7 @@ impl LastRefusal {
     fn of(found: Found) -> Option<Self> {
         let entry = found.entry;
         let refused = entry.refused?;
-        let (_, code, message) = refused.denial.told();
+        let (_, code, message) = refused.denial.response();
         let request = Some(refused.request.to_string());
         Some(Self {
             ago: entry.ended.elapsed().as_secs_f64(),

@@ -40,19 +40,19 @@ impl Connections {
             let head = match read {
                 Read::Head(head) => head,
                 Read::Refused(denial) => {
-                    let denial = proxy.told(connection, denial);
+                    let denial = proxy.deny_unread(connection, denial);
                     let id = RequestId::random();
                     // Boxed: every connection would be as large as this rare step.
                     let refusing =
                         refuse_unread(&mut client, &mut timer, &denial, &id, limits.read);
                     Box::pin(refusing).await;
-                    let status = denial.told().0.as_u16();
+                    let status = denial.status().as_u16();
                     proxy.note_unread(connection, &id, status, denial);
                     return client.linger().await;
                 }
                 Read::Unfinished => {
                     // It is no way round the limits, and the operator sees it.
-                    let denial = proxy.told(connection, Denial::RequestTimeout);
+                    let denial = proxy.deny_unread(connection, Denial::RequestTimeout);
                     proxy.note_unread(connection, &RequestId::random(), 0, denial);
                     return;
                 }

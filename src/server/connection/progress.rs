@@ -116,7 +116,7 @@ impl Progress {
 /// Counts what became no request, since it is no way round the limits, and logs it; returns what it
 /// was counted as, which says whether there was too much of it.
 pub(super) fn note(proxy: &Proxy, connection: &request::Connection, denial: Denial) -> Denial {
-    let denial = proxy.told(connection, denial);
+    let denial = proxy.deny_unread(connection, denial);
     proxy.note_unread(connection, &RequestId::random(), 0, denial.clone());
     denial
 }

@@ -161,11 +161,11 @@ impl Proxy {
         }
     }
 
-    /// Returns whose connection it is, for a line about a request that nobody could read.
-    pub(super) fn told(&self, connection: &request::Connection, denial: Denial) -> Denial {
-        let told = self.count_unread(connection).err().unwrap_or(denial);
-        self.generations.current().traffic.note_unread(&told);
-        told
+    /// Counts a request that could not be read, and returns its denial: the address's limit comes before any other.
+    pub(super) fn deny_unread(&self, connection: &request::Connection, denial: Denial) -> Denial {
+        let denial = self.count_unread(connection).err().unwrap_or(denial);
+        self.generations.current().traffic.note_unread(&denial);
+        denial
     }
 }
 

@@ -130,7 +130,7 @@ async fn session(
 ) -> Result<Answer, Denial> {
     let about = match cookie_session::caller(generation, exchange, head).await {
         Ok(who) => about(generation, &who),
-        Err(denial) if denial.told().0 == StatusCode::UNAUTHORIZED => json!({"logged_in": false}),
+        Err(denial) if denial.status() == StatusCode::UNAUTHORIZED => json!({"logged_in": false}),
         Err(denial) => return Err(denial),
     };
     Ok(Answer::Json(about.to_string().into_bytes()))
@@ -215,9 +215,9 @@ async fn verify(
             None => cookie_session::renew_anywhere(generation, exchange, &cookie).await?,
         });
     }
-    let told = generation.identities.told(who.as_deref()).into_iter();
+    let set = generation.identities.of(who.as_deref()).into_iter();
     exchange.user.clone_from(&who);
-    let mut told: Vec<_> = told.map(|(n, v)| (n.clone(), v.clone())).collect();
+    let mut set: Vec<_> = set.map(|(n, v)| (n.clone(), v.clone())).collect();
     let upstream = route.map(|route| route.upstream);
     // A client could show its assertion to the backend itself; who it is, it may know.
     let assertions = generation.assertions.as_ref().filter(|_| trusted);
@@ -228,14 +228,14 @@ async fn verify(
             tracing::error!(%error, "an assertion could not be signed");
             Denial::Internal
         })?;
-        told.push((generation.identities.assertion_name().clone(), assertion));
+        set.push((generation.identities.assertion_name().clone(), assertion));
     }
     let relay = generation.relay_headers.as_ref().filter(|_| trusted);
     if let (Some(relay), Some(who), Some(_)) = (relay, &who, upstream) {
-        told.extend(generation.identities.relay_lines(relay, who));
+        set.extend(generation.identities.relay_lines(relay, who));
     }
-    told.extend(subprotocols(&head.headers));
-    Ok(Answer::Allowed(told))
+    set.extend(subprotocols(&head.headers));
+    Ok(Answer::Allowed(set))
 }
 
 /// Returns what a gateway is to make of the sub-protocols, which it forwards as they are in the answer.

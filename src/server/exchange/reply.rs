@@ -200,7 +200,7 @@ pub(super) fn add_grant(head: &mut ResponseHead, grant: &Grant) {
 
 /// Returns the head of a refusal, and its body.
 fn refusal(denial: &Denial, request_id: &RequestId) -> (ResponseHead, Bytes) {
-    let (status, ..) = denial.told();
+    let status = denial.status();
     let mut head = start(status, NO_STORE);
     if let Some(secs) = denial.retry_after_secs() {
         head.headers.insert(RETRY_AFTER, secs.into());

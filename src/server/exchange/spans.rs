@@ -183,7 +183,7 @@ pub(super) fn end_login<T>(login: Option<(Span, LoginTrace)>, outcome: &Result<T
         Ok(_) => span.set("menshen.outcome", "ok"),
         Err(denial) => {
             span.set("menshen.outcome", denial.code());
-            if denial.told().0.is_server_error() {
+            if denial.status().is_server_error() {
                 span.failed(denial.code());
             }
         }

@@ -44,7 +44,7 @@ impl ExchangeTraffic {
     pub(super) fn note_unread(&self, denial: &Denial) {
         self.no_route.note(&Ended {
             course: Course::Refused(denial.number()),
-            status: denial.told().0.as_u16(),
+            status: denial.status().as_u16(),
             received: 0,
             sent: 0,
             took: Duration::ZERO,

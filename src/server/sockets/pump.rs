@@ -54,7 +54,7 @@ enum End {
     /// One side has closed or lost its connection.
     Closed,
     Late,
-    Told(Ending),
+    Asked(Ending),
 }
 
 impl WebSocket {
@@ -93,7 +93,7 @@ impl WebSocket {
         // The backend's connection is closed at once.
         drop(server);
         let told = match end {
-            End::Told(why) => {
+            End::Asked(why) => {
                 // Inside a frame no close frame fits, and the connection is cut.
                 let fits = match frames {
                     Frames::Between => {
@@ -133,7 +133,7 @@ impl WebSocket {
 
     fn poll(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<End> {
         if let Poll::Ready(why) = self.entry.handle().poll_ending(cx) {
-            return Poll::Ready(End::Told(why));
+            return Poll::Ready(End::Asked(why));
         }
         loop {
             let (sockets, frames) = (&self.entry.sockets, &mut self.frames);

@@ -98,7 +98,7 @@ impl Link {
         let refusal = refusal.unwrap_or_else(PoisonError::into_inner);
         let trouble = refusal.as_ref().map(|refusal| refusal.trouble);
         let said = trouble.filter(|trouble| *trouble != Trouble::Away);
-        said.map(Trouble::told)
+        said.map(Trouble::sentence)
     }
 
     /// Records that Redis can be reached again, so that the next command is sent.
@@ -120,8 +120,8 @@ impl Link {
         if before.is_none_or(|before| before.trouble != trouble) {
             self.refused.notify_one();
             if self.answered.load(Ordering::Relaxed) {
-                let told = trouble.told();
-                tracing::error!(cause = %error, "{told}: logins and refreshes may fail");
+                let sentence = trouble.sentence();
+                tracing::error!(cause = %error, "{sentence}: logins and refreshes may fail");
             }
         }
     }

@@ -23,7 +23,7 @@ pub(super) fn refusal(error: &RedisError, server: &RedisServer) -> OpenError {
         Some(Trouble::Password) => OpenError::RedisRefuses { server, reason },
         Some(trouble) => OpenError::RedisRefuses {
             server,
-            reason: trouble.told().to_owned(),
+            reason: trouble.sentence().to_owned(),
         },
     }
 }

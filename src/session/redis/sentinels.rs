@@ -17,7 +17,7 @@ struct Sentinel {
 
 /// What a Sentinel says of the master.
 #[derive(Debug, PartialEq, Eq)]
-struct Told {
+struct NamedMaster {
     /// The number of the failover; it only grows.
     epoch: u64,
     address: (String, u16),
@@ -62,21 +62,21 @@ impl Sentinels {
         let asked = asked.map(|sentinel| sentinel.master(name, timeout));
         let mut asked: FuturesUnordered<_> = asked.collect();
         let begun = Instant::now();
-        let (mut told, mut failed) = (Vec::new(), None);
-        while told.len() < needed {
+        let (mut named, mut failed) = (Vec::new(), None);
+        while named.len() < needed {
             // One answer suffices when the others take long.
-            let limit = if told.iter().any(Option::is_some) {
+            let limit = if named.iter().any(Option::is_some) {
                 timeout / 2
             } else {
                 timeout
             };
             match timeout_at(begun + limit, asked.next()).await {
-                Ok(Some(Ok(one))) => told.push(one),
+                Ok(Some(Ok(one))) => named.push(one),
                 Ok(Some(Err(error))) => failed = Some(worse(failed, error)),
                 Ok(None) | Err(_) => break,
             }
         }
-        let latest = told.into_iter().flatten().max_by_key(|told| told.epoch);
+        let latest = named.into_iter().flatten().max_by_key(|named| named.epoch);
         match (latest, failed) {
             (Some(latest), _) => Ok(latest.address),
             (None, Some(error)) => Err(error),
@@ -97,13 +97,13 @@ fn worse(before: Option<RedisError>, error: RedisError) -> RedisError {
 
 impl Sentinel {
     /// Asks this Sentinel; `None` means that it knows no working master of this name.
-    async fn master(&mut self, name: &str, timeout: Duration) -> RedisResult<Option<Told>> {
+    async fn master(&mut self, name: &str, timeout: Duration) -> RedisResult<Option<NamedMaster>> {
         let mut masters = redis::cmd("SENTINEL");
         masters.arg("MASTERS");
         // A Sentinel that was restarted has closed the connection.
         if let Some(kept) = &mut self.connection {
             match masters.query_async(kept).await {
-                Ok(masters) => return Ok(told(masters, name)),
+                Ok(masters) => return Ok(named_master(masters, name)),
                 Err(_) => self.connection = None,
             }
         }
@@ -116,11 +116,11 @@ impl Sentinel {
         let mut new = new.await?;
         let masters = masters.query_async(&mut new).await?;
         self.connection = Some(new);
-        Ok(told(masters, name))
+        Ok(named_master(masters, name))
     }
 }
 
-fn told(masters: Vec<HashMap<String, String>>, name: &str) -> Option<Told> {
+fn named_master(masters: Vec<HashMap<String, String>>, name: &str) -> Option<NamedMaster> {
     masters.into_iter().find_map(|master| {
         let value = |key: &str| master.get(key).map(String::as_str);
         let flags: Vec<&str> = value("flags")?.split(',').collect();
@@ -129,7 +129,7 @@ fn told(masters: Vec<HashMap<String, String>>, name: &str) -> Option<Told> {
         if value("name")? != name || !works {
             return None;
         }
-        Some(Told {
+        Some(NamedMaster {
             epoch: value("config-epoch")?.parse().ok()?,
             address: (value("ip")?.to_owned(), value("port")?.parse().ok()?),
         })
@@ -160,11 +160,11 @@ mod tests {
                 master("ours", "master", "2"),
             ]
         };
-        let found = told(masters(), "ours").unwrap();
+        let found = named_master(masters(), "ours").unwrap();
         assert_eq!(found.address, ("10.0.0.1".to_owned(), 2));
-        assert_eq!(told(masters(), "another"), None);
+        assert_eq!(named_master(masters(), "another"), None);
         for flags in ["master,s_down,o_down", "s_down,master", "slave"] {
-            assert_eq!(told(vec![master("ours", flags, "2")], "ours"), None);
+            assert_eq!(named_master(vec![master("ours", flags, "2")], "ours"), None);
         }
     }
 }

@@ -114,7 +114,7 @@ impl Trouble {
     }
 
     /// Returns the state as a sentence about Redis, with the code that its manual explains.
-    pub(super) fn told(self) -> &'static str {
+    pub(super) fn sentence(self) -> &'static str {
         match self {
             Self::Away => "Redis does not answer",
             Self::Password => "Redis does not accept the password (WRONGPASS or NOAUTH)",
@@ -189,7 +189,7 @@ mod tests {
             ),
         ] {
             assert_eq!(Trouble::of(&error(line)), Some(trouble), "{line}");
-            let told = trouble.told();
+            let told = trouble.sentence();
             assert!(
                 trouble.codes().iter().any(|code| told.contains(code)),
                 "{told}"
