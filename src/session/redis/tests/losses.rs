@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::deployed::{admit, as_user, knows_no_end, node};
 use super::servers::{self, Cluster, Group};
-use super::{Names, RULES, RedisMode, SKEW_SECS, Server, log_in, soon};
+use super::{Names, RULES, RedisMode, SKEW_SECS, Server, log_in, outlast_revocations, soon};
 use crate::clock::Clock;
 use crate::session::contract::apps;
 use crate::session::{Opened, RefreshError, SessionId, Sessions};
@@ -23,9 +23,8 @@ async fn stays_ended(nodes: &[&Sessions], clock: &Clock, opened: &Opened) {
     }
     // Nobody asks about it meanwhile, who would remove it.
     soon(async || matches!(nodes[0].session(opened.session.id).await, Ok(None))).await;
-    clock.advance(RULES.token_ttl + Duration::from_secs(60 + SKEW_SECS + 2));
+    outlast_revocations(nodes, clock).await;
     for node in nodes {
-        soon(async || node.revoked().is_empty()).await;
         has_ended(node).await;
     }
 }
