@@ -60,7 +60,7 @@ pub use head::{Framing, Head, check_start, end_of_head, parse_head};
 pub use hops::{is_handshake, named_hops};
 pub use identity::Identities;
 pub use in_flight::{InFlight, Place};
-pub use names::OwnedNames;
+pub use names::{OwnedNames, is_alias};
 pub use origin::Asker;
 pub use origins::Origins;
 pub use path::NormalPath;

@@ -126,7 +126,7 @@ pub(super) fn poses_as_framing(name: &str) -> bool {
 }
 
 /// Returns whether a backend that folds names, as CGI does, would take this header for `own`, which it is not.
-pub(super) fn is_alias(name: &HeaderName, own: &HeaderName) -> bool {
+pub fn is_alias(name: &HeaderName, own: &HeaderName) -> bool {
     poses_as(name.as_str().as_bytes(), own.as_str().as_bytes())
 }
 

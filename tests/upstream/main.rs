@@ -5,6 +5,7 @@ mod blame;
 mod heads;
 mod health;
 mod http2;
+mod http2_servers;
 mod limits;
 mod retries;
 mod self_signed;

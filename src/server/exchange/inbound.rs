@@ -87,7 +87,10 @@ fn hide(head: &mut ResponseHead, also: impl Fn(&HeaderName) -> bool) {
     head.hidden = hidden.collect();
     for line in head.headers.get_all(CONNECTION) {
         for name in line.as_bytes().split(|&b| b == b',') {
-            if let Ok(name) = HeaderName::from_bytes(name.trim_ascii()) {
+            let name = HeaderName::from_bytes(name.trim_ascii()).ok();
+            // A server may name more than it sends, again and again; each line is compared with all that are hidden.
+            let sent = name.filter(|name| head.headers.contains_key(name));
+            if let Some(name) = sent.filter(|name| !head.hidden.contains(name)) {
                 head.hidden.push(name);
             }
         }
@@ -116,4 +119,27 @@ fn is_of_connection(name: &HeaderName) -> bool {
 /// Clients take these for the result of a login; a backend's own would be one.
 fn is_ours(name: &HeaderName) -> bool {
     *name == TOKEN || *name == TOKEN_EXPIRES_IN || *name == REFRESH_TOKEN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_names_much_in_connection_hides_no_more_than_it_sends() {
+        let names: String = (0..20_000).map(|number| format!("x-{number},")).collect();
+        let mut head = ResponseHead::new(StatusCode::OK);
+        for (name, value) in [("x-7", "a"), ("x-8", "b"), ("kept", "c")] {
+            head.headers.insert(name, HeaderValue::from_static(value));
+        }
+        for _ in 0..2 {
+            let names = HeaderValue::from_str(&names);
+            head.headers.append(CONNECTION, names.unwrap());
+        }
+        let mut head = interim(head);
+        head.hidden.sort_by_key(|name| name.as_str().to_owned());
+        assert_eq!(head.hidden, ["connection", "x-7", "x-8"]);
+        let left = head.into_headers();
+        assert_eq!(left.keys().collect::<Vec<_>>(), ["kept"]);
+    }
 }

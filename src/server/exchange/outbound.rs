@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use super::state::Exchange;
 use crate::request::{
-    Cookies, Denial, Identities, Line, Pass, Subprotocols, named_hops, without_ours, without_tokens,
+    Cookies, Denial, Identities, Line, Pass, Subprotocols, is_alias, named_hops, without_ours,
+    without_tokens,
 };
 use crate::server::http1::write_field;
 use crate::server::message::{Body, RequestHead, for_each_line};
@@ -198,15 +199,22 @@ pub(super) fn is_grpc(head: &RequestHead) -> bool {
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Returns the trailers that go on: none that are ours, and none that would frame or address the message.
+/// What decides where a message ends, whom it is for or from whom it is.
+const DECIDE: [HeaderName; 6] = [
+    AUTHORIZATION,
+    COOKIE,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    HOST,
+    SEC_WEBSOCKET_PROTOCOL,
+];
+
+/// Returns the trailers that go on: none that are ours, and none that would frame or address the message, nor what a backend that folds
+/// names would take for one.
 pub(super) fn trailers(identities: &Identities, trailers: HeaderMap) -> Option<HeaderMap> {
     let mut left = HeaderMap::with_capacity(trailers.len());
     for (name, value) in &trailers {
-        let decides = *name == AUTHORIZATION
-            || *name == COOKIE
-            || *name == CONTENT_LENGTH
-            || *name == HOST
-            || *name == SEC_WEBSOCKET_PROTOCOL;
+        let decides = DECIDE.iter().any(|own| own == name || is_alias(name, own));
         if !decides && !is_hop_by_hop(name) && !identities.owns(name) {
             left.append(name.clone(), value.clone());
         }

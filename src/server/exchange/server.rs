@@ -73,6 +73,11 @@ impl Server {
         }
     }
 
+    /// Returns whether heads that are not read stay with the server. Those of HTTP/2 are kept by the connection, however many come.
+    pub(super) fn holds_heads_back(&self) -> bool {
+        matches!(self, Self::Http1(..))
+    }
+
     /// Reads the next head: of an interim response, or of the final one.
     pub(super) fn poll_head(
         &mut self,

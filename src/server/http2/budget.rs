@@ -14,6 +14,10 @@ const ORDINARY: usize = 4096;
 /// second.
 const LARGE_AT_ONCE: usize = 16;
 
+/// The most bytes of trailers, and their most lines: HTTP/1.1 has no room for more.
+const MOST_OF_TRAILERS: usize = 16 * 1024;
+const MOST_TRAILERS: usize = 64;
+
 /// A token bucket of the bytes by which header sections, heads and trailers, are larger than ordinary ones.
 #[derive(Debug)]
 pub(in crate::server) struct SectionBudget {
@@ -68,6 +72,11 @@ impl Bucket {
         self.since = now;
         self.left = (self.left + passed * capacity).min(capacity);
     }
+}
+
+/// Returns whether trailers are no more than HTTP/1.1 has room for.
+pub(in crate::server) fn may_be_trailers(trailers: &HeaderMap) -> bool {
+    size_of(trailers) <= MOST_OF_TRAILERS && trailers.len() <= MOST_TRAILERS
 }
 
 /// Returns the bytes of a header section.

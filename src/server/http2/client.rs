@@ -8,12 +8,15 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{Error, Reason, RecvStream, SendStream};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
+use super::budget::{may_be_trailers, size_of};
 use super::sending::Sending;
 use crate::server::http1::{ResponseError, declared_length};
 use crate::server::message::{Body, Part, ResponseHead, Spelling};
 
 /// The most interim responses to one request.
 const MOST_INTERIM: u32 = 32;
+/// The most bytes of their heads, which are read whether or not the client has room: HTTP/2 has no window for them.
+const MOST_OF_INTERIM: usize = 64 * 1024;
 
 /// The stream.
 #[derive(Debug)]
@@ -22,6 +25,7 @@ pub(in crate::server) struct ClientStream {
     sending: Sending,
     receiving: Option<RecvStream>,
     interim: u32,
+    interim_bytes: usize,
     is_head_request: bool,
     body: Body,
     is_over: bool,
@@ -44,6 +48,7 @@ impl ClientStream {
             sending: Sending::new(stream, is_over),
             receiving: None,
             interim: 0,
+            interim_bytes: 0,
             is_head_request,
             body: Body::Unknown,
             is_over: false,
@@ -93,21 +98,18 @@ impl ClientStream {
         match self.response.poll_informational(cx) {
             Poll::Ready(Some(Ok(interim))) => {
                 self.interim += 1;
-                if self.interim > MOST_INTERIM {
+                self.interim_bytes += size_of(interim.headers());
+                if self.interim > MOST_INTERIM || self.interim_bytes > MOST_OF_INTERIM {
                     return Poll::Ready(Err(ResponseError::Malformed));
                 }
                 return Poll::Ready(Ok(head(interim)));
             }
-            Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(lost(&error))),
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(self.unanswered(&error))),
             Poll::Ready(None) | Poll::Pending => {}
         }
         let answered = ready!(Pin::new(&mut self.response).poll(cx));
-        let answered = answered.map_err(|error| match error.is_io() {
-            // The connection ended, as a kept one of HTTP/1 does.
-            true => ResponseError::Closed,
-            false => lost(&error),
-        });
-        let (parts, receiving) = answered?.into_parts();
+        let answered = answered.map_err(|error| self.unanswered(&error))?;
+        let (parts, receiving) = answered.into_parts();
         let head = head(Response::from_parts(parts, ()));
         let without_body = self.is_head_request
             || matches!(
@@ -123,6 +125,15 @@ impl ClientStream {
         Poll::Ready(Ok(head))
     }
 
+    /// Says what the end of a stream means of which no final head came.
+    fn unanswered(&self, error: &Error) -> ResponseError {
+        match error.is_io() && self.interim == 0 {
+            // The connection ended, as a kept one of HTTP/1 does.
+            true => ResponseError::Closed,
+            false => lost(error),
+        }
+    }
+
     /// Returns how long the response's body is, as far as its head said.
     pub(in crate::server) fn body(&self) -> Body {
         self.body
@@ -136,6 +147,11 @@ impl ClientStream {
             return Poll::Ready(Err(ResponseError::BrokenOff));
         };
         match ready!(receiving.poll_data(cx)) {
+            // It belongs to no message. Dropping the stream resets it where more would come.
+            Some(Ok(_)) if self.body == Body::Empty => {
+                self.is_over = receiving.is_end_stream();
+                return Poll::Ready(Ok(Part::End(None)));
+            }
             Some(Ok(data)) => {
                 let _ = receiving.flow_control().release_capacity(data.len());
                 return Poll::Ready(Ok(Part::Data(data)));
@@ -145,6 +161,12 @@ impl ClientStream {
         }
         let trailers = ready!(receiving.poll_trailers(cx)).map_err(|error| lost(&error))?;
         self.is_over = true;
+        if trailers
+            .as_ref()
+            .is_some_and(|trailers| !may_be_trailers(trailers))
+        {
+            return Poll::Ready(Err(ResponseError::Malformed));
+        }
         Poll::Ready(Ok(Part::End(trailers)))
     }
 

@@ -9,14 +9,10 @@ use h2::{Reason, RecvStream};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
-use super::budget::{SectionBudget, size_of};
+use super::budget::{SectionBudget, may_be_trailers, size_of};
 use super::sending::Sending;
 use crate::server::http1::{BodyError, Malformed, declared_length};
 use crate::server::message::{Body, Part, RequestHead, ResponseHead, Spelling};
-
-/// The most bytes of trailers, and their most lines: HTTP/1.1 has no room for more.
-const MOST_OF_TRAILERS: usize = 16 * 1024;
-const MOST_TRAILERS: usize = 64;
 
 /// The stream.
 #[derive(Debug)]
@@ -109,9 +105,8 @@ impl ServerStream {
 
     /// Returns whether trailers may be so large: named by HPACK, they are larger than what was sent.
     fn takes(&self, trailers: &HeaderMap) -> bool {
-        let size = size_of(trailers);
-        self.budget.take(size);
-        size <= MOST_OF_TRAILERS && trailers.len() <= MOST_TRAILERS
+        self.budget.take(size_of(trailers));
+        may_be_trailers(trailers)
     }
 
     fn gone(&mut self) -> BodyError {

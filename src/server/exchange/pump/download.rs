@@ -11,11 +11,13 @@ impl Pump<'_, '_> {
     /// Takes one step.
     pub(super) fn poll_download(&mut self, cx: &mut Context<'_>) -> Result<Progress, Failure> {
         match self.download {
-            Download::Head if !self.client.is_full() => match self.server.poll_head(cx) {
-                Poll::Ready(head) => return self.take_head(head?),
-                Poll::Pending if self.client.has_output() => {}
-                Poll::Pending => return Ok(Progress::Waits(Some(Wait::ServerRead))),
-            },
+            Download::Head if !self.client.is_full() || !self.server.holds_heads_back() => {
+                match self.server.poll_head(cx) {
+                    Poll::Ready(head) => return self.take_head(head?),
+                    Poll::Pending if self.client.has_output() => {}
+                    Poll::Pending => return Ok(Progress::Waits(Some(Wait::ServerRead))),
+                }
+            }
             Download::Body if !self.client.is_full() => match self.server.poll_part(cx) {
                 Poll::Ready(part) => {
                     match part? {
