@@ -84,8 +84,10 @@ def tables(results: dict[str, dict[str, list[float]]], command: str) -> str:
     ]
     for name, value, most in targets(of):
         if value is not None:
+            missed = value > most
             shown = figure(value)
-            missed = float(shown.replace(",", "")) > most
+            if missed and float(shown.replace(",", "")) <= most:
+                shown = f"{value:.3f}"
             lines.append(f"| {name} | {shown} | {figure(most)} | {'missed' if missed else ''} |")
     for shape, columns in results.items():
         if ": requests/s" in shape:

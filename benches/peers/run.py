@@ -46,7 +46,9 @@ def main() -> None:
     command = "make bench-quick" if options.quick else "make bench"
     text = report.tables(bench.results, command)
     print(text)
-    if options.write:
+    if options.write and (options.quick or parts != FULL or options.program != parser.get_default("program")):
+        print("benches/README.md stays as it is: it has all parts of the release build", file=sys.stderr)
+    elif options.write:
         report.write(README, text)
 
 
