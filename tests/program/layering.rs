@@ -1,7 +1,7 @@
 //! The sources keep the rules of the house: who may know whom, where each crate is known, how long a file may be.
 #![expect(clippy::expect_used, reason = "a test may panic")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -339,6 +339,50 @@ fn the_rooms_of_the_wire_form_no_circle() {
         used.remove(room);
         let allowed: BTreeSet<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
         assert_eq!(used, allowed, "{room}");
+    }
+}
+
+/// Returns what each file or folder of a room uses of those beside it; the room's own `mod.rs` is none of them.
+fn uses_in(room: &str, sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in sources {
+        let Some(rest) = source.path.strip_prefix(&format!("server/{room}/")) else {
+            continue;
+        };
+        let here = rest.split(['/', '.']).next().unwrap_or_default();
+        let code = source.code();
+        let used = uses.entry(here.to_owned()).or_default();
+        used.extend(parts_used(&code, &format!("crate::server::{room}::")));
+        // What a file deeper down calls `super` is its own folder.
+        if rest.split('/').count() == 1 || rest.ends_with("/mod.rs") && rest.split('/').count() == 2
+        {
+            used.extend(parts_used(&code, "super::"));
+        }
+    }
+    uses.remove("mod");
+    let names: BTreeSet<String> = uses.keys().cloned().collect();
+    for (name, used) in &mut uses {
+        used.retain(|other| names.contains(other) && other != name);
+    }
+    uses
+}
+
+#[test]
+fn the_files_of_a_room_form_no_circle() {
+    let sources = program();
+    for (room, _) in ROOMS {
+        let mut uses = uses_in(room, &sources);
+        // What uses nothing that is left is no part of a circle.
+        while let Some(done) = uses
+            .iter()
+            .find_map(|(name, used)| used.is_empty().then(|| name.clone()))
+        {
+            uses.remove(&done);
+            for used in uses.values_mut() {
+                used.remove(&done);
+            }
+        }
+        assert!(uses.is_empty(), "{room}: {uses:?}");
     }
 }
 

@@ -16,7 +16,7 @@ use super::pump::{End, Pump, Upload};
 use super::replay::{KEPT_BYTES, Replay};
 use super::server::Server;
 use super::state::Exchange;
-use super::upgrade::upgrade;
+use super::upgrade::{left, upgrade};
 use super::{Outcome, reply, spans, wait};
 use crate::request::{Denial, Pass};
 use crate::server::http1::ResponseError;
@@ -290,9 +290,4 @@ async fn fail(
     exchange.has_failed = true;
     client.close_after();
     reply::refuse(client, timer, exchange, head, denial).await
-}
-
-pub(super) fn left(exchange: &mut Exchange) -> Outcome {
-    exchange.has_failed = true;
-    Outcome::Broken
 }

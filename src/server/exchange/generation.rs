@@ -6,13 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use ipnet::IpNet;
 
-use super::recent::ExchangeRecent;
-use super::spans;
-use super::state::Exchange;
-use super::traffic::ExchangeTraffic;
-use crate::login::{Caller, LoginRates, Logins};
-use crate::request::{Denial, Identities, InFlight, Origins, Rates, Requests};
-use crate::server::message::RequestHead;
+use super::counters::ExchangeTraffic;
+use super::recent_ring::ExchangeRecent;
+use crate::login::{LoginRates, Logins};
+use crate::request::{Identities, InFlight, Origins, Rates, Requests};
 use crate::server::sockets::Sockets;
 use crate::server::upstreams::Upstreams;
 use crate::token::{Assertions, KeyRing, RelayHeaders};
@@ -64,36 +61,4 @@ pub struct Generation {
     pub min_body_rate: Option<u64>,
     /// The most bytes of a header section.
     pub max_header_bytes: usize,
-}
-
-impl Generation {
-    /// Has an exchange's client log in, or refuses it for what its address did before.
-    pub(super) async fn counting<T>(
-        &self,
-        exchange: &Exchange,
-        head: &RequestHead,
-        login: impl AsyncFnOnce(Caller) -> Result<T, Denial>,
-    ) -> Result<T, Denial> {
-        let address = exchange.client.address;
-        let traced = spans::begin_login(exchange);
-        let caller = |over_limit| {
-            let mut caller = Caller::new(exchange.request_id.clone(), address, over_limit);
-            caller.trace_id = spans::trace_id(head, exchange).map(str::to_owned);
-            caller.trace = traced.as_ref().map(|(_, below)| below.clone());
-            caller
-        };
-        let outcome = match &self.login_rates {
-            Some(rates) => {
-                let login = async |charge, over_limit| {
-                    let mut caller = caller(over_limit);
-                    caller.charge = Some(charge);
-                    login(caller).await
-                };
-                rates.counting(&exchange.client, login).await
-            }
-            None => login(caller(false)).await,
-        };
-        spans::end_login(traced, &outcome);
-        outcome
-    }
 }

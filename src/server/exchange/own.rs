@@ -10,11 +10,10 @@ use serde_json::json;
 
 use super::client::Client;
 use super::generation::Generation;
-use super::receive::referer;
 use super::reply::Reply;
 use super::state::Exchange;
 use super::wait::unless_left;
-use super::{Outcome, body, cookie_session, reply, web};
+use super::{Outcome, body, cookie_session, login, reply, web};
 use crate::login::{LoginBody, LogoutBody, RefreshBody, SignBody, expired_session_cookie};
 use crate::request::{
     Allowed, CredentialKind, DESCRIBER_UNTRUSTED, Denial, Endpoint, Message, left,
@@ -100,10 +99,12 @@ async fn log_in(
     let body = read(generation, client, timer, exchange, head).await?;
     let body = LoginBody::parse(&body)?;
     let login = async |caller| {
-        let login = generation.logins.log_in(body, referer(head), &caller);
+        let login = generation
+            .logins
+            .log_in(body, login::referer(head), &caller);
         unless_left(client, login).await
     };
-    let grant = generation.counting(exchange, head, login).await?;
+    let grant = login::counted(exchange, head, login).await?;
     Ok(Answer::Json(grant.body()))
 }
 

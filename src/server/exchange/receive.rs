@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::REFERER;
-
 use super::client::Client;
 use super::generation::Generation;
 use super::reply::{self, Reply};
 use super::state::{Decision as Decided, Exchange};
 use super::wait::unless_left;
-use super::{Duty, Outcome, Proxy, cookie_session, own, web};
+use super::{Duty, Outcome, Proxy, cookie_session, login, own, web};
 use crate::config::Auth;
 use crate::login::{Caller, Nonce};
 use crate::request::{Cors, Decision, Denial, FirstLogin, Line, Pass, Renewal, named_hops};
@@ -160,7 +158,7 @@ impl Proxy {
         if is_too_large(head, &pass) {
             return Err(Denial::BodyTooLarge);
         }
-        let (app, referer) = (app.as_deref(), referer(head));
+        let (app, referer) = (app.as_deref(), login::referer(head));
         let logins = &generation.logins;
         let nonce = nonce.as_deref().map(Nonce::parse).transpose()?;
         let login = async |mut caller: Caller| {
@@ -168,7 +166,7 @@ impl Proxy {
             let login = logins.log_in_with(&code, app, Some(&pass.route.apps), referer, &caller);
             unless_left(client, login).await
         };
-        let grant = generation.counting(exchange, head, login).await?;
+        let grant = login::counted(exchange, head, login).await?;
         let token = grant.token.expose().to_owned();
         exchange.grant = Some(grant);
         pass.who = Some(
@@ -206,9 +204,4 @@ fn is_too_large(head: &RequestHead, pass: &Pass) -> bool {
 /// Returns what an answer says about web pages of other origins.
 fn lines(cors: Option<&Cors>, head: &RequestHead) -> Vec<Line> {
     cors.map_or_else(Vec::new, |cors| cors.actual(&head.headers))
-}
-
-/// Returns the page that a mini-program's requests come from.
-pub(super) fn referer(head: &RequestHead) -> Option<&str> {
-    head.headers.get(REFERER)?.to_str().ok()
 }

@@ -1,46 +1,12 @@
 //! Keeps what can be asked of an exchange afterwards.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::access_log;
 use super::generation::Generation;
 use super::state::Exchange;
-use crate::config::Config;
-use crate::request::{
-    CredentialKind, Denial, Entry, Peer, Recent, Refused, RequestId, RouteName, TraceKey, What,
-};
+use crate::request::{CredentialKind, Denial, Entry, Peer, Refused, RequestId, TraceKey, What};
 use crate::server::message::RequestHead;
-
-/// The last exchanges, and the numbers of a generation's routes and apps among them.
-#[derive(Debug)]
-pub struct ExchangeRecent {
-    ring: Arc<Recent>,
-    /// By index in the configuration.
-    routes: Vec<u16>,
-    apps: Vec<u16>,
-}
-
-impl ExchangeRecent {
-    /// Finds the numbers of each route and app of a configuration.
-    pub fn new(config: &Config, ring: &Arc<Recent>) -> Self {
-        let routes = config.routes.iter().map(|route| {
-            let upstream = config.upstreams.get(route.upstream);
-            let apps = route.apps.iter().filter_map(|app| config.apps.get(*app));
-            ring.route(RouteName {
-                apps: apps.map(|app| app.name.clone()).collect(),
-                host: route.host.clone(),
-                path: route.path.clone(),
-                upstream: upstream.map_or_else(String::new, |upstream| upstream.name.clone()),
-            })
-        });
-        Self {
-            routes: routes.collect(),
-            apps: config.apps.iter().map(|app| ring.app(&app.name)).collect(),
-            ring: Arc::clone(ring),
-        }
-    }
-}
 
 /// Keeps an exchange that ended now.
 pub(super) fn keep(head: &RequestHead, exchange: &Exchange, trace_id: Option<&str>, now: Instant) {
@@ -55,7 +21,7 @@ pub(super) fn keep(head: &RequestHead, exchange: &Exchange, trace_id: Option<&st
     let credential = exchange
         .credential
         .unwrap_or_else(|| CredentialKind::of(&head.headers, head.query(), exchange.is_https()));
-    recent.ring.keep(Entry {
+    recent.keep(Entry {
         id: exchange.request_id.key(),
         trace: trace_id.map_or(TraceKey::NONE, TraceKey::of),
         ended: now,
@@ -64,8 +30,8 @@ pub(super) fn keep(head: &RequestHead, exchange: &Exchange, trace_id: Option<&st
         status: exchange.status,
         what: What(exchange.decision.as_str()),
         credential,
-        route: number(&recent.routes, route.map(|route| route.index)),
-        app: number(&recent.apps, user.map(|user| user.app())),
+        route: recent.route(route.map(|route| route.index)),
+        app: recent.app(user.map(|user| user.app())),
         session: user.map(|user| *user.session()),
         client: exchange.client.address,
         refused,
@@ -80,7 +46,7 @@ pub(super) fn keep_unread(
     status: u16,
     denial: Denial,
 ) {
-    generation.recent.ring.keep(Entry {
+    generation.recent.keep(Entry {
         id: id.key(),
         trace: TraceKey::NONE,
         ended: Instant::now(),
@@ -95,9 +61,4 @@ pub(super) fn keep_unread(
         client: Some(peer.address()),
         refused: Some(Refused::new(denial, "", "")),
     });
-}
-
-fn number(numbers: &[u16], index: Option<usize>) -> u16 {
-    let number = index.and_then(|index| numbers.get(index));
-    number.copied().unwrap_or(Entry::NONE)
 }

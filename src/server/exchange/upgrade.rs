@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::client::Client;
-use super::forward::left;
 use super::server::Server;
 use super::state::Exchange;
 use super::{Outcome, inbound, wait};
@@ -74,4 +73,10 @@ pub(super) async fn upgrade(
             _place: exchange.place.take(),
         },
     }))
+}
+
+/// Ends an exchange whose client has left.
+pub(super) fn left(exchange: &mut Exchange) -> Outcome {
+    exchange.has_failed = true;
+    Outcome::Broken
 }

@@ -4,12 +4,12 @@ use bytes::Bytes;
 use http::Method;
 use http::header::ACCEPT_LANGUAGE;
 
-use super::Outcome;
 use super::client::Client;
 use super::generation::Generation;
 use super::reply::{self, Reply};
 use super::state::Exchange;
 use super::wait::unless_left;
+use super::{Outcome, login};
 use crate::config::code_in;
 use crate::login::{BrowserOrigin, Callback, ReturnTo, Started, explain};
 use crate::page::Language;
@@ -173,7 +173,7 @@ async fn come_back(
         };
         unless_left(client, finish).await
     };
-    let granted = generation.counting(exchange, head, login).await;
+    let granted = login::counted(exchange, head, login).await;
     exchange.cookies.extend(cookies);
     match granted {
         Ok(_) => Ok(Answer::To(
@@ -238,7 +238,7 @@ async fn use_ticket(
                 .redeem_ticket(ticket, &browser, &caller, &generation.requests);
         unless_left(client, redeem).await
     };
-    let granted = generation.counting(exchange, head, redeem).await?;
+    let granted = login::counted(exchange, head, redeem).await?;
     exchange.cookies.push(granted.cookie);
     Ok(Answer::To(return_to.as_str().to_owned()))
 }

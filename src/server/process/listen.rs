@@ -3,27 +3,11 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 
+use super::bind::{BindError, bind};
 use super::private::{PrivateError, PrivateSocket, SocketFile, by_kind};
 use crate::config::{Control, PrivateAddress};
-
-const BACKLOG: u32 = 4096;
-
-/// An address could not be listened on.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {cause}")]
-pub struct BindError {
-    address: SocketAddr,
-    cause: std::io::Error,
-}
-
-impl BindError {
-    /// Returns whether somebody else listens there, who may be gone soon.
-    pub fn is_in_use(&self) -> bool {
-        self.cause.kind() == std::io::ErrorKind::AddrInUse
-    }
-}
 
 /// Bound sockets that wait to be served.
 #[derive(Debug)]
@@ -125,19 +109,6 @@ impl Listening {
     }
 }
 
-/// Returns whether the addresses are this machine's; one in use is, by the process that runs.
-pub fn can_bind(addresses: &[SocketAddr]) -> Result<(), BindError> {
-    for &address in addresses {
-        match std::net::TcpListener::bind(address) {
-            Err(cause) if cause.kind() != std::io::ErrorKind::AddrInUse => {
-                return Err(BindError { address, cause });
-            }
-            Ok(_) | Err(_) => {}
-        }
-    }
-    Ok(())
-}
-
 /// Returns whether a socket is what an address asks for; one without a port asks for any.
 fn is_for(known: SocketAddr, address: SocketAddr) -> bool {
     known.ip() == address.ip() && (address.port() == 0 || known.port() == address.port())
@@ -152,21 +123,6 @@ fn local(listeners: &[std::net::TcpListener]) -> Vec<SocketAddr> {
 fn shares_port(address: SocketAddr, all: &[SocketAddr]) -> bool {
     let with = |other: &&SocketAddr| other.is_ipv4() && other.port() == address.port();
     address.is_ipv6() && address.port() != 0 && all.iter().any(|other| with(&other))
-}
-
-fn bind(address: SocketAddr, only_v6: bool) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    if only_v6 {
-        rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
-    }
-    // A restart must not wait for the last connections of the process before.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use super::listen::{BindError, can_bind};
+use super::bind::{BindError, can_bind};
 use super::socket_file::{self, SocketError, remove_unless_answered};
 use crate::config::PrivateAddress;
 

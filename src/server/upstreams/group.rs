@@ -11,7 +11,7 @@ use super::names::Names;
 use super::server::Server;
 use super::template::Template;
 use super::tls::UpstreamError;
-use super::{Wanted, balance};
+use super::{Wanted, balance, hashing};
 use crate::config::Upstream;
 use crate::server::file_state;
 
@@ -46,7 +46,7 @@ impl Group {
         attempts: &mut Attempts,
     ) -> Option<(Arc<Server>, SocketAddr)> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let key = wanted.openid.map(balance::key);
+        let key = wanted.openid.map(hashing::key);
         let now = Instant::now();
         let mut exhausted = Vec::new();
         loop {

@@ -13,6 +13,7 @@ mod budget;
 mod connect;
 mod connect_error;
 mod group;
+mod hashing;
 mod health;
 mod http2;
 mod names;

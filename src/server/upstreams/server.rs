@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pingora::protocols::l4::socket::SocketAddr;
 
-use super::balance;
 use super::connect_error::ConnectError;
+use super::hashing;
 use super::http2::Connections;
 use super::pool::Pool;
 use super::reuse::ReusePolicy;
@@ -40,7 +40,7 @@ impl Server {
     pub(super) fn new(address: &ServerAddress) -> Self {
         Self {
             address: address.clone(),
-            key: balance::key(address.to_string().as_bytes()),
+            key: hashing::key(address.to_string().as_bytes()),
             health: ServerHealth::new(),
             reuse: ReusePolicy::default(),
             pool: Pool::default(),
