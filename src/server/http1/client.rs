@@ -8,9 +8,8 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode};
 
 use super::body::{Incoming, Malformed, Outgoing};
-use super::head::{Parsed, end_of_response, parse_response};
+use super::head::{Parsed, end_of_response, parse_response, write_length};
 use super::reading::keeps_alive;
-use super::server::write_length;
 use super::stream::Buffered;
 use crate::request::Chunks;
 use crate::server::message::{Body, Part, ResponseHead};

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use httparse::{EMPTY_HEADER, Error, Header, ParserConfig, Response};
 use memchr::memchr_iter;
@@ -141,6 +142,30 @@ fn write_name(name: &str, out: &mut BytesMut) {
         }
         is_first = *byte == b'-';
     }
+}
+
+/// Writes `Content-Length`.
+pub(super) fn write_length(length: u64, out: &mut BytesMut) {
+    let mut digits = [0; 20];
+    let (mut at, mut left) = (digits.len(), length);
+    loop {
+        at -= 1;
+        if let Some(place) = digits.get_mut(at) {
+            *place = b'0' + (left % 10) as u8;
+        }
+        left /= 10;
+        if left == 0 || at == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(b"Content-Length: ");
+    out.extend_from_slice(digits.get(at..).unwrap_or(b"0"));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Returns the length that a header section says, where it says one.
+pub(in crate::server) fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod stream;
 
 pub(super) use self::body::Malformed;
 pub(super) use self::client::{ClientSide, ResponseError};
-pub(super) use self::head::write_field;
+pub(super) use self::head::{declared_length, write_field};
 pub(super) use self::reading::{Limits, Read};
-pub(super) use self::server::{BodyError, ServerSide, declared_length};
+pub(super) use self::server::{BodyError, ServerSide};
 pub(super) use self::stream::Buffered;

@@ -5,13 +5,12 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_LENGTH;
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use pingora::protocols::Stream;
 
 use super::body::{Incoming, Malformed, Outgoing};
-use super::head::write_response;
+use super::head::{write_length, write_response};
 use super::stream::Buffered;
 use crate::server::message::{Body, Part, ResponseHead};
 
@@ -274,28 +273,4 @@ pub(in crate::server) enum BodyError {
     Malformed(#[from] Malformed),
     #[error("the client has left")]
     Gone,
-}
-
-/// Writes `Content-Length`.
-pub(super) fn write_length(length: u64, out: &mut BytesMut) {
-    let mut digits = [0; 20];
-    let (mut at, mut left) = (digits.len(), length);
-    loop {
-        at -= 1;
-        if let Some(place) = digits.get_mut(at) {
-            *place = b'0' + (left % 10) as u8;
-        }
-        left /= 10;
-        if left == 0 || at == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(b"Content-Length: ");
-    out.extend_from_slice(digits.get(at..).unwrap_or(b"0"));
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Returns the length that a header section says, where it says one.
-pub(in crate::server) fn declared_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! [`Upstreams::connect`] is the way in. `group` is one upstream: `balance` picks among its servers that `server_health` says are up,
+//! [`Upstreams::connect`] is the way in. `group` is one upstream: `balance` picks among its servers, with `hashing`, that `server_health` says are up,
 //! `names` gives them addresses, `template` and `tls` say how to connect, and `connect` does it within the `budget`. `pool` keeps
 //! connections of HTTP/1 where `reuse` says that the server does, `http2` keeps those of HTTP/2, whose `uploads` share a window. `attempts` remembers what one exchange has tried, and
 //! `health` asks the servers in the background.
