@@ -1,8 +1,10 @@
 //! Carries a request to a server and its response back, both at once, each as fast as the slower side takes it.
 
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::client::Client;
@@ -19,6 +21,10 @@ use crate::server::timer::Timer;
 mod deadlines;
 mod download;
 mod upload;
+
+/// After so many steps the other exchanges of the thread have their turn: a step may be a read of 64 KiB, or some hundred chunks of one
+/// byte.
+const MOST_STEPS: u32 = 16;
 
 /// One exchange between a client and a server.
 pub(super) struct Pump<'p, 'c> {
@@ -148,7 +154,16 @@ impl<'p, 'c> Pump<'p, 'c> {
                 return Poll::Ready(Err(Failure::SessionEnded));
             }
             let (mut has_risen, mut has_fallen) = (false, false);
-            loop {
+            for step in 0.. {
+                if step == MOST_STEPS {
+                    self.up.note(has_risen, self.server.written());
+                    self.down.note(has_fallen, self.client.written());
+                    // It wakes this task once the thread has looked for what the others wait for.
+                    match pin!(yield_now()).poll(cx) {
+                        Poll::Ready(()) => break,
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
                 let (up, wait_up) = self.poll_upload(cx)?;
                 let (down, wait_down) = match self.poll_download(cx)? {
                     Progress::Done(end) => return Poll::Ready(Ok(end)),

@@ -10,8 +10,9 @@ use crate::server::message::Part;
 
 /// Shorter chunks are gathered, so that a body in chunks of one byte costs no message for each.
 const SHORT: usize = 4 * 1024;
-/// So much is gathered at the most.
+/// So much is gathered at the most, and from so many chunks: each costs time, and others wait meanwhile.
 const GATHERED: usize = 16 * 1024;
+const GATHERED_CHUNKS: usize = 512;
 /// The most bytes between two pieces of data, which are a size, its extensions and the trailers.
 const MAX_FRAMING: usize = 16 * 1024;
 const MOST_TRAILERS: usize = 64;
@@ -118,7 +119,7 @@ impl Incoming {
 
 impl Chunked {
     fn take(&mut self, input: &mut BytesMut) -> Result<Option<Part>, Malformed> {
-        let mut gathered = BytesMut::new();
+        let (mut gathered, mut pieces) = (BytesMut::new(), 0);
         while !self.chunks.is_over() {
             let left = usize::try_from(self.chunks.data_left()).unwrap_or(usize::MAX);
             if left == 0 {
@@ -129,7 +130,8 @@ impl Chunked {
             }
             let here = left.min(input.len());
             let is_short = here < SHORT;
-            let has_room = gathered.is_empty() || is_short && gathered.len() + here <= GATHERED;
+            let fits = gathered.len() + here <= GATHERED && pieces < GATHERED_CHUNKS;
+            let has_room = gathered.is_empty() || is_short && fits;
             if here == 0 || !has_room {
                 break;
             }
@@ -140,6 +142,7 @@ impl Chunked {
                 return Ok(Some(Part::Data(data.freeze())));
             }
             gathered.extend_from_slice(&data);
+            pieces += 1;
         }
         if !gathered.is_empty() {
             return Ok(Some(Part::Data(gathered.freeze())));

@@ -47,13 +47,16 @@ fn a_large_chunk_is_taken_as_it_comes() {
 }
 
 #[test]
-fn short_chunks_are_gathered() {
+fn short_chunks_are_gathered_and_not_without_end() {
     let mut input = BytesMut::from(&*"1\r\na\r\n".repeat(1000));
     let mut body = Incoming::chunks(Chunks::default());
-    match body.take(&mut input, false).unwrap() {
-        Some(Part::Data(data)) => assert_eq!(data.len(), 1000),
-        other => panic!("{other:?}"),
+    for length in [GATHERED_CHUNKS, 1000 - GATHERED_CHUNKS] {
+        match body.take(&mut input, false).unwrap() {
+            Some(Part::Data(data)) => assert_eq!(data.len(), length),
+            other => panic!("{other:?}"),
+        }
     }
+    assert!(body.take(&mut input, false).unwrap().is_none());
 }
 
 #[test]
