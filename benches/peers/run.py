@@ -29,6 +29,9 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", help=f"only these parts: {' '.join(FULL)}")
     options = parser.parse_args()
     parts = options.parts or (QUICK if options.quick else FULL)
+    whole = not options.quick and set(parts) == set(FULL) and options.program.resolve() == parser.get_default("program").resolve()
+    if options.write and not whole:
+        print("benches/README.md stays as it is: it has all parts of the release build", file=sys.stderr)
     if unknown := [part for part in parts if part not in FULL]:
         parser.error(f"there is no part {', '.join(unknown)}")
 
@@ -46,9 +49,7 @@ def main() -> None:
     command = "make bench-quick" if options.quick else "make bench"
     text = report.tables(bench.results, command)
     print(text)
-    if options.write and (options.quick or parts != FULL or options.program != parser.get_default("program")):
-        print("benches/README.md stays as it is: it has all parts of the release build", file=sys.stderr)
-    elif options.write:
+    if options.write and whole:
         report.write(README, text)
 
 

@@ -45,7 +45,7 @@ pub(super) fn observe(lasting: &Lasting, generations: &Arc<Generations>, tls: Op
     let traffic = Arc::clone(&lasting.traffic);
     metrics.observe(move |page| traffic.show(page));
     metrics.observe(sessions(lasting));
-    // The generations hold the metrics, so that a strong reference would keep both.
+    // The generations hold the metrics, so a strong reference would keep both alive.
     metrics.observe(generation(lasting, Arc::downgrade(generations)));
     metrics.observe(spans(lasting));
     let (tls, reloaded) = (tls.cloned(), Arc::clone(&lasting.reloaded));

@@ -88,7 +88,7 @@ fn hide(head: &mut ResponseHead, also: impl Fn(&HeaderName) -> bool) {
     for line in head.headers.get_all(CONNECTION) {
         for name in line.as_bytes().split(|&b| b == b',') {
             let name = HeaderName::from_bytes(name.trim_ascii()).ok();
-            // A server may name more than it sends, again and again; each line is compared with all that are hidden.
+            // Names that were not sent, or are hidden already, are left out: writing compares each line with the whole list.
             let sent = name.filter(|name| head.headers.contains_key(name));
             if let Some(name) = sent.filter(|name| !head.hidden.contains(name)) {
                 head.hidden.push(name);

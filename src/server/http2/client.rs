@@ -147,8 +147,9 @@ impl ClientStream {
             return Poll::Ready(Err(ResponseError::BrokenOff));
         };
         match ready!(receiving.poll_data(cx)) {
-            // It belongs to no message. Dropping the stream resets it where more would come.
-            Some(Ok(_)) if self.body == Body::Empty => {
+            // It belongs to no message, and what goes wrong with it harms none: behind the answer to a HEAD, h2 refuses data itself.
+            // Dropping the stream resets it where more would come.
+            Some(_) if self.body == Body::Empty => {
                 self.is_over = receiving.is_end_stream();
                 return Poll::Ready(Ok(Part::End(None)));
             }

@@ -73,7 +73,7 @@ pub(super) struct Target<'t> {
     pub(super) speaks: Speaks,
     /// How often the files had changed that say whom to trust. What is made from now on counts as made with these, even
     /// where they change meanwhile.
-    pub(super) generation: u32,
+    pub(super) revision: u32,
     pub(super) reuse: Reuse,
     /// For which a connection of HTTP/2 must have room.
     pub(super) upload: Unread,
@@ -173,7 +173,7 @@ impl Connector {
             place,
             speaks,
             limit,
-            generation,
+            revision,
             upload,
             ..
         } = *target;
@@ -206,7 +206,7 @@ impl Connector {
             Speaks::Http2 | Speaks::Either => {
                 let (lease, requests) = server
                     .http2
-                    .add(stream, place.clone(), generation, upload, share)
+                    .add(stream, place.clone(), revision, upload, share)
                     .await?;
                 return Ok(Connection::Http2(requests, lease));
             }
@@ -218,14 +218,13 @@ impl Connector {
 
 impl Target<'_> {
     fn kept(&self) -> Option<Found> {
-        if self.reuse == Reuse::Never {
-            return None;
-        }
+        // Also for what was lost with another connection: one that is lost itself takes no more, and a new one for each exchange that
+        // shared it would be many.
         if self.speaks != Speaks::Http1
             && let Some((lease, requests)) =
                 self.server
                     .http2
-                    .take(self.place, self.generation, self.upload)
+                    .take(self.place, self.revision, self.upload)
         {
             return Some(Found {
                 connection: Connection::Http2(requests, lease),
@@ -240,7 +239,7 @@ impl Target<'_> {
         let kept = self
             .server
             .pool
-            .take(self.place, self.generation, self.reuse)?;
+            .take(self.place, self.revision, self.reuse)?;
         Some(Found {
             connection: Connection::Http1(ClientSide::new(kept.wire)),
             reused: true,

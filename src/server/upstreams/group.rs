@@ -94,10 +94,10 @@ pub(super) async fn sweep(groups: Vec<Arc<Group>>) {
     loop {
         ticks.tick().await;
         for group in &groups {
-            let generation = group.template.generation();
+            let revision = group.template.revision();
             for server in &group.servers {
-                server.pool.sweep(group.config.keepalive, generation);
-                server.http2.sweep(group.config.keepalive, generation);
+                server.pool.sweep(group.config.keepalive, revision);
+                server.http2.sweep(group.config.keepalive, revision);
             }
         }
     }

@@ -38,7 +38,7 @@ struct Connection {
     requests: SendRequest<Bytes>,
     place: SocketAddr,
     /// How often the files had changed when it was made.
-    generation: u32,
+    revision: u32,
     streams: AtomicU32,
     resets: AtomicU32,
     uploads: Uploads,
@@ -62,14 +62,14 @@ impl Connections {
     pub(super) fn take(
         &self,
         place: &SocketAddr,
-        generation: u32,
+        revision: u32,
         upload: Unread,
     ) -> Option<(Lease, SendRequest<Bytes>)> {
         let mut open = self.open();
         open.retain(|connection| !connection.is_gone.load(Ordering::Acquire));
         let fit = open
             .iter()
-            .filter(|connection| connection.place == *place && connection.generation == generation);
+            .filter(|connection| connection.place == *place && connection.revision == revision);
         fit.filter_map(|connection| connection.lease(upload)).next()
     }
 
@@ -78,7 +78,7 @@ impl Connections {
         &self,
         stream: Stream,
         place: SocketAddr,
-        generation: u32,
+        revision: u32,
         upload: Unread,
         share: Share,
     ) -> Result<(Lease, SendRequest<Bytes>), h2::Error> {
@@ -95,7 +95,7 @@ impl Connections {
         let connection = Arc::new(Connection {
             requests,
             place,
-            generation,
+            revision,
             streams: AtomicU32::new(0),
             resets: AtomicU32::new(0),
             uploads: Uploads::default(),
@@ -131,13 +131,13 @@ impl Connections {
     }
 
     /// Closes what was idle for too long, or was made before the files changed.
-    pub(super) fn sweep(&self, keepalive: Duration, generation: u32) {
+    pub(super) fn sweep(&self, keepalive: Duration, revision: u32) {
         let now = Instant::now();
         self.open().retain(|connection| {
             let idle = now.saturating_duration_since(*connection.last_used());
             let is_used = connection.streams.load(Ordering::Acquire) > 0;
             !connection.is_gone.load(Ordering::Acquire)
-                && (is_used || connection.generation == generation && idle < keepalive)
+                && (is_used || connection.revision == revision && idle < keepalive)
         });
     }
 

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! [`Upstreams::connect`] is the way in. `group` is one upstream: `balance` picks among its servers, with `hashing`, that `server_health` says are up,
+//! [`Upstreams::connect`] is the way in. `group` is one upstream: `balance` picks, by `hashing` where it is asked to, among those of its servers that `server_health` says are up,
 //! `names` gives them addresses, `template` and `tls` say how to connect, and `connect` does it within the `budget`. `pool` keeps
 //! connections of HTTP/1 where `reuse` says that the server does, `http2` keeps those of HTTP/2, whose `uploads` share a window. `attempts` remembers what one exchange has tried, and
 //! `health` asks the servers in the background.
@@ -96,7 +96,7 @@ pub(super) enum Unconnected {
 pub(super) struct Origin {
     server: Arc<Server>,
     place: SocketAddr,
-    generation: u32,
+    revision: u32,
     /// The thread whose runtime watches the connection.
     worker: usize,
 }
@@ -195,13 +195,13 @@ impl Upstreams {
                 server.reuse.for_unrepeatable()
             };
             // Before it is connected: a change meanwhile must not make an old connection a new one.
-            let generation = group.template.generation();
+            let revision = group.template.revision();
             let target = Target {
                 template: &group.template,
                 server: &server,
                 place: &place,
                 speaks: group.template.speaks(wanted),
-                generation,
+                revision,
                 reuse,
                 upload: wanted.upload,
                 limit: group.template.timeouts(wanted).connect,
@@ -219,7 +219,7 @@ impl Upstreams {
                         origin: Origin {
                             server,
                             place,
-                            generation,
+                            revision,
                             worker,
                         },
                         is_tls: group.template.is_tls(),
@@ -245,16 +245,14 @@ impl Upstreams {
             let Origin {
                 server,
                 place,
-                generation,
+                revision,
                 worker,
             } = origin;
             let kept = Kept {
                 wire: connection.into_wire(),
                 worker,
             };
-            server
-                .pool
-                .put(kept, place, generation, &self.connector.room);
+            server.pool.put(kept, place, revision, &self.connector.room);
             self.connector.budget.freed();
         }
     }

@@ -37,7 +37,7 @@ struct Idle {
     kept: Kept,
     place: SocketAddr,
     /// How often the files had changed when it was made.
-    generation: u32,
+    revision: u32,
     since: Instant,
     _room: Taken,
 }
@@ -72,13 +72,13 @@ impl Pool {
     ///
     /// One that another thread watches wakes that thread for each response. So it is taken only after it has been idle for
     /// a while, when requests are too rare for that to matter.
-    pub(super) fn take(&self, place: &SocketAddr, generation: u32, reuse: Reuse) -> Option<Kept> {
+    pub(super) fn take(&self, place: &SocketAddr, revision: u32, reuse: Reuse) -> Option<Kept> {
         let now = Instant::now();
         let here = Workers::current();
         let fits = |idle: &Idle| {
             let is_lasting = || now.saturating_duration_since(idle.since) >= LASTING;
             idle.place == *place
-                && idle.generation == generation
+                && idle.revision == revision
                 && match reuse {
                     Reuse::Any => idle.kept.worker == here || is_lasting(),
                     Reuse::Lasting => is_lasting(),
@@ -98,7 +98,7 @@ impl Pool {
     }
 
     /// Keeps a connection on which nothing is under way.
-    pub(super) fn put(&self, mut kept: Kept, place: SocketAddr, generation: u32, room: &Room) {
+    pub(super) fn put(&self, mut kept: Kept, place: SocketAddr, revision: u32, room: &Room) {
         if !is_open(&mut kept.wire) {
             return;
         }
@@ -106,7 +106,7 @@ impl Pool {
         self.idle().push(Idle {
             kept,
             place,
-            generation,
+            revision,
             since: Instant::now(),
             _room: room,
         });
@@ -121,11 +121,11 @@ impl Pool {
     }
 
     /// Closes what was idle for too long, was closed by the server, or was made before the files changed.
-    pub(super) fn sweep(&self, keepalive: Duration, generation: u32) {
+    pub(super) fn sweep(&self, keepalive: Duration, revision: u32) {
         let now = Instant::now();
         let mut idle = self.idle();
         let (kept, closed) = std::mem::take(&mut *idle).into_iter().partition(|idle| {
-            idle.generation == generation && now.saturating_duration_since(idle.since) < keepalive
+            idle.revision == revision && now.saturating_duration_since(idle.since) < keepalive
         });
         *idle = kept;
         idle.retain_mut(|idle| is_open(&mut idle.kept.wire));

@@ -67,7 +67,7 @@ impl Template {
     }
 
     /// Returns how often those files have changed: connections made before are not used again.
-    pub(super) fn generation(&self) -> u32 {
+    pub(super) fn revision(&self) -> u32 {
         self.tls.as_ref().map_or(0, |tls| tls.current().0)
     }
 

@@ -154,11 +154,15 @@ impl<'p, 'c> Pump<'p, 'c> {
                 return Poll::Ready(Err(Failure::SessionEnded));
             }
             let (mut has_risen, mut has_fallen) = (false, false);
+            let mut waits = [None, None];
             for step in 0.. {
                 if step == MOST_STEPS {
                     self.up.note(has_risen, self.server.written());
                     self.down.note(has_fallen, self.client.written());
-                    // It wakes this task once the thread has looked for what the others wait for.
+                    if self.poll_deadlines(cx, waits)?.is_ready() {
+                        break;
+                    }
+                    // `yield_now` wakes this task once the thread has looked for what the others wait for.
                     match pin!(yield_now()).poll(cx) {
                         Poll::Ready(()) => break,
                         Poll::Pending => return Poll::Pending,
@@ -172,10 +176,11 @@ impl<'p, 'c> Pump<'p, 'c> {
                 };
                 has_risen |= up;
                 has_fallen |= down;
+                waits = [wait_up, wait_down];
                 if !up && !down {
                     self.up.note(has_risen, self.server.written());
                     self.down.note(has_fallen, self.client.written());
-                    match self.poll_deadlines(cx, [wait_up, wait_down])? {
+                    match self.poll_deadlines(cx, waits)? {
                         Poll::Ready(()) => break,
                         Poll::Pending => return Poll::Pending,
                     }

@@ -151,7 +151,7 @@ impl Check {
             server: &apart,
             place,
             speaks: template.speaks(&wanted),
-            generation: template.generation(),
+            revision: template.revision(),
             reuse: Reuse::Never,
             upload: wanted.upload,
             limit: health.timeout,
