@@ -1,4 +1,4 @@
-//! What a login of an exchange's client is counted and traced by, and what the client says of itself.
+//! Counts and traces the login of an exchange's client.
 
 use http::header::REFERER;
 

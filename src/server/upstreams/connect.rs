@@ -218,8 +218,8 @@ impl Connector {
 
 impl Target<'_> {
     fn kept(&self) -> Option<Found> {
-        // Also for what was lost with another connection: one that is lost itself takes no more, and a new one for each exchange that
-        // shared it would be many.
+        // A retry may share a connection of HTTP/2 too: one that is lost accepts no stream, and if each exchange of a lost connection
+        // made a new one, that would be up to a hundred.
         if self.speaks != Speaks::Http1
             && let Some((lease, requests)) =
                 self.server
