@@ -12,6 +12,7 @@ use menshen_test_support::{Reply, TestGateway};
 use reqwest::Response;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 const TOKEN: &str = "/cgi-bin/stable_token";
 const CHECK: &str = "/wxa/checksession";
@@ -90,7 +91,7 @@ async fn slow_reset(t: &TestGateway, openid: &str) -> JoinHandle<reqwest::Result
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, heard).await.unwrap();
+    timeout(PATIENCE, heard).await.unwrap();
     reset
 }
 
@@ -159,6 +160,14 @@ async fn one_access_token_serves_until_its_last_five_minutes_and_is_asked_for_on
     assert!(is_valid(&t, &alice).await);
     assert_eq!(calls(&t, TOKEN).await, 1);
     t.clock.advance(Duration::from_secs(260));
+    assert_eq!(valid().await, [true; 20]);
+    // The old one serves while the new one is fetched.
+    let fetched = async {
+        while calls(&t, TOKEN).await < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, fetched).await.unwrap();
     assert_eq!(valid().await, [true; 20]);
     assert_eq!(calls(&t, TOKEN).await, 2);
 }
@@ -340,5 +349,5 @@ async fn a_caller_who_leaves_does_not_lose_the_new_key() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, stored).await.unwrap();
+    timeout(PATIENCE, stored).await.unwrap();
 }

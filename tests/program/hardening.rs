@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 
 use menshen_test_support::{
-    APP_SECRET, CONTROL_SECRET, Nodes, Program, Reply, TestGateway, address_in,
+    APP_SECRET, CONTROL_SECRET, Nodes, Program, Reply, TestGateway, address_in, copy_program,
 };
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
@@ -18,7 +18,7 @@ async fn no_core_and_no_other_process_of_the_user_shows_what_it_holds_in_memory(
     let folder = nodes.site.folder.path();
     // Where the program was built, another user may not even look.
     let program = folder.join("menshen");
-    fs::copy(MENSHEN, &program).unwrap();
+    copy_program(MENSHEN, &program);
     let mut command = nodes.site.command(program.to_str().unwrap(), &["serve"]);
     // As root, since root may look at everything anyway.
     if fs::metadata(folder).unwrap().uid() == 0 {

@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use menshen_test_support::{Backend, Program, Reply, address_in};
+use menshen_test_support::{Backend, Program, Reply, address_in, copy_program};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -84,7 +84,8 @@ impl Image {
             mount -o remount,bind,ro \"$1/etc/menshen\"
             mount -o remount,bind,ro \"$1\"
             root=$1 user=$4; shift 4
-            exec chroot --userspec=\"$user\" \"$root\" \"$@\"";
+            # A change of user forgets the signal of a parent's death, so the shell stays, and its namespace ends with it.
+            chroot --userspec=\"$user\" \"$root\" \"$@\"; exit $?";
         let mut command = tokio::process::Command::new("unshare");
         command.args([
             "--mount",
@@ -111,7 +112,7 @@ fn inside(root: &Path, path: &str) -> PathBuf {
 
 fn put(from: &Path, to: &Path) {
     fs::create_dir_all(to.parent().unwrap()).unwrap();
-    fs::copy(from, to).unwrap();
+    copy_program(from, to);
 }
 
 /// Makes what distroless/cc has: the C library and what else the program asks for, certificates, a user, and no shell.
@@ -191,9 +192,12 @@ async fn a_user_logs_in_and_comes_through_and_nothing_else_is_in_the_image() {
     // What it keeps is on the volume, and its processes are those of its user.
     let state = image.folder.path().join("state");
     assert!(state.join("keys").is_dir() && state.join("data/sessions.redb").is_file());
-    let children = format!("/proc/{0}/task/{0}/children", menshen.id());
-    let serving = fs::read_to_string(children).unwrap();
-    let status = fs::read_to_string(format!("/proc/{}/status", serving.trim())).unwrap();
+    let child = |of: &str| {
+        let children = format!("/proc/{of}/task/{of}/children");
+        fs::read_to_string(children).unwrap().trim().to_owned()
+    };
+    let serving = child(&child(&menshen.id().to_string()));
+    let status = fs::read_to_string(format!("/proc/{serving}/status")).unwrap();
     let line = |name: &str| {
         let line = status.lines().find(|line| line.starts_with(name));
         line.unwrap()
@@ -204,9 +208,7 @@ async fn a_user_logs_in_and_comes_through_and_nothing_else_is_in_the_image() {
     };
     assert_eq!(line("Uid:"), ["65532"; 4]);
     assert_eq!(line("CapEff:"), ["0000000000000000"]);
-    let stop = Command::new("kill")
-        .args(["-s", "TERM", serving.trim()])
-        .status();
+    let stop = Command::new("kill").args(["-s", "TERM", &serving]).status();
     assert!(stop.unwrap().success());
     assert_eq!(menshen.ended().await.code, Some(0));
 }

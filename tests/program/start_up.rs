@@ -6,7 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
-use menshen_test_support::{Builder, Ended, Program, Site, TestGateway, address_in, raw};
+use menshen_test_support::{
+    Builder, Ended, Program, Site, TestGateway, address_in, copy_program, raw,
+};
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
@@ -29,7 +31,7 @@ async fn serve_as_nobody(site: &Site) -> Ended {
     }
     // Where the program was built, nobody may not even look.
     let program = site.folder.path().join("menshen");
-    fs::copy(MENSHEN, &program).unwrap();
+    copy_program(MENSHEN, &program);
     let mut command = site.command(program.to_str().unwrap(), &["serve"]);
     command.uid(NOBODYS_UID);
     let ended = Program::run(command).await;

@@ -248,7 +248,12 @@ async fn stop(process: u32) {
         .status();
     assert!(killed.await.unwrap().success());
     let since = Instant::now();
-    while std::fs::exists(format!("/proc/{process}")).unwrap() {
+    // Whoever adopted it may take long to ask for its exit status.
+    let runs = || {
+        let state = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        !state.is_empty() && !state.contains(") Z ")
+    };
+    while runs() {
         assert!(since.elapsed() < PATIENCE, "{process} should end");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

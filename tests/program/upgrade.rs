@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use futures::{SinkExt as _, StreamExt as _};
 use menshen::server::{HandOverError, Predecessor};
-use menshen_test_support::{Grant, Nodes, Program, Reply, TestGateway, Upstream, address_in};
+use menshen_test_support::{
+    Grant, Nodes, Program, Reply, TestGateway, Upstream, address_in, copy_program,
+};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -334,7 +336,7 @@ async fn a_process_of_another_user_is_neither_predecessor_nor_successor() {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o1777)).unwrap();
     // Where the program was built, another user may not even look.
     let program = folder.join("menshen");
-    fs::copy(MENSHEN, &program).unwrap();
+    copy_program(MENSHEN, &program);
     let program = program.to_str().unwrap();
     let mut command = place.nodes.site.command(program, &["serve"]);
     let other = as_another(&mut command);

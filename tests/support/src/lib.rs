@@ -41,7 +41,7 @@ pub use identity::{IDENTITY, SEPARATORS, folded, forged, spellings};
 pub use nodes::{Node, Nodes, SEAL_KEY};
 pub use official::Official;
 pub use others::nobody_waits;
-pub use program::{Ended, Program, Site, address_in, resident_memory};
+pub use program::{Ended, Program, Site, address_in, copy_program, resident_memory};
 pub use raw::{raw, raw_request, status};
 pub use relay::Relay;
 pub use reply::Reply;

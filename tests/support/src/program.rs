@@ -2,14 +2,17 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -30,7 +33,7 @@ pub struct Site {
 
 /// A running program, which is killed when dropped.
 pub struct Program {
-    child: Child,
+    child: Killed,
     stdout: Stream,
     stderr: Stream,
 }
@@ -46,9 +49,14 @@ pub struct Ended {
     pub stderr: String,
 }
 
+/// A process that has ended when this has been dropped, so that another may use its files at once.
+struct Killed(Child);
+
 struct Stream {
     said: Arc<Said>,
     reading: JoinHandle<()>,
+    /// The same pipe; a read of it does not wait.
+    rest: fs::File,
 }
 
 #[derive(Default)]
@@ -105,13 +113,12 @@ impl Program {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
         Self {
-            stdout: Stream::of(child.stdout.take().expect("is piped")),
-            stderr: Stream::of(child.stderr.take().expect("is piped")),
-            child,
+            stdout: Stream::of(child.stdout.take().expect("is piped").into_owned_fd()),
+            stderr: Stream::of(child.stderr.take().expect("is piped").into_owned_fd()),
+            child: Killed(child),
         }
     }
 
@@ -152,7 +159,7 @@ impl Program {
 
     /// Returns the process's id.
     pub fn id(&self) -> u32 {
-        self.child.id().expect("it should still run")
+        self.child.0.id().expect("it should still run")
     }
 
     /// Sends a signal, such as `TERM`.
@@ -171,7 +178,7 @@ impl Program {
 
     /// Waits for the end.
     pub async fn ended(mut self) -> Ended {
-        let Ok(status) = timeout(PATIENCE, self.child.wait()).await else {
+        let Ok(status) = timeout(PATIENCE, self.child.0.wait()).await else {
             let (stdout, stderr) = (self.stdout.text(), self.stderr.text());
             panic!("it should end within {PATIENCE:?}; it said:\n{stdout}\n{stderr}");
         };
@@ -179,6 +186,19 @@ impl Program {
             code: status.expect("is a child").code(),
             stdout: self.stdout.end().await,
             stderr: self.stderr.end().await,
+        }
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // One that was waited for cannot be killed.
+        if self.0.start_kill().is_err() {
+            return;
+        }
+        let since = Instant::now();
+        while matches!(self.0.try_wait(), Ok(None)) && since.elapsed() < PATIENCE {
+            std::thread::yield_now();
         }
     }
 }
@@ -202,6 +222,21 @@ fn memory(process: u32, what: &str) -> u64 {
     kib.expect("a size").parse::<u64>().expect("a number") * 1024
 }
 
+/// Copies a program. A copy made by this process could be open for writing in a child that another test has just started, and so
+/// could not be run.
+pub fn copy_program(from: impl AsRef<OsStr>, to: &Path) {
+    let copied = std::process::Command::new("cp")
+        .arg("--")
+        .arg(from)
+        .arg(to)
+        .status();
+    assert!(
+        copied.expect("cp should start").success(),
+        "{}",
+        to.display()
+    );
+}
+
 /// Finds the first address of this machine with a port in a text.
 pub fn address_in(text: &str) -> SocketAddr {
     let (_, port) = text.split_once("127.0.0.1:").expect("an address");
@@ -211,7 +246,10 @@ pub fn address_in(text: &str) -> SocketAddr {
 }
 
 impl Stream {
-    fn of(mut pipe: impl AsyncRead + Unpin + Send + 'static) -> Self {
+    fn of(pipe: io::Result<OwnedFd>) -> Self {
+        let pipe = pipe.expect("a pipe");
+        let rest = pipe.try_clone().expect("a descriptor").into();
+        let mut pipe = Receiver::from_owned_fd(pipe).expect("a pipe");
         let said = Arc::<Said>::default();
         let to = Arc::clone(&said);
         let reading = tokio::spawn(async move {
@@ -222,7 +260,11 @@ impl Stream {
                 to.more.notify_waiters();
             }
         });
-        Self { said, reading }
+        Self {
+            said,
+            reading,
+            rest,
+        }
     }
 
     fn text(&self) -> String {
@@ -230,12 +272,20 @@ impl Stream {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    async fn end(self) -> String {
-        let Self { said, reading } = self;
-        // A child of the program may hold the pipe open.
-        let _ = timeout(PATIENCE, reading).await;
-        let bytes = said.bytes.lock().expect("is not poisoned");
-        String::from_utf8_lossy(&bytes).into_owned()
+    /// Returns everything that a program said that has ended. A child of it may hold the pipe open, and is not waited for.
+    async fn end(mut self) -> String {
+        self.reading.abort();
+        let _ = (&mut self.reading).await;
+        let mut rest = Vec::new();
+        if let Err(error) = self.rest.read_to_end(&mut rest) {
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
+        }
+        self.said
+            .bytes
+            .lock()
+            .expect("is not poisoned")
+            .extend(rest);
+        self.text()
     }
 
     async fn line(&self, text: &str, times: usize, limit: Duration) -> String {
