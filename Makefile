@@ -10,8 +10,11 @@ peers := benches/peers/pingora
 dev: deps
 	cargo run --locked -- dev $(ARGS)
 
+# Most tests wait more than they work.
+test_threads := $(shell expr 3 \* $$(nproc))
+
 test: test-deps
-	cargo test --locked --no-fail-fast
+	cargo test --locked --no-fail-fast -- --test-threads $(test_threads)
 	node --test tests/documents.test.mjs clients/mini-program/tests/*.test.mjs
 
 # A Debian package, in target/debian, of the release build or of PROGRAM, such as target/pgo/menshen.
