@@ -1,14 +1,13 @@
 //! Every refusal of the private listener, in the shape of the public ones.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use serde::Serialize;
 
+use crate::request::{RefusalBody, retry_after_secs};
 use crate::session::StoreError;
-use crate::wechat::{ApiError, Trouble, advice};
+use crate::wechat::{ApiError, TOKEN_EXPIRED, TOKEN_INVALID, Trouble, advice};
 
 /// How long a caller should wait before it asks again.
 const RETRY_SECS: u64 = 5;
@@ -80,17 +79,6 @@ pub(super) enum ControlDenial {
     CodeUsed(i64),
     /// WeChat could not be asked, or refused.
     WeChat(ApiError),
-}
-
-#[derive(Serialize)]
-struct Body<'a> {
-    error: &'a str,
-    message: Cow<'static, str>,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    errcode: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problems: Option<&'a [String]>,
 }
 
 impl ControlDenial {
@@ -286,7 +274,7 @@ impl ControlDenial {
         } else {
             None
         };
-        let pause = pause.map(|pause| pause.as_secs() + u64::from(pause.subsec_nanos() > 0));
+        let pause = pause.map(retry_after_secs);
         let usual = (self.response().0 == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_SECS);
         pause.or(usual)
     }
@@ -310,20 +298,21 @@ impl ControlDenial {
             Some(*errcode)
         } else if let Self::RelayTokenInvalid = self {
             // By these, WeChat's clients know that they need another token.
-            Some(40001)
+            Some(TOKEN_INVALID)
         } else if let Self::RelayTokenExpired = self {
-            Some(42001)
+            Some(TOKEN_EXPIRED)
         } else {
             None
         };
-        let body = Body {
+        let own = self.message();
+        let body = RefusalBody {
             error,
-            message: self.message().map_or(message.into(), Cow::Owned),
+            message: own.as_deref().unwrap_or(message),
             request_id,
             errcode,
             problems,
         };
-        serde_json::to_vec(&body).unwrap_or_default()
+        body.to_json()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What happens round every request: it is let in or not, a refusal gets its one shape, and a line is logged.
+//! Wraps every request: authenticates it, writes refusals in one shape, and logs one line.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -65,7 +65,7 @@ pub(super) async fn exchange(
     request.extensions_mut().insert(line.id.clone());
     let asker = Asker::default();
     let admitted = match Target::of(&request) {
-        // Who may ask for what is the relay's own to say.
+        // The relay does its own authorization.
         Some(target) => target.map(|_| None),
         None => guard::admit(&control, &request),
     };
@@ -83,6 +83,10 @@ pub(super) async fn exchange(
     line.caller = asker.0.get().cloned();
     let refusal = response.extensions_mut().remove::<ControlDenial>();
     if let Some(refusal) = &refusal {
+        if let ControlDenial::WeChat(error) = refusal {
+            let errcode = error.errcode();
+            tracing::warn!(%error, errcode, "WeChat could not be asked for the private listener");
+        }
         shape(&mut response, refusal, &line.id);
     }
     let headers = response.headers_mut();

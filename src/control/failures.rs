@@ -1,4 +1,4 @@
-//! Lets nobody try out what opens with a user's session_key, or which secret is the right one: counts what was wrong.
+//! Limits failed decryptions for each user and wrong secrets for each address.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -92,7 +92,6 @@ async fn replace(control: &Control, user: &User) -> Result<(), ControlDenial> {
 
 impl From<ApiError> for ControlDenial {
     fn from(error: ApiError) -> Self {
-        tracing::warn!(%error, errcode = error.errcode(), "WeChat could not be asked for the private listener");
         Self::WeChat(error)
     }
 }

@@ -12,13 +12,34 @@ const STORE_RETRY: Duration = Duration::from_secs(5);
 /// How long a client should wait before it connects again: nobody knows when a connection ends.
 const PLACE_RETRY: Duration = Duration::from_secs(5);
 
+/// The JSON of a refusal, of a client's request as of a backend's.
 #[derive(Serialize)]
-struct Body<'a> {
-    error: &'a str,
-    message: &'a str,
-    request_id: &'a str,
+pub struct RefusalBody<'a> {
+    /// The stable code.
+    pub error: &'a str,
+    /// A sentence for people.
+    pub message: &'a str,
+    /// The request's id.
+    pub request_id: &'a str,
+    /// WeChat's number, where WeChat gave one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    errcode: Option<Errcode>,
+    pub errcode: Option<Errcode>,
+    /// What is wrong with a configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problems: Option<&'a [String]>,
+}
+
+impl RefusalBody<'_> {
+    /// Returns it as it is sent.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// Returns the whole seconds of a `Retry-After`, rounded up: who comes a fraction too early is refused again.
+pub fn retry_after_secs(pause: Duration) -> u64 {
+    let begun = u64::from(pause.subsec_nanos() > 0);
+    pause.as_secs().saturating_add(begun).max(1)
 }
 
 impl Denial {
@@ -52,9 +73,7 @@ impl Denial {
         | Self::WechatUnreachable(after)
         | Self::TooManyRequests(after) = self
         {
-            // Rounded up: who comes a fraction too early is refused again.
-            let begun = u64::from(after.subsec_nanos() > 0);
-            return Some(after.as_secs().saturating_add(begun).max(1));
+            return Some(retry_after_secs(*after));
         }
         if matches!(self, Self::TooManyConnections | Self::ProxyBusy) {
             return Some(PLACE_RETRY.as_secs());
@@ -80,12 +99,13 @@ impl Denial {
     /// Returns the JSON that a client gets.
     pub fn body(&self, request_id: &str) -> Vec<u8> {
         let (_, error, message) = self.response();
-        let body = Body {
+        let body = RefusalBody {
             error,
             message,
             request_id,
             errcode: self.errcode(),
+            problems: None,
         };
-        serde_json::to_vec(&body).unwrap_or_default()
+        body.to_json()
     }
 }

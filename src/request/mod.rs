@@ -39,6 +39,7 @@ mod survey;
 
 pub use admit::{Admitted, Message, admit};
 pub use bearer::{Credential, bearer, credential};
+pub use besides::{RefusalBody, retry_after_secs};
 pub use chunks::{Chunks, MalformedChunks};
 pub use client::{Client, Connection, Peer, client};
 pub use codes::CODES;

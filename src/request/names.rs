@@ -53,8 +53,8 @@ pub struct OwnedNames {
 }
 
 impl OwnedNames {
-    /// Returns what the names start with or, where it does not end with `-`, are, that no client sets anywhere, with another
-    /// gateway in front of the backend neither.
+    /// Returns the names that no client may set, not even with another gateway before the backend; one that ends with `-` is a
+    /// prefix.
     pub fn fixed() -> impl Iterator<Item = &'static str> {
         FAMILIES.into_iter().chain(SINGLE)
     }

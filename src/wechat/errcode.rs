@@ -24,6 +24,12 @@ pub enum ErrcodeClass {
 /// The secret is not the app's.
 pub const SECRET_REFUSED: i64 = 40125;
 
+/// The access_token is none of the app's, or no longer.
+pub const TOKEN_INVALID: i64 = 40001;
+
+/// The access_token has expired.
+pub const TOKEN_EXPIRED: i64 = 42001;
+
 /// Returns whether WeChat refuses the app's secret, before it looks at the code, which is then as good as before.
 pub fn is_secret_refused(errcode: i64) -> bool {
     errcode == SECRET_REFUSED

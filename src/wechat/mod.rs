@@ -25,7 +25,10 @@ pub use answer::{AnswerError, Fields};
 pub use client::{CallError, Client, ClientError};
 pub use code::{Code, CodeError};
 pub use code2session::Redeemed;
-pub use errcode::{ErrcodeClass, SECRET_REFUSED, class, is_of_another_user, is_secret_refused};
+pub use errcode::{
+    ErrcodeClass, SECRET_REFUSED, TOKEN_EXPIRED, TOKEN_INVALID, class, is_of_another_user,
+    is_secret_refused,
+};
 pub use failure::{ApiError, CallFailure, Trouble};
 pub use keeper::{AccessToken, AccessTokens, Failure, Standing};
 pub use obstacle::Obstacle;
