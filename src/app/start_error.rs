@@ -47,10 +47,10 @@ pub enum StartError {
     /// The process that runs does not hand over.
     #[error("the process that runs does not hand over: {0}")]
     HandOver(#[source] HandOverError),
-    /// There cannot be a place to ask.
+    /// The upgrade socket cannot be created.
     #[error(transparent)]
     UpgradeSocket(HandOverError),
-    /// There is no place to ask.
+    /// No upgrade socket is configured.
     #[error("server.upgrade_socket is required to take the place of a process that runs")]
     NoUpgradeSocket,
     /// A folder is not there and cannot be made.

@@ -1,4 +1,4 @@
-//! How many codes an address may send that are good for nothing, or that its users had better sent later.
+//! Limits, for each address, codes that WeChat refuses and codes that were turned away.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -264,7 +264,7 @@ impl Metrics {
         self.counted.replays.get_or_create(&App { app }).inc();
     }
 
-    /// Has this done whenever everything is written down, to say how many wait and what is kept back at that moment.
+    /// Registers a callback that runs before each scrape, for gauges such as how many wait.
     pub fn look(&self, look: impl Fn(&Self) + Send + 'static) {
         let looks = self.counted.looks.lock();
         let mut looks = looks.unwrap_or_else(PoisonError::into_inner);
@@ -325,8 +325,8 @@ impl Metrics {
         }
     }
 
-    /// Does what needs everything written down on a thread that serves no connections, and for one who asks after the other: it
-    /// takes a while, and however many ask, nobody's request waits for it. `None` at the end of the runtime.
+    /// Runs a scrape on a thread that serves no connections, one at a time, because it is slow and must delay nobody's request.
+    /// `None` when the runtime stops.
     pub async fn aside<T, F>(&self, make: F) -> Option<T>
     where
         T: Send + 'static,

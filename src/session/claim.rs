@@ -89,19 +89,19 @@ pub enum Claim {
     NotStored(Duration),
 }
 
-/// What a store has of a code.
+/// The stored state of a code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Held {
     Yours,
     Elsewhere,
     Lost,
-    /// It was used, and nothing else is kept of it.
+    /// It was spent, and nothing else is known of it.
     Used,
-    /// What it brought, as in [`Memo`], and for how long that is kept.
+    /// It opened a session, as in [`Memo`], and for how long that is kept.
     Memo(Vec<u8>, Duration),
-    /// What WeChat refused it with, and for how long that is kept.
+    /// WeChat refused it with this errcode, which is kept for this time.
     Refused(i64, Duration),
-    /// Its session could not be stored, as is kept for this time.
+    /// Its session could not be stored, which is kept for this time.
     NotStored(Duration),
 }
 

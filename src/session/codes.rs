@@ -105,7 +105,7 @@ impl Sessions {
         }))
     }
 
-    /// Does what [`Self::open_session`] does for a code that was taken, and keeps for a while what it brought and who sent it.
+    /// Does what [`Self::open_session`] does for a claimed code, and keeps the session and the code's sender for a while, for replays.
     ///
     /// Without a session_key the user keeps the one that they have.
     pub async fn open_session_for(

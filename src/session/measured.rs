@@ -111,7 +111,7 @@ impl StoreUse {
         }
     }
 
-    /// Has it done; what failed is in the log for whoever is only told that the store is not available.
+    /// Runs an operation. A failure is logged here, because callers learn only that the store is unavailable.
     async fn of<T>(
         &self,
         work: impl Future<Output = Result<T, StoreError>>,

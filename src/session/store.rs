@@ -21,8 +21,8 @@ pub(super) const MOST_AT_ONCE: usize = 500;
 /// have happened: each can be asked for again.
 #[async_trait]
 pub(super) trait Store: Send + Sync {
-    /// Takes a code for `holder`, unless another has it or it has brought something; where one process has the store to
-    /// itself, it knows by itself what it does with a code, and the store what is not good again after a new start.
+    /// Claims a code for `holder`, unless another holder has it or it has an outcome. A store of a single process leaves claims to
+    /// that process, and keeps only which codes must not be used again after a restart.
     async fn claim(
         &self,
         _code: CodeMark,
@@ -54,7 +54,8 @@ pub(super) trait Store: Send + Sync {
     /// Stores a new session, and its user's session_key in place of the one before, which is kept beside it.
     async fn add(&self, login: Login) -> Result<Record, StoreError>;
 
-    /// Replaces the refresh token, says again by what it was replaced, or ends the session; leaves one of another app alone.
+    /// Rotates the refresh token, returns the same successor within the grace, or ends the session; a session of another app
+    /// stays as it is.
     async fn refresh(&self, refresh: Refresh) -> Result<Renewal, StoreError>;
 
     /// Ends a session and revokes its tokens; `false` means that there was none, which revokes them too.

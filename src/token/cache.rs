@@ -22,8 +22,8 @@ use crate::metrics::Count;
 /// The tag of the whole token under a key that nobody knows; the cache itself holds no token.
 type Tag = [u8; 16];
 
-/// Of tokens that had to make room, the cache remembers half as many tags as it is told to expect, each in a place like that
-/// of a token; so it is told to expect so many times fewer than there may be.
+/// For evicted tokens the cache keeps tags (ghost entries), half as many as the entries it expects, each as large as an entry.
+/// It is told to expect this part of its capacity, so that they stay few.
 const EXPECTED_PART: u64 = 64;
 
 /// The most tokens that are known to have a wrong signature, or claims that are not for us.

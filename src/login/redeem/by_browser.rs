@@ -11,7 +11,7 @@ use crate::session::{Claim, CodeUse, Holder, Profile};
 use crate::wechat::Redeemed;
 
 impl Redemption {
-    /// Takes what no other code may be brought for.
+    /// Marks the state as used, so that no other code is accepted with it.
     pub(super) async fn spend(&self, holder: Holder) -> Result<(), Failure> {
         let Some(mark) = self.spends else {
             return Ok(());

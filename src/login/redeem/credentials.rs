@@ -63,7 +63,7 @@ impl Credentials {
         } else {
             tracing::warn!(
                 app = app.name,
-                "WeChat takes the app's secret now, and no longer its previous_secret, which can be taken out"
+                "WeChat accepts the app's new secret and no longer its previous_secret, which can be removed"
             );
         }
     }

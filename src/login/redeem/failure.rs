@@ -1,4 +1,4 @@
-//! What becomes of a code that is not redeemed, and what a call that failed says.
+//! Maps a failed redemption to a refusal, how long it is replayed, and whether another node may try the code.
 
 use std::time::Duration;
 

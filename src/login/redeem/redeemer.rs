@@ -205,7 +205,7 @@ impl Redeemer {
                 Outcome::Refused(_) | Outcome::Granted(_) | Outcome::Abandoned => None,
             };
             guard.settle(outcome, keep);
-            // Without this, other nodes would hold the code for one whose fate nobody knows.
+            // Otherwise other nodes would treat the code as one whose outcome is unknown.
             if let Some((holder, claim)) = claim
                 && let Err(error) = redeemer.release(mark, holder, claim, refused, keep).await
             {

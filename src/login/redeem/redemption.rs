@@ -36,7 +36,7 @@ const POLL_INTERVALS: [Duration; 4] = [
     Duration::from_millis(250),
 ];
 
-/// An outcome, how long it goes for whoever comes later, and what becomes of the claim of a holder.
+/// The outcome, how long it is replayed, and what happens to the holder's claim.
 pub(super) type Ended = (Outcome, Duration, Option<(Holder, Release)>);
 
 /// One code on its way.
@@ -74,7 +74,7 @@ impl Redemption {
         }
     }
 
-    /// Goes all the way.
+    /// Runs the redemption to its end.
     pub(super) async fn run(self, flight: &Flight) -> Ended {
         let holder = match Holder::random() {
             Ok(holder) => holder,
@@ -175,7 +175,7 @@ impl Redemption {
         }
     }
 
-    /// Calls WeChat, again where nothing can be lost by it, and stores what comes of it.
+    /// Calls WeChat, repeats a call only when it cannot have spent the code, and stores the session.
     async fn redeem(&self, flight: &Flight) -> Result<Opened, Failure> {
         let Redeemer {
             wechat,
@@ -227,7 +227,7 @@ impl Redemption {
             if busy.is_some()
                 && errcode.is_some_and(|errcode| class(errcode) == ErrcodeClass::CodeUsed)
             {
-                // It was the busy WeChat that redeemed it, and lost what it brought.
+                // The call before, which was answered with -1, had redeemed the code, and its result is lost.
                 return Err(Failure::unknown(Denial::WechatTimeout));
             }
             busy = busy.or(errcode.filter(|errcode| class(*errcode) == ErrcodeClass::Busy));

@@ -119,7 +119,7 @@ impl Certificates {
                         outcome = "refused",
                         certificate = %path,
                         %error,
-                        "a certificate changed and cannot be used; the one before stays"
+                        "a changed certificate cannot be used; the previous one stays in use"
                     );
                 }
             }

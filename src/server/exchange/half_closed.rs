@@ -1,4 +1,4 @@
-//! A client of HTTP/1 that has closed its sending side: it may still read, or be gone, and only writing to it tells.
+//! Detects whether a client of HTTP/1 that closed its sending side still reads; only a write to it can show that.
 //!
 //! `printf … | nc -N` closes its sending side behind the request and waits for the answer. A client that is gone looks
 //! the same to the system until something is written to it. nginx ends the exchange of both, HAProxy serves both and lets

@@ -147,7 +147,7 @@ impl ClientStream {
             return Poll::Ready(Err(ResponseError::BrokenOff));
         };
         match ready!(receiving.poll_data(cx)) {
-            // It belongs to no message, and what goes wrong with it harms none: behind the answer to a HEAD, h2 refuses data itself.
+            // Data after the end of a message belongs to no response and is ignored; after the answer to a HEAD, h2 itself refuses it.
             // Dropping the stream resets it where more would come.
             Some(_) if self.body == Body::Empty => {
                 self.is_over = receiving.is_end_stream();

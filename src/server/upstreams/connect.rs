@@ -71,8 +71,8 @@ pub(super) struct Target<'t> {
     pub(super) server: &'t Server,
     pub(super) place: &'t SocketAddr,
     pub(super) speaks: Speaks,
-    /// How often the files had changed that say whom to trust. What is made from now on counts as made with these, even
-    /// where they change meanwhile.
+    /// The version of the trust files. It is read before connecting, so that a change during the handshake makes the new
+    /// connection an outdated one.
     pub(super) revision: u32,
     pub(super) reuse: Reuse,
     /// For which a connection of HTTP/2 must have room.

@@ -104,7 +104,7 @@ impl Template {
         };
         let trust = self.tls.as_ref().map(Encryption::current);
         let trust = trust.as_deref().map(|(_, trust)| trust);
-        // Whom the operator named is verified by a handshake of our own.
+        // A server whose authority or certificate the operator named is verified in our own handshake.
         let by_pingora = trust.is_some_and(|trust| trust.named.is_none());
         HttpPeer {
             _address: place.clone(),

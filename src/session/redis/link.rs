@@ -135,7 +135,7 @@ impl Link {
                 let probed: RedisResult<redis::Value> = self.ask(&probe).await;
                 if probed.is_ok() {
                     self.replace_refusal(|_| None);
-                    tracing::info!("Redis does again what it is asked");
+                    tracing::info!("Redis works again");
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Has another access_token: once, however many ask, and never against a token that is good.
+//! Renews the access_token: one call for all who wait, and never by force while the token is good.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -193,7 +193,7 @@ impl AccessTokens {
         entry.other_than(*refused, now).ok_or(error)
     }
 
-    /// Takes a token, and counts it where it is another one.
+    /// Stores the token, and counts it if it is new.
     pub(super) fn adopt(&self, renewal: &Renewal<'_>, kept: Kept, how: Option<&'static str>) {
         if renewal.entry.adopt(kept) {
             let reason = how.unwrap_or(renewal.reason.as_str());

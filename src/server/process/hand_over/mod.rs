@@ -1,12 +1,15 @@
 //! Socket hand-over: passes the listening sockets of a running process to its successor.
 //!
-//! The successor connects to a Unix socket and is sent the sockets. When it has prepared all that it can, it says so; the
-//! running process then lets go of what only one can have, and says so; the successor says when it serves, and only then
-//! is the other's work done, which it confirms. Whoever is gone before that has changed nothing; whoever ends without a
-//! word has died, and what it had is free.
+//! 1. The successor connects to a Unix socket, and the running process sends the sockets (SOCKETS).
+//! 2. The successor prepares all that it can, and sends READY.
+//! 3. The running process releases what only one process can have, such as the store, and sends RELEASED.
+//! 4. The successor serves, and sends SERVING; the running process stops accepting, and confirms with STOPPED.
 //!
-//! The Unix socket is handed over as well: it is never away, and another successor that connects meanwhile is asked in by
-//! whichever process serves in the end. Each side takes only one of its own user, or of root, for the other.
+//! A successor that fails before SERVING changes nothing. The end of the stream without a message means that the other process
+//! died, and that its resources are free.
+//!
+//! The Unix socket is handed over as well, so it never disappears; a second successor that connects meanwhile is admitted by
+//! whichever process serves in the end. Each side accepts only a peer of its own user, or of root.
 
 mod words;
 
