@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Prints in which functions the CPU time of a shape of load goes, by perf: `where.py download|threads [PEER…]`.
+
+perf (Debian: linux-perf) samples what the kernel and user space do; functions.py counts user space alone, and exactly.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import peers
+import tokens
+from shapes import Shapes
+
+ROOT = Path(__file__).resolve().parents[2]
+DOWNLOADS = 60
+SHOWN = 25
+
+
+def samples(pids: list[int], load: Callable[[], object], file: Path) -> str:
+    """What perf reports of these processes while `load` runs."""
+    perf = subprocess.Popen(
+        ["perf", "record", "-q", "-F", "1999", "-o", str(file), "-p", ",".join(map(str, pids))],
+        stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        load()
+    finally:
+        perf.send_signal(2)
+        perf.wait(30)
+    report = ["perf", "report", "-q", "--no-children", "--sort", "symbol", "-i", str(file)]
+    return subprocess.run(report, capture_output=True, text=True, check=True).stdout
+
+
+def table(report: str, cpu_ms: float) -> str:
+    rows = []
+    for line in report.splitlines():
+        if found := re.match(r"\s*([\d.]+)%\s+\[(.)\] (.*)", line):
+            rows.append((float(found[1]), {"k": "kernel", ".": "user"}.get(found[2], found[2]), re.sub(r"(\s+-)+\s*$", "", found[3])[:90]))
+    kernel = sum(share for share, where, _ in rows if where == "kernel")
+    text = [f"{cpu_ms:.2f} ms of CPU time each; {kernel:.0f} % in the kernel"]
+    text += [f"{share:5.1f} %  {share * cpu_ms / 100:7.3f} ms  {where:6}  {name}" for share, where, name in rows[:SHOWN]]
+    return "\n".join(text)
+
+
+def main() -> None:
+    shape, names = sys.argv[1], sys.argv[2:]
+    folder = Path(tempfile.mkdtemp(prefix="menshen-where-"))
+    try:
+        with ExitStack() as running:
+            program = ROOT / "target/release/menshen"
+            site = peers.Site(folder, program, tokens.Keys(folder), tokens.Certificate(folder))
+            bench = Shapes(site, ROOT / "benches/peers/pingora/target", running, quick=False)
+            usual = {"download": ["Menshen", "nginx"], "threads": ["Menshen", "Menshen, 2 threads"]}[shape]
+            for name in names or usual:
+                process = bench.peer(name).process
+                load = bench.download(name, DOWNLOADS) if shape == "download" else bench.wrk(name, bench.target(name))
+                load()
+                before, counted = process.cpu_secs(), []
+                report = samples(process.tree(), lambda: counted.append(load()), folder / "perf.data")
+                each = (process.cpu_secs() - before) * 1e3 / counted[0].requests
+                print(f"== {shape}, {name}: {table(report, each)}", flush=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
