@@ -1,7 +1,8 @@
-// Proves that the English and the Chinese documents are the same: pages, sections, tables, snippets, and every name in them.
+// Proves that the English and the Chinese documents are the same: pages, sections, tables, snippets, and every name in them; and that
+// pages about the code name files and versions that are there.
 
 import assert from 'node:assert/strict';
-import { readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -46,6 +47,31 @@ for (const [english, chinese] of PAIRS) {
   same('snippets', (file) => blocks(file).map(bare));
   same('keys, codes, commands and other names', names);
   same('links', links);
+}
+
+test('docs/pingora.md is of the versions that are built', () => {
+  const page = text('docs/pingora.md');
+  const lock = text('Cargo.lock');
+  const named = [...page.matchAll(/(pingora-core|^\| (?:h2|http|rustls|webpki)) (\d+(?:\.\d+)+)/gm)];
+  assert.deepEqual([...new Set(named.map(([, name]) => name.replace('| ', '')))], ['pingora-core', 'h2', 'http', 'rustls', 'webpki']);
+  for (const [, name, version] of named) {
+    const crate = name.replace('| ', '').replace('webpki', 'rustls-webpki');
+    const [, built] = lock.match(new RegExp(`name = "${crate}"\nversion = "([^"]+)"`));
+    assert.equal(`${built}.`.startsWith(`${version}.`), true, `${crate} is ${built} now: look at each row, then name the new version`);
+  }
+});
+
+for (const file of ['ARCHITECTURE.md', 'docs/exchange.md', 'docs/relay.md']) {
+  test(`the files that ${file} draws are there`, () => {
+    const drawn = blocks(file).filter(({ language }) => language === '');
+    const paths = drawn.flatMap(({ code }) => code.split('\n'))
+      .flatMap((line) => line.trim().split(/ {2,}/)[0].split(/[ ,→]+/))
+      .filter((word) => /^[a-z0-9_]+\/[a-z0-9_/]*$/.test(word));
+    for (const path of paths) {
+      const there = ['src', 'src/server'].some((folder) => ['', '.rs'].some((end) => existsSync(join(ROOT, folder, path + end))));
+      assert.equal(there, true, path);
+    }
+  });
 }
 
 /** The anchor of a heading, as GitHub makes it. */
