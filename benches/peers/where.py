@@ -37,14 +37,20 @@ def samples(pids: list[int], load: Callable[[], object], file: Path) -> str:
     return subprocess.run(report, capture_output=True, text=True, check=True).stdout
 
 
-def table(report: str, cpu_ms: float) -> str:
+def sleeps(pids: list[int]) -> int:
+    """How often threads of these processes have waited so far."""
+    statuses = (status.read_text() for pid in pids for status in Path(f"/proc/{pid}/task").glob("*/status"))
+    return sum(int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", text, re.MULTILINE)[1]) for text in statuses)
+
+
+def table(report: str, cpu_us: float) -> str:
     rows = []
     for line in report.splitlines():
         if found := re.match(r"\s*([\d.]+)%\s+\[(.)\] (.*)", line):
             rows.append((float(found[1]), {"k": "kernel", ".": "user"}.get(found[2], found[2]), re.sub(r"(\s+-)+\s*$", "", found[3])[:90]))
     kernel = sum(share for share, where, _ in rows if where == "kernel")
-    text = [f"{cpu_ms:.2f} ms of CPU time each; {kernel:.0f} % in the kernel"]
-    text += [f"{share:5.1f} %  {share * cpu_ms / 100:7.3f} ms  {where:6}  {name}" for share, where, name in rows[:SHOWN]]
+    text = [f"{cpu_us:,.1f} µs of CPU time each; {kernel:.0f} % in the kernel"]
+    text += [f"{share:5.1f} %  {share * cpu_us / 100:9,.2f} µs  {where:6}  {name}" for share, where, name in rows[:SHOWN]]
     return "\n".join(text)
 
 
@@ -61,10 +67,12 @@ def main() -> None:
                 process = bench.peer(name).process
                 load = bench.download(name, DOWNLOADS) if shape == "download" else bench.wrk(name, bench.target(name))
                 load()
-                before, counted = process.cpu_secs(), []
-                report = samples(process.tree(), lambda: counted.append(load()), folder / "perf.data")
-                each = (process.cpu_secs() - before) * 1e3 / counted[0].requests
-                print(f"== {shape}, {name}: {table(report, each)}", flush=True)
+                pids = process.tree()
+                before, slept, counted = process.cpu_secs(), sleeps(pids), []
+                report = samples(pids, lambda: counted.append(load()), folder / "perf.data")
+                requests = counted[0].requests
+                each, slept = (process.cpu_secs() - before) * 1e6 / requests, (sleeps(pids) - slept) / requests
+                print(f"== {shape}, {name}: {slept:.3f} waits, {table(report, each)}", flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
