@@ -17,10 +17,10 @@ use super::durability::{texts, value};
 use super::ends::Ends;
 use super::keys::{Names, Page};
 use super::link::{Link, is_lost};
+use super::seal_key_check::Checks;
 use super::stream::{PAGE, Stream};
 use super::time::Time;
 use super::trouble::Trouble;
-use super::witness::Checks;
 use crate::session::{RevokedSessions, SessionId};
 
 /// How often a node looks for unfinished ends, replaced servers and lost digests of the seal key.
