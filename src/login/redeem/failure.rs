@@ -86,8 +86,8 @@ pub(super) fn said(error: &CallFailure) -> Said {
             errmsg: errmsg.clone(),
             cause: None,
         },
-        CallFailure::Call(CallError::Unreachable(obstacle)) => Said {
-            cause: Some(obstacle.to_string()),
+        CallFailure::Call(CallError::Unreachable(cause)) => Said {
+            cause: Some(cause.to_string()),
             ..Said::default()
         },
         CallFailure::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject)

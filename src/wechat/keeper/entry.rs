@@ -7,8 +7,8 @@ use aws_lc_rs::digest::Digest;
 use tokio::sync::Mutex;
 
 use super::AccessToken;
-use super::doubt::Doubt;
-use super::standing::{Failure, Standing};
+use super::forced_renewal::Doubt;
+use super::status::{Failure, TokenStatus};
 use super::token::Kept;
 use crate::config::{App, TokenKind};
 use crate::secret::Secret;
@@ -151,10 +151,10 @@ impl Entry {
         }
     }
 
-    pub(super) fn standing(&self, now: u64) -> Standing {
+    pub(super) fn status(&self, now: u64) -> TokenStatus {
         let state = self.state();
         let kept = state.kept.as_ref();
-        Standing {
+        TokenStatus {
             app: self.app.clone(),
             kind: self.kind,
             age_secs: kept.map(|kept| now.saturating_sub(kept.read) / 1000),

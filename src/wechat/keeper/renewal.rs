@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::doubt::{CLASSICS, FORCES};
 use super::endpoint::{Asking, Given, Verdict};
 use super::entry::Entry;
-use super::standing::Failure;
+use super::forced_renewal::{CLASSICS, FORCES};
+use super::status::Failure;
 use super::token::{Kept, millis};
 use super::{AccessToken, AccessTokens, Reason};
 use crate::config::App;
