@@ -8,7 +8,7 @@
 //! The Unix socket is handed over as well: it is never away, and another successor that connects meanwhile is asked in by
 //! whichever process serves in the end. Each side takes only one of its own user, or of root, for the other.
 
-mod words;
+mod protocol;
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -22,7 +22,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::sleep;
 
-use self::words::{KEPT, READY, RELEASED, SERVING, SOCKETS, STOPPED, hear, receive, send};
+use self::protocol::{KEPT, READY, RELEASED, SERVING, SOCKETS, STOPPED, hear, receive, send};
 use super::Listening;
 use super::socket_file::{self, SocketError, in_our_folder, is_absence};
 
