@@ -63,7 +63,7 @@ pub use limits::Limits;
 pub use load::{known_keys, load, load_control, load_token, parse};
 pub use log::{Log, LogFormat};
 pub use log_fields::{LogField, LogFields};
-pub use login::Login;
+pub use login::LoginSettings;
 pub use model::{
     Algorithm, App, Auth, Cache, Config, Control, Headers, InjectedNames, OnMissing, Proxy, Route,
     Server, Session, Store, Tls, Token, TokenKind, WeChat,

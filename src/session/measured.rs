@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::claim::{CodeMark, Held, Holder};
 use super::kept::{Budget, Sealed, Slot, Turn};
 use super::record::Record;
-use super::store::{KeySwap, Login, Refresh, Renewal, SealedKeys, Store};
+use super::store::{KeySwap, NewLogin, Refresh, Renewal, SealedKeys, Store};
 use super::user::User;
 use super::{Identity, RevokedSessions, SessionId, StoreError};
 use crate::metrics::{Count, Durations};
@@ -182,7 +182,7 @@ impl Store for Measured {
         self.store.keep_not_stored(code, holder);
     }
 
-    async fn add(&self, login: Login) -> Result<Record, StoreError> {
+    async fn add(&self, login: NewLogin) -> Result<Record, StoreError> {
         let added = self.uses.add.of(self.store.add(login)).await?;
         self.uses.opened.add(1);
         Ok(added)

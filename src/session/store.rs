@@ -52,7 +52,7 @@ pub(super) trait Store: Send + Sync {
     fn keep_not_stored(&self, _code: CodeMark, _holder: Holder) {}
 
     /// Stores a new session, and its user's session_key in place of the one before, which is kept beside it.
-    async fn add(&self, login: Login) -> Result<Record, StoreError>;
+    async fn add(&self, login: NewLogin) -> Result<Record, StoreError>;
 
     /// Replaces the refresh token, says again by what it was replaced, or ends the session; leaves one of another app alone.
     async fn refresh(&self, refresh: Refresh) -> Result<Renewal, StoreError>;
@@ -148,7 +148,7 @@ pub(super) trait Store: Send + Sync {
 
 /// A login to be stored.
 #[derive(Clone, Debug)]
-pub(super) struct Login {
+pub(super) struct NewLogin {
     pub(super) sid: SessionId,
     pub(super) user: User,
     pub(super) identity: super::Identity,

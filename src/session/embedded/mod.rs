@@ -44,7 +44,7 @@ use super::claim::{CodeMark, Held, Holder};
 use super::kept::{Budget, Sealed, Slot};
 use super::record::Record;
 use super::seal::Keys;
-use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
+use super::store::{KeySwap, MOST_AT_ONCE, NewLogin, Refresh, Renewal, SealedKeys, Store};
 use super::user::User;
 use super::{Identity, OpenError, RevokedSessions, SessionId, SessionRules, StoreError};
 use crate::clock::Clock;
@@ -252,7 +252,7 @@ impl Store for Embedded {
         }
     }
 
-    async fn add(&self, login: Login) -> Result<Record, StoreError> {
+    async fn add(&self, login: NewLogin) -> Result<Record, StoreError> {
         self.writer.submit(move |tables| tables.add(login)).await
     }
 

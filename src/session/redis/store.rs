@@ -12,7 +12,7 @@ use crate::session::claim::{CodeMark, Held, Holder};
 use crate::session::kept::{Budget, Sealed, Slot, Turn};
 use crate::session::record::{Record, identity_bytes};
 use crate::session::rotation::{REMEMBERED, Rotation};
-use crate::session::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
+use crate::session::store::{KeySwap, MOST_AT_ONCE, NewLogin, Refresh, Renewal, SealedKeys, Store};
 use crate::session::user::User;
 use crate::session::{Identity, RevokedSessions, SessionId, StoreError};
 
@@ -48,7 +48,7 @@ impl Store for Redis {
         self.tell_not_stored(code, holder);
     }
 
-    async fn add(&self, login: Login) -> Result<Record, StoreError> {
+    async fn add(&self, login: NewLogin) -> Result<Record, StoreError> {
         let ttl = self.rules.session_ttl.as_secs();
         let mut record = Record {
             identity: login.identity,
