@@ -60,7 +60,7 @@ pub use forward_auth::{Allowed, DESCRIBER_UNTRUSTED};
 pub use head::{Framing, Head, check_start, end_of_head, parse_head};
 pub use hops::{is_handshake, named_hops};
 pub use identity::Identities;
-pub use in_flight::{InFlight, Place};
+pub use in_flight::{InFlight, InFlightPermit};
 pub use names::{OwnedNames, is_alias};
 pub use origin::Asker;
 pub use origins::Origins;
