@@ -12,7 +12,7 @@ use super::status::{Failure, TokenStatus};
 use super::token::Kept;
 use crate::config::{App, TokenKind};
 use crate::secret::Secret;
-use crate::session::Slot;
+use crate::session::SharedSlot;
 use crate::wechat::ApiError;
 
 /// How old the knowledge of what other nodes have done may be before it is renewed behind an answer, or before one.
@@ -26,7 +26,7 @@ pub(super) struct Entry {
     /// The digest of where WeChat is, the appid and the secret: with another secret it is another entry.
     whose: Digest,
     /// Where it is in the store.
-    pub(super) slot: Slot,
+    pub(super) slot: SharedSlot,
     state: Lock<State>,
     /// Locked while WeChat is asked, so that everybody else waits for that answer.
     pub(super) asking: Mutex<()>,
@@ -56,7 +56,7 @@ pub(super) enum Readiness {
 }
 
 impl Entry {
-    pub(super) fn new(app: &App, whose: Digest, slot: Slot) -> Self {
+    pub(super) fn new(app: &App, whose: Digest, slot: SharedSlot) -> Self {
         Self {
             app: app.name.clone(),
             kind: app.access_token,
