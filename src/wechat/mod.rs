@@ -26,7 +26,7 @@ pub use client::{CallError, Client, ClientError};
 pub use code::{Code, CodeError};
 pub use code2session::Redeemed;
 pub use errcode::{ErrcodeClass, SECRET_REFUSED, class, is_of_another_user, is_secret_refused};
-pub use failure::{ApiError, CallFailure, Trouble};
+pub use failure::{ApiError, CallFailure, FailureClass};
 pub use keeper::{AccessToken, AccessTokens, Failure, TokenStatus};
 pub use open_data::{NotOpened, Owner, decrypt, is_signed, sign};
 pub use phone_number::{PhoneNumber, PhoneOwner};
