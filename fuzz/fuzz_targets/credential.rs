@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use libfuzzer_sys::fuzz_target;
 use menshen::request::{
-    Cors, Credential, RequestId, Subprotocols, Survey, credential, without_tokens,
+    Cors, Credential, DecidingHeaders, RequestId, Subprotocols, credential, without_tokens,
 };
 use menshen_fuzz::{Head, config};
 
@@ -15,8 +15,11 @@ static CORS: LazyLock<Cors> = LazyLock::new(|| Cors::new(&config().cors).expect(
 fuzz_target!(|lines: &[u8]| {
     let head = Head::of_lines(lines, "");
     let headers = &head.headers;
-    let survey = Survey::of(headers);
-    for found in [false, true].into_iter().filter_map(|https| credential(&survey, https).ok()) {
+    let deciding = DecidingHeaders::of(headers);
+    for found in [false, true]
+        .into_iter()
+        .filter_map(|https| credential(&deciding, https).ok())
+    {
         let bearer = headers.get_all("authorization").iter().count();
         let codes = headers.get_all("x-wx-code").iter().count();
         assert!(bearer < 2 && codes < 2);

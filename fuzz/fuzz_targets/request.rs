@@ -37,7 +37,7 @@ fuzz_target!(|head: &[u8]| {
                 .any(|segment| segment == "." || segment == "..")
         );
         for https in [false, true] {
-            let _ = credential(&request.survey, https);
+            let _ = credential(&request.headers, https);
         }
     }
 });

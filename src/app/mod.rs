@@ -74,8 +74,8 @@ impl App {
         install_crypto();
         // Who knows the server by a pin of its certificate does not mind, so that it starts all the same.
         let out_of_date = config.certificates_out_of_date(clock.unix_secs());
-        for doubt in out_of_date.into_iter().chain(config.doubts()) {
-            tracing::warn!("{doubt}");
+        for warning in out_of_date.into_iter().chain(config.warnings()) {
+            tracing::warn!("{warning}");
         }
         let everybody = |network: &&ipnet::IpNet| network.prefix_len() == 0;
         if let Some(network) = config.server.trusted_proxies.iter().find(everybody) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::outlook::Outlook;
+use super::access_summary::AccessSummary;
 use super::{Outcome, complain, config, probe, runtime, say, warn};
 use crate::app;
 use crate::clock::Clock;
@@ -15,8 +15,8 @@ pub(super) fn run(file: &Path, with_probe: bool) -> Outcome {
         Ok(config) => config,
         Err(problems) => return complain(&problems),
     };
-    for doubt in config.doubts() {
-        warn(&doubt);
+    for warning in config.warnings() {
+        warn(&warning);
     }
     let mut outcome = Outcome::Done;
     for problem in config.certificates_out_of_date(Clock::system().unix_secs()) {
@@ -36,7 +36,7 @@ pub(super) fn run(file: &Path, with_probe: bool) -> Outcome {
         outcome = Outcome::Misconfigured;
     }
     if outcome == Outcome::Done {
-        say(&Outlook(&config));
+        say(&AccessSummary(&config));
     }
     outcome
 }

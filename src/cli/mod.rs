@@ -1,5 +1,6 @@
 //! The command line: the commands, their options and the exit codes.
 
+mod access_summary;
 mod backup;
 mod check;
 mod dev;
@@ -8,7 +9,6 @@ mod explain;
 mod explain_request;
 mod generate;
 mod keys;
-mod outlook;
 mod private_call;
 mod probe;
 mod schema;

@@ -9,9 +9,9 @@ use super::contents::contents;
 use super::key::{Key, SectionKind};
 use super::model::{Config, Token};
 use super::name::Names;
-use super::notes::Notes;
 use super::private_address::PrivateAddress;
 use super::problem::{Problem, Problems};
+use super::read_context::ReadContext;
 use super::reader::{self, Table};
 use super::route::Routes;
 use super::secret::Environment;
@@ -107,29 +107,29 @@ fn read<T>(
     wanted: impl FnOnce(&mut Table<'_, '_>) -> Option<T>,
 ) -> (Option<T>, Noted) {
     let (document, mistakes) = DeTable::parse_recoverable(text);
-    let mut notes = Notes::new(text, Path::new(file));
+    let mut context = ReadContext::new(text, Path::new(file));
     // What was recovered around a mistake would only give problems that go away with it.
     if !mistakes.is_empty() {
         for (line, message) in syntax::mistakes(text) {
-            notes.problem(String::new(), Some(line), message);
+            context.problem(String::new(), Some(line), message);
         }
-        return (None, Noted::of(notes));
+        return (None, Noted::of(context));
     }
-    let found = reader::read(&mut notes, document.get_ref(), wanted);
-    (found, Noted::of(notes))
+    let found = reader::read(&mut context, document.get_ref(), wanted);
+    (found, Noted::of(context))
 }
 
-/// What is left of the notes when the document is gone.
+/// What is left of the context when the document is gone.
 struct Noted {
     problems: Vec<Problem>,
     settings: Vec<Setting>,
 }
 
 impl Noted {
-    fn of(notes: Notes<'_>) -> Self {
+    fn of(context: ReadContext<'_>) -> Self {
         Self {
-            problems: notes.problems,
-            settings: notes.settings,
+            problems: context.problems,
+            settings: context.settings,
         }
     }
 }
@@ -144,10 +144,10 @@ pub fn known_keys() -> Vec<(String, Option<String>)> {
 /// Describes the keys and sections that a configuration may have, in the order in which they are read.
 pub(super) fn described() -> (Vec<Key>, Vec<(String, SectionKind)>) {
     let nothing = DeTable::new();
-    let mut notes = Notes::new("", Path::new(""));
-    notes.describing = true;
-    reader::read(&mut notes, &nothing, |table| sections(table, &|_| None));
-    (notes.keys, notes.sections)
+    let mut context = ReadContext::new("", Path::new(""));
+    context.describing = true;
+    reader::read(&mut context, &nothing, |table| sections(table, &|_| None));
+    (context.keys, context.sections)
 }
 
 fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {

@@ -12,7 +12,7 @@ use super::unit::{TIMEOUT, duration};
 
 /// How logins share what WeChat allows.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Login {
+pub struct LoginSettings {
     /// The most calls a minute for an app that says nothing itself; `None` is no limit of ours.
     pub quota_per_minute: Option<NonZeroU32>,
     /// The most logins of an app that wait in line at a time.
@@ -64,7 +64,7 @@ const BUDGET: Kind<Duration> = Kind {
 const SHORTEST_CALL: Duration = Duration::from_millis(500);
 
 /// Reads the section; the limits of `[wechat]` go for the calls of logins too.
-pub(super) fn read(table: &mut Table<'_, '_>, wechat: Option<&WeChat>) -> Option<Login> {
+pub(super) fn read(table: &mut Table<'_, '_>, wechat: Option<&WeChat>) -> Option<LoginSettings> {
     let quota_per_minute = table.or("quota_per_minute", "0", &QUOTA);
     let queue = table.or("queue", "1000", &QUEUE);
     let queue_timeout = table.or("queue_timeout", r#""5s""#, &TIMEOUT);
@@ -90,7 +90,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, wechat: Option<&WeChat>) -> Option
         let message = format!("must be at most {most}: of timeout, a call to WeChat needs {least}");
         table.refuse("queue_timeout", message);
     }
-    Some(Login {
+    Some(LoginSettings {
         quota_per_minute: NonZeroU32::new(quota_per_minute?),
         queue: queue?,
         queue_timeout,

@@ -15,9 +15,7 @@ mod certificates;
 mod contents;
 mod control;
 mod cors;
-mod doubts;
 mod headers;
-mod keep;
 mod key;
 mod kind;
 mod limits;
@@ -27,13 +25,14 @@ mod log_fields;
 mod login;
 mod model;
 mod name;
-mod notes;
 mod own_address;
 mod pem;
 mod private_address;
 mod problem;
+mod read_context;
 mod reader;
 mod relay;
+mod restart_needed;
 mod route;
 mod schema;
 mod secret;
@@ -50,6 +49,7 @@ mod traces;
 mod unit;
 mod unknown;
 mod upstream;
+mod warnings;
 mod web;
 mod wechat;
 
@@ -63,7 +63,7 @@ pub use limits::Limits;
 pub use load::{known_keys, load, load_control, load_token, parse};
 pub use log::{Log, LogFormat};
 pub use log_fields::{LogField, LogFields};
-pub use login::Login;
+pub use login::LoginSettings;
 pub use model::{
     Algorithm, App, Auth, Cache, Config, Control, Headers, InjectedNames, OnMissing, Proxy, Route,
     Server, Session, Store, Tls, Token, TokenKind, WeChat,

@@ -14,7 +14,7 @@ use super::caller::Caller;
 use super::cors::Cors;
 use super::limits::Limits;
 use super::log::Log;
-use super::login::Login;
+use super::login::LoginSettings;
 use super::private_address::PrivateAddress;
 use super::relay::Relay;
 use super::settings::Settings;
@@ -33,7 +33,7 @@ pub struct Config {
     /// `[wechat]`
     pub wechat: WeChat,
     /// `[login]`
-    pub login: Login,
+    pub login: LoginSettings,
     /// `[[app]]`, at least one; names and appids are unique.
     pub apps: Vec<App>,
     /// `[relay]`

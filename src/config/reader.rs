@@ -11,13 +11,13 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::key::{Key, Need, SectionKind};
 use super::kind::{Kind, found};
-use super::notes::{Notes, TablePath, join};
+use super::read_context::{ReadContext, TablePath, join};
 use super::settings::{Setting, SettingValue, shown};
 use super::unknown::unknown;
 
 /// One table of the document while it is read; a table that was not written reads as an empty one.
 pub(super) struct Table<'n, 'd> {
-    notes: &'n mut Notes<'d>,
+    context: &'n mut ReadContext<'d>,
     place: TablePath,
     entries: Option<&'d DeTable<'d>>,
     asked: Vec<&'static str>,
@@ -25,11 +25,11 @@ pub(super) struct Table<'n, 'd> {
 
 /// Reads a whole document.
 pub(super) fn read<'d, T>(
-    notes: &mut Notes<'d>,
+    context: &mut ReadContext<'d>,
     document: &'d DeTable<'d>,
     read: impl FnOnce(&mut Table<'_, '_>) -> T,
 ) -> T {
-    Table::visit(notes, TablePath::default(), Some(document), read)
+    Table::visit(context, TablePath::default(), Some(document), read)
 }
 
 impl<'d> Table<'_, 'd> {
@@ -123,16 +123,16 @@ impl<'d> Table<'_, 'd> {
         self.ask_section(key, SectionKind::One);
         let Some((_, value)) = self.entry(key) else {
             let place = self.place.below(key, None, self.place.line);
-            return Table::visit(self.notes, place, None, read);
+            return Table::visit(self.context, place, None, read);
         };
         let Some(entries) = value.get_ref().as_table() else {
             let found = found(value.get_ref());
             self.refuse(key, format!("must be a section, not {found}"));
             return self.imagine(key, read);
         };
-        let line = self.notes.line(&value.span());
+        let line = self.context.line(&value.span());
         let place = self.place.below(key, None, Some(line));
-        Table::visit(self.notes, place, Some(entries), read)
+        Table::visit(self.context, place, Some(entries), read)
     }
 
     /// Reads a list of tables that may be left out.
@@ -169,15 +169,15 @@ impl<'d> Table<'_, 'd> {
         };
         let mut values = Vec::new();
         for (index, table) in tables.iter().enumerate() {
-            let line = self.notes.line(&table.span());
+            let line = self.context.line(&table.span());
             let place = self.place.below(key, Some(index + 1), Some(line));
             let Some(entries) = table.get_ref().as_table() else {
                 let message = format!("must be a section, not {}", found(table.get_ref()));
-                self.notes.problem(place.path, Some(line), message);
+                self.context.problem(place.path, Some(line), message);
                 values.push(None);
                 continue;
             };
-            values.push(Table::visit(self.notes, place, Some(entries), &mut read));
+            values.push(Table::visit(self.context, place, Some(entries), &mut read));
         }
         values
     }
@@ -200,25 +200,27 @@ impl<'d> Table<'_, 'd> {
 
     /// Returns where a path leads, which is relative to the folder of the configuration file.
     pub(super) fn located(&self, written: impl AsRef<Path>) -> PathBuf {
-        self.notes.located(written)
+        self.context.located(written)
     }
 
     /// Notes a problem with one of this table's keys.
     pub(super) fn refuse(&mut self, key: &str, message: String) {
-        let written = self.entry(key).map(|(key, _)| self.notes.line(&key.span()));
+        let written = self
+            .entry(key)
+            .map(|(key, _)| self.context.line(&key.span()));
         let path = join(&self.place.path, key);
-        self.notes
+        self.context
             .problem(path, written.or(self.place.line), message);
     }
 
     fn visit<'n, T>(
-        notes: &'n mut Notes<'d>,
+        context: &'n mut ReadContext<'d>,
         place: TablePath,
         entries: Option<&'d DeTable<'d>>,
         read: impl FnOnce(&mut Table<'n, 'd>) -> T,
     ) -> T {
         let mut table = Table {
-            notes,
+            context,
             place,
             entries,
             asked: Vec::new(),
@@ -230,19 +232,19 @@ impl<'d> Table<'_, 'd> {
 
     /// Reads a section that is not there only to learn its keys; what is wrong with it is not worth a word.
     fn imagine<T>(&mut self, key: &str, read: impl FnOnce(&mut Table<'_, '_>) -> T) -> T {
-        let noted = (self.notes.problems.len(), self.notes.settings.len());
+        let noted = (self.context.problems.len(), self.context.settings.len());
         let place = self.place.below(key, None, None);
-        let value = Table::visit(self.notes, place, None, read);
-        self.notes.problems.truncate(noted.0);
-        self.notes.settings.truncate(noted.1);
+        let value = Table::visit(self.context, place, None, read);
+        self.context.problems.truncate(noted.0);
+        self.context.settings.truncate(noted.1);
         value
     }
 
     fn ask<T>(&mut self, key: &'static str, default: Option<&str>, kind: &Kind<T>, need: Need) {
         self.asked.push(key);
-        if self.notes.describing {
+        if self.context.describing {
             let path = join(&self.place.section, key);
-            self.notes.keys.push(Key::of(path, default, kind, need));
+            self.context.keys.push(Key::of(path, default, kind, need));
         }
         let value = match (self.entry(key), default) {
             (Some((_, value)), _) => SettingValue::Written(shown(value.get_ref())),
@@ -250,22 +252,22 @@ impl<'d> Table<'_, 'd> {
             (None, None) => SettingValue::Unset,
         };
         let key = join(&self.place.path, key);
-        self.notes.settings.push(Setting { key, value });
+        self.context.settings.push(Setting { key, value });
     }
 
     /// Takes back what was noted of the value of the key that was asked for last.
     fn hide(&mut self, key: &str) {
         let is_written = self.has(key);
-        if let Some(setting) = self.notes.settings.last_mut().filter(|_| is_written) {
+        if let Some(setting) = self.context.settings.last_mut().filter(|_| is_written) {
             setting.value = SettingValue::Hidden;
         }
     }
 
     fn ask_section(&mut self, key: &'static str, kind: SectionKind) {
         self.asked.push(key);
-        if self.notes.describing {
+        if self.context.describing {
             let path = join(&self.place.section, key);
-            self.notes.sections.push((path, kind));
+            self.context.sections.push((path, kind));
         }
     }
 
@@ -294,11 +296,11 @@ impl<'d> Table<'_, 'd> {
         for value in list.iter() {
             let read = (item.read)(value.get_ref());
             if read.is_none() {
-                let line = self.notes.line(&value.span());
+                let line = self.context.line(&value.span());
                 let found = found(value.get_ref());
                 let message = format!("must be {}, not {found}", item.expected);
                 let path = join(&self.place.path, key);
-                self.notes.problem(path, Some(line), message);
+                self.context.problem(path, Some(line), message);
             }
             items.push(read);
         }

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::request::{RefusalBody, retry_after_secs};
 use crate::session::StoreError;
-use crate::wechat::{ApiError, TOKEN_EXPIRED, TOKEN_INVALID, Trouble, advice};
+use crate::wechat::{ApiError, FailureClass, TOKEN_EXPIRED, TOKEN_INVALID, advice};
 
 /// How long a caller should wait before it asks again.
 const RETRY_SECS: u64 = 5;
@@ -244,7 +244,7 @@ impl ControlDenial {
                 "code_used",
                 "The code was used before; the user must tap again.",
             ),
-            Self::WeChat(error) => of_wechat(error.trouble()),
+            Self::WeChat(error) => of_wechat(error.class()),
         }
     }
 
@@ -270,7 +270,7 @@ impl ControlDenial {
         let pause = if let Self::TooManyFailures(pause) | Self::TooManySecrets(pause) = self {
             Some(*pause)
         } else if let Self::WeChat(error) = self {
-            error.trouble().pause()
+            error.class().pause()
         } else {
             None
         };
@@ -316,40 +316,40 @@ impl ControlDenial {
     }
 }
 
-fn of_wechat(trouble: Trouble) -> (StatusCode, &'static str, &'static str) {
+fn of_wechat(class: FailureClass) -> (StatusCode, &'static str, &'static str) {
     use StatusCode as S;
-    match trouble {
-        Trouble::Busy(_) => (
+    match class {
+        FailureClass::Busy(_) => (
             S::SERVICE_UNAVAILABLE,
             "wechat_busy",
             "WeChat is busy; try again later.",
         ),
-        Trouble::Unreachable => (
+        FailureClass::Unreachable => (
             S::SERVICE_UNAVAILABLE,
             "wechat_unreachable",
             "WeChat cannot be reached; try again later.",
         ),
-        Trouble::NoAnswer => (
+        FailureClass::NoAnswer => (
             S::GATEWAY_TIMEOUT,
             "wechat_timeout",
             "WeChat did not answer; whether it did what it was asked for is not known.",
         ),
-        Trouble::StoreAway => (
+        FailureClass::StoreAway => (
             S::SERVICE_UNAVAILABLE,
             "store_unavailable",
             "The store in which nodes share the access_token does not answer; try again later.",
         ),
-        Trouble::SessionKeyStale => (
+        FailureClass::SessionKeyStale => (
             S::CONFLICT,
             "session_key_stale",
             "WeChat does not know this session_key any more; the user must log in again.",
         ),
-        Trouble::Misconfigured => (
+        FailureClass::Misconfigured => (
             S::BAD_GATEWAY,
             "wechat_misconfigured",
             "WeChat refuses this app or this machine; the operator must act.",
         ),
-        Trouble::TokenStale | Trouble::Unknown => (
+        FailureClass::TokenStale | FailureClass::Unknown => (
             S::BAD_GATEWAY,
             "wechat_error",
             "WeChat's answer is not a valid one.",

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::Control;
 use crate::config::TokenKind;
-use crate::wechat::Standing;
+use crate::wechat::TokenStatus;
 
 /// Whether the process lives.
 pub(super) const ALIVE: &str = "/healthz";
@@ -127,16 +127,16 @@ impl Report {
     pub(super) fn of(control: &Control) -> Self {
         let state = control.readiness.phase();
         let trouble = control.sessions.trouble();
-        let standings = control.known.wechat().tokens.standings();
-        let has_token = |standing: &Standing| standing.left_secs.is_some_and(|left| left > 0);
+        let statuses = control.known.wechat().tokens.statuses();
+        let has_token = |status: &TokenStatus| status.left_secs.is_some_and(|left| left > 0);
         let parts = [
             (STORE, control.sessions.is_available() && trouble.is_none()),
-            ("wechat", control.reach.obstacle().is_none()),
+            ("wechat", control.reach.unreachable_cause().is_none()),
             (
                 ACCESS_TOKEN,
-                standings
+                statuses
                     .iter()
-                    .all(|standing| standing.failure.is_none() || has_token(standing)),
+                    .all(|status| status.failure.is_none() || has_token(status)),
             ),
         ];
         let lost = parts.into_iter().filter(|(_, works)| !works);
@@ -147,7 +147,7 @@ impl Report {
                 .map(|trouble| (STORE, trouble))
                 .into_iter()
                 .collect(),
-            access_tokens: standings.into_iter().map(Token::of).collect(),
+            access_tokens: statuses.into_iter().map(Token::of).collect(),
         }
     }
 
@@ -158,12 +158,12 @@ impl Report {
 }
 
 impl Token {
-    fn of(standing: Standing) -> (String, Self) {
-        let kind = match standing.kind {
+    fn of(status: TokenStatus) -> (String, Self) {
+        let kind = match status.kind {
             TokenKind::Stable => "stable",
             TokenKind::Classic => "classic",
         };
-        let last_error = standing.failure.map(|failure| LastError {
+        let last_error = status.failure.map(|failure| LastError {
             error: failure.error,
             errcode: failure.errcode,
             address: failure.address,
@@ -172,10 +172,10 @@ impl Token {
         });
         let token = Self {
             kind,
-            age: standing.age_secs,
-            left: standing.left_secs,
+            age: status.age_secs,
+            left: status.left_secs,
             last_error,
         };
-        (standing.app, token)
+        (status.app, token)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Logins;
-use super::caller::{Caller, Said};
+use super::caller::{Caller, WechatErrorDetails};
 use super::choose::referred;
 use super::redeem::Redeemer;
 use crate::request::{Denial, RequestId};
@@ -70,7 +70,7 @@ impl Logins {
                 );
             }
             Err(denial) => {
-                let Said { rid, errmsg, cause } = caller.said();
+                let WechatErrorDetails { rid, errmsg, cause } = caller.said();
                 let errcode = denial.errcode();
                 let foreign = referred(referer).filter(|appid| *appid != redeemer.appid());
                 let foreign = foreign.filter(|_| matches!(denial, Denial::CodeInvalid(_)));

@@ -45,12 +45,12 @@ pub struct Caller {
     /// That trace, where there is a record of it.
     pub trace: Option<LoginTrace>,
     /// What WeChat answered to this request's latest call.
-    pub(super) said: Arc<Mutex<Said>>,
+    pub(super) said: Arc<Mutex<WechatErrorDetails>>,
 }
 
 /// What is logged of a refused call to WeChat.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Said {
+pub(super) struct WechatErrorDetails {
     /// WeChat's id of the call in its own logs.
     pub(super) rid: Option<String>,
     /// WeChat's text beside the errcode.
@@ -75,12 +75,12 @@ impl Caller {
     }
 
     /// Stores what the latest call answered.
-    pub(super) fn note(&self, said: Said) {
+    pub(super) fn note(&self, said: WechatErrorDetails) {
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
     }
 
     /// Returns what the latest call answered.
-    pub(super) fn said(&self) -> Said {
+    pub(super) fn said(&self) -> WechatErrorDetails {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.clone()
     }

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use http::{HeaderMap, Method, Version};
 
-use super::{Denial, Field, NormalPath, Survey, is_handshake};
+use super::{DecidingHeaders, Denial, Field, NormalPath, is_handshake};
 
 /// The most header lines; over HTTP/2 each may be a byte or two.
 pub(super) const MOST_LINES: usize = 256;
@@ -43,37 +43,37 @@ pub struct Admitted<'a> {
     /// What follows the question mark.
     pub query: Option<&'a str>,
     /// The headers that decide something.
-    pub survey: Survey<'a>,
+    pub headers: DecidingHeaders<'a>,
 }
 
 /// Checks a message's framing, host and target.
 pub fn admit<'a>(message: &Message<'a>, max_header_bytes: usize) -> Result<Admitted<'a>, Denial> {
-    let mut survey = Survey::of(message.headers);
-    if !matches!(survey.subprotocol_token, Field::Absent)
+    let mut headers = DecidingHeaders::of(message.headers);
+    if !matches!(headers.subprotocol_token, Field::Absent)
         && !is_handshake(message.method, message.version, message.headers)
     {
         // Without the rest of a handshake, `Upgrade` says nothing.
-        survey.subprotocol_token = Field::Absent;
+        headers.subprotocol_token = Field::Absent;
     }
     // It counts as a line of HTTP/1.1 does.
     let authority = message.authority.map_or(0, str::len);
-    let is_large = survey.bytes + message.target.len() + authority > max_header_bytes;
+    let is_large = headers.bytes + message.target.len() + authority > max_header_bytes;
     if is_large || message.headers.len() > MOST_LINES {
         return Err(Denial::HeadersTooLarge);
     }
     check_method(message.method)?;
-    check_framing(&survey)?;
-    if survey.poses_as_subprotocol {
+    check_framing(&headers)?;
+    if headers.poses_as_subprotocol {
         return Err(Denial::BadRequest(
             "A header poses as Sec-WebSocket-Protocol.",
         ));
     }
-    if survey.padded {
+    if headers.padded {
         return Err(Denial::BadRequest(
             "A header's value begins or ends with a space.",
         ));
     }
-    if matches!(survey.authorization, Field::Repeated) {
+    if matches!(headers.authorization, Field::Repeated) {
         return Err(Denial::TokenAmbiguous);
     }
     if message.target.contains(&b'#') {
@@ -82,8 +82,8 @@ pub fn admit<'a>(message: &Message<'a>, max_header_bytes: usize) -> Result<Admit
     if !message.target.starts_with(b"/") {
         return Err(NO_PATH);
     }
-    let authority = one_authority(message, &survey)?;
-    admit_line(message.method, authority, message.target, survey)
+    let authority = one_authority(message, &headers)?;
+    admit_line(message.method, authority, message.target, headers)
 }
 
 /// Checks authority and origin-form target, as one message says them itself or another about it.
@@ -91,7 +91,7 @@ pub(super) fn admit_line<'a>(
     method: &'a Method,
     authority: &'a str,
     target: &'a [u8],
-    survey: Survey<'a>,
+    headers: DecidingHeaders<'a>,
 ) -> Result<Admitted<'a>, Denial> {
     let (path, query) = split_query(target)?;
     Ok(Admitted {
@@ -99,7 +99,7 @@ pub(super) fn admit_line<'a>(
         host: host_of(authority)?,
         path: NormalPath::parse(path)?,
         query,
-        survey,
+        headers,
     })
 }
 
@@ -112,14 +112,14 @@ pub(super) fn check_method(method: &Method) -> Result<(), Denial> {
     Ok(())
 }
 
-fn check_framing(survey: &Survey<'_>) -> Result<(), Denial> {
+fn check_framing(headers: &DecidingHeaders<'_>) -> Result<(), Denial> {
     const LENGTH: Denial = Denial::BadRequest("The Content-Length is not one number.");
     const CODING: Denial = Denial::BadRequest("The only Transfer-Encoding understood is chunked.");
-    if survey.poses_as_framing {
+    if headers.poses_as_framing {
         // uWSGI reads Content_Length as Content-Length, and so the next request from this one's body.
         return Err(POSES_AS_FRAMING);
     }
-    match survey.content_length {
+    match headers.content_length {
         Field::Absent => {}
         Field::Once(length) => {
             if self::length(length.as_bytes()).is_none() {
@@ -128,9 +128,9 @@ fn check_framing(survey: &Survey<'_>) -> Result<(), Denial> {
         }
         Field::Repeated => return Err(LENGTH),
     }
-    match survey.transfer_encoding {
+    match headers.transfer_encoding {
         Field::Absent => Ok(()),
-        Field::Once(_) if !matches!(survey.content_length, Field::Absent) => Err(
+        Field::Once(_) if !matches!(headers.content_length, Field::Absent) => Err(
             Denial::BadRequest("Content-Length and Transfer-Encoding exclude each other."),
         ),
         Field::Once(coding) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
@@ -205,8 +205,11 @@ fn strip_prefix_ignoring_case<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [
     head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-fn one_authority<'a>(message: &Message<'a>, survey: &Survey<'a>) -> Result<&'a str, Denial> {
-    let host = match survey.host {
+fn one_authority<'a>(
+    message: &Message<'a>,
+    headers: &DecidingHeaders<'a>,
+) -> Result<&'a str, Denial> {
+    let host = match headers.host {
         Field::Absent => None,
         Field::Once(value) => Some(
             value

@@ -2,7 +2,7 @@
 
 use http::HeaderValue;
 
-use super::{Denial, Field, Survey, is_placeholder};
+use super::{DecidingHeaders, Denial, Field, is_placeholder};
 
 /// What a client identifies itself with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,20 +27,23 @@ pub enum Credential<'a> {
 /// Returns the credential of a request; two are an error, not a choice.
 ///
 /// Over `https` the cookie is the one that no other host can have set.
-pub fn credential<'a>(survey: &Survey<'a>, https: bool) -> Result<Credential<'a>, Denial> {
-    let token = bearer(survey)?;
-    let code = text(survey.code)?;
+pub fn credential<'a>(
+    headers: &DecidingHeaders<'a>,
+    https: bool,
+) -> Result<Credential<'a>, Denial> {
+    let token = bearer(headers)?;
+    let code = text(headers.code)?;
     let cookie = match https {
-        true => survey.session_cookie,
-        false => survey.plain_cookie,
+        true => headers.session_cookie,
+        false => headers.plain_cookie,
     };
     match (token, code, cookie) {
         (Some(token), None, Field::Absent) => Ok(Credential::Token(token)),
         (None, None, Field::Once(cookie)) => Ok(Credential::Cookie(cookie)),
         (None, Some(code), Field::Absent) => Ok(Credential::Code {
             code,
-            nonce: text(survey.nonce)?,
-            app: text(survey.app)?,
+            nonce: text(headers.nonce)?,
+            app: text(headers.app)?,
         }),
         (None, None, Field::Absent) => Ok(Credential::None),
         _ => Err(Denial::TokenAmbiguous),
@@ -48,8 +51,8 @@ pub fn credential<'a>(survey: &Survey<'a>, https: bool) -> Result<Credential<'a>
 }
 
 /// Returns the token of `Authorization: Bearer` or of the sub-protocols; two are an error.
-pub fn bearer<'a>(survey: &Survey<'a>) -> Result<Option<&'a [u8]>, Denial> {
-    match (authorization(survey)?, survey.subprotocol_token) {
+pub fn bearer<'a>(headers: &DecidingHeaders<'a>) -> Result<Option<&'a [u8]>, Denial> {
+    match (authorization(headers)?, headers.subprotocol_token) {
         (Some(_), Field::Once(_)) | (_, Field::Repeated) => Err(Denial::TokenAmbiguous),
         (None, Field::Once(token)) => Ok(Some(token)),
         (token, Field::Absent) => Ok(token),
@@ -57,8 +60,8 @@ pub fn bearer<'a>(survey: &Survey<'a>) -> Result<Option<&'a [u8]>, Denial> {
 }
 
 /// Returns whether `Authorization` is the scheme `Bearer` and no token, which is as good as no header.
-pub(super) fn is_empty_bearer(survey: &Survey<'_>) -> bool {
-    let Field::Once(value) = survey.authorization else {
+pub(super) fn is_empty_bearer(headers: &DecidingHeaders<'_>) -> bool {
+    let Field::Once(value) = headers.authorization else {
         return false;
     };
     let (scheme, token) = split(value);
@@ -66,8 +69,8 @@ pub(super) fn is_empty_bearer(survey: &Survey<'_>) -> bool {
 }
 
 /// Returns the token of `Authorization: Bearer`; other schemes are the backend's business.
-fn authorization<'a>(survey: &Survey<'a>) -> Result<Option<&'a [u8]>, Denial> {
-    let (scheme, token) = match survey.authorization {
+fn authorization<'a>(headers: &DecidingHeaders<'a>) -> Result<Option<&'a [u8]>, Denial> {
+    let (scheme, token) = match headers.authorization {
         Field::Absent => return Ok(None),
         Field::Once(value) => split(value),
         Field::Repeated => return Err(Denial::TokenAmbiguous),
@@ -131,7 +134,7 @@ mod tests {
         for (name, value) in pairs {
             map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        credential(&Survey::of(&map), false)
+        credential(&DecidingHeaders::of(&map), false)
             .map(|found| match found {
                 Credential::Token(token) => format!("Token {:?}", str::from_utf8(token)),
                 Credential::Cookie(cookie) => format!("Cookie {:?}", str::from_utf8(cookie)),
@@ -221,7 +224,7 @@ mod tests {
         let cookies = "a=1; menshen=p~q; __Host-menshen=s~t";
         let mut map = HeaderMap::new();
         map.insert("cookie", HeaderValue::from_static(cookies));
-        let found = |https| credential(&Survey::of(&map), https);
+        let found = |https| credential(&DecidingHeaders::of(&map), https);
         assert_eq!(found(true), Ok(Credential::Cookie(b"s~t")));
         assert_eq!(found(false), Ok(Credential::Cookie(b"p~q")));
     }
@@ -247,7 +250,7 @@ mod tests {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
                 let mut map = HeaderMap::new();
                 map.insert(AUTHORIZATION, value);
-                let _ = credential(&Survey::of(&map), false);
+                let _ = credential(&DecidingHeaders::of(&map), false);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 
-use super::{Denial, Field, Signed, Survey, bearer};
+use super::{DecidingHeaders, Denial, Field, Signed, bearer};
 
 /// A kind of credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +47,8 @@ impl CredentialKind {
     }
 
     /// Tells where the one token of a request is.
-    pub(super) fn of_token(survey: &Survey<'_>) -> Self {
-        match survey.subprotocol_token {
+    pub(super) fn of_token(headers: &DecidingHeaders<'_>) -> Self {
+        match headers.subprotocol_token {
             Field::Absent => Self::Bearer,
             Field::Once(_) | Field::Repeated => Self::Subprotocol,
         }
@@ -58,14 +58,14 @@ impl CredentialKind {
     ///
     /// Only these pay for another look at their headers.
     pub fn of(headers: &HeaderMap, query: Option<&str>, https: bool) -> Self {
-        let survey = Survey::of(headers);
+        let headers = DecidingHeaders::of(headers);
         let cookie = if https {
-            survey.session_cookie
+            headers.session_cookie
         } else {
-            survey.plain_cookie
+            headers.plain_cookie
         };
-        let token = match bearer(&survey) {
-            Ok(token) => token.map(|_| Self::of_token(&survey)),
+        let token = match bearer(&headers) {
+            Ok(token) => token.map(|_| Self::of_token(&headers)),
             Err(Denial::TokenSchemeMissing) => Some(Self::Bearer),
             Err(_) => return Self::Several,
         };
@@ -73,7 +73,7 @@ impl CredentialKind {
         let found = [
             token,
             Self::if_there(cookie, Self::Cookie),
-            Self::if_there(survey.code, Self::Code),
+            Self::if_there(headers.code, Self::Code),
             is_signed.then_some(Self::SignedUrl),
         ];
         let mut kinds = found.into_iter().flatten();

@@ -10,9 +10,9 @@ use memchr::memmem::find_iter;
 use super::bearer::is_empty_bearer;
 use super::destination::target_with;
 use super::{
-    Asker, Caller, Client, CookieCredential, Credential, CredentialKind, Decision, Denial,
-    Destination, Destinations, Endpoint, Field, FirstLogin, Message, Pass, Rates, Renewal, SignIn,
-    Signed, Survey, Taken, admit_stranger, credential,
+    Asker, Caller, Client, CookieCredential, Credential, CredentialKind, DecidingHeaders, Decision,
+    Denial, Destination, Destinations, Endpoint, Field, FirstLogin, Message, Pass, Rates, Renewal,
+    SignIn, Signed, Taken, admit_stranger, credential,
 };
 use crate::config::{AppKind, Auth, Config, OnMissing, Route};
 use crate::session::RevokedSessions;
@@ -124,7 +124,7 @@ impl Requests {
             credential: CredentialKind::None,
         };
         if route.auth == Auth::Public {
-            let ours = self.carries_ours(&request.survey)?;
+            let ours = self.carries_ours(&request.headers)?;
             pass.hide_authorization = ours && !route.forward_token;
             return Ok(Decision::Forward(pass));
         }
@@ -134,19 +134,19 @@ impl Requests {
             pass.who = Some(self.admit_signed(taken, &signed, asker.client)?);
             pass.credential = CredentialKind::SignedUrl;
             pass.target = Some(target_with(request, signed.query, route));
-            pass.hide_authorization = self.carries_ours(&request.survey)? && !route.forward_token;
+            pass.hide_authorization = self.carries_ours(&request.headers)? && !route.forward_token;
             return Ok(Decision::Forward(pass));
         }
-        match credential(&request.survey, asker.https)? {
+        match credential(&request.headers, asker.https)? {
             Credential::Cookie(cookie) => {
                 let changes = !matches!(*request.method, Method::GET | Method::HEAD)
                     // A page of another site may open a WebSocket, and a browser sends our cookie along.
-                    || request.survey.upgrades;
+                    || request.headers.upgrades;
                 if changes {
                     asker.refuse_other_sites(route.cors.with_credentials())?;
                 }
                 pass.hide_authorization =
-                    self.carries_ours(&request.survey)? && !route.forward_token;
+                    self.carries_ours(&request.headers)? && !route.forward_token;
                 pass.credential = CredentialKind::Cookie;
                 let cookie = CookieCredential::parse(cookie)?;
                 match self.admit_token(cookie.token, asker.client) {
@@ -165,13 +165,13 @@ impl Requests {
             Credential::Token(token) => {
                 let who = self.admit_token(token, asker.client)?;
                 pass.who = Some(allowed_on(route, who)?);
-                pass.credential = CredentialKind::of_token(&request.survey);
+                pass.credential = CredentialKind::of_token(&request.headers);
                 pass.hide_authorization = !route.forward_token;
                 Ok(Decision::Forward(pass))
             }
             Credential::Code { code, nonce, app } => {
                 let ours =
-                    is_empty_bearer(&request.survey) || self.carries_ours(&request.survey)?;
+                    is_empty_bearer(&request.headers) || self.carries_ours(&request.headers)?;
                 pass.hide_authorization = ours && !route.forward_token;
                 pass.credential = CredentialKind::Code;
                 Ok(Decision::LogIn(FirstLogin {
@@ -182,11 +182,11 @@ impl Requests {
                 }))
             }
             Credential::None => {
-                if self.carries_ours(&request.survey)? {
+                if self.carries_ours(&request.headers)? {
                     return Err(Denial::TokenSchemeMissing);
                 }
                 admit_stranger(route)?;
-                pass.hide_authorization = !route.forward_token && is_empty_bearer(&request.survey);
+                pass.hide_authorization = !route.forward_token && is_empty_bearer(&request.headers);
                 Ok(Decision::Forward(pass))
             }
         }
@@ -194,16 +194,16 @@ impl Requests {
 
     /// Returns who sent a request to one of our own endpoints.
     pub fn caller(&self, method: &Method, asker: &Asker<'_>) -> Result<Caller, Denial> {
-        self.caller_of(&Survey::of(asker.headers), method, asker)
+        self.caller_of(&DecidingHeaders::of(asker.headers), method, asker)
     }
 
     pub(super) fn caller_of(
         &self,
-        survey: &Survey<'_>,
+        headers: &DecidingHeaders<'_>,
         method: &Method,
         asker: &Asker<'_>,
     ) -> Result<Caller, Denial> {
-        match credential(survey, asker.https)? {
+        match credential(headers, asker.https)? {
             Credential::Token(token) => self.admit_token(token, asker.client).map(Caller::Known),
             Credential::Cookie(cookie) => {
                 if !matches!(*method, Method::GET | Method::HEAD) {
@@ -240,7 +240,7 @@ impl Requests {
                 | Denial::TokenInvalid(_)
                 | Denial::SessionEnded
         );
-        let has_bearer = !matches!(request.survey.authorization, Field::Absent);
+        let has_bearer = !matches!(request.headers.authorization, Field::Absent);
         if !is_about_login || has_bearer || !asker.loads_a_page(request.method) {
             return None;
         }
@@ -303,8 +303,8 @@ impl Requests {
 
     /// Returns whether a token of ours, valid or not and however it is introduced, is in `Authorization`, or so much that looks like
     /// one that nobody looks any further.
-    fn carries_ours(&self, survey: &Survey<'_>) -> Result<bool, Denial> {
-        let value = match survey.authorization {
+    fn carries_ours(&self, headers: &DecidingHeaders<'_>) -> Result<bool, Denial> {
+        let value = match headers.authorization {
             Field::Absent => return Ok(false),
             Field::Once(value) => value.as_bytes(),
             Field::Repeated => return Err(Denial::TokenAmbiguous),

@@ -32,7 +32,7 @@ impl Requests {
     pub fn verify(&self, asking: &Message<'_>, asker: &Asker<'_>) -> Result<Allowed, Denial> {
         let mut asked = self.destinations.admit(asking)?;
         // A gateway keeps `Upgrade` to itself, and takes the sub-protocols from the answer.
-        asked.survey.subprotocol_token = asked.survey.offered_token;
+        asked.headers.subprotocol_token = asked.headers.offered_token;
         let below = self
             .destinations
             .asked_about(asked.path.as_str())
@@ -42,7 +42,7 @@ impl Requests {
                 Some(query) => format!("{below}?{query}"),
                 None => below.to_owned(),
             };
-            let line = admit_line(asked.method, asked.host, target.as_bytes(), asked.survey)?;
+            let line = admit_line(asked.method, asked.host, target.as_bytes(), asked.headers)?;
             return self.allow(line, &target, asker);
         }
         match Original::parse(asking.headers, asker.client.trusted)? {
@@ -52,11 +52,11 @@ impl Requests {
                 host,
             }) => {
                 check_method(&method)?;
-                let line = admit_line(&method, host, target.as_bytes(), asked.survey)?;
+                let line = admit_line(&method, host, target.as_bytes(), asked.headers)?;
                 self.allow(line, target, asker)
             }
             None => {
-                let (who, lapsed) = match self.caller_of(&asked.survey, asked.method, asker)? {
+                let (who, lapsed) = match self.caller_of(&asked.headers, asked.method, asker)? {
                     Caller::Known(who) => (Some(who), None),
                     Caller::Lapsed(cookie) => (None, Some(cookie)),
                 };

@@ -25,7 +25,7 @@ pub struct InFlight {
 
 /// A request that counts until this is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct InFlightPermit {
     counted: Arc<InFlight>,
     spot: Spot,
 }
@@ -45,7 +45,7 @@ impl InFlight {
         self: &Arc<Self>,
         client: &Client,
         trusted: &[IpNet],
-    ) -> Result<Option<Place>, Denial> {
+    ) -> Result<Option<InFlightPermit>, Denial> {
         let Some(address) = client.address else {
             return Ok(None);
         };
@@ -57,18 +57,18 @@ impl InFlight {
         let before = cells.map(|cell| cell.fetch_add(1, Ordering::Relaxed));
         // Others share some of the cells: the least loaded is the nearest to the truth, and never below it. All of them must be counted.
         let fewest = before.fold(u64::MAX, u64::min);
-        let place = Place {
+        let permit = InFlightPermit {
             counted: Arc::clone(self),
             spot,
         };
         if fewest >= u64::from(self.most.get()) {
             return Err(Denial::TooManyRequests(RETRY));
         }
-        Ok(Some(place))
+        Ok(Some(permit))
     }
 }
 
-impl Drop for Place {
+impl Drop for InFlightPermit {
     fn drop(&mut self) {
         for cell in self.counted.sketch.cells(self.spot) {
             cell.fetch_sub(1, Ordering::Relaxed);
@@ -114,7 +114,7 @@ mod tests {
     fn what_has_ended_leaves_nothing_behind() {
         let counted = Arc::new(InFlight::new(NonZeroU32::MIN));
         for _ in 0..10 {
-            let _place = counted.enter(&from("192.0.2.1"), &[]).unwrap();
+            let _permit = counted.enter(&from("192.0.2.1"), &[]).unwrap();
             assert!(counted.enter(&from("192.0.2.1"), &[]).is_err());
         }
         let cells = counted

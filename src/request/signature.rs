@@ -83,7 +83,7 @@ impl Requests {
     ) -> Result<Arc<Verified>, Denial> {
         let Taken { route, request, .. } = taken;
         // A browser sends its cookie along with every image, so that one says nothing.
-        if bearer(&request.survey)?.is_some() || !matches!(request.survey.code, Field::Absent) {
+        if bearer(&request.headers)?.is_some() || !matches!(request.headers.code, Field::Absent) {
             return Err(Denial::TokenAmbiguous);
         }
         let url = SignedUrl {

@@ -8,9 +8,9 @@ use super::store::Store as _;
 use super::{Holder, Sessions, StoreError};
 use crate::secret::Secret;
 
-/// Names what is kept; nobody finds out by it whose it is.
+/// The name of a value that all nodes share; nobody finds out by it whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Slot([u8; 16]);
+pub struct SharedSlot([u8; 16]);
 
 /// A text that is kept sealed; of two the one with the higher rank is the newer.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ pub struct Budget {
     pub a_day: u32,
 }
 
-impl Slot {
+impl SharedSlot {
     pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
@@ -58,7 +58,7 @@ impl Slot {
 
 impl Sessions {
     /// Returns the slot that belongs to these texts, of which none may hold a NUL.
-    pub fn slot(&self, texts: &[&str]) -> Slot {
+    pub fn slot(&self, texts: &[&str]) -> SharedSlot {
         let mut context = hmac::Context::with_key(&self.shared.keys.slots);
         for text in texts {
             context.update(text.as_bytes());
@@ -69,13 +69,13 @@ impl Sessions {
         for (to, from) in out.iter_mut().zip(tag.as_ref()) {
             *to = *from;
         }
-        Slot(out)
+        SharedSlot(out)
     }
 
     /// Keeps `mine` unless something newer is there, and returns what is there then; a turn that was taken ends with that.
     pub async fn keep_newer(
         &self,
-        slot: Slot,
+        slot: SharedSlot,
         mine: Option<&Ranked>,
         turn: Option<Holder>,
     ) -> Result<Option<Ranked>, StoreError> {
@@ -99,7 +99,7 @@ impl Sessions {
     /// Takes the turn to replace what is kept. One whose holder is not heard of for the time of `lease` passes to another.
     pub async fn take_turn(
         &self,
-        slot: Slot,
+        slot: SharedSlot,
         holder: Holder,
         lease: Duration,
     ) -> Result<Turn, StoreError> {
@@ -107,7 +107,7 @@ impl Sessions {
     }
 
     /// Counts one more of what must not happen too often, unless it comes too soon or the day has had all.
-    pub async fn spend(&self, slot: Slot, budget: Budget) -> Result<bool, StoreError> {
+    pub async fn spend(&self, slot: SharedSlot, budget: Budget) -> Result<bool, StoreError> {
         self.shared.store.spend(slot, budget).await
     }
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::claim::{CodeMark, Held, Holder};
-use super::kept::{Budget, Sealed, Slot, Turn};
+use super::kept::{Budget, Sealed, SharedSlot, Turn};
 use super::record::Record;
-use super::store::{KeySwap, Login, Refresh, Renewal, SealedKeys, Store};
+use super::store::{KeySwap, NewLogin, Refresh, Renewal, SealedKeys, Store};
 use super::user::User;
 use super::{Identity, RevokedSessions, SessionId, StoreError};
 use crate::metrics::{Count, Durations};
@@ -182,7 +182,7 @@ impl Store for Measured {
         self.store.keep_not_stored(code, holder);
     }
 
-    async fn add(&self, login: Login) -> Result<Record, StoreError> {
+    async fn add(&self, login: NewLogin) -> Result<Record, StoreError> {
         let added = self.uses.add.of(self.store.add(login)).await?;
         self.uses.opened.add(1);
         Ok(added)
@@ -240,7 +240,7 @@ impl Store for Measured {
 
     async fn keep_newer(
         &self,
-        slot: Slot,
+        slot: SharedSlot,
         mine: Option<Sealed>,
         turn: Option<Holder>,
     ) -> Result<Option<Sealed>, StoreError> {
@@ -250,7 +250,7 @@ impl Store for Measured {
 
     async fn take_turn(
         &self,
-        slot: Slot,
+        slot: SharedSlot,
         holder: Holder,
         lease: Duration,
     ) -> Result<Turn, StoreError> {
@@ -258,7 +258,7 @@ impl Store for Measured {
         self.uses.take_turn.of(taken).await
     }
 
-    async fn spend(&self, slot: Slot, budget: Budget) -> Result<bool, StoreError> {
+    async fn spend(&self, slot: SharedSlot, budget: Budget) -> Result<bool, StoreError> {
         self.uses.spend.of(self.store.spend(slot, budget)).await
     }
 

@@ -44,7 +44,7 @@ pub use apps::Apps;
 pub use claim::{Claim, CodeMark, CodeUse, Holder};
 pub use embedded::{COPY as SESSIONS_COPY, FILE as SESSIONS_FILE, SEAL_KEY_FILE};
 pub use id::{DIGEST_LENGTH, NoSessionId, SessionId};
-pub use kept::{Budget, Ranked, Slot, Turn};
+pub use kept::{Budget, Ranked, SharedSlot, Turn};
 pub use measured::{StoreUse, StoreUses};
 pub use refresh_token::RefreshToken;
 pub use revoked::RevokedSessions;

@@ -14,7 +14,7 @@ use super::record::Record;
 use super::redis::Redis;
 use super::rotation::Rotation;
 use super::seal::Keys;
-use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
+use super::store::{KeySwap, MOST_AT_ONCE, NewLogin, Refresh, Renewal, SealedKeys, Store};
 use super::user::{User, user_name};
 use super::{
     Apps, CodeUse, Identity, LONGEST_TEXT, OpenError, Opened, RefreshError, RefreshToken,
@@ -119,7 +119,7 @@ impl Sessions {
             None => None,
         };
         let owner = user_name(&identity.appid, &identity.openid);
-        let login = Login {
+        let login = NewLogin {
             sid,
             user,
             identity,

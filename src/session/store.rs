@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::claim::{CodeMark, Held, Holder, Memo};
-use super::kept::{Budget, Sealed, Slot, Turn};
+use super::kept::{Budget, Sealed, SharedSlot, Turn};
 use super::record::Record;
 use super::refresh_token::Fingerprint;
 use super::user::User;
@@ -52,7 +52,7 @@ pub(super) trait Store: Send + Sync {
     fn keep_not_stored(&self, _code: CodeMark, _holder: Holder) {}
 
     /// Stores a new session, and its user's session_key in place of the one before, which is kept beside it.
-    async fn add(&self, login: Login) -> Result<Record, StoreError>;
+    async fn add(&self, login: NewLogin) -> Result<Record, StoreError>;
 
     /// Rotates the refresh token, returns the same successor within the grace, or ends the session; a session of another app
     /// stays as it is.
@@ -89,7 +89,7 @@ pub(super) trait Store: Send + Sync {
     /// Keeps the newer of what is there and what is brought, ends a turn, and returns what is there then.
     async fn keep_newer(
         &self,
-        slot: Slot,
+        slot: SharedSlot,
         mine: Option<Sealed>,
         turn: Option<Holder>,
     ) -> Result<Option<Sealed>, StoreError>;
@@ -97,7 +97,7 @@ pub(super) trait Store: Send + Sync {
     /// Takes the turn to replace what is kept; where one process has the store to itself, it is always its own.
     async fn take_turn(
         &self,
-        _slot: Slot,
+        _slot: SharedSlot,
         _holder: Holder,
         _lease: Duration,
     ) -> Result<Turn, StoreError> {
@@ -105,7 +105,7 @@ pub(super) trait Store: Send + Sync {
     }
 
     /// Counts one more of what must not happen too often, unless it does.
-    async fn spend(&self, slot: Slot, budget: Budget) -> Result<bool, StoreError>;
+    async fn spend(&self, slot: SharedSlot, budget: Budget) -> Result<bool, StoreError>;
 
     /// Returns whether other processes use the same store.
     fn is_shared(&self) -> bool {
@@ -149,7 +149,7 @@ pub(super) trait Store: Send + Sync {
 
 /// A login to be stored.
 #[derive(Clone, Debug)]
-pub(super) struct Login {
+pub(super) struct NewLogin {
     pub(super) sid: SessionId,
     pub(super) user: User,
     pub(super) identity: super::Identity,

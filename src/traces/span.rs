@@ -41,7 +41,7 @@ pub struct Scope {
 impl Scope {
     /// Begins a span below this one.
     pub fn begin(&self, kind: SpanKind, name: impl Into<Cow<'static, str>>) -> Span {
-        let place = Place {
+        let ids = SpanIds {
             trace: self.trace,
             span: random_span(),
             parent: self.span,
@@ -49,7 +49,7 @@ impl Scope {
         };
         Span::new(
             Arc::clone(&self.queue),
-            place,
+            ids,
             self.began,
             Instant::now(),
             kind,
@@ -58,9 +58,9 @@ impl Scope {
     }
 }
 
-/// Where a span stands in its trace.
+/// The ids of a span, of its trace and of its parent.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct SpanIds {
     pub(super) trace: TraceId,
     pub(super) span: SpanId,
     /// [`SpanId::INVALID`] where it has none.
@@ -72,7 +72,7 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub struct Span {
     queue: Arc<Queue>,
-    place: Place,
+    ids: SpanIds,
     /// When the trace began here.
     origin: Moment,
     began: Instant,
@@ -85,7 +85,7 @@ pub struct Span {
 impl Span {
     pub(super) fn new(
         queue: Arc<Queue>,
-        place: Place,
+        ids: SpanIds,
         origin: Moment,
         began: Instant,
         kind: SpanKind,
@@ -93,7 +93,7 @@ impl Span {
     ) -> Self {
         Self {
             queue,
-            place,
+            ids,
             origin,
             began,
             kind,
@@ -107,14 +107,14 @@ impl Span {
     pub fn scope(&self) -> Scope {
         Scope {
             queue: Arc::clone(&self.queue),
-            trace: self.place.trace,
-            span: self.place.span,
+            trace: self.ids.trace,
+            span: self.ids.span,
             began: self.origin,
         }
     }
 
-    pub(super) fn place(&self) -> Place {
-        self.place
+    pub(super) fn ids(&self) -> SpanIds {
+        self.ids
     }
 
     /// Says something of it.
@@ -163,12 +163,12 @@ impl Span {
 
     /// Ends it, at a moment that may have passed.
     pub fn end_at(self, now: Instant) {
-        let Place {
+        let SpanIds {
             trace,
             span,
             parent,
             is_parent_remote,
-        } = self.place;
+        } = self.ids;
         let context = SpanContext::new(
             trace,
             span,
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     fn begun(queue: &Arc<Queue>) -> Span {
-        let place = Place {
+        let ids = SpanIds {
             trace: random_trace(),
             span: random_span(),
             parent: SpanId::INVALID,
@@ -227,7 +227,7 @@ mod tests {
             instant: Instant::now(),
         };
         let (kind, name) = (SpanKind::Server, "GET /orders".into());
-        Span::new(Arc::clone(queue), place, began, began.instant, kind, name)
+        Span::new(Arc::clone(queue), ids, began, began.instant, kind, name)
     }
 
     #[test]

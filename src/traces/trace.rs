@@ -8,14 +8,14 @@ use opentelemetry::trace::SpanKind;
 
 use super::parent::{TRACEPARENT, TRACESTATE};
 use super::queue::Queue;
-use super::span::{Moment, Place, Scope, Span};
+use super::span::{Moment, Scope, Span, SpanIds};
 
 /// The trace of one exchange, whether there is a record of it or not.
 #[derive(Debug)]
 pub struct Trace {
     /// Where its spans go; `None` where there is no record of it.
     queue: Option<Arc<Queue>>,
-    place: Place,
+    ids: SpanIds,
     began: Moment,
     /// Whether the client's `tracestate` belongs to no trace, or is none.
     drops_state: bool,
@@ -28,16 +28,16 @@ pub struct Trace {
 impl Trace {
     pub(super) fn new(
         queue: Option<Arc<Queue>>,
-        place: Place,
+        ids: SpanIds,
         began: Moment,
         drops_state: bool,
     ) -> Self {
         Self {
             queue,
-            place,
+            ids,
             began,
             drops_state,
-            id: place.trace.to_string(),
+            id: ids.trace.to_string(),
             attempt: None,
             attempts: 0,
         }
@@ -52,8 +52,8 @@ impl Trace {
     pub fn scope(&self) -> Option<Scope> {
         Some(Scope {
             queue: Arc::clone(self.queue.as_ref()?),
-            trace: self.place.trace,
-            span: self.place.span,
+            trace: self.ids.trace,
+            span: self.ids.span,
             began: self.began,
         })
     }
@@ -84,7 +84,7 @@ impl Trace {
     }
 
     fn parent(&self) -> String {
-        let below = self.attempt.as_ref().map_or(self.place, Span::place);
+        let below = self.attempt.as_ref().map_or(self.ids, Span::ids);
         let flags = if self.queue.is_some() { "01" } else { "00" };
         let mut parent = String::with_capacity(55);
         // Writing to a text does not fail.
@@ -95,10 +95,10 @@ impl Trace {
     /// Returns the span of the exchange itself, which is about to end; `None` where there is no record of it.
     pub fn whole(&self, name: String) -> Option<Span> {
         let queue = Arc::clone(self.queue.as_ref()?);
-        let (place, began, kind) = (self.place, self.began, SpanKind::Server);
+        let (ids, began, kind) = (self.ids, self.began, SpanKind::Server);
         Some(Span::new(
             queue,
-            place,
+            ids,
             began,
             began.instant,
             kind,

@@ -8,7 +8,7 @@ use opentelemetry::SpanId;
 
 use super::parent::{TRACESTATE, is_state_valid, parent};
 use super::queue::Queue;
-use super::span::{Moment, Place, random_span, random_trace};
+use super::span::{Moment, SpanIds, random_span, random_trace};
 use super::trace::Trace;
 use crate::config::{Decider, Traces};
 
@@ -47,7 +47,7 @@ impl Tracer {
             Some(parent) if decides => parent.is_sampled,
             Some(_) | None => self.below.is_none_or(|below| fastrand::u64(..) < below),
         };
-        let place = Place {
+        let ids = SpanIds {
             trace: parent.map_or_else(random_trace, |parent| parent.trace),
             span: random_span(),
             parent: parent.map_or(SpanId::INVALID, |parent| parent.span),
@@ -58,7 +58,7 @@ impl Tracer {
         let drops_state = has_state && (parent.is_none() || !is_state_valid(headers));
         Trace::new(
             is_recorded.then(|| Arc::clone(&self.queue)),
-            place,
+            ids,
             Moment {
                 wall: wall(),
                 instant: began,

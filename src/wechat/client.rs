@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::answer::mended;
 use super::connections::Connections;
 use super::reach::Way;
-use super::{AnswerError, ApiError, Fields, Obstacle, Reach};
+use super::{AnswerError, ApiError, Fields, Reach, UnreachableCause};
 use crate::config::{App, WeChat};
 use crate::metrics::Metrics;
 
@@ -48,7 +48,7 @@ pub enum ClientError {
 pub enum CallError {
     /// No connection: WeChat has not seen the call.
     #[error("WeChat could not be reached")]
-    Unreachable(Obstacle),
+    Unreachable(UnreachableCause),
     /// The call was sent, and nothing came back in time or the connection broke.
     #[error("WeChat did not answer")]
     NoAnswer,
@@ -106,8 +106,8 @@ impl Client {
     /// Returns whether the last call made no connection to WeChat.
     pub fn is_cut_off(&self) -> bool {
         self.reach
-            .obstacle()
-            .is_some_and(|met| met != Obstacle::Page)
+            .unreachable_cause()
+            .is_some_and(|met| met != UnreachableCause::Page)
     }
 
     /// Counts a call to a path.
@@ -225,8 +225,10 @@ impl Call<'_> {
             Ok(body) => body,
             Err(Failed { error, detail }) => {
                 match error {
-                    CallError::Unreachable(obstacle) => reach.met(obstacle, detail.as_deref(), way),
-                    CallError::NotWeChat(what) => reach.met(Obstacle::Page, Some(what), way),
+                    CallError::Unreachable(cause) => reach.met(cause, detail.as_deref(), way),
+                    CallError::NotWeChat(what) => {
+                        reach.met(UnreachableCause::Page, Some(what), way)
+                    }
                     CallError::NoAnswer => connections.leave(&self.used),
                     CallError::NotAnAnswer(_) => {}
                 }
@@ -264,9 +266,9 @@ async fn answer_to(request: RequestBuilder) -> Result<Zeroizing<Vec<u8>>, Failed
     let mut answer = request.send().await.map_err(|error| {
         // reqwest's own text holds the URL, and so the secret: only what others said goes on.
         if error.is_connect() || error.is_builder() {
-            let (obstacle, detail) = Obstacle::of(&error);
+            let (cause, detail) = UnreachableCause::of(&error);
             Failed {
-                error: CallError::Unreachable(obstacle),
+                error: CallError::Unreachable(cause),
                 detail,
             }
         } else {
@@ -296,8 +298,12 @@ async fn answer_to(request: RequestBuilder) -> Result<Zeroizing<Vec<u8>>, Failed
 fn refused(status: StatusCode) -> Option<CallError> {
     Some(match status {
         StatusCode::OK => return None,
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => CallError::Unreachable(Obstacle::ProxyAuth),
-        StatusCode::NETWORK_AUTHENTICATION_REQUIRED => CallError::Unreachable(Obstacle::Page),
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            CallError::Unreachable(UnreachableCause::ProxyAuth)
+        }
+        StatusCode::NETWORK_AUTHENTICATION_REQUIRED => {
+            CallError::Unreachable(UnreachableCause::Page)
+        }
         _ if status.is_redirection() => CallError::NotWeChat("it is a redirect"),
         // WeChat's own gateway says so, and may have passed the call on.
         _ if status.is_server_error() => CallError::NotAnAnswer("its status is not 200"),

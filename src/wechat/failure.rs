@@ -44,9 +44,9 @@ pub enum ApiError {
     Turn,
 }
 
-/// What that means.
+/// What such an error means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum FailureClass {
     /// WeChat has not seen the call.
     Unreachable,
     /// WeChat may have carried the call out, and nobody knows.
@@ -72,16 +72,16 @@ const BUSY: Duration = Duration::from_secs(1);
 
 impl ApiError {
     /// Returns what the error means.
-    pub fn trouble(&self) -> Trouble {
+    pub fn class(&self) -> FailureClass {
         match self {
-            Self::Store => Trouble::StoreAway,
-            Self::Turn => Trouble::Busy(BUSY),
-            Self::Failed(F::Call(CallError::Unreachable(_))) => Trouble::Unreachable,
-            Self::Failed(F::Call(CallError::NoAnswer)) => Trouble::NoAnswer,
+            Self::Store => FailureClass::StoreAway,
+            Self::Turn => FailureClass::Busy(BUSY),
+            Self::Failed(F::Call(CallError::Unreachable(_))) => FailureClass::Unreachable,
+            Self::Failed(F::Call(CallError::NoAnswer)) => FailureClass::NoAnswer,
             Self::Failed(
                 F::Call(CallError::NotAnAnswer(_) | CallError::NotWeChat(_))
                 | F::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject),
-            ) => Trouble::Unknown,
+            ) => FailureClass::Unknown,
             Self::Failed(F::Answer(AnswerError::Errcode { errcode, .. })) => meaning(*errcode),
         }
     }
@@ -98,7 +98,7 @@ impl ApiError {
                 | F::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject),
             ) => "invalid",
             Self::Failed(F::Answer(AnswerError::Errcode { errcode, .. })) => {
-                if meaning(*errcode) != Trouble::Unknown {
+                if meaning(*errcode) != FailureClass::Unknown {
                     return errcode.to_string();
                 }
                 "other"
@@ -135,7 +135,7 @@ impl ApiError {
 
     /// Returns whether WeChat refuses the access_token.
     pub fn says_stale(&self) -> bool {
-        self.trouble() == Trouble::TokenStale
+        self.class() == FailureClass::TokenStale
     }
 }
 
@@ -151,7 +151,7 @@ impl From<AnswerError> for ApiError {
     }
 }
 
-impl Trouble {
+impl FailureClass {
     /// Returns how long it will last, where that is known.
     pub fn pause(self) -> Option<Duration> {
         if let Self::Busy(pause) = self {
@@ -162,14 +162,14 @@ impl Trouble {
     }
 }
 
-fn meaning(errcode: i64) -> Trouble {
+fn meaning(errcode: i64) -> FailureClass {
     match errcode {
-        40001 | 40014 | 42001 => Trouble::TokenStale,
-        87009 => Trouble::SessionKeyStale,
-        -1 => Trouble::Busy(BUSY),
-        45011 => Trouble::Busy(MINUTE_QUOTA),
-        45009 => Trouble::Busy(DAY_QUOTA),
-        _ if is_operators(errcode) => Trouble::Misconfigured,
-        _ => Trouble::Unknown,
+        40001 | 40014 | 42001 => FailureClass::TokenStale,
+        87009 => FailureClass::SessionKeyStale,
+        -1 => FailureClass::Busy(BUSY),
+        45011 => FailureClass::Busy(MINUTE_QUOTA),
+        45009 => FailureClass::Busy(DAY_QUOTA),
+        _ if is_operators(errcode) => FailureClass::Misconfigured,
+        _ => FailureClass::Unknown,
     }
 }

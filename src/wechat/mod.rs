@@ -11,7 +11,6 @@ mod errcode;
 mod failure;
 mod keeper;
 mod oauth;
-mod obstacle;
 mod open_data;
 mod phone_number;
 mod probe;
@@ -19,6 +18,7 @@ mod reach;
 mod resolver;
 mod session_check;
 mod transport;
+mod unreachable_cause;
 
 pub use advice::advice;
 pub use answer::{AnswerError, Fields};
@@ -29,12 +29,12 @@ pub use errcode::{
     ErrcodeClass, SECRET_REFUSED, TOKEN_EXPIRED, TOKEN_INVALID, class, is_of_another_user,
     is_secret_refused,
 };
-pub use failure::{ApiError, CallFailure, Trouble};
-pub use keeper::{AccessToken, AccessTokens, Failure, Standing};
-pub use obstacle::Obstacle;
+pub use failure::{ApiError, CallFailure, FailureClass};
+pub use keeper::{AccessToken, AccessTokens, Failure, TokenStatus};
 pub use open_data::{NotOpened, Owner, decrypt, is_signed, sign};
 pub use phone_number::{PhoneNumber, PhoneOwner};
 pub use probe::Verdict;
 pub use reach::Reach;
 pub use session_check::KeyHolder;
 pub use transport::{Lease, Transport};
+pub use unreachable_cause::UnreachableCause;

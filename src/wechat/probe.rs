@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{AnswerError, CallError, CallFailure, Client, ErrcodeClass, Obstacle, advice, class};
+use super::{
+    AnswerError, CallError, CallFailure, Client, ErrcodeClass, UnreachableCause, advice, class,
+};
 use crate::config::{App, AppKind};
 
 /// WeChat checks appid and secret before it looks at the code, so a code that cannot exist is enough.
@@ -77,14 +79,14 @@ impl Client {
 
 fn unknown(error: CallFailure) -> Verdict {
     let advice = match &error {
-        CallFailure::Call(CallError::Unreachable(obstacle)) => {
+        CallFailure::Call(CallError::Unreachable(cause)) => {
             let advice = format!(
-                "can this machine reach wechat.api_base? {obstacle}: {}",
-                obstacle.advice()
+                "can this machine reach wechat.api_base? {cause}: {}",
+                cause.advice()
             );
             return Verdict::Unknown { error, advice };
         }
-        CallFailure::Call(CallError::NotWeChat(_)) => Obstacle::Page.advice(),
+        CallFailure::Call(CallError::NotWeChat(_)) => UnreachableCause::Page.advice(),
         CallFailure::Call(CallError::NoAnswer) => {
             "try again; does a firewall swallow calls to wechat.api_base?"
         }

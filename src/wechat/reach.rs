@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Obstacle;
+use super::UnreachableCause;
 use crate::config::{Proxy, WeChat};
 
-/// How often the log names the same obstacle.
+/// How often the log names the same cause.
 const LOG_EVERY: Duration = Duration::from_secs(60);
-/// How long an obstacle is believed in that nobody has met again.
+/// How long a cause is believed in that nobody has met again.
 const BELIEVED: Duration = Duration::from_secs(600);
 
 /// Whether WeChat can be reached, as far as the last call says; clones share it.
@@ -20,22 +20,22 @@ pub struct Reach(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The obstacle that the last call met; `None` where WeChat answered it.
+    /// The cause that the last call met; `None` where WeChat answered it.
     met: Option<Met>,
-    logged: HashMap<Obstacle, Logged>,
+    logged: HashMap<UnreachableCause, Logged>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Met {
-    obstacle: Obstacle,
+    cause: UnreachableCause,
     at: Instant,
-    /// Whether the log has named any obstacle since WeChat was last reached.
+    /// Whether the log has named any cause since WeChat was last reached.
     logged: bool,
 }
 
 #[derive(Debug, Default)]
 struct Logged {
-    /// When the log last named an obstacle.
+    /// When the log last named the cause.
     last: Option<Instant>,
     /// How many calls have met it since.
     calls: u64,
@@ -66,10 +66,10 @@ impl Way {
 }
 
 impl Reach {
-    /// Returns the obstacle that the last call met.
-    pub fn obstacle(&self) -> Option<Obstacle> {
+    /// Returns why the last call did not reach WeChat.
+    pub fn unreachable_cause(&self) -> Option<UnreachableCause> {
         let met = self.state().met.filter(|met| met.at.elapsed() < BELIEVED);
-        met.map(|met| met.obstacle)
+        met.map(|met| met.cause)
     }
 
     /// Takes notice of a call that WeChat answered.
@@ -80,12 +80,12 @@ impl Reach {
         }
     }
 
-    /// Takes notice of a call that met an obstacle; `detail` is what the system or TLS said.
-    pub(super) fn met(&self, obstacle: Obstacle, detail: Option<&str>, way: &Way) {
+    /// Takes notice of a call that did not reach WeChat; `detail` is what the system or TLS said.
+    pub(super) fn met(&self, cause: UnreachableCause, detail: Option<&str>, way: &Way) {
         let now = Instant::now();
         let calls = {
             let mut state = self.state();
-            let logged = state.logged.entry(obstacle).or_default();
+            let logged = state.logged.entry(cause).or_default();
             logged.calls += 1;
             let recent = logged
                 .last
@@ -96,7 +96,7 @@ impl Reach {
             });
             let was_logged = state.met.is_some_and(|met| met.logged);
             state.met = Some(Met {
-                obstacle,
+                cause,
                 at: now,
                 logged: was_logged || due.is_some(),
             });
@@ -106,11 +106,11 @@ impl Reach {
             tracing::warn!(
                 host = way.host,
                 proxy = way.proxy,
-                cause = %obstacle,
+                %cause,
                 detail,
                 calls,
                 "WeChat cannot be reached: {}",
-                obstacle.advice()
+                cause.advice()
             );
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::open_data::sign;
-use super::{AccessTokens, AnswerError, ApiError, Client, Fields, Trouble};
+use super::{AccessTokens, AnswerError, ApiError, Client, FailureClass, Fields};
 use crate::config::App;
 use crate::secret::Secret;
 
@@ -30,7 +30,7 @@ impl Client {
     ) -> Result<bool, ApiError> {
         match self.call_signed(CHECK, tokens, user).await {
             Ok(_) => Ok(true),
-            Err(error) if error.trouble() == Trouble::SessionKeyStale => Ok(false),
+            Err(error) if error.class() == FailureClass::SessionKeyStale => Ok(false),
             Err(error) => Err(error),
         }
     }

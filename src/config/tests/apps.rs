@@ -110,17 +110,17 @@ fn plain_http_to_wechat_needs_permission_unless_it_stays_here() {
 #[test]
 fn a_secret_that_wechat_cannot_have_given_is_doubted_and_no_problem() {
     let appid = |text: String| text.replace("wx1", "wx0123456789abcdef");
-    let doubts = |lines: &str| read(&appid(with("[wechat]", lines))).unwrap().doubts();
-    let told = doubts("");
+    let warnings = |lines: &str| read(&appid(with("[wechat]", lines))).unwrap().warnings();
+    let told = warnings("");
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
         told[0].starts_with("app[1]: the secret of shop has 14 characters"),
         "{told:?}"
     );
     assert!(!told[0].contains(super::SECRET));
-    assert!(doubts("api_base = \"http://127.0.0.1:8600\"").is_empty());
+    assert!(warnings("api_base = \"http://127.0.0.1:8600\"").is_empty());
     let whole = appid(instead("\"SECRET\"", "\"WHOLE_SECRET\""));
-    assert!(read(&whole).unwrap().doubts().is_empty());
+    assert!(read(&whole).unwrap().warnings().is_empty());
 }
 
 #[test]
@@ -136,14 +136,14 @@ fn an_appid_that_cannot_be_one_is_doubted_without_being_shown() {
         ),
     ] {
         let text = instead("\"SECRET\"", "\"WHOLE_SECRET\"").replace("wx1", appid);
-        let doubts = read(&text).unwrap().doubts();
+        let warnings = read(&text).unwrap().warnings();
         let begins = format!("app[1]: the appid of shop {told}");
-        assert_eq!(doubts.len(), 1, "{doubts:?}");
-        assert!(doubts[0].starts_with(&begins), "{doubts:?}");
-        assert!(!doubts[0].contains(appid), "{doubts:?}");
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].starts_with(&begins), "{warnings:?}");
+        assert!(!warnings[0].contains(appid), "{warnings:?}");
         // A simulator may have appids of any form.
         let simulated = format!("{text}[wechat]\napi_base = \"http://127.0.0.1:8600\"\n");
-        assert!(read(&simulated).unwrap().doubts().is_empty());
+        assert!(read(&simulated).unwrap().warnings().is_empty());
     }
 }
 

@@ -102,19 +102,21 @@ fn a_parameter_in_a_path_is_doubted() {
     ] {
         let lines = format!("path = \"{path}\"");
         // What else is doubted of this file is its appid and secret.
-        let doubts = read(&with("route", &lines)).unwrap().doubts();
-        let doubts: Vec<_> = doubts
+        let warnings = read(&with("route", &lines)).unwrap().warnings();
+        let warnings: Vec<_> = warnings
             .iter()
-            .filter(|doubt| doubt.starts_with("route[1]: "))
+            .filter(|warning| warning.starts_with("route[1]: "))
             .collect();
         assert_eq!(
-            doubts.len(),
+            warnings.len(),
             usize::from(told.is_some()),
-            "{path}: {doubts:?}"
+            "{path}: {warnings:?}"
         );
         assert!(
-            doubts.iter().all(|doubt| doubt.contains(told.unwrap())),
-            "{path}: {doubts:?}"
+            warnings
+                .iter()
+                .all(|warning| warning.contains(told.unwrap())),
+            "{path}: {warnings:?}"
         );
     }
 }

@@ -65,15 +65,15 @@ pub(in crate::control) async fn document(
     health.retain_apps(is_theirs);
     let apps = control.known.apps();
     let apps = apps.iter().filter(|app| is_theirs(&app.name));
-    let obstacle = control.reach.obstacle();
+    let cause = control.reach.unreachable_cause();
     let sees_all = limited.is_none_or(Limited::has_all_apps);
     Ok(Json(Document {
         now: control.clock.unix_secs(),
         version: env!("CARGO_PKG_VERSION"),
         health,
-        wechat: obstacle.map(|obstacle| Obstacle {
-            obstacle: obstacle.to_string(),
-            operator_should: obstacle.advice(),
+        wechat: cause.map(|cause| Obstacle {
+            obstacle: cause.to_string(),
+            operator_should: cause.advice(),
         }),
         last_refusals: traffic::last(&control, limited),
         apps: apps.map(|app| AppStatus::of(app, &shown)).collect(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Network, Ticket};
+use super::{Network, QueuePosition};
 
 /// How long the last turn of a network is remembered: no code lives longer.
 const REMEMBERED: Duration = Duration::from_secs(300);
@@ -14,9 +14,9 @@ const REMEMBERED: Duration = Duration::from_secs(300);
 const MOST_REMEMBERED: usize = 50_000;
 
 /// The first entry of a network, ordered by its turn.
-type Head = (Instant, Ticket);
+type Head = (Instant, QueuePosition);
 /// The last entry of a network, ordered by how many the network has, then by its turn.
-type Tail = (usize, Instant, Ticket);
+type Tail = (usize, Instant, QueuePosition);
 
 /// The entries that wait.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(super) struct FairQueue<T> {
 /// The entries of one network.
 #[derive(Debug)]
 struct Waiting<T> {
-    tickets: BTreeMap<Ticket, T>,
+    positions: BTreeMap<QueuePosition, T>,
     last_turn: Option<Instant>,
 }
 
@@ -57,23 +57,28 @@ impl<T> FairQueue<T> {
         self.len
     }
 
-    pub(super) fn get(&self, ticket: &Ticket) -> Option<&T> {
-        self.networks.get(&ticket.network())?.tickets.get(ticket)
+    pub(super) fn get(&self, position: &QueuePosition) -> Option<&T> {
+        self.networks
+            .get(&position.network())?
+            .positions
+            .get(position)
     }
 
-    pub(super) fn insert(&mut self, ticket: Ticket, waiter: T) {
-        self.change(ticket.network(), |waiting| {
-            waiting.tickets.insert(ticket, waiter)
+    pub(super) fn insert(&mut self, position: QueuePosition, waiter: T) {
+        self.change(position.network(), |waiting| {
+            waiting.positions.insert(position, waiter)
         });
     }
 
-    pub(super) fn remove(&mut self, ticket: &Ticket) -> Option<T> {
-        self.change(ticket.network(), |waiting| waiting.tickets.remove(ticket))
+    pub(super) fn remove(&mut self, position: &QueuePosition) -> Option<T> {
+        self.change(position.network(), |waiting| {
+            waiting.positions.remove(position)
+        })
     }
 
     /// Removes an entry whose turn it is. Its network's next turn comes after those of all that wait now.
-    pub(super) fn serve(&mut self, ticket: &Ticket, now: Instant) -> Option<T> {
-        let network = ticket.network();
+    pub(super) fn serve(&mut self, position: &QueuePosition, now: Instant) -> Option<T> {
+        let network = position.network();
         let began = *self.turns_since.get_or_insert(now);
         let [late, before] = &mut self.turns;
         if now - began > REMEMBERED || late.len() >= MOST_REMEMBERED {
@@ -83,26 +88,26 @@ impl<T> FairQueue<T> {
         late.insert(network, now);
         self.change(network, |waiting| {
             waiting.last_turn = Some(now);
-            waiting.tickets.remove(ticket)
+            waiting.positions.remove(position)
         })
     }
 
     /// Returns the entry whose turn is next.
-    pub(super) fn first(&self) -> Option<(&Ticket, &T)> {
-        let (_, ticket) = self.heads.first()?;
-        Some((ticket, self.get(ticket)?))
+    pub(super) fn first(&self) -> Option<(&QueuePosition, &T)> {
+        let (_, position) = self.heads.first()?;
+        Some((position, self.get(position)?))
     }
 
     /// Returns the entry to drop first: the last one of the network with the most entries (longest queue drop).
-    pub(super) fn last(&self) -> Option<(&Ticket, &T)> {
-        let (_, _, ticket) = self.tails.last()?;
-        Some((ticket, self.get(ticket)?))
+    pub(super) fn last(&self) -> Option<(&QueuePosition, &T)> {
+        let (_, _, position) = self.tails.last()?;
+        Some((position, self.get(position)?))
     }
 
     /// Changes the entries of a network, and updates both orders.
     fn change<R>(&mut self, network: Network, work: impl FnOnce(&mut Waiting<T>) -> R) -> R {
         let waiting = self.networks.entry(network).or_insert_with(|| Waiting {
-            tickets: BTreeMap::new(),
+            positions: BTreeMap::new(),
             last_turn: self
                 .turns
                 .iter()
@@ -112,9 +117,9 @@ impl<T> FairQueue<T> {
             self.heads.remove(&head);
             self.tails.remove(&tail);
         }
-        let before = waiting.tickets.len();
+        let before = waiting.positions.len();
         let done = work(waiting);
-        self.len = self.len - before + waiting.tickets.len();
+        self.len = self.len - before + waiting.positions.len();
         if let Some((head, tail)) = waiting.ends() {
             self.heads.insert(head);
             self.tails.insert(tail);
@@ -128,13 +133,16 @@ impl<T> FairQueue<T> {
 impl<T> Waiting<T> {
     /// Returns the first and the last entry as they are ordered.
     fn ends(&self) -> Option<(Head, Tail)> {
-        let (head, _) = self.tickets.first_key_value()?;
-        let (tail, _) = self.tickets.last_key_value()?;
-        let turn = |ticket: &Ticket| {
-            let last_turn = self.last_turn.unwrap_or(ticket.first_seen);
-            ticket.first_seen.max(last_turn)
+        let (head, _) = self.positions.first_key_value()?;
+        let (tail, _) = self.positions.last_key_value()?;
+        let turn = |position: &QueuePosition| {
+            let last_turn = self.last_turn.unwrap_or(position.first_seen);
+            position.first_seen.max(last_turn)
         };
-        Some(((turn(head), *head), (self.tickets.len(), turn(tail), *tail)))
+        Some((
+            (turn(head), *head),
+            (self.positions.len(), turn(tail), *tail),
+        ))
     }
 }
 
@@ -158,12 +166,12 @@ mod tests {
             }
         }
 
-        fn come(&mut self, network: u32) -> Ticket {
+        fn come(&mut self, network: u32) -> QueuePosition {
             self.now += Duration::from_millis(1);
             self.come_again(network, self.now)
         }
 
-        fn come_again(&mut self, network: u32, first_seen: Instant) -> Ticket {
+        fn come_again(&mut self, network: u32, first_seen: Instant) -> QueuePosition {
             self.number += 1;
             let seen = Candidate {
                 first: first_seen,
@@ -171,20 +179,20 @@ mod tests {
                 network: Network::of(Some(std::net::IpAddr::V4(network.into()))),
                 over_limit: false,
             };
-            let ticket = Ticket {
+            let position = QueuePosition {
                 first_seen,
                 number: self.number,
                 seen,
             };
-            self.queue.insert(ticket, network);
-            ticket
+            self.queue.insert(position, network);
+            position
         }
 
         fn served(&mut self) -> Vec<u32> {
             let mut served = Vec::new();
-            while let Some((&ticket, _)) = self.queue.first() {
+            while let Some((&position, _)) = self.queue.first() {
                 self.now += Duration::from_millis(1);
-                served.extend(self.queue.serve(&ticket, self.now));
+                served.extend(self.queue.serve(&position, self.now));
             }
             assert_eq!(self.queue.len(), 0);
             assert!(self.queue.heads.is_empty() && self.queue.tails.is_empty());
@@ -218,8 +226,8 @@ mod tests {
         s.come(1);
         s.come(2);
         s.now += Duration::from_millis(1);
-        let (&ticket, _) = s.queue.first().unwrap();
-        assert_eq!(s.queue.serve(&ticket, s.now), Some(1));
+        let (&position, _) = s.queue.first().unwrap();
+        assert_eq!(s.queue.serve(&position, s.now), Some(1));
         s.come_again(1, first_seen);
         s.come_again(1, first_seen);
         assert_eq!(s.served(), [2, 1, 1]);
@@ -228,11 +236,12 @@ mod tests {
     #[test]
     fn the_network_with_most_in_line_loses_its_last_place_first() {
         let mut s = Scene::new();
-        let tickets: Vec<Ticket> = [1, 1, 2, 2, 2, 3].map(|network| s.come(network)).into();
+        let positions: Vec<QueuePosition> =
+            [1, 1, 2, 2, 2, 3].map(|network| s.come(network)).into();
         for expected in [4, 3, 1, 5, 2, 0] {
-            let (&ticket, _) = s.queue.last().unwrap();
-            assert_eq!(ticket, tickets[expected]);
-            s.queue.remove(&ticket);
+            let (&position, _) = s.queue.last().unwrap();
+            assert_eq!(position, positions[expected]);
+            s.queue.remove(&position);
         }
         assert!(s.queue.last().is_none() && s.queue.first().is_none());
     }
@@ -241,8 +250,8 @@ mod tests {
     fn whoever_waits_while_turns_are_forgotten_is_served_once() {
         let mut s = Scene::new();
         for _ in 0..3 {
-            let ticket = s.come(1);
-            s.queue.serve(&ticket, s.now);
+            let position = s.come(1);
+            s.queue.serve(&position, s.now);
             s.come(1);
             s.come(2);
             s.now += REMEMBERED * 2;
@@ -254,15 +263,15 @@ mod tests {
     fn what_is_known_of_turns_has_a_bound_and_a_time() {
         let mut s = Scene::new();
         for network in 0..3 * MOST_REMEMBERED as u32 {
-            let ticket = s.come(network);
-            s.queue.serve(&ticket, s.now);
+            let position = s.come(network);
+            s.queue.serve(&position, s.now);
         }
         let known = |s: &Scene| s.queue.turns.iter().map(HashMap::len).sum::<usize>();
         assert!(known(&s) <= 2 * MOST_REMEMBERED);
         for _ in 0..2 {
             s.now += REMEMBERED * 2;
-            let ticket = s.come(1);
-            s.queue.serve(&ticket, s.now);
+            let position = s.come(1);
+            s.queue.serve(&position, s.now);
         }
         assert!(known(&s) <= 2);
     }

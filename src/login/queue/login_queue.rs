@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::breaker::{BreakerState, CallOutcome, Epoch, Reason};
-use super::{Candidate, QueueLimits, QueueState, Step, Ticket};
+use super::{Candidate, QueueLimits, QueuePosition, QueueState, Step};
 use crate::clock::Clock;
 use crate::login::caller::{Caller, Network};
 use crate::metrics::Metrics;
@@ -39,15 +39,15 @@ impl LoginQueue {
     ) -> Result<CallPermit, Duration> {
         let wake = Arc::new(Notify::new());
         let now = self.clock.instant();
-        let (ticket, step) = {
+        let (position, step) = {
             let mut state = self.state();
-            let ticket = state.join(&limits, seen, deadline, Arc::clone(&wake), now);
-            (ticket, state.step(&limits, ticket, now))
+            let position = state.join(&limits, seen, deadline, Arc::clone(&wake), now);
+            (position, state.step(&limits, position, now))
         };
         let (mut now, mut step) = (now, step);
         let waiting = Waiting {
             queue: self,
-            ticket,
+            position,
         };
         loop {
             let until = match step {
@@ -67,7 +67,7 @@ impl LoginQueue {
                 () = sleep(until - now) => {}
             }
             now = self.clock.instant();
-            step = self.state().step(&limits, waiting.ticket, now);
+            step = self.state().step(&limits, waiting.position, now);
         }
     }
 
@@ -144,12 +144,12 @@ impl LoginQueue {
 /// An entry of the queue, which leaves it when dropped.
 struct Waiting<'l> {
     queue: &'l LoginQueue,
-    ticket: Ticket,
+    position: QueuePosition,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.queue.state().leave(self.ticket);
+        self.queue.state().leave(self.position);
     }
 }
 

@@ -57,13 +57,13 @@ pub(super) struct Candidate {
 
 /// The position of a login among those of its network: by when the code was first seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Ticket {
+struct QueuePosition {
     first_seen: Instant,
     number: u64,
     seen: Candidate,
 }
 
-impl Ticket {
+impl QueuePosition {
     fn network(&self) -> Network {
         self.seen.network
     }
@@ -111,29 +111,29 @@ impl QueueState {
         deadline: Instant,
         wake: Arc<Notify>,
         now: Instant,
-    ) -> Ticket {
+    ) -> QueuePosition {
         self.number += 1;
         self.quota = limits.pace.map(|pace| pace.per_minute);
-        let ticket = Ticket {
+        let position = QueuePosition {
             first_seen: seen.first,
             number: self.number,
             seen,
         };
-        self.waiting.insert(ticket, Waiter { deadline, wake });
+        self.waiting.insert(position, Waiter { deadline, wake });
         self.drop_excess(limits, now);
-        ticket
+        position
     }
 
     /// Returns what a login is to do now.
-    fn step(&mut self, limits: &QueueLimits, ticket: Ticket, now: Instant) -> Step {
-        let Some(waiter) = self.waiting.get(&ticket) else {
-            return Step::TurnedAway(self.retry_after(limits, ticket, now));
+    fn step(&mut self, limits: &QueueLimits, position: QueuePosition, now: Instant) -> Step {
+        let Some(waiter) = self.waiting.get(&position) else {
+            return Step::TurnedAway(self.retry_after(limits, position, now));
         };
         let deadline = waiter.deadline;
-        if self.is_first(ticket) {
+        if self.is_first(position) {
             let due = self.due(limits, 0, now);
             if due.is_some_and(|due| due <= now) {
-                self.waiting.serve(&ticket, now);
+                self.waiting.serve(&position, now);
                 self.wake_first();
                 self.count(limits, now);
                 self.in_flight += 1;
@@ -145,19 +145,24 @@ impl QueueState {
         } else if now < deadline {
             return Step::Wait(deadline);
         }
-        self.leave(ticket);
-        Step::TurnedAway(self.retry_after(limits, ticket, now))
+        self.leave(position);
+        Step::TurnedAway(self.retry_after(limits, position, now))
     }
 
     /// Returns the time after which a login that is turned away should come back. A client that comes before its time is told that
     /// time again, and no slot is reserved.
-    fn retry_after(&mut self, limits: &QueueLimits, ticket: Ticket, now: Instant) -> Duration {
+    fn retry_after(
+        &mut self,
+        limits: &QueueLimits,
+        position: QueuePosition,
+        now: Instant,
+    ) -> Duration {
         let Candidate {
             told,
             network,
             over_limit,
             ..
-        } = ticket.seen;
+        } = position.seen;
         let request = Request {
             network,
             again: told.is_some(),
@@ -170,9 +175,9 @@ impl QueueState {
     }
 
     /// Removes a login.
-    fn leave(&mut self, ticket: Ticket) {
-        let was_first = self.is_first(ticket);
-        if self.waiting.remove(&ticket).is_some() && was_first {
+    fn leave(&mut self, position: QueuePosition) {
+        let was_first = self.is_first(position);
+        if self.waiting.remove(&position).is_some() && was_first {
             self.wake_first();
         }
     }
@@ -286,7 +291,7 @@ impl QueueState {
 
     /// Drops logins beyond the capacity, or that will not be served in time: the last of the network with most entries first.
     fn drop_excess(&mut self, limits: &QueueLimits, now: Instant) {
-        while let Some((&ticket, last)) = self.waiting.last() {
+        while let Some((&position, last)) = self.waiting.last() {
             let (deadline, before) = (last.deadline, self.waiting.len() - 1);
             let in_time = match self.breaker.state(now) {
                 // The probe may take as long as a call can.
@@ -304,16 +309,16 @@ impl QueueState {
             if in_time && before < capacity {
                 return;
             }
-            if let Some(waiter) = self.waiting.remove(&ticket) {
+            if let Some(waiter) = self.waiting.remove(&position) {
                 waiter.wake.notify_one();
             }
         }
     }
 
-    fn is_first(&self, ticket: Ticket) -> bool {
+    fn is_first(&self, position: QueuePosition) -> bool {
         self.waiting
             .first()
-            .is_some_and(|(first, _)| *first == ticket)
+            .is_some_and(|(first, _)| *first == position)
     }
 
     fn is_full(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::single_flight::Outcome;
-use crate::login::caller::Said;
+use crate::login::caller::WechatErrorDetails;
 use crate::login::queue::CallOutcome;
 use crate::request::Denial;
 use crate::wechat::{AnswerError, CallError, CallFailure, ErrcodeClass, Redeemed, class};
@@ -79,23 +79,23 @@ impl Failure {
 }
 
 /// Returns what a call brought, for the log.
-pub(super) fn said(error: &CallFailure) -> Said {
+pub(super) fn said(error: &CallFailure) -> WechatErrorDetails {
     match error {
-        CallFailure::Answer(AnswerError::Errcode { rid, errmsg, .. }) => Said {
+        CallFailure::Answer(AnswerError::Errcode { rid, errmsg, .. }) => WechatErrorDetails {
             rid: rid.clone(),
             errmsg: errmsg.clone(),
             cause: None,
         },
-        CallFailure::Call(CallError::Unreachable(obstacle)) => Said {
-            cause: Some(obstacle.to_string()),
-            ..Said::default()
+        CallFailure::Call(CallError::Unreachable(cause)) => WechatErrorDetails {
+            cause: Some(cause.to_string()),
+            ..WechatErrorDetails::default()
         },
         CallFailure::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject)
         | CallFailure::Call(
             CallError::NoAnswer | CallError::NotAnAnswer(_) | CallError::NotWeChat(_),
-        ) => Said {
+        ) => WechatErrorDetails {
             cause: Some(error.to_string()),
-            ..Said::default()
+            ..WechatErrorDetails::default()
         },
     }
 }

@@ -9,7 +9,7 @@ use super::failure::Release;
 use super::redemption::Redemption;
 use super::single_flight::{Flight, Granted, Outcome};
 use crate::clock::Clock;
-use crate::config::{App, Login};
+use crate::config::{App, LoginSettings};
 use crate::login::LoginState;
 use crate::login::caller::Caller;
 use crate::login::queue::{LoginQueue, Pace, QueueLimits};
@@ -23,7 +23,7 @@ const MAX_IN_FLIGHT: usize = 20_000;
 /// Turns the codes of one app into sessions.
 pub(in crate::login) struct Redeemer {
     pub(super) credentials: Credentials,
-    pub(super) config: Login,
+    pub(super) config: LoginSettings,
     pub(super) limits: QueueLimits,
     pub(super) queue: Arc<LoginQueue>,
     pub(super) wechat: Client,
@@ -38,7 +38,7 @@ impl Redeemer {
     pub(in crate::login) fn new(
         app: &App,
         profiles: bool,
-        config: &Login,
+        config: &LoginSettings,
         wechat: Client,
         sessions: Sessions,
         state: Arc<LoginState>,
@@ -316,7 +316,7 @@ mod tests {
             access_token: crate::config::TokenKind::Stable,
             quota_per_minute: None,
         };
-        let login = Login {
+        let login = LoginSettings {
             quota_per_minute: None,
             queue: 0,
             queue_timeout: SECOND,

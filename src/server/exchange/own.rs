@@ -29,7 +29,7 @@ const ENVOY_REMOVES: HeaderName = HeaderName::from_static("x-envoy-auth-headers-
 static DESCRIBED: Once = Once::new();
 
 /// What is answered when nothing went wrong.
-enum Answer {
+enum OwnAnswer {
     Json(Vec<u8>),
     PublicKeys,
     Nothing,
@@ -59,17 +59,17 @@ pub(super) async fn answer(
         Endpoint::Logout => log_out(generation, client, timer, exchange, head).await,
         Endpoint::Ticket => ticket(generation, exchange, head).await,
         Endpoint::Sign => sign(generation, client, timer, exchange, head).await,
-        Endpoint::Jwks => Ok(Answer::PublicKeys),
+        Endpoint::Jwks => Ok(OwnAnswer::PublicKeys),
         Endpoint::Verify => verify(generation, exchange, head).await,
         Endpoint::Web | Endpoint::WebCallback | Endpoint::TicketUse | Endpoint::DomainCheck => {
             Err(Denial::RouteUnknown)
         }
     };
     let reply = match answered {
-        Ok(Answer::Json(body)) => Reply::json(Bytes::from(body)),
-        Ok(Answer::PublicKeys) => Reply::public_json(generation.jwks.clone()),
-        Ok(Answer::Nothing) => Reply::no_content(),
-        Ok(Answer::Allowed(lines)) => Reply::allowed(lines),
+        Ok(OwnAnswer::Json(body)) => Reply::json(Bytes::from(body)),
+        Ok(OwnAnswer::PublicKeys) => Reply::public_json(generation.jwks.clone()),
+        Ok(OwnAnswer::Nothing) => Reply::no_content(),
+        Ok(OwnAnswer::Allowed(lines)) => Reply::allowed(lines),
         Err(denial) => return reply::refuse(client, timer, exchange, head, denial).await,
     };
     reply::answer(client, timer, exchange, head, reply).await
@@ -94,7 +94,7 @@ async fn log_in(
     timer: &mut Timer,
     exchange: &mut Exchange,
     head: &RequestHead,
-) -> Result<Answer, Denial> {
+) -> Result<OwnAnswer, Denial> {
     exchange.credential = Some(CredentialKind::LoginCode);
     let body = read(generation, client, timer, exchange, head).await?;
     let body = LoginBody::parse(&body)?;
@@ -105,7 +105,7 @@ async fn log_in(
         unless_left(client, login).await
     };
     let grant = login::counted(exchange, head, login).await?;
-    Ok(Answer::Json(grant.body()))
+    Ok(OwnAnswer::Json(grant.body()))
 }
 
 async fn renew(
@@ -114,27 +114,27 @@ async fn renew(
     timer: &mut Timer,
     exchange: &mut Exchange,
     head: &RequestHead,
-) -> Result<Answer, Denial> {
+) -> Result<OwnAnswer, Denial> {
     exchange.credential = Some(CredentialKind::RefreshToken);
     if let Some(rates) = &generation.refresh_rates {
         rates.admit(&exchange.client, Instant::now())?;
     }
     let body = read(generation, client, timer, exchange, head).await?;
     let grant = generation.logins.renew(RefreshBody::parse(&body)?).await?;
-    Ok(Answer::Json(grant.body()))
+    Ok(OwnAnswer::Json(grant.body()))
 }
 
 async fn session(
     generation: &Generation,
     exchange: &mut Exchange,
     head: &RequestHead,
-) -> Result<Answer, Denial> {
+) -> Result<OwnAnswer, Denial> {
     let about = match cookie_session::caller(generation, exchange, head).await {
         Ok(who) => about(generation, &who),
         Err(denial) if denial.status() == StatusCode::UNAUTHORIZED => json!({"logged_in": false}),
         Err(denial) => return Err(denial),
     };
-    Ok(Answer::Json(about.to_string().into_bytes()))
+    Ok(OwnAnswer::Json(about.to_string().into_bytes()))
 }
 
 async fn log_out(
@@ -143,7 +143,7 @@ async fn log_out(
     timer: &mut Timer,
     exchange: &mut Exchange,
     head: &RequestHead,
-) -> Result<Answer, Denial> {
+) -> Result<OwnAnswer, Denial> {
     let who = cookie_session::caller(generation, exchange, head).await?;
     let body = read(generation, client, timer, exchange, head).await?;
     generation
@@ -153,16 +153,16 @@ async fn log_out(
     if head.headers.contains_key(COOKIE) {
         exchange.cookies = Vec::from_iter(expired_session_cookie(exchange.is_https()));
     }
-    Ok(Answer::Nothing)
+    Ok(OwnAnswer::Nothing)
 }
 
 async fn ticket(
     generation: &Generation,
     exchange: &mut Exchange,
     head: &RequestHead,
-) -> Result<Answer, Denial> {
+) -> Result<OwnAnswer, Denial> {
     let who = cookie_session::caller(generation, exchange, head).await?;
-    generation.logins.ticket(&who).map(Answer::Json)
+    generation.logins.ticket(&who).map(OwnAnswer::Json)
 }
 
 async fn sign(
@@ -171,7 +171,7 @@ async fn sign(
     timer: &mut Timer,
     exchange: &mut Exchange,
     head: &RequestHead,
-) -> Result<Answer, Denial> {
+) -> Result<OwnAnswer, Denial> {
     let who = cookie_session::caller(generation, exchange, head).await?;
     let body = body::read(client, timer, head, generation.client_timeout).await?;
     let body = SignBody::parse(&body)?;
@@ -186,14 +186,14 @@ async fn sign(
     let signed = generation
         .logins
         .sign(&who, &taken.request, &body, &origin)?;
-    Ok(Answer::Json(signed))
+    Ok(OwnAnswer::Json(signed))
 }
 
 async fn verify(
     generation: &Generation,
     exchange: &mut Exchange,
     head: &RequestHead,
-) -> Result<Answer, Denial> {
+) -> Result<OwnAnswer, Denial> {
     let trusted = exchange.client.trusted;
     let asker = exchange.asker(&head.headers);
     let allowed = generation.requests.verify(&head.message(), &asker);
@@ -236,7 +236,7 @@ async fn verify(
         set.extend(generation.identities.relay_lines(relay, who));
     }
     set.extend(subprotocols(&head.headers));
-    Ok(Answer::Allowed(set))
+    Ok(OwnAnswer::Allowed(set))
 }
 
 /// Returns what a gateway is to make of the sub-protocols, which it forwards as they are in the answer.

@@ -133,7 +133,7 @@ impl Proxy {
             rates.admit(client, Instant::now())?;
         }
         if let Some(in_flight) = &generation.in_flight {
-            exchange.place = in_flight.enter(client, &generation.trusted_proxies)?;
+            exchange.permit = in_flight.enter(client, &generation.trusted_proxies)?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use super::generation::Generation;
 use crate::config::Route;
 use crate::login::{Grant, expired_session_cookie};
-use crate::request::{Asker, Client, CredentialKind, Denial, Line, Place, RequestId};
+use crate::request::{Asker, Client, CredentialKind, Denial, InFlightPermit, Line, RequestId};
 use crate::server::message::RequestHead;
 use crate::server::upstreams::Attempts;
 use crate::session::SessionId;
@@ -57,8 +57,8 @@ pub(super) struct Exchange {
     pub(super) has_failed: bool,
     /// The servers that were asked.
     pub(super) attempts: Attempts,
-    /// Its place among the requests of its address.
-    pub(super) place: Option<Place>,
+    /// Has it counted among the requests in flight of its address until it ends.
+    pub(super) permit: Option<InFlightPermit>,
     /// Its trace; `None` where nothing is traced.
     pub(super) trace: Option<Box<Trace>>,
 }
@@ -144,7 +144,7 @@ impl Exchange {
             first_byte: None,
             has_failed: false,
             attempts: Attempts::default(),
-            place: None,
+            permit: None,
             trace: None,
         }
     }

@@ -7,7 +7,7 @@ use super::server::Server;
 use super::state::Exchange;
 use super::{Outcome, inbound, wait};
 use crate::config::UpstreamTimeouts;
-use crate::request::Place;
+use crate::request::InFlightPermit;
 use crate::server::http1::Buffered;
 use crate::server::message::{Body, RequestHead, ResponseHead};
 use crate::server::sockets::{Entry, Kind, WebSocket, WebSocketLimits};
@@ -25,7 +25,7 @@ pub(in crate::server) struct Upgraded {
 /// What counts for as long as a WebSocket lives.
 pub(in crate::server) struct Held {
     _busy: Option<Busy>,
-    _place: Option<Place>,
+    _permit: Option<InFlightPermit>,
 }
 
 impl Upgraded {
@@ -70,7 +70,7 @@ pub(super) async fn upgrade(
         entry,
         held: Held {
             _busy: exchange.attempts.busy(),
-            _place: exchange.place.take(),
+            _permit: exchange.permit.take(),
         },
     }))
 }

@@ -18,7 +18,7 @@ use crate::server::message::RequestHead;
 use crate::server::timer::Timer;
 
 /// Where a browser is sent.
-enum Answer {
+enum BrowserAnswer {
     To(String),
     Text(String),
 }
@@ -66,8 +66,8 @@ pub(super) async fn answer(
     match answered {
         Ok(answer) => {
             let reply = match answer {
-                Answer::To(location) => Reply::found(&location),
-                Answer::Text(text) => Reply::text(Bytes::from(text)),
+                BrowserAnswer::To(location) => Reply::found(&location),
+                BrowserAnswer::Text(text) => Reply::text(Bytes::from(text)),
             };
             reply::answer(client, timer, exchange, head, reply).await
         }
@@ -120,7 +120,7 @@ fn begin(
     generation: &Generation,
     exchange: &mut Exchange,
     head: &RequestHead,
-) -> Result<Answer, Refused> {
+) -> Result<BrowserAnswer, Refused> {
     only_get(head)?;
     let name = generation.requests.named(head.path());
     let app = generation.logins.web_app(name)?;
@@ -141,7 +141,7 @@ fn begin(
         .begin(app, &return_to, &browser_origin(exchange), &head.headers);
     let Started { location, cookies } = begun.map_err(|denial| refused(denial, return_to))?;
     exchange.cookies.extend(cookies);
-    Ok(Answer::To(location))
+    Ok(BrowserAnswer::To(location))
 }
 
 async fn come_back(
@@ -149,7 +149,7 @@ async fn come_back(
     client: &mut Client<'_>,
     exchange: &mut Exchange,
     head: &RequestHead,
-) -> Result<Answer, Refused> {
+) -> Result<BrowserAnswer, Refused> {
     only_get(head)?;
     exchange.credential = Some(CredentialKind::LoginCode);
     let name = generation.requests.named(head.path());
@@ -176,7 +176,7 @@ async fn come_back(
     let granted = login::counted(exchange, head, login).await;
     exchange.cookies.extend(cookies);
     match granted {
-        Ok(_) => Ok(Answer::To(
+        Ok(_) => Ok(BrowserAnswer::To(
             return_to.as_ref().map_or("/", ReturnTo::as_str).to_owned(),
         )),
         Err(denial) => {
@@ -185,7 +185,7 @@ async fn come_back(
                 && is_over(&denial)
                 && is_logged_in_to(generation, exchange, head, app)
             {
-                return Ok(Answer::To(return_to.as_str().to_owned()));
+                return Ok(BrowserAnswer::To(return_to.as_str().to_owned()));
             }
             Err(Refused {
                 denial,
@@ -219,7 +219,7 @@ async fn use_ticket(
     client: &mut Client<'_>,
     exchange: &mut Exchange,
     head: &RequestHead,
-) -> Result<Answer, Refused> {
+) -> Result<BrowserAnswer, Refused> {
     // A preview that asks for the head must not use it up.
     only_get(head)?;
     exchange.credential = Some(CredentialKind::Ticket);
@@ -240,13 +240,13 @@ async fn use_ticket(
     };
     let granted = login::counted(exchange, head, redeem).await?;
     exchange.cookies.push(granted.cookie);
-    Ok(Answer::To(return_to.as_str().to_owned()))
+    Ok(BrowserAnswer::To(return_to.as_str().to_owned()))
 }
 
-fn domain_check(head: &RequestHead) -> Result<Answer, Denial> {
+fn domain_check(head: &RequestHead) -> Result<BrowserAnswer, Denial> {
     let name = head.path().trim_start_matches('/');
     let code = code_in(name).ok_or(Denial::RouteUnknown)?;
-    Ok(Answer::Text(code.to_owned()))
+    Ok(BrowserAnswer::Text(code.to_owned()))
 }
 
 async fn refuse(

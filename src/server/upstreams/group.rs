@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pingora::protocols::l4::socket::SocketAddr;
 
 use super::attempts::Attempts;
-use super::names::Names;
+use super::names::ResolvedNames;
 use super::server::Server;
 use super::template::Template;
 use super::tls::UpstreamError;
@@ -41,7 +41,7 @@ impl Group {
     /// Chooses a server and one of its addresses that were not tried yet; `None` where none is left.
     pub(super) async fn choose(
         &self,
-        names: &Names,
+        names: &ResolvedNames,
         wanted: &Wanted<'_>,
         attempts: &mut Attempts,
     ) -> Option<(Arc<Server>, SocketAddr)> {

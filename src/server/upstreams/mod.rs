@@ -38,7 +38,7 @@ use self::connect::{Connector, Found, Target};
 use self::connect_error::ConnectError;
 use self::group::Group;
 pub(super) use self::http2::Lease;
-use self::names::Names;
+use self::names::ResolvedNames;
 use self::pool::Kept;
 use self::reuse::Reuse;
 pub(super) use self::server::Busy;
@@ -53,7 +53,7 @@ use crate::server::http1::ClientSide;
 #[derive(Debug)]
 pub struct Upstreams {
     groups: Vec<Arc<Group>>,
-    names: Arc<Names>,
+    names: Arc<ResolvedNames>,
     connector: Arc<Connector>,
 }
 
@@ -126,7 +126,7 @@ impl Upstreams {
     fn prepare(
         upstreams: &[Upstream],
         same: impl Fn(&Upstream) -> Option<Arc<Group>>,
-        names: Arc<Names>,
+        names: Arc<ResolvedNames>,
         connector: Arc<Connector>,
     ) -> Result<Self, UpstreamError> {
         let groups = upstreams.iter().map(|config| match same(config) {

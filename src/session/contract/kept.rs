@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use super::{SECOND, Subject};
 use crate::secret::Secret;
-use crate::session::kept::{Budget, Ranked, Slot, Turn};
+use crate::session::kept::{Budget, Ranked, SharedSlot, Turn};
 use crate::session::{Holder, Sessions};
 
 const LEASE: Duration = Duration::from_secs(20);
 
-fn slot<P>(subject: &Subject<P>) -> Slot {
+fn slot<P>(subject: &Subject<P>) -> SharedSlot {
     subject.store.slot(&["wx1", "a test"])
 }
 
-async fn keep(store: &Sessions, slot: Slot, rank: u64, text: &str) -> (u64, String) {
+async fn keep(store: &Sessions, slot: SharedSlot, rank: u64, text: &str) -> (u64, String) {
     let text = Secret::new(text);
     let mine = Ranked { rank, text };
     let kept = store.keep_newer(slot, Some(&mine), None).await;

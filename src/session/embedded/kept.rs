@@ -5,7 +5,7 @@ use redb::ReadableTable as _;
 use super::operations::Tables;
 use super::tables::Fault;
 use crate::session::encoding::{Damaged, Rest, put_number};
-use crate::session::kept::{Budget, Sealed, Slot};
+use crate::session::kept::{Budget, Sealed, SharedSlot};
 
 const DAY_SECS: u64 = 24 * 3600;
 
@@ -23,7 +23,7 @@ impl Tables<'_> {
     /// Keeps the newer of two things, and returns it.
     pub(super) fn keep_newer(
         &mut self,
-        slot: Slot,
+        slot: SharedSlot,
         mine: Option<Sealed>,
     ) -> Result<Option<Sealed>, Fault> {
         let mut row = self.kept(slot)?;
@@ -38,7 +38,7 @@ impl Tables<'_> {
     }
 
     /// Counts what must not happen too often.
-    pub(super) fn spend(&mut self, slot: Slot, budget: Budget) -> Result<bool, Fault> {
+    pub(super) fn spend(&mut self, slot: SharedSlot, budget: Budget) -> Result<bool, Fault> {
         let mut row = self.kept(slot)?;
         let now = self.now();
         if row.day != now / DAY_SECS {
@@ -54,14 +54,14 @@ impl Tables<'_> {
         Ok(may)
     }
 
-    fn kept(&self, slot: Slot) -> Result<Row, Fault> {
+    fn kept(&self, slot: SharedSlot) -> Result<Row, Fault> {
         let stored = self.meta().get(name(slot).as_str())?;
         let row = stored.map(|stored| Row::from_bytes(stored.value()));
         // One that cannot be read is as good as none.
         Ok(row.and_then(Result::ok).unwrap_or_default())
     }
 
-    fn keep(&mut self, slot: Slot, row: &Row) -> Result<(), Fault> {
+    fn keep(&mut self, slot: SharedSlot, row: &Row) -> Result<(), Fault> {
         let bytes = row.to_bytes();
         self.meta_mut()
             .insert(name(slot).as_str(), bytes.as_slice())?;
@@ -69,7 +69,7 @@ impl Tables<'_> {
     }
 }
 
-fn name(slot: Slot) -> String {
+fn name(slot: SharedSlot) -> String {
     format!("kept:{:032x}", u128::from_be_bytes(*slot.as_bytes()))
 }
 

@@ -41,10 +41,10 @@ use self::row::Row;
 use self::tables::{Fault, row, rows_of};
 use self::writer::Writer;
 use super::claim::{CodeMark, Held, Holder};
-use super::kept::{Budget, Sealed, Slot};
+use super::kept::{Budget, Sealed, SharedSlot};
 use super::record::Record;
 use super::seal::Keys;
-use super::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
+use super::store::{KeySwap, MOST_AT_ONCE, NewLogin, Refresh, Renewal, SealedKeys, Store};
 use super::user::User;
 use super::{Identity, OpenError, RevokedSessions, SessionId, SessionRules, StoreError};
 use crate::clock::Clock;
@@ -252,7 +252,7 @@ impl Store for Embedded {
         }
     }
 
-    async fn add(&self, login: Login) -> Result<Record, StoreError> {
+    async fn add(&self, login: NewLogin) -> Result<Record, StoreError> {
         self.writer.submit(move |tables| tables.add(login)).await
     }
 
@@ -324,7 +324,7 @@ impl Store for Embedded {
 
     async fn keep_newer(
         &self,
-        slot: Slot,
+        slot: SharedSlot,
         mine: Option<Sealed>,
         _turn: Option<Holder>,
     ) -> Result<Option<Sealed>, StoreError> {
@@ -333,7 +333,7 @@ impl Store for Embedded {
             .await
     }
 
-    async fn spend(&self, slot: Slot, budget: Budget) -> Result<bool, StoreError> {
+    async fn spend(&self, slot: SharedSlot, budget: Budget) -> Result<bool, StoreError> {
         self.writer
             .submit(move |tables| tables.spend(slot, budget))
             .await

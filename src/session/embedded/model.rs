@@ -12,7 +12,7 @@ use super::disk::{self, Disk};
 use super::operations::Tables;
 use super::tables::{Fault, rows_of};
 use crate::session::contract::{apps, identity};
-use crate::session::store::{KeySwap, Login, Refresh};
+use crate::session::store::{KeySwap, NewLogin, Refresh};
 use crate::session::user::User;
 use crate::session::{SessionId, SessionRules};
 
@@ -148,13 +148,13 @@ impl Scene {
         NAMES.map(|name| self.seen(identity(name).user()))
     }
 
-    fn login(&mut self, user: usize, second: u8) -> Login {
+    fn login(&mut self, user: usize, second: u8) -> NewLogin {
         self.logins += 1;
         let who = identity(NAMES[user]);
         let mut sid = *who.user().as_bytes();
         sid[8..12].copy_from_slice(&u32::from(second).to_be_bytes());
         sid[12..].copy_from_slice(&self.logins.to_be_bytes());
-        Login {
+        NewLogin {
             sid: SessionId::from_bytes(sid),
             user: who.user(),
             identity: who,

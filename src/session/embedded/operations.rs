@@ -12,7 +12,7 @@ use super::used::Used;
 use crate::session::encoding::Damaged;
 use crate::session::record::Record;
 use crate::session::rotation::{Presented, Rotation};
-use crate::session::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys};
+use crate::session::store::{KeySwap, MOST_AT_ONCE, NewLogin, Refresh, Renewal, SealedKeys};
 use crate::session::user::User;
 use crate::session::{SessionId, SessionRules};
 
@@ -81,7 +81,7 @@ impl<'txn> Tables<'txn> {
     }
 
     /// Stores a new session, and its user's session_key in place of an older one.
-    pub(super) fn add(&mut self, login: Login) -> Result<Record, Fault> {
+    pub(super) fn add(&mut self, login: NewLogin) -> Result<Record, Fault> {
         let newest = newest(&self.sessions, login.user)?;
         let known = newest
             .as_ref()

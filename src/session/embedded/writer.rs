@@ -23,9 +23,10 @@ pub(super) const QUEUE: usize = 8192;
 /// The pause before a message that must not be lost is sent again.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 
-pub(super) type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// Tells whoever submitted an operation whether its batch was committed.
+pub(super) type Completion = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 pub(super) type Order =
-    Box<dyn FnOnce(&mut Tables<'_>) -> (Answer, Result<(), StorageError>) + Send>;
+    Box<dyn FnOnce(&mut Tables<'_>) -> (Completion, Result<(), StorageError>) + Send>;
 
 pub(super) enum Message {
     Order(Order),
@@ -148,11 +149,11 @@ pub(super) fn order<T: Send + 'static>(
             Err(Fault::Damaged) => (Err(StoreError::Damaged), Ok(())),
             Err(Fault::Storage(error)) => (Err(StoreError::Unavailable), Err(error)),
         };
-        let answer: Answer = Box::new(move |committed| {
+        let completion: Completion = Box::new(move |committed| {
             // It fails if the caller no longer waits.
             let _ = reply.send(committed.and(outcome));
         });
-        (answer, verdict)
+        (completion, verdict)
     });
     (order, answer)
 }

@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 
 use super::connect::{Connection, Connector};
 use super::keys::Names;
-use super::witness::scan;
+use super::seal_key_check::scan;
 
 /// The pause after each page, of a thousand names.
 const PAUSE: Duration = Duration::from_millis(300);

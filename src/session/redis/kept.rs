@@ -7,7 +7,7 @@ use super::keys::Names;
 use super::scripts::{Change, KEEP, SPEND, TURN};
 use crate::session::StoreError;
 use crate::session::claim::Holder;
-use crate::session::kept::{Budget, Sealed, Slot, Turn};
+use crate::session::kept::{Budget, Sealed, SharedSlot, Turn};
 
 /// How long a value is kept that nobody reads.
 const LASTS_SECS: u64 = 3 * 24 * 3600;
@@ -15,7 +15,7 @@ const LASTS_SECS: u64 = 3 * 24 * 3600;
 /// Returns the change that stores a value of a higher rank, or reads the present one.
 pub(super) fn keep(
     names: &Names,
-    slot: Slot,
+    slot: SharedSlot,
     mine: Option<Sealed>,
     turn: Option<Holder>,
 ) -> Change<'static> {
@@ -30,7 +30,7 @@ pub(super) fn keep(
 /// Returns the change that takes the lease.
 pub(super) fn turn(
     names: &Names,
-    slot: Slot,
+    slot: SharedSlot,
     holder: Holder,
     lease: Duration,
     moved_secs: i64,
@@ -41,7 +41,12 @@ pub(super) fn turn(
 }
 
 /// Returns the change that counts an action against its budget.
-pub(super) fn spend(names: &Names, slot: Slot, budget: Budget, moved_secs: i64) -> Change<'static> {
+pub(super) fn spend(
+    names: &Names,
+    slot: SharedSlot,
+    budget: Budget,
+    moved_secs: i64,
+) -> Change<'static> {
     let change = SPEND.with(vec![names.kept(slot)]).arg(LASTS_SECS);
     let change = change.arg(moved_secs).arg(budget.gap.as_secs());
     change.arg(budget.a_day)
@@ -50,7 +55,7 @@ pub(super) fn spend(names: &Names, slot: Slot, budget: Budget, moved_secs: i64) 
 impl Redis {
     pub(super) async fn keep(
         &self,
-        slot: Slot,
+        slot: SharedSlot,
         mine: Option<Sealed>,
         turn: Option<Holder>,
     ) -> Result<Option<Sealed>, StoreError> {
@@ -60,7 +65,7 @@ impl Redis {
 
     pub(super) async fn turn(
         &self,
-        slot: Slot,
+        slot: SharedSlot,
         holder: Holder,
         lease: Duration,
     ) -> Result<Turn, StoreError> {
@@ -74,7 +79,7 @@ impl Redis {
         })
     }
 
-    pub(super) async fn spent(&self, slot: Slot, budget: Budget) -> Result<bool, StoreError> {
+    pub(super) async fn spent(&self, slot: SharedSlot, budget: Budget) -> Result<bool, StoreError> {
         let moved = self.clock.moved_secs();
         self.change(spend(&self.names, slot, budget, moved)).await
     }

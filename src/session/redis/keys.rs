@@ -7,7 +7,7 @@ use crc16::{State, XMODEM};
 use crate::config::RedisMode;
 use crate::session::SessionId;
 use crate::session::claim::CodeMark;
-use crate::session::kept::Slot;
+use crate::session::kept::SharedSlot;
 use crate::session::user::{UnionidDigest, User};
 
 /// The slots of a Cluster.
@@ -139,7 +139,7 @@ impl Names {
     }
 
     /// A hash: a value that nodes share, who may replace it now, and how often that was forced.
-    pub(super) fn kept(&self, slot: Slot) -> String {
+    pub(super) fn kept(&self, slot: SharedSlot) -> String {
         self.name('a', slot.as_bytes())
     }
 

@@ -8,7 +8,7 @@ use redis::{Arg, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult};
 use tokio::sync::{Mutex, Notify};
 
 use super::connect::{Connection, Connector};
-use super::trouble::Trouble;
+use super::trouble::RedisState;
 
 /// After a failed attempt to connect, every command fails at once for this long.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(250);
@@ -32,7 +32,7 @@ pub(super) struct Link {
 /// What Redis refused last.
 #[derive(Clone, Debug)]
 struct Refusal {
-    trouble: Trouble,
+    trouble: RedisState,
     /// A harmless command that Redis refuses for the same reason; `None` where any answer means that the trouble is over.
     probe: Option<Cmd>,
 }
@@ -97,8 +97,8 @@ impl Link {
         let refusal = self.refusal.lock();
         let refusal = refusal.unwrap_or_else(PoisonError::into_inner);
         let trouble = refusal.as_ref().map(|refusal| refusal.trouble);
-        let said = trouble.filter(|trouble| *trouble != Trouble::Away);
-        said.map(Trouble::sentence)
+        let said = trouble.filter(|trouble| *trouble != RedisState::Away);
+        said.map(RedisState::sentence)
     }
 
     /// Records that Redis can be reached again, so that the next command is sent.
@@ -108,8 +108,8 @@ impl Link {
     }
 
     /// Records an error; `probe` is a command that fails with it for as long as the trouble lasts, when others may not.
-    pub(super) fn fails(&self, error: &RedisError, probe: impl FnOnce(Trouble) -> Cmd) {
-        let Some(trouble) = Trouble::of(error) else {
+    pub(super) fn fails(&self, error: &RedisError, probe: impl FnOnce(RedisState) -> Cmd) {
+        let Some(trouble) = RedisState::of(error) else {
             return self.answers();
         };
         let of_connection = trouble.is_of_connection();
@@ -184,12 +184,12 @@ impl Link {
                     Err(error) => error,
                     answer => return answer,
                 };
-                match Trouble::of(&failed) {
+                match RedisState::of(&failed) {
                     // Redis may have restarted, or another server may be the master by now.
                     Some(trouble) if trouble.is_of_connection() && !reconnected => {
                         reconnected = true;
                     }
-                    Some(Trouble::SlotMoving) => {
+                    Some(RedisState::SlotMoving) => {
                         last = Some(failed);
                         tokio::time::sleep(SLOT_RETRY_INTERVAL).await;
                     }
@@ -251,7 +251,7 @@ impl Link {
 
 impl Question<'_> {
     /// Returns a harmless command that meets the same trouble.
-    fn probe(self, trouble: Trouble) -> Cmd {
+    fn probe(self, trouble: RedisState) -> Cmd {
         let first = match self {
             Self::One(command) => Some(command),
             Self::Several(commands) => commands.cmd_iter().next(),
@@ -273,7 +273,7 @@ impl Question<'_> {
         let count = count.and_then(|count| count.parse().ok()).unwrap_or(1);
         let keys: Vec<&[u8]> = arguments.take(count).collect();
         match trouble {
-            Trouble::NoMemory | Trouble::FewReplicas | Trouble::DiskFailed => {
+            RedisState::NoMemory | RedisState::FewReplicas | RedisState::DiskFailed => {
                 let mut write = redis::cmd("SET");
                 // In the same slot, by the same braces.
                 let key = keys.iter().find(|key| key.contains(&b'}'));
@@ -282,14 +282,14 @@ impl Question<'_> {
                 write.arg(name).arg(1).arg("PX").arg(1);
                 write
             }
-            Trouble::Away
-            | Trouble::Password
-            | Trouble::Loading
-            | Trouble::MasterDown
-            | Trouble::ReadOnly
-            | Trouble::PartDown
-            | Trouble::SlotMoving
-            | Trouble::Busy => {
+            RedisState::Away
+            | RedisState::Password
+            | RedisState::Loading
+            | RedisState::MasterDown
+            | RedisState::ReadOnly
+            | RedisState::PartDown
+            | RedisState::SlotMoving
+            | RedisState::Busy => {
                 let mut look = redis::cmd("EXISTS");
                 look.arg(keys);
                 look
@@ -300,7 +300,7 @@ impl Question<'_> {
 
 /// Returns whether an error is about the connection or its server, and not about the command.
 pub(super) fn is_lost(error: &RedisError) -> bool {
-    Trouble::of(error).is_some_and(Trouble::is_of_connection)
+    RedisState::of(error).is_some_and(RedisState::is_of_connection)
 }
 
 pub(super) fn no_answer() -> RedisError {

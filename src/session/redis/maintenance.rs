@@ -17,10 +17,10 @@ use super::durability::{texts, value};
 use super::ends::Ends;
 use super::keys::{Names, Page};
 use super::link::{Link, is_lost};
+use super::seal_key_check::Checks;
 use super::stream::{PAGE, Stream};
 use super::time::Time;
-use super::trouble::Trouble;
-use super::witness::Checks;
+use super::trouble::RedisState;
 use crate::session::{RevokedSessions, SessionId};
 
 /// How often a node looks for unfinished ends, replaced servers and lost digests of the seal key.
@@ -191,12 +191,12 @@ impl Maintenance {
                 }
                 Ok(false) => {}
                 Err(error) => {
-                    let trouble = Trouble::of(&error);
-                    if trouble.is_some_and(|trouble| trouble != Trouble::Away) {
+                    let trouble = RedisState::of(&error);
+                    if trouble.is_some_and(|trouble| trouble != RedisState::Away) {
                         self.link.fails(&error, |_| write.clone());
                     }
                     // Where Redis refuses writes, the other steps of the round may succeed all the same.
-                    if trouble.is_none_or(Trouble::is_of_connection) {
+                    if trouble.is_none_or(RedisState::is_of_connection) {
                         outcomes.take(Err::<(), _>(error))?;
                     }
                 }
@@ -349,7 +349,7 @@ impl Masters {
                     masters.names.extend(ids.map(str::to_owned));
                 }
                 // Some services do not allow INFO.
-                Err(error) if Trouble::of(&error).is_none() => {}
+                Err(error) if RedisState::of(&error).is_none() => {}
                 Err(error) if slots.is_empty() => return Err(error),
                 Err(error) => {
                     masters.silent.extend(slots);

@@ -3,10 +3,10 @@
 //! # Layout
 //! | | |
 //! |---|---|
-//! | start | `entrance`: the checks before the first session; `witness`: is it the right seal key; `rehearsal`: every command once; `durability`: warnings about Redis's settings; `refusal`: why Redis cannot be used |
+//! | start | `startup_checks`: the checks before the first session; `seal_key_check`: is it the right seal key; `rehearsal`: every command once; `durability`: warnings about Redis's settings; `refusal`: why Redis cannot be used |
 //! | connections | `connect`: makes one; `clients`: the driver's clients; `sentinels`: who is the master; `link`: keeps one, repeats commands that were lost with it; `trouble`: names of Redis's states |
 //! | changes | `store`: the operations; `scripts`: the Lua scripts, each one round trip; `answers`: what they return; `keys`: names; `codes`: who redeems which code; `kept`: values beside the sessions; `count`: how many sessions there are |
-//! | ends | `ends`: tombstones and notes; `revocations`: the node's tasks; `stream`: where nodes tell each other; `follower`: reads it; `maintenance`: repairs; `silence`: refuses tokens while nothing is heard; `time`: Redis's clock |
+//! | ends | `ends`: tombstones and notes; `revocations`: the node's tasks; `stream`: where nodes tell each other; `follower`: reads it; `maintenance`: repairs; `cut_off`: refuses tokens while nothing is heard; `time`: Redis's clock |
 //!
 //! A change touches keys of one slot of a Cluster: a session, its user's other sessions, their session_keys, and the tombstones and
 //! unfinished ends of their bucket. Only the stream of revocations is elsewhere. It is written last; until then the end is noted in the
@@ -34,9 +34,9 @@ mod clients;
 mod codes;
 mod connect;
 mod count;
+mod cut_off;
 mod durability;
 mod ends;
-mod entrance;
 mod follower;
 mod kept;
 mod keys;
@@ -46,14 +46,14 @@ mod refusal;
 mod rehearsal;
 mod revocations;
 mod scripts;
+mod seal_key_check;
 mod sentinels;
-mod silence;
+mod startup_checks;
 mod store;
 mod stream;
 mod time;
 mod trouble;
 mod unionids;
-mod witness;
 
 #[cfg(test)]
 mod tests;

@@ -2,25 +2,25 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use super::trouble::Trouble;
+use super::trouble::RedisState;
 use crate::config::RedisServer;
 use crate::session::OpenError;
 
 /// Returns what to tell, and whether it may pass without another configuration.
 pub(super) fn refusal(error: &RedisError, server: &RedisServer) -> OpenError {
-    let stays = |trouble: Trouble| {
+    let stays = |trouble: RedisState| {
         // A file may hold another password when it is read again. Of a Cluster it is a text only that speaks of one.
-        let of_password = trouble == Trouble::Password && is_of_password(error);
+        let of_password = trouble == RedisState::Password && is_of_password(error);
         of_password && !server.password_may_change()
-            || trouble == Trouble::Away && is_of_tls(error, server.tls)
+            || trouble == RedisState::Away && is_of_tls(error, server.tls)
     };
-    let trouble = Trouble::of(error).filter(|trouble| !stays(*trouble));
+    let trouble = RedisState::of(error).filter(|trouble| !stays(*trouble));
     let reason = reason(error, server.tls);
     let server = server.to_string();
     match trouble {
         None => OpenError::Redis { server, reason },
-        Some(Trouble::Away) => OpenError::RedisAway { server, reason },
-        Some(Trouble::Password) => OpenError::RedisRefuses { server, reason },
+        Some(RedisState::Away) => OpenError::RedisAway { server, reason },
+        Some(RedisState::Password) => OpenError::RedisRefuses { server, reason },
         Some(trouble) => OpenError::RedisRefuses {
             server,
             reason: trouble.sentence().to_owned(),

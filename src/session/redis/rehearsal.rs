@@ -14,7 +14,7 @@ use super::stream::{Generation, Renewer, Stream};
 use crate::clock::Clock;
 use crate::session::SessionId;
 use crate::session::claim::{CodeMark, Holder};
-use crate::session::kept::{Budget, Sealed, Slot};
+use crate::session::kept::{Budget, Sealed, SharedSlot};
 use crate::session::user::User;
 
 /// What an interrupted rehearsal leaves behind expires after this many seconds.
@@ -125,7 +125,7 @@ async fn redeem_nothing(link: &Link, names: &Names) -> RedisResult<()> {
 
 /// Stores a shared value for a moment, takes the lease to replace it, and counts that.
 async fn keep_nothing(link: &Link, names: &Names) -> RedisResult<()> {
-    let slot = Slot::from_bytes([0; 16]);
+    let slot = SharedSlot::from_bytes([0; 16]);
     let holder = Holder::random();
     let holder = holder.map_err(|_| std::io::Error::other("no randomness"))?;
     let bytes = vec![0];

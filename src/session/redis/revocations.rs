@@ -9,15 +9,15 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::connect::{Connection, Connector};
+use super::cut_off;
 use super::ends::Ends;
 use super::follower::{Follower, Position, wait};
 use super::keys::Names;
 use super::link::Link;
 use super::maintenance::{Maintenance, Masters, measure};
-use super::silence;
+use super::seal_key_check::Checks;
 use super::stream::{Generation, Renewer, State, Stream};
 use super::time::Time;
-use super::witness::Checks;
 use crate::session::{RevokedSessions, SessionId};
 
 /// The longest time that a node which starts waits for others that add again what Redis lost.
@@ -101,7 +101,7 @@ impl Revocations {
             tokio::spawn(async move { connector.watch().await }),
         ];
         if let Some(limit) = refuse_after {
-            tasks.push(tokio::spawn(silence::watch(heard, known.clone(), limit)));
+            tasks.push(tokio::spawn(cut_off::watch(heard, known.clone(), limit)));
         }
         Ok(Self {
             known,

@@ -9,10 +9,10 @@ use super::Redis;
 use super::answers::{self, Fields, Refreshed};
 use super::scripts::{LIVE, LOGIN, REFRESH, REPLACE_KEY};
 use crate::session::claim::{CodeMark, Held, Holder};
-use crate::session::kept::{Budget, Sealed, Slot, Turn};
+use crate::session::kept::{Budget, Sealed, SharedSlot, Turn};
 use crate::session::record::{Record, identity_bytes};
 use crate::session::rotation::{REMEMBERED, Rotation};
-use crate::session::store::{KeySwap, Login, MOST_AT_ONCE, Refresh, Renewal, SealedKeys, Store};
+use crate::session::store::{KeySwap, MOST_AT_ONCE, NewLogin, Refresh, Renewal, SealedKeys, Store};
 use crate::session::user::User;
 use crate::session::{Identity, RevokedSessions, SessionId, StoreError};
 
@@ -48,7 +48,7 @@ impl Store for Redis {
         self.tell_not_stored(code, holder);
     }
 
-    async fn add(&self, login: Login) -> Result<Record, StoreError> {
+    async fn add(&self, login: NewLogin) -> Result<Record, StoreError> {
         let ttl = self.rules.session_ttl.as_secs();
         let mut record = Record {
             identity: login.identity,
@@ -172,7 +172,7 @@ impl Store for Redis {
 
     async fn keep_newer(
         &self,
-        slot: Slot,
+        slot: SharedSlot,
         mine: Option<Sealed>,
         turn: Option<Holder>,
     ) -> Result<Option<Sealed>, StoreError> {
@@ -181,14 +181,14 @@ impl Store for Redis {
 
     async fn take_turn(
         &self,
-        slot: Slot,
+        slot: SharedSlot,
         holder: Holder,
         lease: Duration,
     ) -> Result<Turn, StoreError> {
         self.turn(slot, holder, lease).await
     }
 
-    async fn spend(&self, slot: Slot, budget: Budget) -> Result<bool, StoreError> {
+    async fn spend(&self, slot: SharedSlot, budget: Budget) -> Result<bool, StoreError> {
         self.spent(slot, budget).await
     }
 

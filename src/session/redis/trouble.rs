@@ -2,9 +2,9 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-/// Why Redis refuses a command.
+/// A state in which Redis refuses commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum RedisState {
     Away,
     Password,
     Loading,
@@ -18,21 +18,21 @@ pub(super) enum Trouble {
     DiskFailed,
 }
 
-const ALL: [Trouble; 11] = [
-    Trouble::Away,
-    Trouble::Password,
-    Trouble::Loading,
-    Trouble::MasterDown,
-    Trouble::ReadOnly,
-    Trouble::PartDown,
-    Trouble::SlotMoving,
-    Trouble::Busy,
-    Trouble::NoMemory,
-    Trouble::FewReplicas,
-    Trouble::DiskFailed,
+const ALL: [RedisState; 11] = [
+    RedisState::Away,
+    RedisState::Password,
+    RedisState::Loading,
+    RedisState::MasterDown,
+    RedisState::ReadOnly,
+    RedisState::PartDown,
+    RedisState::SlotMoving,
+    RedisState::Busy,
+    RedisState::NoMemory,
+    RedisState::FewReplicas,
+    RedisState::DiskFailed,
 ];
 
-impl Trouble {
+impl RedisState {
     /// Returns the state that an error means; `None` means that Redis works, and the command or a permission is wrong.
     pub(super) fn of(error: &RedisError) -> Option<Self> {
         let kind = error.kind();
@@ -152,43 +152,46 @@ mod tests {
         for (line, trouble) in [
             (
                 "OOM command not allowed when used memory > 'maxmemory'. script: 1f, on @user_script:3.",
-                Trouble::NoMemory,
+                RedisState::NoMemory,
             ),
             (
                 "ERR Error running script (call to f_1f): @user_script:3: -OOM command not allowed when used memory > 'maxmemory'.",
-                Trouble::NoMemory,
+                RedisState::NoMemory,
             ),
             (
                 "NOREPLICAS Not enough good replicas to write.",
-                Trouble::FewReplicas,
+                RedisState::FewReplicas,
             ),
-            ("BUSY Redis is busy running a script.", Trouble::Busy),
+            ("BUSY Redis is busy running a script.", RedisState::Busy),
             (
                 "READONLY You can't write against a read only replica.",
-                Trouble::ReadOnly,
+                RedisState::ReadOnly,
             ),
             (
                 "MISCONF Redis is configured to save RDB snapshots, but",
-                Trouble::DiskFailed,
+                RedisState::DiskFailed,
             ),
             (
                 "TRYAGAIN Multiple keys request during rehashing of slot",
-                Trouble::SlotMoving,
+                RedisState::SlotMoving,
             ),
-            ("ASK 866 127.0.0.1:7001", Trouble::SlotMoving),
-            ("CLUSTERDOWN The cluster is down", Trouble::PartDown),
+            ("ASK 866 127.0.0.1:7001", RedisState::SlotMoving),
+            ("CLUSTERDOWN The cluster is down", RedisState::PartDown),
             (
                 "LOADING Redis is loading the dataset in memory",
-                Trouble::Loading,
+                RedisState::Loading,
             ),
-            ("MASTERDOWN Link with MASTER is down", Trouble::MasterDown),
-            ("NOAUTH Authentication required.", Trouble::Password),
+            (
+                "MASTERDOWN Link with MASTER is down",
+                RedisState::MasterDown,
+            ),
+            ("NOAUTH Authentication required.", RedisState::Password),
             (
                 "WRONGPASS invalid username-password pair or user is disabled.",
-                Trouble::Password,
+                RedisState::Password,
             ),
         ] {
-            assert_eq!(Trouble::of(&error(line)), Some(trouble), "{line}");
+            assert_eq!(RedisState::of(&error(line)), Some(trouble), "{line}");
             let told = trouble.sentence();
             assert!(
                 trouble.codes().iter().any(|code| told.contains(code)),
@@ -204,7 +207,7 @@ mod tests {
             "ERR unknown command",
             "WRONGTYPE Operation against a key holding the wrong kind of value",
         ] {
-            assert_eq!(Trouble::of(&error(line)), None, "{line}");
+            assert_eq!(RedisState::of(&error(line)), None, "{line}");
         }
     }
 }

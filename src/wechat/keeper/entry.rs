@@ -7,12 +7,12 @@ use aws_lc_rs::digest::Digest;
 use tokio::sync::Mutex;
 
 use super::AccessToken;
-use super::doubt::Doubt;
-use super::standing::{Failure, Standing};
+use super::forced_renewal::Doubt;
+use super::status::{Failure, TokenStatus};
 use super::token::Kept;
 use crate::config::{App, TokenKind};
 use crate::secret::Secret;
-use crate::session::Slot;
+use crate::session::SharedSlot;
 use crate::wechat::ApiError;
 
 /// How old the knowledge of what other nodes have done may be before it is renewed behind an answer, or before one.
@@ -26,7 +26,7 @@ pub(super) struct Entry {
     /// The digest of where WeChat is, the appid and the secret: with another secret it is another entry.
     whose: Digest,
     /// Where it is in the store.
-    pub(super) slot: Slot,
+    pub(super) slot: SharedSlot,
     state: Lock<State>,
     /// Locked while WeChat is asked, so that everybody else waits for that answer.
     pub(super) asking: Mutex<()>,
@@ -56,7 +56,7 @@ pub(super) enum Readiness {
 }
 
 impl Entry {
-    pub(super) fn new(app: &App, whose: Digest, slot: Slot) -> Self {
+    pub(super) fn new(app: &App, whose: Digest, slot: SharedSlot) -> Self {
         Self {
             app: app.name.clone(),
             kind: app.access_token,
@@ -151,10 +151,10 @@ impl Entry {
         }
     }
 
-    pub(super) fn standing(&self, now: u64) -> Standing {
+    pub(super) fn status(&self, now: u64) -> TokenStatus {
         let state = self.state();
         let kept = state.kept.as_ref();
-        Standing {
+        TokenStatus {
             app: self.app.clone(),
             kind: self.kind,
             age_secs: kept.map(|kept| now.saturating_sub(kept.read) / 1000),

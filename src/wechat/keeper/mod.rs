@@ -2,16 +2,16 @@
 //!
 //! # Layout
 //! `entry` is what is kept for one app, `token` one token, `renewal` how another one is had: `stable` and `classic` in the two ways of
-//! WeChat, `endpoint` by the calls for it. `doubt` says when a token that WeChat or a backend refuses is worth replacing by force,
-//! `standing` what an operator sees.
+//! WeChat, `endpoint` by the calls for it. `forced_renewal` says when a token that WeChat or a backend refuses is worth replacing by
+//! force, `status` what an operator sees.
 
 mod classic;
-mod doubt;
 mod endpoint;
 mod entry;
+mod forced_renewal;
 mod renewal;
 mod stable;
-mod standing;
+mod status;
 mod token;
 
 use std::collections::HashMap;
@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::session::Sessions;
 
-pub use standing::{Failure, Standing};
+pub use status::{Failure, TokenStatus};
 
 /// The access_tokens of all apps; clones share them.
 #[derive(Clone)]
@@ -150,13 +150,13 @@ impl AccessTokens {
     }
 
     /// Returns how it stands with each app's token.
-    pub fn standings(&self) -> Vec<Standing> {
+    pub fn statuses(&self) -> Vec<TokenStatus> {
         let now = self.shared.clock.unix_ms();
         let entries = self.shared.entries();
-        let mut standings: Vec<Standing> = entries.values().map(|it| it.standing(now)).collect();
-        standings.retain(Standing::says_something);
-        standings.sort_by(|one, other| one.app.cmp(&other.app));
-        standings
+        let mut statuses: Vec<TokenStatus> = entries.values().map(|it| it.status(now)).collect();
+        statuses.retain(TokenStatus::says_something);
+        statuses.sort_by(|one, other| one.app.cmp(&other.app));
+        statuses
     }
 
     /// Forgets all apps but these.
@@ -200,17 +200,12 @@ fn tell(known: &Weak<Shared>, metrics: &Metrics) {
     let Some(shared) = known.upgrade() else {
         return;
     };
-    for standing in (AccessTokens { shared }).standings() {
-        let errcode = standing
+    for status in (AccessTokens { shared }).statuses() {
+        let errcode = status
             .failure
             .as_ref()
             .map(|failure| failure.counted.as_str());
-        metrics.access_token(
-            &standing.app,
-            standing.age_secs,
-            standing.left_secs,
-            errcode,
-        );
+        metrics.access_token(&status.app, status.age_secs, status.left_secs, errcode);
     }
 }
 

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::doubt::{CLASSICS, FORCES};
 use super::endpoint::{Asking, Given, Verdict};
 use super::entry::Entry;
-use super::standing::Failure;
+use super::forced_renewal::{CLASSICS, FORCES};
+use super::status::Failure;
 use super::token::{Kept, millis};
 use super::{AccessToken, AccessTokens, Reason};
 use crate::config::App;
 use crate::secret::Secret;
-use crate::wechat::{AnswerError, ApiError, Client, Trouble, advice};
+use crate::wechat::{AnswerError, ApiError, Client, FailureClass, advice};
 
 /// How long WeChat is left alone after it gave no token.
 const REST_MS: u64 = 5_000;
@@ -217,14 +217,14 @@ fn rest_ms(error: &ApiError) -> u64 {
     if is_ours(error) {
         return REST_MISCONFIGURED_MS;
     }
-    error.trouble().pause().map_or(0, millis).max(REST_MS)
+    error.class().pause().map_or(0, millis).max(REST_MS)
 }
 
 /// Returns whether the operator must act; at this endpoint 40001 says that the secret is wrong.
 fn is_ours(error: &ApiError) -> bool {
     matches!(
-        error.trouble(),
-        Trouble::Misconfigured | Trouble::TokenStale
+        error.class(),
+        FailureClass::Misconfigured | FailureClass::TokenStale
     )
 }
 

@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use crate::config::{Proxy, WeChat};
 use crate::wechat::connections::trusting;
 use crate::wechat::resolver::Unresolved;
-use crate::wechat::{CallError, ClientError, Obstacle};
+use crate::wechat::{CallError, ClientError, UnreachableCause};
 
 /// The longest answer of a proxy to CONNECT, in bytes.
 const MOST_OF_PROXY: usize = 8 * 1024;
@@ -50,7 +50,7 @@ pub(super) struct Connector {
 /// Why there is no connection.
 #[derive(Debug)]
 pub(super) struct NoConnection {
-    pub(super) obstacle: Obstacle,
+    pub(super) cause: UnreachableCause,
     pub(super) detail: Option<String>,
 }
 
@@ -86,7 +86,7 @@ impl Connector {
         match timeout(self.timeout, self.attempt()).await {
             Ok(connected) => connected,
             Err(_) => Err(NoConnection {
-                obstacle: Obstacle::Slow,
+                cause: UnreachableCause::Slow,
                 detail: None,
             }),
         }
@@ -121,7 +121,7 @@ impl Connector {
     /// Has a proxy connect to WeChat.
     async fn tunnel(&self, stream: &mut TcpStream, auth: Option<&str>) -> Result<(), NoConnection> {
         let proxy = |error: io::Error| NoConnection {
-            obstacle: Obstacle::Proxy,
+            cause: UnreachableCause::Proxy,
             detail: Some(error.to_string()),
         };
         let authority = match self.host.contains(':') {
@@ -139,13 +139,13 @@ impl Connector {
             answer.push(stream.read_u8().await.map_err(proxy)?);
         }
         let status = answer.split(|byte| *byte == b' ').nth(1);
-        let obstacle = match status {
+        let cause = match status {
             Some([b'2', ..]) => return Ok(()),
-            Some(b"407") => Obstacle::ProxyAuth,
-            Some(_) | None => Obstacle::Proxy,
+            Some(b"407") => UnreachableCause::ProxyAuth,
+            Some(_) | None => UnreachableCause::Proxy,
         };
         Err(NoConnection {
-            obstacle,
+            cause,
             detail: None,
         })
     }
@@ -155,7 +155,7 @@ impl Connector {
             return Ok(Box::new(stream));
         };
         let name = ServerName::try_from(self.host.clone()).map_err(|_| NoConnection {
-            obstacle: Obstacle::OtherName,
+            cause: UnreachableCause::OtherName,
             detail: None,
         })?;
         match tls.connect(name, stream).await {
@@ -167,9 +167,9 @@ impl Connector {
 
 impl NoConnection {
     fn of(error: &io::Error) -> Self {
-        let (obstacle, detail) = Obstacle::of_io(error);
+        let (cause, detail) = UnreachableCause::of_io(error);
         Self {
-            obstacle,
+            cause,
             detail: Some(detail),
         }
     }
@@ -177,14 +177,14 @@ impl NoConnection {
 
 impl From<&NoConnection> for CallError {
     fn from(error: &NoConnection) -> Self {
-        Self::Unreachable(error.obstacle)
+        Self::Unreachable(error.cause)
     }
 }
 
 async fn dial(host: &str, port: u16) -> Result<TcpStream, NoConnection> {
     let found = lookup_host((host, port)).await.map_err(Unresolved);
     let found = found.map_err(|Unresolved(error)| NoConnection {
-        obstacle: Obstacle::Name,
+        cause: UnreachableCause::Name,
         detail: Some(error.to_string()),
     })?;
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use self::connect::{Connected, Connector};
 use super::client::ClientError;
 use super::reach::Way;
-use super::{CallError, Obstacle, Reach};
+use super::{CallError, Reach, UnreachableCause};
 use crate::config::WeChat;
 
 /// The size of the buffer in each direction.
@@ -118,7 +118,9 @@ where
 
     /// Takes notice that something else answered.
     pub fn met_a_page(&self, what: &'static str) {
-        self.0.reach.met(Obstacle::Page, Some(what), &self.0.way);
+        self.0
+            .reach
+            .met(UnreachableCause::Page, Some(what), &self.0.way);
     }
 
     /// Takes notice that WeChat answered.
@@ -148,7 +150,7 @@ where
         let shared = &*self.0;
         let connected = shared.connector.connect().await.map_err(|error| {
             let detail = error.detail.as_deref();
-            shared.reach.met(error.obstacle, detail, &shared.way);
+            shared.reach.met(error.cause, detail, &shared.way);
             CallError::from(&error)
         })?;
         let Connected { stream, by_proxy } = connected;

@@ -26,7 +26,7 @@ fn flood(per_minute: u32) -> Vec<(Duration, Duration)> {
     let mut users: Vec<(Instant, Option<Sent>, Duration)> = (0..USERS)
         .map(|user| (start + SECOND * (60 + user * 5), None, Duration::ZERO))
         .collect();
-    let mut waiting: Vec<(Ticket, Sent)> = Vec::new();
+    let mut waiting: Vec<(QueuePosition, Sent)> = Vec::new();
     let mut noticed = vec![None; USERS as usize];
     while noticed.iter().any(Option::is_none) {
         s.now += TICK;
@@ -53,16 +53,16 @@ fn flood(per_minute: u32) -> Vec<(Duration, Duration)> {
                 over_limit: false,
             };
             let deadline = now + PATIENCE;
-            let ticket = s.state.join(&s.limits, seen, deadline, Arc::default(), now);
-            waiting.push((ticket, sent));
+            let position = s.state.join(&s.limits, seen, deadline, Arc::default(), now);
+            waiting.push((position, sent));
         }
         let mut moved = true;
         while moved {
             moved = false;
-            for (ticket, mut sent) in std::mem::take(&mut waiting) {
+            for (position, mut sent) in std::mem::take(&mut waiting) {
                 let user = sent.network.checked_sub(MAKE_UP).map(|user| user as usize);
-                match s.step(ticket) {
-                    Step::Wait(_) => waiting.push((ticket, sent)),
+                match s.step(position) {
+                    Step::Wait(_) => waiting.push((position, sent)),
                     Step::Go(epoch) => {
                         s.record(CallOutcome::Answered, epoch);
                         moved = true;
@@ -106,7 +106,7 @@ fn made_up_codes_of_twenty_addresses_push_nobodys_slot_away() {
 struct User {
     next: Option<Instant>,
     first_came: Option<Instant>,
-    ticket: Option<Ticket>,
+    position: Option<QueuePosition>,
 }
 
 /// Lets users come evenly within a minute, who do as they are told until they are served. Returns how long it took in all,
@@ -123,7 +123,7 @@ fn storm(count: u32, same_code: bool, networks: u32) -> (Duration, Duration, usi
         users.push(User {
             next,
             first_came: None,
-            ticket: None,
+            position: None,
         });
     }
     while let Some(Reverse((next, at))) = events.pop() {
@@ -134,17 +134,17 @@ fn storm(count: u32, same_code: bool, networks: u32) -> (Duration, Duration, usi
         s.now = now;
         let first = *users[at].first_came.get_or_insert(now);
         let first_seen = if same_code { first } else { now };
-        let ticket = users[at].ticket.take();
+        let position = users[at].position.take();
         let of = network(at as u32 % networks);
-        let ticket = ticket.unwrap_or_else(|| s.join_from(of, first_seen));
-        let next = match s.step(ticket) {
+        let position = position.unwrap_or_else(|| s.join_from(of, first_seen));
+        let next = match s.step(position) {
             Step::Go(epoch) => {
                 served.push(now);
                 let before = if same_code { at as u32 } else { count };
                 latest = latest.max(now.saturating_duration_since(start + interval * before));
                 s.record(CallOutcome::Answered, epoch);
-                let first = s.state.waiting.first().map(|(ticket, _)| *ticket);
-                let woken = first.map(|first| users.iter().position(|u| u.ticket == Some(first)));
+                let first = s.state.waiting.first().map(|(position, _)| *position);
+                let woken = first.map(|first| users.iter().position(|u| u.position == Some(first)));
                 if let Some(Some(woken)) = woken {
                     users[woken].next = Some(now);
                     events.push(Reverse((Some(now), woken)));
@@ -152,7 +152,7 @@ fn storm(count: u32, same_code: bool, networks: u32) -> (Duration, Duration, usi
                 None
             }
             Step::Wait(until) => {
-                users[at].ticket = Some(ticket);
+                users[at].position = Some(position);
                 Some(until.max(now + SECOND / 1000))
             }
             Step::TurnedAway(after) => {

@@ -31,11 +31,11 @@ impl Scene {
         }
     }
 
-    fn join(&mut self, first_seen: Instant) -> Ticket {
+    fn join(&mut self, first_seen: Instant) -> QueuePosition {
         self.join_from(Network::default(), first_seen)
     }
 
-    fn join_from(&mut self, network: Network, first_seen: Instant) -> Ticket {
+    fn join_from(&mut self, network: Network, first_seen: Instant) -> QueuePosition {
         let deadline = self.now + PATIENCE;
         let seen = Candidate {
             first: first_seen,
@@ -52,13 +52,13 @@ impl Scene {
             .reserve_new(&self.limits, Network::default(), over_limit, self.now)
     }
 
-    fn come(&mut self) -> (Ticket, Step) {
-        let ticket = self.join(self.now);
-        (ticket, self.step(ticket))
+    fn come(&mut self) -> (QueuePosition, Step) {
+        let position = self.join(self.now);
+        (position, self.step(position))
     }
 
-    fn step(&mut self, ticket: Ticket) -> Step {
-        self.state.step(&self.limits, ticket, self.now)
+    fn step(&mut self, position: QueuePosition) -> Step {
+        self.state.step(&self.limits, position, self.now)
     }
 
     fn epoch(&mut self) -> Epoch {
@@ -99,10 +99,10 @@ fn who_comes_before_their_time_moves_nobody_elses() {
                 over_limit: false,
             };
             let deadline = s.now + PATIENCE;
-            let ticket = s
+            let position = s
                 .state
                 .join(&s.limits, seen, deadline, Arc::default(), s.now);
-            assert_eq!(s.step(ticket), Step::TurnedAway(SECOND * 20));
+            assert_eq!(s.step(position), Step::TurnedAway(SECOND * 20));
         }
         assert!(s.state.reservations.is_empty());
     }
@@ -187,9 +187,9 @@ fn nobody_waits_who_cannot_be_served_in_time() {
 fn an_open_breaker_turns_away_who_would_wait_in_vain() {
     let mut s = Scene::new(60, 1000);
     let epoch = s.epoch();
-    let (ticket, _) = s.come();
+    let (position, _) = s.come();
     s.record(CallOutcome::DayQuota, epoch);
-    let Step::TurnedAway(after) = s.step(ticket) else {
+    let Step::TurnedAway(after) = s.step(position) else {
         panic!("it should be turned away");
     };
     assert!(after > SECOND, "{after:?}");
@@ -258,7 +258,7 @@ fn those_who_are_turned_away_come_back_one_by_one() {
     assert!(last <= SECOND / 32);
     for _ in 0..9000 {
         let Step::TurnedAway(after) = s.come().1 else {
-            panic!("there is no ticket");
+            panic!("it is not turned away");
         };
         assert!(
             after > last && after - last <= SECOND / 32,
@@ -268,7 +268,7 @@ fn those_who_are_turned_away_come_back_one_by_one() {
     }
     for _ in 0..2000 {
         let Step::TurnedAway(after) = s.come().1 else {
-            panic!("there is no ticket");
+            panic!("it is not turned away");
         };
         assert!(after <= LATEST && after > SECOND * 239, "{after:?}");
     }

@@ -11,7 +11,7 @@
 //! The Unix socket is handed over as well, so it never disappears; a second successor that connects meanwhile is admitted by
 //! whichever process serves in the end. Each side accepts only a peer of its own user, or of root.
 
-mod words;
+mod protocol;
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -25,7 +25,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::sleep;
 
-use self::words::{KEPT, READY, RELEASED, SERVING, SOCKETS, STOPPED, hear, receive, send};
+use self::protocol::{KEPT, READY, RELEASED, SERVING, SOCKETS, STOPPED, hear, receive, send};
 use super::Listening;
 use super::socket_file::{self, SocketError, in_our_folder, is_absence};
 

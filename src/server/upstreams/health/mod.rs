@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::connect::{Connection, Connector, Target};
-use super::names::Names;
+use super::names::ResolvedNames;
 use super::reuse::Reuse;
 use super::server::Server;
 use super::{Group, Unread, Wanted};
@@ -20,7 +20,7 @@ use crate::server::message::Body;
 /// Starts to ask every server whose upstream says so, each on its own; dropping what is returned ends it.
 pub(super) fn watch(
     groups: &[Arc<Group>],
-    names: &Arc<Names>,
+    names: &Arc<ResolvedNames>,
     connector: &Arc<Connector>,
 ) -> JoinSet<()> {
     let mut checks = JoinSet::new();
@@ -45,7 +45,7 @@ pub(super) fn watch(
 struct Check {
     group: Arc<Group>,
     server: Arc<Server>,
-    names: Arc<Names>,
+    names: Arc<ResolvedNames>,
     connector: Arc<Connector>,
 }
 

@@ -30,7 +30,7 @@ async fn server(address: &str, lives: bool) -> std::net::SocketAddr {
     address
 }
 
-fn upstreams(names: Names) -> Upstreams {
+fn upstreams(names: ResolvedNames) -> Upstreams {
     let config = Upstream {
         name: "api".to_owned(),
         servers: vec![ServerAddress::Tcp("api.test:80".to_owned())],

@@ -25,7 +25,7 @@ const MOST: u64 = 10_000;
 type LookUp = Box<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
 /// The addresses of names.
-pub(super) struct Names {
+pub(super) struct ResolvedNames {
     look_up: LookUp,
     /// Only names of the configuration, so that it has a bound.
     known: Mutex<HashMap<String, Arc<Name>>>,
@@ -36,13 +36,14 @@ pub(super) struct Names {
 /// What is known of a name.
 #[derive(Debug, Default)]
 struct Name {
-    answer: Mutex<Answer>,
+    resolution: Mutex<Resolution>,
     /// Held during a look-up.
     asking: tokio::sync::Mutex<()>,
 }
 
+/// The result of the last look-ups of a name.
 #[derive(Clone, Debug, Default)]
-struct Answer {
+struct Resolution {
     places: Arc<[SocketAddr]>,
     /// When it was last looked up.
     asked: Option<Instant>,
@@ -51,7 +52,7 @@ struct Answer {
     is_failing: bool,
 }
 
-impl Default for Names {
+impl Default for ResolvedNames {
     fn default() -> Self {
         Self::asking(Box::new(|name| {
             Box::pin(async move {
@@ -62,7 +63,7 @@ impl Default for Names {
     }
 }
 
-impl Names {
+impl ResolvedNames {
     fn asking(look_up: LookUp) -> Self {
         Self {
             look_up,
@@ -98,23 +99,23 @@ impl Names {
     /// Returns the addresses of a name. The last ones stay until others are found, so that a failing resolver takes no server away.
     async fn resolve(&self, name: &str, limit: Duration) -> Arc<[SocketAddr]> {
         let known = self.known(name);
-        let answer = known.answer();
-        if answer.is_fresh() {
-            return answer.places;
+        let resolution = known.resolution();
+        if resolution.is_fresh() {
+            return resolution.places;
         }
         let turn = match known.asking.try_lock() {
             Ok(turn) => turn,
-            Err(_) if !answer.places.is_empty() => return answer.places,
+            Err(_) if !resolution.places.is_empty() => return resolution.places,
             Err(_) => match timeout(limit, known.asking.lock()).await {
                 Ok(turn) => turn,
-                Err(_) => return answer.places,
+                Err(_) => return resolution.places,
             },
         };
-        let before = answer.times;
-        let answer = known.answer();
+        let before = resolution.times;
+        let resolution = known.resolution();
         // Another task has looked it up meanwhile, perhaps without success.
-        if answer.times != before {
-            return answer.places;
+        if resolution.times != before {
+            return resolution.places;
         }
         let found = timeout(limit, (self.look_up)(name.to_owned())).await;
         let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
@@ -133,7 +134,7 @@ impl Names {
 }
 
 impl Name {
-    fn answer(&self) -> Answer {
+    fn resolution(&self) -> Resolution {
         self.locked().clone()
     }
 
@@ -143,23 +144,23 @@ impl Name {
             true => Err(io::Error::other("it has none")),
             false => Ok(places),
         });
-        let mut answer = self.locked();
-        answer.asked = Some(Instant::now());
-        answer.times += 1;
+        let mut resolution = self.locked();
+        resolution.asked = Some(Instant::now());
+        resolution.times += 1;
         match found {
             Ok(mut places) => {
                 // Resolvers shuffle addresses; the order of turns is made here.
                 places.sort_by_key(ToString::to_string);
                 places.dedup();
-                if answer.is_failing {
+                if resolution.is_failing {
                     tracing::info!(server = name, "a server's name has addresses again");
                 }
-                answer.places = places.into();
-                answer.is_failing = false;
+                resolution.places = places.into();
+                resolution.is_failing = false;
             }
             Err(error) => {
-                if !answer.is_failing {
-                    let last = answer.places.len();
+                if !resolution.is_failing {
+                    let last = resolution.places.len();
                     tracing::warn!(
                         server = name,
                         %error,
@@ -167,27 +168,29 @@ impl Name {
                         "the addresses of a server's name cannot be found"
                     );
                 }
-                answer.is_failing = true;
+                resolution.is_failing = true;
             }
         }
-        Arc::clone(&answer.places)
+        Arc::clone(&resolution.places)
     }
 
-    fn locked(&self) -> MutexGuard<'_, Answer> {
-        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
+    fn locked(&self) -> MutexGuard<'_, Resolution> {
+        self.resolution
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Answer {
+impl Resolution {
     fn is_fresh(&self) -> bool {
         let asked_lately = |asked: Instant| asked.elapsed() < RESOLVED_FOR;
         !self.places.is_empty() && self.asked.is_some_and(asked_lately)
     }
 }
 
-impl std::fmt::Debug for Names {
+impl std::fmt::Debug for ResolvedNames {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Names").finish_non_exhaustive()
+        f.debug_struct("ResolvedNames").finish_non_exhaustive()
     }
 }
 

@@ -13,10 +13,10 @@ pub(in super::super) enum Resolver {
 type Held = Arc<Mutex<(Resolver, usize)>>;
 
 /// Returns names that ask such a resolver, and the resolver with how often it was asked.
-pub(in super::super) fn names(resolver: Resolver) -> (Names, Held) {
+pub(in super::super) fn names(resolver: Resolver) -> (ResolvedNames, Held) {
     let held: Held = Arc::new(Mutex::new((resolver, 0)));
     let asked = Arc::clone(&held);
-    let names = Names::asking(Box::new(move |_| {
+    let names = ResolvedNames::asking(Box::new(move |_| {
         let mut asked = asked.lock().unwrap();
         asked.1 += 1;
         let resolver = asked.0.clone();
@@ -37,7 +37,7 @@ fn one() -> Resolver {
     Resolver::Says(vec!["10.0.0.1:80".parse().unwrap()])
 }
 
-async fn places(names: &Names) -> Vec<String> {
+async fn places(names: &ResolvedNames) -> Vec<String> {
     let server = ServerAddress::Tcp("api.test:80".to_owned());
     let places = names.places(&server, LIMIT).await;
     places.iter().map(ToString::to_string).collect()

@@ -16,7 +16,7 @@ use crate::session::embedded::Embedded;
 use crate::session::embedded::disk::{self, Opener};
 use crate::session::embedded::tables::rows_of;
 use crate::session::embedded::writer::{Writer, order};
-use crate::session::store::Login;
+use crate::session::store::NewLogin;
 use crate::session::{SessionId, SessionRules};
 
 pub(super) const RULES: SessionRules = SessionRules {
@@ -140,8 +140,8 @@ pub(super) fn login(n: usize) -> Waiting<()> {
     order(move |tables| tables.add(new_login(n)).map(drop))
 }
 
-pub(super) fn new_login(n: usize) -> Login {
-    Login {
+pub(super) fn new_login(n: usize) -> NewLogin {
+    NewLogin {
         sid: sid(n),
         user: identity("alice").user(),
         identity: identity("alice"),

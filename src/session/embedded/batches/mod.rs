@@ -108,11 +108,11 @@ impl Batches {
             return false;
         }
         let now = self.clock.unix_secs();
-        let mut answers = Vec::with_capacity(orders.len());
+        let mut completions = Vec::with_capacity(orders.len());
         let written = self.disk.write(now, |tables| {
             for order in orders {
-                let (answer, verdict) = order(tables);
-                answers.push(answer);
+                let (completion, verdict) = order(tables);
+                completions.push(completion);
                 verdict?;
             }
             tables.purge()
@@ -127,7 +127,9 @@ impl Batches {
                     self.revoked.add(effects.revoked);
                 }
                 self.revoked.forget(now);
-                answers.into_iter().for_each(|answer| answer(Ok(())));
+                completions
+                    .into_iter()
+                    .for_each(|complete| complete(Ok(())));
                 effects.more_to_purge
             }
             Err(error) => {
@@ -135,9 +137,9 @@ impl Batches {
                 self.mend_later(Duration::ZERO);
                 self.available.store(false, Ordering::Relaxed);
                 let error = StoreError::Storage(Arc::new(error));
-                answers
+                completions
                     .into_iter()
-                    .for_each(|answer| answer(Err(error.clone())));
+                    .for_each(|complete| complete(Err(error.clone())));
                 false
             }
         }

@@ -8,9 +8,9 @@ use crate::config::{Auth, Config, Route};
 const MOST: usize = 6;
 
 /// What a configuration will do.
-pub(super) struct Outlook<'c>(pub(super) &'c Config);
+pub(super) struct AccessSummary<'c>(pub(super) &'c Config);
 
-impl fmt::Display for Outlook<'_> {
+impl fmt::Display for AccessSummary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let own = &self.0.server.auth_path;
         let logged_in = self.places(&[Auth::Required, Auth::SignedUrl]);
@@ -30,7 +30,7 @@ impl fmt::Display for Outlook<'_> {
 
 const NOWHERE: &str = "nowhere";
 
-impl Outlook<'_> {
+impl AccessSummary<'_> {
     /// Lists where one of some rules holds.
     fn places(&self, rules: &[Auth]) -> String {
         let routes = self.0.routes.iter();

@@ -1,4 +1,4 @@
-//! What is known of a refusal besides its sentence: when to try again, what the log is told, and the JSON.
+//! What is known of a denial besides its sentence: when to try again, what the log is told, and the JSON.
 
 use std::time::Duration;
 

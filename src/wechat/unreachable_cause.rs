@@ -14,7 +14,7 @@ use super::resolver::Unresolved;
 
 /// What keeps a call from WeChat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Obstacle {
+pub enum UnreachableCause {
     /// The host's name, or the proxy's, has no address.
     Name,
     /// The connection was refused or broke off.
@@ -39,7 +39,7 @@ pub enum Obstacle {
     Other,
 }
 
-impl Obstacle {
+impl UnreachableCause {
     /// Finds out why a call that was not sent failed, with the words of the system or of TLS where there are some.
     pub(super) fn of(error: &reqwest::Error) -> (Self, Option<String>) {
         let mut found = (Self::Other, None);
@@ -150,7 +150,7 @@ fn innermost(error: &io::Error) -> &io::Error {
     error
 }
 
-impl fmt::Display for Obstacle {
+impl fmt::Display for UnreachableCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Name => "its name has no address",
@@ -196,7 +196,10 @@ mod tests {
         ] {
             let failed = client.get(url).send().await.unwrap_err();
             let detail = Some("no such name".to_owned());
-            assert_eq!(Obstacle::of(&failed), (Obstacle::Name, detail));
+            assert_eq!(
+                UnreachableCause::of(&failed),
+                (UnreachableCause::Name, detail)
+            );
         }
     }
 }

@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::settings::Setting;
 
 /// What is learnt while a document is read.
-pub(super) struct Notes<'d> {
+pub(super) struct ReadContext<'d> {
     text: &'d str,
     /// Where relative paths begin.
     folder: PathBuf,
@@ -27,7 +27,7 @@ pub(super) struct Notes<'d> {
     pub(super) settings: Vec<Setting>,
 }
 
-impl<'d> Notes<'d> {
+impl<'d> ReadContext<'d> {
     /// Begins with a document that stands in `file`.
     pub(super) fn new(text: &'d str, file: &Path) -> Self {
         Self {

@@ -7,7 +7,7 @@ use crate::wechat::{ApiError, advice};
 
 /// How it stands with an app's token.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct TokenStatus {
     /// The app's name.
     pub app: String,
     /// Which of WeChat's two kinds it is.
@@ -37,7 +37,7 @@ pub struct Failure {
     pub at: u64,
 }
 
-impl Standing {
+impl TokenStatus {
     /// Returns whether anybody has asked for the token.
     pub(super) fn says_something(&self) -> bool {
         self.age_secs.is_some() || self.failure.is_some()

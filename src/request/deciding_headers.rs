@@ -30,7 +30,7 @@ impl<T> Field<T> {
 
 /// What a header section holds of the headers that decide something.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Survey<'a> {
+pub struct DecidingHeaders<'a> {
     /// The size of the section in bytes.
     pub bytes: usize,
     /// `Authorization`
@@ -65,52 +65,52 @@ pub struct Survey<'a> {
     pub app: Field<&'a HeaderValue>,
 }
 
-impl<'a> Survey<'a> {
+impl<'a> DecidingHeaders<'a> {
     /// Goes through the headers once.
     pub fn of(headers: &'a HeaderMap) -> Self {
-        let mut survey = Self::default();
+        let mut deciding = Self::default();
         let mut websocket = false;
         for (name, value) in headers {
             // Four bytes a line for the colon, the space and the line's end.
-            survey.bytes += name.as_str().len() + value.len() + 4;
-            survey.padded |= is_padded(value.as_bytes());
+            deciding.bytes += name.as_str().len() + value.len() + 4;
+            deciding.padded |= is_padded(value.as_bytes());
             let field = match name.as_str() {
-                "authorization" => &mut survey.authorization,
-                "host" => &mut survey.host,
-                "content-length" => &mut survey.content_length,
-                "transfer-encoding" => &mut survey.transfer_encoding,
+                "authorization" => &mut deciding.authorization,
+                "host" => &mut deciding.host,
+                "content-length" => &mut deciding.content_length,
+                "transfer-encoding" => &mut deciding.transfer_encoding,
                 CODE | NONCE | APP if is_placeholder(value.as_bytes()) => continue,
-                CODE => &mut survey.code,
-                NONCE => &mut survey.nonce,
-                APP => &mut survey.app,
+                CODE => &mut deciding.code,
+                NONCE => &mut deciding.nonce,
+                APP => &mut deciding.app,
                 "cookie" => {
-                    survey.add_cookies(value.as_bytes());
+                    deciding.add_cookies(value.as_bytes());
                     continue;
                 }
                 "upgrade" => {
-                    survey.upgrades = true;
+                    deciding.upgrades = true;
                     websocket |= value.as_bytes().eq_ignore_ascii_case(b"websocket");
                     continue;
                 }
                 "sec-websocket-protocol" => {
                     let tokens = subprotocol::tokens(value);
                     for token in tokens.filter(|token| !is_placeholder(token)) {
-                        survey.offered_token.add(token);
+                        deciding.offered_token.add(token);
                     }
                     continue;
                 }
                 _ => {
-                    survey.poses_as_framing |= poses_as_framing(name.as_str());
-                    survey.poses_as_subprotocol |= is_alias(name, &SEC_WEBSOCKET_PROTOCOL);
+                    deciding.poses_as_framing |= poses_as_framing(name.as_str());
+                    deciding.poses_as_subprotocol |= is_alias(name, &SEC_WEBSOCKET_PROTOCOL);
                     continue;
                 }
             };
             field.add(value);
         }
         if websocket {
-            survey.subprotocol_token = survey.offered_token;
+            deciding.subprotocol_token = deciding.offered_token;
         }
-        survey
+        deciding
     }
 
     fn add_cookies(&mut self, line: &'a [u8]) {

@@ -13,9 +13,9 @@ use super::keys::Names;
 use super::link::Link;
 use super::maintenance::measure;
 use super::revocations::{Beginning, Revocations, settle};
+use super::seal_key_check::{self, Checks};
 use super::stream::Stream;
 use super::time::{self, Time};
-use super::witness::{self, Checks};
 use super::{Redis, durability, refusal, rehearsal};
 use crate::clock::Clock;
 use crate::config::RedisServer;
@@ -31,33 +31,33 @@ impl Redis {
         rules: SessionRules,
         clock: Clock,
     ) -> Result<(Self, Keys), OpenError> {
-        let entrance = Entrance::new(server, seal_key)?;
-        entrance.is_ours().await?;
-        entrance.rehearse(&clock).await?;
-        for warning in entrance.warnings(&clock).await? {
+        let unchecked = UncheckedRedis::new(server, seal_key)?;
+        unchecked.is_ours().await?;
+        unchecked.rehearse(&clock).await?;
+        for warning in unchecked.warnings(&clock).await? {
             tracing::warn!("{warning}");
         }
-        entrance.claim().await?;
-        let ends = Ends::new(&entrance.names, &rules, &clock);
+        unchecked.claim().await?;
+        let ends = Ends::new(&unchecked.names, &rules, &clock);
         let time = Time::new(clock.clone());
         let followed = Revocations::follow(Beginning {
-            connector: Arc::clone(&entrance.connector),
-            link: Arc::clone(&entrance.link),
-            names: entrance.names.clone(),
+            connector: Arc::clone(&unchecked.connector),
+            link: Arc::clone(&unchecked.link),
+            names: unchecked.names.clone(),
             ends: ends.clone(),
             time: time.clone(),
-            checks: Checks::new(&entrance.names, entrance.keys.check),
+            checks: Checks::new(&unchecked.names, unchecked.keys.check),
             timeout: server.timeout,
             refuse_after: server.refuse_after,
         });
-        let revocations = followed.await.map_err(|error| entrance.unusable(&error))?;
-        let Entrance {
+        let revocations = followed.await.map_err(|error| unchecked.unusable(&error))?;
+        let UncheckedRedis {
             link,
             names,
             keys,
             connector,
             ..
-        } = entrance;
+        } = unchecked;
         let store = Self {
             revocations,
             count: Count::start(connector, names.clone()),
@@ -79,15 +79,15 @@ impl Redis {
         seal_key: &Secret,
         clock: &Clock,
     ) -> Result<Vec<String>, OpenError> {
-        let entrance = Entrance::new(server, seal_key)?;
-        entrance.is_ours().await?;
-        entrance.rehearse(clock).await?;
-        entrance.warnings(clock).await
+        let unchecked = UncheckedRedis::new(server, seal_key)?;
+        unchecked.is_ours().await?;
+        unchecked.rehearse(clock).await?;
+        unchecked.warnings(clock).await
     }
 }
 
 /// A Redis that has not passed all checks yet.
-struct Entrance<'s> {
+struct UncheckedRedis<'s> {
     server: &'s RedisServer,
     connector: Arc<Connector>,
     link: Arc<Link>,
@@ -96,7 +96,7 @@ struct Entrance<'s> {
     checks: Checks,
 }
 
-impl<'s> Entrance<'s> {
+impl<'s> UncheckedRedis<'s> {
     fn new(server: &'s RedisServer, seal_key: &Secret) -> Result<Self, OpenError> {
         let keys = SealKey::parse(seal_key)
             .ok_or(OpenError::ConfiguredSealKeyMalformed)?
@@ -145,7 +145,7 @@ impl<'s> Entrance<'s> {
                 return Ok(ours);
             }
             let mut connection = self.connector.connect().await?;
-            let opens = witness::opens(&mut connection, &self.names, &self.keys.sealer);
+            let opens = seal_key_check::opens(&mut connection, &self.names, &self.keys.sealer);
             Ok(opens.await?.unwrap_or(true))
         };
         match ours.await.map_err(|error| self.unusable(&error))? {
@@ -159,7 +159,7 @@ impl<'s> Entrance<'s> {
         let rehearsed = async {
             rehearsal::rehearse(&self.link, &self.names, clock).await?;
             let mut connection = self.connector.connect().await?;
-            witness::rehearse(&mut connection, &self.names).await
+            seal_key_check::rehearse(&mut connection, &self.names).await
         };
         rehearsed.await.map_err(|error| self.unusable(&error))
     }

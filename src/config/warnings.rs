@@ -7,7 +7,7 @@ const SECRET_LENGTH: usize = 32;
 
 impl Config {
     /// Returns what an operator should look at, one line each; nothing of it keeps Menshen from starting.
-    pub fn doubts(&self) -> Vec<String> {
+    pub fn warnings(&self) -> Vec<String> {
         let is_wechat = |host: &str| host == "weixin.qq.com" || host.ends_with(".weixin.qq.com");
         let (_, rest) = self.wechat.api_base.split_once("://").unwrap_or_default();
         let host = rest.split(['/', ':']).next().unwrap_or_default();
@@ -15,10 +15,10 @@ impl Config {
         let apps = if is_wechat(host) { &*self.apps } else { &[] };
         let apps = apps.iter().enumerate();
         let apps = apps.flat_map(|(at, app)| {
-            let appid = doubt_of_appid(at + 1, app);
-            appid.into_iter().chain(doubts_of_secrets(at + 1, app))
+            let appid = warning_of_appid(at + 1, app);
+            appid.into_iter().chain(warnings_of_secrets(at + 1, app))
         });
-        let routes = self.routes.iter().filter_map(doubt_of_path);
+        let routes = self.routes.iter().filter_map(warning_of_path);
         apps.chain(routes)
             .chain(self.certificates_without_chain())
             .collect()
@@ -26,7 +26,7 @@ impl Config {
 }
 
 /// Says that a path has what other programs take for a parameter, and here stands for itself.
-fn doubt_of_path(route: &Route) -> Option<String> {
+fn warning_of_path(route: &Route) -> Option<String> {
     let (before, parameter) = route.path.split_once("/:")?;
     let before = if before.is_empty() { "/" } else { before };
     let parameter = parameter.split('/').next().unwrap_or_default();
@@ -37,7 +37,7 @@ fn doubt_of_path(route: &Route) -> Option<String> {
 }
 
 /// Says what is odd about an appid, which is not shown: it may be a secret in the wrong place.
-fn doubt_of_appid(number: usize, app: &App) -> Option<String> {
+fn warning_of_appid(number: usize, app: &App) -> Option<String> {
     let is_hex = |text: &str| text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
     let appid = app.appid.as_str();
     let rest = appid.strip_prefix("wx").unwrap_or_default();
@@ -54,7 +54,7 @@ fn doubt_of_appid(number: usize, app: &App) -> Option<String> {
     Some(format!("app[{number}]: the appid of {} {why}", app.name))
 }
 
-fn doubts_of_secrets(number: usize, app: &App) -> Vec<String> {
+fn warnings_of_secrets(number: usize, app: &App) -> Vec<String> {
     let secrets = [
         ("secret", Some(&app.secret)),
         ("previous_secret", app.previous_secret.as_ref()),
