@@ -6,7 +6,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use menshen_test_support::{APP_SECRET, Builder, Certificate, Ended, Program, Site, TestGateway};
+use menshen_test_support::{
+    APP_SECRET, Builder, Certificate, Ended, Program, Site, TestGateway, find_repository,
+};
 use serde_json::json;
 use tokio::process::Command;
 
@@ -33,9 +35,7 @@ async fn run_alone(arguments: &[&str]) -> Ended {
 
 /// Describes `menshen check` of a file that comes with Menshen.
 fn check_shipped(name: &str) -> Command {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("conf")
-        .join(name);
+    let file = find_repository().join("conf").join(name);
     Program::command(
         MENSHEN,
         &["check".as_ref(), "-c".as_ref(), file.as_os_str()],

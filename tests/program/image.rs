@@ -7,7 +7,9 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use menshen_test_support::{Backend, Program, Reply, address_in, copy_program};
+use menshen_test_support::{
+    Backend, Program, Reply, address_in, copy_program, read_from_repository,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -23,18 +25,13 @@ struct Image {
     cmd: Vec<String>,
 }
 
-fn text(name: &str) -> String {
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/deploy");
-    fs::read_to_string(deploy.join(name)).unwrap()
-}
-
 impl Image {
     fn assemble() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
         base(&root);
         let (mut user, mut entrypoint, mut cmd) = (String::new(), Vec::new(), Vec::new());
-        let dockerfile = text("Dockerfile");
+        let dockerfile = read_from_repository("examples/deploy/Dockerfile");
         let (_, stage) = dockerfile.split_once("FROM ${BASE}\n").unwrap();
         let steps = stage.lines().filter(|line| !line.starts_with('#'));
         for (step, rest) in steps.filter_map(|line| line.split_once(' ')) {
@@ -165,7 +162,7 @@ async fn a_user_logs_in_and_comes_through_and_nothing_else_is_in_the_image() {
     let wechat = Program::start(image.container(nothing.path(), &simulate));
     let wechat = (address_in(&wechat.prints("listens on").await), wechat);
     let backend = Backend::php().await;
-    let toml = text("compose.toml")
+    let toml = read_from_repository("examples/deploy/compose.toml")
         .replace("0.0.0.0:8080", "127.0.0.1:0")
         .replace("wechat:8600", &wechat.0.to_string())
         .replace("backend:3000", &backend.addr.to_string())
@@ -216,7 +213,7 @@ async fn a_user_logs_in_and_comes_through_and_nothing_else_is_in_the_image() {
 #[tokio::test]
 async fn a_configuration_whose_state_is_not_on_the_volume_is_refused() {
     let image = Image::assemble();
-    let toml = text("compose.toml")
+    let toml = read_from_repository("examples/deploy/compose.toml")
         .replace("0.0.0.0:8080", "127.0.0.1:0")
         .replace("/run/secrets/shop_app_secret", "/etc/menshen/secret")
         .replace("/var/lib/menshen/keys", "/keys");

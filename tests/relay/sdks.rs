@@ -1,17 +1,11 @@
 //! WeChat's SDKs work through the relay with nothing changed but their base address.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use menshen_test_support::{CONTROL_SECRET, Program, Reply, TestGateway};
+use menshen_test_support::{
+    CONTROL_SECRET, Program, Reply, TestGateway, find_installed, find_repository,
+};
 use serde_json::{Value, json};
-
-/// Where `tests/setup.sh` installs them.
-fn installed(path: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = root.join("target/test-backends/sdks").join(path);
-    assert!(path.exists(), "the SDKs are not installed: run `make test`");
-    path
-}
 
 /// Has a script do all that an SDK is for, and returns what it says.
 async fn run(program: PathBuf, script: &str, more: &[(&str, &str)]) {
@@ -25,14 +19,15 @@ async fn run(program: PathBuf, script: &str, more: &[(&str, &str)]) {
     let session = t.get_as("/_auth/session", &login).await.json();
     let tap = json!({"appid": appid, "user": "alice"});
     let tap = t.simulate("phone-code", tap).await;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/sdks")
-        .join(script);
+    let script = find_repository().join("tests/sdks").join(script);
     let mut command = Program::command(program.to_str().unwrap(), &[script]);
     command
         // One of them keeps tokens in files where it runs.
         .current_dir(&t.folder)
-        .env("NODE_PATH", installed("node_modules"))
+        .env(
+            "NODE_PATH",
+            find_installed("sdks/node_modules", "node-easywechat"),
+        )
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env(
             "RELAY",
@@ -64,7 +59,12 @@ async fn run(program: PathBuf, script: &str, more: &[(&str, &str)]) {
 
 #[tokio::test]
 async fn wechatpy_calls_wechat_through_the_relay() {
-    run(installed("python/bin/python"), "wechatpy_client.py", &[]).await;
+    run(
+        find_installed("sdks/python/bin/python", "wechatpy"),
+        "wechatpy_client.py",
+        &[],
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ mod raw;
 pub mod redis;
 mod relay;
 mod reply;
+mod repository;
 mod secrets;
 mod strict;
 mod tls_front;
@@ -45,6 +46,7 @@ pub use program::{Ended, Program, Site, address_in, copy_program, resident_memor
 pub use raw::{raw, raw_request, status};
 pub use relay::Relay;
 pub use reply::Reply;
+pub use repository::{find_installed, find_repository, read_from_repository};
 pub use secrets::Secrets;
 pub use strict::{Seen, Step, Strict, StrictRequest, find};
 pub use tls_front::tls_front;
