@@ -39,8 +39,7 @@ async fn limit(t: &TestGateway, per_minute: u64) {
 
 /// Returns how many calls were let through, and how many were answered with 45011.
 async fn calls(t: &TestGateway) -> (u64, u64) {
-    let url = format!("http://{}/_sim/quota", t.simulator);
-    let quotas = Reply::of(t.http.get(url)).await.json();
+    let quotas = t.simulated("quota").await;
     let quota = &quotas[TestGateway::appid("shop")];
     let count = |name: &str| quota[name].as_u64().unwrap();
     (count("passed"), count("refused"))

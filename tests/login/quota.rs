@@ -121,11 +121,7 @@ async fn a_minutes_quota_that_is_used_up_is_left_alone_until_the_minute_is_over(
     let tries = t.redeemed().await - before;
     assert!((1..=5).contains(&tries), "{tries}");
     assert_eq!(t.get_as("/orders", &alice.token).await.status, 200);
-    t.simulate(
-        "faults",
-        json!({"path": "/sns/jscode2session", "fault": "delay", "by": "1ms"}),
-    )
-    .await;
+    t.fault(json!({"fault": "delay", "by": "1ms"})).await;
     t.clock.advance(Duration::from_secs(61));
     assert_eq!(t.redeem(&code).await.status, 200);
     t.log_in("dave").await;

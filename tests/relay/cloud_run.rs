@@ -249,8 +249,7 @@ async fn clients_that_want_a_token_first_get_one_of_the_relays() {
         .json(&stable);
     assert!(Reply::of(stable).await.json()["access_token"].is_string());
     // WeChat was not asked for any of these.
-    let url = format!("http://{}/_sim/calls", t.simulator);
-    let calls = Reply::of(t.http.get(url)).await.json();
+    let calls = t.simulated("calls").await;
     assert_eq!(calls["/cgi-bin/stable_token"]["calls"], 1);
     assert!(calls["/cgi-bin/token"].is_null());
 }

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use menshen_test_support::{
-    CONTROL_SECRET, Program, Reply, TestGateway, find_installed, find_repository,
-};
+use menshen_test_support::{CONTROL_SECRET, Program, TestGateway, find_installed, find_repository};
 use serde_json::{Value, json};
 
 /// Has a script do all that an SDK is for, and returns what it says.
@@ -51,8 +49,7 @@ async fn run(program: PathBuf, script: &str, more: &[(&str, &str)]) {
         "phone": tap["phone"], "sent": 0, "picture": picture.len(), "checked": 0,
     });
     assert_eq!(told, expected, "{}", ended.stderr);
-    let url = format!("http://{}/_sim/calls", t.simulator);
-    let calls = Reply::of(t.http.get(url)).await.json();
+    let calls = t.simulated("calls").await;
     assert_eq!(calls["/cgi-bin/stable_token"]["calls"], 1, "{calls}");
     assert!(calls["/cgi-bin/token"].is_null(), "{calls}");
 }

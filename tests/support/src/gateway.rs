@@ -366,17 +366,50 @@ impl TestGateway {
         self.address.to_string()
     }
 
+    /// Returns what the simulator tells of itself.
+    pub async fn simulated(&self, path: &str) -> Value {
+        let url = format!("http://{}/_sim/{path}", self.simulator);
+        Reply::of(self.http.get(url)).await.json()
+    }
+
     /// Plans a fault of WeChat's code2Session.
-    pub async fn fault(&self, mut plan: Value) {
-        plan["path"] = json!("/sns/jscode2session");
+    pub async fn fault(&self, plan: Value) {
+        self.fault_at("/sns/jscode2session", plan).await;
+    }
+
+    /// Plans a fault of WeChat's at a path, until [`TestGateway::heal`].
+    pub async fn fault_at(&self, path: &str, mut plan: Value) {
+        plan["path"] = json!(path);
         self.simulate("faults", plan).await;
+    }
+
+    /// Forgets the faults that were planned.
+    pub async fn heal(&self) {
+        let url = format!("http://{}/_sim/faults", self.simulator);
+        let reply = Reply::of(self.http.delete(url)).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
     }
 
     /// Returns how often WeChat was asked to redeem a code.
     pub async fn redeemed(&self) -> u64 {
-        let url = format!("http://{}/_sim/calls", self.simulator);
-        let calls = Reply::of(self.http.get(url)).await.json();
-        calls["/sns/jscode2session"]["calls"].as_u64().unwrap_or(0)
+        self.calls("/sns/jscode2session").await
+    }
+
+    /// Returns how often WeChat was called at a path.
+    pub async fn calls(&self, path: &str) -> u64 {
+        let calls = self.simulated("calls").await;
+        calls[path]["calls"].as_u64().unwrap_or(0)
+    }
+
+    /// Has WeChat give another access_token of `shop`, as somebody else who forces it does; the one before is over at once.
+    pub async fn force_access_token(&self) -> String {
+        let asked = json!({
+            "grant_type": "client_credential", "appid": Self::appid("shop"),
+            "secret": self.secret, "force_refresh": true,
+        });
+        let url = format!("http://{}/cgi-bin/stable_token", self.simulator);
+        let given = Reply::of(self.http.post(url).json(&asked)).await.json();
+        given["access_token"].as_str().expect("a token").to_owned()
     }
 
     /// Logs in with a code.
