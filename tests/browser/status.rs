@@ -387,10 +387,7 @@ async fn it_fits_phones_and_desktops_in_both_languages() {
         let code = json!({"code": format!("0abc{errcode}"), "app": "club"});
         t.post("/_auth/login", code).await;
     }
-    let openid = t.who(&grant.token).await["openid"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let openid = t.openid(&grant.token).await;
     let mut page = browser.open(&home(&t)).await;
     for (language, tag) in [("zh-CN", "zh-CN"), ("en-GB", "en")] {
         for (name, size, dark) in [

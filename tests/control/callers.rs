@@ -43,16 +43,6 @@ async fn ask(t: &TestGateway, secret: &str, method: &str, path: &str) -> Reply {
     Reply::of(t.control(method, path).bearer_auth(secret)).await
 }
 
-/// Returns the id of the session that a token is of.
-async fn session(t: &TestGateway, token: &str) -> String {
-    let reply = t.get_as("/_auth/session", token).await.json();
-    reply
-        .get("session")
-        .and_then(|id| id.as_str())
-        .unwrap()
-        .to_owned()
-}
-
 #[tokio::test]
 async fn a_secret_is_good_for_its_calls_and_its_apps_alone() {
     let folder = tempfile::tempdir().unwrap();
@@ -227,7 +217,7 @@ async fn a_session_of_another_app_is_not_ended() {
         t.log_in_to("club", "alice").await,
     );
     let end = async |token: &str| {
-        let path = format!("/v1/sessions/{}", session(&t, token).await);
+        let path = format!("/v1/sessions/{}", t.session_id(token).await);
         ask(&t, CRM, "DELETE", &path).await
     };
     end(&club.token).await.refused(403, "app_not_allowed");

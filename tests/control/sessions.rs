@@ -20,13 +20,6 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 /// How long a socket may outlive its session.
 const SOON: Duration = Duration::from_secs(1);
 
-async fn openid(t: &TestGateway, grant: &Grant) -> String {
-    t.who(&grant.token).await["openid"]
-        .as_str()
-        .unwrap()
-        .to_owned()
-}
-
 fn path(app: &str, openid: &str) -> String {
     format!("/v1/apps/{app}/users/{openid}/sessions")
 }
@@ -41,17 +34,6 @@ async fn end(t: &TestGateway, session: &str) {
     let path = format!("/v1/sessions/{session}");
     let reply = Reply::of(t.control("DELETE", &path)).await;
     assert_eq!((reply.status, reply.body.len()), (204, 0));
-}
-
-async fn lives(t: &TestGateway, grant: &Grant) {
-    assert_eq!(t.get_as("/orders", &grant.token).await.status, 200);
-    assert_eq!(t.refresh(&grant.refresh_token).await.status, 200);
-}
-
-async fn is_over(t: &TestGateway, grant: &Grant) {
-    let over = (401, "session_ended".to_owned());
-    assert_eq!(t.get_as("/orders", &grant.token).await.refusal(), over);
-    assert_eq!(t.refresh(&grant.refresh_token).await.refusal(), over);
 }
 
 async fn open(t: &TestGateway, grant: &Grant) -> WebSocketStream<TcpStream> {
@@ -82,7 +64,7 @@ async fn a_users_sessions_are_listed_oldest_first_and_nobody_elses() {
     let desktop = t.log_in("alice").await;
     t.log_in("bob").await;
     let cafe = t.log_in_to("cafe", "alice").await;
-    let listed = list(&t, "shop", &openid(&t, &phone).await).await;
+    let listed = list(&t, "shop", &t.openid(&phone.token).await).await;
     assert_eq!(listed.len(), 2);
     for (listed, grant) in listed.iter().zip([&phone, &desktop]) {
         let names: Vec<_> = listed.as_object().unwrap().keys().collect();
@@ -94,8 +76,11 @@ async fn a_users_sessions_are_listed_oldest_first_and_nobody_elses() {
     }
     let now = t.clock.unix_secs();
     assert!(now - listed[1]["created"].as_u64().unwrap() < 30);
-    assert_eq!(list(&t, "cafe", &openid(&t, &cafe).await).await.len(), 1);
-    let strangers = list(&t, "shop", &openid(&t, &cafe).await).await;
+    assert_eq!(
+        list(&t, "cafe", &t.openid(&cafe.token).await).await.len(),
+        1
+    );
+    let strangers = list(&t, "shop", &t.openid(&cafe.token).await).await;
     assert_eq!(strangers, Vec::<Value>::new());
 }
 
@@ -109,11 +94,11 @@ async fn an_ended_session_is_over_at_once_and_the_others_stand() {
     ];
     // Seen before, so that only the revocation can stop it.
     assert_eq!(t.get_as("/orders", &phone.token).await.status, 200);
-    let user = openid(&t, &phone).await;
+    let user = t.openid(&phone.token).await;
     end(&t, &t.session_id(&phone.token).await).await;
-    is_over(&t, &phone).await;
-    lives(&t, &desktop).await;
-    lives(&t, &bob).await;
+    t.check_session_ended(&phone).await;
+    t.check_session_lives(&desktop).await;
+    t.check_session_lives(&bob).await;
     let left = list(&t, "shop", &user).await;
     assert_eq!(left.len(), 1);
     assert_eq!(left[0]["session"], t.session_id(&desktop.token).await);
@@ -147,20 +132,20 @@ async fn all_of_a_users_sessions_end_in_one_app() {
     ];
     let cafe = t.log_in_to("cafe", "alice").await;
     let mut socket = open(&t, &desktop).await;
-    let user = openid(&t, &phone).await;
+    let user = t.openid(&phone.token).await;
     let since = Instant::now();
     let all = path("shop", &user);
     let reply = Reply::of(t.control("DELETE", &all)).await;
     assert_eq!((reply.status, reply.json()), (200, json!({"ended": 2})));
     is_closed(&mut socket, since).await;
-    is_over(&t, &phone).await;
-    is_over(&t, &desktop).await;
-    lives(&t, &bob).await;
-    lives(&t, &cafe).await;
+    t.check_session_ended(&phone).await;
+    t.check_session_ended(&desktop).await;
+    t.check_session_lives(&bob).await;
+    t.check_session_lives(&cafe).await;
     assert_eq!(list(&t, "shop", &user).await, Vec::<Value>::new());
     let again = Reply::of(t.control("DELETE", &all)).await;
     assert_eq!((again.status, again.json()), (200, json!({"ended": 0})));
-    lives(&t, &t.log_in("alice").await).await;
+    t.check_session_lives(&t.log_in("alice").await).await;
 }
 
 #[tokio::test]
@@ -170,7 +155,7 @@ async fn to_end_a_session_again_or_one_that_never_was_changes_nothing_but_revoke
     let sid = t.session_id(&grant.token).await;
     end(&t, &sid).await;
     end(&t, &sid).await;
-    is_over(&t, &grant).await;
+    t.check_session_ended(&grant).await;
     // As after a store that lost a write: the token is good, its session is not there.
     let claims = t.claims("somebody");
     let token = t.sign(&claims);
@@ -196,7 +181,10 @@ async fn an_app_that_is_not_there_is_not_found() {
 async fn openids_and_sessions_with_strange_characters_are_refused_and_end_nothing() {
     let t = TestGateway::start().await;
     let grant = t.log_in("alice").await;
-    let (user, sid) = (openid(&t, &grant).await, t.session_id(&grant.token).await);
+    let (user, sid) = (
+        t.openid(&grant.token).await,
+        t.session_id(&grant.token).await,
+    );
     let first = user.as_bytes()[0];
     let mut strange = vec![
         ".".to_owned(),
@@ -234,7 +222,7 @@ async fn openids_and_sessions_with_strange_characters_are_refused_and_end_nothin
     for text in [user, format!("{sid}A"), sid.get(1..).unwrap().to_owned()] {
         refused(&t, &format!("DELETE /v1/sessions/{text}")).await;
     }
-    lives(&t, &grant).await;
+    t.check_session_lives(&grant).await;
     assert_eq!(list(&t, "shop", &"x".repeat(512)).await.len(), 0);
 }
 

@@ -21,8 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn log_in(t: &TestGateway, name: &str) -> String {
     let grant = t.log_in(name).await;
-    let session = t.get_as("/_auth/session", &grant.token).await.json();
-    session["openid"].as_str().unwrap().to_owned()
+    t.openid(&grant.token).await
 }
 
 async fn ask(t: &TestGateway, openid: &str, call: &str) -> Reply {

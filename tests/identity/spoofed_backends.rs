@@ -5,7 +5,7 @@
     reason = "a test may panic"
 )]
 
-use menshen_test_support::{Backend, Grant, Reply, TestGateway, folded, forged};
+use menshen_test_support::{Backend, Reply, TestGateway, folded, forged};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
@@ -65,7 +65,7 @@ async fn seen(request: RequestBuilder) -> Vec<(String, String)> {
 async fn serves_the_tokens_user(backend: Backend) {
     let t = in_front_of(&backend).await;
     let alice = t.log_in("alice").await;
-    let openid = openid(&t, &alice).await;
+    let openid = t.openid(&alice.token).await;
     let orders = t.get_as("/orders?page=1", &alice.token).await;
     assert_eq!(
         (orders.status, orders.json()),
@@ -92,7 +92,7 @@ async fn sees_only_the_tokens_user(backend: Backend) {
     let orders = forging(t.get("/orders")).bearer_auth(&alice.token);
     assert_eq!(
         Reply::of(orders).await.json()["user"],
-        openid(&t, &alice).await
+        t.openid(&alice.token).await
     );
 }
 
@@ -153,11 +153,6 @@ async fn express_serves_no_stranger_who_asks_in_capitals() {
         .refused(401, "token_missing");
     assert_eq!(Reply::of(t.get("/Nowhere")).await.status, 404);
     assert_eq!(Reply::of(t.get("/HEADERS")).await.status, 200);
-}
-
-async fn openid(t: &TestGateway, grant: &Grant) -> String {
-    let session = t.get_as("/_auth/session", &grant.token).await.json();
-    session["openid"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]

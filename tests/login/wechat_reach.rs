@@ -375,8 +375,7 @@ async fn the_private_listener_names_it_too() {
     let t = TestGateway::start().await;
     let openid = {
         let grant = t.log_in("alice").await;
-        let session = t.get_as("/_auth/session", &grant.token).await;
-        session.json()["openid"].as_str().unwrap().to_owned()
+        t.openid(&grant.token).await
     };
     let (_bound, nowhere) = nobody();
     let mut stopped = t;

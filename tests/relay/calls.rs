@@ -435,8 +435,7 @@ async fn a_phone_number_is_one_call() {
     let t = &bench.t;
     let openid = async |user: &str| {
         let token = t.log_in(user).await.token;
-        let session = t.get_as("/_auth/session", &token).await.json();
-        session["openid"].as_str().unwrap().to_owned()
+        t.openid(&token).await
     };
     let (alice, bob) = (openid("alice").await, openid("bob").await);
     let asked = json!({"appid": TestGateway::appid("shop"), "user": "alice"});

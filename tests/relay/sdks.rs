@@ -14,7 +14,7 @@ async fn run(program: PathBuf, script: &str, more: &[(&str, &str)]) {
         .await;
     let appid = TestGateway::appid("shop");
     let login = t.log_in("alice").await.token;
-    let session = t.get_as("/_auth/session", &login).await.json();
+    let openid = t.openid(&login).await;
     let tap = json!({"appid": appid, "user": "alice"});
     let tap = t.simulate("phone-code", tap).await;
     let script = find_repository().join("tests/sdks").join(script);
@@ -34,7 +34,7 @@ async fn run(program: PathBuf, script: &str, more: &[(&str, &str)]) {
         .env("APPID", &appid)
         // No AppSecret: that of the private listener.
         .env("SECRET", CONTROL_SECRET)
-        .env("OPENID", session["openid"].as_str().unwrap())
+        .env("OPENID", openid)
         .env("CODE", tap["code"].as_str().unwrap())
         .env("PICTURE", t.folder.path().join("picture.png"))
         .envs(more.iter().copied());

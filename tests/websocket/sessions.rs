@@ -142,7 +142,7 @@ async fn a_refresh_closes_nothing() {
     let t = TestGateway::start().await;
     let grant = t.log_in("alice").await;
     let mut socket = open(&t, &grant).await;
-    let refreshed = Grant::of(t.refresh(&grant.refresh_token).await.json());
+    let refreshed = t.refreshed(&grant.refresh_token).await;
     let mut newer = open(&t, &refreshed).await;
     stays(&mut [&mut socket, &mut newer]).await;
 }

@@ -450,6 +450,29 @@ impl TestGateway {
         self.post("/_auth/refresh", body).await
     }
 
+    /// Exchanges a refresh token for its successor, which must go well.
+    pub async fn refreshed(&self, refresh_token: &str) -> Grant {
+        let reply = self.refresh(refresh_token).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        Grant::of(reply.json())
+    }
+
+    /// Checks that a session lives: its token is good, and its refresh token too.
+    pub async fn check_session_lives(&self, grant: &Grant) {
+        assert_eq!(self.get_as("/orders", &grant.token).await.status, 200);
+        assert_eq!(self.refresh(&grant.refresh_token).await.status, 200);
+    }
+
+    /// Checks that a session has ended, for whatever its tokens are shown.
+    pub async fn check_session_ended(&self, grant: &Grant) {
+        let over = (401, "session_ended".to_owned());
+        assert_eq!(self.get_as("/orders", &grant.token).await.refusal(), over);
+        assert_eq!(self.get_as("/optional", &grant.token).await.refusal(), over);
+        assert_eq!(self.refresh(&grant.refresh_token).await.refusal(), over);
+        let shown = self.get_as("/_auth/session", &grant.token).await;
+        assert_eq!(shown.json(), json!({"logged_in": false}));
+    }
+
     /// Ends the session of a token.
     pub async fn log_out(&self, token: &str) {
         let reply = Reply::of(self.request("POST", "/_auth/logout").bearer_auth(token)).await;
@@ -474,6 +497,12 @@ impl TestGateway {
     pub async fn session_id(&self, token: &str) -> String {
         let who = self.who(token).await;
         who["session"].as_str().expect("an id").to_owned()
+    }
+
+    /// Returns the openid of a token's user.
+    pub async fn openid(&self, token: &str) -> String {
+        let who = self.who(token).await;
+        who["openid"].as_str().expect("an openid").to_owned()
     }
 
     /// Returns the claims that a token for this user and app would have, for a session that does not exist.
