@@ -407,8 +407,7 @@ async fn nothing_under_auth_path_is_forwarded() {
 
 #[tokio::test]
 async fn what_menshen_dev_adds_is_a_path_like_any_other() {
-    let routes = "[[route]]\npath = \"/\"\nupstream = \"api\"\nauth = \"public\"\n";
-    let t = TestGateway::builder().routes(routes).start().await;
+    let t = TestGateway::builder().make_public().start().await;
     for path in ["/_dev", "/_dev/websocket", "/_sim/login", "/_sim/calls"] {
         assert_eq!(Reply::of(t.get(path)).await.text(), "ok", "{path}");
         assert_eq!(t.upstream.last().target, path);

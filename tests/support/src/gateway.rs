@@ -131,6 +131,11 @@ impl Builder {
         self
     }
 
+    /// Replaces the routes by one to `api` that is public.
+    pub fn make_public(self) -> Self {
+        self.routes("[[route]]\nupstream = \"api\"\nauth = \"public\"\n")
+    }
+
     /// Adds upstreams to `api`, which is always there.
     pub fn upstreams(mut self, toml: &str) -> Self {
         toml.clone_into(&mut self.upstreams);
@@ -149,6 +154,11 @@ impl Builder {
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
+    }
+
+    /// Starts the gateway before one server, with these lines of its upstream; the only route is public and leads to it.
+    pub async fn start_before(self, server: impl ToString, lines: &str) -> TestGateway {
+        self.public_upstream(&[server], lines).start().await
     }
 
     /// Starts the gateway on a port that the system chooses.
@@ -300,6 +310,16 @@ impl TestGateway {
     /// Starts a gateway with one app, `shop`, and the default routes.
     pub async fn start() -> Self {
         Builder::default().start().await
+    }
+
+    /// Starts a gateway before one server; see [`Builder::start_before`].
+    pub async fn start_before(server: impl ToString, lines: &str) -> Self {
+        Self::builder().start_before(server, lines).await
+    }
+
+    /// Starts to describe a gateway with these lines of `[server]`.
+    pub fn configure_server(lines: &str) -> Builder {
+        Self::builder().section("server", lines)
     }
 
     /// Starts to describe a gateway.

@@ -52,4 +52,4 @@ pub use strict::{Seen, Step, Strict, StrictRequest, find};
 pub use tls_front::tls_front;
 pub use upstream::{Received, Upstream};
 pub use visitor::{Visitor, WECHAT_AGENT, Walk};
-pub use wire::{ByHand, Wire};
+pub use wire::{ByHand, Wire, find_closed_address};
