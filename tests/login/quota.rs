@@ -11,10 +11,6 @@ use futures::future::join_all;
 use menshen_test_support::{Grant, Reply, TestGateway};
 use serde_json::json;
 
-async fn try_in(t: &TestGateway, user: &str) -> Reply {
-    t.redeem(&t.code(user).await).await
-}
-
 /// Checks that a login is refused as WeChat is busy, and returns when to come back and what WeChat said.
 fn busy(reply: &Reply) -> (u64, Option<i64>) {
     let errcode = reply.refused(503, "wechat_busy")["errcode"].as_i64();
@@ -40,7 +36,7 @@ async fn calls_follow_each_other_at_the_pace_of_the_quota() {
     let started = Instant::now();
     let replies = join_all((0..3).map(|n| {
         let t = &t;
-        async move { try_in(t, &format!("user-{n}")).await }
+        async move { t.try_log_in(&format!("user-{n}")).await }
     }));
     assert!(replies.await.iter().all(|reply| reply.status == 200));
     assert!(
@@ -114,7 +110,7 @@ async fn a_minutes_quota_that_is_used_up_is_left_alone_until_the_minute_is_over(
     // It may be the quota of one user, so that others are tried, but less and less.
     let before = t.redeemed().await;
     let users: Vec<String> = (0..30).map(|n| format!("user-{n}")).collect();
-    for reply in join_all(users.iter().map(|user| try_in(&t, user))).await {
+    for reply in join_all(users.iter().map(|user| t.try_log_in(user))).await {
         let (after, _) = busy(&reply);
         assert!(after <= 65, "{after}");
     }
@@ -134,7 +130,7 @@ async fn a_days_quota_that_is_used_up_is_tried_with_one_call_every_ten_minutes()
     let alice = t.log_in("alice").await;
     t.fault(json!({"fault": "errcode", "errcode": 45009, "times": 2}))
         .await;
-    let (after, errcode) = busy(&try_in(&t, "bob").await);
+    let (after, errcode) = busy(&t.try_log_in("bob").await);
     assert!(
         (239..=300).contains(&after) && errcode == Some(45009),
         "{after}"
@@ -142,7 +138,7 @@ async fn a_days_quota_that_is_used_up_is_tried_with_one_call_every_ten_minutes()
     for (pause, calls) in [(0, 0), (500, 0), (101, 1), (500, 0)] {
         t.clock.advance(Duration::from_secs(pause));
         let before = t.redeemed().await;
-        let replies = join_all(["bob", "carol", "dave"].map(|user| try_in(&t, user))).await;
+        let replies = join_all(["bob", "carol", "dave"].map(|user| t.try_log_in(user))).await;
         for reply in replies {
             busy(&reply);
         }
@@ -234,7 +230,7 @@ async fn whoever_leaves_pays_for_a_bad_code_and_not_for_leaving() {
         leave(&t, &format!("0bad{n}")).await;
     }
     // They count while WeChat is asked about them.
-    let refused = try_in(&t, "bob").await;
+    let refused = t.try_log_in("bob").await;
     refused.refused(429, "too_many_requests");
     // And they do when it has said that they are good for nothing.
     let since = Instant::now();
@@ -246,7 +242,7 @@ async fn whoever_leaves_pays_for_a_bad_code_and_not_for_leaving() {
         assert!(since.elapsed() < Duration::from_secs(9), "{counted}");
     }
     for _ in 0..20 {
-        let refused = try_in(&t, "bob").await;
+        let refused = t.try_log_in("bob").await;
         refused.refused(429, "too_many_requests");
     }
 }

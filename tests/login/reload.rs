@@ -17,10 +17,6 @@ async fn change(nodes: &Nodes, node: &Node, (from, to): (&str, &str), count: usi
     node.program.logs_times("was reloaded", count).await;
 }
 
-async fn try_in(node: &Node, user: &str) -> Reply {
-    Reply::of(node.login(user).await).await
-}
-
 #[tokio::test]
 async fn a_quota_goes_from_the_next_login_on() {
     let (nodes, node) = start("quota_per_minute = 0\nqueue = 0").await;
@@ -29,11 +25,11 @@ async fn a_quota_goes_from_the_next_login_on() {
     }
     change(&nodes, &node, ("minute = 0\nq", "minute = 1\nq"), 1).await;
     node.log_in("dave").await;
-    let refused = try_in(&node, "erin").await;
+    let refused = node.try_log_in("erin").await;
     refused.refused(503, "wechat_busy");
     // The call is remembered over the next reload.
     change(&nodes, &node, ("minute = 1\nq", "minute = 2\nq"), 2).await;
-    try_in(&node, "erin").await.refused(503, "wechat_busy");
+    node.try_log_in("erin").await.refused(503, "wechat_busy");
     change(&nodes, &node, ("minute = 2\nq", "minute = 0\nq"), 3).await;
     node.log_in("erin").await;
     assert_eq!(node.redeemed().await, 5);
@@ -53,7 +49,7 @@ async fn the_places_in_line_and_the_time_there_go_from_the_next_login_on() {
     ] {
         let (nodes, node) = start(&format!("quota_per_minute = 30\n{lines}")).await;
         node.log_in("alice").await;
-        try_in(&node, "bob").await.refused(503, "wechat_busy");
+        node.try_log_in("bob").await.refused(503, "wechat_busy");
         change(&nodes, &node, (from, to), 1).await;
         node.log_in("bob").await;
     }

@@ -454,6 +454,17 @@ impl TestGateway {
         self.log_in_to("shop", user).await
     }
 
+    /// Tries to log a user in to the app `shop`.
+    pub async fn try_log_in(&self, user: &str) -> Reply {
+        self.redeem(&self.code(user).await).await
+    }
+
+    /// Logs somebody in and sends a GET of theirs.
+    pub async fn log_in_and_get(&self, path: &str) -> Reply {
+        let token = self.log_in("alice").await.token;
+        self.get_as(path, &token).await
+    }
+
     /// Logs a user in to an app.
     pub async fn log_in_to(&self, app: &str, user: &str) -> Grant {
         let code = self.code_in(app, user).await;
