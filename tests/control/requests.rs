@@ -202,7 +202,7 @@ async fn an_id_that_is_not_there_or_none_is_refused() {
 
 #[tokio::test]
 async fn the_id_that_a_trusted_proxy_gave_is_found_and_anybody_elses_is_not() {
-    let trusting = builder().section("server", "trusted_proxies = [\"127.0.0.1\"]");
+    let trusting = builder().trust_local_proxies();
     let (trusting, other) = (trusting.start().await, builder().start().await);
     for (t, is_found) in [(&trusting, true), (&other, false)] {
         Reply::of(t.get("/orders").header("X-Request-Id", "a-proxys.1")).await;

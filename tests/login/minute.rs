@@ -134,7 +134,7 @@ async fn a_user_who_is_over_the_limit_for_one_keeps_the_others_out_for_a_second(
 #[tokio::test]
 async fn a_user_who_comes_again_and_again_over_the_limit_for_one_keeps_nobody_out_for_long() {
     let t = TestGateway::builder()
-        .section("server", "trusted_proxies = [\"127.0.0.1\"]")
+        .trust_local_proxies()
         .section("login", "refused_per_minute = 1200")
         .start()
         .await;

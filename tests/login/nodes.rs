@@ -69,7 +69,7 @@ fn login_from(node: &Node, code: &str, nonce: Option<&str>, address: &str) -> Re
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_node_gives_a_session_again_to_the_codes_first_sender_alone() {
     let redis = Redis::durable();
-    let builder = TestGateway::builder().section("server", "trusted_proxies = [\"127.0.0.1\"]");
+    let builder = TestGateway::builder().trust_local_proxies();
     let nodes = Nodes::over_with(builder, &redis.url()).await;
     let [one, other] = [nodes.serve(MENSHEN).await, nodes.serve(MENSHEN).await];
     let [nonce, wrong] = ["a-nonce-0123456789", "another-0123456789"].map(Some);

@@ -170,7 +170,7 @@ async fn nobody_is_sent_to_wechat_with_too_little_time_for_an_answer() {
 async fn one_address_cannot_use_up_what_is_everybodys() {
     let t = TestGateway::builder()
         .section("login", "refused_per_minute = 3")
-        .section("server", "trusted_proxies = [\"127.0.0.1\"]")
+        .trust_local_proxies()
         .start()
         .await;
     let from = |forwarded: &str, code: &str| {
@@ -251,7 +251,7 @@ async fn whoever_leaves_pays_for_a_bad_code_and_not_for_leaving() {
 async fn refreshes_of_an_address_have_a_limit_that_is_nobody_elses() {
     let t = TestGateway::builder()
         .section("login", "refreshes_per_minute = 3")
-        .section("server", "trusted_proxies = [\"127.0.0.1\"]")
+        .trust_local_proxies()
         .start()
         .await;
     let refresh = |address: &str, token: &str| {
@@ -305,7 +305,7 @@ async fn one_address_has_nobody_else_told_to_come_much_later() {
             "login",
             "quota_per_minute = 60\nqueue = 0\nrefused_per_minute = 15",
         )
-        .section("server", "trusted_proxies = [\"127.0.0.1\"]")
+        .trust_local_proxies()
         .start()
         .await;
     let from = |address: &str, code: &str| {
@@ -349,7 +349,7 @@ async fn made_up_codes_of_twenty_addresses_keep_no_user_of_another_out_for_long(
             "login",
             "quota_per_minute = 600\nqueue_timeout = \"1s\"\nrefused_per_minute = 1200",
         )
-        .section("server", "trusted_proxies = [\"127.0.0.1\"]")
+        .trust_local_proxies()
         .start()
         .await;
     let from = |address: String, code: String| {

@@ -174,7 +174,7 @@ async fn what_becomes_no_request_has_its_line_too() {
 async fn whoever_was_refused_a_login_is_found_by_the_id_they_were_told() {
     let builder = TestGateway::builder()
         .section("log", "level = \"debug\"\nformat = \"json\"")
-        .section("server", "trusted_proxies = [\"127.0.0.1\"]");
+        .trust_local_proxies();
     let nodes = Nodes::new(builder).await;
     let node = nodes.serve(MENSHEN).await;
     let first_request = |code| node.request("GET", "/orders").header("X-WX-Code", code);

@@ -348,7 +348,7 @@ async fn no_header_of_a_trusted_proxy_talks_a_decision_over() {
         "{GUARDED}{}",
         public("/", "api", "host = \"public.example\"")
     );
-    let builder = TestGateway::builder().section("server", "trusted_proxies = [\"127.0.0.1\"]");
+    let builder = TestGateway::builder().trust_local_proxies();
     nothing_persuades(&builder.routes(&routes).start().await).await;
 }
 

@@ -288,7 +288,7 @@ async fn two_gateways_in_a_row_are_one_trace_over_http_2() {
     // It records what the one before it records, and nothing else.
     let behind = TestGateway::builder()
         .section("traces", &traces("sample = 0\nservice_name = \"behind\""))
-        .section("server", "trusted_proxies = [\"127.0.0.1\"]");
+        .trust_local_proxies();
     let mut behind = behind.start().await;
     let before = TestGateway::builder()
         .section("traces", &traces("sample = 1\nservice_name = \"before\""))

@@ -107,6 +107,11 @@ impl Builder {
         self
     }
 
+    /// Takes the client's address from `X-Forwarded-For`, which proxies on this machine set.
+    pub fn trust_local_proxies(self) -> Self {
+        self.section("server", "trusted_proxies = [\"127.0.0.1\"]")
+    }
+
     /// Names the apps; the appid of each is [`TestGateway::appid`].
     pub fn apps(mut self, names: &[&str]) -> Self {
         self.apps = names.iter().map(|name| (*name).to_owned()).collect();
