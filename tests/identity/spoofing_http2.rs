@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use h2::client;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
-use menshen_test_support::{Grant, IDENTITY, Received, TestGateway, folded, forged, spellings};
+use menshen_test_support::{
+    Grant, IDENTITY, Received, TestGateway, folded, forged, make_lines, spellings,
+};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -18,11 +20,6 @@ fn headers(lines: &[(String, String)]) -> HeaderMap {
         map.append(name, HeaderValue::from_str(value).unwrap());
     }
     map
-}
-
-fn lines(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    pairs.iter().map(owned).collect()
 }
 
 /// A connection that speaks HTTP/2 without TLS.
@@ -75,25 +72,13 @@ impl Http2 {
     /// Sends a GET with these lines, and a token if there is one, and returns the status.
     async fn get(&self, path: &str, grant: Option<&Grant>, lines: &[(String, String)]) -> u16 {
         let mut all = lines.to_vec();
-        if let Some(grant) = grant {
-            all.push((
-                "authorization".to_owned(),
-                format!("Bearer {}", grant.token),
-            ));
-        }
+        all.extend(grant.map(Grant::line));
         self.send(Method::GET, path, &all, None)
             .await
             .0
             .status()
             .as_u16()
     }
-}
-
-fn bearer(grant: &Grant) -> (String, String) {
-    (
-        "authorization".to_owned(),
-        format!("Bearer {}", grant.token),
-    )
 }
 
 #[tokio::test]
@@ -121,7 +106,7 @@ async fn a_header_sent_several_times_arrives_once_with_the_gateways_value() {
     let own = t.identity(&alice).await;
     let http2 = Http2::connect(&t).await;
     for name in IDENTITY {
-        let several = lines(&[(name, "victim"), (name, "another"), (name, "")]);
+        let several = make_lines(&[(name, "victim"), (name, "another"), (name, "")]);
         assert_eq!(http2.get("/orders", Some(&alice), &several).await, 200);
         assert_eq!(t.upstream.last().identity(), own, "{name}");
     }
@@ -159,7 +144,7 @@ async fn two_authorizations_are_refused() {
     let t = TestGateway::start().await;
     let alice = t.log_in("alice").await;
     let http2 = Http2::connect(&t).await;
-    let twice = [bearer(&alice), bearer(&alice)];
+    let twice = [alice.line(), alice.line()];
     for path in ["/orders", "/optional", "/public"] {
         let (head, body) = http2.send(Method::GET, path, &twice, None).await;
         assert_eq!(
@@ -195,7 +180,7 @@ async fn a_login_on_the_first_request_brings_the_codes_user() {
 async fn what_a_stranger_says_about_its_connection_is_not_passed_on() {
     let t = TestGateway::start().await;
     let http2 = Http2::connect(&t).await;
-    let said = lines(&[
+    let said = make_lines(&[
         ("x-forwarded-for", "6.6.6.6"),
         ("x_forwarded_for", "6.6.6.6"),
         ("x-forwarded-proto", "6.6.6.6"),
@@ -214,14 +199,14 @@ async fn trailers_bring_no_identity() {
     let t = TestGateway::start().await;
     let alice = t.log_in("alice").await;
     let http2 = Http2::connect(&t).await;
-    let trailers = lines(&[
+    let trailers = make_lines(&[
         ("x-wx-openid", "victim"),
         ("x_wx_source", "victim"),
         ("other", "victim"),
     ]);
     let named = ("trailer".to_owned(), "x-wx-openid".to_owned());
     for (path, more, own) in [
-        ("/orders", Some(bearer(&alice)), t.identity(&alice).await),
+        ("/orders", Some(alice.line()), t.identity(&alice).await),
         ("/public", None, TestGateway::nobody()),
     ] {
         let lines: Vec<_> = [named.clone()].into_iter().chain(more).collect();

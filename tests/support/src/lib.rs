@@ -38,7 +38,9 @@ pub use front::{Front, Kind};
 pub use fuzz::fuzz;
 pub use fuzzed::Fuzzed;
 pub use gateway::{APP_SECRET, Builder, CONTROL_SECRET, Grant, OTHER_SECRET, TestGateway};
-pub use identity::{IDENTITY, SEPARATORS, folded, forged, spellings};
+pub use identity::{
+    IDENTITY, SEPARATORS, folded, forge_identity, forged, make_line, make_lines, spellings,
+};
 pub use nodes::{Node, Nodes, SEAL_KEY};
 pub use official::Official;
 pub use others::nobody_waits;
