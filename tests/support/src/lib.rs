@@ -13,6 +13,7 @@ mod fuzzed;
 mod gateway;
 pub mod history;
 mod identity;
+mod jwt;
 mod nodes;
 mod official;
 mod others;
@@ -41,6 +42,7 @@ pub use gateway::{APP_SECRET, Builder, CONTROL_SECRET, Grant, OTHER_SECRET, Test
 pub use identity::{
     IDENTITY, SEPARATORS, folded, forge_identity, forged, make_line, make_lines, spellings,
 };
+pub use jwt::{encode_part, read_kid};
 pub use nodes::{Node, Nodes, SEAL_KEY};
 pub use official::Official;
 pub use others::nobody_waits;
