@@ -1,13 +1,15 @@
 //! The private listener at a Unix socket: who may connect, what is in its place, and what is left when it ends.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use menshen_test_support::{CONTROL_SECRET, Ended, Nodes, Program, TestGateway, address_in};
+use menshen_test_support::{
+    CONTROL_SECRET, Ended, Nodes, Program, TestGateway, address_in, set_mode,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
@@ -130,7 +132,7 @@ async fn a_folder_where_others_could_put_a_socket_of_their_own_is_refused() {
     let place = Place::new("").await;
     let open = place.folder().join("open");
     fs::create_dir(&open).unwrap();
-    fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
+    set_mode(&open, 0o777);
     place
         .0
         .site

@@ -3,11 +3,10 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 
 use menshen_test_support::{
     APP_SECRET, Builder, Certificate, Ended, Program, Site, TestGateway, find_repository,
+    read_mode, set_mode,
 };
 use serde_json::json;
 use tokio::process::Command;
@@ -394,7 +393,7 @@ async fn check_opens_the_seal_key() {
     let data = site.folder.path().join("data");
     fs::create_dir(&data).unwrap();
     fs::write(data.join("seal.key"), "rubbish").unwrap();
-    fs::set_permissions(data.join("seal.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    set_mode(&data.join("seal.key"), 0o600);
     let ended = run(&site, &["check"]).await;
     assert_eq!(ended.code, Some(2), "{ended:?}");
     assert!(ended.stderr.starts_with("session.path: "), "{ended:?}");
@@ -596,10 +595,9 @@ async fn keys_are_made_listed_and_retired() {
     assert_eq!(signs, format!("{first} ES256 signs"));
     let from = format!("{second} ES256 signs from 2");
     assert!(waits.starts_with(&from), "{waits}");
-    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let keys = site.folder.path().join("keys");
-    assert_eq!(mode(&keys), 0o700);
-    assert_eq!(mode(&keys.join(format!("{first}.ES256.pem"))), 0o600);
+    assert_eq!(read_mode(&keys), 0o700);
+    assert_eq!(read_mode(&keys.join(format!("{first}.ES256.pem"))), 0o600);
 
     let retired = run(&site, &["keys", "retire", first]).await;
     assert_eq!((retired.code, retired.stdout.as_str()), (Some(0), ""));

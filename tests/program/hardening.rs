@@ -1,16 +1,14 @@
 //! What a process knows stays out of the reach of others on its machine.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, chown};
 
 use menshen_test_support::{
-    APP_SECRET, CONTROL_SECRET, Nodes, Program, Reply, TestGateway, address_in, copy_program,
+    APP_SECRET, CONTROL_SECRET, NOBODYS_UID, Nodes, Program, Reply, TestGateway, address_in,
+    copy_program, set_mode,
 };
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
-
-/// A user without rights on Debian and most others.
-const NOBODY: u32 = 65534;
 
 #[tokio::test]
 async fn no_core_and_no_other_process_of_the_user_shows_what_it_holds_in_memory() {
@@ -22,9 +20,9 @@ async fn no_core_and_no_other_process_of_the_user_shows_what_it_holds_in_memory(
     let mut command = nodes.site.command(program.to_str().unwrap(), &["serve"]);
     // As root, since root may look at everything anyway.
     if fs::metadata(folder).unwrap().uid() == 0 {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
-        chown(folder, Some(NOBODY), None).unwrap();
-        command.uid(NOBODY);
+        set_mode(folder, 0o755);
+        chown(folder, Some(NOBODYS_UID), None).unwrap();
+        command.uid(NOBODYS_UID);
     }
     let user = fs::metadata(folder).unwrap().uid();
     let running = Program::start(command);

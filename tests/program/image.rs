@@ -3,12 +3,12 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use menshen_test_support::{
-    Backend, Program, Reply, address_in, copy_program, read_from_repository,
+    Backend, Program, Reply, address_in, copy_program, read_from_repository, set_mode,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -117,7 +117,7 @@ fn base(root: &Path) {
     for folder in ["etc/menshen", "proc", "tmp", "usr/local/bin"] {
         fs::create_dir_all(root.join(folder)).unwrap();
     }
-    fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+    set_mode(&root.join("tmp"), 0o1777);
     fs::write(
         root.join("etc/passwd"),
         "nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n",
@@ -144,7 +144,7 @@ fn configuration(toml: &str) -> TempDir {
     for path in [folder.path(), &secret] {
         chown(path, Some(65532), Some(65532)).unwrap();
     }
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0o400)).unwrap();
+    set_mode(&secret, 0o400);
     folder
 }
 

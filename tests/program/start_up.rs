@@ -1,19 +1,18 @@
 //! A start that must fail says why in one sentence, soon, and leaves nothing behind.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use menshen_test_support::{
-    Builder, Ended, Program, Site, TestGateway, address_in, copy_program, raw,
+    Builder, Ended, NOBODYS_UID, Program, Site, TestGateway, address_in, copy_program, raw,
+    read_mode, set_mode,
 };
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
-/// A user without rights on Debian and most others.
-const NOBODYS_UID: u32 = 65534;
 
 fn site(builder: &Builder) -> Site {
     builder.site(NOBODY, NOBODY)
@@ -37,10 +36,6 @@ async fn serve_as_nobody(site: &Site) -> Ended {
     let ended = Program::run(command).await;
     fs::remove_file(program).unwrap();
     ended
-}
-
-fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 /// Gives a folder to whom [`serve_as_nobody`] runs as.
@@ -284,21 +279,17 @@ async fn what_a_first_start_makes_is_its_owners_alone() {
     ];
     let mut files = 0;
     while let Some(folder) = folders.pop() {
-        assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+        assert_eq!(read_mode(&folder), 0o700, "{}", folder.display());
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
             } else {
-                assert_eq!(mode(&path), 0o600, "{}", path.display());
+                assert_eq!(read_mode(&path), 0o600, "{}", path.display());
                 files += 1;
             }
         }
     }
     // A signing key and the lock under which it was made, the seal key and the sessions.
     assert_eq!(files, 4);
-}
-
-fn mode(path: &Path) -> u32 {
-    fs::metadata(path).unwrap().permissions().mode() & 0o777
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use futures::{SinkExt as _, StreamExt as _};
 use menshen::server::{HandOverError, Predecessor};
 use menshen_test_support::{
-    Grant, Nodes, Program, Reply, TestGateway, Upstream, address_in, copy_program,
+    Grant, NOBODYS_UID, Nodes, Program, Reply, TestGateway, Upstream, address_in, copy_program,
+    set_mode,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -304,8 +305,7 @@ async fn a_successor_that_comes_while_another_takes_over_waits_for_whoever_serve
 async fn a_folder_where_others_could_put_a_socket_of_their_own_is_refused() {
     let place = Place::new().await;
     let folder = place.nodes.site.folder.path();
-    let set = |mode| fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
-    set(0o777);
+    set_mode(folder, 0o777);
     for arguments in [&["serve"][..], &["serve", "--upgrade"], &["check"]] {
         let ended = Program::run(place.nodes.site.command(MENSHEN, arguments)).await;
         assert_ne!(ended.code, Some(0), "{}", ended.said());
@@ -313,7 +313,7 @@ async fn a_folder_where_others_could_put_a_socket_of_their_own_is_refused() {
         assert!(ended.stderr.contains(&named), "{}", ended.said());
     }
     // There only the owner of a file can replace it, as in /tmp.
-    set(0o1777);
+    set_mode(folder, 0o1777);
     let (running, address) = place.start(&[]).await;
     let (_next, same) = place.start(&["--upgrade"]).await;
     assert_eq!(same, address);
@@ -324,7 +324,7 @@ async fn a_folder_where_others_could_put_a_socket_of_their_own_is_refused() {
 fn as_another(command: &mut tokio::process::Command) -> bool {
     let root = fs::metadata("/proc/self").unwrap().uid() == 0;
     if root {
-        command.uid(65534);
+        command.uid(NOBODYS_UID);
     }
     root
 }
@@ -333,7 +333,7 @@ fn as_another(command: &mut tokio::process::Command) -> bool {
 async fn a_process_of_another_user_is_neither_predecessor_nor_successor() {
     let place = Place::new().await;
     let folder = place.nodes.site.folder.path();
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o1777)).unwrap();
+    set_mode(folder, 0o1777);
     // Where the program was built, another user may not even look.
     let program = folder.join("menshen");
     copy_program(MENSHEN, &program);
@@ -364,7 +364,7 @@ async fn a_process_of_another_user_is_neither_predecessor_nor_successor() {
     }
     let (running, address) = place.start(&[]).await;
     // So that the other may at least connect.
-    fs::set_permissions(place.socket(), fs::Permissions::from_mode(0o777)).unwrap();
+    set_mode(&place.socket(), 0o777);
     command = place.nodes.site.command(program, &["serve", "--upgrade"]);
     as_another(&mut command);
     let refused = Program::run(command).await;

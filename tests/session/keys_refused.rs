@@ -1,14 +1,14 @@
 //! Keys that can be guessed or that another user can replace are refused by `check`, at the start and by a reload.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::path::PathBuf;
 use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use menshen_test_support::{Node, Nodes, Program, TestGateway};
+use menshen_test_support::{NOBODYS_UID, Node, Nodes, Program, TestGateway, set_mode};
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
@@ -41,9 +41,6 @@ const X25519: &str = "\
 -----BEGIN PRIVATE KEY-----\n\
 MC4CAQAwBQYDK2VuBCIEIDCqcfhXGsqiV12GbMwRb1l8qCTF1DyN2oSuELDuy1do\n\
 -----END PRIVATE KEY-----\n";
-
-/// A user without rights on Debian and most others.
-const NOBODY: u32 = 65534;
 
 /// A place where a node has made the first signing key, and goes on running.
 struct Place {
@@ -87,10 +84,6 @@ impl Place {
 fn random(length: usize) -> Vec<u8> {
     let bytes = b"\x9d\x03\xe7W\xb1\x0c\xf2h~\xa4\x19\xc6\x00\x8b]\xe0\x31\xda\x77\x45\x0f\xbc\x92\xe8K\x16\xd3\xa9\x62\xfe\x24\x8f";
     bytes.get(..length).unwrap().to_vec()
-}
-
-fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 #[tokio::test]
@@ -189,7 +182,7 @@ async fn keys_that_another_user_may_replace_are_refused() {
         // Only root can give a file away.
         let owner = fs::metadata(path).unwrap().uid();
         if owner == 0 {
-            chown(path, Some(NOBODY), None).unwrap();
+            chown(path, Some(NOBODYS_UID), None).unwrap();
             times += 1;
             let because = format!("{}: must belong to root", path.display());
             place.refuses(&because, times).await;
