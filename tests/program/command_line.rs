@@ -2,27 +2,16 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 
 use menshen_test_support::{
-    APP_SECRET, Builder, Certificate, Ended, Program, Site, TestGateway, find_repository,
-    read_mode, set_mode,
+    APP_SECRET, Certificate, Ended, NOBODY, Program, Site, TestGateway, find_repository, read_mode,
+    set_mode,
 };
 use serde_json::json;
 use tokio::process::Command;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
-
-/// An address that nobody is asked at in these tests.
-const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
-
-fn site() -> Site {
-    site_with(TestGateway::builder())
-}
-
-fn site_with(builder: Builder) -> Site {
-    builder.site(NOBODY, NOBODY)
-}
 
 async fn run(site: &Site, arguments: &[&str]) -> Ended {
     Program::run(site.command(MENSHEN, arguments)).await
@@ -43,7 +32,7 @@ fn check_shipped(name: &str) -> Command {
 
 /// Checks a configuration of this text.
 async fn check(text: &str) -> Ended {
-    let site = site();
+    let site = TestGateway::builder().site_alone();
     fs::write(&site.config, text).unwrap();
     run(&site, &["check"]).await
 }
@@ -236,11 +225,10 @@ async fn check_ends_with_who_is_let_in_where() {
     for number in 0..8 {
         routes += &route(&format!("path = \"/p{number}\"\nauth = \"public\""));
     }
-    let site = site_with(
-        TestGateway::builder()
-            .apps(&["shop", "staff"])
-            .routes(&routes),
-    );
+    let site = TestGateway::builder()
+        .apps(&["shop", "staff"])
+        .routes(&routes)
+        .site_alone();
     let ended = run(&site, &["check"]).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     let lines: Vec<&str> = ended.stdout.lines().collect();
@@ -341,7 +329,7 @@ async fn no_mistake_shows_the_secret_it_was_made_with() {
 
 #[tokio::test]
 async fn a_secret_of_two_lines_in_a_file_is_not_shown() {
-    let site = site();
+    let site = TestGateway::builder().site_alone();
     fs::write(site.folder.path().join("secret"), "app5ecret\napp5ecret\n").unwrap();
     let text = fs::read_to_string(&site.config).unwrap();
     let text = text.replace("secret_env = \"APP_SECRET\"", "secret_file = \"secret\"");
@@ -367,7 +355,7 @@ async fn check_finds_folders_that_cannot_be_made_and_addresses_of_other_machines
         ),
         ("server", "listen = [\"192.0.2.1:1\"]", "server.listen: "),
     ] {
-        let site = site();
+        let site = TestGateway::builder().site_alone();
         let text = fs::read_to_string(&site.config).unwrap();
         let start = line.split_inclusive(['\'', '[']).next().unwrap();
         let other = text
@@ -389,7 +377,7 @@ async fn check_finds_folders_that_cannot_be_made_and_addresses_of_other_machines
 
 #[tokio::test]
 async fn check_opens_the_seal_key() {
-    let site = site();
+    let site = TestGateway::builder().site_alone();
     let data = site.folder.path().join("data");
     fs::create_dir(&data).unwrap();
     fs::write(data.join("seal.key"), "rubbish").unwrap();
@@ -402,7 +390,7 @@ async fn check_opens_the_seal_key() {
 
 #[tokio::test]
 async fn check_opens_the_signing_keys() {
-    let site = site();
+    let site = TestGateway::builder().site_alone();
     run(&site, &["keys", "new"]).await;
     assert_eq!(run(&site, &["check"]).await.code, Some(0));
     let key = fs::read_dir(site.folder.path().join("keys"))
@@ -465,7 +453,7 @@ async fn the_probe_finds_an_unknown_appid_among_others() {
 
 #[tokio::test]
 async fn the_probe_cannot_tell_when_wechat_is_out_of_reach() {
-    let ended = run(&site(), &["check", "--probe"]).await;
+    let ended = run(&TestGateway::builder().site_alone(), &["check", "--probe"]).await;
     assert_eq!(ended.code, Some(2));
     let said = "app shop: cannot tell: WeChat could not be reached; can this machine reach";
     assert!(ended.stderr.starts_with(said), "{}", ended.stderr);
@@ -576,7 +564,7 @@ async fn no_proxy_of_the_environment_gets_between_menshen_and_wechat() {
 
 #[tokio::test]
 async fn keys_are_made_listed_and_retired() {
-    let site = site();
+    let site = TestGateway::builder().site_alone();
     let first = run(&site, &["keys", "new"]).await;
     let file = site.folder.path().join("keys");
     let file = file.join(format!("{}.ES256.pem", first.stdout.trim()));
@@ -609,7 +597,10 @@ async fn keys_are_made_listed_and_retired() {
 
 #[tokio::test]
 async fn keys_need_no_secret_and_lie_beside_the_configuration() {
-    let (site, elsewhere) = (site(), tempfile::tempdir().unwrap());
+    let (site, elsewhere) = (
+        TestGateway::builder().site_alone(),
+        tempfile::tempdir().unwrap(),
+    );
     let absolute = format!("keys_dir = '{}/keys'", site.folder.path().display());
     site.change(&absolute, "keys_dir = \"made/keys\"");
     let keys = |arguments: &[&str]| {
@@ -642,7 +633,7 @@ async fn keys_need_no_secret_and_lie_beside_the_configuration() {
 
 #[tokio::test]
 async fn a_relative_path_begins_at_the_configuration_for_every_command() {
-    let site = site();
+    let site = TestGateway::builder().site_alone();
     fs::create_dir(site.folder.path().join("secrets")).unwrap();
     fs::write(site.folder.path().join("secrets/shop"), APP_SECRET).unwrap();
     site.change(
@@ -675,7 +666,7 @@ async fn a_relative_path_begins_at_the_configuration_for_every_command() {
 
 #[tokio::test]
 async fn a_key_that_cannot_be_retired_is_named() {
-    let site = site();
+    let site = TestGateway::builder().site_alone();
     let only = run(&site, &["keys", "new"]).await.stdout;
     for kid in [only.trim(), "1234-unknown", "../menshen"] {
         let ended = run(&site, &["keys", "retire", kid]).await;
@@ -693,7 +684,7 @@ async fn a_key_that_cannot_be_retired_is_named() {
 async fn a_new_key_is_of_the_configured_algorithm() {
     for (algorithm, extension) in [("EdDSA", "pem"), ("RS256", "pem"), ("HS256", "secret")] {
         let line = format!("algorithm = \"{algorithm}\"");
-        let site = site_with(TestGateway::builder().section("token", &line));
+        let site = TestGateway::builder().section("token", &line).site_alone();
         let kid = run(&site, &["keys", "new"]).await.stdout;
         let file = format!("{}.{algorithm}.{extension}", kid.trim());
         assert!(site.folder.path().join("keys").join(file).is_file());
@@ -702,7 +693,7 @@ async fn a_new_key_is_of_the_configured_algorithm() {
 
 #[tokio::test]
 async fn what_fails_while_it_runs_is_no_bad_usage() {
-    let ended = run(&site(), &["keys", "list"]).await;
+    let ended = run(&TestGateway::builder().site_alone(), &["keys", "list"]).await;
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
 }
@@ -727,7 +718,9 @@ async fn check_looks_at_the_time_and_the_chain_of_a_certificate() {
             Some("holds the certificate alone"),
         ),
     ] {
-        let site = site_with(TestGateway::builder().section("server", &certificate.lines()));
+        let site = TestGateway::builder()
+            .section("server", &certificate.lines())
+            .site_alone();
         let checked = run(&site, &["check"]).await;
         assert_eq!(checked.code, Some(code), "{}", checked.said());
         assert_eq!(
@@ -754,7 +747,7 @@ async fn check_looks_at_the_time_and_the_chain_of_a_certificate() {
 
 #[tokio::test]
 async fn check_tells_a_secret_that_was_not_copied_whole() {
-    let site = site();
+    let site = TestGateway::builder().site_alone();
     let direct = fs::read_to_string(&site.config).unwrap();
     let (_, rest) = direct.split_once("api_base = \"").unwrap();
     let (base, _) = rest.split_once('"').unwrap();

@@ -2,21 +2,16 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use menshen_test_support::{
-    Builder, Ended, NOBODYS_UID, Program, Site, TestGateway, address_in, copy_program, raw,
-    read_mode, set_mode,
+    Ended, NOBODYS_UID, Program, Site, TestGateway, address_in, copy_program, raw, read_mode,
+    set_mode,
 };
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
-const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
-
-fn site(builder: &Builder) -> Site {
-    builder.site(NOBODY, NOBODY)
-}
 
 async fn serve(site: &Site) -> Ended {
     Program::run(site.command(MENSHEN, &["serve"])).await
@@ -89,7 +84,9 @@ async fn a_port_in_use_is_named_and_nothing_is_made() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let listen = format!("listen = [\"{address}\"]");
-    let site = site(&TestGateway::builder().section("server", &listen));
+    let site = TestGateway::builder()
+        .section("server", &listen)
+        .site_alone();
     let ended = serve(&site).await;
     refused_for_now(&ended, &address.to_string());
     assert_eq!(left_behind(&site), Vec::<String>::new());
@@ -100,7 +97,9 @@ async fn one_port_in_use_of_two_is_enough() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let listen = format!("listen = [\"127.0.0.1:0\", \"{address}\"]");
-    let site = site(&TestGateway::builder().section("server", &listen));
+    let site = TestGateway::builder()
+        .section("server", &listen)
+        .site_alone();
     let ended = serve(&site).await;
     refused_for_now(&ended, &address.to_string());
     assert_eq!(left_behind(&site), Vec::<String>::new());
@@ -109,14 +108,16 @@ async fn one_port_in_use_of_two_is_enough() {
 #[tokio::test]
 async fn an_address_of_another_machine_is_named() {
     let listen = "listen = [\"192.0.2.1:8080\"]";
-    let site = site(&TestGateway::builder().section("server", listen));
+    let site = TestGateway::builder()
+        .section("server", listen)
+        .site_alone();
     refused(&serve(&site).await, "192.0.2.1:8080");
     assert_eq!(left_behind(&site), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn a_key_file_full_of_rubbish_is_named_and_not_shown() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let key = key_file(&site).await;
     fs::write(&key, "rubbish").unwrap();
     let ended = serve(&site).await;
@@ -127,7 +128,7 @@ async fn a_key_file_full_of_rubbish_is_named_and_not_shown() {
 
 #[tokio::test]
 async fn a_key_file_that_everybody_may_read_is_named() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let key = key_file(&site).await;
     set_mode(&key, 0o644);
     refused(&serve(&site).await, key.to_str().unwrap());
@@ -135,7 +136,7 @@ async fn a_key_file_that_everybody_may_read_is_named() {
 
 #[tokio::test]
 async fn a_key_file_that_may_not_be_read_is_named() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let key = key_file(&site).await;
     set_mode(&site.folder.path().join("keys"), 0o755);
     set_mode(&key, 0o000);
@@ -145,7 +146,7 @@ async fn a_key_file_that_may_not_be_read_is_named() {
 
 #[tokio::test]
 async fn a_folder_where_no_key_may_be_made_is_named() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let keys = site.folder.path().join("keys");
     fs::create_dir(&keys).unwrap();
     set_mode(&keys, 0o555);
@@ -159,7 +160,7 @@ async fn a_folder_where_no_key_may_be_made_is_named() {
 
 #[tokio::test]
 async fn a_data_folder_without_permission_is_named() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let (keys, data) = (
         site.folder.path().join("keys"),
         site.folder.path().join("data"),
@@ -176,7 +177,7 @@ async fn a_data_folder_without_permission_is_named() {
 
 #[tokio::test]
 async fn a_data_folder_that_is_a_file_is_named() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let data = site.folder.path().join("data");
     fs::write(&data, "").unwrap();
     refused(&serve(&site).await, data.to_str().unwrap());
@@ -184,7 +185,7 @@ async fn a_data_folder_that_is_a_file_is_named() {
 
 #[tokio::test]
 async fn a_store_full_of_rubbish_is_named_and_kept() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let data = site.folder.path().join("data");
     fs::create_dir(&data).unwrap();
     let store = data.join("sessions.redb");
@@ -195,7 +196,7 @@ async fn a_store_full_of_rubbish_is_named_and_kept() {
 
 #[tokio::test]
 async fn a_missing_configuration_is_named() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     fs::remove_file(&site.config).unwrap();
     let ended = serve(&site).await;
     let file = site.config.to_str().unwrap();
@@ -209,7 +210,7 @@ async fn a_missing_configuration_is_named() {
 #[tokio::test]
 async fn a_missing_certificate_is_named_with_its_line() {
     let tls = "tls.cert_file = \"nowhere.pem\"\ntls.key_file = \"nowhere.pem\"";
-    let site = site(&TestGateway::builder().section("server", tls));
+    let site = TestGateway::builder().section("server", tls).site_alone();
     let ended = serve(&site).await;
     assert_eq!(ended.code, Some(2));
     let lines: Vec<&str> = ended.stderr.lines().skip(1).collect();
@@ -226,7 +227,7 @@ async fn a_missing_certificate_is_named_with_its_line() {
 #[tokio::test]
 async fn a_certificate_with_another_ones_key_is_named_and_nothing_is_made() {
     let tls = "tls.cert_file = \"cert.pem\"\ntls.key_file = \"key.pem\"";
-    let site = site(&TestGateway::builder().section("server", tls));
+    let site = TestGateway::builder().section("server", tls).site_alone();
     let made = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (one, other) = (made(), made());
     fs::write(site.folder.path().join("cert.pem"), one.cert.pem()).unwrap();
@@ -243,7 +244,7 @@ async fn a_certificate_with_another_ones_key_is_named_and_nothing_is_made() {
 
 #[tokio::test]
 async fn two_processes_do_not_share_a_store() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let first = Program::start(site.command(MENSHEN, &["serve"]));
     let address = address_in(&first.logs("listening").await);
     refused_for_now(&serve(&site).await, "in use by another process");
@@ -256,7 +257,9 @@ async fn a_wish_to_reload_does_not_end_a_start() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", silent.local_addr().unwrap());
     let lines = "store = \"redis\"\nredis_url_env = \"REDIS_URL\"\nseal_key_env = \"SEAL_KEY\"";
-    let site = site(&TestGateway::builder().section("session", lines));
+    let site = TestGateway::builder()
+        .section("session", lines)
+        .site_alone();
     let mut command = site.command(MENSHEN, &["serve"]);
     command.env("REDIS_URL", url);
     command.env("SEAL_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
@@ -270,7 +273,7 @@ async fn a_wish_to_reload_does_not_end_a_start() {
 
 #[tokio::test]
 async fn what_a_first_start_makes_is_its_owners_alone() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let program = Program::start(site.command(MENSHEN, &["serve"]));
     program.logs("listening").await;
     let mut folders = vec![

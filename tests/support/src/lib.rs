@@ -48,7 +48,7 @@ pub use jwt::{encode_part, read_kid};
 pub use nodes::{Node, Nodes, SEAL_KEY};
 pub use official::Official;
 pub use others::nobody_waits;
-pub use program::{Ended, Program, Site, address_in, copy_program, resident_memory};
+pub use program::{Ended, NOBODY, Program, Site, address_in, copy_program, resident_memory};
 pub use raw::{raw, raw_request, status};
 pub use relay::Relay;
 pub use reply::Reply;

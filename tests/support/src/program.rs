@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -19,6 +19,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::{APP_SECRET, Builder, CONTROL_SECRET, OTHER_SECRET};
+
+/// An address that nobody is asked at.
+pub const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// How long the program may take to say something, or to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -72,6 +75,11 @@ impl Builder {
         let config = folder.path().join("menshen.toml");
         fs::write(&config, self.toml(&folder, upstream, simulator)).expect("a file");
         Site { folder, config }
+    }
+
+    /// Writes the configuration down, for a program that asks neither upstream nor WeChat.
+    pub fn site_alone(&self) -> Site {
+        self.site(NOBODY, NOBODY)
     }
 }
 
