@@ -8,14 +8,13 @@
 
 use std::time::{Duration, Instant};
 
-use futures::{SinkExt as _, StreamExt as _};
-use menshen_test_support::{Grant, Reply, TestGateway, raw_request, status};
+use futures::StreamExt as _;
+use menshen_test_support::{
+    Reply, Socket, TestGateway, check_socket_lives, open_socket, raw_request, status,
+};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// How long a socket may outlive its session.
 const SOON: Duration = Duration::from_secs(1);
@@ -36,16 +35,7 @@ async fn end(t: &TestGateway, session: &str) {
     assert_eq!((reply.status, reply.body.len()), (204, 0));
 }
 
-async fn open(t: &TestGateway, grant: &Grant) -> WebSocketStream<TcpStream> {
-    let url = format!("ws://{}/chat", t.address);
-    let mut request = url.into_client_request().unwrap();
-    let bearer = format!("Bearer {}", grant.token).parse().unwrap();
-    request.headers_mut().insert("authorization", bearer);
-    let stream = TcpStream::connect(t.address).await.unwrap();
-    client_async(request, stream).await.unwrap().0
-}
-
-async fn is_closed(socket: &mut WebSocketStream<TcpStream>, since: Instant) {
+async fn is_closed(socket: &mut Socket, since: Instant) {
     let Ok(Some(Ok(Message::Close(Some(close))))) =
         tokio::time::timeout(10 * SOON, socket.next()).await
     else {
@@ -108,17 +98,15 @@ async fn an_ended_session_is_over_at_once_and_the_others_stand() {
 async fn the_sockets_of_an_ended_session_close_and_no_others() {
     let t = TestGateway::start().await;
     let (phone, desktop) = (t.log_in("alice").await, t.log_in("alice").await);
-    let (mut closed, mut stays) = (open(&t, &phone).await, open(&t, &desktop).await);
+    let (mut closed, mut stays) = (
+        open_socket(t.address, &phone.token).await,
+        open_socket(t.address, &desktop.token).await,
+    );
     let sid = t.session_id(&phone.token).await;
     let since = Instant::now();
     end(&t, &sid).await;
     is_closed(&mut closed, since).await;
-    stays.send(Message::text("still here?")).await.unwrap();
-    let answer = tokio::time::timeout(10 * SOON, stays.next()).await;
-    assert_eq!(
-        answer.unwrap().unwrap().unwrap(),
-        Message::text("still here?")
-    );
+    check_socket_lives(&mut stays).await;
 }
 
 #[tokio::test]
@@ -131,7 +119,7 @@ async fn all_of_a_users_sessions_end_in_one_app() {
         t.log_in("bob").await,
     ];
     let cafe = t.log_in_to("cafe", "alice").await;
-    let mut socket = open(&t, &desktop).await;
+    let mut socket = open_socket(t.address, &desktop.token).await;
     let user = t.openid(&phone.token).await;
     let since = Instant::now();
     let all = path("shop", &user);

@@ -10,20 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::{SinkExt as _, StreamExt as _};
+use futures::StreamExt as _;
 use menshen::server::{HandOverError, Predecessor};
 use menshen_test_support::{
-    Grant, NOBODYS_UID, Nodes, Program, Reply, TestGateway, Upstream, address_in, copy_program,
-    set_mode,
+    Grant, NOBODYS_UID, Nodes, Program, Reply, TestGateway, Upstream, address_in,
+    check_socket_lives, copy_program, open_socket, set_mode,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::{WebSocketStream, client_async};
-
-type Socket = WebSocketStream<TcpStream>;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
@@ -92,22 +88,6 @@ impl Place {
         assert_eq!(reply.status, 200, "{}", reply.text());
         Grant::of(reply.json())
     }
-}
-
-async fn open_socket(address: SocketAddr, token: &str) -> Socket {
-    let request = format!("ws://{address}/chat").into_client_request();
-    let mut request = request.unwrap();
-    let bearer = format!("Bearer {token}").parse().unwrap();
-    request.headers_mut().insert("authorization", bearer);
-    let stream = TcpStream::connect(address).await.unwrap();
-    client_async(request, stream).await.unwrap().0
-}
-
-/// Checks that both ends hear each other.
-async fn lives(socket: &mut Socket) {
-    let text = Message::text("still here?");
-    socket.send(text.clone()).await.unwrap();
-    assert_eq!(socket.next().await.unwrap().unwrap(), text);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -386,11 +366,11 @@ async fn a_successor_that_fails_ends_no_socket_neither_an_old_nor_a_new_one() {
     // Longer than exchanges may go on at the end of the program, and what ends them then.
     let since = Instant::now();
     while since.elapsed() < Duration::from_secs(2) {
-        lives(&mut old).await;
-        lives(&mut new).await;
+        check_socket_lives(&mut old).await;
+        check_socket_lives(&mut new).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    lives(&mut open_socket(address, &token).await).await;
+    check_socket_lives(&mut open_socket(address, &token).await).await;
     // At the end itself all of them are told.
     running.signal("TERM").await;
     for socket in [&mut old, &mut new] {
@@ -504,7 +484,7 @@ async fn sockets_are_told_to_come_back_where_their_sessions_can_be_ended() {
         matches!(&told, Message::Close(Some(close)) if u16::from(close.code) == 1001),
         "{told}"
     );
-    lives(&mut open_socket(address, &token).await).await;
+    check_socket_lives(&mut open_socket(address, &token).await).await;
     assert_eq!(running.ended().await.code, Some(0));
 }
 

@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{Builder, Grant, Program, Reply, Site, TestGateway, Upstream, address_in};
+
+/// How long a node may not know what another knows, before a test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A seal key; see [`Nodes::over`].
 pub const SEAL_KEY: &str = "c2VhbCBrZXkgc2VhbCBrZXkgc2VhbCBrZXkgc2VhbC4=";
@@ -247,6 +250,18 @@ impl Node {
     /// Sends a request with a token.
     pub async fn get(&self, path: &str, token: &str) -> Reply {
         Reply::of(self.request("GET", path).bearer_auth(token)).await
+    }
+
+    /// Waits until a token is refused, as its session has ended, and returns how long after `since` that was.
+    pub async fn wait_until_refused(&self, token: &str, since: Instant) -> Duration {
+        loop {
+            let reply = self.get_as(token).await;
+            if reply.refusal() == (401, "session_ended".to_owned()) {
+                return since.elapsed();
+            }
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            assert!(since.elapsed() < PATIENCE, "the token still passes");
+        }
     }
 
     /// Logs out, which must go well.
