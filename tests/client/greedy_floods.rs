@@ -8,9 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::handshake;
 use http::Request;
-use menshen_test_support::{
-    Program, Reply, TestGateway, Wire, address_in, nobody_waits, resident_memory,
-};
+use menshen_test_support::{Program, Reply, TestGateway, Wire, nobody_waits, resident_memory};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
@@ -253,7 +251,7 @@ async fn before_large_answers() -> (Program, SocketAddr, tempfile::TempDir) {
     let simulator = builder.simulator().await;
     let site = builder.site(backend, simulator);
     let program = Program::start(site.command(env!("CARGO_BIN_EXE_menshen"), &["serve"]));
-    let address = address_in(&program.logs("listening").await);
+    let address = program.find_address().await;
     (program, address, site.folder)
 }
 

@@ -3,9 +3,7 @@
 
 use std::fs;
 
-use menshen_test_support::{
-    Builder, CONTROL_SECRET, Program, Reply, TestGateway, Upstream, address_in,
-};
+use menshen_test_support::{Builder, CONTROL_SECRET, Program, Reply, TestGateway, Upstream};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -254,7 +252,7 @@ async fn the_log_names_the_caller_and_a_reload_takes_a_secret_away() {
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&program.logs("open for control").await);
+    let address = program.find_control_address().await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let ask = async |secret: &str, method: &str, path: &str| {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();

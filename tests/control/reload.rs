@@ -5,7 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 
 use menshen_test_support::{
-    APP_SECRET, CONTROL_SECRET, Program, Reply, Site, TestGateway, Upstream, address_in,
+    APP_SECRET, CONTROL_SECRET, Program, Reply, Site, TestGateway, Upstream,
 };
 use serde_json::{Value, json};
 
@@ -28,8 +28,8 @@ impl Running {
         let upstream = Upstream::start().await;
         let site = builder.site(upstream.address, builder.simulator().await);
         let program = Program::start(site.command(MENSHEN, &["serve"]));
-        let address = address_in(&program.logs("listening").await);
-        let control = address_in(&program.logs("open for control").await);
+        let address = program.find_address().await;
+        let control = program.find_control_address().await;
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self {
             _program: program,

@@ -3,7 +3,7 @@
 use std::fs;
 
 use menshen_test_support::{
-    Builder, CONTROL_SECRET, Collector, Node, Nodes, Program, Reply, TestGateway, address_in, raw,
+    Builder, CONTROL_SECRET, Collector, Node, Nodes, Program, Reply, TestGateway, raw,
 };
 use serde_json::{Value, json};
 
@@ -277,7 +277,7 @@ async fn the_command_line_asks_the_process_that_runs() {
         let node: Node = nodes.serve(MENSHEN).await;
         if control.contains("127.0.0.1:0") {
             // The command finds it where the file says.
-            let address = address_in(&node.program.logs("open for control").await);
+            let address = node.program.find_control_address().await;
             nodes.site.change(
                 "listen = \"127.0.0.1:0\"\nsecret_env",
                 &format!("listen = \"{address}\"\nsecret_env"),

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use menshen_test_support::{
-    CONTROL_SECRET, Ended, Nodes, Program, TestGateway, address_in, set_mode,
-};
+use menshen_test_support::{CONTROL_SECRET, Ended, Nodes, Program, TestGateway, set_mode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
@@ -204,7 +202,7 @@ async fn a_successor_answers_at_the_same_socket_and_nobody_is_refused_meanwhile(
         }
     });
     let second = place.start(&["--upgrade"]).await;
-    address_in(&second.logs("listening").await);
+    second.find_address().await;
     assert_eq!(first.ended().await.code, Some(0));
     let before = asked.load(Ordering::SeqCst);
     while asked.load(Ordering::SeqCst) < before + 3 && !asking.is_finished() {

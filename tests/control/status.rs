@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use menshen_test_support::{
     APP_SECRET, Builder, ByHand, CONTROL_SECRET, Certificate, OTHER_SECRET, Program, Reply,
-    Secrets, TestGateway, Upstream, Wire, address_in,
+    Secrets, TestGateway, Upstream, Wire,
 };
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -709,7 +709,7 @@ async fn the_last_reload_is_told_and_one_that_takes_a_secret_away_ends_its_login
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&program.logs("open for control").await);
+    let address = program.find_control_address().await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let ask = async |method: reqwest::Method, path: &str, cookie: &str| {
         let request = http.request(method, format!("http://{address}{path}"));

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use menshen_test_support::{Grant, Node, Nodes, Relay, Reply, Secrets, TestGateway, address_in};
+use menshen_test_support::{Grant, Node, Nodes, Relay, Reply, Secrets, TestGateway};
 use serde_json::{Value, json};
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
@@ -170,7 +170,7 @@ impl Chaos {
         let mut secrets = Secrets::default();
         secrets.add_token(&alice.token);
         secrets.add_refresh_token(&alice.refresh_token);
-        let control = address_in(&node.program.logs("open for control").await);
+        let control = node.program.find_control_address().await;
         let mut chaos = Self {
             nodes,
             node,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use menshen_test_support::{Nodes, Reply, TestGateway, address_in};
+use menshen_test_support::{Nodes, Reply, TestGateway};
 use serde_json::json;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
@@ -95,7 +95,7 @@ async fn calls_are_shown_as_kept_back_until_one_went_well_and_no_longer() {
 async fn an_app_whose_name_changes_is_shown_under_the_new_one_only() {
     let nodes = Nodes::new(TestGateway::builder()).await;
     let node = nodes.serve(MENSHEN).await;
-    let control = address_in(&node.program.logs("open for control").await);
+    let control = node.program.find_control_address().await;
     node.log_in("alice").await;
     nodes.site.change("name = \"shop\"", "name = \"store\"");
     node.program.signal("HUP").await;

@@ -371,7 +371,7 @@ async fn the_services_of_the_compose_file_work_together() {
     fs::write(folder.path().join("shop_app_secret"), SECRET).unwrap();
     serve.current_dir(&folder);
     let menshen = Program::start(serve);
-    let address = address_in(&menshen.logs("listening").await);
+    let address = menshen.find_address().await;
 
     let readme = read_from_repository("examples/deploy/README.md");
     let (_, as_a_client) = readme.split_once("wx.login` would:\n\n```sh\n").unwrap();

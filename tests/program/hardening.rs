@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
 
 use menshen_test_support::{
-    APP_SECRET, CONTROL_SECRET, NOBODYS_UID, Nodes, Program, Reply, TestGateway, address_in,
-    copy_program, set_mode,
+    APP_SECRET, CONTROL_SECRET, NOBODYS_UID, Nodes, Program, Reply, TestGateway, copy_program,
+    set_mode,
 };
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
@@ -26,7 +26,7 @@ async fn no_core_and_no_other_process_of_the_user_shows_what_it_holds_in_memory(
     }
     let user = fs::metadata(folder).unwrap().uid();
     let running = Program::start(command);
-    address_in(&running.logs("listening").await);
+    running.find_address().await;
     let proc = format!("/proc/{}", running.id());
     let limits = fs::read_to_string(format!("{proc}/limits")).unwrap();
     let core = limits
@@ -54,7 +54,7 @@ async fn secrets_are_in_no_environment_and_a_reload_still_has_them() {
     let mut command = nodes.site.command(MENSHEN, &["serve"]);
     command.env("BESIDE", "stays");
     let running = Program::start(command);
-    let control = address_in(&running.logs("open for control").await);
+    let control = running.find_control_address().await;
     let environment = fs::read(format!("/proc/{}/environ", running.id())).unwrap();
     let environment = String::from_utf8(environment).unwrap();
     // What is no secret is kept, such as where certificates are.

@@ -171,7 +171,7 @@ async fn a_user_logs_in_and_comes_through_and_nothing_else_is_in_the_image() {
     let configuration = configuration(&toml);
     let serve = image.container(configuration.path(), &image.cmd);
     let menshen = Program::start(serve);
-    let address = address_in(&menshen.logs("listening").await);
+    let address = menshen.find_address().await;
 
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let user = json!({"appid": APPID, "user": "me"});

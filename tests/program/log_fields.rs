@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use menshen_test_support::{
-    CONTROL_SECRET, Certificate, Node, Nodes, Program, Reply, TestGateway, address_in, raw,
+    CONTROL_SECRET, Certificate, Node, Nodes, Program, Reply, TestGateway, raw,
 };
 use serde_json::{Value, json};
 
@@ -83,7 +83,7 @@ impl Running {
             .section("log", &format!("format = \"json\"\n{log}"));
         let nodes = Nodes::new(builder).await;
         let node = nodes.serve(MENSHEN).await;
-        let control = address_in(&node.program.logs("open for control").await);
+        let control = node.program.find_control_address().await;
         Self {
             nodes,
             node,

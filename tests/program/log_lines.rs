@@ -20,7 +20,7 @@ async fn log_of(request: &str, format: &str) -> String {
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&program.logs("listening").await);
+    let address = program.find_address().await;
     raw(address, request.as_bytes()).await;
     program.signal("TERM").await;
     program.ended().await.stderr
@@ -55,7 +55,7 @@ async fn the_line_for_each_exchange_can_be_turned_off_and_on_by_a_reload() {
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&program.logs("listening").await);
+    let address = program.find_address().await;
     let request = |path| format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
     raw(address, request("/public/before").as_bytes()).await;
     raw(address, b"GET / x HTTP/1.1\r\nHost: here\r\n\r\n").await;
@@ -78,7 +78,7 @@ async fn an_exchange_names_the_server_that_was_asked() {
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&program.logs("listening").await);
+    let address = program.find_address().await;
     let request = b"GET /public HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
     raw(address, request).await;
     let line = program.logs("menshen::access").await;
@@ -112,7 +112,7 @@ async fn what_is_refused_over_http_2_before_anybody_sees_it_has_its_line_too() {
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&program.logs("listening").await);
+    let address = program.find_address().await;
     let stream = TcpStream::connect(address).await.unwrap();
     let (requests, connection) = h2::client::handshake(stream).await.unwrap();
     let driver = tokio::spawn(connection);
@@ -137,7 +137,7 @@ async fn what_becomes_no_request_has_its_line_too() {
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&program.logs("listening").await);
+    let address = program.find_address().await;
     let greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     for (number, (reason, sent)) in [
         ("request_timeout", &[&b"GE"[..]][..]),
@@ -268,7 +268,7 @@ async fn a_description_that_is_refused_is_told_once() {
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&program.logs("listening").await);
+    let address = program.find_address().await;
     for _ in 0..3 {
         let asked = "GET /_auth/verify HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
                      X-Forwarded-Method: GET\r\nX-Forwarded-Uri: /\r\nX-Forwarded-Host: h\r\n\r\n";

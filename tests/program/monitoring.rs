@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use menshen_test_support::{
-    ByHand, Certificate, Collector, Node, Nodes, Program, Reply, TestGateway, Wire, address_in,
+    ByHand, Certificate, Collector, Node, Nodes, Program, Reply, TestGateway, Wire,
     find_repository, read_from_repository,
 };
 use serde_json::{Value, json};
@@ -258,7 +258,7 @@ async fn a_prometheus_that_has_asked_menshen_can_evaluate_rules_and_dashboard() 
     let node = nodes.serve(MENSHEN).await;
     let grant = node.log_in("alice").await;
     node.get("/orders", &grant.token).await;
-    let control = address_in(&node.program.logs("open for control").await);
+    let control = node.program.find_control_address().await;
     let prometheus = Prometheus::start(nodes.site.folder.path(), &[control]);
     let evaluated = async |expression: &str| {
         let series = prometheus.evaluated(expression).await?;
@@ -343,7 +343,7 @@ impl Busy {
             .section("traces", &format!("{}\nsample = 1", collector.line()));
         let nodes = Nodes::new(builder).await;
         let node = nodes.serve(MENSHEN).await;
-        let control = address_in(&node.program.logs("open for control").await);
+        let control = node.program.find_control_address().await;
         Self {
             node,
             control,
@@ -438,7 +438,7 @@ async fn no_panel_of_the_dashboard_is_empty_once_there_was_traffic() {
     let encrypted = TestGateway::builder().section("server", &certificate.lines());
     let encrypted = Nodes::new(encrypted).await;
     let other = Program::start(encrypted.command(MENSHEN));
-    let other_control = address_in(&other.logs("open for control").await);
+    let other_control = other.find_control_address().await;
     let folder = busy.nodes.site.folder.path();
     let prometheus = Prometheus::start(folder, &[busy.control, other_control]);
 

@@ -5,8 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 
 use menshen_test_support::{
-    APP_SECRET, Collector, Program, Relay, Reply, Secrets, Site, TestGateway, Upstream, address_in,
-    raw,
+    APP_SECRET, Collector, Program, Relay, Reply, Secrets, Site, TestGateway, Upstream, raw,
 };
 use serde_json::{Value, json};
 
@@ -477,8 +476,8 @@ impl Life {
         fs::write(site.folder.path().join("collector.txt"), header).unwrap();
         let program = Program::start(site.command(MENSHEN, &["serve"]));
         let mut living = Living {
-            address: address_in(&program.logs("listening").await),
-            control: address_in(&program.logs("open for control").await),
+            address: program.find_address().await,
+            control: program.find_control_address().await,
             simulator,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             secrets: Secrets::default(),

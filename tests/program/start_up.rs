@@ -7,8 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use menshen_test_support::{
-    Ended, NOBODYS_UID, Program, Site, TestGateway, address_in, copy_program, raw, read_mode,
-    set_mode,
+    Ended, NOBODYS_UID, Program, Site, TestGateway, copy_program, raw, read_mode, set_mode,
 };
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
@@ -246,7 +245,7 @@ async fn a_certificate_with_another_ones_key_is_named_and_nothing_is_made() {
 async fn two_processes_do_not_share_a_store() {
     let site = TestGateway::builder().site_alone();
     let first = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&first.logs("listening").await);
+    let address = first.find_address().await;
     refused_for_now(&serve(&site).await, "in use by another process");
     let still = b"GET /_auth/session HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
     assert!(raw(address, still).await.starts_with("HTTP/1.1 200"));

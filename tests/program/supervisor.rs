@@ -56,7 +56,7 @@ impl Supervisor {
 }
 
 async fn readiness(node: &Node) -> Option<(u16, String)> {
-    let control = address_in(&node.program.logs("open for control").await);
+    let control = node.program.find_control_address().await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let asked = http.get(format!("http://{control}/readyz"));
     let reply = Node::attempt(asked).await?;
@@ -80,7 +80,7 @@ async fn it_is_ready_when_it_answers_and_not_before() {
     let address = match listening {
         Some(line) => address_in(line),
         // The log is written by a thread of its own.
-        None => address_in(&program.logs("listening").await),
+        None => program.find_address().await,
     };
     assert!(TcpStream::connect(address).await.is_ok());
     let node = supervisor.nodes.join(program).await;

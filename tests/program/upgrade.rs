@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use menshen::server::{HandOverError, Predecessor};
 use menshen_test_support::{
-    Grant, NOBODYS_UID, Nodes, Program, Reply, TestGateway, Upstream, address_in,
-    check_socket_lives, copy_program, open_socket, set_mode,
+    Grant, NOBODYS_UID, Nodes, Program, Reply, TestGateway, Upstream, check_socket_lives,
+    copy_program, open_socket, set_mode,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -66,7 +66,7 @@ impl Place {
     async fn start(&self, arguments: &[&str]) -> (Program, SocketAddr) {
         let arguments = [&["serve"], arguments].concat();
         let program = Program::start(self.nodes.site.command(MENSHEN, &arguments));
-        let address = address_in(&program.logs("listening").await);
+        let address = program.find_address().await;
         (program, address)
     }
 
@@ -163,12 +163,12 @@ async fn nobody_loses_a_request_and_everybody_stays_logged_in() {
 async fn the_private_listener_is_handed_over_too() {
     let place = Place::new().await;
     let (running, address) = place.start(&[]).await;
-    let control = address_in(&running.logs("open for control").await);
+    let control = running.find_control_address().await;
     let url = format!("http://{control}/readyz");
     assert_eq!(Reply::of(place.http.get(&url)).await.status, 200);
     let (next, same) = place.start(&["--upgrade"]).await;
     assert_eq!(same, address);
-    assert_eq!(address_in(&next.logs("open for control").await), control);
+    assert_eq!(next.find_control_address().await, control);
     assert_eq!(running.ended().await.code, Some(0));
     let ready = Reply::of(reqwest::Client::new().get(&url)).await;
     assert_eq!(ready.status, 200, "{}", ready.text());
@@ -208,7 +208,7 @@ async fn whoever_waits_in_line_for_wechat_holds_no_successor_up() {
     let login = place.nodes.login_at(address, "bob").await;
     let again = login.try_clone().unwrap();
     let waiting = tokio::spawn(Reply::of(login));
-    let control = address_in(&running.logs("open for control").await);
+    let control = running.find_control_address().await;
     let since = Instant::now();
     loop {
         let counted = place.http.get(format!("http://{control}/metrics"));
@@ -270,7 +270,7 @@ async fn a_successor_that_comes_while_another_takes_over_waits_for_whoever_serve
     // The socket is there while another has been let in.
     assert!(UnixStream::connect(place.socket()).await.is_ok());
     drop((dying, sockets));
-    assert_eq!(address_in(&second.logs("listening").await), address);
+    assert_eq!(second.find_address().await, address);
     assert_eq!(running.ended().await.code, Some(0));
     // It has the same socket, which stays with the one that follows.
     let (_third, same) = place.start(&["--upgrade"]).await;
@@ -321,7 +321,7 @@ async fn a_process_of_another_user_is_neither_predecessor_nor_successor() {
     let mut command = place.nodes.site.command(program, &["serve"]);
     let other = as_another(&mut command);
     let running = Program::start(command);
-    let address = address_in(&running.logs("listening").await);
+    let address = running.find_address().await;
     let mut command = place.nodes.site.command(program, &["serve", "--upgrade"]);
     if !other {
         // Nobody but root can be two users; what follows is tried as far as it goes with one.
@@ -466,7 +466,7 @@ async fn a_successor_serves_when_the_one_before_dies_while_it_hands_over() {
     // It is ready, and waits for the other to let go.
     running.logs("stopping").await;
     running.signal("KILL").await;
-    assert_eq!(address_in(&successor.logs("listening").await), address);
+    assert_eq!(successor.find_address().await, address);
     assert_eq!(place.get(address, "/orders", &token).await.status, 200);
     place.log_in(address, "alice").await;
     successor.logs("has died").await;

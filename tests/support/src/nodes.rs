@@ -106,7 +106,7 @@ impl Nodes {
 
     /// Waits until a process listens that was started in another way.
     pub async fn join(&self, program: Program) -> Node {
-        let address = address_in(&program.logs("listening").await);
+        let address = program.find_address().await;
         self.node(program, address)
     }
 

@@ -155,6 +155,16 @@ impl Program {
         self.stderr.line(text, times, PATIENCE).await;
     }
 
+    /// Waits until it listens, and finds where.
+    pub async fn find_address(&self) -> SocketAddr {
+        address_in(&self.logs("listening").await)
+    }
+
+    /// Waits until its private listener is open, and finds where.
+    pub async fn find_control_address(&self) -> SocketAddr {
+        address_in(&self.logs("open for control").await)
+    }
+
     /// Returns everything on standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
