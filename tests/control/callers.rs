@@ -294,8 +294,7 @@ async fn the_log_names_the_caller_and_a_reload_takes_a_secret_away() {
     let renamed = ask("0000000000000000000000000000hr00", "GET", sessions).await;
     assert_eq!(renamed.status, 200);
     program.logs("\"caller\":\"hr\"").await;
-    program.signal("TERM").await;
-    let log = program.ended().await.stderr;
+    let log = program.stop().await.stderr;
     for secret in [CRM, DEPLOY, PROMETHEUS, CONTROL_SECRET, "00hr00"] {
         assert!(!log.contains(secret), "{log}");
     }

@@ -344,8 +344,7 @@ async fn the_program_logs_who_asked_for_what_but_no_openid_and_no_secret() {
     assert_eq!(refused.status, 401);
     program.logs("\"reason\":\"token_invalid\"").await;
     Reply::of(http.get(format!("http://{address}/readyz"))).await;
-    program.signal("TERM").await;
-    let log = program.ended().await.stderr;
+    let log = program.stop().await.stderr;
     for unsaid in ["oSECRETUSER", CONTROL_SECRET, "guess", "readyz"] {
         assert!(!log.contains(unsaid), "{unsaid}: {log}");
     }

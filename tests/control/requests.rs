@@ -308,8 +308,7 @@ async fn the_command_line_asks_the_process_that_runs() {
         assert!(complaint.contains("request_unknown"), "{complaint}");
         let (code, ..) = command(&nodes, &["a b"]).await;
         assert_eq!(code, Some(2));
-        node.program.signal("TERM").await;
-        node.program.ended().await;
+        node.program.stop().await;
         let (code, _, complaint) = command(&nodes, &[id]).await;
         assert_eq!(code, Some(1), "{complaint}");
         assert!(complaint.contains("cannot be reached"), "{complaint}");

@@ -95,8 +95,7 @@ async fn a_socket_is_its_owners_and_goes_with_the_program() {
     program.signal("HUP").await;
     program.logs("the configuration was reloaded").await;
     place.answers("/readyz", "", 200).await;
-    program.signal("TERM").await;
-    assert_eq!(program.ended().await.code, Some(0));
+    assert_eq!(program.stop().await.code, Some(0));
     assert!(!place.socket().exists());
 }
 
@@ -110,8 +109,7 @@ async fn a_socket_that_was_left_is_in_nobodys_way_and_a_file_is_kept() {
     assert!(place.check().await.code == Some(0));
     let again = place.start(&[]).await;
     place.answers("/healthz", "", 200).await;
-    again.signal("TERM").await;
-    again.ended().await;
+    again.stop().await;
     fs::write(place.socket(), "precious").unwrap();
     let command = place.0.site.command(MENSHEN, &["serve"]);
     for ended in [place.check().await, Program::run(command).await] {
@@ -157,8 +155,7 @@ async fn a_group_may_ask_where_the_mode_says_so_and_check_warns_without_a_secret
     );
     let program = place.start(&[]).await;
     assert_eq!(place.mode(), 0o660);
-    program.signal("TERM").await;
-    program.ended().await;
+    program.stop().await;
     place
         .0
         .site
@@ -211,8 +208,7 @@ async fn a_successor_answers_at_the_same_socket_and_nobody_is_refused_meanwhile(
     over.store(true, Ordering::SeqCst);
     asking.await.unwrap();
     assert_eq!(place.mode(), 0o600);
-    second.signal("TERM").await;
-    assert_eq!(second.ended().await.code, Some(0));
+    assert_eq!(second.stop().await.code, Some(0));
     assert!(!place.socket().exists());
 }
 
@@ -224,6 +220,5 @@ async fn a_successor_that_listens_elsewhere_leaves_no_socket_behind() {
     let second = place.start(&["--upgrade"]).await;
     assert_eq!(first.ended().await.code, Some(0));
     assert!(!place.socket().exists());
-    second.signal("TERM").await;
-    second.ended().await;
+    second.stop().await;
 }

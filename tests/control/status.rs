@@ -769,8 +769,7 @@ async fn the_last_reload_is_told_and_one_that_takes_a_secret_away_ends_its_login
     let gone = ask(reqwest::Method::GET, "/v1/status/caller", &crm).await;
     gone.refused(401, "token_missing");
     assert_eq!(log_in(CRM).await.0, 401);
-    program.signal("TERM").await;
-    let log = program.ended().await.stderr;
+    let log = program.stop().await.stderr;
     let cookies = [&all, &crm].map(|cookie| cookie.split_once('=').unwrap().1);
     for unsaid in [CONTROL_SECRET, CRM, cookies[0], cookies[1]] {
         assert!(!log.contains(unsaid), "{unsaid}: {log}");

@@ -372,8 +372,7 @@ impl Chaos {
             assert_eq!(shown.status, 200, "{path}");
             self.keep(&[vec![shown]]);
         }
-        self.node.program.signal("TERM").await;
-        let ended = self.node.program.ended().await;
+        let ended = self.node.program.stop().await;
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         let answers = self.relay.answers();
         let found = self.secrets.add_keys_of_wechat(&answers);

@@ -98,8 +98,7 @@ async fn an_app_whose_name_changes_is_shown_under_the_new_one_only() {
     let control = node.program.find_control_address().await;
     node.log_in("alice").await;
     nodes.site.change("name = \"shop\"", "name = \"store\"");
-    node.program.signal("HUP").await;
-    node.program.logs("was reloaded").await;
+    node.program.reload(1).await;
     let url = format!("http://{control}/metrics");
     let text = reqwest::get(url).await.unwrap().text().await.unwrap();
     assert!(has(&text, &waiting("store", 0)), "{text}");

@@ -13,8 +13,7 @@ async fn start(login: &str) -> (Nodes, Node) {
 /// Changes the file and reloads, for the `count`th time.
 async fn change(nodes: &Nodes, node: &Node, (from, to): (&str, &str), count: usize) {
     nodes.site.change(from, to);
-    node.program.signal("HUP").await;
-    node.program.logs_times("was reloaded", count).await;
+    node.program.reload(count).await;
 }
 
 #[tokio::test]

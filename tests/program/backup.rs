@@ -68,8 +68,7 @@ impl Place {
 }
 
 async fn stop(node: Node) {
-    node.program.signal("TERM").await;
-    assert_eq!(node.program.ended().await.code, Some(0));
+    assert_eq!(node.program.stop().await.code, Some(0));
 }
 
 /// Lists every file below a folder.

@@ -656,8 +656,7 @@ async fn a_relative_path_begins_at_the_configuration_for_every_command() {
     assert_eq!(checked.code, Some(0), "{}", checked.said());
     let serving = Program::start(command(&["serve"]));
     serving.logs("listening").await;
-    serving.signal("TERM").await;
-    assert_eq!(serving.ended().await.code, Some(0));
+    assert_eq!(serving.stop().await.code, Some(0));
     for made in ["keys", "data"] {
         assert!(site.folder.path().join(made).is_dir(), "{made}");
     }

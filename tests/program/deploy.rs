@@ -134,10 +134,8 @@ async fn the_unit_runs_the_full_configuration_as_it_comes() {
     let serve = start(commands[1]);
     serve.logs("listening").await;
     assert!(unit.contains("ExecReload=/bin/sh -c 'kill -HUP \"$MAINPID\"'\n"));
-    serve.signal("HUP").await;
-    serve.logs("was reloaded").await;
-    serve.signal("TERM").await;
-    assert_eq!(serve.ended().await.code, Some(0));
+    serve.reload(1).await;
+    assert_eq!(serve.stop().await.code, Some(0));
 }
 
 #[tokio::test]

@@ -194,8 +194,7 @@ async fn a_signal_ends_it_and_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_signal_right_after_the_announcement_leaves_nothing_behind() {
     let dev = Dev::start(&[]).await;
-    dev.program.signal("TERM").await;
-    let ended = dev.program.ended().await;
+    let ended = dev.program.stop().await;
     assert_eq!(ended.code, Some(0), "{}", ended.said());
     assert_eq!(fs::read_dir(&dev.temporary).unwrap().count(), 0);
 }

@@ -105,8 +105,7 @@ impl Running {
     }
 
     async fn stop(self) -> String {
-        self.node.program.signal("TERM").await;
-        self.node.program.ended().await.stderr
+        self.node.program.stop().await.stderr
     }
 }
 
@@ -310,8 +309,7 @@ async fn a_line_holds_the_configured_fields_and_a_reload_changes_them() {
         "access_fields = [\"status\", \"path\"]",
         "access_fields = [\"method\"]",
     );
-    running.node.program.signal("HUP").await;
-    running.node.program.logs("was reloaded").await;
+    running.node.program.reload(1).await;
     assert_eq!(get("/public/after").await, 200);
     let log = running.stop().await;
     let usual = first_names("What every line has");
@@ -408,8 +406,7 @@ async fn what_a_client_sends_breaks_no_line_of_text() {
     );
     let node = Nodes::new(builder).await.serve(MENSHEN).await;
     attack(node.address).await;
-    node.program.signal("TERM").await;
-    let log = node.program.ended().await.stderr;
+    let log = node.program.stop().await.stderr;
     assert!(
         !log.contains(|c: char| c.is_control() && c != '\n'),
         "{log:?}"
@@ -446,8 +443,7 @@ async fn the_audit_log_tells_of_certificates_that_change() {
             program.logs(&said).await;
         }
     }
-    program.signal("TERM").await;
-    let log = program.ended().await.stderr;
+    let log = program.stop().await.stderr;
     let lines = lines_of(&log, "menshen::audit").into_iter();
     let lines: Vec<Value> = lines
         .filter(|line| line["event"] == "certificate")

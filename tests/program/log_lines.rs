@@ -22,8 +22,7 @@ async fn log_of(request: &str, format: &str) -> String {
     let program = Program::start(site.command(MENSHEN, &["serve"]));
     let address = program.find_address().await;
     raw(address, request.as_bytes()).await;
-    program.signal("TERM").await;
-    program.ended().await.stderr
+    program.stop().await.stderr
 }
 
 #[tokio::test]
@@ -60,11 +59,9 @@ async fn the_line_for_each_exchange_can_be_turned_off_and_on_by_a_reload() {
     raw(address, request("/public/before").as_bytes()).await;
     raw(address, b"GET / x HTTP/1.1\r\nHost: here\r\n\r\n").await;
     site.change("access = false", "access = true");
-    program.signal("HUP").await;
-    program.logs("was reloaded").await;
+    program.reload(1).await;
     raw(address, request("/public/after").as_bytes()).await;
-    program.signal("TERM").await;
-    let log = program.ended().await.stderr;
+    let log = program.stop().await.stderr;
     let lines = log.lines().filter(|line| line.contains("menshen::access"));
     let paths: Vec<Value> = lines
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["path"].take())
@@ -239,8 +236,7 @@ async fn logged_at_start(server: &str, text: &str) -> String {
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
     let line = program.logs(text).await;
-    program.signal("TERM").await;
-    program.ended().await;
+    program.stop().await;
     line
 }
 
@@ -274,8 +270,7 @@ async fn a_description_that_is_refused_is_told_once() {
                      X-Forwarded-Method: GET\r\nX-Forwarded-Uri: /\r\nX-Forwarded-Host: h\r\n\r\n";
         raw(address, asked.as_bytes()).await;
     }
-    program.signal("TERM").await;
-    let log = program.ended().await.stderr;
+    let log = program.stop().await.stderr;
     let told = log.matches("outside server.trusted_proxies describes a request");
     assert_eq!(told.count(), 1, "{log}");
 }

@@ -32,8 +32,7 @@ impl Running {
 
     /// Reloads, for the `count`th time, and waits until that is done.
     async fn reload(&self, count: usize) {
-        self.node.program.signal("HUP").await;
-        self.node.program.logs_times("was reloaded", count).await;
+        self.node.program.reload(count).await;
     }
 
     async fn get(&self, path: &str, token: &str) -> Reply {

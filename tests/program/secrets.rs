@@ -491,8 +491,7 @@ impl Life {
         living.odd_bodies().await;
         living.garbage().await;
         living.get("/_auth/jwks.json", "").await;
-        program.signal("TERM").await;
-        let ended = program.ended().await;
+        let ended = program.stop().await;
         assert_eq!(ended.code, Some(0), "{}", ended.said());
 
         let mut secrets = living.secrets;

@@ -337,8 +337,7 @@ async fn a_process_of_another_user_is_neither_predecessor_nor_successor() {
     );
     // It was asked for nothing, and goes on.
     assert_eq!(place.get(address, "/public", "").await.status, 200);
-    running.signal("TERM").await;
-    assert_eq!(running.ended().await.code, Some(0));
+    assert_eq!(running.stop().await.code, Some(0));
     for name in ["keys", "data"] {
         fs::remove_dir_all(folder.join(name)).unwrap();
     }
@@ -427,8 +426,7 @@ async fn a_stop_does_not_wait_for_a_successor_that_hangs() {
     let (hanging, _sockets) = place.predecessor().await;
     let hanging = hanging.let_go().await.unwrap();
     let since = Instant::now();
-    running.signal("TERM").await;
-    assert_eq!(running.ended().await.code, Some(0));
+    assert_eq!(running.stop().await.code, Some(0));
     assert!(since.elapsed() < Duration::from_secs(5));
     // Nobody else has the place now.
     hanging.dismiss().await.unwrap();
@@ -452,8 +450,7 @@ async fn whoever_connects_and_says_nothing_is_in_nobodys_way() {
     place.log_in(address, "alice").await;
     let since = Instant::now();
     let _silent = silent().await;
-    next.signal("TERM").await;
-    assert_eq!(next.ended().await.code, Some(0));
+    assert_eq!(next.stop().await.code, Some(0));
     assert!(since.elapsed() < Duration::from_secs(5));
 }
 
@@ -522,8 +519,7 @@ async fn a_folder_that_is_missing_is_named() {
 async fn the_socket_is_gone_with_the_program_and_one_that_was_left_is_in_nobodys_way() {
     let place = Place::new().await;
     let (running, _) = place.start(&[]).await;
-    running.signal("TERM").await;
-    assert_eq!(running.ended().await.code, Some(0));
+    assert_eq!(running.stop().await.code, Some(0));
     assert!(!place.socket().exists());
     drop(std::os::unix::net::UnixListener::bind(place.socket()).unwrap());
     let (_running, address) = place.start(&[]).await;

@@ -118,8 +118,7 @@ async fn a_key_that_is_too_weak_for_its_algorithm_is_refused() {
     let path = place.folder("keys").join("2.HS256.secret");
     fs::write(&path, STANDARD.encode(random(32))).unwrap();
     set_mode(&path, 0o600);
-    place.node.program.signal("HUP").await;
-    place.node.program.logs("was reloaded").await;
+    place.node.program.reload(1).await;
 }
 
 #[tokio::test]
@@ -146,8 +145,7 @@ async fn two_keys_of_one_id_are_refused() {
         );
         fs::remove_file(keys.join(file)).unwrap();
     }
-    place.node.program.signal("HUP").await;
-    place.node.program.logs("was reloaded").await;
+    place.node.program.reload(1).await;
 }
 
 #[tokio::test]
@@ -189,8 +187,7 @@ async fn keys_that_another_user_may_replace_are_refused() {
             chown(path, Some(owner), None).unwrap();
         }
     }
-    place.node.program.signal("HUP").await;
-    place.node.program.logs("was reloaded").await;
+    place.node.program.reload(1).await;
 }
 
 #[tokio::test]
@@ -212,8 +209,7 @@ async fn nothing_is_done_with_keys_in_a_folder_that_everybody_may_write_to() {
 async fn sessions_and_a_seal_key_that_another_user_may_replace_are_refused() {
     let nodes = Nodes::new(TestGateway::builder()).await;
     let node = nodes.serve(MENSHEN).await;
-    node.program.signal("TERM").await;
-    assert_eq!(node.program.ended().await.code, Some(0));
+    assert_eq!(node.program.stop().await.code, Some(0));
     let data = nodes.site.folder.path().join("data");
     for path in [data.clone(), data.join("sessions.redb")] {
         let mode = fs::metadata(&path).unwrap().mode() & 0o7777;

@@ -141,8 +141,7 @@ async fn the_log_says_once_that_spans_are_lost_and_once_that_they_are_not() {
     collector.take(Taking::All);
     assert_eq!(Reply::of(node.request("GET", "/public")).await.status, 200);
     node.program.logs("the collector takes spans again").await;
-    node.program.signal("TERM").await;
-    let said = node.program.ended().await.stderr;
+    let said = node.program.stop().await.stderr;
     assert_eq!(said.matches("spans cannot be sent").count(), 1, "{said}");
     assert!(said.contains("the collector answered 400"), "{said}");
     assert_eq!(said.matches("takes spans again").count(), 1, "{said}");
@@ -182,8 +181,7 @@ async fn a_reload_begins_to_trace_changes_it_and_ends_it() {
     reload(&to_second, off).await;
     assert_eq!(ask().await, None);
     second.until(|spans| spans.len() == 2).await;
-    node.program.signal("TERM").await;
-    assert_eq!(node.program.ended().await.code, Some(0));
+    assert_eq!(node.program.stop().await.code, Some(0));
     assert_eq!((first.spans().len(), second.spans().len()), (2, 2));
 }
 

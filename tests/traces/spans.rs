@@ -154,8 +154,7 @@ async fn the_line_of_a_login_names_the_trace_that_its_spans_are_in() {
     let first = node.request("GET", "/orders").header("x-wx-code", &code);
     assert_eq!(Reply::of(first).await.status, 200);
     node.log_out(&token).await;
-    node.program.signal("TERM").await;
-    let log = node.program.ended().await.stderr;
+    let log = node.program.stop().await.stderr;
     let lines = log.lines().filter(|line| line.contains("login granted"));
     let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
     let mut told: Vec<String> = lines

@@ -194,6 +194,18 @@ impl Program {
         memory(self.id(), "VmHWM:")
     }
 
+    /// Has it read its configuration again, for the `count`th time.
+    pub async fn reload(&self, count: usize) {
+        self.signal("HUP").await;
+        self.logs_times("was reloaded", count).await;
+    }
+
+    /// Has it stop in order, and waits for the end.
+    pub async fn stop(self) -> Ended {
+        self.signal("TERM").await;
+        self.ended().await
+    }
+
     /// Waits for the end.
     pub async fn ended(mut self) -> Ended {
         let Ok(status) = timeout(PATIENCE, self.child.0.wait()).await else {
