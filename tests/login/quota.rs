@@ -235,7 +235,7 @@ async fn whoever_leaves_pays_for_a_bad_code_and_not_for_leaving() {
     // And they do when it has said that they are good for nothing.
     let since = Instant::now();
     loop {
-        let counted = Reply::of(t.control("GET", "/metrics")).await.text();
+        let counted = t.read_metrics().await;
         if counted.contains("result=\"40029\"} 3") {
             break;
         }
@@ -286,7 +286,7 @@ async fn whoever_waits_when_it_stops_is_turned_away_at_once_and_keeps_the_code()
     let waiting = tokio::spawn(Reply::of(login.json(&json!({"code": code}))));
     let since = Instant::now();
     loop {
-        let counted = Reply::of(t.control("GET", "/metrics")).await.text();
+        let counted = t.read_metrics().await;
         if counted.contains("menshen_login_waiting{app=\"shop\"} 1") {
             break;
         }

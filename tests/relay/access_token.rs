@@ -123,7 +123,7 @@ async fn ten_thousand_complaints_about_a_good_token_cause_no_other() {
 
 /// Returns how many tokens came by force, as the metrics say.
 async fn forced_calls(t: &TestGateway) -> u64 {
-    let metrics = Reply::of(t.control("GET", "/metrics")).await.text();
+    let metrics = t.read_metrics().await;
     let line = "menshen_access_token_renewals_total{app=\"shop\",reason=\"forced\"} ";
     let count = metrics.lines().find_map(|found| found.strip_prefix(line));
     count.map_or(0, |count| count.parse().unwrap())
@@ -186,7 +186,7 @@ async fn readyz_and_metrics_tell_age_time_left_and_what_went_wrong() {
         (7090..=7100).contains(&told["left"].as_u64().unwrap()),
         "{told}"
     );
-    let metrics = Reply::of(t.control("GET", "/metrics")).await.text();
+    let metrics = t.read_metrics().await;
     for line in [
         "menshen_access_token_age_seconds{app=\"shop\"} 1",
         "menshen_access_token_left_seconds{app=\"shop\"} 70",
@@ -232,7 +232,7 @@ async fn a_refused_address_is_named_with_what_to_do() {
             error["advice"].as_str().unwrap().contains(advice),
             "{error}"
         );
-        let metrics = Reply::of(t.control("GET", "/metrics")).await.text();
+        let metrics = t.read_metrics().await;
         let line = format!("menshen_access_token_error{{app=\"shop\",error=\"{errcode}\"}} 1");
         assert!(metrics.contains(&line), "{metrics}");
     }

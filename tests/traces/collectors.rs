@@ -19,7 +19,7 @@ fn traced(endpoint: &str, lines: &str) -> Builder {
 
 /// Returns the value of a metric.
 async fn metric(t: &TestGateway, name: &str) -> u64 {
-    let page = Reply::of(t.control("GET", "/metrics")).await.text();
+    let page = t.read_metrics().await;
     let line = page.lines().find_map(|line| line.strip_prefix(name));
     let value = line.unwrap_or_else(|| panic!("{name}\n{page}"));
     value.trim().parse().unwrap()

@@ -362,6 +362,13 @@ impl TestGateway {
         self.http.request(method, format!("http://{address}{path}"))
     }
 
+    /// Reads the metrics.
+    pub async fn read_metrics(&self) -> String {
+        let reply = Reply::of(self.control("GET", "/metrics")).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.text()
+    }
+
     /// Sends JSON with POST.
     pub async fn post(&self, path: &str, body: Value) -> Reply {
         Reply::of(self.http.post(self.url(path)).json(&body)).await
