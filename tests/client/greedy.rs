@@ -8,7 +8,9 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use menshen_test_support::{ByHand, Grant, Program, Reply, TestGateway, Wire, nobody_waits};
+use menshen_test_support::{
+    ByHand, Grant, Program, Reply, TestGateway, Wire, make_client, nobody_waits,
+};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -296,7 +298,7 @@ async fn unfinished_heads_hold_little_memory() {
     let site = builder.site(backend.address, simulator);
     let program = Program::start(site.command(env!("CARGO_BIN_EXE_menshen"), &["serve"]));
     let address = program.find_address().await;
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let others = async || {
         nobody_waits(|| {
             let request = http.get(format!("http://{address}/_auth/session"));

@@ -8,7 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::handshake;
 use http::Request;
-use menshen_test_support::{Program, Reply, TestGateway, Wire, nobody_waits, resident_memory};
+use menshen_test_support::{
+    Program, Reply, TestGateway, Wire, make_client, nobody_waits, resident_memory,
+};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
@@ -260,7 +262,7 @@ async fn slow_readers_hold_little_memory_delay_nobody_and_give_it_back() {
     const READERS: u64 = 100;
     const MOST_KIB: u64 = 256;
     let (program, address, _folder) = before_large_answers().await;
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let others = async || {
         nobody_waits(|| {
             let request = http.get(format!("http://{address}/public/tiny"));

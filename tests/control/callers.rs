@@ -3,7 +3,9 @@
 
 use std::fs;
 
-use menshen_test_support::{Builder, CONTROL_SECRET, Program, Reply, TestGateway, Upstream};
+use menshen_test_support::{
+    Builder, CONTROL_SECRET, Program, Reply, TestGateway, Upstream, make_client,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -253,7 +255,7 @@ async fn the_log_names_the_caller_and_a_reload_takes_a_secret_away() {
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
     let address = program.find_control_address().await;
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let ask = async |secret: &str, method: &str, path: &str| {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let request = http.request(method, format!("http://{address}{path}"));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use menshen_test_support::{
-    CONTROL_SECRET, Program, Reply, TestGateway, Upstream, Wire, raw, status,
+    CONTROL_SECRET, Program, Reply, TestGateway, Upstream, Wire, make_client, raw, status,
 };
 use serde_json::json;
 
@@ -328,7 +328,7 @@ async fn the_program_logs_who_asked_for_what_but_no_openid_and_no_secret() {
     let program = Program::start(site.command(MENSHEN, &["serve"]));
     let address = program.find_control_address().await;
     let url = format!("http://{address}/v1/apps/shop/users/oSECRETUSER/sessions");
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let reply = Reply::of(http.delete(&url).bearer_auth(CONTROL_SECRET)).await;
     assert_eq!(reply.json(), json!({"ended": 0}));
     let line = program.logs("users/{openid}/sessions").await;

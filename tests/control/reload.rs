@@ -1,11 +1,10 @@
 //! `POST /v1/reload` takes a good configuration over, and says every problem of a bad one and no secret.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::net::SocketAddr;
 
 use menshen_test_support::{
-    APP_SECRET, CONTROL_SECRET, Program, Reply, Site, TestGateway, Upstream,
+    APP_SECRET, CONTROL_SECRET, Program, Reply, Site, TestGateway, Upstream, make_client,
 };
 use serde_json::{Value, json};
 
@@ -30,7 +29,7 @@ impl Running {
         let program = Program::start(site.command(MENSHEN, &["serve"]));
         let address = program.find_address().await;
         let control = program.find_control_address().await;
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = make_client();
         Self {
             _program: program,
             address,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use menshen_test_support::{
     APP_SECRET, Builder, ByHand, CONTROL_SECRET, Certificate, OTHER_SECRET, Program, Reply,
-    Secrets, TestGateway, Upstream, Wire,
+    Secrets, TestGateway, Upstream, Wire, make_client,
 };
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -710,7 +710,7 @@ async fn the_last_reload_is_told_and_one_that_takes_a_secret_away_ends_its_login
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
     let address = program.find_control_address().await;
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let ask = async |method: reqwest::Method, path: &str, cookie: &str| {
         let request = http.request(method, format!("http://{address}{path}"));
         let request = request.header(SAME.0, SAME.1).header("cookie", cookie);

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use menshen_test_support::{Grant, Node, Nodes, Relay, Reply, Secrets, TestGateway};
+use menshen_test_support::{Grant, Node, Nodes, Relay, Reply, Secrets, TestGateway, make_client};
 use serde_json::{Value, json};
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
@@ -196,7 +196,7 @@ impl Chaos {
     }
 
     async fn ask_control(&self, method: &str, path: &str) -> Reply {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = make_client();
         let url = format!("http://{}/{path}", self.control);
         let request = http.request(method.parse().unwrap(), url);
         Reply::of(request).await

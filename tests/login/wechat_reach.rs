@@ -8,7 +8,8 @@
 use std::net::SocketAddr;
 
 use menshen_test_support::{
-    Builder, Certificate, ForwardProxy, Node, Nodes, Program, Reply, TestGateway, tls_front,
+    Builder, Certificate, ForwardProxy, Node, Nodes, Program, Reply, TestGateway, make_client,
+    tls_front,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -52,7 +53,7 @@ async fn log_in(node: &Node) -> Reply {
 
 async fn degraded(node: &Node) -> Value {
     let private = node.program.find_control_address().await;
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let ready = Reply::of(http.get(format!("http://{private}/readyz"))).await;
     assert_eq!(ready.status, 200);
     ready.json()["degraded"].clone()

@@ -5,8 +5,8 @@ use std::fs;
 use std::net::TcpListener;
 
 use menshen_test_support::{
-    APP_SECRET, Certificate, Ended, NOBODY, Program, Site, TestGateway, find_repository, read_mode,
-    set_mode,
+    APP_SECRET, Certificate, Ended, NOBODY, Program, Site, TestGateway, find_repository,
+    make_client, read_mode, set_mode,
 };
 use serde_json::json;
 use tokio::process::Command;
@@ -535,7 +535,7 @@ async fn the_probe_says_what_wechat_said_and_what_to_do() {
         ),
     ] {
         let plan = json!({"path": "/sns/jscode2session", "fault": "errcode", "errcode": errcode, "errmsg": errmsg, "times": 1});
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = make_client();
         let plan = http
             .post(format!("http://{simulator}/_sim/faults"))
             .json(&plan);

@@ -10,7 +10,7 @@
 use std::fs;
 use std::net::TcpListener;
 
-use menshen_test_support::{Browser, Page, Program, Upstream, address_in};
+use menshen_test_support::{Browser, Page, Program, Upstream, address_in, make_client};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -354,7 +354,7 @@ async fn an_app_of_ones_own_logs_in_at_wechat_itself() {
     let origin = playground.trim_end_matches("/_dev");
     menshen::app::install_crypto();
 
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let page = http
         .get(&playground)
         .send()

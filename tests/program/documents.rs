@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use menshen::clock::Clock;
 use menshen::config;
 use menshen::simulator::Simulator;
-use menshen_test_support::{Certificate, Reply, TestGateway, find_repository};
+use menshen_test_support::{Certificate, Reply, TestGateway, find_repository, make_client};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -211,7 +211,7 @@ async fn the_simulator_knows_every_fault_of_its_page() {
     let url = format!("http://{}/_sim/faults", listener.local_addr().unwrap());
     let simulator = Simulator::new(Vec::new(), Clock::system());
     tokio::spawn(simulator.serve(listener, std::future::pending()));
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = make_client();
     let (_, rest) = SIMULATE.split_once("The faults: ").unwrap();
     let (faults, _) = rest.split_once(';').unwrap();
     for fault in faults.split('`').skip(1).step_by(2) {

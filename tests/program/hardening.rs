@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, chown};
 
 use menshen_test_support::{
     APP_SECRET, CONTROL_SECRET, NOBODYS_UID, Nodes, Program, Reply, TestGateway, copy_program,
-    set_mode,
+    make_client, set_mode,
 };
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
@@ -66,7 +66,7 @@ async fn secrets_are_in_no_environment_and_a_reload_still_has_them() {
     assert!(command_line.starts_with(MENSHEN), "{command_line}");
     let name = fs::read_to_string(format!("/proc/{}/comm", running.id())).unwrap();
     assert_eq!(name.trim(), "menshen");
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let reload = http.post(format!("http://{control}/v1/reload"));
     let reloaded = Reply::of(reload.bearer_auth(CONTROL_SECRET)).await;
     assert_eq!(reloaded.status, 200, "{}", reloaded.text());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use menshen_test_support::{
-    Backend, Program, Reply, address_in, copy_program, read_from_repository, set_mode,
+    Backend, Program, Reply, address_in, copy_program, make_client, read_from_repository, set_mode,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -173,7 +173,7 @@ async fn a_user_logs_in_and_comes_through_and_nothing_else_is_in_the_image() {
     let menshen = Program::start(serve);
     let address = menshen.find_address().await;
 
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let user = json!({"appid": APPID, "user": "me"});
     let code = http.post(format!("http://{}/_sim/login", wechat.0));
     let code = Reply::of(code.json(&user)).await.json()["code"].clone();

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use menshen_test_support::{
-    CONTROL_SECRET, Certificate, Node, Nodes, Program, Reply, TestGateway, raw,
+    CONTROL_SECRET, Certificate, Node, Nodes, Program, Reply, TestGateway, make_client, raw,
 };
 use serde_json::{Value, json};
 
@@ -94,7 +94,7 @@ impl Running {
     async fn control(&self, method: &str, path: &str, secret: &str) -> Reply {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let url = format!("http://{}{path}", self.control);
-        let request = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = make_client();
         Reply::of(request.request(method, url).bearer_auth(secret)).await
     }
 

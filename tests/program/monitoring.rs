@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use menshen_test_support::{
     ByHand, Certificate, Collector, Node, Nodes, Program, Reply, TestGateway, Wire,
-    find_repository, read_from_repository,
+    find_repository, make_client, read_from_repository,
 };
 use serde_json::{Value, json};
 
@@ -111,7 +111,7 @@ impl Prometheus {
         ];
         Self {
             address,
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            http: make_client(),
             _program: Program::start(Program::command("prometheus", &arguments)),
         }
     }
@@ -347,7 +347,7 @@ impl Busy {
         Self {
             node,
             control,
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            http: make_client(),
             nodes,
             users: AtomicUsize::new(0),
         }

@@ -5,7 +5,8 @@ use std::fs;
 use std::net::SocketAddr;
 
 use menshen_test_support::{
-    APP_SECRET, Collector, Program, Relay, Reply, Secrets, Site, TestGateway, Upstream, raw,
+    APP_SECRET, Collector, Program, Relay, Reply, Secrets, Site, TestGateway, Upstream,
+    make_client, raw,
 };
 use serde_json::{Value, json};
 
@@ -479,7 +480,7 @@ impl Life {
             address: program.find_address().await,
             control: program.find_control_address().await,
             simulator,
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            http: make_client(),
             secrets: Secrets::default(),
             answers: Vec::new(),
         };

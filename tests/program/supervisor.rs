@@ -9,7 +9,9 @@
 
 use std::time::{Duration, Instant};
 
-use menshen_test_support::{Builder, Node, Nodes, Program, Reply, TestGateway, address_in};
+use menshen_test_support::{
+    Builder, Node, Nodes, Program, Reply, TestGateway, address_in, make_client,
+};
 use tokio::net::{TcpStream, UnixDatagram};
 use tokio::time::timeout;
 
@@ -57,7 +59,7 @@ impl Supervisor {
 
 async fn readiness(node: &Node) -> Option<(u16, String)> {
     let control = node.program.find_control_address().await;
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let asked = http.get(format!("http://{control}/readyz"));
     let reply = Node::attempt(asked).await?;
     let state = reply.json()["state"].as_str().unwrap().to_owned();
@@ -210,7 +212,7 @@ async fn a_signal_starts_the_successor_and_the_supervisor_learns_which_process_i
     // It has the secrets that are in nobody's environment, the listener and the sessions.
     let environment = std::fs::read_to_string(format!("/proc/{second}/environ")).unwrap();
     assert!(!environment.contains("APP_SECRET="), "{environment}");
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let asked = http.get(format!("http://{address}/orders"));
     assert_eq!(Reply::of(asked.bearer_auth(&grant.token)).await.status, 200);
     let login = supervisor.nodes.login_at(address, "bob").await;

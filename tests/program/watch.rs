@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use menshen_test_support::{Node, Nodes, Program, Reply, TestGateway};
+use menshen_test_support::{Node, Nodes, Program, Reply, TestGateway, make_client};
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 const RELOADED: &str = "the configuration was reloaded";
@@ -51,7 +51,7 @@ impl Watching {
 
     async fn metric(&self, name: &str) -> String {
         let control = self.node.program.find_control_address().await;
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = make_client();
         let page = Reply::of(http.get(format!("http://{control}/metrics")))
             .await
             .text();

@@ -209,8 +209,7 @@ async fn the_headers_that_a_collector_asks_for_come_from_a_file() {
 
 #[tokio::test]
 async fn a_collector_behind_tls_is_known_by_its_authority() {
-    // A second installation is refused, and changes nothing.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    menshen::app::install_crypto();
     let collector = Collector::start().await;
     let certificate = Certificate::new("localhost");
     let front = tls_front(&certificate, collector.address).await;

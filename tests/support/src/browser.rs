@@ -18,6 +18,8 @@ use tokio::time::{Instant, sleep};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use crate::make_client;
+
 /// A browser takes seconds to start on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
@@ -56,13 +58,10 @@ impl Browser {
             }
             sleep(BETWEEN_LOOKS).await;
         };
-        // A second installation is refused, and changes nothing.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let http = reqwest::Client::builder().no_proxy().build();
         Self {
             address,
             process,
-            http: http.expect("a client"),
+            http: make_client(),
             _folder: folder,
         }
     }

@@ -52,7 +52,7 @@ pub use others::nobody_waits;
 pub use program::{Ended, NOBODY, Program, Site, address_in, copy_program, resident_memory};
 pub use raw::{raw, raw_request, status};
 pub use relay::Relay;
-pub use reply::Reply;
+pub use reply::{Reply, make_client};
 pub use repository::{find_installed, find_repository, read_from_repository};
 pub use secrets::Secrets;
 pub use socket::{Socket, check_socket_lives, open_socket, try_open_socket};
