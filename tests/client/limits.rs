@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use menshen_test_support::{Reply, TestGateway, Wire};
+use menshen_test_support::{PREFACE, Reply, SETTINGS, TestGateway, Wire, make_frame};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -81,10 +81,10 @@ async fn frames_that_break_the_protocol_are_counted_as_well() {
     let t = TestGateway::configure_server("requests_per_minute = 6\nrequest_burst = 3")
         .start()
         .await;
-    let greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let greeting = [PREFACE, SETTINGS].concat();
     for _ in 0..3 {
         let mut wire = Wire::connect(t.address).await;
-        wire.send(greeting).await;
+        wire.send(&greeting).await;
         // A request for `/` with a header whose name has a capital.
         let head = b"\0\0\x08\x01\x05\0\0\0\x01\x82\x86\x84\0\x01X\x01y";
         wire.send(head).await;
@@ -94,18 +94,9 @@ async fn frames_that_break_the_protocol_are_counted_as_well() {
     assert_eq!(Reply::of(t.get("/public")).await.status, 429);
 }
 
-/// Returns a frame of HEADERS on the stream 1 with the end of the stream, and of its headers where `flags` say so.
-fn headers(flags: u8, block: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(block.len()).unwrap().to_be_bytes();
-    let mut frame = length[1..].to_vec();
-    frame.extend([1, flags, 0, 0, 0, 1]);
-    frame.extend(block);
-    frame
-}
-
 #[tokio::test]
 async fn what_becomes_no_request_is_counted_as_well() {
-    let greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let greeting = [PREFACE, SETTINGS].concat();
     let over_http_2 = |frame: &[u8]| [&greeting[..], frame].concat();
     let ours = [b"\x82\x86\x84\0\x01x\x7f\x91\x4d", &vec![b'x'; 10_000][..]].concat();
     for (what, bytes) in [
@@ -114,17 +105,20 @@ async fn what_becomes_no_request_is_counted_as_well() {
         ("half a preface", greeting[..16].to_vec()),
         (
             "a head of HTTP/2 without a path",
-            over_http_2(&headers(5, b"\x82\x86")),
+            over_http_2(&make_frame(1, 5, 1, b"\x82\x86")),
         ),
         (
             "one without its end",
-            over_http_2(&headers(1, b"\x82\x86\x84")),
+            over_http_2(&make_frame(1, 1, 1, b"\x82\x86\x84")),
         ),
         (
             "half a frame",
             over_http_2(&[0, 0, 9, 1, 5, 0, 0, 0, 1, 0x82]),
         ),
-        ("a head that is too large", over_http_2(&headers(5, &ours))),
+        (
+            "a head that is too large",
+            over_http_2(&make_frame(1, 5, 1, &ours)),
+        ),
     ] {
         let times = "head_timeout = \"300ms\"\nclient_timeout = \"300ms\"\nkeepalive = \"300ms\"";
         let rates = "requests_per_minute = 6\nrequest_burst = 3\nmax_header = \"1KiB\"";
@@ -144,11 +138,11 @@ async fn what_becomes_no_request_is_counted_as_well() {
 
 #[tokio::test]
 async fn a_client_that_leaves_amid_its_head_is_counted_as_well() {
-    let greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let greeting = [PREFACE, SETTINGS].concat();
     for bytes in [
         b"PO".to_vec(),
         greeting[..20].to_vec(),
-        [&greeting[..], &headers(1, b"\x82")].concat(),
+        [&greeting[..], &make_frame(1, 1, 1, b"\x82")].concat(),
     ] {
         let t = TestGateway::configure_server("requests_per_minute = 6\nrequest_burst = 3")
             .start()

@@ -5,13 +5,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::client::handshake;
 use http::Request;
-use menshen_test_support::{TestGateway, Wire};
+use menshen_test_support::{PREFACE, SETTINGS, TestGateway, Wire};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const LIMIT: Duration = Duration::from_secs(10);
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
 
 /// Sends `head` and then a byte every 50 ms until the other side closes; the time that took.

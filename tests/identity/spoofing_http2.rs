@@ -7,7 +7,8 @@ use bytes::Bytes;
 use h2::client;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use menshen_test_support::{
-    Grant, IDENTITY, Received, TestGateway, folded, forged, make_lines, spellings,
+    Grant, IDENTITY, PREFACE, Received, SETTINGS, TestGateway, folded, forged, make_frame,
+    make_lines, spellings,
 };
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -249,20 +250,8 @@ async fn a_usual_client_gets_its_own_user_too() {
     assert_eq!(t.upstream.last().identity(), t.identity(&alice).await);
 }
 
-/// A frame of HTTP/2 on stream 1.
-fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let stream = u8::from(kind != SETTINGS);
-    let mut frame = vec![
-        length[1], length[2], length[3], kind, flags, 0, 0, 0, stream,
-    ];
-    frame.extend_from_slice(payload);
-    frame
-}
-
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const END_STREAM_AND_HEADERS: u8 = 0x5;
 
@@ -284,9 +273,8 @@ async fn send_field(address: SocketAddr, name: &[u8], value: &[u8]) {
     block.extend(field(b":authority", b"shop"));
     block.extend(field(name, value));
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    bytes.extend(frame(SETTINGS, 0, b""));
-    bytes.extend(frame(HEADERS, END_STREAM_AND_HEADERS, &block));
+    let head = make_frame(HEADERS, END_STREAM_AND_HEADERS, 1, &block);
+    let bytes = [PREFACE, SETTINGS, &head].concat();
     stream.write_all(&bytes).await.unwrap();
     let mut head = [0; 9];
     while stream.read_exact(&mut head).await.is_ok() {

@@ -1,6 +1,8 @@
 //! A log is one line for each exchange and each login, which a machine can read.
 
-use menshen_test_support::{Nodes, Program, Reply, TestGateway, Upstream, Wire, address_in, raw};
+use menshen_test_support::{
+    Nodes, PREFACE, Program, Reply, SETTINGS, TestGateway, Upstream, Wire, address_in, raw,
+};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
@@ -135,18 +137,18 @@ async fn what_becomes_no_request_has_its_line_too() {
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
     let address = program.find_address().await;
-    let greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let greeting = [PREFACE, SETTINGS].concat();
     for (number, (reason, sent)) in [
         ("request_timeout", &[&b"GE"[..]][..]),
         ("request_timeout", &[b"PRI * HT"]),
         // A head that says no more than GET, and one that does not end.
         (
             "bad_request",
-            &[greeting, b"\0\0\x01\x01\x05\0\0\0\x01\x82"],
+            &[&greeting, b"\0\0\x01\x01\x05\0\0\0\x01\x82"],
         ),
         (
             "request_timeout",
-            &[greeting, b"\0\0\x01\x01\x01\0\0\0\x01\x82"],
+            &[&greeting, b"\0\0\x01\x01\x01\0\0\0\x01\x82"],
         ),
     ]
     .into_iter()

@@ -7,7 +7,7 @@ use futures::stream;
 use h2::client::{SendRequest, handshake};
 use h2::{RecvStream, SendStream};
 use http::{Request, Response};
-use menshen_test_support::{ByHand, Reply, TestGateway, Wire};
+use menshen_test_support::{ByHand, PREFACE, Reply, SETTINGS, TestGateway, Wire};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -165,8 +165,7 @@ async fn send_by_hand(wire: &mut Wire, stream: u8, path: &str) {
 async fn a_fragment_neither_decides_nor_reaches_a_backend() {
     let t = TestGateway::start().await;
     let mut wire = Wire::connect(t.address).await;
-    wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
-        .await;
+    wire.send([PREFACE, SETTINGS].concat()).await;
     send_by_hand(&mut wire, 1, "/private#/../public").await;
     send_by_hand(&mut wire, 3, "/public/x#/../../private").await;
     t.upstream.arrived(1).await;
