@@ -10,7 +10,7 @@ const HOSTILE: &str = "<script>window.ran=1</script>'\"<img/src=x/onerror=window
 
 pub(super) fn secured() -> Builder {
     let builder = TestGateway::builder().apps(&["shop", "club"]);
-    builder.section("control", "secret_env = \"CONTROL_SECRET\"")
+    builder.require_control_secret()
 }
 
 pub(super) fn home(t: &TestGateway) -> String {

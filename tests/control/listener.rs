@@ -15,7 +15,7 @@ const CALL: &str = "/v1/apps/shop/users/nobody/sessions";
 const WITH_SECRET: &str = "secret_env = \"CONTROL_SECRET\"";
 
 async fn with_secret() -> TestGateway {
-    let builder = TestGateway::builder().section("control", WITH_SECRET);
+    let builder = TestGateway::builder().require_control_secret();
     builder.start().await
 }
 
@@ -321,7 +321,7 @@ async fn it_can_be_left_out() {
 
 #[tokio::test]
 async fn the_program_logs_who_asked_for_what_but_no_openid_and_no_secret() {
-    let builder = TestGateway::builder().section("control", WITH_SECRET);
+    let builder = TestGateway::builder().require_control_secret();
     let builder = builder.section("log", "level = \"trace\"\nformat = \"json\"");
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);

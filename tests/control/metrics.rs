@@ -121,7 +121,7 @@ async fn a_certificate_shows_when_it_expires_and_its_successor_too() {
 #[tokio::test]
 async fn whoever_asks_needs_the_secret() {
     let t = TestGateway::builder()
-        .section("control", "secret_env = \"CONTROL_SECRET\"")
+        .require_control_secret()
         .start()
         .await;
     let asked = Reply::of(t.control("GET", "/metrics")).await;

@@ -23,7 +23,7 @@ struct Running {
 impl Running {
     async fn start() -> Self {
         let builder = TestGateway::builder().apps(&["shop", "club"]);
-        let builder = builder.section("control", "secret_env = \"CONTROL_SECRET\"");
+        let builder = builder.require_control_secret();
         let upstream = Upstream::start().await;
         let site = builder.site(upstream.address, builder.simulator().await);
         let program = Program::start(site.command(MENSHEN, &["serve"]));

@@ -232,8 +232,7 @@ async fn a_backup_without_its_seal_key_or_its_keys_is_not_restored() {
 
 #[tokio::test]
 async fn a_process_that_gives_no_copy_is_named_and_leaves_nothing_behind() {
-    let secret = "secret_env = \"CONTROL_SECRET\"";
-    let place = Place::new(TestGateway::builder().section("control", secret)).await;
+    let place = Place::new(TestGateway::builder().require_control_secret()).await;
     let node = place.nodes.serve(MENSHEN).await;
     node.log_in("alice").await;
     let folder = place.folder().join("backup");

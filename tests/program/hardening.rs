@@ -49,7 +49,7 @@ async fn no_core_and_no_other_process_of_the_user_shows_what_it_holds_in_memory(
 
 #[tokio::test]
 async fn secrets_are_in_no_environment_and_a_reload_still_has_them() {
-    let builder = TestGateway::builder().section("control", "secret_env = \"CONTROL_SECRET\"");
+    let builder = TestGateway::builder().require_control_secret();
     let nodes = Nodes::new(builder).await;
     let mut command = nodes.site.command(MENSHEN, &["serve"]);
     command.env("BESIDE", "stays");

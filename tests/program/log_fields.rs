@@ -79,7 +79,7 @@ struct Running {
 impl Running {
     async fn start(log: &str) -> Self {
         let builder = TestGateway::builder()
-            .section("control", "secret_env = \"CONTROL_SECRET\"")
+            .require_control_secret()
             .section("log", &format!("format = \"json\"\n{log}"));
         let nodes = Nodes::new(builder).await;
         let node = nodes.serve(MENSHEN).await;

@@ -415,7 +415,7 @@ async fn a_body_that_is_not_json_where_it_begins_so_is_refused() {
 
 #[tokio::test]
 async fn without_the_secret_nobody_calls() {
-    let builder = TestGateway::builder().section("control", "secret_env = \"CONTROL_SECRET\"");
+    let builder = TestGateway::builder().require_control_secret();
     let bench = Bench::with(builder).await;
     let call = || bench.call("POST", SEND).json(&message());
     Reply::of(call()).await.refused(401, "token_missing");

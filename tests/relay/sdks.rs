@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 
 /// Has a script do all that an SDK is for, and returns what it says.
 async fn run(program: PathBuf, script: &str, more: &[(&str, &str)]) {
-    let secret = "secret_env = \"CONTROL_SECRET\"";
     let t = TestGateway::builder()
-        .section("control", secret)
+        .require_control_secret()
         .start()
         .await;
     let appid = TestGateway::appid("shop");

@@ -112,6 +112,11 @@ impl Builder {
         self.section("server", "trusted_proxies = [\"127.0.0.1\"]")
     }
 
+    /// Has the private listener want `CONTROL_SECRET`.
+    pub fn require_control_secret(self) -> Self {
+        self.section("control", "secret_env = \"CONTROL_SECRET\"")
+    }
+
     /// Names the apps; the appid of each is [`TestGateway::appid`].
     pub fn apps(mut self, names: &[&str]) -> Self {
         self.apps = names.iter().map(|name| (*name).to_owned()).collect();
