@@ -195,12 +195,8 @@ enum Way {
 }
 
 async fn set(page: &mut Page, phone: bool, language: &str, agent: Option<&str>) {
-    let (width, height) = if phone { (375, 740) } else { (1280, 800) };
-    let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone});
-    page.call("Emulation.setDeviceMetricsOverride", size).await;
-    let usual = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/142 Safari/537.36";
-    let said = json!({"userAgent": agent.unwrap_or(usual), "acceptLanguage": language});
-    page.call("Emulation.setUserAgentOverride", said).await;
+    let size = if phone { (375, 740) } else { (1280, 800) };
+    page.set_view(size, language, agent).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

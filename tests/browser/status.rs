@@ -326,13 +326,8 @@ async fn hostile_texts_are_shown_as_texts_and_run_nothing() {
     assert_eq!(page.evaluate(forced).await, Value::Null);
 }
 
-async fn set(page: &mut Page, (width, height): (u64, u64), language: &str, dark: bool) {
-    let size =
-        json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
-    page.call("Emulation.setDeviceMetricsOverride", size).await;
-    let usual = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/142 Safari/537.36";
-    let said = json!({"userAgent": usual, "acceptLanguage": language});
-    page.call("Emulation.setUserAgentOverride", said).await;
+async fn set(page: &mut Page, size: (u64, u64), language: &str, dark: bool) {
+    page.set_view(size, language, None).await;
     let scheme = if dark { "dark" } else { "light" };
     let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
     page.call("Emulation.setEmulatedMedia", media).await;
