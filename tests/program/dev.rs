@@ -207,8 +207,8 @@ async fn a_port_in_use_is_named_and_leaves_nothing_behind() {
     let mut command = Program::command(MENSHEN, &["dev", "--listen", &address]);
     command.env("TMPDIR", temporary.path());
     let ended = Program::run(command).await;
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
-    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    ended.check_failed(2);
+    assert_eq!(ended.stdout, "");
     assert!(ended.stderr.contains(&address), "{}", ended.stderr);
     assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
 }
@@ -232,8 +232,8 @@ async fn a_temporary_folder_that_is_missing_is_a_failure() {
     let mut command = dev(&temporary, &[]);
     command.env("TMPDIR", temporary.path().join("missing"));
     let ended = Program::run(command).await;
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
-    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    ended.check_failed(1);
+    assert_eq!(ended.stdout, "");
 }
 
 /// Clicks a button of the playground, and waits until an exchange is shown whose title begins so; returns what it says.

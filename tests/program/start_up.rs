@@ -71,9 +71,8 @@ fn refused_for_now(ended: &Ended, because: &str) {
 
 #[track_caller]
 fn failed(ended: &Ended, code: i32, because: &str) {
-    assert_eq!(ended.code, Some(code), "{}", ended.said());
+    ended.check_failed(code);
     assert_eq!(ended.stdout, "");
-    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     assert!(ended.stderr.contains(because), "{}", ended.stderr);
     assert!(!ended.stderr.contains("app5ecret"), "{}", ended.stderr);
 }

@@ -137,8 +137,7 @@ async fn a_damaged_file_is_named_and_left_as_it_is() {
         for damaged in [beginning, half, Vec::from(b"rubbish")] {
             fs::write(store(&nodes), &damaged).unwrap();
             let ended = Program::run(nodes.command(MENSHEN)).await;
-            assert_eq!(ended.code, Some(2), "{}", ended.said());
-            assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+            ended.check_failed(2);
             assert!(ended.stderr.contains("is damaged"), "{}", ended.stderr);
             let path = store(&nodes);
             assert!(
@@ -170,8 +169,7 @@ async fn damage_in_the_middle_is_found_at_the_start() {
     }
     fs::write(store(&nodes), &damaged).unwrap();
     let ended = Program::run(nodes.command(MENSHEN)).await;
-    assert_eq!(ended.code, Some(2), "{}", ended.said());
-    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    ended.check_failed(2);
     assert!(ended.stderr.contains("is damaged"), "{}", ended.stderr);
     assert!(
         fs::read(store(&nodes)).unwrap() == damaged,

@@ -234,6 +234,13 @@ impl Drop for Killed {
 }
 
 impl Ended {
+    /// Checks that it failed with a code, and said one line on standard error.
+    #[track_caller]
+    pub fn check_failed(&self, code: i32) {
+        assert_eq!(self.code, Some(code), "{}", self.said());
+        assert_eq!(self.stderr.lines().count(), 1, "{}", self.stderr);
+    }
+
     /// Returns everything it said.
     pub fn said(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
