@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::simulated::Simulated;
 use crate::{Reply, Upstream};
 
 /// The AppSecret of every app.
@@ -384,12 +385,16 @@ impl TestGateway {
         Reply::of(self.get(path).bearer_auth(token)).await
     }
 
+    fn simulated_wechat(&self) -> Simulated<'_> {
+        Simulated {
+            address: self.simulator,
+            http: &self.http,
+        }
+    }
+
     /// Drives the simulator.
     pub async fn simulate(&self, path: &str, body: Value) -> Value {
-        let url = format!("http://{}/_sim/{path}", self.simulator);
-        let reply = Reply::of(self.http.post(url).json(&body)).await;
-        assert_eq!(reply.status, 200, "{}", reply.text());
-        reply.json()
+        self.simulated_wechat().drive(path, body).await
     }
 
     /// Says how the simulator's pages behave for an app; `agrees` is a user who agrees without a page.
@@ -405,8 +410,7 @@ impl TestGateway {
 
     /// Returns what the simulator tells of itself.
     pub async fn simulated(&self, path: &str) -> Value {
-        let url = format!("http://{}/_sim/{path}", self.simulator);
-        Reply::of(self.http.get(url)).await.json()
+        self.simulated_wechat().read(path).await
     }
 
     /// Plans a fault of WeChat's code2Session.
@@ -415,16 +419,13 @@ impl TestGateway {
     }
 
     /// Plans a fault of WeChat's at a path, until [`TestGateway::heal`].
-    pub async fn fault_at(&self, path: &str, mut plan: Value) {
-        plan["path"] = json!(path);
-        self.simulate("faults", plan).await;
+    pub async fn fault_at(&self, path: &str, plan: Value) {
+        self.simulated_wechat().plan_fault(path, plan).await;
     }
 
     /// Forgets the faults that were planned.
     pub async fn heal(&self) {
-        let url = format!("http://{}/_sim/faults", self.simulator);
-        let reply = Reply::of(self.http.delete(url)).await;
-        assert_eq!(reply.status, 200, "{}", reply.text());
+        self.simulated_wechat().forget_faults().await;
     }
 
     /// Returns how often WeChat was asked to redeem a code.
@@ -434,8 +435,7 @@ impl TestGateway {
 
     /// Returns how often WeChat was called at a path.
     pub async fn calls(&self, path: &str) -> u64 {
-        let calls = self.simulated("calls").await;
-        calls[path]["calls"].as_u64().unwrap_or(0)
+        self.simulated_wechat().count_calls(path).await
     }
 
     /// Has WeChat give another access_token of `shop`, as somebody else who forces it does; the one before is over at once.
@@ -461,9 +461,7 @@ impl TestGateway {
 
     /// Does what `wx.login` does in an app.
     pub async fn code_in(&self, app: &str, user: &str) -> String {
-        let asked = json!({"appid": Self::appid(app), "user": user});
-        let code = self.simulate("login", asked).await;
-        code["code"].as_str().expect("a code").to_owned()
+        self.simulated_wechat().make_code(app, user).await
     }
 
     /// Logs a user in to the app `shop`.

@@ -26,6 +26,7 @@ mod relay;
 mod reply;
 mod repository;
 mod secrets;
+mod simulated;
 mod socket;
 mod strict;
 mod tls_front;

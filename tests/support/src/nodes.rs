@@ -8,6 +8,7 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::simulated::Simulated;
 use crate::{Builder, Grant, Program, Reply, Site, TestGateway, Upstream, address_in};
 
 /// How long a node may not know what another knows, before a test fails.
@@ -147,36 +148,28 @@ impl Node {
 
     /// Drives the simulator.
     pub async fn simulate(&self, path: &str, body: Value) -> Value {
-        let url = format!("http://{}/_sim/{path}", self.world.simulator);
-        let reply = Reply::of(self.world.http.post(url).json(&body)).await;
-        assert_eq!(reply.status, 200, "{}", reply.text());
-        reply.json()
+        self.world.wechat().drive(path, body).await
     }
 
     /// Returns what the simulator tells of itself.
     pub async fn simulated(&self, path: &str) -> Value {
-        let url = format!("http://{}/_sim/{path}", self.world.simulator);
-        Reply::of(self.world.http.get(url)).await.json()
+        self.world.wechat().read(path).await
     }
 
     /// Plans a fault of WeChat's code2Session, until [`Node::heal`].
-    pub async fn fault(&self, mut plan: Value) {
-        plan["path"] = json!("/sns/jscode2session");
-        self.simulate("faults", plan).await;
+    pub async fn fault(&self, plan: Value) {
+        let wechat = self.world.wechat();
+        wechat.plan_fault("/sns/jscode2session", plan).await;
     }
 
     /// Forgets the faults that were planned.
     pub async fn heal(&self) {
-        let url = format!("http://{}/_sim/faults", self.world.simulator);
-        let reply = Reply::of(self.world.http.delete(url)).await;
-        assert_eq!(reply.status, 200, "{}", reply.text());
+        self.world.wechat().forget_faults().await;
     }
 
     /// Does what `wx.login` does in the app `shop`.
     pub async fn code(&self, user: &str) -> String {
-        let asked = json!({"appid": TestGateway::appid("shop"), "user": user});
-        let code = self.simulate("login", asked).await;
-        code["code"].as_str().expect("a code").to_owned()
+        self.world.wechat().make_code("shop", user).await
     }
 
     /// Begins a login in the app `shop`, with a fresh code.
@@ -203,8 +196,7 @@ impl Node {
 
     /// Returns how often WeChat was called at a path.
     pub async fn calls(&self, path: &str) -> u64 {
-        let calls = self.simulated("calls").await;
-        calls[path]["calls"].as_u64().unwrap_or(0)
+        self.world.wechat().count_calls(path).await
     }
 
     /// Begins a refresh.
@@ -272,11 +264,16 @@ impl Node {
 }
 
 impl World {
+    fn wechat(&self) -> Simulated<'_> {
+        Simulated {
+            address: self.simulator,
+            http: &self.http,
+        }
+    }
+
     async fn login_at(&self, address: SocketAddr, user: &str) -> RequestBuilder {
-        let asked = json!({"appid": TestGateway::appid("shop"), "user": user});
-        let url = format!("http://{}/_sim/login", self.simulator);
-        let code = Reply::of(self.http.post(url).json(&asked)).await;
-        let body = json!({"code": code.json()["code"], "app": "shop"});
+        let code = self.wechat().make_code("shop", user).await;
+        let body = json!({"code": code, "app": "shop"});
         let url = format!("http://{address}/_auth/login");
         self.http.post(url).json(&body)
     }
