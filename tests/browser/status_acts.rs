@@ -191,8 +191,7 @@ async fn all_sessions_of_a_user_end_at_once_and_a_pause_keeps_what_is_shown() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_configuration_is_reloaded_and_looked_through() {
-    let nodes = Nodes::new(TestGateway::builder()).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (nodes, node) = Nodes::start_one(TestGateway::builder(), MENSHEN).await;
     let control = node.program.find_control_address().await;
     let browser = Browser::start().await;
     let mut page = browser.open(&format!("http://{control}/")).await;

@@ -168,8 +168,7 @@ async fn the_log_says_that_a_code_came_from_two_clients_and_not_which_code_or_no
     let builder = TestGateway::builder()
         .trust_local_proxies()
         .section("log", "format = \"json\"");
-    let nodes = Nodes::new(builder).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (_nodes, node) = Nodes::start_one(builder, MENSHEN).await;
     let code = node.code("alice").await;
     let send = |nonce: &str, address: &str| {
         let body = json!({"code": code, "app": "shop", "nonce": nonce});

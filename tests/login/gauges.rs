@@ -89,8 +89,7 @@ async fn calls_are_shown_as_kept_back_until_one_went_well_and_no_longer() {
 
 #[tokio::test]
 async fn an_app_whose_name_changes_is_shown_under_the_new_one_only() {
-    let nodes = Nodes::new(TestGateway::builder()).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (nodes, node) = Nodes::start_one(TestGateway::builder(), MENSHEN).await;
     let control = node.program.find_control_address().await;
     node.log_in("alice").await;
     nodes.site.change("name = \"shop\"", "name = \"store\"");

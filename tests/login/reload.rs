@@ -5,8 +5,8 @@ use menshen_test_support::{Node, Nodes, Reply, TestGateway};
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
 async fn start(login: &str) -> (Nodes, Node) {
-    let nodes = Nodes::new(TestGateway::builder().section("login", login)).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (nodes, node) =
+        Nodes::start_one(TestGateway::builder().section("login", login), MENSHEN).await;
     (nodes, node)
 }
 

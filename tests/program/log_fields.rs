@@ -81,8 +81,7 @@ impl Running {
         let builder = TestGateway::builder()
             .require_control_secret()
             .section("log", &format!("format = \"json\"\n{log}"));
-        let nodes = Nodes::new(builder).await;
-        let node = nodes.serve(MENSHEN).await;
+        let (nodes, node) = Nodes::start_one(builder, MENSHEN).await;
         let control = node.program.find_control_address().await;
         Self {
             nodes,

@@ -174,8 +174,7 @@ async fn whoever_was_refused_a_login_is_found_by_the_id_they_were_told() {
     let builder = TestGateway::builder()
         .section("log", "level = \"debug\"\nformat = \"json\"")
         .trust_local_proxies();
-    let nodes = Nodes::new(builder).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (_nodes, node) = Nodes::start_one(builder, MENSHEN).await;
     let first_request = |code| node.request("GET", "/orders").header("X-WX-Code", code);
     let good = node.code("alice").await;
     for (request, status, words) in [
@@ -279,8 +278,7 @@ async fn a_description_that_is_refused_is_told_once() {
 
 #[tokio::test]
 async fn a_session_that_was_opened_for_a_client_that_left_is_logged() {
-    let nodes = Nodes::new(TestGateway::builder()).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (_nodes, node) = Nodes::start_one(TestGateway::builder(), MENSHEN).await;
     node.fault(json!({"fault": "delay", "by": "500ms", "times": 1}))
         .await;
     let code = node.code("alice").await;

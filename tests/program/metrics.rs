@@ -331,8 +331,7 @@ async fn every_documented_metric_is_there_and_moves_and_no_other_is_there() {
 
 #[tokio::test]
 async fn what_clients_send_is_no_label() {
-    let nodes = Nodes::new(TestGateway::builder()).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (_nodes, node) = Nodes::start_one(TestGateway::builder(), MENSHEN).await;
     let control = node.program.find_control_address().await;
     let watch = Watch::start(control).await;
     let (_, before) = read(&watch.text().await);

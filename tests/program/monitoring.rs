@@ -254,8 +254,7 @@ fn every_number_has_the_colours_that_were_chosen_for_it() {
 
 #[tokio::test]
 async fn a_prometheus_that_has_asked_menshen_can_evaluate_rules_and_dashboard() {
-    let nodes = Nodes::new(TestGateway::builder()).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (nodes, node) = Nodes::start_one(TestGateway::builder(), MENSHEN).await;
     let grant = node.log_in("alice").await;
     node.get("/orders", &grant.token).await;
     let control = node.program.find_control_address().await;
@@ -341,8 +340,7 @@ impl Busy {
             .routes(&routes.concat())
             .section("app", "quota_per_minute = 6000")
             .section("traces", &format!("{}\nsample = 1", collector.line()));
-        let nodes = Nodes::new(builder).await;
-        let node = nodes.serve(MENSHEN).await;
+        let (nodes, node) = Nodes::start_one(builder, MENSHEN).await;
         let control = node.program.find_control_address().await;
         Self {
             node,

@@ -20,8 +20,7 @@ struct Running {
 
 impl Running {
     async fn start(builder: Builder) -> Self {
-        let nodes = Nodes::new(builder).await;
-        let node = nodes.serve(MENSHEN).await;
+        let (nodes, node) = Nodes::start_one(builder, MENSHEN).await;
         Self { nodes, node }
     }
 

@@ -22,8 +22,7 @@ struct Watching {
 impl Watching {
     async fn start() -> Self {
         let builder = TestGateway::builder().section("server", "watch = true");
-        let nodes = Nodes::new(builder).await;
-        let node = nodes.serve(MENSHEN).await;
+        let (nodes, node) = Nodes::start_one(builder, MENSHEN).await;
         Self { nodes, node }
     }
 

@@ -50,8 +50,7 @@ struct Place {
 
 impl Place {
     async fn new() -> Self {
-        let nodes = Nodes::new(TestGateway::builder()).await;
-        let node = nodes.serve(MENSHEN).await;
+        let (nodes, node) = Nodes::start_one(TestGateway::builder(), MENSHEN).await;
         Self { nodes, node }
     }
 
@@ -207,8 +206,7 @@ async fn nothing_is_done_with_keys_in_a_folder_that_everybody_may_write_to() {
 
 #[tokio::test]
 async fn sessions_and_a_seal_key_that_another_user_may_replace_are_refused() {
-    let nodes = Nodes::new(TestGateway::builder()).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (nodes, node) = Nodes::start_one(TestGateway::builder(), MENSHEN).await;
     assert_eq!(node.program.stop().await.code, Some(0));
     let data = nodes.site.folder.path().join("data");
     for path in [data.clone(), data.join("sessions.redb")] {

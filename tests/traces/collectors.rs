@@ -132,8 +132,7 @@ async fn what_waits_at_a_stop_is_sent() {
 async fn the_log_says_once_that_spans_are_lost_and_once_that_they_are_not() {
     let collector = Collector::start().await;
     collector.take(Taking::Status(400));
-    let nodes = Nodes::new(traced(&collector.line(), "")).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (_nodes, node) = Nodes::start_one(traced(&collector.line(), ""), MENSHEN).await;
     for asked in 1..=3 {
         assert_eq!(Reply::of(node.request("GET", "/public")).await.status, 200);
         collector.was_asked(asked).await;
@@ -151,8 +150,8 @@ async fn the_log_says_once_that_spans_are_lost_and_once_that_they_are_not() {
 async fn a_reload_begins_to_trace_changes_it_and_ends_it() {
     let (first, second) = (Collector::start().await, Collector::start().await);
     let off = "# endpoint is not there";
-    let nodes = Nodes::new(TestGateway::builder().section("traces", off)).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (nodes, node) =
+        Nodes::start_one(TestGateway::builder().section("traces", off), MENSHEN).await;
     let ask = async || {
         let asked = node.request("GET", "/public");
         assert_eq!(Reply::of(asked).await.status, 200);

@@ -147,8 +147,8 @@ async fn the_line_of_a_login_names_the_trace_that_its_spans_are_in() {
     let collector = Collector::start().await;
     let traces = format!("{}\nsample = 1", collector.line());
     let builder = TestGateway::builder().section("traces", &traces);
-    let nodes = Nodes::new(builder.section("log", "format = \"json\"")).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (_nodes, node) =
+        Nodes::start_one(builder.section("log", "format = \"json\""), MENSHEN).await;
     let token = node.log_in("alice").await.token;
     let code = node.code("bob").await;
     let first = node.request("GET", "/orders").header("x-wx-code", &code);

@@ -56,6 +56,13 @@ impl Nodes {
         }
     }
 
+    /// Prepares them, and starts one.
+    pub async fn start_one(builder: Builder, binary: &str) -> (Self, Node) {
+        let nodes = Self::new(builder).await;
+        let node = nodes.serve(binary).await;
+        (nodes, node)
+    }
+
     /// Prepares them with their sessions in Redis, at `url`, and more lines for `[session]`.
     pub async fn over(url: &str, session: &str) -> Self {
         Self::over_with(TestGateway::builder().section("session", session), url).await
