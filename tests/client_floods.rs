@@ -6,28 +6,17 @@ use std::time::Duration;
 use h2::Reason;
 use h2::client::handshake;
 use http::Request;
-use menshen_test_support::{Reply, TestGateway, resident_memory};
+use menshen_test_support::{PREFACE, Reply, SETTINGS, TestGateway, make_frame, resident_memory};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 const LIMIT: Duration = Duration::from_secs(20);
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
 
 /// Returns the memory that this process holds, in KiB.
 fn resident_kib() -> u64 {
     resident_memory(std::process::id()) / 1024
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = length[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
 }
 
 /// A request of `GET http://h/public` in HPACK, without the dynamic table.
@@ -47,7 +36,7 @@ fn bomb() -> Vec<u8> {
     block.extend(vec![b'v'; 4000]);
     block.extend(vec![0xbe; 12_000]);
     block.truncate(16_000);
-    frame(1, 5, 1, &block)
+    make_frame(1, 5, 1, &block)
 }
 
 /// Sends frames until the other side closes or `most` bytes are sent without an end; how many were sent.
@@ -100,8 +89,8 @@ async fn a_rapid_reset_ends_its_connection() {
     let (sent, ended) = flood(&mut stream, 100 << 20, || {
         let mut bytes = Vec::new();
         for _ in 0..50 {
-            bytes.extend(frame(1, 5, id, &get_public()));
-            bytes.extend(frame(3, 0, id, &cancel));
+            bytes.extend(make_frame(1, 5, id, &get_public()));
+            bytes.extend(make_frame(3, 0, id, &cancel));
             id += 2;
         }
         bytes
@@ -190,10 +179,10 @@ async fn headers_that_go_on_for_ever_end_their_connection() {
     let mut first = true;
     let (sent, ended) = flood(&mut stream, 256 << 20, || {
         if std::mem::take(&mut first) {
-            return frame(1, 1, 1, &get_public());
+            return make_frame(1, 1, 1, &get_public());
         }
         // `a: b` for ever, in CONTINUATION frames that never say they are the last.
-        frame(9, 0, 1, &[0x00, 1, b'a', 1, b'b'].repeat(100))
+        make_frame(9, 0, 1, &[0x00, 1, b'a', 1, b'b'].repeat(100))
     })
     .await;
     assert!(ended, "{sent}");
@@ -228,10 +217,14 @@ async fn a_bomb_of_compressed_headers_is_refused() {
 async fn frames_without_end_delay_nobody() {
     let t = TestGateway::start().await;
     // A request whose body is to come, and one whose head is.
-    let [open, begun_head] = [4, 0].map(|flags| frame(1, flags, 1, &get_public()));
+    let [open, begun_head] = [4, 0].map(|flags| make_frame(1, flags, 1, &get_public()));
     let resets = (0..500).flat_map(|n| {
         let (id, cancel) = (2 * n + 1, 8_u32.to_be_bytes());
-        [frame(1, 5, id, &get_public()), frame(3, 0, id, &cancel)].concat()
+        [
+            make_frame(1, 5, id, &get_public()),
+            make_frame(3, 0, id, &cancel),
+        ]
+        .concat()
     });
     for (name, first, part) in [
         ("resets", vec![], resets.collect()),
@@ -239,27 +232,35 @@ async fn frames_without_end_delay_nobody() {
         (
             "CONTINUATION",
             begun_head,
-            frame(9, 0, 1, &[0x00, 1, b'a', 1, b'b'].repeat(100)),
+            make_frame(9, 0, 1, &[0x00, 1, b'a', 1, b'b'].repeat(100)),
         ),
         ("PING", vec![], PING.repeat(500)),
         ("SETTINGS", vec![], SETTINGS.repeat(500)),
-        ("empty DATA", open.clone(), frame(0, 0, 1, &[]).repeat(500)),
+        (
+            "empty DATA",
+            open.clone(),
+            make_frame(0, 0, 1, &[]).repeat(500),
+        ),
         (
             "DATA of one byte",
             open.clone(),
-            frame(0, 0, 1, b"x").repeat(500),
+            make_frame(0, 0, 1, b"x").repeat(500),
         ),
         (
             "WINDOW_UPDATE",
             open,
-            frame(8, 0, 1, &[0, 0, 0, 1]).repeat(500),
+            make_frame(8, 0, 1, &[0, 0, 0, 1]).repeat(500),
         ),
         (
             "PRIORITY",
             vec![],
-            frame(2, 0, 1, &[0, 0, 0, 3, 16]).repeat(500),
+            make_frame(2, 0, 1, &[0, 0, 0, 3, 16]).repeat(500),
         ),
-        ("unknown", vec![], frame(0x42, 0, 0, &[0; 8]).repeat(500)),
+        (
+            "unknown",
+            vec![],
+            make_frame(0x42, 0, 0, &[0; 8]).repeat(500),
+        ),
     ] {
         println!("{name}");
         let (gateway, mut attack) = (t.address, JoinSet::new());

@@ -38,11 +38,6 @@ async fn session(page: &mut Page) -> Value {
         .await
 }
 
-async fn calls(t: &TestGateway) -> Value {
-    let calls = t.http.get(format!("http://{}/_sim/calls", t.simulator));
-    Reply::of(calls).await.json()["/sns/oauth2/access_token"]["calls"].clone()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_goes_to_wechat_agrees_and_is_back_on_the_page() {
     let (t, browser) = (builder().start().await, Browser::start().await);
@@ -77,7 +72,7 @@ async fn a_person_goes_to_wechat_agrees_and_is_back_on_the_page() {
     page.evaluate("void history.back()").await;
     click(&mut page, "allow").await;
     lands(&mut page, "/orders?page=2").await;
-    assert_eq!(calls(&t).await, 1);
+    assert_eq!(t.calls("/sns/oauth2/access_token").await, 1);
     let logout = "fetch('/_auth/logout', { method: 'POST' }).then(reply => reply.status)";
     assert_eq!(page.evaluate(logout).await, 204);
     assert_eq!(session(&mut page).await["logged_in"], false);
@@ -107,7 +102,7 @@ async fn a_browser_that_comes_back_twice_logs_in_once() {
     click(&mut page, "allow").await;
     lands(&mut page, "/orders").await;
     assert_eq!(session(&mut page).await["logged_in"], true);
-    assert_eq!(calls(&t).await, 1);
+    assert_eq!(t.calls("/sns/oauth2/access_token").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -200,12 +195,8 @@ enum Way {
 }
 
 async fn set(page: &mut Page, phone: bool, language: &str, agent: Option<&str>) {
-    let (width, height) = if phone { (375, 740) } else { (1280, 800) };
-    let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone});
-    page.call("Emulation.setDeviceMetricsOverride", size).await;
-    let usual = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/142 Safari/537.36";
-    let said = json!({"userAgent": agent.unwrap_or(usual), "acceptLanguage": language});
-    page.call("Emulation.setUserAgentOverride", said).await;
+    let size = if phone { (375, 740) } else { (1280, 800) };
+    page.set_view(size, language, agent).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

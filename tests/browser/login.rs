@@ -76,7 +76,7 @@ async fn a_call_by_a_script_is_told_that_nobody_is_logged_in() {
 
 #[tokio::test]
 async fn the_cookie_is_for_this_host_and_no_script() {
-    let t = started(builder().section("server", "trusted_proxies = [\"127.0.0.1\"]")).await;
+    let t = started(builder().trust_local_proxies()).await;
     let mut visitor = Visitor::new(&t)
         .saying("x-forwarded-proto", "https")
         .saying("x-forwarded-host", "shop.example");

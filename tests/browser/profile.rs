@@ -2,7 +2,7 @@
 
 use menshen_test_support::{TestGateway, Visitor};
 use percent_encoding::percent_decode_str;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::session;
 
@@ -23,12 +23,6 @@ async fn started(headers: &str, scope: &str) -> TestGateway {
     });
     t.set_up("news", settings).await;
     t
-}
-
-async fn calls(t: &TestGateway, path: &str) -> Value {
-    let url = format!("http://{}/_sim/calls", t.simulator);
-    let reply = menshen_test_support::Reply::of(t.http.get(url)).await;
-    reply.json()[path]["calls"].clone()
 }
 
 fn decoded(value: Option<&str>) -> String {
@@ -56,7 +50,7 @@ async fn a_profile_reaches_the_backend_with_every_character() {
         assert_eq!(picture, "https://thirdwx.qlogo.cn/a b/132");
         assert!(received.only("x-wx-unionid").is_some());
     }
-    assert_eq!(calls(&t, "/sns/userinfo").await, 1);
+    assert_eq!(t.calls("/sns/userinfo").await, 1);
     assert!(session(&t, &mut visitor).await["unionid"].is_string());
 }
 
@@ -67,7 +61,7 @@ async fn a_profile_that_nobody_wants_is_not_fetched() {
         Visitor::in_wechat(&t).walk(&t.url("/orders")).await;
         let received = t.upstream.last();
         assert!(received.only("x-menshen-nickname").is_none());
-        assert_eq!(calls(&t, "/sns/userinfo").await, Value::Null);
+        assert_eq!(t.calls("/sns/userinfo").await, 0);
         let has_unionid = received.only("x-wx-unionid").is_some();
         assert_eq!(has_unionid, scope == "snsapi_userinfo");
     }

@@ -10,8 +10,7 @@ use crate::nodes::{cookies, http, load, one_host};
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
 async fn nodes() -> (Nodes, Node) {
-    let nodes = Nodes::new(one_host()).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (nodes, node) = Nodes::start_one(one_host(), MENSHEN).await;
     let settings = json!({"appid": TestGateway::appid("news"), "agrees": "alice"});
     node.simulate("oauth", settings).await;
     (nodes, node)

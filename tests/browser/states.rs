@@ -40,9 +40,7 @@ async fn a_callback_that_comes_twice_works_once_and_lands_at_the_same_place() {
         session(&t, &mut twin).await,
     );
     assert_eq!(mine["session"], its["session"]);
-    let calls = t.http.get(format!("http://{}/_sim/calls", t.simulator));
-    let calls = menshen_test_support::Reply::of(calls).await.json();
-    assert_eq!(calls["/sns/oauth2/access_token"]["calls"], 1);
+    assert_eq!(t.calls("/sns/oauth2/access_token").await, 1);
 }
 
 #[tokio::test]

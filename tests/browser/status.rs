@@ -10,7 +10,7 @@ const HOSTILE: &str = "<script>window.ran=1</script>'\"<img/src=x/onerror=window
 
 pub(super) fn secured() -> Builder {
     let builder = TestGateway::builder().apps(&["shop", "club"]);
-    builder.section("control", "secret_env = \"CONTROL_SECRET\"")
+    builder.require_control_secret()
 }
 
 pub(super) fn home(t: &TestGateway) -> String {
@@ -326,13 +326,8 @@ async fn hostile_texts_are_shown_as_texts_and_run_nothing() {
     assert_eq!(page.evaluate(forced).await, Value::Null);
 }
 
-async fn set(page: &mut Page, (width, height): (u64, u64), language: &str, dark: bool) {
-    let size =
-        json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
-    page.call("Emulation.setDeviceMetricsOverride", size).await;
-    let usual = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/142 Safari/537.36";
-    let said = json!({"userAgent": usual, "acceptLanguage": language});
-    page.call("Emulation.setUserAgentOverride", said).await;
+async fn set(page: &mut Page, size: (u64, u64), language: &str, dark: bool) {
+    page.set_view(size, language, None).await;
     let scheme = if dark { "dark" } else { "light" };
     let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
     page.call("Emulation.setEmulatedMedia", media).await;
@@ -387,10 +382,7 @@ async fn it_fits_phones_and_desktops_in_both_languages() {
         let code = json!({"code": format!("0abc{errcode}"), "app": "club"});
         t.post("/_auth/login", code).await;
     }
-    let openid = t.who(&grant.token).await["openid"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let openid = t.openid(&grant.token).await;
     let mut page = browser.open(&home(&t)).await;
     for (language, tag) in [("zh-CN", "zh-CN"), ("en-GB", "en")] {
         for (name, size, dark) in [

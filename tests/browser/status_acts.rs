@@ -1,7 +1,7 @@
 //! The status page in a real browser: what it says needs attention, what a caller sees, what its buttons do, and what it says of a listener
 //! that has gone.
 
-use menshen_test_support::{Browser, Nodes, TestGateway, address_in};
+use menshen_test_support::{Browser, Nodes, TestGateway};
 use serde_json::json;
 
 use super::status::{click, fill, home, logged_in, press, secured, shows};
@@ -191,9 +191,8 @@ async fn all_sessions_of_a_user_end_at_once_and_a_pause_keeps_what_is_shown() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_configuration_is_reloaded_and_looked_through() {
-    let nodes = Nodes::new(TestGateway::builder()).await;
-    let node = nodes.serve(MENSHEN).await;
-    let control = address_in(&node.program.logs("open for control").await);
+    let (nodes, node) = Nodes::start_one(TestGateway::builder(), MENSHEN).await;
+    let control = node.program.find_control_address().await;
     let browser = Browser::start().await;
     let mut page = browser.open(&format!("http://{control}/")).await;
     click(&mut page, "#reload").await;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::client::handshake;
 use http::Request;
-use menshen_test_support::{Builder, ByHand, Certificate, TestGateway, Wire, status};
+use menshen_test_support::{ByHand, Certificate, TestGateway, Wire, status};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -17,10 +17,6 @@ const LIMIT: Duration = Duration::from_secs(10);
 const GET: &str = "GET /public HTTP/1.1\r\nHost: h\r\n\r\n";
 /// So many connections are refused at a time.
 const REFUSALS: usize = 64;
-
-fn server(lines: &str) -> Builder {
-    TestGateway::builder().section("server", lines)
-}
 
 /// Takes a place that there is.
 async fn seated(t: &TestGateway) -> Wire {
@@ -53,7 +49,7 @@ fn assert_refusal(answer: &str) {
 #[tokio::test]
 async fn whatever_it_asks_for_gets_a_429_and_goes_nowhere() {
     for lines in ["max_connections = 1", "max_connections_per_address = 1"] {
-        let t = server(lines).start().await;
+        let t = TestGateway::configure_server(lines).start().await;
         let mut first = seated(&t).await;
         for path in ["/public", "/private", "/_auth/jwks.json", "/nowhere"] {
             let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -71,7 +67,9 @@ async fn whatever_it_asks_for_gets_a_429_and_goes_nowhere() {
 
 #[tokio::test]
 async fn the_answer_to_head_has_no_body() {
-    let t = server("max_connections = 1").start().await;
+    let t = TestGateway::configure_server("max_connections = 1")
+        .start()
+        .await;
     let _first = seated(&t).await;
     let answer = refused(&t, "HEAD /public HTTP/1.1\r\nHost: h\r\n\r\n").await;
     assert_eq!(status(&answer), 429);
@@ -80,7 +78,9 @@ async fn the_answer_to_head_has_no_body() {
 
 #[tokio::test]
 async fn a_client_that_is_still_sending_reads_the_answer() {
-    let t = server("max_connections = 1").start().await;
+    let t = TestGateway::configure_server("max_connections = 1")
+        .start()
+        .await;
     let _first = seated(&t).await;
     let length = 4 * 1024 * 1024;
     let mut wire = Wire::connect(t.address).await;
@@ -92,7 +92,9 @@ async fn a_client_that_is_still_sending_reads_the_answer() {
 
 #[tokio::test]
 async fn a_second_request_is_not_read() {
-    let t = server("max_connections = 1").start().await;
+    let t = TestGateway::configure_server("max_connections = 1")
+        .start()
+        .await;
     let _first = seated(&t).await;
     let answer = refused(&t, &GET.repeat(2)).await;
     assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
@@ -101,7 +103,9 @@ async fn a_second_request_is_not_read() {
 
 #[tokio::test]
 async fn over_http_2_the_answer_is_the_last() {
-    let t = server("max_connections = 1").start().await;
+    let t = TestGateway::configure_server("max_connections = 1")
+        .start()
+        .await;
     let _first = seated(&t).await;
     let stream = TcpStream::connect(t.address).await.unwrap();
     let (requests, connection) = handshake(stream).await.unwrap();
@@ -125,7 +129,7 @@ async fn over_http_2_the_answer_is_the_last() {
 async fn over_tls_it_is_told_inside() {
     let certificate = Certificate::new("shop.example");
     let lines = format!("{}\nmax_connections = 1", certificate.lines());
-    let t = server(&lines).start().await;
+    let t = TestGateway::configure_server(&lines).start().await;
     let connector = TlsConnector::from(Arc::new(certificate.client()));
     let mut open = Vec::new();
     for expected in [200, 429, 429] {
@@ -143,7 +147,7 @@ async fn over_tls_it_is_told_inside() {
 
 #[tokio::test]
 async fn whoever_says_nothing_is_not_waited_for() {
-    let t = server("max_connections = 1\nhead_timeout = \"1s\"")
+    let t = TestGateway::configure_server("max_connections = 1\nhead_timeout = \"1s\"")
         .start()
         .await;
     let _first = seated(&t).await;
@@ -155,7 +159,9 @@ async fn whoever_says_nothing_is_not_waited_for() {
 
 #[tokio::test]
 async fn more_than_can_be_refused_at_a_time_are_closed_without_a_word() {
-    let t = server("max_connections = 1").start().await;
+    let t = TestGateway::configure_server("max_connections = 1")
+        .start()
+        .await;
     let _first = seated(&t).await;
     let mut silent = Vec::new();
     for _ in 0..REFUSALS {
@@ -172,7 +178,7 @@ async fn more_than_can_be_refused_at_a_time_are_closed_without_a_word() {
 #[tokio::test]
 async fn a_connection_of_http_2_has_its_place_until_its_exchanges_have_let_their_servers_go() {
     let backend = ByHand::start().await;
-    let t = server("max_connections = 1")
+    let t = TestGateway::configure_server("max_connections = 1")
         .public_upstream(&[backend.address], "")
         .start()
         .await;

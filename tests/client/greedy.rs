@@ -9,7 +9,7 @@ use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use menshen_test_support::{
-    ByHand, Grant, Program, Reply, TestGateway, Wire, address_in, nobody_waits,
+    ByHand, Grant, Program, Reply, TestGateway, Wire, make_client, nobody_waits,
 };
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
@@ -297,8 +297,8 @@ async fn unfinished_heads_hold_little_memory() {
     let simulator = builder.simulator().await;
     let site = builder.site(backend.address, simulator);
     let program = Program::start(site.command(env!("CARGO_BIN_EXE_menshen"), &["serve"]));
-    let address = address_in(&program.logs("listening").await);
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let address = program.find_address().await;
+    let http = make_client();
     let others = async || {
         nobody_waits(|| {
             let request = http.get(format!("http://{address}/_auth/session"));

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use h2::client::handshake;
 use http::Request;
 use menshen_test_support::{
-    Builder, Program, Reply, TestGateway, Wire, address_in, nobody_waits, resident_memory,
+    Program, Reply, TestGateway, Wire, make_client, nobody_waits, resident_memory,
 };
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
@@ -32,11 +32,6 @@ where
         }
     });
     flood
-}
-
-/// Describes a gateway that takes the client's address from `X-Forwarded-For`.
-fn behind_a_proxy() -> Builder {
-    TestGateway::builder().section("server", "trusted_proxies = [\"127.0.0.1\"]")
 }
 
 #[tokio::test]
@@ -68,7 +63,7 @@ fn forged(token: &str, number: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_signatures_without_end_keep_out_nobody_who_was_in() {
-    let t = behind_a_proxy().start().await;
+    let t = TestGateway::builder().trust_local_proxies().start().await;
     let (alice, bob) = (t.log_in("alice").await, t.log_in("bob").await);
     let get = |token: &str, address: &str| {
         let request = t.get("/orders").bearer_auth(token);
@@ -171,7 +166,7 @@ async fn exchanges_that_are_given_up_without_end_delay_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn codes_of_others_that_are_sent_again_delay_nobody() {
-    let t = behind_a_proxy().start().await;
+    let t = TestGateway::builder().trust_local_proxies().start().await;
     let code = t.code("alice").await;
     let log_in = |address: &str, code: &str| {
         let request = t.http.post(t.url("/_auth/login"));
@@ -202,7 +197,8 @@ async fn codes_of_others_that_are_sent_again_delay_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn made_up_codes_delay_nobody_who_is_logged_in() {
-    let t = behind_a_proxy()
+    let t = TestGateway::builder()
+        .trust_local_proxies()
         .section("login", "quota_per_minute = 60\nqueue_timeout = \"1s\"")
         .start()
         .await;
@@ -257,7 +253,7 @@ async fn before_large_answers() -> (Program, SocketAddr, tempfile::TempDir) {
     let simulator = builder.simulator().await;
     let site = builder.site(backend, simulator);
     let program = Program::start(site.command(env!("CARGO_BIN_EXE_menshen"), &["serve"]));
-    let address = address_in(&program.logs("listening").await);
+    let address = program.find_address().await;
     (program, address, site.folder)
 }
 
@@ -266,7 +262,7 @@ async fn slow_readers_hold_little_memory_delay_nobody_and_give_it_back() {
     const READERS: u64 = 100;
     const MOST_KIB: u64 = 256;
     let (program, address, _folder) = before_large_answers().await;
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let others = async || {
         nobody_waits(|| {
             let request = http.get(format!("http://{address}/public/tiny"));

@@ -7,9 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use http::Request;
-use menshen_test_support::{
-    Program, Reply, TestGateway, Wire, address_in, resident_memory, status,
-};
+use menshen_test_support::{Program, Reply, TestGateway, Wire, resident_memory, status};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -160,7 +158,7 @@ async fn what_one_address_holds_is_a_fixed_amount_for_each_request() {
     let simulator = builder.simulator().await;
     let site = builder.site(backend().await, simulator);
     let program = Program::start(site.command(env!("CARGO_BIN_EXE_menshen"), &["serve"]));
-    let address = address_in(&program.logs("listening").await);
+    let address = program.find_address().await;
     let tiny = "GET /public/tiny HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
     assert_eq!(asked("127.0.0.1", address, tiny).await, 204);
     let before = resident_memory(program.id());

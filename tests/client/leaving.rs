@@ -14,20 +14,6 @@ const GET: &str = "GET /slow HTTP/1.1\r\nHost: h\r\n\r\n";
 const GET_1_0: &str = "GET /slow HTTP/1.0\r\nHost: h\r\n\r\n";
 const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 
-/// A gateway before a server that the test answers for.
-async fn before(server: &ByHand) -> TestGateway {
-    let upstream = format!(
-        "[[upstream]]\nname = \"hand\"\nservers = [\"{}\"]\n",
-        server.address
-    );
-    let routes = "[[route]]\npath = \"/\"\nupstream = \"hand\"\nauth = \"public\"\n";
-    TestGateway::builder()
-        .upstreams(&upstream)
-        .routes(routes)
-        .start()
-        .await
-}
-
 /// Sends a request and closes the sending side behind it, as `printf … | nc -N` does.
 async fn half_closed(t: &TestGateway, request: &str) -> Wire {
     let mut stream = TcpStream::connect(t.address).await.unwrap();
@@ -39,7 +25,7 @@ async fn half_closed(t: &TestGateway, request: &str) -> Wire {
 #[tokio::test]
 async fn a_client_that_closes_its_sending_side_waits_for_a_slow_answer() {
     let server = ByHand::start().await;
-    let t = before(&server).await;
+    let t = TestGateway::start_before(server.address, "").await;
     let mut client = half_closed(&t, GET).await;
     let mut asked = server.accept().await;
     asked.read_to("\r\n\r\n").await;
@@ -58,7 +44,7 @@ async fn a_client_that_closes_its_sending_side_waits_for_a_slow_answer() {
 #[tokio::test]
 async fn a_client_that_closes_its_sending_side_reads_a_stream_with_pauses() {
     let server = ByHand::start().await;
-    let t = before(&server).await;
+    let t = TestGateway::start_before(server.address, "").await;
     for request in [GET, GET_1_0] {
         let mut client = half_closed(&t, request).await;
         let mut asked = server.accept().await;
@@ -80,7 +66,7 @@ async fn a_client_that_closes_its_sending_side_reads_a_stream_with_pauses() {
 #[tokio::test]
 async fn a_client_that_is_gone_ends_its_exchange() {
     let server = ByHand::start().await;
-    let t = before(&server).await;
+    let t = TestGateway::start_before(server.address, "").await;
     for request in [GET, GET_1_0] {
         let client = half_closed(&t, request).await;
         let mut asked = server.accept().await;

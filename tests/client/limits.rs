@@ -4,17 +4,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use menshen_test_support::{Builder, Reply, TestGateway, Wire};
+use menshen_test_support::{PREFACE, Reply, SETTINGS, TestGateway, Wire, make_frame};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 const LIMIT: Duration = Duration::from_secs(10);
 const GET: &str = "GET /public HTTP/1.1\r\nHost: h\r\n\r\n";
-
-/// A gateway with these lines in `[server]`.
-fn server(lines: &str) -> Builder {
-    TestGateway::builder().section("server", lines)
-}
 
 /// Connects from one of this machine's own addresses.
 async fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
@@ -42,7 +37,7 @@ async fn served(stream: &mut TcpStream) -> bool {
 
 #[tokio::test]
 async fn more_requests_than_allowed_are_refused_with_the_time_to_wait() {
-    let t = server("requests_per_minute = 6\nrequest_burst = 3")
+    let t = TestGateway::configure_server("requests_per_minute = 6\nrequest_burst = 3")
         .start()
         .await;
     for _ in 0..3 {
@@ -66,7 +61,7 @@ async fn more_requests_than_allowed_are_refused_with_the_time_to_wait() {
 
 #[tokio::test]
 async fn requests_that_are_none_are_counted_as_well() {
-    let t = server("requests_per_minute = 6\nrequest_burst = 3")
+    let t = TestGateway::configure_server("requests_per_minute = 6\nrequest_burst = 3")
         .start()
         .await;
     for at in 0..6 {
@@ -83,13 +78,13 @@ async fn requests_that_are_none_are_counted_as_well() {
 
 #[tokio::test]
 async fn frames_that_break_the_protocol_are_counted_as_well() {
-    let t = server("requests_per_minute = 6\nrequest_burst = 3")
+    let t = TestGateway::configure_server("requests_per_minute = 6\nrequest_burst = 3")
         .start()
         .await;
-    let greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let greeting = [PREFACE, SETTINGS].concat();
     for _ in 0..3 {
         let mut wire = Wire::connect(t.address).await;
-        wire.send(greeting).await;
+        wire.send(&greeting).await;
         // A request for `/` with a header whose name has a capital.
         let head = b"\0\0\x08\x01\x05\0\0\0\x01\x82\x86\x84\0\x01X\x01y";
         wire.send(head).await;
@@ -99,18 +94,9 @@ async fn frames_that_break_the_protocol_are_counted_as_well() {
     assert_eq!(Reply::of(t.get("/public")).await.status, 429);
 }
 
-/// Returns a frame of HEADERS on the stream 1 with the end of the stream, and of its headers where `flags` say so.
-fn headers(flags: u8, block: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(block.len()).unwrap().to_be_bytes();
-    let mut frame = length[1..].to_vec();
-    frame.extend([1, flags, 0, 0, 0, 1]);
-    frame.extend(block);
-    frame
-}
-
 #[tokio::test]
 async fn what_becomes_no_request_is_counted_as_well() {
-    let greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let greeting = [PREFACE, SETTINGS].concat();
     let over_http_2 = |frame: &[u8]| [&greeting[..], frame].concat();
     let ours = [b"\x82\x86\x84\0\x01x\x7f\x91\x4d", &vec![b'x'; 10_000][..]].concat();
     for (what, bytes) in [
@@ -119,21 +105,26 @@ async fn what_becomes_no_request_is_counted_as_well() {
         ("half a preface", greeting[..16].to_vec()),
         (
             "a head of HTTP/2 without a path",
-            over_http_2(&headers(5, b"\x82\x86")),
+            over_http_2(&make_frame(1, 5, 1, b"\x82\x86")),
         ),
         (
             "one without its end",
-            over_http_2(&headers(1, b"\x82\x86\x84")),
+            over_http_2(&make_frame(1, 1, 1, b"\x82\x86\x84")),
         ),
         (
             "half a frame",
             over_http_2(&[0, 0, 9, 1, 5, 0, 0, 0, 1, 0x82]),
         ),
-        ("a head that is too large", over_http_2(&headers(5, &ours))),
+        (
+            "a head that is too large",
+            over_http_2(&make_frame(1, 5, 1, &ours)),
+        ),
     ] {
         let times = "head_timeout = \"300ms\"\nclient_timeout = \"300ms\"\nkeepalive = \"300ms\"";
         let rates = "requests_per_minute = 6\nrequest_burst = 3\nmax_header = \"1KiB\"";
-        let t = server(&format!("{times}\n{rates}")).start().await;
+        let t = TestGateway::configure_server(&format!("{times}\n{rates}"))
+            .start()
+            .await;
         for _ in 0..3 {
             let mut wire = Wire::connect(t.address).await;
             wire.send(&bytes).await;
@@ -147,13 +138,13 @@ async fn what_becomes_no_request_is_counted_as_well() {
 
 #[tokio::test]
 async fn a_client_that_leaves_amid_its_head_is_counted_as_well() {
-    let greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let greeting = [PREFACE, SETTINGS].concat();
     for bytes in [
         b"PO".to_vec(),
         greeting[..20].to_vec(),
-        [&greeting[..], &headers(1, b"\x82")].concat(),
+        [&greeting[..], &make_frame(1, 1, 1, b"\x82")].concat(),
     ] {
-        let t = server("requests_per_minute = 6\nrequest_burst = 3")
+        let t = TestGateway::configure_server("requests_per_minute = 6\nrequest_burst = 3")
             .start()
             .await;
         for _ in 0..3 {
@@ -169,7 +160,7 @@ async fn a_client_that_leaves_amid_its_head_is_counted_as_well() {
 
 #[tokio::test]
 async fn a_request_over_http_2_counts_once() {
-    let t = server("requests_per_minute = 6\nrequest_burst = 5")
+    let t = TestGateway::configure_server("requests_per_minute = 6\nrequest_burst = 5")
         .start()
         .await;
     let tcp = TcpStream::connect(t.address).await.unwrap();
@@ -193,7 +184,7 @@ async fn a_request_over_http_2_counts_once() {
 #[tokio::test]
 async fn the_address_that_is_counted_is_the_one_a_trusted_proxy_names() {
     let lines = "trusted_proxies = [\"127.0.0.1\"]\nrequests_per_minute = 1";
-    let t = server(lines).start().await;
+    let t = TestGateway::configure_server(lines).start().await;
     for (hops, status) in [
         ("203.0.113.1", 200),
         ("203.0.113.1", 429),
@@ -210,7 +201,9 @@ async fn the_address_that_is_counted_is_the_one_a_trusted_proxy_names() {
 
 #[tokio::test]
 async fn the_address_that_is_counted_is_not_one_that_a_client_makes_up() {
-    let t = server("requests_per_minute = 1").start().await;
+    let t = TestGateway::configure_server("requests_per_minute = 1")
+        .start()
+        .await;
     for (hops, status) in [("203.0.113.1", 200), ("203.0.113.2", 429)] {
         let reply = Reply::of(t.get("/public").header("x-forwarded-for", hops)).await;
         assert_eq!(reply.status, status, "{hops}");
@@ -233,7 +226,9 @@ async fn nobody_is_limited_by_default() {
 
 #[tokio::test]
 async fn one_connection_too_many_of_an_address_is_not_served() {
-    let t = server("max_connections_per_address = 2").start().await;
+    let t = TestGateway::configure_server("max_connections_per_address = 2")
+        .start()
+        .await;
     let mut open = Vec::new();
     for _ in 0..2 {
         let mut stream = connect_from("127.0.0.2", t.address).await;
@@ -251,7 +246,7 @@ async fn one_connection_too_many_of_an_address_is_not_served() {
 #[tokio::test]
 async fn a_connection_that_ends_makes_room_for_another() {
     for lines in ["max_connections_per_address = 1", "max_connections = 1"] {
-        let t = server(lines).start().await;
+        let t = TestGateway::configure_server(lines).start().await;
         for _ in 0..5 {
             let mut stream = connect_from("127.0.0.2", t.address).await;
             assert!(served(&mut stream).await, "{lines}");
@@ -266,7 +261,9 @@ async fn a_connection_that_ends_makes_room_for_another() {
 
 #[tokio::test]
 async fn one_connection_too_many_of_all_is_not_served() {
-    let t = server("max_connections = 2").start().await;
+    let t = TestGateway::configure_server("max_connections = 2")
+        .start()
+        .await;
     let mut open = Vec::new();
     for from in ["127.0.0.2", "127.0.0.3"] {
         let mut stream = connect_from(from, t.address).await;
@@ -279,7 +276,7 @@ async fn one_connection_too_many_of_all_is_not_served() {
 #[tokio::test]
 async fn the_connections_of_a_trusted_proxy_are_many_clients() {
     let lines = "trusted_proxies = [\"127.0.0.2\"]\nmax_connections_per_address = 1";
-    let t = server(lines).start().await;
+    let t = TestGateway::configure_server(lines).start().await;
     let mut open = Vec::new();
     for _ in 0..3 {
         let mut stream = connect_from("127.0.0.2", t.address).await;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use menshen_test_support::{Builder, Certificate, TestGateway, Wire};
+use menshen_test_support::{Builder, Certificate, PREFACE, TestGateway, Wire};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -141,7 +141,7 @@ async fn a_connection_without_a_header_is_closed_unheard() {
     let t = behind("client_timeout = \"500ms\"").start().await;
     for bytes in [
         GET.as_bytes().to_vec(),
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        PREFACE.to_vec(),
         b"PROXY TCP4 1.2.3.4\r\n".to_vec(),
         b"PROXY TCP4 203.0.113.7".to_vec(),
         [SIGNATURE, &[0x21, 0x11, 0xff, 0xff], &[0; 8192][..]].concat(),

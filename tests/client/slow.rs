@@ -5,19 +5,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::client::handshake;
 use http::Request;
-use menshen_test_support::{Builder, TestGateway, Wire};
+use menshen_test_support::{PREFACE, SETTINGS, TestGateway, Wire};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const LIMIT: Duration = Duration::from_secs(10);
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
-
-/// A gateway with these lines in `[server]`.
-fn server(lines: &str) -> Builder {
-    TestGateway::builder().section("server", lines)
-}
 
 /// Sends `head` and then a byte every 50 ms until the other side closes; the time that took.
 async fn trickle(stream: &mut TcpStream, bytes: &[u8]) -> Duration {
@@ -38,7 +31,7 @@ async fn trickle(stream: &mut TcpStream, bytes: &[u8]) -> Duration {
 
 #[tokio::test]
 async fn a_head_that_comes_a_byte_at_a_time_does_not_hold_a_connection_for_ever() {
-    let t = server("head_timeout = \"500ms\"\nkeepalive = \"1s\"")
+    let t = TestGateway::configure_server("head_timeout = \"500ms\"\nkeepalive = \"1s\"")
         .start()
         .await;
     let mut stream = TcpStream::connect(t.address).await.unwrap();
@@ -61,7 +54,9 @@ async fn a_head_that_comes_a_byte_at_a_time_does_not_hold_a_connection_for_ever(
 
 #[tokio::test]
 async fn a_whole_request_may_take_longer_than_its_head() {
-    let t = server("head_timeout = \"300ms\"").start().await;
+    let t = TestGateway::configure_server("head_timeout = \"300ms\"")
+        .start()
+        .await;
     let mut wire = Wire::connect(t.address).await;
     wire.send("POST /public HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n")
         .await;
@@ -74,7 +69,9 @@ async fn a_whole_request_may_take_longer_than_its_head() {
 
 #[tokio::test]
 async fn a_client_that_only_pings_is_closed_after_the_time_of_an_idle_one() {
-    let t = server("keepalive = \"500ms\"").start().await;
+    let t = TestGateway::configure_server("keepalive = \"500ms\"")
+        .start()
+        .await;
     let mut stream = TcpStream::connect(t.address).await.unwrap();
     stream
         .write_all(&[PREFACE, SETTINGS].concat())
@@ -85,7 +82,9 @@ async fn a_client_that_only_pings_is_closed_after_the_time_of_an_idle_one() {
 
 #[tokio::test]
 async fn half_a_frame_of_headers_does_not_hold_a_connection() {
-    let t = server("keepalive = \"500ms\"").start().await;
+    let t = TestGateway::configure_server("keepalive = \"500ms\"")
+        .start()
+        .await;
     let mut stream = TcpStream::connect(t.address).await.unwrap();
     let begun = [0, 0x3f, 0xff, 1, 0, 0, 0, 0, 1];
     stream
@@ -97,7 +96,9 @@ async fn half_a_frame_of_headers_does_not_hold_a_connection() {
 
 #[tokio::test]
 async fn a_head_of_http_2_that_is_unfinished_is_late_whatever_else_its_connection_does() {
-    let t = server("head_timeout = \"500ms\"").start().await;
+    let t = TestGateway::configure_server("head_timeout = \"500ms\"")
+        .start()
+        .await;
     let mut stream = TcpStream::connect(t.address).await.unwrap();
     // `GET http://h/public/hang`, which is never answered, and then half a head.
     let mut block = vec![0x82, 0x86, 0x04, 12];
@@ -117,7 +118,7 @@ async fn a_head_of_http_2_that_is_unfinished_is_late_whatever_else_its_connectio
 
 #[tokio::test]
 async fn half_a_body_over_http_2_is_late() {
-    let t = server("client_timeout = \"200ms\"")
+    let t = TestGateway::configure_server("client_timeout = \"200ms\"")
         .section("upstream", "read_timeout = \"200ms\"")
         .start()
         .await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
-use menshen_test_support::{Builder, ByHand, Certificate, TestGateway, Wire};
+use menshen_test_support::{Builder, ByHand, Certificate, PREFACE, TestGateway, Wire};
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, SupportedProtocolVersion};
@@ -120,7 +120,7 @@ async fn plain_http_on_the_port_of_tls_ends_without_an_answer_to_it() {
         .await;
     for bytes in [
         GET.as_bytes(),
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        PREFACE,
         b"\x16\x03\x01\xff\xff garbage",
         b"\0",
         b"",

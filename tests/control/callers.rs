@@ -4,7 +4,7 @@
 use std::fs;
 
 use menshen_test_support::{
-    Builder, CONTROL_SECRET, Program, Reply, TestGateway, Upstream, address_in,
+    Builder, CONTROL_SECRET, Program, Reply, TestGateway, Upstream, make_client,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -41,16 +41,6 @@ fn builder(folder: &TempDir, shared: &str) -> Builder {
 
 async fn ask(t: &TestGateway, secret: &str, method: &str, path: &str) -> Reply {
     Reply::of(t.control(method, path).bearer_auth(secret)).await
-}
-
-/// Returns the id of the session that a token is of.
-async fn session(t: &TestGateway, token: &str) -> String {
-    let reply = t.get_as("/_auth/session", token).await.json();
-    reply
-        .get("session")
-        .and_then(|id| id.as_str())
-        .unwrap()
-        .to_owned()
 }
 
 #[tokio::test]
@@ -227,7 +217,7 @@ async fn a_session_of_another_app_is_not_ended() {
         t.log_in_to("club", "alice").await,
     );
     let end = async |token: &str| {
-        let path = format!("/v1/sessions/{}", session(&t, token).await);
+        let path = format!("/v1/sessions/{}", t.session_id(token).await);
         ask(&t, CRM, "DELETE", &path).await
     };
     end(&club.token).await.refused(403, "app_not_allowed");
@@ -264,8 +254,8 @@ async fn the_log_names_the_caller_and_a_reload_takes_a_secret_away() {
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&program.logs("open for control").await);
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let address = program.find_control_address().await;
+    let http = make_client();
     let ask = async |secret: &str, method: &str, path: &str| {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let request = http.request(method, format!("http://{address}{path}"));
@@ -306,8 +296,7 @@ async fn the_log_names_the_caller_and_a_reload_takes_a_secret_away() {
     let renamed = ask("0000000000000000000000000000hr00", "GET", sessions).await;
     assert_eq!(renamed.status, 200);
     program.logs("\"caller\":\"hr\"").await;
-    program.signal("TERM").await;
-    let log = program.ended().await.stderr;
+    let log = program.stop().await.stderr;
     for secret in [CRM, DEPLOY, PROMETHEUS, CONTROL_SECRET, "00hr00"] {
         assert!(!log.contains(secret), "{log}");
     }

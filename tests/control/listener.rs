@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use menshen_test_support::{
-    CONTROL_SECRET, Program, Reply, TestGateway, Upstream, Wire, address_in, raw, status,
+    CONTROL_SECRET, Program, Reply, TestGateway, Upstream, Wire, make_client, raw, status,
 };
 use serde_json::json;
 
@@ -15,7 +15,7 @@ const CALL: &str = "/v1/apps/shop/users/nobody/sessions";
 const WITH_SECRET: &str = "secret_env = \"CONTROL_SECRET\"";
 
 async fn with_secret() -> TestGateway {
-    let builder = TestGateway::builder().section("control", WITH_SECRET);
+    let builder = TestGateway::builder().require_control_secret();
     builder.start().await
 }
 
@@ -321,14 +321,14 @@ async fn it_can_be_left_out() {
 
 #[tokio::test]
 async fn the_program_logs_who_asked_for_what_but_no_openid_and_no_secret() {
-    let builder = TestGateway::builder().section("control", WITH_SECRET);
+    let builder = TestGateway::builder().require_control_secret();
     let builder = builder.section("log", "level = \"trace\"\nformat = \"json\"");
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&program.logs("open for control").await);
+    let address = program.find_control_address().await;
     let url = format!("http://{address}/v1/apps/shop/users/oSECRETUSER/sessions");
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let reply = Reply::of(http.delete(&url).bearer_auth(CONTROL_SECRET)).await;
     assert_eq!(reply.json(), json!({"ended": 0}));
     let line = program.logs("users/{openid}/sessions").await;
@@ -344,8 +344,7 @@ async fn the_program_logs_who_asked_for_what_but_no_openid_and_no_secret() {
     assert_eq!(refused.status, 401);
     program.logs("\"reason\":\"token_invalid\"").await;
     Reply::of(http.get(format!("http://{address}/readyz"))).await;
-    program.signal("TERM").await;
-    let log = program.ended().await.stderr;
+    let log = program.stop().await.stderr;
     for unsaid in ["oSECRETUSER", CONTROL_SECRET, "guess", "readyz"] {
         assert!(!log.contains(unsaid), "{unsaid}: {log}");
     }

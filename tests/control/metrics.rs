@@ -60,8 +60,7 @@ async fn logins_and_calls_are_counted_and_nobody_is_named() {
 async fn calls_with_an_access_token_and_for_one_are_counted_too() {
     let t = TestGateway::start().await;
     let grant = t.log_in("alice").await;
-    let session = t.get_as("/_auth/session", &grant.token).await.json();
-    let user = session["openid"].as_str().unwrap_or_default();
+    let user = t.openid(&grant.token).await;
     let plan =
         json!({"path": "/wxa/checksession", "fault": "errcode", "errcode": 45011, "times": 1});
     t.simulate("faults", plan).await;
@@ -122,7 +121,7 @@ async fn a_certificate_shows_when_it_expires_and_its_successor_too() {
 #[tokio::test]
 async fn whoever_asks_needs_the_secret() {
     let t = TestGateway::builder()
-        .section("control", "secret_env = \"CONTROL_SECRET\"")
+        .require_control_secret()
         .start()
         .await;
     let asked = Reply::of(t.control("GET", "/metrics")).await;

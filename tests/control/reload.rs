@@ -1,11 +1,10 @@
 //! `POST /v1/reload` takes a good configuration over, and says every problem of a bad one and no secret.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::net::SocketAddr;
 
 use menshen_test_support::{
-    APP_SECRET, CONTROL_SECRET, Program, Reply, Site, TestGateway, Upstream, address_in,
+    APP_SECRET, CONTROL_SECRET, Program, Reply, Site, TestGateway, Upstream, make_client,
 };
 use serde_json::{Value, json};
 
@@ -24,13 +23,13 @@ struct Running {
 impl Running {
     async fn start() -> Self {
         let builder = TestGateway::builder().apps(&["shop", "club"]);
-        let builder = builder.section("control", "secret_env = \"CONTROL_SECRET\"");
+        let builder = builder.require_control_secret();
         let upstream = Upstream::start().await;
         let site = builder.site(upstream.address, builder.simulator().await);
         let program = Program::start(site.command(MENSHEN, &["serve"]));
-        let address = address_in(&program.logs("listening").await);
-        let control = address_in(&program.logs("open for control").await);
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let address = program.find_address().await;
+        let control = program.find_control_address().await;
+        let http = make_client();
         Self {
             _program: program,
             address,

@@ -3,7 +3,7 @@
 use std::fs;
 
 use menshen_test_support::{
-    Builder, CONTROL_SECRET, Collector, Node, Nodes, Program, Reply, TestGateway, address_in, raw,
+    Builder, CONTROL_SECRET, Collector, Node, Nodes, Program, Reply, TestGateway, raw,
 };
 use serde_json::{Value, json};
 
@@ -202,7 +202,7 @@ async fn an_id_that_is_not_there_or_none_is_refused() {
 
 #[tokio::test]
 async fn the_id_that_a_trusted_proxy_gave_is_found_and_anybody_elses_is_not() {
-    let trusting = builder().section("server", "trusted_proxies = [\"127.0.0.1\"]");
+    let trusting = builder().trust_local_proxies();
     let (trusting, other) = (trusting.start().await, builder().start().await);
     for (t, is_found) in [(&trusting, true), (&other, false)] {
         Reply::of(t.get("/orders").header("X-Request-Id", "a-proxys.1")).await;
@@ -277,7 +277,7 @@ async fn the_command_line_asks_the_process_that_runs() {
         let node: Node = nodes.serve(MENSHEN).await;
         if control.contains("127.0.0.1:0") {
             // The command finds it where the file says.
-            let address = address_in(&node.program.logs("open for control").await);
+            let address = node.program.find_control_address().await;
             nodes.site.change(
                 "listen = \"127.0.0.1:0\"\nsecret_env",
                 &format!("listen = \"{address}\"\nsecret_env"),
@@ -308,8 +308,7 @@ async fn the_command_line_asks_the_process_that_runs() {
         assert!(complaint.contains("request_unknown"), "{complaint}");
         let (code, ..) = command(&nodes, &["a b"]).await;
         assert_eq!(code, Some(2));
-        node.program.signal("TERM").await;
-        node.program.ended().await;
+        node.program.stop().await;
         let (code, _, complaint) = command(&nodes, &[id]).await;
         assert_eq!(code, Some(1), "{complaint}");
         assert!(complaint.contains("cannot be reached"), "{complaint}");

@@ -8,24 +8,16 @@
 
 use std::time::{Duration, Instant};
 
-use futures::{SinkExt as _, StreamExt as _};
-use menshen_test_support::{Grant, Reply, TestGateway, raw_request, status};
+use futures::StreamExt as _;
+use menshen_test_support::{
+    Reply, Socket, TestGateway, check_socket_lives, open_socket, raw_request, status,
+};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// How long a socket may outlive its session.
 const SOON: Duration = Duration::from_secs(1);
-
-async fn openid(t: &TestGateway, grant: &Grant) -> String {
-    t.who(&grant.token).await["openid"]
-        .as_str()
-        .unwrap()
-        .to_owned()
-}
 
 fn path(app: &str, openid: &str) -> String {
     format!("/v1/apps/{app}/users/{openid}/sessions")
@@ -43,27 +35,7 @@ async fn end(t: &TestGateway, session: &str) {
     assert_eq!((reply.status, reply.body.len()), (204, 0));
 }
 
-async fn lives(t: &TestGateway, grant: &Grant) {
-    assert_eq!(t.get_as("/orders", &grant.token).await.status, 200);
-    assert_eq!(t.refresh(&grant.refresh_token).await.status, 200);
-}
-
-async fn is_over(t: &TestGateway, grant: &Grant) {
-    let over = (401, "session_ended".to_owned());
-    assert_eq!(t.get_as("/orders", &grant.token).await.refusal(), over);
-    assert_eq!(t.refresh(&grant.refresh_token).await.refusal(), over);
-}
-
-async fn open(t: &TestGateway, grant: &Grant) -> WebSocketStream<TcpStream> {
-    let url = format!("ws://{}/chat", t.address);
-    let mut request = url.into_client_request().unwrap();
-    let bearer = format!("Bearer {}", grant.token).parse().unwrap();
-    request.headers_mut().insert("authorization", bearer);
-    let stream = TcpStream::connect(t.address).await.unwrap();
-    client_async(request, stream).await.unwrap().0
-}
-
-async fn is_closed(socket: &mut WebSocketStream<TcpStream>, since: Instant) {
+async fn is_closed(socket: &mut Socket, since: Instant) {
     let Ok(Some(Ok(Message::Close(Some(close))))) =
         tokio::time::timeout(10 * SOON, socket.next()).await
     else {
@@ -82,7 +54,7 @@ async fn a_users_sessions_are_listed_oldest_first_and_nobody_elses() {
     let desktop = t.log_in("alice").await;
     t.log_in("bob").await;
     let cafe = t.log_in_to("cafe", "alice").await;
-    let listed = list(&t, "shop", &openid(&t, &phone).await).await;
+    let listed = list(&t, "shop", &t.openid(&phone.token).await).await;
     assert_eq!(listed.len(), 2);
     for (listed, grant) in listed.iter().zip([&phone, &desktop]) {
         let names: Vec<_> = listed.as_object().unwrap().keys().collect();
@@ -94,8 +66,11 @@ async fn a_users_sessions_are_listed_oldest_first_and_nobody_elses() {
     }
     let now = t.clock.unix_secs();
     assert!(now - listed[1]["created"].as_u64().unwrap() < 30);
-    assert_eq!(list(&t, "cafe", &openid(&t, &cafe).await).await.len(), 1);
-    let strangers = list(&t, "shop", &openid(&t, &cafe).await).await;
+    assert_eq!(
+        list(&t, "cafe", &t.openid(&cafe.token).await).await.len(),
+        1
+    );
+    let strangers = list(&t, "shop", &t.openid(&cafe.token).await).await;
     assert_eq!(strangers, Vec::<Value>::new());
 }
 
@@ -109,11 +84,11 @@ async fn an_ended_session_is_over_at_once_and_the_others_stand() {
     ];
     // Seen before, so that only the revocation can stop it.
     assert_eq!(t.get_as("/orders", &phone.token).await.status, 200);
-    let user = openid(&t, &phone).await;
+    let user = t.openid(&phone.token).await;
     end(&t, &t.session_id(&phone.token).await).await;
-    is_over(&t, &phone).await;
-    lives(&t, &desktop).await;
-    lives(&t, &bob).await;
+    t.check_session_ended(&phone).await;
+    t.check_session_lives(&desktop).await;
+    t.check_session_lives(&bob).await;
     let left = list(&t, "shop", &user).await;
     assert_eq!(left.len(), 1);
     assert_eq!(left[0]["session"], t.session_id(&desktop.token).await);
@@ -123,17 +98,15 @@ async fn an_ended_session_is_over_at_once_and_the_others_stand() {
 async fn the_sockets_of_an_ended_session_close_and_no_others() {
     let t = TestGateway::start().await;
     let (phone, desktop) = (t.log_in("alice").await, t.log_in("alice").await);
-    let (mut closed, mut stays) = (open(&t, &phone).await, open(&t, &desktop).await);
+    let (mut closed, mut stays) = (
+        open_socket(t.address, &phone.token).await,
+        open_socket(t.address, &desktop.token).await,
+    );
     let sid = t.session_id(&phone.token).await;
     let since = Instant::now();
     end(&t, &sid).await;
     is_closed(&mut closed, since).await;
-    stays.send(Message::text("still here?")).await.unwrap();
-    let answer = tokio::time::timeout(10 * SOON, stays.next()).await;
-    assert_eq!(
-        answer.unwrap().unwrap().unwrap(),
-        Message::text("still here?")
-    );
+    check_socket_lives(&mut stays).await;
 }
 
 #[tokio::test]
@@ -146,21 +119,21 @@ async fn all_of_a_users_sessions_end_in_one_app() {
         t.log_in("bob").await,
     ];
     let cafe = t.log_in_to("cafe", "alice").await;
-    let mut socket = open(&t, &desktop).await;
-    let user = openid(&t, &phone).await;
+    let mut socket = open_socket(t.address, &desktop.token).await;
+    let user = t.openid(&phone.token).await;
     let since = Instant::now();
     let all = path("shop", &user);
     let reply = Reply::of(t.control("DELETE", &all)).await;
     assert_eq!((reply.status, reply.json()), (200, json!({"ended": 2})));
     is_closed(&mut socket, since).await;
-    is_over(&t, &phone).await;
-    is_over(&t, &desktop).await;
-    lives(&t, &bob).await;
-    lives(&t, &cafe).await;
+    t.check_session_ended(&phone).await;
+    t.check_session_ended(&desktop).await;
+    t.check_session_lives(&bob).await;
+    t.check_session_lives(&cafe).await;
     assert_eq!(list(&t, "shop", &user).await, Vec::<Value>::new());
     let again = Reply::of(t.control("DELETE", &all)).await;
     assert_eq!((again.status, again.json()), (200, json!({"ended": 0})));
-    lives(&t, &t.log_in("alice").await).await;
+    t.check_session_lives(&t.log_in("alice").await).await;
 }
 
 #[tokio::test]
@@ -170,7 +143,7 @@ async fn to_end_a_session_again_or_one_that_never_was_changes_nothing_but_revoke
     let sid = t.session_id(&grant.token).await;
     end(&t, &sid).await;
     end(&t, &sid).await;
-    is_over(&t, &grant).await;
+    t.check_session_ended(&grant).await;
     // As after a store that lost a write: the token is good, its session is not there.
     let claims = t.claims("somebody");
     let token = t.sign(&claims);
@@ -196,7 +169,10 @@ async fn an_app_that_is_not_there_is_not_found() {
 async fn openids_and_sessions_with_strange_characters_are_refused_and_end_nothing() {
     let t = TestGateway::start().await;
     let grant = t.log_in("alice").await;
-    let (user, sid) = (openid(&t, &grant).await, t.session_id(&grant.token).await);
+    let (user, sid) = (
+        t.openid(&grant.token).await,
+        t.session_id(&grant.token).await,
+    );
     let first = user.as_bytes()[0];
     let mut strange = vec![
         ".".to_owned(),
@@ -234,7 +210,7 @@ async fn openids_and_sessions_with_strange_characters_are_refused_and_end_nothin
     for text in [user, format!("{sid}A"), sid.get(1..).unwrap().to_owned()] {
         refused(&t, &format!("DELETE /v1/sessions/{text}")).await;
     }
-    lives(&t, &grant).await;
+    t.check_session_lives(&grant).await;
     assert_eq!(list(&t, "shop", &"x".repeat(512)).await.len(), 0);
 }
 

@@ -1,13 +1,13 @@
 //! The private listener at a Unix socket: who may connect, what is in its place, and what is left when it ends.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use menshen_test_support::{CONTROL_SECRET, Ended, Nodes, Program, TestGateway, address_in};
+use menshen_test_support::{CONTROL_SECRET, Ended, Nodes, Program, TestGateway, set_mode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
@@ -95,8 +95,7 @@ async fn a_socket_is_its_owners_and_goes_with_the_program() {
     program.signal("HUP").await;
     program.logs("the configuration was reloaded").await;
     place.answers("/readyz", "", 200).await;
-    program.signal("TERM").await;
-    assert_eq!(program.ended().await.code, Some(0));
+    assert_eq!(program.stop().await.code, Some(0));
     assert!(!place.socket().exists());
 }
 
@@ -110,8 +109,7 @@ async fn a_socket_that_was_left_is_in_nobodys_way_and_a_file_is_kept() {
     assert!(place.check().await.code == Some(0));
     let again = place.start(&[]).await;
     place.answers("/healthz", "", 200).await;
-    again.signal("TERM").await;
-    again.ended().await;
+    again.stop().await;
     fs::write(place.socket(), "precious").unwrap();
     let command = place.0.site.command(MENSHEN, &["serve"]);
     for ended in [place.check().await, Program::run(command).await] {
@@ -130,7 +128,7 @@ async fn a_folder_where_others_could_put_a_socket_of_their_own_is_refused() {
     let place = Place::new("").await;
     let open = place.folder().join("open");
     fs::create_dir(&open).unwrap();
-    fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
+    set_mode(&open, 0o777);
     place
         .0
         .site
@@ -157,8 +155,7 @@ async fn a_group_may_ask_where_the_mode_says_so_and_check_warns_without_a_secret
     );
     let program = place.start(&[]).await;
     assert_eq!(place.mode(), 0o660);
-    program.signal("TERM").await;
-    program.ended().await;
+    program.stop().await;
     place
         .0
         .site
@@ -202,7 +199,7 @@ async fn a_successor_answers_at_the_same_socket_and_nobody_is_refused_meanwhile(
         }
     });
     let second = place.start(&["--upgrade"]).await;
-    address_in(&second.logs("listening").await);
+    second.find_address().await;
     assert_eq!(first.ended().await.code, Some(0));
     let before = asked.load(Ordering::SeqCst);
     while asked.load(Ordering::SeqCst) < before + 3 && !asking.is_finished() {
@@ -211,8 +208,7 @@ async fn a_successor_answers_at_the_same_socket_and_nobody_is_refused_meanwhile(
     over.store(true, Ordering::SeqCst);
     asking.await.unwrap();
     assert_eq!(place.mode(), 0o600);
-    second.signal("TERM").await;
-    assert_eq!(second.ended().await.code, Some(0));
+    assert_eq!(second.stop().await.code, Some(0));
     assert!(!place.socket().exists());
 }
 
@@ -224,6 +220,5 @@ async fn a_successor_that_listens_elsewhere_leaves_no_socket_behind() {
     let second = place.start(&["--upgrade"]).await;
     assert_eq!(first.ended().await.code, Some(0));
     assert!(!place.socket().exists());
-    second.signal("TERM").await;
-    second.ended().await;
+    second.stop().await;
 }

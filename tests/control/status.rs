@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use menshen_test_support::{
     APP_SECRET, Builder, ByHand, CONTROL_SECRET, Certificate, OTHER_SECRET, Program, Reply,
-    Secrets, TestGateway, Upstream, Wire, address_in,
+    Secrets, TestGateway, Upstream, Wire, make_client,
 };
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -709,8 +709,8 @@ async fn the_last_reload_is_told_and_one_that_takes_a_secret_away_ends_its_login
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&program.logs("open for control").await);
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let address = program.find_control_address().await;
+    let http = make_client();
     let ask = async |method: reqwest::Method, path: &str, cookie: &str| {
         let request = http.request(method, format!("http://{address}{path}"));
         let request = request.header(SAME.0, SAME.1).header("cookie", cookie);
@@ -769,8 +769,7 @@ async fn the_last_reload_is_told_and_one_that_takes_a_secret_away_ends_its_login
     let gone = ask(reqwest::Method::GET, "/v1/status/caller", &crm).await;
     gone.refused(401, "token_missing");
     assert_eq!(log_in(CRM).await.0, 401);
-    program.signal("TERM").await;
-    let log = program.ended().await.stderr;
+    let log = program.stop().await.stderr;
     let cookies = [&all, &crm].map(|cookie| cookie.split_once('=').unwrap().1);
     for unsaid in [CONTROL_SECRET, CRM, cookies[0], cookies[1]] {
         assert!(!log.contains(unsaid), "{unsaid}: {log}");

@@ -85,7 +85,7 @@ async fn a_node_without_its_store_is_ready_and_recovers_by_itself() {
         reply.refused(503, "store_unavailable");
     }
     becomes_ready_with(&t, json!(["session_store"])).await;
-    let metrics = Reply::of(t.control("GET", "/metrics")).await.text();
+    let metrics = t.read_metrics().await;
     for line in [
         "menshen_store_available 0",
         r#"menshen_store_errors_total{operation="end"} 1"#,

@@ -28,9 +28,12 @@ async fn users(t: &TestGateway, unionid: &str) -> Value {
     users.iter().map(pair).collect()
 }
 
-async fn text(t: &TestGateway, token: &str, name: &str) -> String {
-    let who = t.get_as("/_auth/session", token).await.json();
-    who.get(name).and_then(Value::as_str).unwrap().to_owned()
+async fn unionid(t: &TestGateway, token: &str) -> String {
+    let who = t.who(token).await;
+    who.get("unionid")
+        .and_then(Value::as_str)
+        .unwrap()
+        .to_owned()
 }
 
 #[tokio::test]
@@ -38,11 +41,8 @@ async fn one_person_is_found_in_each_app_while_logged_in_there() {
     let t = builder().start().await;
     let (shop, cafe) = (t.log_in("alice").await, t.log_in_to("cafe", "alice").await);
     t.log_in("bob").await;
-    let unionid = text(&t, &shop.token, "unionid").await;
-    let (in_shop, in_cafe) = (
-        text(&t, &shop.token, "openid").await,
-        text(&t, &cafe.token, "openid").await,
-    );
+    let unionid = unionid(&t, &shop.token).await;
+    let (in_shop, in_cafe) = (t.openid(&shop.token).await, t.openid(&cafe.token).await);
     assert_ne!(in_shop, in_cafe);
     let both = json!([["cafe", in_cafe], ["shop", in_shop]]);
     assert_eq!(users(&t, &unionid).await, both);
@@ -63,9 +63,9 @@ async fn a_caller_is_told_of_users_in_its_own_apps_alone() {
     );
     let t = builder().section("control", &control).start().await;
     let (shop, _) = (t.log_in("alice").await, t.log_in_to("cafe", "alice").await);
-    let unionid = text(&t, &shop.token, "unionid").await;
+    let unionid = unionid(&t, &shop.token).await;
     let told = ask(&t, OF_SHOP, &unionid).await.json();
-    let openid = text(&t, &shop.token, "openid").await;
+    let openid = t.openid(&shop.token).await;
     assert_eq!(told, json!({"users": [{"app": "shop", "openid": openid}]}));
 }
 

@@ -21,8 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn log_in(t: &TestGateway, name: &str) -> String {
     let grant = t.log_in(name).await;
-    let session = t.get_as("/_auth/session", &grant.token).await.json();
-    session["openid"].as_str().unwrap().to_owned()
+    t.openid(&grant.token).await
 }
 
 async fn ask(t: &TestGateway, openid: &str, call: &str) -> Reply {
@@ -34,22 +33,6 @@ async fn is_valid(t: &TestGateway, openid: &str) -> bool {
     let reply = ask(t, openid, "check-session").await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     reply.json()["valid"].as_bool().unwrap()
-}
-
-async fn calls(t: &TestGateway, path: &str) -> u64 {
-    let url = format!("http://{}/_sim/calls", t.simulator);
-    let calls = Reply::of(t.http.get(url)).await.json();
-    calls[path]["calls"].as_u64().unwrap_or(0)
-}
-
-async fn fault(t: &TestGateway, path: &str, mut plan: Value) {
-    plan["path"] = json!(path);
-    t.simulate("faults", plan).await;
-}
-
-async fn no_faults(t: &TestGateway) {
-    let url = format!("http://{}/_sim/faults", t.simulator);
-    assert_eq!(Reply::of(t.http.delete(url)).await.status, 200);
 }
 
 async fn encrypt(t: &TestGateway, user: &str) -> Value {
@@ -67,27 +50,14 @@ async fn opens(t: &TestGateway, openid: &str, data: &Value) -> bool {
     reply.status == 200
 }
 
-/// Has WeChat give another access_token, as somebody else who forces it does; the one before is over at once.
-async fn force(t: &TestGateway) {
-    let asked = json!({
-        "grant_type": "client_credential",
-        "appid": TestGateway::appid("shop"),
-        "secret": t.secret,
-        "force_refresh": true,
-    });
-    let url = format!("http://{}{TOKEN}", t.simulator);
-    let given = Reply::of(t.http.post(url).json(&asked)).await.json();
-    assert!(given["access_token"].is_string());
-}
-
 /// Begins a reset that WeChat answers late, and waits until it has heard of it.
 async fn slow_reset(t: &TestGateway, openid: &str) -> JoinHandle<reqwest::Result<Response>> {
     let late = json!({"fault": "delay", "by": "300ms", "times": 1});
-    fault(t, RESET, late).await;
+    t.fault_at(RESET, late).await;
     let path = format!("/v1/apps/shop/users/{openid}/reset-session-key");
     let reset = tokio::spawn(t.control("POST", &path).send());
     let heard = async {
-        while calls(t, RESET).await == 0 {
+        while t.calls(RESET).await == 0 {
             tokio::task::yield_now().await;
         }
     };
@@ -155,21 +125,21 @@ async fn one_access_token_serves_until_its_last_five_minutes_and_is_asked_for_on
     let alice = log_in(&t, "alice").await;
     let valid = async || join_all((0..20).map(|_| is_valid(&t, &alice))).await;
     assert_eq!(valid().await, [true; 20]);
-    assert_eq!((calls(&t, TOKEN).await, calls(&t, CHECK).await), (1, 20));
+    assert_eq!((t.calls(TOKEN).await, t.calls(CHECK).await), (1, 20));
     t.clock.advance(Duration::from_secs(7200 - 310));
     assert!(is_valid(&t, &alice).await);
-    assert_eq!(calls(&t, TOKEN).await, 1);
+    assert_eq!(t.calls(TOKEN).await, 1);
     t.clock.advance(Duration::from_secs(260));
     assert_eq!(valid().await, [true; 20]);
     // The old one serves while the new one is fetched.
     let fetched = async {
-        while calls(&t, TOKEN).await < 2 {
+        while t.calls(TOKEN).await < 2 {
             tokio::task::yield_now().await;
         }
     };
     timeout(PATIENCE, fetched).await.unwrap();
     assert_eq!(valid().await, [true; 20]);
-    assert_eq!(calls(&t, TOKEN).await, 2);
+    assert_eq!(t.calls(TOKEN).await, 2);
 }
 
 #[tokio::test]
@@ -177,17 +147,18 @@ async fn a_token_that_is_about_to_end_serves_while_wechat_gives_no_other() {
     let t = TestGateway::start().await;
     let alice = log_in(&t, "alice").await;
     assert!(is_valid(&t, &alice).await);
-    fault(&t, TOKEN, json!({"fault": "errcode", "errcode": -1})).await;
+    t.fault_at(TOKEN, json!({"fault": "errcode", "errcode": -1}))
+        .await;
     t.clock.advance(Duration::from_secs(7200 - 20));
     for _ in 0..5 {
         assert!(is_valid(&t, &alice).await);
     }
     // WeChat was left alone for a while after it gave none.
-    assert_eq!(calls(&t, TOKEN).await, 2);
+    assert_eq!(t.calls(TOKEN).await, 2);
     t.clock.advance(Duration::from_secs(30));
     let reply = ask(&t, &alice, "check-session").await;
     assert_eq!(reply.refused(503, "wechat_busy")["errcode"], -1);
-    no_faults(&t).await;
+    t.heal().await;
     t.clock.advance(Duration::from_secs(6));
     assert!(is_valid(&t, &alice).await);
 }
@@ -197,12 +168,12 @@ async fn a_token_that_somebody_else_ended_is_read_again_and_the_call_made_once_m
     let t = TestGateway::start().await;
     let alice = log_in(&t, "alice").await;
     assert!(is_valid(&t, &alice).await);
-    force(&t).await;
+    t.force_access_token().await;
     assert!(is_valid(&t, &alice).await);
     // The test's own is the third.
-    assert_eq!((calls(&t, TOKEN).await, calls(&t, CHECK).await), (3, 3));
+    assert_eq!((t.calls(TOKEN).await, t.calls(CHECK).await), (3, 3));
     assert!(is_valid(&t, &alice).await);
-    assert_eq!(calls(&t, TOKEN).await, 3);
+    assert_eq!(t.calls(TOKEN).await, 3);
 }
 
 #[tokio::test]
@@ -211,12 +182,13 @@ async fn a_token_that_wechat_goes_on_refusing_is_read_again_once_and_not_at_ever
     let alice = log_in(&t, "alice").await;
     assert!(is_valid(&t, &alice).await);
     t.clock.advance(Duration::from_secs(60));
-    fault(&t, CHECK, json!({"fault": "errcode", "errcode": 40001})).await;
+    t.fault_at(CHECK, json!({"fault": "errcode", "errcode": 40001}))
+        .await;
     for _ in 0..5 {
         let reply = ask(&t, &alice, "check-session").await;
         assert_eq!(reply.refused(502, "wechat_error")["errcode"], 40001);
     }
-    assert_eq!((calls(&t, TOKEN).await, calls(&t, CHECK).await), (2, 6));
+    assert_eq!((t.calls(TOKEN).await, t.calls(CHECK).await), (2, 6));
 }
 
 #[tokio::test]
@@ -258,15 +230,15 @@ async fn each_of_wechats_failures_has_its_code() {
         ),
         (json!({"fault": "close_after"}), 504, "wechat_timeout", None),
     ] {
-        no_faults(&t).await;
+        t.heal().await;
         let named = plan.to_string();
-        fault(&t, CHECK, plan).await;
+        t.fault_at(CHECK, plan).await;
         let reply = ask(&t, &alice, "check-session").await;
         assert_eq!(reply.refusal(), (status, error.to_owned()), "{named}");
         let json = reply.refused(status, error);
         assert_eq!(json["errcode"].as_i64(), number, "{named}");
     }
-    no_faults(&t).await;
+    t.heal().await;
     assert!(is_valid(&t, &alice).await);
 }
 
@@ -280,7 +252,7 @@ async fn a_reset_whose_answer_is_of_no_use_changes_nothing_here() {
         json!({"fault": "missing_openid", "times": 1}),
         json!({"fault": "missing_session_key", "times": 1}),
     ] {
-        fault(&t, RESET, plan).await;
+        t.fault_at(RESET, plan).await;
         let reply = ask(&t, &alice, "reset-session-key").await;
         // WeChat has another key by then.
         let stale = reply.refusal() == (409, "session_key_stale".to_owned());
@@ -298,13 +270,14 @@ async fn a_reset_whose_answer_is_of_no_use_changes_nothing_here() {
 async fn without_a_right_secret_wechat_is_asked_once_in_a_while() {
     let t = TestGateway::start().await;
     let alice = log_in(&t, "alice").await;
-    fault(&t, TOKEN, json!({"fault": "errcode", "errcode": 40125})).await;
+    t.fault_at(TOKEN, json!({"fault": "errcode", "errcode": 40125}))
+        .await;
     for _ in 0..5 {
         let reply = ask(&t, &alice, "check-session").await;
         assert_eq!(reply.refused(502, "wechat_misconfigured")["errcode"], 40125);
     }
-    assert_eq!((calls(&t, TOKEN).await, calls(&t, CHECK).await), (1, 0));
-    no_faults(&t).await;
+    assert_eq!((t.calls(TOKEN).await, t.calls(CHECK).await), (1, 0));
+    t.heal().await;
     t.clock.advance(Duration::from_secs(31));
     assert!(is_valid(&t, &alice).await);
 }
@@ -317,7 +290,7 @@ async fn the_previous_secret_gets_an_access_token_while_wechat_takes_no_other() 
     for _ in 0..3 {
         assert!(is_valid(&t, &alice).await);
     }
-    assert_eq!((calls(&t, TOKEN).await, calls(&t, CHECK).await), (2, 3));
+    assert_eq!((t.calls(TOKEN).await, t.calls(CHECK).await), (2, 3));
 }
 
 #[tokio::test]
@@ -327,9 +300,9 @@ async fn a_secret_may_be_refused_for_an_access_token_in_two_ways() {
         let t = TestGateway::builder().section("app", secrets).start().await;
         let alice = log_in(&t, "alice").await;
         let plan = json!({"fault": "errcode", "errcode": errcode, "times": 1});
-        fault(&t, TOKEN, plan).await;
+        t.fault_at(TOKEN, plan).await;
         assert!(is_valid(&t, &alice).await, "{errcode}");
-        assert_eq!(calls(&t, TOKEN).await, 2);
+        assert_eq!(t.calls(TOKEN).await, 2);
     }
 }
 

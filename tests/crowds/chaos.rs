@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use menshen_test_support::{Grant, Node, Nodes, Relay, Reply, Secrets, TestGateway, address_in};
+use menshen_test_support::{Grant, Node, Nodes, Relay, Reply, Secrets, TestGateway, make_client};
 use serde_json::{Value, json};
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
@@ -170,7 +170,7 @@ impl Chaos {
         let mut secrets = Secrets::default();
         secrets.add_token(&alice.token);
         secrets.add_refresh_token(&alice.refresh_token);
-        let control = address_in(&node.program.logs("open for control").await);
+        let control = node.program.find_control_address().await;
         let mut chaos = Self {
             nodes,
             node,
@@ -196,7 +196,7 @@ impl Chaos {
     }
 
     async fn ask_control(&self, method: &str, path: &str) -> Reply {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = make_client();
         let url = format!("http://{}/{path}", self.control);
         let request = http.request(method.parse().unwrap(), url);
         Reply::of(request).await
@@ -372,8 +372,7 @@ impl Chaos {
             assert_eq!(shown.status, 200, "{path}");
             self.keep(&[vec![shown]]);
         }
-        self.node.program.signal("TERM").await;
-        let ended = self.node.program.ended().await;
+        let ended = self.node.program.stop().await;
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         let answers = self.relay.answers();
         let found = self.secrets.add_keys_of_wechat(&answers);

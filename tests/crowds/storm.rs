@@ -177,7 +177,7 @@ async fn storm(code: Code) {
     let quota = format!("quota_per_minute = {}", storm.per_minute);
     let builder = TestGateway::builder()
         .section("login", &quota)
-        .section("server", "trusted_proxies = [\"127.0.0.1\"]");
+        .trust_local_proxies();
     let nodes = Nodes::new(builder).await;
     let node = Arc::new(nodes.serve(MENSHEN).await);
     let ((), calm) = watched(&node, sleep(Duration::from_secs(3))).await;

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use menshen_test_support::{Fuzzed, IDENTITY, StrictRequest, fuzz};
+use menshen_test_support::{Fuzzed, IDENTITY, PREFACE, StrictRequest, fuzz};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -25,7 +25,6 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// How long an answer may take where it is waited for, although none may be due.
 const SOON: Duration = Duration::from_millis(25);
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SMUGGLED: &[u8] =
     b"GET /smuggled HTTP/1.1\r\nHost: h\r\nX-Case: smuggled\r\nContent-Length: 0\r\n\r\n";
 

@@ -3,8 +3,8 @@
 
 use menshen::request::OwnedNames;
 use menshen_test_support::{
-    Front, Grant, IDENTITY, Kind, Received, TestGateway, Wire, folded, forged, raw, raw_request,
-    spellings, status,
+    Front, Grant, IDENTITY, Kind, Received, TestGateway, Wire, folded, forged, make_line, raw,
+    raw_request, spellings, status,
 };
 
 /// A gateway in front of a backend, and ours beside it.
@@ -34,7 +34,7 @@ impl Site {
 
     /// Asks as a user, and returns what the backend got.
     async fn ask_as(&self, grant: &Grant, request: &str, more: &[(String, String)]) -> Received {
-        let mut lines = vec![bearer(grant)];
+        let mut lines = vec![grant.line()];
         lines.extend_from_slice(more);
         let before = self.t.upstream.requests();
         let answer = self.ask(request, &lines).await;
@@ -59,14 +59,6 @@ impl Site {
         assert_eq!(seen, own, "{}", received.head);
         assert!(!received.head.contains("victim"), "{}", received.head);
     }
-}
-
-fn line(name: &str, value: &str) -> (String, String) {
-    (name.to_owned(), value.to_owned())
-}
-
-fn bearer(grant: &Grant) -> (String, String) {
-    line("Authorization", &format!("Bearer {}", grant.token))
 }
 
 async fn a_user_is_told_once_and_the_token_stays_behind(kind: Kind) {
@@ -101,21 +93,21 @@ async fn no_spelling_of_a_forged_header_arrives(kind: Kind) {
     let alice = site.t.log_in("alice").await;
     for name in IDENTITY {
         for some in spellings(name).chunks(60) {
-            let lines: Vec<_> = some.iter().map(|name| line(name, "victim")).collect();
+            let lines: Vec<_> = some.iter().map(|name| make_line(name, "victim")).collect();
             let received = site.ask_as(&alice, "GET /orders", &lines).await;
             site.is_told(&received, Some(&alice)).await;
         }
         let twice = [
-            line(name, "victim"),
-            line(&name.to_lowercase(), "victim"),
-            line(&name.to_uppercase(), ""),
+            make_line(name, "victim"),
+            make_line(&name.to_lowercase(), "victim"),
+            make_line(&name.to_uppercase(), ""),
         ];
         let received = site.ask_as(&alice, "GET /orders", &twice).await;
         site.is_told(&received, Some(&alice)).await;
     }
     for name in ["X_WX_OPENID", "x-WX_openid", "X.WX.OPENID", "x|wx|openid"] {
         let received = site
-            .ask_as(&alice, "GET /orders", &[line(name, "victim")])
+            .ask_as(&alice, "GET /orders", &[make_line(name, "victim")])
             .await;
         site.is_told(&received, Some(&alice)).await;
     }
@@ -144,9 +136,9 @@ async fn nothing_that_menshen_itself_would_remove_arrives(kind: Kind) {
         names.sort();
         names.dedup();
         for some in names.chunks(60) {
-            let mut lines: Vec<_> = some.iter().map(|name| line(name, "/victim")).collect();
+            let mut lines: Vec<_> = some.iter().map(|name| make_line(name, "/victim")).collect();
             for path in ["/orders", "/public"] {
-                lines.push(bearer(&alice));
+                lines.push(alice.line());
                 let answer = site.ask(&format!("GET {path}"), &lines).await;
                 lines.pop();
                 assert_eq!(status(&answer), 200, "{path} {name}: {answer}");
@@ -172,7 +164,7 @@ async fn what_menshen_does_not_say_is_removed(kind: Kind) {
         "X-WX-FROM-OPENID",
     ] {
         let received = site
-            .ask_as(&alice, "GET /orders", &[line(name, "victim")])
+            .ask_as(&alice, "GET /orders", &[make_line(name, "victim")])
             .await;
         assert!(
             received.aliases(&name.to_lowercase()).is_empty(),
@@ -205,12 +197,12 @@ async fn a_stranger_is_refused_and_never_reaches_the_backend(kind: Kind) {
     let mut few = forged("victim");
     few.truncate(60);
     let upgrade = [
-        line("Connection", "Upgrade, close"),
-        line("Upgrade", "websocket"),
-        line("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
-        line("Sec-WebSocket-Version", "13"),
+        make_line("Connection", "Upgrade, close"),
+        make_line("Upgrade", "websocket"),
+        make_line("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        make_line("Sec-WebSocket-Version", "13"),
     ];
-    let not_a_token = [line("Authorization", "Bearer not-a-token")];
+    let not_a_token = [make_line("Authorization", "Bearer not-a-token")];
     for (request, lines, error) in [
         ("GET /orders", &[][..], "token_missing"),
         ("GET /orders", &few, "token_missing"),
@@ -234,7 +226,7 @@ async fn a_stranger_is_refused_and_never_reaches_the_backend(kind: Kind) {
         );
     }
     let alice = site.t.log_in("alice").await;
-    let twice = [bearer(&alice), line("Authorization", "Bearer another")];
+    let twice = [alice.line(), make_line("Authorization", "Bearer another")];
     let answer = site.ask("GET /orders", &twice).await;
     assert!(status(&answer) >= 400, "{answer}");
     assert_eq!(site.t.upstream.requests(), 0);
@@ -250,7 +242,7 @@ async fn connection_takes_nothing_away_and_names_nothing(kind: Kind) {
         "close, X-Forwarded-Method, X-Forwarded-Uri, Authorization",
     ] {
         let before = site.t.upstream.requests();
-        let lines = [bearer(&alice), line("Connection", value)];
+        let lines = [alice.line(), make_line("Connection", value)];
         let answer = site.ask("GET /orders", &lines).await;
         if status(&answer) != 200 {
             // Without the token that `Connection` takes away, alice is a stranger.
@@ -344,22 +336,28 @@ async fn no_token_among_the_sub_protocols_arrives_anywhere(kind: Kind) {
     let ours = format!("menshen.bearer.{}", alice.token);
     let bearer = format!("Bearer {}", alice.token);
     for (path, lines) in [
-        ("/public", vec![line("Sec-WebSocket-Protocol", &ours)]),
-        ("/optional", vec![line("Sec-WebSocket-Protocol", &ours)]),
-        ("/optional", vec![line("Sec_WebSocket_Protocol", &ours)]),
-        ("/public", vec![line("Sec-WebSocket_Protocol", &ours)]),
+        ("/public", vec![make_line("Sec-WebSocket-Protocol", &ours)]),
+        (
+            "/optional",
+            vec![make_line("Sec-WebSocket-Protocol", &ours)],
+        ),
+        (
+            "/optional",
+            vec![make_line("Sec_WebSocket_Protocol", &ours)],
+        ),
+        ("/public", vec![make_line("Sec-WebSocket_Protocol", &ours)]),
         (
             "/orders",
             vec![
-                line("Authorization", &bearer),
-                line("SEC.WEBSOCKET.PROTOCOL", &ours),
+                make_line("Authorization", &bearer),
+                make_line("SEC.WEBSOCKET.PROTOCOL", &ours),
             ],
         ),
         (
             "/orders",
             vec![
-                line("Authorization", &bearer),
-                line("Sec-WebSocket-Protocol", &ours),
+                make_line("Authorization", &bearer),
+                make_line("Sec-WebSocket-Protocol", &ours),
             ],
         ),
     ] {
@@ -379,12 +377,12 @@ async fn no_token_among_the_sub_protocols_arrives_anywhere(kind: Kind) {
 async fn a_client_cannot_describe_another_request(kind: Kind) {
     let site = Site::of(kind).await;
     let lines = [
-        line("X-Forwarded-Method", "GET"),
-        line("X-Forwarded-Uri", "/public"),
-        line("X-Forwarded-Host", "localhost"),
-        line("X_Forwarded_Uri", "/public"),
-        line("X-Original-URL", "/public"),
-        line("X-Original-Uri", "/public"),
+        make_line("X-Forwarded-Method", "GET"),
+        make_line("X-Forwarded-Uri", "/public"),
+        make_line("X-Forwarded-Host", "localhost"),
+        make_line("X_Forwarded_Uri", "/public"),
+        make_line("X-Original-URL", "/public"),
+        make_line("X-Original-Uri", "/public"),
     ];
     for lines in [&lines[..], &lines[1..2], &lines[..3]] {
         let answer = site.ask("GET /orders", lines).await;
@@ -445,7 +443,7 @@ async fn nobody_asks_verify_through_it(kind: Kind) {
         "/_auth/verif%79",
         "/%5fauth/verify/orders",
     ] {
-        let answer = site.ask(&format!("GET {path}"), &[bearer(&alice)]).await;
+        let answer = site.ask(&format!("GET {path}"), &[alice.line()]).await;
         assert!(status(&answer) >= 400, "{path}: {answer}");
         let lower = answer.to_lowercase();
         assert!(!lower.contains("\r\nx-wx-"), "{path}: {answer}");
@@ -471,7 +469,7 @@ async fn without_menshen_nobody_gets_through(kind: Kind) {
     let alice = site.t.log_in("alice").await;
     site.t.stop().await;
     for path in ["/orders", "/public"] {
-        let answer = site.ask(&format!("GET {path}"), &[bearer(&alice)]).await;
+        let answer = site.ask(&format!("GET {path}"), &[alice.line()]).await;
         assert!(status(&answer) >= 500, "{path}: {answer}");
     }
     assert_eq!(site.t.upstream.requests(), 0);
@@ -485,7 +483,7 @@ async fn a_limit_is_told_and_nothing_of_the_user_with_it(kind: Kind) {
     let before = site.t.upstream.requests();
     let (mut served, mut refused) = (0, 0);
     while refused < 20 {
-        let answers = (0..8).map(|_| async { site.ask("GET /orders", &[bearer(&alice)]).await });
+        let answers = (0..8).map(|_| async { site.ask("GET /orders", &[alice.line()]).await });
         for answer in futures::future::join_all(answers).await {
             let lower = answer.to_lowercase();
             assert!(!lower.contains("\r\nx-wx-"), "{answer}");

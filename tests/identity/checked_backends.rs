@@ -8,10 +8,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use menshen_test_support::{AUDIENCE, Backend, Builder, Reply, TestGateway, Upstream};
+use menshen_test_support::{AUDIENCE, Backend, Builder, Reply, TestGateway, Upstream, encode_part};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -78,7 +76,6 @@ async fn bad_ones(t: &TestGateway, other: &Upstream, token: &str) -> Vec<(&'stat
     let [head, _, signature] = good.split('.').collect::<Vec<_>>()[..] else {
         unreachable!("{good}")
     };
-    let encoded = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
     let stranger = TestGateway::start().await;
     let mut unknown = header(t);
     unknown.kid = Some("unknown".to_owned());
@@ -105,11 +102,11 @@ async fn bad_ones(t: &TestGateway, other: &Upstream, token: &str) -> Vec<(&'stat
         ),
         (
             "with other claims",
-            format!("{head}.{}.{signature}", encoded(&claims(t))),
+            format!("{head}.{}.{signature}", encode_part(&claims(t))),
         ),
         (
             "unsigned",
-            format!("{}.{}.", encoded(&unsigned), encoded(&claims(t))),
+            format!("{}.{}.", encode_part(&unsigned), encode_part(&claims(t))),
         ),
         ("with a shared key", shared),
         ("a session's token", token.to_owned()),

@@ -1,8 +1,8 @@
 //! The examples' backends, called directly: they read identity as a backend of WeChat Cloud Run does.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use menshen_test_support::Backend;
-use reqwest::{Client, RequestBuilder};
+use menshen_test_support::{Backend, make_client};
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -118,23 +118,23 @@ async fn takes_the_user_from_the_injected_headers(backend: &Backend) {
             .header("x-menshen-app", "shop")
     };
     assert_eq!(
-        answer(injected(client().get(&url))).await,
+        answer(injected(make_client().get(&url))).await,
         json!({"user": "oAda", "app": "shop"})
     );
     assert_eq!(
-        answer(injected(client().post(&url).json(&json!({"item": 7})))).await,
+        answer(injected(make_client().post(&url).json(&json!({"item": 7})))).await,
         json!({"user": "oAda", "app": "shop", "order": {"item": 7}})
     );
 }
 
 async fn has_no_user_without_a_source(backend: &Backend) {
     let url = format!("http://{}/orders", backend.addr);
-    let request = client().get(&url).header("x-wx-openid", "oAda");
+    let request = make_client().get(&url).header("x-wx-openid", "oAda");
     assert_eq!(answer(request).await, json!({"user": null, "app": null}));
 }
 
 fn misspelled(backend: &Backend) -> RequestBuilder {
-    client()
+    make_client()
         .get(format!("http://{}/headers", backend.addr))
         .header("x_wx_openid", "eve")
 }
@@ -142,10 +142,4 @@ fn misspelled(backend: &Backend) -> RequestBuilder {
 async fn answer(request: RequestBuilder) -> Value {
     let reply = request.send().await.unwrap();
     reply.error_for_status().unwrap().json().await.unwrap()
-}
-
-fn client() -> Client {
-    // A second installation is refused, and changes nothing.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    Client::builder().no_proxy().build().unwrap()
 }

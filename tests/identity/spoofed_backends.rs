@@ -5,7 +5,7 @@
     reason = "a test may panic"
 )]
 
-use menshen_test_support::{Backend, Grant, Reply, TestGateway, folded, forged};
+use menshen_test_support::{Backend, Reply, TestGateway, folded, forge_identity};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
@@ -22,13 +22,6 @@ async fn in_front_of(backend: &Backend) -> TestGateway {
         )
         .start()
         .await
-}
-
-fn forging(mut request: RequestBuilder) -> RequestBuilder {
-    for (name, value) in forged("victim") {
-        request = request.header(name, value);
-    }
-    request
 }
 
 /// Returns every header that the backend knows of and that names somebody, as its code would look it up.
@@ -65,7 +58,7 @@ async fn seen(request: RequestBuilder) -> Vec<(String, String)> {
 async fn serves_the_tokens_user(backend: Backend) {
     let t = in_front_of(&backend).await;
     let alice = t.log_in("alice").await;
-    let openid = openid(&t, &alice).await;
+    let openid = t.openid(&alice.token).await;
     let orders = t.get_as("/orders?page=1", &alice.token).await;
     assert_eq!(
         (orders.status, orders.json()),
@@ -87,20 +80,20 @@ async fn serves_the_tokens_user(backend: Backend) {
 async fn sees_only_the_tokens_user(backend: Backend) {
     let t = in_front_of(&backend).await;
     let alice = t.log_in("alice").await;
-    let request = forging(t.get("/headers")).bearer_auth(&alice.token);
+    let request = forge_identity(t.get("/headers")).bearer_auth(&alice.token);
     assert_eq!(seen(request).await, t.identity(&alice).await);
-    let orders = forging(t.get("/orders")).bearer_auth(&alice.token);
+    let orders = forge_identity(t.get("/orders")).bearer_auth(&alice.token);
     assert_eq!(
         Reply::of(orders).await.json()["user"],
-        openid(&t, &alice).await
+        t.openid(&alice.token).await
     );
 }
 
 async fn sees_nobody_without_a_token(backend: Backend) {
     let t = in_front_of(&backend).await;
-    let request = forging(t.get("/optional/headers"));
+    let request = forge_identity(t.get("/optional/headers"));
     assert_eq!(seen(request).await, TestGateway::nobody());
-    let orders = Reply::of(forging(t.get("/optional/orders"))).await;
+    let orders = Reply::of(forge_identity(t.get("/optional/orders"))).await;
     assert_eq!(orders.json(), json!({"user": null, "app": null}));
 }
 
@@ -153,11 +146,6 @@ async fn express_serves_no_stranger_who_asks_in_capitals() {
         .refused(401, "token_missing");
     assert_eq!(Reply::of(t.get("/Nowhere")).await.status, 404);
     assert_eq!(Reply::of(t.get("/HEADERS")).await.status, 200);
-}
-
-async fn openid(t: &TestGateway, grant: &Grant) -> String {
-    let session = t.get_as("/_auth/session", &grant.token).await.json();
-    session["openid"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]

@@ -2,19 +2,15 @@
 //! the gateway's own line and no other.
 
 use menshen_test_support::{
-    Grant, IDENTITY, Reply, TestGateway, folded, forged, raw, raw_request, spellings, status,
+    Grant, IDENTITY, Reply, TestGateway, folded, forged, make_line, raw, raw_request, spellings,
+    status,
 };
 
 /// Header lines that carry a token, then `lines`.
 fn with_token(grant: &Grant, lines: &[(String, String)]) -> Vec<(String, String)> {
-    let bearer = format!("Bearer {}", grant.token);
-    let mut all = vec![("Authorization".to_owned(), bearer)];
+    let mut all = vec![grant.line()];
     all.extend_from_slice(lines);
     all
-}
-
-fn line(name: &str, value: &str) -> (String, String) {
-    (name.to_owned(), value.to_owned())
 }
 
 /// Asks for `/orders` as alice with every spelling of `name`, and asserts that each time nothing of it arrives
@@ -22,7 +18,7 @@ fn line(name: &str, value: &str) -> (String, String) {
 async fn every_spelling_is_replaced(t: &TestGateway, alice: &Grant, name: &str) {
     let own = t.identity(alice).await;
     for some in spellings(name).chunks(75) {
-        let lines: Vec<_> = some.iter().map(|name| line(name, "victim")).collect();
+        let lines: Vec<_> = some.iter().map(|name| make_line(name, "victim")).collect();
         let answer = raw_request(t.address, "GET /orders", &with_token(alice, &lines)).await;
         assert_eq!(status(&answer), 200, "{answer}");
         assert_eq!(t.upstream.last().identity(), own, "{some:?}");
@@ -35,7 +31,7 @@ async fn without_the_gateway_every_spelling_arrives() {
     let t = TestGateway::start().await;
     for name in IDENTITY {
         for some in spellings(name).chunks(75) {
-            let lines: Vec<_> = some.iter().map(|name| line(name, "victim")).collect();
+            let lines: Vec<_> = some.iter().map(|name| make_line(name, "victim")).collect();
             raw_request(t.upstream.address, "GET /close", &lines).await;
             assert_eq!(t.upstream.last().identity().len(), some.len());
         }
@@ -61,7 +57,7 @@ async fn one_alias_alone_is_removed() {
         raw_request(
             t.address,
             "GET /orders",
-            &with_token(&alice, &[line(name, "victim")]),
+            &with_token(&alice, &[make_line(name, "victim")]),
         )
         .await;
         assert_eq!(t.upstream.last().identity(), own, "{name}");
@@ -75,10 +71,10 @@ async fn a_header_sent_several_times_arrives_once_with_the_gateways_value() {
     let own = t.identity(&alice).await;
     for name in IDENTITY {
         let twice = [
-            line(name, "victim"),
-            line(name, "another"),
-            line(&name.to_lowercase(), ""),
-            line(&name.to_uppercase(), "victim,another"),
+            make_line(name, "victim"),
+            make_line(name, "another"),
+            make_line(&name.to_lowercase(), ""),
+            make_line(&name.to_uppercase(), "victim,another"),
         ];
         let answer = raw_request(t.address, "GET /orders", &with_token(&alice, &twice)).await;
         assert_eq!(status(&answer), 200, "{answer}");
@@ -162,22 +158,25 @@ async fn a_renamed_header_is_as_safe_as_the_one_it_replaces() {
         );
     }
     lines.extend([
-        line("x.user.id", "victim"),
-        line("CLIENT-IP", "victim"),
-        line("SID", "victim"),
+        make_line("x.user.id", "victim"),
+        make_line("CLIENT-IP", "victim"),
+        make_line("SID", "victim"),
     ]);
     let answer = raw_request(t.address, "GET /orders", &with_token(&alice, &lines)).await;
     assert_eq!(status(&answer), 200, "{answer}");
     let received = t.upstream.last();
     let openid = session["openid"].as_str().unwrap();
-    assert_eq!(received.aliases("x-user-id"), [line("x-user-id", openid)]);
+    assert_eq!(
+        received.aliases("x-user-id"),
+        [make_line("x-user-id", openid)]
+    );
     assert_eq!(
         received.aliases("client-ip"),
-        [line("client_ip", "127.0.0.1")]
+        [make_line("client_ip", "127.0.0.1")]
     );
     assert_eq!(
         received.aliases("sid"),
-        [line("sid", session["session"].as_str().unwrap())]
+        [make_line("sid", session["session"].as_str().unwrap())]
     );
     let others: Vec<_> = received
         .identity()
@@ -210,14 +209,17 @@ async fn environment_and_assertion_are_the_gateways_own() {
     )
     .await;
     let received = t.upstream.last();
-    assert_eq!(received.aliases("x-wx-env"), [line("x-wx-env", "prod")]);
+    assert_eq!(
+        received.aliases("x-wx-env"),
+        [make_line("x-wx-env", "prod")]
+    );
     assert_eq!(received.aliases("x-menshen-assertion").len(), 1);
     let assertion = received.only("x-menshen-assertion").unwrap();
     assert_eq!(assertion.split('.').count(), 3, "{assertion}");
 
     raw_request(t.address, "GET /public", &forged("victim")).await;
     let mut own = TestGateway::nobody();
-    own.push(line("x-wx-env", "prod"));
+    own.push(make_line("x-wx-env", "prod"));
     assert_eq!(t.upstream.last().identity(), own);
 }
 
@@ -239,7 +241,7 @@ async fn what_a_stranger_says_about_its_connection_is_not_passed_on() {
         let lines: Vec<_> = spellings(name)
             .into_iter()
             .step_by(2)
-            .map(|name| line(&name, "6.6.6.6"))
+            .map(|name| make_line(&name, "6.6.6.6"))
             .collect();
         let answer = raw_request(t.address, "GET /public", &lines).await;
         assert_eq!(status(&answer), 200, "{answer}");
@@ -251,11 +253,11 @@ async fn what_a_stranger_says_about_its_connection_is_not_passed_on() {
         assert_eq!(believed, None);
         assert_eq!(
             received.aliases("x-forwarded-for"),
-            [line("x-forwarded-for", "127.0.0.1")]
+            [make_line("x-forwarded-for", "127.0.0.1")]
         );
         assert_eq!(
             received.aliases("x-forwarded-proto"),
-            [line("x-forwarded-proto", "http")]
+            [make_line("x-forwarded-proto", "http")]
         );
         assert_eq!(received.aliases("x-request-id").len(), 1);
     }
@@ -281,17 +283,17 @@ async fn a_trusted_proxy_speaks_for_the_client_and_for_no_user() {
     let alice = t.log_in("alice").await;
     let mut own = t.identity(&alice).await;
     own.retain(|(name, _)| name != "x-original-forwarded-for");
-    own.insert(2, line("x-original-forwarded-for", "203.0.113.9"));
+    own.insert(2, make_line("x-original-forwarded-for", "203.0.113.9"));
     let mut lines = forged("victim");
     lines.extend([
-        line("X-Forwarded-For", "6.6.6.6, 203.0.113.9"),
-        line("X_Forwarded_For", "6.6.6.6"),
-        line("X-Forwarded-Proto", "https"),
-        line("X.Forwarded.Proto", "gopher"),
-        line("X-Forwarded-Host", "shop.example"),
-        line("X_Forwarded-Host", "evil.example"),
-        line("X-Request-Id", "of-the-proxy"),
-        line("X_Request_Id", "of-the-client"),
+        make_line("X-Forwarded-For", "6.6.6.6, 203.0.113.9"),
+        make_line("X_Forwarded_For", "6.6.6.6"),
+        make_line("X-Forwarded-Proto", "https"),
+        make_line("X.Forwarded.Proto", "gopher"),
+        make_line("X-Forwarded-Host", "shop.example"),
+        make_line("X_Forwarded-Host", "evil.example"),
+        make_line("X-Request-Id", "of-the-proxy"),
+        make_line("X_Request_Id", "of-the-client"),
     ]);
     let answer = raw_request(t.address, "GET /orders", &with_token(&alice, &lines)).await;
     assert_eq!(status(&answer), 200, "{answer}");
@@ -303,7 +305,7 @@ async fn a_trusted_proxy_speaks_for_the_client_and_for_no_user() {
         ("x-forwarded-host", "shop.example"),
         ("x-request-id", "of-the-proxy"),
     ] {
-        assert_eq!(received.aliases(name), [line(name, value)]);
+        assert_eq!(received.aliases(name), [make_line(name, value)]);
     }
 }
 
@@ -354,13 +356,13 @@ async fn a_header_line_that_parsers_read_differently_brings_no_identity() {
 async fn headers_that_only_resemble_ours_arrive_untouched() {
     let t = TestGateway::start().await;
     let others = [
-        line("X-WXY-OPENID", "1"),
-        line("XWX-OPENID", "2"),
-        line("WX-OPENID", "3"),
-        line("x-wx", "4"),
-        line("Menshen-App", "5"),
-        line("x_menshen", "6"),
-        line("X-Original-Forwarded", "7"),
+        make_line("X-WXY-OPENID", "1"),
+        make_line("XWX-OPENID", "2"),
+        make_line("WX-OPENID", "3"),
+        make_line("x-wx", "4"),
+        make_line("Menshen-App", "5"),
+        make_line("x_menshen", "6"),
+        make_line("X-Original-Forwarded", "7"),
     ];
     raw_request(t.address, "GET /public", &others).await;
     let received = t.upstream.last();

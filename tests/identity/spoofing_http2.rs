@@ -6,7 +6,10 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use h2::client;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
-use menshen_test_support::{Grant, IDENTITY, Received, TestGateway, folded, forged, spellings};
+use menshen_test_support::{
+    Grant, IDENTITY, PREFACE, Received, SETTINGS, TestGateway, folded, forged, make_frame,
+    make_lines, spellings,
+};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -18,11 +21,6 @@ fn headers(lines: &[(String, String)]) -> HeaderMap {
         map.append(name, HeaderValue::from_str(value).unwrap());
     }
     map
-}
-
-fn lines(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    pairs.iter().map(owned).collect()
 }
 
 /// A connection that speaks HTTP/2 without TLS.
@@ -75,25 +73,13 @@ impl Http2 {
     /// Sends a GET with these lines, and a token if there is one, and returns the status.
     async fn get(&self, path: &str, grant: Option<&Grant>, lines: &[(String, String)]) -> u16 {
         let mut all = lines.to_vec();
-        if let Some(grant) = grant {
-            all.push((
-                "authorization".to_owned(),
-                format!("Bearer {}", grant.token),
-            ));
-        }
+        all.extend(grant.map(Grant::line));
         self.send(Method::GET, path, &all, None)
             .await
             .0
             .status()
             .as_u16()
     }
-}
-
-fn bearer(grant: &Grant) -> (String, String) {
-    (
-        "authorization".to_owned(),
-        format!("Bearer {}", grant.token),
-    )
 }
 
 #[tokio::test]
@@ -121,7 +107,7 @@ async fn a_header_sent_several_times_arrives_once_with_the_gateways_value() {
     let own = t.identity(&alice).await;
     let http2 = Http2::connect(&t).await;
     for name in IDENTITY {
-        let several = lines(&[(name, "victim"), (name, "another"), (name, "")]);
+        let several = make_lines(&[(name, "victim"), (name, "another"), (name, "")]);
         assert_eq!(http2.get("/orders", Some(&alice), &several).await, 200);
         assert_eq!(t.upstream.last().identity(), own, "{name}");
     }
@@ -159,7 +145,7 @@ async fn two_authorizations_are_refused() {
     let t = TestGateway::start().await;
     let alice = t.log_in("alice").await;
     let http2 = Http2::connect(&t).await;
-    let twice = [bearer(&alice), bearer(&alice)];
+    let twice = [alice.line(), alice.line()];
     for path in ["/orders", "/optional", "/public"] {
         let (head, body) = http2.send(Method::GET, path, &twice, None).await;
         assert_eq!(
@@ -195,7 +181,7 @@ async fn a_login_on_the_first_request_brings_the_codes_user() {
 async fn what_a_stranger_says_about_its_connection_is_not_passed_on() {
     let t = TestGateway::start().await;
     let http2 = Http2::connect(&t).await;
-    let said = lines(&[
+    let said = make_lines(&[
         ("x-forwarded-for", "6.6.6.6"),
         ("x_forwarded_for", "6.6.6.6"),
         ("x-forwarded-proto", "6.6.6.6"),
@@ -214,14 +200,14 @@ async fn trailers_bring_no_identity() {
     let t = TestGateway::start().await;
     let alice = t.log_in("alice").await;
     let http2 = Http2::connect(&t).await;
-    let trailers = lines(&[
+    let trailers = make_lines(&[
         ("x-wx-openid", "victim"),
         ("x_wx_source", "victim"),
         ("other", "victim"),
     ]);
     let named = ("trailer".to_owned(), "x-wx-openid".to_owned());
     for (path, more, own) in [
-        ("/orders", Some(bearer(&alice)), t.identity(&alice).await),
+        ("/orders", Some(alice.line()), t.identity(&alice).await),
         ("/public", None, TestGateway::nobody()),
     ] {
         let lines: Vec<_> = [named.clone()].into_iter().chain(more).collect();
@@ -264,20 +250,8 @@ async fn a_usual_client_gets_its_own_user_too() {
     assert_eq!(t.upstream.last().identity(), t.identity(&alice).await);
 }
 
-/// A frame of HTTP/2 on stream 1.
-fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let stream = u8::from(kind != SETTINGS);
-    let mut frame = vec![
-        length[1], length[2], length[3], kind, flags, 0, 0, 0, stream,
-    ];
-    frame.extend_from_slice(payload);
-    frame
-}
-
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const END_STREAM_AND_HEADERS: u8 = 0x5;
 
@@ -299,9 +273,8 @@ async fn send_field(address: SocketAddr, name: &[u8], value: &[u8]) {
     block.extend(field(b":authority", b"shop"));
     block.extend(field(name, value));
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    bytes.extend(frame(SETTINGS, 0, b""));
-    bytes.extend(frame(HEADERS, END_STREAM_AND_HEADERS, &block));
+    let head = make_frame(HEADERS, END_STREAM_AND_HEADERS, 1, &block);
+    let bytes = [PREFACE, SETTINGS, &head].concat();
     stream.write_all(&bytes).await.unwrap();
     let mut head = [0; 9];
     while stream.read_exact(&mut head).await.is_ok() {

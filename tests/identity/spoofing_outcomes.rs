@@ -3,9 +3,9 @@
 
 use futures::{SinkExt as _, StreamExt as _};
 use menshen_test_support::{
-    Builder, Grant, Received, Reply, TestGateway, Upstream, forged, raw_request, status,
+    Builder, Grant, Received, Reply, TestGateway, Upstream, forge_identity, forged, make_lines,
+    raw_request, status,
 };
-use reqwest::RequestBuilder;
 use serde_json::json;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Error;
@@ -33,18 +33,6 @@ fn gateway() -> Builder {
         .routes(&routes.concat())
 }
 
-fn forging(mut request: RequestBuilder) -> RequestBuilder {
-    for (name, value) in forged("victim") {
-        request = request.header(name, value);
-    }
-    request
-}
-
-fn lines(more: &[(&str, &str)]) -> Vec<(String, String)> {
-    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    more.iter().map(owned).chain(forged("victim")).collect()
-}
-
 #[tokio::test]
 async fn every_method_on_a_required_route_brings_the_tokens_user() {
     let t = gateway().start().await;
@@ -54,7 +42,7 @@ async fn every_method_on_a_required_route_brings_the_tokens_user() {
         "GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "PROPFIND",
     ] {
         let reply =
-            Reply::of(forging(t.request(method, "/orders")).bearer_auth(&alice.token)).await;
+            Reply::of(forge_identity(t.request(method, "/orders")).bearer_auth(&alice.token)).await;
         assert_eq!(reply.status, 200, "{method}");
         let received = t.upstream.last();
         assert_eq!(
@@ -68,7 +56,7 @@ async fn every_method_on_a_required_route_brings_the_tokens_user() {
 async fn a_public_route_tells_the_backend_nobody() {
     let t = gateway().start().await;
     for method in ["GET", "HEAD", "OPTIONS", "POST"] {
-        let reply = Reply::of(forging(t.request(method, "/public/x"))).await;
+        let reply = Reply::of(forge_identity(t.request(method, "/public/x"))).await;
         assert_eq!(reply.status, 200, "{method}");
         assert_eq!(
             t.upstream.last().identity(),
@@ -82,7 +70,7 @@ async fn a_public_route_tells_the_backend_nobody() {
 async fn a_public_route_tells_the_backend_nobody_even_with_a_token() {
     let t = gateway().start().await;
     let alice = t.log_in("alice").await;
-    Reply::of(forging(t.get("/public/x")).bearer_auth(&alice.token)).await;
+    Reply::of(forge_identity(t.get("/public/x")).bearer_auth(&alice.token)).await;
     assert_eq!(t.upstream.last().identity(), TestGateway::nobody());
 }
 
@@ -90,7 +78,7 @@ async fn a_public_route_tells_the_backend_nobody_even_with_a_token() {
 async fn a_code_on_a_public_route_is_neither_used_nor_forwarded() {
     let t = gateway().start().await;
     let code = t.code("alice").await;
-    let reply = Reply::of(forging(t.get("/public/x")).header("x-wx-code", &code)).await;
+    let reply = Reply::of(forge_identity(t.get("/public/x")).header("x-wx-code", &code)).await;
     assert_eq!((reply.status, reply.header("menshen-token")), (200, ""));
     assert_eq!(t.upstream.last().identity(), TestGateway::nobody());
     assert_eq!(t.redeemed().await, 0);
@@ -99,7 +87,7 @@ async fn a_code_on_a_public_route_is_neither_used_nor_forwarded() {
 #[tokio::test]
 async fn an_optional_route_tells_the_backend_nobody_without_a_token() {
     let t = gateway().start().await;
-    let reply = Reply::of(forging(t.get("/optional"))).await;
+    let reply = Reply::of(forge_identity(t.get("/optional"))).await;
     assert_eq!(reply.status, 200);
     assert_eq!(t.upstream.last().identity(), TestGateway::nobody());
 }
@@ -108,7 +96,7 @@ async fn an_optional_route_tells_the_backend_nobody_without_a_token() {
 async fn an_optional_route_tells_the_backend_the_tokens_user() {
     let t = gateway().start().await;
     let alice = t.log_in("alice").await;
-    Reply::of(forging(t.get("/optional")).bearer_auth(&alice.token)).await;
+    Reply::of(forge_identity(t.get("/optional")).bearer_auth(&alice.token)).await;
     assert_eq!(t.upstream.last().identity(), t.identity(&alice).await);
 }
 
@@ -116,7 +104,7 @@ async fn an_optional_route_tells_the_backend_the_tokens_user() {
 async fn a_stripped_prefix_strips_no_protection() {
     let t = gateway().start().await;
     let alice = t.log_in("alice").await;
-    Reply::of(forging(t.get("/cut/orders?x=1")).bearer_auth(&alice.token)).await;
+    Reply::of(forge_identity(t.get("/cut/orders?x=1")).bearer_auth(&alice.token)).await;
     let received = t.upstream.last();
     assert_eq!(received.target, "/orders?x=1");
     assert_eq!(received.identity(), t.identity(&alice).await);
@@ -149,7 +137,7 @@ async fn refused_requests_never_touch_the_upstream() {
             (400, "path_ambiguous"),
         ),
     ] {
-        let mut lines = lines(&[("Connection", "close")]);
+        let mut lines = [make_lines(&[("Connection", "close")]), forged("victim")].concat();
         if !token.is_empty() {
             lines.push(("Authorization".to_owned(), format!("Bearer {token}")));
         }
@@ -167,7 +155,7 @@ async fn an_unknown_route_is_refused_without_touching_the_upstream() {
         .routes("[[route]]\npath = \"/known\"\nupstream = \"api\"\n")
         .start()
         .await;
-    let reply = Reply::of(forging(t.get("/unknown"))).await;
+    let reply = Reply::of(forge_identity(t.get("/unknown"))).await;
     assert_eq!(reply.refusal(), (404, "route_unknown".to_owned()));
     assert_eq!(t.upstream.connections(), 0);
 }
@@ -176,11 +164,15 @@ async fn an_unknown_route_is_refused_without_touching_the_upstream() {
 #[tokio::test]
 async fn a_cors_preflight_is_no_way_around_the_token() {
     let t = gateway().start().await;
-    let preflight = lines(&[
-        ("Origin", "https://evil.example"),
-        ("Access-Control-Request-Method", "POST"),
-        ("Access-Control-Request-Headers", "x-wx-openid"),
-    ]);
+    let preflight = [
+        make_lines(&[
+            ("Origin", "https://evil.example"),
+            ("Access-Control-Request-Method", "POST"),
+            ("Access-Control-Request-Headers", "x-wx-openid"),
+        ]),
+        forged("victim"),
+    ]
+    .concat();
     let answer = raw_request(t.address, "OPTIONS /orders", &preflight).await;
     assert_eq!(status(&answer), 401, "{answer}");
     assert_eq!(t.upstream.connections(), 0);
@@ -194,9 +186,9 @@ async fn a_cors_preflight_is_no_way_around_the_token() {
 async fn own_endpoints_know_only_the_token() {
     let t = gateway().start().await;
     let alice = t.log_in("alice").await;
-    let stranger = Reply::of(forging(t.get("/_auth/session"))).await;
+    let stranger = Reply::of(forge_identity(t.get("/_auth/session"))).await;
     assert_eq!(stranger.json(), json!({"logged_in": false}));
-    let known = Reply::of(forging(t.get("/_auth/session")).bearer_auth(&alice.token)).await;
+    let known = Reply::of(forge_identity(t.get("/_auth/session")).bearer_auth(&alice.token)).await;
     assert!(known.json()["openid"].as_str().unwrap().starts_with('o'));
     assert!(!known.text().contains("victim"));
 }
@@ -207,13 +199,13 @@ async fn a_failing_backend_was_told_the_right_user_and_no_forged_line_comes_back
     let alice = t.log_in("alice").await;
     let own = t.identity(&alice).await;
     for (path, code) in [("/status/500", 500), ("/close", 502), ("/garbage", 502)] {
-        let reply = Reply::of(forging(t.get(path)).bearer_auth(&alice.token)).await;
+        let reply = Reply::of(forge_identity(t.get(path)).bearer_auth(&alice.token)).await;
         assert_eq!(reply.status, code, "{path}");
         assert_eq!(t.upstream.last().identity(), own, "{path}");
         let said = format!("{:?}{}", reply.headers, reply.text());
         assert!(!said.contains("victim"), "{path}: {said}");
     }
-    let reply = Reply::of(forging(t.get("/dead"))).await;
+    let reply = Reply::of(forge_identity(t.get("/dead"))).await;
     assert_eq!(reply.refusal(), (502, "upstream_unreachable".to_owned()));
 }
 
@@ -330,11 +322,15 @@ async fn an_upgrade_to_something_else_needs_the_token_all_the_same() {
         ("websocket", ("A", "b")),
     ] {
         let before = t.upstream.requests();
-        let mut lines = lines(&[
-            ("Connection", "Upgrade, HTTP2-Settings, close"),
-            ("Upgrade", upgrade),
-            more,
-        ]);
+        let mut lines = [
+            make_lines(&[
+                ("Connection", "Upgrade, HTTP2-Settings, close"),
+                ("Upgrade", upgrade),
+                more,
+            ]),
+            forged("victim"),
+        ]
+        .concat();
         let answer = raw_request(t.address, "GET /orders", &lines).await;
         assert_eq!(status(&answer), 401, "{upgrade}: {answer}");
         assert_eq!(t.upstream.requests(), before, "{upgrade}");
@@ -360,7 +356,7 @@ async fn a_request_that_is_sent_again_brings_the_same_user_both_times() {
     let own = t.identity(&alice).await;
     t.get_as("/orders", &alice.token).await;
     // The backend closes the connection that was kept open, and then the new one.
-    let reply = Reply::of(forging(t.get("/close")).bearer_auth(&alice.token)).await;
+    let reply = Reply::of(forge_identity(t.get("/close")).bearer_auth(&alice.token)).await;
     assert_eq!(reply.status, 502);
     let received = t.upstream.received();
     let identities: Vec<_> = received.iter().map(Received::identity).collect();
@@ -379,7 +375,7 @@ async fn a_server_that_is_asked_instead_of_a_dead_one_is_told_the_same_user() {
     let alice = t.log_in("alice").await;
     let own = t.identity(&alice).await;
     for _ in 0..2 {
-        let reply = Reply::of(forging(t.get("/orders")).bearer_auth(&alice.token)).await;
+        let reply = Reply::of(forge_identity(t.get("/orders")).bearer_auth(&alice.token)).await;
         assert_eq!(reply.status, 200);
         assert_eq!(living.last().identity(), own);
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use menshen_test_support::{Builder, Grant, Nodes, Reply, TestGateway};
+use menshen_test_support::{Grant, Nodes, Reply, TestGateway};
 use serde_json::{Value, json};
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
@@ -12,11 +12,6 @@ const NONCE: &str = "a-nonce-0123456789";
 const OTHER_NONCE: &str = "another-0123456789";
 const HOME: &str = "192.0.2.1";
 const ELSEWHERE: &str = "198.51.100.1";
-
-/// Describes a gateway that takes the client's address from `X-Forwarded-For`.
-fn behind_a_proxy() -> Builder {
-    TestGateway::builder().section("server", "trusted_proxies = [\"127.0.0.1\"]")
-}
 
 /// Logs in from an address, with a nonce where one is given.
 async fn redeem(t: &TestGateway, code: &str, nonce: Option<&str>, address: &str) -> Reply {
@@ -44,7 +39,7 @@ fn granted(reply: &Reply) -> String {
 
 #[tokio::test]
 async fn the_nonce_of_the_first_try_brings_the_same_session_from_anywhere_for_a_minute() {
-    let t = behind_a_proxy().start().await;
+    let t = TestGateway::builder().trust_local_proxies().start().await;
     let code = t.code("alice").await;
     let first = granted(&redeem(&t, &code, Some(NONCE), HOME).await);
     t.clock.advance(Duration::from_secs(59));
@@ -71,7 +66,7 @@ async fn the_nonce_of_the_first_try_brings_the_same_session_from_anywhere_for_a_
 
 #[tokio::test]
 async fn without_a_nonce_the_same_address_gets_the_same_session_for_ten_seconds() {
-    let t = behind_a_proxy().start().await;
+    let t = TestGateway::builder().trust_local_proxies().start().await;
     let code = t.code("alice").await;
     let first = granted(&redeem(&t, &code, None, HOME).await);
     t.clock.advance(Duration::from_secs(9));
@@ -89,7 +84,7 @@ async fn without_a_nonce_the_same_address_gets_the_same_session_for_ten_seconds(
 
 #[tokio::test]
 async fn addresses_of_ipv6_are_the_same_in_one_network_of_64_bits() {
-    let t = behind_a_proxy().start().await;
+    let t = TestGateway::builder().trust_local_proxies().start().await;
     let code = t.code("alice").await;
     let first = granted(&redeem(&t, &code, None, "2001:db8::1").await);
     let again = redeem(&t, &code, None, "2001:db8::ffff:2").await;
@@ -100,7 +95,7 @@ async fn addresses_of_ipv6_are_the_same_in_one_network_of_64_bits() {
 
 #[tokio::test]
 async fn whoever_sends_a_code_while_another_client_redeems_it_gets_no_session() {
-    let t = behind_a_proxy().start().await;
+    let t = TestGateway::builder().trust_local_proxies().start().await;
     for (nonce, others) in [
         (Some(NONCE), [(Some(OTHER_NONCE), HOME), (None, HOME)]),
         (None, [(None, ELSEWHERE), (Some(NONCE), ELSEWHERE)]),
@@ -128,7 +123,7 @@ async fn whoever_sends_a_code_while_another_client_redeems_it_gets_no_session() 
 
 #[tokio::test]
 async fn a_first_request_proves_itself_by_a_header_that_no_backend_sees() {
-    let t = behind_a_proxy().start().await;
+    let t = TestGateway::builder().trust_local_proxies().start().await;
     let code = t.code("alice").await;
     let first = granted(&first_request(&t, &code, Some(NONCE), HOME).await);
     assert_eq!(t.upstream.last().only("x-menshen-nonce"), None);
@@ -170,9 +165,10 @@ async fn a_nonce_that_could_be_guessed_is_refused_before_the_code_is_spent() {
 
 #[tokio::test]
 async fn the_log_says_that_a_code_came_from_two_clients_and_not_which_code_or_nonce() {
-    let builder = behind_a_proxy().section("log", "format = \"json\"");
-    let nodes = Nodes::new(builder).await;
-    let node = nodes.serve(MENSHEN).await;
+    let builder = TestGateway::builder()
+        .trust_local_proxies()
+        .section("log", "format = \"json\"");
+    let (_nodes, node) = Nodes::start_one(builder, MENSHEN).await;
     let code = node.code("alice").await;
     let send = |nonce: &str, address: &str| {
         let body = json!({"code": code, "app": "shop", "nonce": nonce});

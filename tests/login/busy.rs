@@ -7,10 +7,6 @@ use futures::future::join_all;
 use menshen_test_support::{Reply, TestGateway};
 use serde_json::json;
 
-async fn try_in(t: &TestGateway, user: &str) -> Reply {
-    t.redeem(&t.code(user).await).await
-}
-
 /// Checks that a login is refused as WeChat is busy, and returns when to come back.
 fn busy(reply: &Reply) -> u64 {
     reply.refused(503, "wechat_busy");
@@ -27,7 +23,7 @@ async fn a_wechat_that_stays_busy_is_left_alone_longer_and_longer() {
     t.fault(json!({"fault": "errcode", "errcode": -1})).await;
     let mut calls = t.redeemed().await;
     for login in 1..=3 {
-        let after = busy(&try_in(&t, "bob").await);
+        let after = busy(&t.try_log_in("bob").await);
         calls += 3;
         assert_eq!(t.redeemed().await, calls);
         // The third is one too many: it is told of the pause.
@@ -36,12 +32,12 @@ async fn a_wechat_that_stays_busy_is_left_alone_longer_and_longer() {
     for pause in [1, 2, 4, 8, 16, 30, 30] {
         // Shorter ones may be over before so many have asked.
         for _ in 0..if pause < 8 { 0 } else { 5 } {
-            let after = busy(&try_in(&t, "carol").await);
+            let after = busy(&t.try_log_in("carol").await);
             assert!((pause..=pause + 2).contains(&after), "{pause}: {after}");
         }
         assert_eq!(t.redeemed().await, calls, "nobody should ask");
         t.clock.advance(Duration::from_secs(pause));
-        let tried = try_in(&t, "dave").await;
+        let tried = t.try_log_in("dave").await;
         busy(&tried);
         assert_eq!(tried.json()["errcode"], -1, "WeChat said so");
         calls += 1;
@@ -61,7 +57,7 @@ async fn a_busy_moment_costs_nobody_a_login() {
     t.fault(json!({"fault": "errcode", "errcode": -1, "times": 8}))
         .await;
     let users: Vec<String> = (0..20).map(|n| format!("user-{n}")).collect();
-    for reply in join_all(users.iter().map(|user| try_in(&t, user))).await {
+    for reply in join_all(users.iter().map(|user| t.try_log_in(user))).await {
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
     assert_eq!(t.redeemed().await, 28);

@@ -4,15 +4,11 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use menshen_test_support::{Nodes, Reply, TestGateway, address_in};
+use menshen_test_support::{Nodes, TestGateway};
 use serde_json::json;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn shown(t: &TestGateway) -> String {
-    Reply::of(t.control("GET", "/metrics")).await.text()
-}
 
 fn has(text: &str, line: &str) -> bool {
     text.lines().any(|found| found == line)
@@ -30,7 +26,7 @@ fn kept_back(reason: &str, so: u8) -> String {
 async fn a_line_that_is_full_shows_its_length_and_one_that_was_left_shows_nobody() {
     let slow = "quota_per_minute = 6\nqueue = 3\nqueue_timeout = \"50s\"\ntimeout = \"60s\"";
     let t = TestGateway::builder().section("login", slow).start().await;
-    assert!(has(&shown(&t).await, &waiting("shop", 0)));
+    assert!(has(&t.read_metrics().await, &waiting("shop", 0)));
     t.log_in("alice").await;
     let mut logins = FuturesUnordered::new();
     for user in 0..8 {
@@ -46,11 +42,11 @@ async fn a_line_that_is_full_shows_its_length_and_one_that_was_left_shows_nobody
     for _ in 0..5 {
         assert_eq!(logins.next().await.unwrap().unwrap().status(), 503);
     }
-    let text = shown(&t).await;
+    let text = t.read_metrics().await;
     assert!(has(&text, &waiting("shop", 3)), "{text}");
     drop(logins);
     let since = Instant::now();
-    while !has(&shown(&t).await, &waiting("shop", 0)) {
+    while !has(&t.read_metrics().await, &waiting("shop", 0)) {
         assert!(since.elapsed() < PATIENCE, "they have left");
     }
 }
@@ -62,7 +58,7 @@ async fn calls_are_shown_as_kept_back_until_one_went_well_and_no_longer() {
         .start()
         .await;
     for reason in ["minute", "day", "silence", "busy"] {
-        let text = shown(&t).await;
+        let text = t.read_metrics().await;
         assert!(has(&text, &kept_back(reason, 0)), "{text}");
     }
     for (plan, reason, calls) in [
@@ -78,14 +74,14 @@ async fn calls_are_shown_as_kept_back_until_one_went_well_and_no_longer() {
             assert!(refused.status >= 500, "{}", refused.text());
         }
         t.fault(json!({"fault": "delay", "by": "1ms"})).await;
-        let text = shown(&t).await;
+        let text = t.read_metrics().await;
         assert!(has(&text, &kept_back(reason, 1)), "{reason}: {text}");
         // The pause is over, but nobody has come, and the first to come will be alone.
         t.clock.advance(Duration::from_secs(601));
-        let text = shown(&t).await;
+        let text = t.read_metrics().await;
         assert!(has(&text, &kept_back(reason, 1)), "{reason}: {text}");
         t.log_in("alice").await;
-        let text = shown(&t).await;
+        let text = t.read_metrics().await;
         assert!(!text.contains("\"} 1\nmenshen_login_kept_back"), "{text}");
         assert!(has(&text, &kept_back(reason, 0)), "{reason}: {text}");
     }
@@ -93,13 +89,11 @@ async fn calls_are_shown_as_kept_back_until_one_went_well_and_no_longer() {
 
 #[tokio::test]
 async fn an_app_whose_name_changes_is_shown_under_the_new_one_only() {
-    let nodes = Nodes::new(TestGateway::builder()).await;
-    let node = nodes.serve(MENSHEN).await;
-    let control = address_in(&node.program.logs("open for control").await);
+    let (nodes, node) = Nodes::start_one(TestGateway::builder(), MENSHEN).await;
+    let control = node.program.find_control_address().await;
     node.log_in("alice").await;
     nodes.site.change("name = \"shop\"", "name = \"store\"");
-    node.program.signal("HUP").await;
-    node.program.logs("was reloaded").await;
+    node.program.reload(1).await;
     let url = format!("http://{control}/metrics");
     let text = reqwest::get(url).await.unwrap().text().await.unwrap();
     assert!(has(&text, &waiting("store", 0)), "{text}");

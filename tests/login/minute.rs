@@ -39,8 +39,7 @@ async fn limit(t: &TestGateway, per_minute: u64) {
 
 /// Returns how many calls were let through, and how many were answered with 45011.
 async fn calls(t: &TestGateway) -> (u64, u64) {
-    let url = format!("http://{}/_sim/quota", t.simulator);
-    let quotas = Reply::of(t.http.get(url)).await.json();
+    let quotas = t.simulated("quota").await;
     let quota = &quotas[TestGateway::appid("shop")];
     let count = |name: &str| quota[name].as_u64().unwrap();
     (count("passed"), count("refused"))
@@ -135,7 +134,7 @@ async fn a_user_who_is_over_the_limit_for_one_keeps_the_others_out_for_a_second(
 #[tokio::test]
 async fn a_user_who_comes_again_and_again_over_the_limit_for_one_keeps_nobody_out_for_long() {
     let t = TestGateway::builder()
-        .section("server", "trusted_proxies = [\"127.0.0.1\"]")
+        .trust_local_proxies()
         .section("login", "refused_per_minute = 1200")
         .start()
         .await;

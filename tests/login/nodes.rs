@@ -20,8 +20,8 @@ async fn two(login: &str) -> (Redis, Nodes, [Node; 2]) {
 }
 
 async fn delay(node: &Node, by: &str) {
-    let plan = json!({"path": "/sns/jscode2session", "fault": "delay", "by": by, "times": 1});
-    node.simulate("faults", plan).await;
+    node.fault(json!({"fault": "delay", "by": by, "times": 1}))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,7 +69,7 @@ fn login_from(node: &Node, code: &str, nonce: Option<&str>, address: &str) -> Re
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_node_gives_a_session_again_to_the_codes_first_sender_alone() {
     let redis = Redis::durable();
-    let builder = TestGateway::builder().section("server", "trusted_proxies = [\"127.0.0.1\"]");
+    let builder = TestGateway::builder().trust_local_proxies();
     let nodes = Nodes::over_with(builder, &redis.url()).await;
     let [one, other] = [nodes.serve(MENSHEN).await, nodes.serve(MENSHEN).await];
     let [nonce, wrong] = ["a-nonce-0123456789", "another-0123456789"].map(Some);
@@ -122,9 +122,8 @@ async fn another_node_gives_a_session_again_to_the_codes_first_sender_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_code_that_was_not_spent_on_one_node_is_good_on_another() {
     let (_redis, _nodes, [one, other]) = two("").await;
-    let plan =
-        json!({"path": "/sns/jscode2session", "fault": "errcode", "errcode": -1, "times": 3});
-    one.simulate("faults", plan).await;
+    one.fault(json!({"fault": "errcode", "errcode": -1, "times": 3}))
+        .await;
     let code = one.code("alice").await;
     let busy = Reply::of(one.login_with(&code)).await;
     busy.refused(503, "wechat_busy");

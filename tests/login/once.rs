@@ -213,7 +213,7 @@ async fn a_wechat_that_went_silent_is_called_again_when_it_is_back() {
     relay.die();
     let mut kept_back = false;
     for _ in 0..10 {
-        let reply = t.redeem(&t.code("bob").await).await;
+        let reply = t.try_log_in("bob").await;
         kept_back |= reply.status == 503;
         let error = if kept_back {
             "wechat_busy"

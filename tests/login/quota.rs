@@ -11,10 +11,6 @@ use futures::future::join_all;
 use menshen_test_support::{Grant, Reply, TestGateway};
 use serde_json::json;
 
-async fn try_in(t: &TestGateway, user: &str) -> Reply {
-    t.redeem(&t.code(user).await).await
-}
-
 /// Checks that a login is refused as WeChat is busy, and returns when to come back and what WeChat said.
 fn busy(reply: &Reply) -> (u64, Option<i64>) {
     let errcode = reply.refused(503, "wechat_busy")["errcode"].as_i64();
@@ -40,7 +36,7 @@ async fn calls_follow_each_other_at_the_pace_of_the_quota() {
     let started = Instant::now();
     let replies = join_all((0..3).map(|n| {
         let t = &t;
-        async move { try_in(t, &format!("user-{n}")).await }
+        async move { t.try_log_in(&format!("user-{n}")).await }
     }));
     assert!(replies.await.iter().all(|reply| reply.status == 200));
     assert!(
@@ -114,18 +110,14 @@ async fn a_minutes_quota_that_is_used_up_is_left_alone_until_the_minute_is_over(
     // It may be the quota of one user, so that others are tried, but less and less.
     let before = t.redeemed().await;
     let users: Vec<String> = (0..30).map(|n| format!("user-{n}")).collect();
-    for reply in join_all(users.iter().map(|user| try_in(&t, user))).await {
+    for reply in join_all(users.iter().map(|user| t.try_log_in(user))).await {
         let (after, _) = busy(&reply);
         assert!(after <= 65, "{after}");
     }
     let tries = t.redeemed().await - before;
     assert!((1..=5).contains(&tries), "{tries}");
     assert_eq!(t.get_as("/orders", &alice.token).await.status, 200);
-    t.simulate(
-        "faults",
-        json!({"path": "/sns/jscode2session", "fault": "delay", "by": "1ms"}),
-    )
-    .await;
+    t.fault(json!({"fault": "delay", "by": "1ms"})).await;
     t.clock.advance(Duration::from_secs(61));
     assert_eq!(t.redeem(&code).await.status, 200);
     t.log_in("dave").await;
@@ -138,7 +130,7 @@ async fn a_days_quota_that_is_used_up_is_tried_with_one_call_every_ten_minutes()
     let alice = t.log_in("alice").await;
     t.fault(json!({"fault": "errcode", "errcode": 45009, "times": 2}))
         .await;
-    let (after, errcode) = busy(&try_in(&t, "bob").await);
+    let (after, errcode) = busy(&t.try_log_in("bob").await);
     assert!(
         (239..=300).contains(&after) && errcode == Some(45009),
         "{after}"
@@ -146,7 +138,7 @@ async fn a_days_quota_that_is_used_up_is_tried_with_one_call_every_ten_minutes()
     for (pause, calls) in [(0, 0), (500, 0), (101, 1), (500, 0)] {
         t.clock.advance(Duration::from_secs(pause));
         let before = t.redeemed().await;
-        let replies = join_all(["bob", "carol", "dave"].map(|user| try_in(&t, user))).await;
+        let replies = join_all(["bob", "carol", "dave"].map(|user| t.try_log_in(user))).await;
         for reply in replies {
             busy(&reply);
         }
@@ -178,7 +170,7 @@ async fn nobody_is_sent_to_wechat_with_too_little_time_for_an_answer() {
 async fn one_address_cannot_use_up_what_is_everybodys() {
     let t = TestGateway::builder()
         .section("login", "refused_per_minute = 3")
-        .section("server", "trusted_proxies = [\"127.0.0.1\"]")
+        .trust_local_proxies()
         .start()
         .await;
     let from = |forwarded: &str, code: &str| {
@@ -238,19 +230,19 @@ async fn whoever_leaves_pays_for_a_bad_code_and_not_for_leaving() {
         leave(&t, &format!("0bad{n}")).await;
     }
     // They count while WeChat is asked about them.
-    let refused = try_in(&t, "bob").await;
+    let refused = t.try_log_in("bob").await;
     refused.refused(429, "too_many_requests");
     // And they do when it has said that they are good for nothing.
     let since = Instant::now();
     loop {
-        let counted = Reply::of(t.control("GET", "/metrics")).await.text();
+        let counted = t.read_metrics().await;
         if counted.contains("result=\"40029\"} 3") {
             break;
         }
         assert!(since.elapsed() < Duration::from_secs(9), "{counted}");
     }
     for _ in 0..20 {
-        let refused = try_in(&t, "bob").await;
+        let refused = t.try_log_in("bob").await;
         refused.refused(429, "too_many_requests");
     }
 }
@@ -259,7 +251,7 @@ async fn whoever_leaves_pays_for_a_bad_code_and_not_for_leaving() {
 async fn refreshes_of_an_address_have_a_limit_that_is_nobody_elses() {
     let t = TestGateway::builder()
         .section("login", "refreshes_per_minute = 3")
-        .section("server", "trusted_proxies = [\"127.0.0.1\"]")
+        .trust_local_proxies()
         .start()
         .await;
     let refresh = |address: &str, token: &str| {
@@ -294,7 +286,7 @@ async fn whoever_waits_when_it_stops_is_turned_away_at_once_and_keeps_the_code()
     let waiting = tokio::spawn(Reply::of(login.json(&json!({"code": code}))));
     let since = Instant::now();
     loop {
-        let counted = Reply::of(t.control("GET", "/metrics")).await.text();
+        let counted = t.read_metrics().await;
         if counted.contains("menshen_login_waiting{app=\"shop\"} 1") {
             break;
         }
@@ -313,7 +305,7 @@ async fn one_address_has_nobody_else_told_to_come_much_later() {
             "login",
             "quota_per_minute = 60\nqueue = 0\nrefused_per_minute = 15",
         )
-        .section("server", "trusted_proxies = [\"127.0.0.1\"]")
+        .trust_local_proxies()
         .start()
         .await;
     let from = |address: &str, code: &str| {
@@ -357,7 +349,7 @@ async fn made_up_codes_of_twenty_addresses_keep_no_user_of_another_out_for_long(
             "login",
             "quota_per_minute = 600\nqueue_timeout = \"1s\"\nrefused_per_minute = 1200",
         )
-        .section("server", "trusted_proxies = [\"127.0.0.1\"]")
+        .trust_local_proxies()
         .start()
         .await;
     let from = |address: String, code: String| {

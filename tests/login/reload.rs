@@ -5,20 +5,15 @@ use menshen_test_support::{Node, Nodes, Reply, TestGateway};
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
 async fn start(login: &str) -> (Nodes, Node) {
-    let nodes = Nodes::new(TestGateway::builder().section("login", login)).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (nodes, node) =
+        Nodes::start_one(TestGateway::builder().section("login", login), MENSHEN).await;
     (nodes, node)
 }
 
 /// Changes the file and reloads, for the `count`th time.
 async fn change(nodes: &Nodes, node: &Node, (from, to): (&str, &str), count: usize) {
     nodes.site.change(from, to);
-    node.program.signal("HUP").await;
-    node.program.logs_times("was reloaded", count).await;
-}
-
-async fn try_in(node: &Node, user: &str) -> Reply {
-    Reply::of(node.login(user).await).await
+    node.program.reload(count).await;
 }
 
 #[tokio::test]
@@ -29,11 +24,11 @@ async fn a_quota_goes_from_the_next_login_on() {
     }
     change(&nodes, &node, ("minute = 0\nq", "minute = 1\nq"), 1).await;
     node.log_in("dave").await;
-    let refused = try_in(&node, "erin").await;
+    let refused = node.try_log_in("erin").await;
     refused.refused(503, "wechat_busy");
     // The call is remembered over the next reload.
     change(&nodes, &node, ("minute = 1\nq", "minute = 2\nq"), 2).await;
-    try_in(&node, "erin").await.refused(503, "wechat_busy");
+    node.try_log_in("erin").await.refused(503, "wechat_busy");
     change(&nodes, &node, ("minute = 2\nq", "minute = 0\nq"), 3).await;
     node.log_in("erin").await;
     assert_eq!(node.redeemed().await, 5);
@@ -53,7 +48,7 @@ async fn the_places_in_line_and_the_time_there_go_from_the_next_login_on() {
     ] {
         let (nodes, node) = start(&format!("quota_per_minute = 30\n{lines}")).await;
         node.log_in("alice").await;
-        try_in(&node, "bob").await.refused(503, "wechat_busy");
+        node.try_log_in("bob").await.refused(503, "wechat_busy");
         change(&nodes, &node, (from, to), 1).await;
         node.log_in("bob").await;
     }

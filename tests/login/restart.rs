@@ -12,8 +12,7 @@ async fn restarted(nodes: &Nodes) -> (Node, String, Grant) {
     let first = Grant::of(Reply::of(node.login_with(&code)).await.json());
     let second = Grant::of(Reply::of(node.login_with(&code)).await.json());
     assert_eq!(first.refresh_token, second.refresh_token);
-    node.program.signal("TERM").await;
-    assert_eq!(node.program.ended().await.code, Some(0));
+    assert_eq!(node.program.stop().await.code, Some(0));
     node = nodes.serve(MENSHEN).await;
     (node, code, first)
 }

@@ -56,8 +56,8 @@ async fn one_wrong_secret_is_tried_once() {
 
 #[tokio::test]
 async fn the_log_says_loudly_that_the_previous_secret_is_in_use() {
-    let nodes = Nodes::new(TestGateway::builder().section("app", PREVIOUS)).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (_nodes, node) =
+        Nodes::start_one(TestGateway::builder().section("app", PREVIOUS), MENSHEN).await;
     node.log_in("alice").await;
     node.log_in("bob").await;
     let line = node.program.logs("previous_secret").await;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use menshen::clock::Clock;
 use menshen::session::{SessionRules, Sessions};
-use menshen_test_support::{Builder, Grant, Relay, Reply, TestGateway};
+use menshen_test_support::{Builder, Grant, Relay, Reply, TestGateway, find_closed_address};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -311,7 +311,7 @@ async fn wechat_out_of_reach_is_told_and_keeps_nobody_out_who_is_logged_in() {
     let alice = t.log_in("alice").await;
     t.stop().await;
     let folder = std::mem::replace(&mut t.folder, tempfile::tempdir().unwrap());
-    let nowhere = format!("api_base = \"http://{}\"", closed_port().await);
+    let nowhere = format!("api_base = \"http://{}\"", find_closed_address().await);
     let t = builder.section("wechat", &nowhere).start_in(folder).await;
 
     let reply = t.post("/_auth/login", json!({"code": "0a1b2c"})).await;
@@ -370,12 +370,6 @@ async fn an_answer_that_trickles_is_given_up_in_time() {
     let reply = t.post("/_auth/login", json!({"code": "0a1b2c"})).await;
     assert_eq!(told_by(&reply), outcome(504, "wechat_timeout", None, None));
     assert!(started.elapsed() < Duration::from_secs(5));
-}
-
-/// Returns an address where nobody listens.
-async fn closed_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
 }
 
 /// Starts a WeChat that sends a byte of a long answer now and then, and never the last.

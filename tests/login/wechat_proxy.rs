@@ -77,8 +77,7 @@ async fn the_environments_proxy_counts_only_where_the_file_says_so() {
     let node = nodes.join(Program::start(with_environment())).await;
     node.log_in("alice").await;
     assert_eq!(proxy.asked(), Vec::<String>::new());
-    node.program.signal("TERM").await;
-    node.program.ended().await;
+    node.program.stop().await;
 
     let direct = format!("api_base = \"http://{}\"", nodes.simulator());
     nodes
@@ -87,8 +86,7 @@ async fn the_environments_proxy_counts_only_where_the_file_says_so() {
     let node = nodes.join(Program::start(with_environment())).await;
     node.log_in("alice").await;
     assert_eq!(proxy.asked().len(), 1);
-    node.program.signal("TERM").await;
-    node.program.ended().await;
+    node.program.stop().await;
 
     let mut command = with_environment();
     command.env("NO_PROXY", "127.0.0.1");

@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 
 use menshen_test_support::{
-    Builder, Certificate, ForwardProxy, Node, Nodes, Program, Reply, TestGateway, address_in,
+    Builder, Certificate, ForwardProxy, Node, Nodes, Program, Reply, TestGateway, make_client,
     tls_front,
 };
 use serde_json::{Value, json};
@@ -52,8 +52,8 @@ async fn log_in(node: &Node) -> Reply {
 }
 
 async fn degraded(node: &Node) -> Value {
-    let private = address_in(&node.program.logs("open for control").await);
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let private = node.program.find_control_address().await;
+    let http = make_client();
     let ready = Reply::of(http.get(format!("http://{private}/readyz"))).await;
     assert_eq!(ready.status, 200);
     ready.json()["degraded"].clone()
@@ -254,7 +254,7 @@ async fn what_answers_in_wechats_place_is_told_and_no_code_is_blamed() {
         json!({"fault": "status", "status": 403, "times": 1}),
     ] {
         node.fault(plan).await;
-        let reply = Reply::of(node.login("alice").await).await;
+        let reply = node.try_log_in("alice").await;
         let told = reply.refused(502, "wechat_error");
         assert!(
             !told["message"].as_str().unwrap().contains("wx.login"),
@@ -306,7 +306,7 @@ async fn what_wechat_said_is_in_the_line_of_the_login() {
     ] {
         node.fault(json!({"fault": "errcode", "errcode": errcode, "errmsg": errmsg, "times": 3}))
             .await;
-        let reply = Reply::of(node.login("alice").await).await;
+        let reply = node.try_log_in("alice").await;
         let id = reply.header("x-request-id");
         let refused = format!("\"request_id\":\"{id}\"");
         node.program.logs_times(&refused, 2).await;
@@ -347,7 +347,7 @@ async fn an_errcode_that_no_other_code_cures_asks_for_none() {
     ] {
         node.fault(json!({"fault": "errcode", "errcode": errcode, "times": 1}))
             .await;
-        let reply = Reply::of(node.login("alice").await).await;
+        let reply = node.try_log_in("alice").await;
         let told = reply.refused(502, error);
         assert_eq!(told["errcode"], errcode);
         assert!(
@@ -358,7 +358,7 @@ async fn an_errcode_that_no_other_code_cures_asks_for_none() {
     for errcode in [40029, 40163] {
         node.fault(json!({"fault": "errcode", "errcode": errcode, "times": 1}))
             .await;
-        let reply = Reply::of(node.login("alice").await).await;
+        let reply = node.try_log_in("alice").await;
         assert!(
             reply.json()["message"]
                 .as_str()
@@ -375,8 +375,7 @@ async fn the_private_listener_names_it_too() {
     let t = TestGateway::start().await;
     let openid = {
         let grant = t.log_in("alice").await;
-        let session = t.get_as("/_auth/session", &grant.token).await;
-        session.json()["openid"].as_str().unwrap().to_owned()
+        t.openid(&grant.token).await
     };
     let (_bound, nowhere) = nobody();
     let mut stopped = t;

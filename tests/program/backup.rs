@@ -2,13 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use menshen_test_support::{
-    APP_SECRET, Builder, CONTROL_SECRET, Ended, Node, Nodes, Program, Reply, TestGateway,
+    APP_SECRET, Builder, CONTROL_SECRET, Ended, Node, Nodes, Program, Reply, TestGateway, read_mode,
 };
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
@@ -69,8 +68,7 @@ impl Place {
 }
 
 async fn stop(node: Node) {
-    node.program.signal("TERM").await;
-    assert_eq!(node.program.ended().await.code, Some(0));
+    assert_eq!(node.program.stop().await.code, Some(0));
 }
 
 /// Lists every file below a folder.
@@ -172,12 +170,11 @@ async fn only_its_owner_can_read_a_backup_and_the_log_says_nothing_of_what_is_in
     node.log_in("alice").await;
     let folder = place.folder().join("backup");
     place.done(&["backup", folder.to_str().unwrap()]).await;
-    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&folder), 0o700);
+    assert_eq!(read_mode(&folder), 0o700);
     let found = files(&folder);
     assert_eq!(found.len(), 3, "{found:?}");
     for file in &found {
-        assert_eq!(mode(file), 0o600, "{}", file.display());
+        assert_eq!(read_mode(file), 0o600, "{}", file.display());
     }
     let seal_key = fs::read_to_string(folder.join("data/seal.key")).unwrap();
     node.program.logs("copied for a backup").await;
@@ -235,8 +232,7 @@ async fn a_backup_without_its_seal_key_or_its_keys_is_not_restored() {
 
 #[tokio::test]
 async fn a_process_that_gives_no_copy_is_named_and_leaves_nothing_behind() {
-    let secret = "secret_env = \"CONTROL_SECRET\"";
-    let place = Place::new(TestGateway::builder().section("control", secret)).await;
+    let place = Place::new(TestGateway::builder().require_control_secret()).await;
     let node = place.nodes.serve(MENSHEN).await;
     node.log_in("alice").await;
     let folder = place.folder().join("backup");

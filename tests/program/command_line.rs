@@ -2,26 +2,16 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::net::TcpListener;
 
-use menshen_test_support::{APP_SECRET, Builder, Certificate, Ended, Program, Site, TestGateway};
+use menshen_test_support::{
+    APP_SECRET, Certificate, Ended, NOBODY, Program, Site, TestGateway, find_repository,
+    make_client, read_mode, set_mode,
+};
 use serde_json::json;
 use tokio::process::Command;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
-
-/// An address that nobody is asked at in these tests.
-const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
-
-fn site() -> Site {
-    site_with(TestGateway::builder())
-}
-
-fn site_with(builder: Builder) -> Site {
-    builder.site(NOBODY, NOBODY)
-}
 
 async fn run(site: &Site, arguments: &[&str]) -> Ended {
     Program::run(site.command(MENSHEN, arguments)).await
@@ -33,9 +23,7 @@ async fn run_alone(arguments: &[&str]) -> Ended {
 
 /// Describes `menshen check` of a file that comes with Menshen.
 fn check_shipped(name: &str) -> Command {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("conf")
-        .join(name);
+    let file = find_repository().join("conf").join(name);
     Program::command(
         MENSHEN,
         &["check".as_ref(), "-c".as_ref(), file.as_os_str()],
@@ -44,7 +32,7 @@ fn check_shipped(name: &str) -> Command {
 
 /// Checks a configuration of this text.
 async fn check(text: &str) -> Ended {
-    let site = site();
+    let site = TestGateway::builder().site_alone();
     fs::write(&site.config, text).unwrap();
     run(&site, &["check"]).await
 }
@@ -237,11 +225,10 @@ async fn check_ends_with_who_is_let_in_where() {
     for number in 0..8 {
         routes += &route(&format!("path = \"/p{number}\"\nauth = \"public\""));
     }
-    let site = site_with(
-        TestGateway::builder()
-            .apps(&["shop", "staff"])
-            .routes(&routes),
-    );
+    let site = TestGateway::builder()
+        .apps(&["shop", "staff"])
+        .routes(&routes)
+        .site_alone();
     let ended = run(&site, &["check"]).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     let lines: Vec<&str> = ended.stdout.lines().collect();
@@ -342,7 +329,7 @@ async fn no_mistake_shows_the_secret_it_was_made_with() {
 
 #[tokio::test]
 async fn a_secret_of_two_lines_in_a_file_is_not_shown() {
-    let site = site();
+    let site = TestGateway::builder().site_alone();
     fs::write(site.folder.path().join("secret"), "app5ecret\napp5ecret\n").unwrap();
     let text = fs::read_to_string(&site.config).unwrap();
     let text = text.replace("secret_env = \"APP_SECRET\"", "secret_file = \"secret\"");
@@ -368,7 +355,7 @@ async fn check_finds_folders_that_cannot_be_made_and_addresses_of_other_machines
         ),
         ("server", "listen = [\"192.0.2.1:1\"]", "server.listen: "),
     ] {
-        let site = site();
+        let site = TestGateway::builder().site_alone();
         let text = fs::read_to_string(&site.config).unwrap();
         let start = line.split_inclusive(['\'', '[']).next().unwrap();
         let other = text
@@ -390,11 +377,11 @@ async fn check_finds_folders_that_cannot_be_made_and_addresses_of_other_machines
 
 #[tokio::test]
 async fn check_opens_the_seal_key() {
-    let site = site();
+    let site = TestGateway::builder().site_alone();
     let data = site.folder.path().join("data");
     fs::create_dir(&data).unwrap();
     fs::write(data.join("seal.key"), "rubbish").unwrap();
-    fs::set_permissions(data.join("seal.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    set_mode(&data.join("seal.key"), 0o600);
     let ended = run(&site, &["check"]).await;
     assert_eq!(ended.code, Some(2), "{ended:?}");
     assert!(ended.stderr.starts_with("session.path: "), "{ended:?}");
@@ -403,7 +390,7 @@ async fn check_opens_the_seal_key() {
 
 #[tokio::test]
 async fn check_opens_the_signing_keys() {
-    let site = site();
+    let site = TestGateway::builder().site_alone();
     run(&site, &["keys", "new"]).await;
     assert_eq!(run(&site, &["check"]).await.code, Some(0));
     let key = fs::read_dir(site.folder.path().join("keys"))
@@ -453,8 +440,7 @@ async fn the_probe_finds_an_unknown_appid_among_others() {
         .apps(&["stranger", "shop"])
         .site(NOBODY, simulator);
     let ended = run(&site, &["check", "--probe"]).await;
-    assert_eq!(ended.code, Some(2));
-    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    ended.check_failed(2);
     assert!(ended.stderr.contains("app stranger: "), "{}", ended.stderr);
     assert!(ended.stderr.contains("40013"), "{}", ended.stderr);
     assert!(
@@ -466,11 +452,10 @@ async fn the_probe_finds_an_unknown_appid_among_others() {
 
 #[tokio::test]
 async fn the_probe_cannot_tell_when_wechat_is_out_of_reach() {
-    let ended = run(&site(), &["check", "--probe"]).await;
-    assert_eq!(ended.code, Some(2));
+    let ended = run(&TestGateway::builder().site_alone(), &["check", "--probe"]).await;
+    ended.check_failed(2);
     let said = "app shop: cannot tell: WeChat could not be reached; can this machine reach";
     assert!(ended.stderr.starts_with(said), "{}", ended.stderr);
-    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     assert!(!ended.said().contains("app5ecret"), "{}", ended.said());
 }
 
@@ -548,7 +533,7 @@ async fn the_probe_says_what_wechat_said_and_what_to_do() {
         ),
     ] {
         let plan = json!({"path": "/sns/jscode2session", "fault": "errcode", "errcode": errcode, "errmsg": errmsg, "times": 1});
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = make_client();
         let plan = http
             .post(format!("http://{simulator}/_sim/faults"))
             .json(&plan);
@@ -577,7 +562,7 @@ async fn no_proxy_of_the_environment_gets_between_menshen_and_wechat() {
 
 #[tokio::test]
 async fn keys_are_made_listed_and_retired() {
-    let site = site();
+    let site = TestGateway::builder().site_alone();
     let first = run(&site, &["keys", "new"]).await;
     let file = site.folder.path().join("keys");
     let file = file.join(format!("{}.ES256.pem", first.stdout.trim()));
@@ -596,10 +581,9 @@ async fn keys_are_made_listed_and_retired() {
     assert_eq!(signs, format!("{first} ES256 signs"));
     let from = format!("{second} ES256 signs from 2");
     assert!(waits.starts_with(&from), "{waits}");
-    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let keys = site.folder.path().join("keys");
-    assert_eq!(mode(&keys), 0o700);
-    assert_eq!(mode(&keys.join(format!("{first}.ES256.pem"))), 0o600);
+    assert_eq!(read_mode(&keys), 0o700);
+    assert_eq!(read_mode(&keys.join(format!("{first}.ES256.pem"))), 0o600);
 
     let retired = run(&site, &["keys", "retire", first]).await;
     assert_eq!((retired.code, retired.stdout.as_str()), (Some(0), ""));
@@ -611,7 +595,10 @@ async fn keys_are_made_listed_and_retired() {
 
 #[tokio::test]
 async fn keys_need_no_secret_and_lie_beside_the_configuration() {
-    let (site, elsewhere) = (site(), tempfile::tempdir().unwrap());
+    let (site, elsewhere) = (
+        TestGateway::builder().site_alone(),
+        tempfile::tempdir().unwrap(),
+    );
     let absolute = format!("keys_dir = '{}/keys'", site.folder.path().display());
     site.change(&absolute, "keys_dir = \"made/keys\"");
     let keys = |arguments: &[&str]| {
@@ -644,7 +631,7 @@ async fn keys_need_no_secret_and_lie_beside_the_configuration() {
 
 #[tokio::test]
 async fn a_relative_path_begins_at_the_configuration_for_every_command() {
-    let site = site();
+    let site = TestGateway::builder().site_alone();
     fs::create_dir(site.folder.path().join("secrets")).unwrap();
     fs::write(site.folder.path().join("secrets/shop"), APP_SECRET).unwrap();
     site.change(
@@ -667,8 +654,7 @@ async fn a_relative_path_begins_at_the_configuration_for_every_command() {
     assert_eq!(checked.code, Some(0), "{}", checked.said());
     let serving = Program::start(command(&["serve"]));
     serving.logs("listening").await;
-    serving.signal("TERM").await;
-    assert_eq!(serving.ended().await.code, Some(0));
+    assert_eq!(serving.stop().await.code, Some(0));
     for made in ["keys", "data"] {
         assert!(site.folder.path().join(made).is_dir(), "{made}");
     }
@@ -677,13 +663,13 @@ async fn a_relative_path_begins_at_the_configuration_for_every_command() {
 
 #[tokio::test]
 async fn a_key_that_cannot_be_retired_is_named() {
-    let site = site();
+    let site = TestGateway::builder().site_alone();
     let only = run(&site, &["keys", "new"]).await.stdout;
     for kid in [only.trim(), "1234-unknown", "../menshen"] {
         let ended = run(&site, &["keys", "retire", kid]).await;
-        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
+        ended.check_failed(2);
+        assert_eq!(ended.stdout, "");
         assert!(ended.stderr.contains(kid), "{}", ended.stderr);
-        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     }
     assert_eq!(
         run(&site, &["keys", "list"]).await.stdout.trim(),
@@ -695,7 +681,7 @@ async fn a_key_that_cannot_be_retired_is_named() {
 async fn a_new_key_is_of_the_configured_algorithm() {
     for (algorithm, extension) in [("EdDSA", "pem"), ("RS256", "pem"), ("HS256", "secret")] {
         let line = format!("algorithm = \"{algorithm}\"");
-        let site = site_with(TestGateway::builder().section("token", &line));
+        let site = TestGateway::builder().section("token", &line).site_alone();
         let kid = run(&site, &["keys", "new"]).await.stdout;
         let file = format!("{}.{algorithm}.{extension}", kid.trim());
         assert!(site.folder.path().join("keys").join(file).is_file());
@@ -704,9 +690,9 @@ async fn a_new_key_is_of_the_configured_algorithm() {
 
 #[tokio::test]
 async fn what_fails_while_it_runs_is_no_bad_usage() {
-    let ended = run(&site(), &["keys", "list"]).await;
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
-    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    let ended = run(&TestGateway::builder().site_alone(), &["keys", "list"]).await;
+    ended.check_failed(1);
+    assert_eq!(ended.stdout, "");
 }
 
 #[tokio::test]
@@ -729,7 +715,9 @@ async fn check_looks_at_the_time_and_the_chain_of_a_certificate() {
             Some("holds the certificate alone"),
         ),
     ] {
-        let site = site_with(TestGateway::builder().section("server", &certificate.lines()));
+        let site = TestGateway::builder()
+            .section("server", &certificate.lines())
+            .site_alone();
         let checked = run(&site, &["check"]).await;
         assert_eq!(checked.code, Some(code), "{}", checked.said());
         assert_eq!(
@@ -756,7 +744,7 @@ async fn check_looks_at_the_time_and_the_chain_of_a_certificate() {
 
 #[tokio::test]
 async fn check_tells_a_secret_that_was_not_copied_whole() {
-    let site = site();
+    let site = TestGateway::builder().site_alone();
     let direct = fs::read_to_string(&site.config).unwrap();
     let (_, rest) = direct.split_once("api_base = \"").unwrap();
     let (base, _) = rest.split_once('"').unwrap();

@@ -2,10 +2,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use menshen::config::{Config, known_keys, load};
+use menshen_test_support::{find_installed, find_repository, read_from_repository};
 use toml::{Table, Value};
 
 #[test]
@@ -23,7 +23,7 @@ fn the_full_file_loads_and_means_the_same_as_the_minimal_one() {
 #[test]
 fn the_full_file_has_every_key_and_no_other() {
     let known: Vec<String> = known_keys().into_iter().map(|(key, _)| key).collect();
-    let mut written: Vec<String> = values(&uncommented(&text("menshen.toml")))
+    let mut written: Vec<String> = values(&uncommented(&read_from_repository("conf/menshen.toml")))
         .into_keys()
         .collect();
     let mut sorted = known.clone();
@@ -34,7 +34,7 @@ fn the_full_file_has_every_key_and_no_other() {
 
 #[test]
 fn every_live_key_of_the_full_file_is_at_its_default() {
-    let live = values(&text("menshen.toml"));
+    let live = values(&read_from_repository("conf/menshen.toml"));
     for (key, default) in known_keys() {
         let Some(default) = default else { continue };
         assert_eq!(live.get(&key), Some(&value(&default)), "{key}");
@@ -43,12 +43,12 @@ fn every_live_key_of_the_full_file_is_at_its_default() {
 
 #[test]
 fn a_key_without_a_default_is_live_only_where_it_is_required() {
-    let live = values(&text("menshen.toml"));
+    let live = values(&read_from_repository("conf/menshen.toml"));
     let without_default = known_keys()
         .into_iter()
         .filter(|(key, default)| default.is_none() && live.contains_key(key));
     let live: Vec<String> = without_default.map(|(key, _)| key).collect();
-    let required = values(&text("minimal.toml"));
+    let required = values(&read_from_repository("conf/minimal.toml"));
     for key in live {
         assert!(required.contains_key(&key), "{key}");
     }
@@ -56,7 +56,7 @@ fn a_key_without_a_default_is_live_only_where_it_is_required() {
 
 #[test]
 fn every_key_of_the_full_file_has_a_comment_line() {
-    let text = text("menshen.toml");
+    let text = read_from_repository("conf/menshen.toml");
     let mut before = "";
     for line in text.lines() {
         let is_key = key_of(line).is_some() || (line.contains(" = ") && !line.starts_with('#'));
@@ -77,8 +77,7 @@ fn the_schema_takes_what_comes_with_menshen_and_refuses_mistakes() {
     let schema_file = folder.path().join("schema.json");
     std::fs::write(&schema_file, schema.stdout).unwrap();
     let config = folder.path().join("menshen.toml");
-    let tool = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("target/test-backends/deploy/bin/check-jsonschema");
+    let tool = find_installed("deploy/bin/check-jsonschema", "check-jsonschema");
     let refusal = |text: &str| {
         std::fs::write(&config, text).unwrap();
         let mut check = Command::new(&tool);
@@ -87,11 +86,11 @@ fn the_schema_takes_what_comes_with_menshen_and_refuses_mistakes() {
         let said = String::from_utf8_lossy(&ended.stdout).into_owned();
         (!ended.status.success()).then_some(said)
     };
-    let minimal = text("minimal.toml");
+    let minimal = read_from_repository("conf/minimal.toml");
     for good in [
         &minimal,
-        &text("menshen.toml"),
-        &uncommented(&text("menshen.toml")),
+        &read_from_repository("conf/menshen.toml"),
+        &uncommented(&read_from_repository("conf/menshen.toml")),
     ] {
         assert_eq!(refusal(good), None);
     }
@@ -112,19 +111,9 @@ fn the_schema_takes_what_comes_with_menshen_and_refuses_mistakes() {
     }
 }
 
-fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("conf")
-        .join(name)
-}
-
-fn text(name: &str) -> String {
-    std::fs::read_to_string(file(name)).unwrap()
-}
-
 fn loaded(name: &str) -> Config {
     let secret = |name: &str| (name == "SHOP_APP_SECRET").then(|| "0123456789abcdef".to_owned());
-    match load(&file(name), &secret) {
+    match load(&find_repository().join("conf").join(name), &secret) {
         Ok(config) => config,
         Err(problems) => panic!("{problems}"),
     }

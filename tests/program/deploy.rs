@@ -9,7 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use menshen_test_support::{Backend, Program, SEAL_KEY, address_in};
+use menshen_test_support::{
+    Backend, Program, SEAL_KEY, address_in, find_installed, find_repository, read_from_repository,
+};
 use serde_json::{Value, json};
 
 use super::commands::done;
@@ -18,23 +20,13 @@ const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 const PROGRAM: &str = "/usr/bin/menshen";
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn file(name: &str) -> PathBuf {
-    root().join("examples/deploy").join(name)
-}
-
-fn text(name: &str) -> String {
-    fs::read_to_string(file(name)).unwrap()
+    find_repository().join("examples/deploy").join(name)
 }
 
 /// Describes a tool that `tests/setup.sh` installs from PyPI.
 fn tool(name: &str) -> Command {
-    let path = root().join("target/test-backends/deploy/bin").join(name);
-    assert!(path.exists(), "{name} is not installed: run `make test`");
-    Command::new(path)
+    Command::new(find_installed(&format!("deploy/bin/{name}"), name))
 }
 
 /// Reads every document of a YAML file.
@@ -69,7 +61,7 @@ fn interpolated(word: &str) -> String {
 const MANIFESTS: [&str; 2] = ["kubernetes.yaml", "kubernetes-replicas.yaml"];
 
 fn unit_text() -> String {
-    fs::read_to_string(root().join("packaging/menshen.service")).unwrap()
+    read_from_repository("packaging/menshen.service")
 }
 
 /// Returns a copy of the unit that starts the program under test.
@@ -125,7 +117,7 @@ async fn the_unit_runs_the_full_configuration_as_it_comes() {
         .filter_map(|line| line.split_once('=').map(|(_, command)| command))
         .collect();
     assert_eq!(commands.len(), 2);
-    let conf = fs::read_to_string(root().join("conf/menshen.toml")).unwrap();
+    let conf = read_from_repository("conf/menshen.toml");
     let conf = conf.replace("0.0.0.0:8080", "127.0.0.1:0");
     let conf = conf.replace("127.0.0.1:9090", "127.0.0.1:0");
     fs::write(folder.path().join("menshen.toml"), conf).unwrap();
@@ -142,10 +134,8 @@ async fn the_unit_runs_the_full_configuration_as_it_comes() {
     let serve = start(commands[1]);
     serve.logs("listening").await;
     assert!(unit.contains("ExecReload=/bin/sh -c 'kill -HUP \"$MAINPID\"'\n"));
-    serve.signal("HUP").await;
-    serve.logs("was reloaded").await;
-    serve.signal("TERM").await;
-    assert_eq!(serve.ended().await.code, Some(0));
+    serve.reload(1).await;
+    assert_eq!(serve.stop().await.code, Some(0));
 }
 
 #[tokio::test]
@@ -157,7 +147,9 @@ async fn the_configurations_in_the_files_have_no_problems() {
             .unwrap()
             .to_owned()
     });
-    let configurations = manifests.into_iter().chain([text("compose.toml")]);
+    let configurations = manifests
+        .into_iter()
+        .chain([read_from_repository("examples/deploy/compose.toml")]);
     for configuration in configurations {
         let folder = tempfile::tempdir().unwrap();
         let configuration = configuration.replace("/run/secrets/", "");
@@ -271,7 +263,7 @@ fn is_confined(name: &str, dockerfile: &str) {
 
 #[test]
 fn nothing_in_the_cluster_runs_as_root_or_writes_outside_its_volume() {
-    let dockerfile = text("Dockerfile");
+    let dockerfile = read_from_repository("examples/deploy/Dockerfile");
     for name in MANIFESTS {
         is_confined(name, &dockerfile);
     }
@@ -299,19 +291,21 @@ fn what_compose_publishes_is_for_this_machine_and_no_secret_is_in_it() {
             assert!(port.starts_with("127.0.0.1:"), "{name}: {port}");
         }
     }
-    assert!(!text("compose.yaml").contains(SECRET));
-    assert!(!text("compose.toml").contains(SECRET));
+    assert!(!read_from_repository("examples/deploy/compose.yaml").contains(SECRET));
+    assert!(!read_from_repository("examples/deploy/compose.toml").contains(SECRET));
 }
 
 #[test]
 fn the_build_gets_all_it_needs() {
     let context = tempfile::tempdir().unwrap();
-    for line in text("Dockerfile.dockerignore").lines() {
+    for line in read_from_repository("examples/deploy/Dockerfile.dockerignore").lines() {
         let Some(kept) = line.strip_prefix('!') else {
             continue;
         };
         let mut copy = Command::new("cp");
-        copy.arg("-r").arg(root().join(kept)).arg(context.path());
+        copy.arg("-r")
+            .arg(find_repository().join(kept))
+            .arg(context.path());
         done(&mut copy);
     }
     // Looks at every target without building any.
@@ -352,7 +346,7 @@ async fn the_services_of_the_compose_file_work_together() {
     assert_eq!(php, ["php", "-S", "0.0.0.0:3000", "index.php"]);
     let backend = Backend::php().await;
 
-    let toml = text("compose.toml")
+    let toml = read_from_repository("examples/deploy/compose.toml")
         .replace("0.0.0.0:8080", "127.0.0.1:0")
         .replace("wechat:8600", &wechat_address.to_string())
         .replace("backend:3000", &backend.addr.to_string())
@@ -364,7 +358,10 @@ async fn the_services_of_the_compose_file_work_together() {
     fs::write(&config, toml).unwrap();
     // The image's own CMD.
     let mut serve = Program::command(MENSHEN, &["serve", "-c", "menshen.toml"]);
-    assert!(text("Dockerfile").contains(r#"CMD ["serve", "-c", "/etc/menshen/menshen.toml"]"#));
+    assert!(
+        read_from_repository("examples/deploy/Dockerfile")
+            .contains(r#"CMD ["serve", "-c", "/etc/menshen/menshen.toml"]"#)
+    );
     let given = words(&service("menshen")["secrets"]);
     assert_eq!(given, ["shop_app_secret"]);
     let source = &compose["secrets"]["shop_app_secret"]["file"];
@@ -372,9 +369,9 @@ async fn the_services_of_the_compose_file_work_together() {
     fs::write(folder.path().join("shop_app_secret"), SECRET).unwrap();
     serve.current_dir(&folder);
     let menshen = Program::start(serve);
-    let address = address_in(&menshen.logs("listening").await);
+    let address = menshen.find_address().await;
 
-    let readme = text("README.md");
+    let readme = read_from_repository("examples/deploy/README.md");
     let (_, as_a_client) = readme.split_once("wx.login` would:\n\n```sh\n").unwrap();
     let (lines, _) = as_a_client.split_once("```").unwrap();
     let lines = lines

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use h2::client::SendRequest;
 use http::{Request, Response};
-use menshen_test_support::{Nodes, Program, TestGateway, address_in};
+use menshen_test_support::{Nodes, Program, TestGateway};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -36,7 +36,7 @@ async fn asked(address: std::net::SocketAddr) -> (TcpStream, String) {
 async fn connections_are_turned_away_before_descriptors_run_out() {
     let nodes = Nodes::new(TestGateway::builder()).await;
     let program = start(&nodes, "-n 320").await;
-    let address = address_in(&program.logs("listening").await);
+    let address = program.find_address().await;
     let mut open = Vec::new();
     // Half of what is beyond 256.
     for _ in 0..32 {
@@ -64,7 +64,7 @@ async fn a_start_takes_as_many_descriptors_as_it_may_have() {
 async fn connections_are_limited_by_what_it_may_have_and_not_by_what_it_began_with() {
     let nodes = Nodes::new(TestGateway::builder()).await;
     let program = start(&nodes, "-Sn 300 && ulimit -Hn 400").await;
-    let address = address_in(&program.logs("listening").await);
+    let address = program.find_address().await;
     let mut open = Vec::new();
     // Half of what is beyond 256.
     for _ in 0..72 {
@@ -121,7 +121,7 @@ async fn many_streams_share_the_connections_to_servers_that_there_may_be() {
     // The limits of a small container, and of a usual shell before it is raised.
     for limit in ["-n 256", "-n 1024"] {
         let program = start(&nodes, limit).await;
-        let address = address_in(&program.logs("listening").await);
+        let address = program.find_address().await;
         let asked = (0..6).map(|_| asked_at_once(address, "/public/hold", 100));
         let asked = join_all(asked).await;
         let answers = join_all(asked.into_iter().map(Answers::all));
@@ -141,7 +141,7 @@ async fn what_finds_no_connection_left_is_refused_and_no_server_is_blamed() {
     let lines = "connect_timeout = \"300ms\"\nmax_fails = 1\nfail_timeout = \"1h\"";
     let nodes = Nodes::new(TestGateway::builder().section("upstream", lines)).await;
     let program = start(&nodes, "-n 256").await;
-    let address = address_in(&program.logs("listening").await);
+    let address = program.find_address().await;
     let mut held = asked_at_once(address, "/public/hold", 32).await;
     nodes.upstream.arrived(32).await;
     let refused = asked_at_once(address, "/public/x", 8).await.all().await;
@@ -171,7 +171,7 @@ async fn more_connections_than_the_descriptors_allow_are_not_accepted_whatever_t
         let nodes = Nodes::new(TestGateway::builder().section("server", &lines)).await;
         let program = start(&nodes, "-n 320").await;
         program.logs("whatever server.max_connections says").await;
-        let address = address_in(&program.logs("listening").await);
+        let address = program.find_address().await;
         let mut open = Vec::new();
         // Three quarters of what is beyond 256.
         for _ in 0..48 {

@@ -10,7 +10,7 @@
 use std::fs;
 use std::net::TcpListener;
 
-use menshen_test_support::{Browser, Page, Program, Upstream, address_in};
+use menshen_test_support::{Browser, Page, Program, Upstream, address_in, make_client};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -194,8 +194,7 @@ async fn a_signal_ends_it_and_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_signal_right_after_the_announcement_leaves_nothing_behind() {
     let dev = Dev::start(&[]).await;
-    dev.program.signal("TERM").await;
-    let ended = dev.program.ended().await;
+    let ended = dev.program.stop().await;
     assert_eq!(ended.code, Some(0), "{}", ended.said());
     assert_eq!(fs::read_dir(&dev.temporary).unwrap().count(), 0);
 }
@@ -208,8 +207,8 @@ async fn a_port_in_use_is_named_and_leaves_nothing_behind() {
     let mut command = Program::command(MENSHEN, &["dev", "--listen", &address]);
     command.env("TMPDIR", temporary.path());
     let ended = Program::run(command).await;
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
-    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    ended.check_failed(2);
+    assert_eq!(ended.stdout, "");
     assert!(ended.stderr.contains(&address), "{}", ended.stderr);
     assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
 }
@@ -233,8 +232,8 @@ async fn a_temporary_folder_that_is_missing_is_a_failure() {
     let mut command = dev(&temporary, &[]);
     command.env("TMPDIR", temporary.path().join("missing"));
     let ended = Program::run(command).await;
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
-    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    ended.check_failed(1);
+    assert_eq!(ended.stdout, "");
 }
 
 /// Clicks a button of the playground, and waits until an exchange is shown whose title begins so; returns what it says.
@@ -355,7 +354,7 @@ async fn an_app_of_ones_own_logs_in_at_wechat_itself() {
     let origin = playground.trim_end_matches("/_dev");
     menshen::app::install_crypto();
 
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let page = http
         .get(&playground)
         .send()

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use menshen::clock::Clock;
 use menshen::config;
 use menshen::simulator::Simulator;
-use menshen_test_support::{Certificate, Reply, TestGateway};
+use menshen_test_support::{Certificate, Reply, TestGateway, find_repository, make_client};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -35,7 +35,7 @@ struct Document {
 /// Reads the README, every page of `docs/` and the other documents for readers of the repository. Those in Chinese have the same
 /// examples, as `tests/documents.test.mjs` finds, which also follows their links.
 fn documents() -> Vec<Document> {
-    let root = root();
+    let root = find_repository();
     let mut found = vec![
         root.join("README.md"),
         root.join("ARCHITECTURE.md"),
@@ -58,10 +58,6 @@ fn documents() -> Vec<Document> {
         path,
     };
     found.into_iter().map(read).collect()
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Returns a document's code blocks, each with its language.
@@ -184,7 +180,7 @@ fn the_page_of_installing_lists_every_command() {
 fn the_explained_request_is_explained_so() {
     let (command, explanation) = blocks(CONFIGURE, "console")[0].split_once('\n').unwrap();
     let arguments: Vec<&str> = command.split(' ').skip(2).collect();
-    let mut check = Running::start(&arguments, root());
+    let mut check = Running::start(&arguments, find_repository());
     let said = std::io::read_to_string(check.0.stdout.take().unwrap()).unwrap();
     assert_eq!(said, explanation);
 }
@@ -215,7 +211,7 @@ async fn the_simulator_knows_every_fault_of_its_page() {
     let url = format!("http://{}/_sim/faults", listener.local_addr().unwrap());
     let simulator = Simulator::new(Vec::new(), Clock::system());
     tokio::spawn(simulator.serve(listener, std::future::pending()));
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = make_client();
     let (_, rest) = SIMULATE.split_once("The faults: ").unwrap();
     let (faults, _) = rest.split_once(';').unwrap();
     for fault in faults.split('`').skip(1).step_by(2) {
@@ -554,7 +550,7 @@ fn the_readme_and_the_map_stay_short() {
 
 #[test]
 fn every_decision_is_listed_and_names_tests_that_exist() {
-    let folder = root().join("docs/decisions");
+    let folder = find_repository().join("docs/decisions");
     let index = fs::read_to_string(folder.join("README.md")).unwrap();
     let mut number = 0;
     let mut names: Vec<_> = fs::read_dir(&folder)
@@ -583,7 +579,7 @@ fn every_decision_is_listed_and_names_tests_that_exist() {
             let mut quoted = line.split('`').skip(1).step_by(2);
             let file = quoted.next().unwrap();
             let test = quoted.next().unwrap();
-            let source = fs::read_to_string(root().join(file)).unwrap_or_default();
+            let source = fs::read_to_string(find_repository().join(file)).unwrap_or_default();
             assert!(source.contains(&format!("fn {test}(")), "{name}: {line}");
         }
     }
@@ -604,7 +600,7 @@ fn rows(text: &str) -> Vec<(&str, &str)> {
 fn every_term_of_the_lexicon_is_used_where_it_says() {
     let lexicon = include_str!("../../docs/lexicon.md");
     let (words, terms) = lexicon.split_once("## Terms of the field").unwrap();
-    let src = root().join("src");
+    let src = find_repository().join("src");
     for (word, places) in rows(words) {
         for place in places.split('`').skip(1).step_by(2) {
             assert!(src.join(place).exists(), "{word}: {place}");
@@ -631,7 +627,11 @@ fn every_file_that_a_document_names_is_there() {
             let is_path = known.iter().any(|folder| quoted.starts_with(folder))
                 && !quoted.contains([' ', '*', '{', '\n', '…']);
             if is_path {
-                assert!(root().join(quoted).exists(), "{}: {quoted}", path.display());
+                assert!(
+                    find_repository().join(quoted).exists(),
+                    "{}: {quoted}",
+                    path.display()
+                );
                 tried += 1;
             }
         }

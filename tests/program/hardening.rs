@@ -1,16 +1,14 @@
 //! What a process knows stays out of the reach of others on its machine.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, chown};
 
 use menshen_test_support::{
-    APP_SECRET, CONTROL_SECRET, Nodes, Program, Reply, TestGateway, address_in, copy_program,
+    APP_SECRET, CONTROL_SECRET, NOBODYS_UID, Nodes, Program, Reply, TestGateway, copy_program,
+    make_client, set_mode,
 };
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
-
-/// A user without rights on Debian and most others.
-const NOBODY: u32 = 65534;
 
 #[tokio::test]
 async fn no_core_and_no_other_process_of_the_user_shows_what_it_holds_in_memory() {
@@ -22,13 +20,13 @@ async fn no_core_and_no_other_process_of_the_user_shows_what_it_holds_in_memory(
     let mut command = nodes.site.command(program.to_str().unwrap(), &["serve"]);
     // As root, since root may look at everything anyway.
     if fs::metadata(folder).unwrap().uid() == 0 {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
-        chown(folder, Some(NOBODY), None).unwrap();
-        command.uid(NOBODY);
+        set_mode(folder, 0o755);
+        chown(folder, Some(NOBODYS_UID), None).unwrap();
+        command.uid(NOBODYS_UID);
     }
     let user = fs::metadata(folder).unwrap().uid();
     let running = Program::start(command);
-    address_in(&running.logs("listening").await);
+    running.find_address().await;
     let proc = format!("/proc/{}", running.id());
     let limits = fs::read_to_string(format!("{proc}/limits")).unwrap();
     let core = limits
@@ -51,12 +49,12 @@ async fn no_core_and_no_other_process_of_the_user_shows_what_it_holds_in_memory(
 
 #[tokio::test]
 async fn secrets_are_in_no_environment_and_a_reload_still_has_them() {
-    let builder = TestGateway::builder().section("control", "secret_env = \"CONTROL_SECRET\"");
+    let builder = TestGateway::builder().require_control_secret();
     let nodes = Nodes::new(builder).await;
     let mut command = nodes.site.command(MENSHEN, &["serve"]);
     command.env("BESIDE", "stays");
     let running = Program::start(command);
-    let control = address_in(&running.logs("open for control").await);
+    let control = running.find_control_address().await;
     let environment = fs::read(format!("/proc/{}/environ", running.id())).unwrap();
     let environment = String::from_utf8(environment).unwrap();
     // What is no secret is kept, such as where certificates are.
@@ -68,7 +66,7 @@ async fn secrets_are_in_no_environment_and_a_reload_still_has_them() {
     assert!(command_line.starts_with(MENSHEN), "{command_line}");
     let name = fs::read_to_string(format!("/proc/{}/comm", running.id())).unwrap();
     assert_eq!(name.trim(), "menshen");
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let reload = http.post(format!("http://{control}/v1/reload"));
     let reloaded = Reply::of(reload.bearer_auth(CONTROL_SECRET)).await;
     assert_eq!(reloaded.status, 200, "{}", reloaded.text());

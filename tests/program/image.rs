@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use menshen_test_support::{Backend, Program, Reply, address_in, copy_program};
+use menshen_test_support::{
+    Backend, Program, Reply, address_in, copy_program, make_client, read_from_repository, set_mode,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -23,18 +25,13 @@ struct Image {
     cmd: Vec<String>,
 }
 
-fn text(name: &str) -> String {
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/deploy");
-    fs::read_to_string(deploy.join(name)).unwrap()
-}
-
 impl Image {
     fn assemble() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
         base(&root);
         let (mut user, mut entrypoint, mut cmd) = (String::new(), Vec::new(), Vec::new());
-        let dockerfile = text("Dockerfile");
+        let dockerfile = read_from_repository("examples/deploy/Dockerfile");
         let (_, stage) = dockerfile.split_once("FROM ${BASE}\n").unwrap();
         let steps = stage.lines().filter(|line| !line.starts_with('#'));
         for (step, rest) in steps.filter_map(|line| line.split_once(' ')) {
@@ -120,7 +117,7 @@ fn base(root: &Path) {
     for folder in ["etc/menshen", "proc", "tmp", "usr/local/bin"] {
         fs::create_dir_all(root.join(folder)).unwrap();
     }
-    fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+    set_mode(&root.join("tmp"), 0o1777);
     fs::write(
         root.join("etc/passwd"),
         "nonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n",
@@ -147,7 +144,7 @@ fn configuration(toml: &str) -> TempDir {
     for path in [folder.path(), &secret] {
         chown(path, Some(65532), Some(65532)).unwrap();
     }
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0o400)).unwrap();
+    set_mode(&secret, 0o400);
     folder
 }
 
@@ -165,7 +162,7 @@ async fn a_user_logs_in_and_comes_through_and_nothing_else_is_in_the_image() {
     let wechat = Program::start(image.container(nothing.path(), &simulate));
     let wechat = (address_in(&wechat.prints("listens on").await), wechat);
     let backend = Backend::php().await;
-    let toml = text("compose.toml")
+    let toml = read_from_repository("examples/deploy/compose.toml")
         .replace("0.0.0.0:8080", "127.0.0.1:0")
         .replace("wechat:8600", &wechat.0.to_string())
         .replace("backend:3000", &backend.addr.to_string())
@@ -174,9 +171,9 @@ async fn a_user_logs_in_and_comes_through_and_nothing_else_is_in_the_image() {
     let configuration = configuration(&toml);
     let serve = image.container(configuration.path(), &image.cmd);
     let menshen = Program::start(serve);
-    let address = address_in(&menshen.logs("listening").await);
+    let address = menshen.find_address().await;
 
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let user = json!({"appid": APPID, "user": "me"});
     let code = http.post(format!("http://{}/_sim/login", wechat.0));
     let code = Reply::of(code.json(&user)).await.json()["code"].clone();
@@ -216,7 +213,7 @@ async fn a_user_logs_in_and_comes_through_and_nothing_else_is_in_the_image() {
 #[tokio::test]
 async fn a_configuration_whose_state_is_not_on_the_volume_is_refused() {
     let image = Image::assemble();
-    let toml = text("compose.toml")
+    let toml = read_from_repository("examples/deploy/compose.toml")
         .replace("0.0.0.0:8080", "127.0.0.1:0")
         .replace("/run/secrets/shop_app_secret", "/etc/menshen/secret")
         .replace("/var/lib/menshen/keys", "/keys");

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use menshen_test_support::find_repository;
+
 /// What each part may use: only parts above its own line, so that nothing leads back to it.
 const MAY_USE: [(&str, &[&str]); 21] = [
     ("clock", &[]),
@@ -192,7 +194,7 @@ impl Source {
 
 /// Reads every file of `src`.
 fn sources() -> Vec<Source> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let src = find_repository().join("src");
     let mut folders = vec![src.clone()];
     let mut sources = Vec::new();
     while let Some(folder) = folders.pop() {
@@ -527,7 +529,7 @@ fn listed(heading: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_test_file_is_found_by_its_behaviour() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let tests = find_repository().join("tests");
     let files = |folder: &Path| -> BTreeSet<String> {
         let names = fs::read_dir(folder).expect("a folder").map(|entry| {
             let name = entry.expect("an entry").file_name();

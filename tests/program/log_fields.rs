@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use menshen_test_support::{
-    CONTROL_SECRET, Certificate, Node, Nodes, Program, Reply, TestGateway, address_in, raw,
+    CONTROL_SECRET, Certificate, Node, Nodes, Program, Reply, TestGateway, make_client, raw,
 };
 use serde_json::{Value, json};
 
@@ -79,11 +79,10 @@ struct Running {
 impl Running {
     async fn start(log: &str) -> Self {
         let builder = TestGateway::builder()
-            .section("control", "secret_env = \"CONTROL_SECRET\"")
+            .require_control_secret()
             .section("log", &format!("format = \"json\"\n{log}"));
-        let nodes = Nodes::new(builder).await;
-        let node = nodes.serve(MENSHEN).await;
-        let control = address_in(&node.program.logs("open for control").await);
+        let (nodes, node) = Nodes::start_one(builder, MENSHEN).await;
+        let control = node.program.find_control_address().await;
         Self {
             nodes,
             node,
@@ -94,7 +93,7 @@ impl Running {
     async fn control(&self, method: &str, path: &str, secret: &str) -> Reply {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let url = format!("http://{}{path}", self.control);
-        let request = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = make_client();
         Reply::of(request.request(method, url).bearer_auth(secret)).await
     }
 
@@ -105,8 +104,7 @@ impl Running {
     }
 
     async fn stop(self) -> String {
-        self.node.program.signal("TERM").await;
-        self.node.program.ended().await.stderr
+        self.node.program.stop().await.stderr
     }
 }
 
@@ -310,8 +308,7 @@ async fn a_line_holds_the_configured_fields_and_a_reload_changes_them() {
         "access_fields = [\"status\", \"path\"]",
         "access_fields = [\"method\"]",
     );
-    running.node.program.signal("HUP").await;
-    running.node.program.logs("was reloaded").await;
+    running.node.program.reload(1).await;
     assert_eq!(get("/public/after").await, 200);
     let log = running.stop().await;
     let usual = first_names("What every line has");
@@ -408,8 +405,7 @@ async fn what_a_client_sends_breaks_no_line_of_text() {
     );
     let node = Nodes::new(builder).await.serve(MENSHEN).await;
     attack(node.address).await;
-    node.program.signal("TERM").await;
-    let log = node.program.ended().await.stderr;
+    let log = node.program.stop().await.stderr;
     assert!(
         !log.contains(|c: char| c.is_control() && c != '\n'),
         "{log:?}"
@@ -446,8 +442,7 @@ async fn the_audit_log_tells_of_certificates_that_change() {
             program.logs(&said).await;
         }
     }
-    program.signal("TERM").await;
-    let log = program.ended().await.stderr;
+    let log = program.stop().await.stderr;
     let lines = lines_of(&log, "menshen::audit").into_iter();
     let lines: Vec<Value> = lines
         .filter(|line| line["event"] == "certificate")

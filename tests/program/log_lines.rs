@@ -1,6 +1,8 @@
 //! A log is one line for each exchange and each login, which a machine can read.
 
-use menshen_test_support::{Nodes, Program, Reply, TestGateway, Upstream, Wire, address_in, raw};
+use menshen_test_support::{
+    Nodes, PREFACE, Program, Reply, SETTINGS, TestGateway, Upstream, Wire, address_in, raw,
+};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
@@ -20,10 +22,9 @@ async fn log_of(request: &str, format: &str) -> String {
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&program.logs("listening").await);
+    let address = program.find_address().await;
     raw(address, request.as_bytes()).await;
-    program.signal("TERM").await;
-    program.ended().await.stderr
+    program.stop().await.stderr
 }
 
 #[tokio::test]
@@ -55,16 +56,14 @@ async fn the_line_for_each_exchange_can_be_turned_off_and_on_by_a_reload() {
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&program.logs("listening").await);
+    let address = program.find_address().await;
     let request = |path| format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
     raw(address, request("/public/before").as_bytes()).await;
     raw(address, b"GET / x HTTP/1.1\r\nHost: here\r\n\r\n").await;
     site.change("access = false", "access = true");
-    program.signal("HUP").await;
-    program.logs("was reloaded").await;
+    program.reload(1).await;
     raw(address, request("/public/after").as_bytes()).await;
-    program.signal("TERM").await;
-    let log = program.ended().await.stderr;
+    let log = program.stop().await.stderr;
     let lines = log.lines().filter(|line| line.contains("menshen::access"));
     let paths: Vec<Value> = lines
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["path"].take())
@@ -78,7 +77,7 @@ async fn an_exchange_names_the_server_that_was_asked() {
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&program.logs("listening").await);
+    let address = program.find_address().await;
     let request = b"GET /public HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
     raw(address, request).await;
     let line = program.logs("menshen::access").await;
@@ -112,7 +111,7 @@ async fn what_is_refused_over_http_2_before_anybody_sees_it_has_its_line_too() {
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&program.logs("listening").await);
+    let address = program.find_address().await;
     let stream = TcpStream::connect(address).await.unwrap();
     let (requests, connection) = h2::client::handshake(stream).await.unwrap();
     let driver = tokio::spawn(connection);
@@ -137,19 +136,19 @@ async fn what_becomes_no_request_has_its_line_too() {
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&program.logs("listening").await);
-    let greeting = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let address = program.find_address().await;
+    let greeting = [PREFACE, SETTINGS].concat();
     for (number, (reason, sent)) in [
         ("request_timeout", &[&b"GE"[..]][..]),
         ("request_timeout", &[b"PRI * HT"]),
         // A head that says no more than GET, and one that does not end.
         (
             "bad_request",
-            &[greeting, b"\0\0\x01\x01\x05\0\0\0\x01\x82"],
+            &[&greeting, b"\0\0\x01\x01\x05\0\0\0\x01\x82"],
         ),
         (
             "request_timeout",
-            &[greeting, b"\0\0\x01\x01\x01\0\0\0\x01\x82"],
+            &[&greeting, b"\0\0\x01\x01\x01\0\0\0\x01\x82"],
         ),
     ]
     .into_iter()
@@ -174,9 +173,8 @@ async fn what_becomes_no_request_has_its_line_too() {
 async fn whoever_was_refused_a_login_is_found_by_the_id_they_were_told() {
     let builder = TestGateway::builder()
         .section("log", "level = \"debug\"\nformat = \"json\"")
-        .section("server", "trusted_proxies = [\"127.0.0.1\"]");
-    let nodes = Nodes::new(builder).await;
-    let node = nodes.serve(MENSHEN).await;
+        .trust_local_proxies();
+    let (_nodes, node) = Nodes::start_one(builder, MENSHEN).await;
     let first_request = |code| node.request("GET", "/orders").header("X-WX-Code", code);
     let good = node.code("alice").await;
     for (request, status, words) in [
@@ -239,8 +237,7 @@ async fn logged_at_start(server: &str, text: &str) -> String {
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
     let line = program.logs(text).await;
-    program.signal("TERM").await;
-    program.ended().await;
+    program.stop().await;
     line
 }
 
@@ -268,22 +265,20 @@ async fn a_description_that_is_refused_is_told_once() {
     let upstream = Upstream::start().await.address;
     let site = builder.site(upstream, builder.simulator().await);
     let program = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&program.logs("listening").await);
+    let address = program.find_address().await;
     for _ in 0..3 {
         let asked = "GET /_auth/verify HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
                      X-Forwarded-Method: GET\r\nX-Forwarded-Uri: /\r\nX-Forwarded-Host: h\r\n\r\n";
         raw(address, asked.as_bytes()).await;
     }
-    program.signal("TERM").await;
-    let log = program.ended().await.stderr;
+    let log = program.stop().await.stderr;
     let told = log.matches("outside server.trusted_proxies describes a request");
     assert_eq!(told.count(), 1, "{log}");
 }
 
 #[tokio::test]
 async fn a_session_that_was_opened_for_a_client_that_left_is_logged() {
-    let nodes = Nodes::new(TestGateway::builder()).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (_nodes, node) = Nodes::start_one(TestGateway::builder(), MENSHEN).await;
     node.fault(json!({"fault": "delay", "by": "500ms", "times": 1}))
         .await;
     let code = node.code("alice").await;

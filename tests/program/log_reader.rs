@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use menshen_test_support::{Nodes, Reply, TestGateway, address_in, nobody_waits};
+use menshen_test_support::{Nodes, Reply, TestGateway, address_in, make_client, nobody_waits};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -120,7 +120,7 @@ async fn requests_and_signals_do_not_wait_for_a_reader_that_stopped() {
     let nodes = nodes().await;
     let mut program = Program::start(&nodes);
     exchanges(program.address, REQUESTS).await;
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     nobody_waits(|| {
         let request = http.get(format!("http://{}/public/tiny", program.address));
         async move { assert_eq!(Reply::of(request).await.status, 200) }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use menshen_test_support::{ByHand, Node, Nodes, Program, Reply, TestGateway, Wire, address_in};
+use menshen_test_support::{ByHand, Node, Nodes, Program, Reply, TestGateway, Wire};
 use serde_json::json;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
@@ -211,7 +211,7 @@ async fn every_documented_metric_is_there_and_moves_and_no_other_is_there() {
     let slow = ByHand::start().await;
     let nodes = nodes(&slow).await;
     let node = nodes.serve(MENSHEN).await;
-    let control = address_in(&node.program.logs("open for control").await);
+    let control = node.program.find_control_address().await;
     let mut watch = Watch::start(control).await;
     let grants = log_in_three(&node, &mut watch).await;
     let grants: Vec<serde_json::Value> = grants
@@ -331,9 +331,8 @@ async fn every_documented_metric_is_there_and_moves_and_no_other_is_there() {
 
 #[tokio::test]
 async fn what_clients_send_is_no_label() {
-    let nodes = Nodes::new(TestGateway::builder()).await;
-    let node = nodes.serve(MENSHEN).await;
-    let control = address_in(&node.program.logs("open for control").await);
+    let (_nodes, node) = Nodes::start_one(TestGateway::builder(), MENSHEN).await;
+    let control = node.program.find_control_address().await;
     let watch = Watch::start(control).await;
     let (_, before) = read(&watch.text().await);
     for number in 0..50 {

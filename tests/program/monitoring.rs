@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use menshen_test_support::{
-    ByHand, Certificate, Collector, Node, Nodes, Program, Reply, TestGateway, Wire, address_in,
+    ByHand, Certificate, Collector, Node, Nodes, Program, Reply, TestGateway, Wire,
+    find_repository, make_client, read_from_repository,
 };
 use serde_json::{Value, json};
 
@@ -25,12 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 fn file(name: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    root.join("packaging/monitoring").join(name)
-}
-
-fn text(name: &str) -> String {
-    fs::read_to_string(file(name)).unwrap()
+    find_repository().join("packaging/monitoring").join(name)
 }
 
 fn promtool(arguments: &[&str]) {
@@ -57,7 +53,8 @@ struct Shown {
 
 /// Returns everything that the dashboard shows.
 fn shown() -> Vec<Shown> {
-    let dashboard: Value = serde_json::from_str(&text("dashboard.json")).unwrap();
+    let dashboard: Value =
+        serde_json::from_str(&read_from_repository("packaging/monitoring/dashboard.json")).unwrap();
     let mut row = String::new();
     let mut shown = Vec::new();
     for panel in dashboard["panels"].as_array().unwrap() {
@@ -114,7 +111,7 @@ impl Prometheus {
         ];
         Self {
             address,
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            http: make_client(),
             _program: Program::start(Program::command("prometheus", &arguments)),
         }
     }
@@ -197,8 +194,8 @@ fn documented() -> BTreeSet<String> {
 fn promtool_accepts_the_rules_and_each_alert_is_raised_by_what_it_is_for() {
     promtool(&["check", "rules", "rules.yaml"]);
     promtool(&["test", "rules", "rules.test.yaml"]);
-    let tests = text("rules.test.yaml");
-    let rules = text("rules.yaml");
+    let tests = read_from_repository("packaging/monitoring/rules.test.yaml");
+    let rules = read_from_repository("packaging/monitoring/rules.yaml");
     let alerts: Vec<_> = rules
         .lines()
         .filter_map(|line| line.split_once("- alert: "))
@@ -212,7 +209,8 @@ fn promtool_accepts_the_rules_and_each_alert_is_raised_by_what_it_is_for() {
 #[test]
 fn every_metric_that_rules_and_dashboard_name_is_documented() {
     let documented = documented();
-    let rules = text("rules.yaml") + &text("rules.test.yaml");
+    let rules = read_from_repository("packaging/monitoring/rules.yaml")
+        + &read_from_repository("packaging/monitoring/rules.test.yaml");
     for name in named(&rules) {
         assert!(documented.contains(&name), "{name}");
     }
@@ -225,7 +223,8 @@ fn every_metric_that_rules_and_dashboard_name_is_documented() {
 
 #[test]
 fn no_two_panels_of_the_dashboard_share_an_id_or_a_place() {
-    let dashboard: Value = serde_json::from_str(&text("dashboard.json")).unwrap();
+    let dashboard: Value =
+        serde_json::from_str(&read_from_repository("packaging/monitoring/dashboard.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
     let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64()).collect();
     assert_eq!(ids.len(), panels.len());
@@ -243,7 +242,8 @@ fn no_two_panels_of_the_dashboard_share_an_id_or_a_place() {
 
 #[test]
 fn every_number_has_the_colours_that_were_chosen_for_it() {
-    let dashboard: Value = serde_json::from_str(&text("dashboard.json")).unwrap();
+    let dashboard: Value =
+        serde_json::from_str(&read_from_repository("packaging/monitoring/dashboard.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap().iter();
     for panel in panels.filter(|panel| panel["type"] == "stat") {
         // Without them, Grafana has whatever is 80 or more be red.
@@ -254,11 +254,10 @@ fn every_number_has_the_colours_that_were_chosen_for_it() {
 
 #[tokio::test]
 async fn a_prometheus_that_has_asked_menshen_can_evaluate_rules_and_dashboard() {
-    let nodes = Nodes::new(TestGateway::builder()).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (nodes, node) = Nodes::start_one(TestGateway::builder(), MENSHEN).await;
     let grant = node.log_in("alice").await;
     node.get("/orders", &grant.token).await;
-    let control = address_in(&node.program.logs("open for control").await);
+    let control = node.program.find_control_address().await;
     let prometheus = Prometheus::start(nodes.site.folder.path(), &[control]);
     let evaluated = async |expression: &str| {
         let series = prometheus.evaluated(expression).await?;
@@ -341,13 +340,12 @@ impl Busy {
             .routes(&routes.concat())
             .section("app", "quota_per_minute = 6000")
             .section("traces", &format!("{}\nsample = 1", collector.line()));
-        let nodes = Nodes::new(builder).await;
-        let node = nodes.serve(MENSHEN).await;
-        let control = address_in(&node.program.logs("open for control").await);
+        let (nodes, node) = Nodes::start_one(builder, MENSHEN).await;
+        let control = node.program.find_control_address().await;
         Self {
             node,
             control,
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            http: make_client(),
             nodes,
             users: AtomicUsize::new(0),
         }
@@ -438,7 +436,7 @@ async fn no_panel_of_the_dashboard_is_empty_once_there_was_traffic() {
     let encrypted = TestGateway::builder().section("server", &certificate.lines());
     let encrypted = Nodes::new(encrypted).await;
     let other = Program::start(encrypted.command(MENSHEN));
-    let other_control = address_in(&other.logs("open for control").await);
+    let other_control = other.find_control_address().await;
     let folder = busy.nodes.site.folder.path();
     let prometheus = Prometheus::start(folder, &[busy.control, other_control]);
 

@@ -5,18 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use menshen_test_support::find_repository;
+
 use super::commands::done;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 /// Makes a package of the program under test.
 fn package(folder: &Path) -> PathBuf {
     let first = folder.join("first.deb");
-    let mut make = Command::new(root().join("packaging/deb.sh"));
+    let mut make = Command::new(find_repository().join("packaging/deb.sh"));
     make.arg(MENSHEN)
         .args(["--fast", "-Z", "gz", "--compress-system", "-o"])
         .arg(&first);
@@ -49,7 +47,7 @@ fn newer(folder: &Path, first: &Path) {
 fn is_installed_without(folder: &Path) {
     let destination = folder.join("destination");
     let install = || {
-        let mut install = Command::new(root().join("packaging/install.sh"));
+        let mut install = Command::new(find_repository().join("packaging/install.sh"));
         install.arg(MENSHEN).arg(&destination);
         done(install.args(["/usr/local", "/etc"]));
     };
@@ -75,7 +73,7 @@ fn is_installed_without(folder: &Path) {
 // One test, as both ways gather what they install in the same folder.
 #[test]
 fn the_package_is_installed_used_upgraded_under_load_and_removed() {
-    let system = root().join("target/test-backends/debian/root");
+    let system = find_repository().join("target/test-backends/debian/root");
     assert!(
         system.exists(),
         "there is no Debian: run `make test` as root"
@@ -88,7 +86,7 @@ fn the_package_is_installed_used_upgraded_under_load_and_removed() {
     newer(&accept, &first);
     fs::remove_dir_all(accept.join("files")).unwrap();
     is_installed_without(folder.path());
-    let scripts = root().join("tests/debian");
+    let scripts = find_repository().join("tests/debian");
     fs::copy(scripts.join("accept.sh"), accept.join("accept.sh")).unwrap();
     let unit = scripts.join("accept.service");
 

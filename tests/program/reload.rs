@@ -1,5 +1,4 @@
 //! SIGHUP takes a good configuration over without losing a request, and reports a bad one and changes nothing.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
 use std::sync::Arc;
@@ -7,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use menshen_test_support::{
-    APP_SECRET, Builder, Grant, Node, Nodes, Program, Reply, TestGateway, Upstream, Wire,
+    APP_SECRET, Builder, Grant, Node, Nodes, Program, Reply, TestGateway, Upstream, Wire, read_kid,
 };
 use serde_json::Value;
 
@@ -21,8 +20,7 @@ struct Running {
 
 impl Running {
     async fn start(builder: Builder) -> Self {
-        let nodes = Nodes::new(builder).await;
-        let node = nodes.serve(MENSHEN).await;
+        let (nodes, node) = Nodes::start_one(builder, MENSHEN).await;
         Self { nodes, node }
     }
 
@@ -33,8 +31,7 @@ impl Running {
 
     /// Reloads, for the `count`th time, and waits until that is done.
     async fn reload(&self, count: usize) {
-        self.node.program.signal("HUP").await;
-        self.node.program.logs_times("was reloaded", count).await;
+        self.node.program.reload(count).await;
     }
 
     async fn get(&self, path: &str, token: &str) -> Reply {
@@ -42,7 +39,7 @@ impl Running {
     }
 
     async fn try_to_log_in(&self) -> Reply {
-        Reply::of(self.node.login("alice").await).await
+        self.node.try_log_in("alice").await
     }
 
     async fn log_in(&self) -> Grant {
@@ -55,10 +52,6 @@ impl Running {
         assert_eq!(ended.code, Some(0), "{}", ended.said());
         ended.stdout
     }
-}
-
-fn kid(token: &str) -> String {
-    jsonwebtoken::decode_header(token).unwrap().kid.unwrap()
 }
 
 #[tokio::test]
@@ -112,13 +105,13 @@ async fn a_new_key_is_published_by_a_reload_and_signs_when_every_node_had_time_t
     let before = running.log_in().await.token;
     let made = running.keys(&["new"]).await;
     running.reload(1).await;
-    assert_eq!(kid(&running.log_in().await.token), kid(&before));
+    assert_eq!(read_kid(&running.log_in().await.token), read_kid(&before));
     let published = running.get("/_auth/jwks.json", "").await.json();
     assert_eq!(published["keys"][1]["kid"], made.trim());
     let listed = running.keys(&["list"]).await;
     let lines: Vec<_> = listed.lines().collect();
     assert_eq!(lines.len(), 2);
-    assert_eq!(lines[0], format!("{} ES256 signs", kid(&before)));
+    assert_eq!(lines[0], format!("{} ES256 signs", read_kid(&before)));
     let (key, from) = lines[1].split_once(" ES256 signs from ").unwrap();
     assert_eq!(key, made.trim());
     let from = humantime::parse_rfc3339(from).unwrap();
@@ -135,10 +128,10 @@ async fn a_new_key_signs_at_once_when_told_so_and_an_old_one_passes_until_it_is_
     running.keys(&["new", "--now"]).await;
     running.reload(1).await;
     let after = running.log_in().await.token;
-    assert_ne!(kid(&before), kid(&after));
+    assert_ne!(read_kid(&before), read_kid(&after));
     assert_eq!(running.get("/orders", &before).await.status, 200);
     assert_eq!(running.get("/orders", &after).await.status, 200);
-    running.keys(&["retire", &kid(&before)]).await;
+    running.keys(&["retire", &read_kid(&before)]).await;
     running.reload(2).await;
     let refused = running.get("/orders", &before).await;
     assert_eq!(refused.refusal(), (401, "token_invalid".to_owned()));
@@ -154,7 +147,10 @@ async fn keys_that_cannot_be_read_change_nothing() {
     running.node.program.signal("HUP").await;
     running.node.program.logs("not reloaded").await;
     assert_eq!(running.get("/orders", &grant.token).await.status, 200);
-    assert_eq!(kid(&running.log_in().await.token), kid(&grant.token));
+    assert_eq!(
+        read_kid(&running.log_in().await.token),
+        read_kid(&grant.token)
+    );
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::fs;
 use std::net::SocketAddr;
 
 use menshen_test_support::{
-    APP_SECRET, Collector, Program, Relay, Reply, Secrets, Site, TestGateway, Upstream, address_in,
-    raw,
+    APP_SECRET, Collector, Program, Relay, Reply, Secrets, Site, TestGateway, Upstream,
+    make_client, raw,
 };
 use serde_json::{Value, json};
 
@@ -477,10 +477,10 @@ impl Life {
         fs::write(site.folder.path().join("collector.txt"), header).unwrap();
         let program = Program::start(site.command(MENSHEN, &["serve"]));
         let mut living = Living {
-            address: address_in(&program.logs("listening").await),
-            control: address_in(&program.logs("open for control").await),
+            address: program.find_address().await,
+            control: program.find_control_address().await,
             simulator,
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            http: make_client(),
             secrets: Secrets::default(),
             answers: Vec::new(),
         };
@@ -492,8 +492,7 @@ impl Life {
         living.odd_bodies().await;
         living.garbage().await;
         living.get("/_auth/jwks.json", "").await;
-        program.signal("TERM").await;
-        let ended = program.ended().await;
+        let ended = program.stop().await;
         assert_eq!(ended.code, Some(0), "{}", ended.said());
 
         let mut secrets = living.secrets;

@@ -191,7 +191,7 @@ async fn a_port_in_use_is_named() {
     let address = taken.local_addr().unwrap().to_string();
     let arguments = ["simulate", "--app", "wx1:f1rst", "--listen", &address];
     let ended = Program::run(Program::command(MENSHEN, &arguments)).await;
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
-    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    ended.check_failed(2);
+    assert_eq!(ended.stdout, "");
     assert!(ended.stderr.contains(&address), "{}", ended.stderr);
 }

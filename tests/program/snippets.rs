@@ -2,10 +2,10 @@
 //! `examples/`, and what no test runs is at least parsed by its language's parser.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use menshen_test_support::TestGateway;
+use menshen_test_support::{TestGateway, find_installed, find_repository, read_from_repository};
 
 const QUICK_START: &str = include_str!("../../docs/en/quickstart.md");
 const BACKENDS: &str = include_str!("../../docs/en/backends.md");
@@ -46,14 +46,6 @@ for node in found:
 sys.exit(bool(found))
 "#;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn example(name: &str) -> PathBuf {
-    root().join("examples").join(name)
-}
-
 /// Returns what the parser of a file's language has against it.
 fn faults(path: &Path) -> Option<String> {
     let mut parser = if path.extension().is_some_and(|end| end == "php") {
@@ -61,11 +53,7 @@ fn faults(path: &Path) -> Option<String> {
         php.arg("-l");
         php
     } else {
-        let python = root().join("target/test-backends/parsers/bin/python");
-        assert!(
-            python.exists(),
-            "the parsers are not installed: run `make test`"
-        );
+        let python = find_installed("parsers/bin/python", "tree-sitter");
         let mut python = Command::new(python);
         python.args(["-c", PARSE]);
         python
@@ -86,7 +74,7 @@ fn the_page_of_backends_shows_the_examples_middleware() {
         (language != "toml").then_some((language, code))
     });
     for (language, file) in SHOWN {
-        let text = fs::read_to_string(example(file)).unwrap();
+        let text = read_from_repository(&format!("examples/{file}"));
         assert_eq!(shown.next(), Some((language, text.as_str())), "{file}");
     }
     assert_eq!(shown.next(), None);
@@ -95,7 +83,8 @@ fn the_page_of_backends_shows_the_examples_middleware() {
 #[test]
 fn what_no_test_runs_is_parsed() {
     for file in PARSED {
-        assert_eq!(faults(&example(file)), None, "{file}");
+        let example = find_repository().join("examples").join(file);
+        assert_eq!(faults(&example), None, "{file}");
     }
 }
 
@@ -103,7 +92,7 @@ fn what_no_test_runs_is_parsed() {
 fn the_parsers_find_a_missing_sign() {
     let folder = tempfile::tempdir().unwrap();
     for file in PARSED {
-        let text = fs::read_to_string(example(file)).unwrap();
+        let text = read_from_repository(&format!("examples/{file}"));
         for sign in ['{', ')', ';'] {
             let (before, after) = text.rsplit_once(sign).unwrap();
             let path = folder.path().join(Path::new(file).file_name().unwrap());

@@ -1,23 +1,16 @@
 //! A start that must fail says why in one sentence, soon, and leaves nothing behind.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::fs::{self, Permissions};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use menshen_test_support::{
-    Builder, Ended, Program, Site, TestGateway, address_in, copy_program, raw,
+    Ended, NOBODYS_UID, Program, Site, TestGateway, copy_program, raw, read_mode, set_mode,
 };
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
-const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
-/// A user without rights on Debian and most others.
-const NOBODYS_UID: u32 = 65534;
-
-fn site(builder: &Builder) -> Site {
-    builder.site(NOBODY, NOBODY)
-}
 
 async fn serve(site: &Site) -> Ended {
     Program::run(site.command(MENSHEN, &["serve"])).await
@@ -37,10 +30,6 @@ async fn serve_as_nobody(site: &Site) -> Ended {
     let ended = Program::run(command).await;
     fs::remove_file(program).unwrap();
     ended
-}
-
-fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 /// Gives a folder to whom [`serve_as_nobody`] runs as.
@@ -82,9 +71,8 @@ fn refused_for_now(ended: &Ended, because: &str) {
 
 #[track_caller]
 fn failed(ended: &Ended, code: i32, because: &str) {
-    assert_eq!(ended.code, Some(code), "{}", ended.said());
+    ended.check_failed(code);
     assert_eq!(ended.stdout, "");
-    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     assert!(ended.stderr.contains(because), "{}", ended.stderr);
     assert!(!ended.stderr.contains("app5ecret"), "{}", ended.stderr);
 }
@@ -94,7 +82,9 @@ async fn a_port_in_use_is_named_and_nothing_is_made() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let listen = format!("listen = [\"{address}\"]");
-    let site = site(&TestGateway::builder().section("server", &listen));
+    let site = TestGateway::builder()
+        .section("server", &listen)
+        .site_alone();
     let ended = serve(&site).await;
     refused_for_now(&ended, &address.to_string());
     assert_eq!(left_behind(&site), Vec::<String>::new());
@@ -105,7 +95,9 @@ async fn one_port_in_use_of_two_is_enough() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let listen = format!("listen = [\"127.0.0.1:0\", \"{address}\"]");
-    let site = site(&TestGateway::builder().section("server", &listen));
+    let site = TestGateway::builder()
+        .section("server", &listen)
+        .site_alone();
     let ended = serve(&site).await;
     refused_for_now(&ended, &address.to_string());
     assert_eq!(left_behind(&site), Vec::<String>::new());
@@ -114,14 +106,16 @@ async fn one_port_in_use_of_two_is_enough() {
 #[tokio::test]
 async fn an_address_of_another_machine_is_named() {
     let listen = "listen = [\"192.0.2.1:8080\"]";
-    let site = site(&TestGateway::builder().section("server", listen));
+    let site = TestGateway::builder()
+        .section("server", listen)
+        .site_alone();
     refused(&serve(&site).await, "192.0.2.1:8080");
     assert_eq!(left_behind(&site), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn a_key_file_full_of_rubbish_is_named_and_not_shown() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let key = key_file(&site).await;
     fs::write(&key, "rubbish").unwrap();
     let ended = serve(&site).await;
@@ -132,7 +126,7 @@ async fn a_key_file_full_of_rubbish_is_named_and_not_shown() {
 
 #[tokio::test]
 async fn a_key_file_that_everybody_may_read_is_named() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let key = key_file(&site).await;
     set_mode(&key, 0o644);
     refused(&serve(&site).await, key.to_str().unwrap());
@@ -140,7 +134,7 @@ async fn a_key_file_that_everybody_may_read_is_named() {
 
 #[tokio::test]
 async fn a_key_file_that_may_not_be_read_is_named() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let key = key_file(&site).await;
     set_mode(&site.folder.path().join("keys"), 0o755);
     set_mode(&key, 0o000);
@@ -150,7 +144,7 @@ async fn a_key_file_that_may_not_be_read_is_named() {
 
 #[tokio::test]
 async fn a_folder_where_no_key_may_be_made_is_named() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let keys = site.folder.path().join("keys");
     fs::create_dir(&keys).unwrap();
     set_mode(&keys, 0o555);
@@ -164,7 +158,7 @@ async fn a_folder_where_no_key_may_be_made_is_named() {
 
 #[tokio::test]
 async fn a_data_folder_without_permission_is_named() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let (keys, data) = (
         site.folder.path().join("keys"),
         site.folder.path().join("data"),
@@ -181,7 +175,7 @@ async fn a_data_folder_without_permission_is_named() {
 
 #[tokio::test]
 async fn a_data_folder_that_is_a_file_is_named() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let data = site.folder.path().join("data");
     fs::write(&data, "").unwrap();
     refused(&serve(&site).await, data.to_str().unwrap());
@@ -189,7 +183,7 @@ async fn a_data_folder_that_is_a_file_is_named() {
 
 #[tokio::test]
 async fn a_store_full_of_rubbish_is_named_and_kept() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let data = site.folder.path().join("data");
     fs::create_dir(&data).unwrap();
     let store = data.join("sessions.redb");
@@ -200,7 +194,7 @@ async fn a_store_full_of_rubbish_is_named_and_kept() {
 
 #[tokio::test]
 async fn a_missing_configuration_is_named() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     fs::remove_file(&site.config).unwrap();
     let ended = serve(&site).await;
     let file = site.config.to_str().unwrap();
@@ -214,7 +208,7 @@ async fn a_missing_configuration_is_named() {
 #[tokio::test]
 async fn a_missing_certificate_is_named_with_its_line() {
     let tls = "tls.cert_file = \"nowhere.pem\"\ntls.key_file = \"nowhere.pem\"";
-    let site = site(&TestGateway::builder().section("server", tls));
+    let site = TestGateway::builder().section("server", tls).site_alone();
     let ended = serve(&site).await;
     assert_eq!(ended.code, Some(2));
     let lines: Vec<&str> = ended.stderr.lines().skip(1).collect();
@@ -231,7 +225,7 @@ async fn a_missing_certificate_is_named_with_its_line() {
 #[tokio::test]
 async fn a_certificate_with_another_ones_key_is_named_and_nothing_is_made() {
     let tls = "tls.cert_file = \"cert.pem\"\ntls.key_file = \"key.pem\"";
-    let site = site(&TestGateway::builder().section("server", tls));
+    let site = TestGateway::builder().section("server", tls).site_alone();
     let made = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (one, other) = (made(), made());
     fs::write(site.folder.path().join("cert.pem"), one.cert.pem()).unwrap();
@@ -248,9 +242,9 @@ async fn a_certificate_with_another_ones_key_is_named_and_nothing_is_made() {
 
 #[tokio::test]
 async fn two_processes_do_not_share_a_store() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let first = Program::start(site.command(MENSHEN, &["serve"]));
-    let address = address_in(&first.logs("listening").await);
+    let address = first.find_address().await;
     refused_for_now(&serve(&site).await, "in use by another process");
     let still = b"GET /_auth/session HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
     assert!(raw(address, still).await.starts_with("HTTP/1.1 200"));
@@ -261,7 +255,9 @@ async fn a_wish_to_reload_does_not_end_a_start() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", silent.local_addr().unwrap());
     let lines = "store = \"redis\"\nredis_url_env = \"REDIS_URL\"\nseal_key_env = \"SEAL_KEY\"";
-    let site = site(&TestGateway::builder().section("session", lines));
+    let site = TestGateway::builder()
+        .section("session", lines)
+        .site_alone();
     let mut command = site.command(MENSHEN, &["serve"]);
     command.env("REDIS_URL", url);
     command.env("SEAL_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
@@ -275,7 +271,7 @@ async fn a_wish_to_reload_does_not_end_a_start() {
 
 #[tokio::test]
 async fn what_a_first_start_makes_is_its_owners_alone() {
-    let site = site(&TestGateway::builder());
+    let site = TestGateway::builder().site_alone();
     let program = Program::start(site.command(MENSHEN, &["serve"]));
     program.logs("listening").await;
     let mut folders = vec![
@@ -284,21 +280,17 @@ async fn what_a_first_start_makes_is_its_owners_alone() {
     ];
     let mut files = 0;
     while let Some(folder) = folders.pop() {
-        assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+        assert_eq!(read_mode(&folder), 0o700, "{}", folder.display());
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
             } else {
-                assert_eq!(mode(&path), 0o600, "{}", path.display());
+                assert_eq!(read_mode(&path), 0o600, "{}", path.display());
                 files += 1;
             }
         }
     }
     // A signing key and the lock under which it was made, the seal key and the sessions.
     assert_eq!(files, 4);
-}
-
-fn mode(path: &Path) -> u32 {
-    fs::metadata(path).unwrap().permissions().mode() & 0o777
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use menshen_test_support::{Builder, Node, Nodes, Reply, TestGateway, address_in};
+use menshen_test_support::{Builder, Node, Nodes, Reply, TestGateway};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -23,8 +23,7 @@ struct Running {
 
 impl Running {
     async fn start(builder: Builder) -> Self {
-        let nodes = Nodes::new(builder).await;
-        let node = nodes.serve(MENSHEN).await;
+        let (nodes, node) = Nodes::start_one(builder, MENSHEN).await;
         Self { nodes, node }
     }
 
@@ -191,7 +190,7 @@ async fn a_session_key_that_wechat_resets_is_stored_also_when_its_caller_has_lef
     let session = node.get("/_auth/session", &grant.token).await.json();
     let user = session["openid"].as_str().unwrap();
     let ask = async |node: &Node, call: &str| {
-        let control = address_in(&node.program.logs("open for control").await);
+        let control = node.program.find_control_address().await;
         let url = format!("http://{control}/v1/apps/shop/users/{user}/{call}");
         reqwest::Client::new().post(url)
     };

@@ -9,7 +9,9 @@
 
 use std::time::{Duration, Instant};
 
-use menshen_test_support::{Builder, Node, Nodes, Program, Reply, TestGateway, address_in};
+use menshen_test_support::{
+    Builder, Node, Nodes, Program, Reply, TestGateway, address_in, make_client,
+};
 use tokio::net::{TcpStream, UnixDatagram};
 use tokio::time::timeout;
 
@@ -56,8 +58,8 @@ impl Supervisor {
 }
 
 async fn readiness(node: &Node) -> Option<(u16, String)> {
-    let control = address_in(&node.program.logs("open for control").await);
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let control = node.program.find_control_address().await;
+    let http = make_client();
     let asked = http.get(format!("http://{control}/readyz"));
     let reply = Node::attempt(asked).await?;
     let state = reply.json()["state"].as_str().unwrap().to_owned();
@@ -80,7 +82,7 @@ async fn it_is_ready_when_it_answers_and_not_before() {
     let address = match listening {
         Some(line) => address_in(line),
         // The log is written by a thread of its own.
-        None => address_in(&program.logs("listening").await),
+        None => program.find_address().await,
     };
     assert!(TcpStream::connect(address).await.is_ok());
     let node = supervisor.nodes.join(program).await;
@@ -210,7 +212,7 @@ async fn a_signal_starts_the_successor_and_the_supervisor_learns_which_process_i
     // It has the secrets that are in nobody's environment, the listener and the sessions.
     let environment = std::fs::read_to_string(format!("/proc/{second}/environ")).unwrap();
     assert!(!environment.contains("APP_SECRET="), "{environment}");
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let asked = http.get(format!("http://{address}/orders"));
     assert_eq!(Reply::of(asked.bearer_auth(&grant.token)).await.status, 200);
     let login = supervisor.nodes.login_at(address, "bob").await;

@@ -4,25 +4,22 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::{SinkExt as _, StreamExt as _};
+use futures::StreamExt as _;
 use menshen::server::{HandOverError, Predecessor};
 use menshen_test_support::{
-    Grant, Nodes, Program, Reply, TestGateway, Upstream, address_in, copy_program,
+    Grant, NOBODYS_UID, Nodes, Program, Reply, TestGateway, Upstream, check_socket_lives,
+    copy_program, open_socket, set_mode,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::{WebSocketStream, client_async};
-
-type Socket = WebSocketStream<TcpStream>;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
@@ -69,7 +66,7 @@ impl Place {
     async fn start(&self, arguments: &[&str]) -> (Program, SocketAddr) {
         let arguments = [&["serve"], arguments].concat();
         let program = Program::start(self.nodes.site.command(MENSHEN, &arguments));
-        let address = address_in(&program.logs("listening").await);
+        let address = program.find_address().await;
         (program, address)
     }
 
@@ -91,22 +88,6 @@ impl Place {
         assert_eq!(reply.status, 200, "{}", reply.text());
         Grant::of(reply.json())
     }
-}
-
-async fn open_socket(address: SocketAddr, token: &str) -> Socket {
-    let request = format!("ws://{address}/chat").into_client_request();
-    let mut request = request.unwrap();
-    let bearer = format!("Bearer {token}").parse().unwrap();
-    request.headers_mut().insert("authorization", bearer);
-    let stream = TcpStream::connect(address).await.unwrap();
-    client_async(request, stream).await.unwrap().0
-}
-
-/// Checks that both ends hear each other.
-async fn lives(socket: &mut Socket) {
-    let text = Message::text("still here?");
-    socket.send(text.clone()).await.unwrap();
-    assert_eq!(socket.next().await.unwrap().unwrap(), text);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -182,12 +163,12 @@ async fn nobody_loses_a_request_and_everybody_stays_logged_in() {
 async fn the_private_listener_is_handed_over_too() {
     let place = Place::new().await;
     let (running, address) = place.start(&[]).await;
-    let control = address_in(&running.logs("open for control").await);
+    let control = running.find_control_address().await;
     let url = format!("http://{control}/readyz");
     assert_eq!(Reply::of(place.http.get(&url)).await.status, 200);
     let (next, same) = place.start(&["--upgrade"]).await;
     assert_eq!(same, address);
-    assert_eq!(address_in(&next.logs("open for control").await), control);
+    assert_eq!(next.find_control_address().await, control);
     assert_eq!(running.ended().await.code, Some(0));
     let ready = Reply::of(reqwest::Client::new().get(&url)).await;
     assert_eq!(ready.status, 200, "{}", ready.text());
@@ -227,7 +208,7 @@ async fn whoever_waits_in_line_for_wechat_holds_no_successor_up() {
     let login = place.nodes.login_at(address, "bob").await;
     let again = login.try_clone().unwrap();
     let waiting = tokio::spawn(Reply::of(login));
-    let control = address_in(&running.logs("open for control").await);
+    let control = running.find_control_address().await;
     let since = Instant::now();
     loop {
         let counted = place.http.get(format!("http://{control}/metrics"));
@@ -289,7 +270,7 @@ async fn a_successor_that_comes_while_another_takes_over_waits_for_whoever_serve
     // The socket is there while another has been let in.
     assert!(UnixStream::connect(place.socket()).await.is_ok());
     drop((dying, sockets));
-    assert_eq!(address_in(&second.logs("listening").await), address);
+    assert_eq!(second.find_address().await, address);
     assert_eq!(running.ended().await.code, Some(0));
     // It has the same socket, which stays with the one that follows.
     let (_third, same) = place.start(&["--upgrade"]).await;
@@ -304,8 +285,7 @@ async fn a_successor_that_comes_while_another_takes_over_waits_for_whoever_serve
 async fn a_folder_where_others_could_put_a_socket_of_their_own_is_refused() {
     let place = Place::new().await;
     let folder = place.nodes.site.folder.path();
-    let set = |mode| fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
-    set(0o777);
+    set_mode(folder, 0o777);
     for arguments in [&["serve"][..], &["serve", "--upgrade"], &["check"]] {
         let ended = Program::run(place.nodes.site.command(MENSHEN, arguments)).await;
         assert_ne!(ended.code, Some(0), "{}", ended.said());
@@ -313,7 +293,7 @@ async fn a_folder_where_others_could_put_a_socket_of_their_own_is_refused() {
         assert!(ended.stderr.contains(&named), "{}", ended.said());
     }
     // There only the owner of a file can replace it, as in /tmp.
-    set(0o1777);
+    set_mode(folder, 0o1777);
     let (running, address) = place.start(&[]).await;
     let (_next, same) = place.start(&["--upgrade"]).await;
     assert_eq!(same, address);
@@ -324,7 +304,7 @@ async fn a_folder_where_others_could_put_a_socket_of_their_own_is_refused() {
 fn as_another(command: &mut tokio::process::Command) -> bool {
     let root = fs::metadata("/proc/self").unwrap().uid() == 0;
     if root {
-        command.uid(65534);
+        command.uid(NOBODYS_UID);
     }
     root
 }
@@ -333,7 +313,7 @@ fn as_another(command: &mut tokio::process::Command) -> bool {
 async fn a_process_of_another_user_is_neither_predecessor_nor_successor() {
     let place = Place::new().await;
     let folder = place.nodes.site.folder.path();
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o1777)).unwrap();
+    set_mode(folder, 0o1777);
     // Where the program was built, another user may not even look.
     let program = folder.join("menshen");
     copy_program(MENSHEN, &program);
@@ -341,7 +321,7 @@ async fn a_process_of_another_user_is_neither_predecessor_nor_successor() {
     let mut command = place.nodes.site.command(program, &["serve"]);
     let other = as_another(&mut command);
     let running = Program::start(command);
-    let address = address_in(&running.logs("listening").await);
+    let address = running.find_address().await;
     let mut command = place.nodes.site.command(program, &["serve", "--upgrade"]);
     if !other {
         // Nobody but root can be two users; what follows is tried as far as it goes with one.
@@ -357,14 +337,13 @@ async fn a_process_of_another_user_is_neither_predecessor_nor_successor() {
     );
     // It was asked for nothing, and goes on.
     assert_eq!(place.get(address, "/public", "").await.status, 200);
-    running.signal("TERM").await;
-    assert_eq!(running.ended().await.code, Some(0));
+    assert_eq!(running.stop().await.code, Some(0));
     for name in ["keys", "data"] {
         fs::remove_dir_all(folder.join(name)).unwrap();
     }
     let (running, address) = place.start(&[]).await;
     // So that the other may at least connect.
-    fs::set_permissions(place.socket(), fs::Permissions::from_mode(0o777)).unwrap();
+    set_mode(&place.socket(), 0o777);
     command = place.nodes.site.command(program, &["serve", "--upgrade"]);
     as_another(&mut command);
     let refused = Program::run(command).await;
@@ -386,11 +365,11 @@ async fn a_successor_that_fails_ends_no_socket_neither_an_old_nor_a_new_one() {
     // Longer than exchanges may go on at the end of the program, and what ends them then.
     let since = Instant::now();
     while since.elapsed() < Duration::from_secs(2) {
-        lives(&mut old).await;
-        lives(&mut new).await;
+        check_socket_lives(&mut old).await;
+        check_socket_lives(&mut new).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    lives(&mut open_socket(address, &token).await).await;
+    check_socket_lives(&mut open_socket(address, &token).await).await;
     // At the end itself all of them are told.
     running.signal("TERM").await;
     for socket in [&mut old, &mut new] {
@@ -447,8 +426,7 @@ async fn a_stop_does_not_wait_for_a_successor_that_hangs() {
     let (hanging, _sockets) = place.predecessor().await;
     let hanging = hanging.let_go().await.unwrap();
     let since = Instant::now();
-    running.signal("TERM").await;
-    assert_eq!(running.ended().await.code, Some(0));
+    assert_eq!(running.stop().await.code, Some(0));
     assert!(since.elapsed() < Duration::from_secs(5));
     // Nobody else has the place now.
     hanging.dismiss().await.unwrap();
@@ -472,8 +450,7 @@ async fn whoever_connects_and_says_nothing_is_in_nobodys_way() {
     place.log_in(address, "alice").await;
     let since = Instant::now();
     let _silent = silent().await;
-    next.signal("TERM").await;
-    assert_eq!(next.ended().await.code, Some(0));
+    assert_eq!(next.stop().await.code, Some(0));
     assert!(since.elapsed() < Duration::from_secs(5));
 }
 
@@ -486,7 +463,7 @@ async fn a_successor_serves_when_the_one_before_dies_while_it_hands_over() {
     // It is ready, and waits for the other to let go.
     running.logs("stopping").await;
     running.signal("KILL").await;
-    assert_eq!(address_in(&successor.logs("listening").await), address);
+    assert_eq!(successor.find_address().await, address);
     assert_eq!(place.get(address, "/orders", &token).await.status, 200);
     place.log_in(address, "alice").await;
     successor.logs("has died").await;
@@ -504,7 +481,7 @@ async fn sockets_are_told_to_come_back_where_their_sessions_can_be_ended() {
         matches!(&told, Message::Close(Some(close)) if u16::from(close.code) == 1001),
         "{told}"
     );
-    lives(&mut open_socket(address, &token).await).await;
+    check_socket_lives(&mut open_socket(address, &token).await).await;
     assert_eq!(running.ended().await.code, Some(0));
 }
 
@@ -542,8 +519,7 @@ async fn a_folder_that_is_missing_is_named() {
 async fn the_socket_is_gone_with_the_program_and_one_that_was_left_is_in_nobodys_way() {
     let place = Place::new().await;
     let (running, _) = place.start(&[]).await;
-    running.signal("TERM").await;
-    assert_eq!(running.ended().await.code, Some(0));
+    assert_eq!(running.stop().await.code, Some(0));
     assert!(!place.socket().exists());
     drop(std::os::unix::net::UnixListener::bind(place.socket()).unwrap());
     let (_running, address) = place.start(&[]).await;

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use menshen_test_support::{Node, Nodes, Program, Reply, TestGateway, address_in};
+use menshen_test_support::{Node, Nodes, Program, Reply, TestGateway, make_client};
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 const RELOADED: &str = "the configuration was reloaded";
@@ -22,8 +22,7 @@ struct Watching {
 impl Watching {
     async fn start() -> Self {
         let builder = TestGateway::builder().section("server", "watch = true");
-        let nodes = Nodes::new(builder).await;
-        let node = nodes.serve(MENSHEN).await;
+        let (nodes, node) = Nodes::start_one(builder, MENSHEN).await;
         Self { nodes, node }
     }
 
@@ -50,8 +49,8 @@ impl Watching {
     }
 
     async fn metric(&self, name: &str) -> String {
-        let control = address_in(&self.node.program.logs("open for control").await);
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let control = self.node.program.find_control_address().await;
+        let http = make_client();
         let page = Reply::of(http.get(format!("http://{control}/metrics")))
             .await
             .text();

@@ -37,22 +37,11 @@ async fn report(t: &TestGateway, stale: &str) -> String {
     reply.json()["access_token"].as_str().unwrap().to_owned()
 }
 
-async fn calls(t: &TestGateway, path: &str) -> u64 {
-    let url = format!("http://{}/_sim/calls", t.simulator);
-    let calls = Reply::of(t.http.get(url)).await.json();
-    calls[path]["calls"].as_u64().unwrap_or(0)
-}
-
 async fn works(t: &TestGateway, token: &str) -> bool {
     let url = format!("http://{}{PROBE}?access_token={token}", t.simulator);
     let body = json!({"cgi_path": "/x"});
     let answer = Reply::of(t.http.post(url).json(&body)).await.json();
     answer["errcode"] == 0
-}
-
-async fn fault(t: &TestGateway, path: &str, mut plan: Value) {
-    plan["path"] = json!(path);
-    t.simulate("faults", plan).await;
 }
 
 /// Waits until another token is given than this one.
@@ -79,7 +68,7 @@ async fn one_token_is_given_to_all_and_asked_for_once() {
         let tokens = join_all((0..50).map(|_| token(&t))).await;
         assert!(tokens.iter().all(|other| *other == tokens[0]));
         assert!(works(&t, &tokens[0]).await);
-        assert_eq!(calls(&t, path).await, 1);
+        assert_eq!(t.calls(path).await, 1);
     }
 }
 
@@ -90,11 +79,11 @@ async fn the_old_token_is_given_while_another_is_on_its_way() {
         let first = token(&t).await;
         t.clock.advance(2 * HOUR - Duration::from_secs(50));
         let slow = json!({"fault": "delay", "by": "300ms", "times": 1});
-        fault(&t, path, slow).await;
+        t.fault_at(path, slow).await;
         assert_eq!(token(&t).await, first);
         let second = changed(&t, &first).await;
         assert!(works(&t, &first).await && works(&t, &second).await);
-        assert_eq!(calls(&t, path).await, 2);
+        assert_eq!(t.calls(path).await, 2);
     }
 }
 
@@ -110,7 +99,7 @@ async fn a_token_outlives_a_restart() {
         let folder = std::mem::replace(&mut t.folder, TempDir::new().unwrap());
         let t = builder.start_in(folder).await;
         assert_eq!(token(&t).await, before);
-        assert_eq!(calls(&first, path).await, 1);
+        assert_eq!(first.calls(path).await, 1);
     }
 }
 
@@ -126,7 +115,7 @@ async fn ten_thousand_complaints_about_a_good_token_cause_no_other() {
         }
         assert!(works(&t, &good).await);
         // WeChat is asked for its word now and then, and never to replace the token.
-        let (asked, probed) = (calls(&t, path).await, calls(&t, PROBE).await);
+        let (asked, probed) = (t.calls(path).await, t.calls(PROBE).await);
         assert!(asked <= 102 && probed <= 36, "{asked} {probed}");
         assert_eq!(forced_calls(&t).await, 0);
     }
@@ -134,7 +123,7 @@ async fn ten_thousand_complaints_about_a_good_token_cause_no_other() {
 
 /// Returns how many tokens came by force, as the metrics say.
 async fn forced_calls(t: &TestGateway) -> u64 {
-    let metrics = Reply::of(t.control("GET", "/metrics")).await.text();
+    let metrics = t.read_metrics().await;
     let line = "menshen_access_token_renewals_total{app=\"shop\",reason=\"forced\"} ";
     let count = metrics.lines().find_map(|found| found.strip_prefix(line));
     count.map_or(0, |count| count.parse().unwrap())
@@ -145,13 +134,8 @@ async fn a_complaint_about_a_token_that_is_over_brings_the_newer_one() {
     let t = TestGateway::start().await;
     let first = token(&t).await;
     assert_eq!(report(&t, "90_made-up").await, first);
-    let force = json!({
-        "grant_type": "client_credential", "appid": TestGateway::appid("shop"),
-        "secret": t.secret, "force_refresh": true,
-    });
-    let url = format!("http://{}{STABLE}", t.simulator);
-    let forced = Reply::of(t.http.post(url).json(&force)).await.json();
-    assert_eq!(report(&t, &first).await, forced["access_token"]);
+    let forced = t.force_access_token().await;
+    assert_eq!(report(&t, &first).await, forced);
     assert_eq!(forced_calls(&t).await, 0);
 }
 
@@ -181,7 +165,7 @@ async fn what_wechat_revoked_is_replaced_by_force_and_not_without_end() {
             t.simulate("revoke", revoke.clone()).await;
         }
         let forced = forced_calls(&t).await;
-        let most = if calls(&t, STABLE).await > 0 { 20 } else { 100 };
+        let most = if t.calls(STABLE).await > 0 { 20 } else { 100 };
         assert!((4..=most).contains(&forced), "{forced}");
     }
 }
@@ -202,7 +186,7 @@ async fn readyz_and_metrics_tell_age_time_left_and_what_went_wrong() {
         (7090..=7100).contains(&told["left"].as_u64().unwrap()),
         "{told}"
     );
-    let metrics = Reply::of(t.control("GET", "/metrics")).await.text();
+    let metrics = t.read_metrics().await;
     for line in [
         "menshen_access_token_age_seconds{app=\"shop\"} 1",
         "menshen_access_token_left_seconds{app=\"shop\"} 70",
@@ -228,7 +212,7 @@ async fn a_refused_address_is_named_with_what_to_do() {
     ] {
         let t = TestGateway::start().await;
         let plan = json!({"fault": "errcode", "errcode": errcode, "errmsg": errmsg});
-        fault(&t, STABLE, plan).await;
+        t.fault_at(STABLE, plan).await;
         let reply = ask(&t).await;
         let told = reply.refused(502, "wechat_misconfigured");
         assert_eq!(told["errcode"], errcode);
@@ -248,7 +232,7 @@ async fn a_refused_address_is_named_with_what_to_do() {
             error["advice"].as_str().unwrap().contains(advice),
             "{error}"
         );
-        let metrics = Reply::of(t.control("GET", "/metrics")).await.text();
+        let metrics = t.read_metrics().await;
         let line = format!("menshen_access_token_error{{app=\"shop\",error=\"{errcode}\"}} 1");
         assert!(metrics.contains(&line), "{metrics}");
     }
@@ -288,7 +272,7 @@ async fn nodes_that_begin_together_have_one_token() {
         let nodes = three(&redis, kind).await;
         let tokens = join_all(nodes.iter().map(token)).await;
         assert!(tokens.iter().all(|other| *other == tokens[0]), "{kind}");
-        assert!(calls(&nodes[0], path).await <= most, "{kind}");
+        assert!(nodes[0].calls(path).await <= most, "{kind}");
         assert!(works(&nodes[0], &tokens[0]).await);
     }
 }
@@ -299,7 +283,7 @@ async fn a_holder_that_was_paused_replaces_nothing_that_came_meanwhile() {
     let nodes = three(&redis, "classic").await;
     // Its answer comes when its turn has been another's for long.
     let late = json!({"fault": "delay", "by": "1500ms", "times": 1});
-    fault(&nodes[0], CLASSIC, late).await;
+    nodes[0].fault_at(CLASSIC, late).await;
     let address = nodes[0].control.unwrap();
     let http = nodes[0].http.clone();
     let paused = tokio::spawn(async move {
@@ -307,7 +291,7 @@ async fn a_holder_that_was_paused_replaces_nothing_that_came_meanwhile() {
         Reply::of(http.get(url)).await.json()["access_token"].take()
     });
     let begun = async {
-        while calls(&nodes[1], CLASSIC).await == 0 {
+        while nodes[1].calls(CLASSIC).await == 0 {
             tokio::task::yield_now().await;
         }
     };
@@ -336,7 +320,7 @@ async fn a_classic_token_is_not_asked_for_where_its_turns_cannot_be_taken() {
     nodes[0].clock.advance(2 * HOUR);
     let refused = ask(&nodes[1]).await;
     refused.refused(503, "store_unavailable");
-    assert_eq!(calls(&nodes[0], CLASSIC).await, 1);
+    assert_eq!(nodes[0].calls(CLASSIC).await, 1);
     redis.restart();
     nodes[0].clock.advance(Duration::from_secs(10));
     let back = async {

@@ -55,26 +55,6 @@ impl Bench {
         let reply = Reply::of(self.t.control("GET", "/v1/apps/shop/access-token")).await;
         reply.json()["access_token"].as_str().unwrap().to_owned()
     }
-
-    async fn fault(&self, path: &str, mut plan: Value) {
-        plan["path"] = json!(path);
-        self.t.simulate("faults", plan).await;
-    }
-
-    async fn calls(&self, path: &str) -> u64 {
-        let url = format!("http://{}/_sim/calls", self.t.simulator);
-        let calls = Reply::of(self.t.http.get(url)).await.json();
-        calls[path]["calls"].as_u64().unwrap_or(0)
-    }
-
-    async fn force(&self) {
-        let force = json!({
-            "grant_type": "client_credential", "appid": TestGateway::appid("shop"),
-            "secret": self.t.secret, "force_refresh": true,
-        });
-        let url = format!("http://{}{STABLE}", self.t.simulator);
-        Reply::of(self.t.http.post(url).json(&force)).await;
-    }
 }
 
 fn message() -> Value {
@@ -97,7 +77,7 @@ async fn a_call_needs_no_token_and_brings_wechats_answer() {
         (200, &json!(40037))
     );
     assert!(!refused.header("x-request-id").is_empty());
-    assert_eq!(bench.calls(STABLE).await, 1);
+    assert_eq!(bench.t.calls(STABLE).await, 1);
 }
 
 #[tokio::test]
@@ -258,19 +238,19 @@ async fn a_spent_token_is_renewed_and_the_call_made_once_more() {
     let bench = Bench::start().await;
     bench.sends().await;
     let before = bench.token().await;
-    bench.force().await;
+    bench.t.force_access_token().await;
     bench.sends().await;
     assert_ne!(bench.token().await, before);
-    assert_eq!(bench.calls(SEND).await, 3);
+    assert_eq!(bench.t.calls(SEND).await, 3);
     // What is an error is told by its bytes, whatever it is called.
-    bench.force().await;
+    bench.t.force_access_token().await;
     let named = json!({"fault": "content_type", "content_type": "image/jpeg", "times": 1});
-    bench.fault(CODE, named).await;
+    bench.t.fault_at(CODE, named).await;
     let picture = bench.post(CODE, json!({"scene": "a=1"})).await;
     assert!(picture.body.starts_with(PNG));
     for errcode in [40001, 40014, 42001] {
         let once = json!({"fault": "errcode", "errcode": errcode, "times": 1});
-        bench.fault(SEND, once).await;
+        bench.t.fault_at(SEND, once).await;
         let reply = bench.post(SEND, message()).await;
         // The token is good: WeChat's answer goes on.
         assert_eq!(reply.json()["errcode"], errcode);
@@ -282,7 +262,7 @@ async fn a_spent_token_is_renewed_and_the_call_made_once_more() {
 async fn a_body_that_cannot_be_sent_again_leads_to_another_token_all_the_same() {
     let bench = Bench::start().await;
     bench.sends().await;
-    bench.force().await;
+    bench.t.force_access_token().await;
     let bytes = [PNG, &vec![7; 500_000]].concat();
     let upload = || {
         bench
@@ -303,7 +283,8 @@ async fn a_call_that_always_says_stale_burns_no_force() {
     let before = bench.token().await;
     for path in [SEND, CODE] {
         bench
-            .fault(path, json!({"fault": "errcode", "errcode": 40001}))
+            .t
+            .fault_at(path, json!({"fault": "errcode", "errcode": 40001}))
             .await;
     }
     for _ in 0..50 {
@@ -312,7 +293,7 @@ async fn a_call_that_always_says_stale_burns_no_force() {
         bench.t.clock.advance(Duration::from_secs(31));
     }
     assert_eq!(bench.token().await, before);
-    assert!(bench.calls(SEND).await <= 51);
+    assert!(bench.t.calls(SEND).await <= 51);
 }
 
 #[tokio::test]
@@ -402,7 +383,7 @@ async fn what_is_not_wechats_answer_is_refused() {
         let mut plan = plan;
         let named = plan.to_string();
         plan["times"] = json!(1);
-        bench.fault(SEND, plan).await;
+        bench.t.fault_at(SEND, plan).await;
         let reply = bench.post(SEND, message()).await;
         assert_eq!(reply.refusal(), (status, error.to_owned()), "{named}");
         reply.refused(status, error);
@@ -410,11 +391,15 @@ async fn what_is_not_wechats_answer_is_refused() {
     }
     // What a caller's parser may bear goes on as it is.
     bench
-        .fault(SEND, json!({"fault": "raw_control", "times": 1}))
+        .t
+        .fault_at(SEND, json!({"fault": "raw_control", "times": 1}))
         .await;
     let reply = bench.post(SEND, message()).await;
     assert!(reply.body.contains(&1) && reply.status == 200);
-    bench.fault(SEND, json!({"fault": "bom", "times": 1})).await;
+    bench
+        .t
+        .fault_at(SEND, json!({"fault": "bom", "times": 1}))
+        .await;
     assert_eq!(bench.post(SEND, message()).await.status, 200);
     bench.sends().await;
 }
@@ -430,7 +415,7 @@ async fn a_body_that_is_not_json_where_it_begins_so_is_refused() {
 
 #[tokio::test]
 async fn without_the_secret_nobody_calls() {
-    let builder = TestGateway::builder().section("control", "secret_env = \"CONTROL_SECRET\"");
+    let builder = TestGateway::builder().require_control_secret();
     let bench = Bench::with(builder).await;
     let call = || bench.call("POST", SEND).json(&message());
     Reply::of(call()).await.refused(401, "token_missing");
@@ -450,8 +435,7 @@ async fn a_phone_number_is_one_call() {
     let t = &bench.t;
     let openid = async |user: &str| {
         let token = t.log_in(user).await.token;
-        let session = t.get_as("/_auth/session", &token).await.json();
-        session["openid"].as_str().unwrap().to_owned()
+        t.openid(&token).await
     };
     let (alice, bob) = (openid("alice").await, openid("bob").await);
     let asked = json!({"appid": TestGateway::appid("shop"), "user": "alice"});
@@ -483,6 +467,6 @@ async fn a_phone_number_is_one_call() {
     // A spent token costs nobody the code.
     let asked = json!({"appid": TestGateway::appid("shop"), "user": "alice"});
     let tap = t.simulate("phone-code", asked).await;
-    bench.force().await;
+    bench.t.force_access_token().await;
     assert_eq!(number(&alice, &tap["code"]).await.status, 200);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use menshen_test_support::{Builder, CONTROL_SECRET, Reply, TestGateway, raw};
+use menshen_test_support::{CONTROL_SECRET, Reply, TestGateway, raw};
 use serde_json::{Value, json};
 
 const SEND: &str = "/cgi-bin/message/subscribe/send";
@@ -11,10 +11,6 @@ const TOKEN: &str = "x-wx-cloudbase-access-token";
 
 fn message() -> Value {
     json!({"touser": "o1", "template_id": "t1", "data": {}})
-}
-
-fn with_secret() -> Builder {
-    TestGateway::builder().section("control", "secret_env = \"CONTROL_SECRET\"")
 }
 
 /// A client that has the private listener for its proxy, as `http_proxy` says it.
@@ -72,7 +68,11 @@ async fn plain_http_through_the_proxy_or_by_name_needs_no_token() {
 
 #[tokio::test]
 async fn with_a_secret_the_proxys_user_is_the_app_and_its_password_the_secret() {
-    let t = with_secret().apps(&["shop", "club"]).start().await;
+    let t = TestGateway::builder()
+        .require_control_secret()
+        .apps(&["shop", "club"])
+        .start()
+        .await;
     // Whoever has no secret learns nothing of the apps, not even that there are several.
     let none = sends(by_proxy(&t, "").post(URL)).await;
     none.refused(401, "token_missing");
@@ -110,7 +110,9 @@ async fn the_relay_is_no_way_to_other_hosts_or_into_https() {
 
 #[tokio::test]
 async fn the_token_of_a_request_is_good_at_the_relay_for_its_app_alone() {
-    let builder = with_secret().apps(&["shop", "club"]);
+    let builder = TestGateway::builder()
+        .require_control_secret()
+        .apps(&["shop", "club"]);
     let t = builder
         .section("headers", "relay_token = true")
         .start()
@@ -219,7 +221,10 @@ async fn a_user_of_a_shared_app_is_told_under_names_of_their_own() {
 
 #[tokio::test]
 async fn clients_that_want_a_token_first_get_one_of_the_relays() {
-    let t = with_secret().start().await;
+    let t = TestGateway::builder()
+        .require_control_secret()
+        .start()
+        .await;
     let appid = TestGateway::appid("shop");
     let ask = async |appid: &str, secret: &str| {
         let asked = [
@@ -249,8 +254,7 @@ async fn clients_that_want_a_token_first_get_one_of_the_relays() {
         .json(&stable);
     assert!(Reply::of(stable).await.json()["access_token"].is_string());
     // WeChat was not asked for any of these.
-    let url = format!("http://{}/_sim/calls", t.simulator);
-    let calls = Reply::of(t.http.get(url)).await.json();
+    let calls = t.simulated("calls").await;
     assert_eq!(calls["/cgi-bin/stable_token"]["calls"], 1);
     assert!(calls["/cgi-bin/token"].is_null());
 }

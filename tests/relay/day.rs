@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use menshen::clock::Clock;
 use menshen_test_support::redis::Redis;
-use menshen_test_support::{Builder, Reply, SEAL_KEY, TestGateway};
+use menshen_test_support::{Builder, Reply, SEAL_KEY, TestGateway, make_client};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tokio::sync::oneshot;
@@ -88,7 +88,7 @@ async fn a_day(kind: &str) {
     for _ in 0..3 {
         nodes.push(Node::start(builder.clone()).await);
     }
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = make_client();
     let body = json!({"touser": "o1", "template_id": "t", "data": {}});
     let (mut paused, mut failed) = (None, Vec::new());
     for number in 0..CALLS_AN_HOUR * HOURS {

@@ -1,38 +1,30 @@
 //! WeChat's SDKs work through the relay with nothing changed but their base address.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use menshen_test_support::{CONTROL_SECRET, Program, Reply, TestGateway};
+use menshen_test_support::{CONTROL_SECRET, Program, TestGateway, find_installed, find_repository};
 use serde_json::{Value, json};
-
-/// Where `tests/setup.sh` installs them.
-fn installed(path: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let path = root.join("target/test-backends/sdks").join(path);
-    assert!(path.exists(), "the SDKs are not installed: run `make test`");
-    path
-}
 
 /// Has a script do all that an SDK is for, and returns what it says.
 async fn run(program: PathBuf, script: &str, more: &[(&str, &str)]) {
-    let secret = "secret_env = \"CONTROL_SECRET\"";
     let t = TestGateway::builder()
-        .section("control", secret)
+        .require_control_secret()
         .start()
         .await;
     let appid = TestGateway::appid("shop");
     let login = t.log_in("alice").await.token;
-    let session = t.get_as("/_auth/session", &login).await.json();
+    let openid = t.openid(&login).await;
     let tap = json!({"appid": appid, "user": "alice"});
     let tap = t.simulate("phone-code", tap).await;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/sdks")
-        .join(script);
+    let script = find_repository().join("tests/sdks").join(script);
     let mut command = Program::command(program.to_str().unwrap(), &[script]);
     command
         // One of them keeps tokens in files where it runs.
         .current_dir(&t.folder)
-        .env("NODE_PATH", installed("node_modules"))
+        .env(
+            "NODE_PATH",
+            find_installed("sdks/node_modules", "node-easywechat"),
+        )
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env(
             "RELAY",
@@ -41,7 +33,7 @@ async fn run(program: PathBuf, script: &str, more: &[(&str, &str)]) {
         .env("APPID", &appid)
         // No AppSecret: that of the private listener.
         .env("SECRET", CONTROL_SECRET)
-        .env("OPENID", session["openid"].as_str().unwrap())
+        .env("OPENID", openid)
         .env("CODE", tap["code"].as_str().unwrap())
         .env("PICTURE", t.folder.path().join("picture.png"))
         .envs(more.iter().copied());
@@ -56,15 +48,19 @@ async fn run(program: PathBuf, script: &str, more: &[(&str, &str)]) {
         "phone": tap["phone"], "sent": 0, "picture": picture.len(), "checked": 0,
     });
     assert_eq!(told, expected, "{}", ended.stderr);
-    let url = format!("http://{}/_sim/calls", t.simulator);
-    let calls = Reply::of(t.http.get(url)).await.json();
+    let calls = t.simulated("calls").await;
     assert_eq!(calls["/cgi-bin/stable_token"]["calls"], 1, "{calls}");
     assert!(calls["/cgi-bin/token"].is_null(), "{calls}");
 }
 
 #[tokio::test]
 async fn wechatpy_calls_wechat_through_the_relay() {
-    run(installed("python/bin/python"), "wechatpy_client.py", &[]).await;
+    run(
+        find_installed("sdks/python/bin/python", "wechatpy"),
+        "wechatpy_client.py",
+        &[],
+    )
+    .await;
 }
 
 #[tokio::test]

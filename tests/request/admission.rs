@@ -2,12 +2,6 @@
 
 use menshen_test_support::{Reply, TestGateway, Wire, raw, status};
 
-/// A gateway that forwards everything to anybody, so that only admission can refuse.
-async fn open() -> TestGateway {
-    let routes = "[[route]]\npath = \"/\"\nupstream = \"api\"\nauth = \"public\"\n";
-    TestGateway::builder().routes(routes).start().await
-}
-
 /// A request with these header lines and body, `Host` and `Connection: close`.
 fn post(lines: &[&str], body: &str) -> Vec<u8> {
     let mut text = "POST /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n".to_owned();
@@ -52,7 +46,7 @@ const HELLO: &str = "5\r\nhello\r\n0\r\n\r\n";
 
 #[tokio::test]
 async fn a_length_beside_chunks_is_refused() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     let smuggled = "0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
     let requests = [
         post(&["Content-Length: 15", CHUNKED], HELLO),
@@ -65,7 +59,7 @@ async fn a_length_beside_chunks_is_refused() {
 
 #[tokio::test]
 async fn a_length_that_is_not_one_number_is_refused() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     let lengths = [
         "+5",
         "-5",
@@ -96,7 +90,7 @@ async fn a_length_that_is_not_one_number_is_refused() {
 
 #[tokio::test]
 async fn a_transfer_encoding_other_than_chunked_is_refused() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     for coding in [
         "gzip",
         "identity",
@@ -124,7 +118,7 @@ async fn a_transfer_encoding_other_than_chunked_is_refused() {
 
 #[tokio::test]
 async fn another_spelling_of_a_framing_header_is_refused() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     let requests = [
         post(&["Content_Length: 5"], ""),
         post(&["Content_Length: 0", "Content-Length: 5"], "hello"),
@@ -139,7 +133,7 @@ async fn another_spelling_of_a_framing_header_is_refused() {
 
 #[tokio::test]
 async fn what_follows_another_spelling_of_a_framing_header_is_not_read() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     for line in ["Transfer_Encoding: chunked", "content.length: 50"] {
         let mut wire = Wire::connect(t.address).await;
         let refused = format!("POST /x HTTP/1.1\r\nHost: h\r\n{line}\r\n\r\n");
@@ -153,7 +147,7 @@ async fn what_follows_another_spelling_of_a_framing_header_is_not_read() {
 
 #[tokio::test]
 async fn chunks_that_are_malformed_never_make_a_request() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     for body in [
         "0x5\r\nhello\r\n0\r\n\r\n",
         "+5\r\nhello\r\n0\r\n\r\n",
@@ -182,7 +176,7 @@ async fn chunks_that_are_malformed_never_make_a_request() {
 
 #[tokio::test]
 async fn what_comes_with_chunks_beside_the_body_is_ours_to_pass_on() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     let body = "5;note=\"x\"\r\nhello\r\n0\r\nX-WX-OPENID: victim\r\nX-Other: x\r\n\r\n";
     let answer = raw(t.address, &post(&[CHUNKED], body)).await;
     assert_eq!(status(&answer), 200, "{answer}");
@@ -193,7 +187,7 @@ async fn what_comes_with_chunks_beside_the_body_is_ours_to_pass_on() {
 
 #[tokio::test]
 async fn a_malformed_header_section_is_refused() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     let lines: &[&[u8]] = &[
         b"Host: h\r\nX-A: a\r\n b\r\n",
         b"Host: h\r\nX-A: a\r\n\tb\r\n",
@@ -217,7 +211,7 @@ async fn a_malformed_header_section_is_refused() {
 
 #[tokio::test]
 async fn a_request_for_no_host_or_for_two_is_refused() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     for lines in [
         "Host: h\r\nHost: h\r\n",
         "Host: h\r\nhOST: other\r\n",
@@ -240,7 +234,7 @@ async fn a_request_for_no_host_or_for_two_is_refused() {
 
 #[tokio::test]
 async fn a_target_that_is_not_a_path_here_is_refused() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     let get = |target: &str| head(&format!("GET {target} HTTP/1.1"), b"Host: h\r\n");
     let requests = ["*", "x", "h:80", "ftp://h/x"].map(get);
     all_told(&t, "bad_request", &requests).await;
@@ -259,7 +253,7 @@ async fn a_target_that_is_not_a_path_here_is_refused() {
 
 #[tokio::test]
 async fn an_absolute_target_without_a_path_or_with_the_usual_port_is_forwarded() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     for (target, expected) in [
         ("http://h", "/"),
         ("http://h?x=1", "/?x=1"),
@@ -275,14 +269,14 @@ async fn an_absolute_target_without_a_path_or_with_the_usual_port_is_forwarded()
 
 #[tokio::test]
 async fn a_higher_minor_version_is_read_as_the_highest_known_one() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     let answer = raw(t.address, &head("GET /x HTTP/1.2", b"Host: h\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
 #[tokio::test]
 async fn control_characters_in_the_target_are_refused() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     for target in ["/x\0y", "/x\ty", "/x\ry", "/x\u{b}y", "/x\u{7f}"] {
         let request = head(&format!("GET {target} HTTP/1.1"), b"Host: h\r\n");
         all_told(&t, "path_ambiguous", &[request]).await;
@@ -293,7 +287,7 @@ async fn control_characters_in_the_target_are_refused() {
 
 #[tokio::test]
 async fn another_version_of_http_is_refused() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     for first in [
         "GET /x",
         "GET /x HTTP/0.9",
@@ -313,7 +307,7 @@ async fn another_version_of_http_is_refused() {
 
 #[tokio::test]
 async fn trace_and_connect_are_refused() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     for first in [
         "TRACE /x HTTP/1.1",
         "CONNECT h:443 HTTP/1.1",
@@ -327,7 +321,7 @@ async fn trace_and_connect_are_refused() {
 
 #[tokio::test]
 async fn a_head_of_megabytes_is_refused() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     let long = "a".repeat(2_000_000);
     let requests = [
         head(&format!("GET /{long} HTTP/1.1"), b"Host: h\r\n"),
@@ -349,7 +343,7 @@ async fn a_head_of_megabytes_is_refused() {
 
 #[tokio::test]
 async fn two_credentials_are_refused_even_where_none_is_needed() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     let twice = b"Host: h\r\nAuthorization: Bearer a\r\nauthorization: Bearer a\r\n";
     for target in ["/x", "/_auth/jwks.json"] {
         let first = format!("GET {target} HTTP/1.1");
@@ -359,7 +353,7 @@ async fn two_credentials_are_refused_even_where_none_is_needed() {
 
 #[tokio::test]
 async fn line_ends_without_a_carriage_return_are_refused() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     let bare = "POST /x HTTP/1.1\nHost: h\nX-A: a\nContent-Length: 5\nConnection: close\n\nhello";
     let mixed = bare.replacen('\n', "\r\n", 2);
     for request in [bare, &mixed] {
@@ -371,7 +365,7 @@ async fn line_ends_without_a_carriage_return_are_refused() {
 
 #[tokio::test]
 async fn an_absolute_target_that_agrees_is_forwarded_as_a_path() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     for target in ["http://h:81/x?y=http://z", "https://h:81/x?y=http://z"] {
         let first = format!("GET {target} HTTP/1.1");
         let answer = raw(t.address, &head(&first, b"Host: h:81\r\n")).await;
@@ -384,7 +378,7 @@ async fn an_absolute_target_that_agrees_is_forwarded_as_a_path() {
 
 #[tokio::test]
 async fn the_host_of_an_absolute_target_may_be_spelled_in_another_case() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     for target in ["http://H/x", "HTTP://h/x"] {
         let first = format!("GET {target} HTTP/1.1");
         let answer = raw(t.address, &head(&first, b"hOST: h\r\n")).await;
@@ -399,7 +393,7 @@ async fn the_host_of_an_absolute_target_may_be_spelled_in_another_case() {
 
 #[tokio::test]
 async fn what_no_url_holds_is_refused_in_our_words_or_has_one_form() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     let get = |target: &str| head(&format!("GET {target} HTTP/1.1"), b"Host: h\r\n");
     all_told(&t, "bad_request", &["/?\"", "/?<", "/?a=>"].map(get)).await;
     all_told(&t, "path_ambiguous", &["/<", "/>x", "/`"].map(get)).await;
@@ -412,7 +406,7 @@ async fn what_no_url_holds_is_refused_in_our_words_or_has_one_form() {
 
 #[tokio::test]
 async fn a_fragment_is_refused() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     for target in ["/x#y", "/x?y#z", "/x#/../y", "/#"] {
         let first = format!("GET {target} HTTP/1.1");
         let answer = raw(t.address, &head(&first, b"Host: h\r\n")).await;
@@ -423,7 +417,7 @@ async fn a_fragment_is_refused() {
 
 #[tokio::test]
 async fn a_client_of_http_1_0_is_served() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     let answer = raw(t.address, b"GET /x HTTP/1.0\r\nHost: h\r\n\r\n").await;
     assert_eq!(status(&answer), 200, "{answer}");
     assert!(answer.ends_with("\r\n\r\nok"));
@@ -437,7 +431,7 @@ async fn a_client_of_http_1_0_is_served() {
 
 #[tokio::test]
 async fn an_empty_line_before_a_request_is_overlooked() {
-    let t = open().await;
+    let t = TestGateway::builder().make_public().start().await;
     let request = [b"\r\n", &head("GET /x HTTP/1.1", b"Host: h\r\n")[..]].concat();
     assert_eq!(status(&raw(t.address, &request).await), 200);
     assert_eq!(Reply::of(t.get("/y")).await.status, 200);

@@ -1,13 +1,8 @@
 //! `menshen check --explain` says what the proxy does with the same request.
 
-use std::net::SocketAddr;
-
 use menshen_test_support::{Builder, Ended, Program, TestGateway, raw, status};
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
-
-/// An address that nobody is asked at in these tests.
-const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
 
 const ROUTES: &str = r#"
 [[route]]
@@ -41,7 +36,7 @@ fn builder() -> Builder {
 }
 
 async fn explain(builder: &Builder, arguments: &[&str]) -> Ended {
-    let site = builder.site(NOBODY, NOBODY);
+    let site = builder.site_alone();
     let mut all = vec!["check", "--explain"];
     all.extend(arguments);
     Program::run(site.command(MENSHEN, &all)).await
@@ -285,7 +280,7 @@ async fn a_question_that_makes_no_sense_is_bad_usage() {
 
 #[tokio::test]
 async fn an_explanation_leaves_nothing_behind() {
-    let site = builder().site(NOBODY, NOBODY);
+    let site = builder().site_alone();
     let command = site.command(MENSHEN, &["check", "--explain", "GET", "http://h/"]);
     let before = std::fs::read_dir(&site.folder).unwrap().count();
     assert_eq!(Program::run(command).await.code, Some(0));

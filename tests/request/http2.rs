@@ -7,7 +7,7 @@ use futures::stream;
 use h2::client::{SendRequest, handshake};
 use h2::{RecvStream, SendStream};
 use http::{Request, Response};
-use menshen_test_support::{Builder, ByHand, Reply, TestGateway, Wire};
+use menshen_test_support::{ByHand, PREFACE, Reply, SETTINGS, TestGateway, Wire};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -59,16 +59,6 @@ async fn read(response: Response<RecvStream>) -> Result<(u16, Bytes), h2::Error>
         body.extend_from_slice(&part);
     }
     Ok((status, body.into()))
-}
-
-/// A gateway before a backend that the test answers for.
-async fn gateway(backend: &ByHand) -> TestGateway {
-    let builder = TestGateway::builder().public_upstream(&[backend.address], "");
-    builder.start().await
-}
-
-fn server(lines: &str) -> Builder {
-    TestGateway::builder().section("server", lines)
 }
 
 /// A client that speaks nothing but HTTP/2.
@@ -175,8 +165,7 @@ async fn send_by_hand(wire: &mut Wire, stream: u8, path: &str) {
 async fn a_fragment_neither_decides_nor_reaches_a_backend() {
     let t = TestGateway::start().await;
     let mut wire = Wire::connect(t.address).await;
-    wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
-        .await;
+    wire.send([PREFACE, SETTINGS].concat()).await;
     send_by_hand(&mut wire, 1, "/private#/../public").await;
     send_by_hand(&mut wire, 3, "/public/x#/../../private").await;
     t.upstream.arrived(1).await;
@@ -275,7 +264,7 @@ async fn a_value_that_begins_or_ends_with_a_space_is_refused() {
 #[tokio::test]
 async fn a_declared_body_that_never_comes_is_refused_before_the_backend_sees_it() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend).await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let connection = Connection::open(&t).await;
     let withheld = request("POST", "/withheld", &[("content-length", "5")]);
     let mut requests = connection.requests.clone().ready().await.unwrap();
@@ -298,7 +287,7 @@ async fn a_declared_body_that_never_comes_is_refused_before_the_backend_sees_it(
 #[tokio::test]
 async fn an_empty_last_part_ends_the_body_once() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend).await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let connection = Connection::open(&t).await;
     // A backend that has answered twice on a connection is known to keep them.
     let twice = async {
@@ -369,7 +358,7 @@ async fn trace_and_connect_are_refused() {
 
 #[tokio::test]
 async fn limits_hold_and_the_connection_goes_on() {
-    let t = server("max_header = \"2KiB\"\nmax_body = \"1KiB\"")
+    let t = TestGateway::configure_server("max_header = \"2KiB\"\nmax_body = \"1KiB\"")
         .start()
         .await;
     let connection = Connection::open(&t).await;
@@ -394,7 +383,9 @@ async fn limits_hold_and_the_connection_goes_on() {
 
 #[tokio::test]
 async fn the_host_is_a_part_of_the_head() {
-    let t = server("max_header = \"1KiB\"").start().await;
+    let t = TestGateway::configure_server("max_header = \"1KiB\"")
+        .start()
+        .await;
     let connection = Connection::open(&t).await;
     for (length, status) in [(500, 200), (1_100, 431)] {
         let uri = format!("http://{}/public", "h".repeat(length));
@@ -419,7 +410,9 @@ async fn a_head_has_no_more_lines_than_over_http_1() {
 
 #[tokio::test]
 async fn a_client_that_still_uploads_reads_its_refusal() {
-    let t = server("max_body = \"1MiB\"").start().await;
+    let t = TestGateway::configure_server("max_body = \"1MiB\"")
+        .start()
+        .await;
     let client = client();
     for (path, status) in [("/private", 401), ("/public", 413), ("/_auth/login", 413)] {
         let request = client.post(t.url(path)).body(vec![b'a'; 4 << 20]);
@@ -429,7 +422,7 @@ async fn a_client_that_still_uploads_reads_its_refusal() {
 
 #[tokio::test]
 async fn a_client_that_sends_half_a_body_is_cut_off() {
-    let t = server("client_timeout = \"200ms\"")
+    let t = TestGateway::configure_server("client_timeout = \"200ms\"")
         .section("upstream", "read_timeout = \"200ms\"")
         .start()
         .await;
@@ -454,7 +447,7 @@ async fn large_bodies_arrive_whole_in_both_directions() {
     assert!(t.upstream.last().body == body);
 
     let backend = ByHand::start().await;
-    let t = gateway(&backend).await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let (reply, ()) = tokio::join!(Reply::of(client().get(t.url("/x"))), async {
         let mut server = backend.accept().await;
         server.read_to("\r\n\r\n").await;
@@ -468,7 +461,7 @@ async fn large_bodies_arrive_whole_in_both_directions() {
 #[tokio::test]
 async fn a_stream_that_is_reset_frees_the_backend_and_no_other_stream() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend).await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let connection = Connection::open(&t).await;
     let (response, sending) = connection.start(request("POST", "/left", &[])).await;
     let mut left = backend.accept().await;
@@ -489,7 +482,7 @@ async fn a_stream_that_is_reset_frees_the_backend_and_no_other_stream() {
 #[tokio::test]
 async fn a_body_flows_while_it_is_being_sent() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend).await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let connection = Connection::open(&t).await;
     let (response, mut sending) = connection.start(request("POST", "/x", &[])).await;
     sending.send_data("one".into(), false).unwrap();
@@ -523,7 +516,9 @@ async fn answers_without_a_body_end_their_streams() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_after_its_time() {
-    let t = server("keepalive = \"300ms\"").start().await;
+    let t = TestGateway::configure_server("keepalive = \"300ms\"")
+        .start()
+        .await;
     let connection = Connection::open(&t).await;
     assert_eq!(connection.get("/public", &[]).await.unwrap().0, 200);
     let limit = std::time::Duration::from_secs(10);

@@ -1,30 +1,6 @@
 //! What is too large, too slow or out of reach is refused, and how the client is told.
 
-use std::net::SocketAddr;
-
-use menshen_test_support::{Builder, ByHand, Reply, TestGateway, Upstream, Wire};
-
-/// A gateway with these lines in `[server]`, which forwards everything to anybody.
-fn server(lines: &str) -> Builder {
-    let routes = "[[route]]\npath = \"/\"\nupstream = \"api\"\nauth = \"public\"\n";
-    TestGateway::builder()
-        .section("server", lines)
-        .routes(routes)
-}
-
-/// A gateway whose only route leads to these servers.
-async fn to_servers(servers: &[SocketAddr], more: &str) -> TestGateway {
-    let servers: Vec<_> = servers.iter().map(SocketAddr::to_string).collect();
-    let upstream = format!("[[upstream]]\nname = \"group\"\nservers = {servers:?}\n{more}\n");
-    let routes = "[[route]]\npath = \"/\"\nupstream = \"group\"\nauth = \"public\"\n";
-    let builder = TestGateway::builder().upstreams(&upstream);
-    builder.routes(routes).start().await
-}
-
-/// An address where nobody listens.
-async fn dead() -> SocketAddr {
-    ByHand::start().await.address
-}
+use menshen_test_support::{ByHand, Reply, TestGateway, Upstream, Wire, find_closed_address};
 
 fn refused(status: u16, error: &str) -> (u16, String) {
     (status, error.to_owned())
@@ -32,7 +8,10 @@ fn refused(status: u16, error: &str) -> (u16, String) {
 
 #[tokio::test]
 async fn headers_over_the_limit_are_refused() {
-    let t = server("max_header = \"2KiB\"").start().await;
+    let t = TestGateway::configure_server("max_header = \"2KiB\"")
+        .make_public()
+        .start()
+        .await;
     let with = |bytes: usize| t.get("/x").header("x", "a".repeat(bytes));
     assert_eq!(Reply::of(with(1500)).await.status, 200);
     let reply = Reply::of(with(2049)).await;
@@ -48,7 +27,10 @@ async fn headers_over_the_limit_are_refused() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_before_it_is_sent() {
-    let t = server("max_body = \"1KiB\"").start().await;
+    let t = TestGateway::configure_server("max_body = \"1KiB\"")
+        .make_public()
+        .start()
+        .await;
     for (length, status) in [(1024, 200), (1025, 413), (u64::MAX / 4, 413)] {
         let mut wire = Wire::connect(t.address).await;
         let head = format!("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
@@ -66,7 +48,10 @@ async fn a_body_over_the_limit_is_refused_before_it_is_sent() {
 
 #[tokio::test]
 async fn a_body_in_chunks_is_counted() {
-    let t = server("max_body = \"1KiB\"").start().await;
+    let t = TestGateway::configure_server("max_body = \"1KiB\"")
+        .make_public()
+        .start()
+        .await;
     let head = "POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
     let whole = format!("400\r\n{}\r\n", "a".repeat(0x400));
     let mut wire = Wire::connect(t.address).await;
@@ -90,7 +75,7 @@ async fn a_route_has_its_own_limit_for_bodies() {
         route("/more", "max_body = \"4KiB\""),
         route("/none", "max_body = \"0B\""),
     ];
-    let builder = server("max_body = \"1KiB\"").routes(&routes.concat());
+    let builder = TestGateway::configure_server("max_body = \"1KiB\"").routes(&routes.concat());
     let t = builder.start().await;
     for (path, bytes, status) in [
         ("/", 2048, 413),
@@ -106,7 +91,10 @@ async fn a_route_has_its_own_limit_for_bodies() {
 
 #[tokio::test]
 async fn a_client_that_sends_half_a_head_is_cut_off() {
-    let t = server("client_timeout = \"200ms\"").start().await;
+    let t = TestGateway::configure_server("client_timeout = \"200ms\"")
+        .make_public()
+        .start()
+        .await;
     for half in ["", "GET /x HTTP/1.1\r\nHo", "PRI * HTTP/2.0\r\n"] {
         let mut wire = Wire::connect(t.address).await;
         wire.send(half).await;
@@ -116,7 +104,8 @@ async fn a_client_that_sends_half_a_head_is_cut_off() {
 
 #[tokio::test]
 async fn a_client_that_sends_half_a_head_on_a_used_connection_is_cut_off() {
-    let t = server("client_timeout = \"200ms\"\nkeepalive = \"1s\"")
+    let t = TestGateway::configure_server("client_timeout = \"200ms\"\nkeepalive = \"1s\"")
+        .make_public()
         .start()
         .await;
     let mut wire = Wire::connect(t.address).await;
@@ -128,7 +117,10 @@ async fn a_client_that_sends_half_a_head_on_a_used_connection_is_cut_off() {
 
 #[tokio::test]
 async fn a_client_that_sends_half_a_body_is_told_that_it_is_late() {
-    let t = server("client_timeout = \"200ms\"").start().await;
+    let t = TestGateway::configure_server("client_timeout = \"200ms\"")
+        .make_public()
+        .start()
+        .await;
     for request in [
         "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhello",
         "POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
@@ -145,7 +137,8 @@ async fn a_client_that_sends_half_a_body_is_told_that_it_is_late() {
 
 #[tokio::test]
 async fn a_body_that_comes_slowly_but_steadily_is_waited_for() {
-    let t = server("client_timeout = \"1s\"\nmin_body_rate = \"1B\"")
+    let t = TestGateway::configure_server("client_timeout = \"1s\"\nmin_body_rate = \"1B\"")
+        .make_public()
         .start()
         .await;
     let mut wire = Wire::connect(t.address).await;
@@ -162,7 +155,8 @@ async fn a_body_that_comes_slowly_but_steadily_is_waited_for() {
 #[tokio::test]
 async fn an_idle_connection_is_closed_after_its_time() {
     for keepalive in ["1s", "10ms"] {
-        let t = server(&format!("keepalive = \"{keepalive}\""))
+        let t = TestGateway::configure_server(&format!("keepalive = \"{keepalive}\""))
+            .make_public()
             .start()
             .await;
         let mut wire = Wire::connect(t.address).await;
@@ -176,7 +170,10 @@ async fn an_idle_connection_is_closed_after_its_time() {
 
 #[tokio::test]
 async fn no_time_to_keep_a_connection_is_one_request_a_connection() {
-    let t = server("keepalive = \"0s\"").start().await;
+    let t = TestGateway::configure_server("keepalive = \"0s\"")
+        .make_public()
+        .start()
+        .await;
     let mut wire = Wire::connect(t.address).await;
     wire.send("GET /x HTTP/1.1\r\nHost: h\r\n\r\n").await;
     let answer = wire.rest().await.to_lowercase();
@@ -185,8 +182,12 @@ async fn no_time_to_keep_a_connection_is_one_request_a_connection() {
 
 #[tokio::test]
 async fn a_backend_that_is_down_is_unreachable() {
-    for servers in [vec![dead().await], vec![dead().await, dead().await]] {
-        let t = to_servers(&servers, "").await;
+    let (one, two) = (find_closed_address().await, find_closed_address().await);
+    for servers in [vec![one], vec![one, two]] {
+        let t = TestGateway::builder()
+            .public_upstream(&servers, "")
+            .start()
+            .await;
         for method in ["GET", "POST"] {
             let reply = Reply::of(t.request(method, "/x")).await;
             assert_eq!(reply.refusal(), refused(502, "upstream_unreachable"));
@@ -197,7 +198,11 @@ async fn a_backend_that_is_down_is_unreachable() {
 #[tokio::test]
 async fn another_server_takes_over_from_one_that_is_down() {
     let live = Upstream::start().await;
-    let t = to_servers(&[dead().await, live.address, dead().await], "").await;
+    let (one, two) = (find_closed_address().await, find_closed_address().await);
+    let t = TestGateway::builder()
+        .public_upstream(&[one, live.address, two], "")
+        .start()
+        .await;
     for n in 0..6 {
         let method = if n % 2 == 0 { "GET" } else { "POST" };
         let reply = Reply::of(t.request(method, "/x").body("hello")).await;
@@ -211,7 +216,10 @@ async fn another_server_takes_over_from_one_that_is_down() {
 async fn servers_take_turns() {
     let one = Upstream::start().await;
     let two = Upstream::start().await;
-    let t = to_servers(&[one.address, two.address], "").await;
+    let t = TestGateway::builder()
+        .public_upstream(&[one.address, two.address], "")
+        .start()
+        .await;
     for _ in 0..10 {
         Reply::of(t.get("/x")).await;
     }
@@ -220,7 +228,8 @@ async fn servers_take_turns() {
 
 #[tokio::test]
 async fn a_backend_that_does_not_answer_in_time_is_given_up() {
-    let t = server("")
+    let t = TestGateway::builder()
+        .make_public()
         .section("upstream", "read_timeout = \"200ms\"")
         .start()
         .await;
@@ -233,7 +242,8 @@ async fn a_backend_that_does_not_answer_in_time_is_given_up() {
 
 #[tokio::test]
 async fn a_response_that_stalls_is_not_ended_as_if_it_were_whole() {
-    let t = server("")
+    let t = TestGateway::builder()
+        .make_public()
         .section("upstream", "read_timeout = \"200ms\"")
         .start()
         .await;
@@ -244,7 +254,7 @@ async fn a_response_that_stalls_is_not_ended_as_if_it_were_whole() {
 
 #[tokio::test]
 async fn an_answer_that_is_none_is_an_error_of_the_backend() {
-    let t = server("").start().await;
+    let t = TestGateway::builder().make_public().start().await;
     for path in ["/close", "/garbage"] {
         for method in ["GET", "POST"] {
             let reply = Reply::of(t.request(method, path)).await;
@@ -261,7 +271,7 @@ async fn answers_that_could_be_read_in_two_ways_are_not_passed_on() {
         "HTTP/1.1 99999 OK\r\nContent-Length: 2\r\n\r\nok",
     ] {
         let backend = ByHand::start().await;
-        let t = to_servers(&[backend.address], "").await;
+        let t = TestGateway::start_before(backend.address, "").await;
         let serve = async {
             let mut wire = backend.accept().await;
             wire.message().await;
@@ -274,7 +284,7 @@ async fn answers_that_could_be_read_in_two_ways_are_not_passed_on() {
 
 #[tokio::test]
 async fn a_request_that_may_have_had_an_effect_is_not_sent_twice() {
-    let t = server("").start().await;
+    let t = TestGateway::builder().make_public().start().await;
     assert_eq!(Reply::of(t.request("POST", "/close")).await.status, 502);
     assert_eq!(t.upstream.requests(), 1);
     // On a connection that was used before, the backend may have closed it without reading.

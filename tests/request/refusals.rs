@@ -15,11 +15,6 @@ fn untouched(t: &TestGateway) {
     assert_eq!(t.upstream.requests(), 0);
 }
 
-async fn get_logged_in(t: &TestGateway, path: &str) -> Reply {
-    let token = t.log_in("alice").await.token;
-    t.get_as(path, &token).await
-}
-
 #[test]
 fn every_code_has_a_test() {
     let known = include_str!("../../src/request/denial.rs");
@@ -184,7 +179,7 @@ async fn a_token_of_another_app_is_refused() {
         .routes("[[route]]\npath = \"/\"\nupstream = \"api\"\napps = [\"cafe\"]\n")
         .start()
         .await;
-    let reply = get_logged_in(&t, "/orders").await;
+    let reply = t.log_in_and_get("/orders").await;
     reply.refused(403, "app_not_allowed");
     untouched(&t);
 }
@@ -196,7 +191,7 @@ async fn what_is_not_served_is_refused() {
         .start()
         .await;
     for path in ["/", "/apix", "/_auth", "/_auth/unknown", "/_auth/login/"] {
-        get_logged_in(&t, path).await.refused(404, "route_unknown");
+        t.log_in_and_get(path).await.refused(404, "route_unknown");
     }
     untouched(&t);
 }

@@ -7,16 +7,11 @@ use menshen_test_support::{Builder, Reply, TestGateway};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
-async fn log_in(t: &TestGateway) -> Reply {
-    let code = t.code("alice").await;
-    t.redeem(&code).await
-}
-
 /// Logs in while WeChat misbehaves.
 async fn log_in_with(builder: Builder, fault: Value) -> Reply {
     let t = builder.start().await;
     t.fault(fault).await;
-    log_in(&t).await
+    t.try_log_in("alice").await
 }
 
 fn impatient_with_wechat() -> Builder {
@@ -25,11 +20,6 @@ fn impatient_with_wechat() -> Builder {
 
 fn impatient_with_upstreams() -> Builder {
     TestGateway::builder().section("upstream", "read_timeout = \"100ms\"")
-}
-
-async fn get_logged_in(t: &TestGateway, path: &str) -> Reply {
-    let token = t.log_in("alice").await.token;
-    t.get_as(path, &token).await
 }
 
 #[tokio::test]
@@ -61,7 +51,7 @@ async fn an_operators_mistake_is_told_from_a_clients() {
     for errcode in [40013, 40125, 41002, 41004, 40164] {
         t.fault(json!({"fault": "errcode", "errcode": errcode, "times": 1}))
             .await;
-        let reply = log_in(&t).await;
+        let reply = t.try_log_in("alice").await;
         let json = reply.refused(502, "wechat_misconfigured");
         assert_eq!(json["errcode"], errcode);
     }
@@ -82,15 +72,15 @@ async fn what_is_no_answer_of_wechats_is_no_login() {
         "missing_session_key",
     ] {
         t.fault(json!({"fault": fault, "times": 1})).await;
-        let json = log_in(&t).await.refused(502, "wechat_error");
+        let json = t.try_log_in("alice").await.refused(502, "wechat_error");
         assert_eq!(json.get("errcode"), None, "{fault}");
     }
     t.fault(json!({"fault": "status", "status": 502, "times": 1}))
         .await;
-    log_in(&t).await.refused(502, "wechat_error");
+    t.try_log_in("alice").await.refused(502, "wechat_error");
     t.fault(json!({"fault": "errcode", "errcode": 99999, "times": 1}))
         .await;
-    let json = log_in(&t).await.refused(502, "wechat_error");
+    let json = t.try_log_in("alice").await.refused(502, "wechat_error");
     assert_eq!(json["errcode"], 99999);
 }
 
@@ -100,7 +90,7 @@ async fn a_busy_wechat_is_to_be_asked_later() {
     for errcode in [-1, 45011, 45009] {
         t.fault(json!({"fault": "errcode", "errcode": errcode}))
             .await;
-        let reply = log_in(&t).await;
+        let reply = t.try_log_in("alice").await;
         assert_eq!(reply.refused(503, "wechat_busy")["errcode"], errcode);
         let after = reply.retry_after().unwrap();
         assert!(after >= 1);
@@ -114,7 +104,7 @@ async fn a_wechat_out_of_reach_is_to_be_asked_later() {
     nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let nowhere = format!("api_base = \"http://{}\"", nobody.local_addr().unwrap());
     let builder = TestGateway::builder().section("wechat", &nowhere);
-    let reply = log_in(&builder.start().await).await;
+    let reply = builder.start().await.try_log_in("alice").await;
     reply.refused(503, "wechat_unreachable");
     let after = reply.retry_after().unwrap();
     assert!(after >= 1);
@@ -162,7 +152,7 @@ async fn a_login_that_cannot_be_stored_is_to_be_tried_later() {
     let builder = TestGateway::builder().section("session", &lines);
     let t = builder.start().await;
     redis.kill();
-    let reply = log_in(&t).await;
+    let reply = t.try_log_in("alice").await;
     reply.refused(503, "store_unavailable");
     assert_eq!(reply.header("retry-after"), "5");
     assert_eq!(t.redeemed().await, 0, "the code should be unspent");
@@ -181,7 +171,7 @@ async fn a_backend_that_is_down_is_unreachable() {
         .routes("[[route]]\npath = \"/\"\nupstream = \"down\"\n")
         .start()
         .await;
-    let reply = get_logged_in(&t, "/orders").await;
+    let reply = t.log_in_and_get("/orders").await;
     reply.refused(502, "upstream_unreachable");
 }
 
@@ -189,13 +179,13 @@ async fn a_backend_that_is_down_is_unreachable() {
 async fn a_backend_that_speaks_no_http_is_in_error() {
     let t = TestGateway::start().await;
     for path in ["/garbage", "/close"] {
-        get_logged_in(&t, path).await.refused(502, "upstream_error");
+        t.log_in_and_get(path).await.refused(502, "upstream_error");
     }
 }
 
 #[tokio::test]
 async fn a_backend_that_is_silent_is_late() {
     let t = impatient_with_upstreams().start().await;
-    let reply = get_logged_in(&t, "/hang").await;
+    let reply = t.log_in_and_get("/hang").await;
     reply.refused(504, "upstream_timeout");
 }

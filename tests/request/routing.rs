@@ -348,7 +348,7 @@ async fn no_header_of_a_trusted_proxy_talks_a_decision_over() {
         "{GUARDED}{}",
         public("/", "api", "host = \"public.example\"")
     );
-    let builder = TestGateway::builder().section("server", "trusted_proxies = [\"127.0.0.1\"]");
+    let builder = TestGateway::builder().trust_local_proxies();
     nothing_persuades(&builder.routes(&routes).start().await).await;
 }
 
@@ -407,8 +407,7 @@ async fn nothing_under_auth_path_is_forwarded() {
 
 #[tokio::test]
 async fn what_menshen_dev_adds_is_a_path_like_any_other() {
-    let routes = "[[route]]\npath = \"/\"\nupstream = \"api\"\nauth = \"public\"\n";
-    let t = TestGateway::builder().routes(routes).start().await;
+    let t = TestGateway::builder().make_public().start().await;
     for path in ["/_dev", "/_dev/websocket", "/_sim/login", "/_sim/calls"] {
         assert_eq!(Reply::of(t.get(path)).await.text(), "ok", "{path}");
         assert_eq!(t.upstream.last().target, path);

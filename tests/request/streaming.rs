@@ -9,15 +9,6 @@ fn request(line: &str, headers: &str) -> String {
     format!("{line} HTTP/1.1\r\nHost: h\r\n{headers}\r\n")
 }
 
-/// A gateway before a backend that the test answers for, with these lines in `[server]`.
-async fn gateway(backend: &ByHand, server: &str) -> TestGateway {
-    let builder = TestGateway::builder().section("server", server);
-    builder
-        .public_upstream(&[backend.address], "")
-        .start()
-        .await
-}
-
 #[tokio::test]
 async fn a_response_arrives_while_it_is_being_made() {
     let t = TestGateway::start().await;
@@ -31,7 +22,7 @@ async fn a_response_arrives_while_it_is_being_made() {
 #[tokio::test]
 async fn a_request_arrives_while_it_is_being_sent() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     for (header, first, second) in [
         ("Content-Length: 6\r\n", "one", "two"),
         (
@@ -58,7 +49,7 @@ async fn a_request_arrives_while_it_is_being_sent() {
 #[tokio::test]
 async fn events_arrive_one_by_one() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let mut client = Wire::connect(t.address).await;
     client
         .send(request("GET /events", "Connection: close\r\n"))
@@ -84,7 +75,7 @@ async fn events_arrive_one_by_one() {
 #[tokio::test]
 async fn an_answer_without_a_body_leaves_both_connections_usable() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let mut client = Wire::connect(t.address).await;
     let mut server: Option<Wire> = None;
     for (line, answer, starts) in [
@@ -132,7 +123,7 @@ async fn head_of_our_own_endpoints_has_no_body() {
 #[tokio::test]
 async fn the_backend_decides_whether_a_client_may_continue() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let mut client = Wire::connect(t.address).await;
     let expect = "Content-Length: 5\r\nExpect: 100-continue\r\n";
     client.send(request("POST /x", expect)).await;
@@ -168,7 +159,7 @@ async fn a_refused_client_is_not_told_to_continue() {
 #[tokio::test]
 async fn a_client_that_leaves_frees_the_connection_to_the_backend() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     for answered in [false, true] {
         let mut client = Wire::connect(t.address).await;
         client.send(request("GET /x", "")).await;
@@ -188,7 +179,7 @@ async fn a_client_that_leaves_frees_the_connection_to_the_backend() {
 #[tokio::test]
 async fn a_client_that_leaves_in_the_middle_of_its_body_makes_no_request() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     for (header, part) in [
         ("Content-Length: 9\r\n", "abc"),
         ("Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n"),
@@ -208,7 +199,9 @@ async fn a_client_that_leaves_in_the_middle_of_its_body_makes_no_request() {
 #[tokio::test]
 async fn a_client_that_does_not_read_is_cut_off_and_does_not_fill_memory() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "client_timeout = \"1s\"").await;
+    let t = TestGateway::configure_server("client_timeout = \"1s\"")
+        .start_before(backend.address, "")
+        .await;
     let mut client = Wire::connect(t.address).await;
     client.send(request("GET /x", "")).await;
     let mut server = backend.accept().await;
@@ -247,7 +240,7 @@ async fn one_connection_to_the_backend_serves_many_requests() {
 #[tokio::test]
 async fn a_backend_may_close_a_connection_that_is_idle() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     for _ in 0..20 {
         let (reply, ()) = tokio::join!(Reply::of(t.get("/x")), async {
             let mut server = backend.accept().await;
@@ -277,7 +270,7 @@ async fn closes_at_the_second(backend: &ByHand, t: &TestGateway) {
 #[tokio::test]
 async fn a_request_without_effects_survives_a_connection_that_closes_under_it() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     closes_at_the_second(&backend, &t).await;
     let (reply, again) = tokio::join!(Reply::of(t.get("/second")), async {
         let mut server = backend.accept().await;
@@ -301,7 +294,7 @@ async fn large_bodies_arrive_whole_in_both_directions() {
     assert!(t.upstream.last().body == body);
 
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let (reply, ()) = tokio::join!(Reply::of(t.get("/x")), async {
         let mut server = backend.accept().await;
         server.read_to("\r\n\r\n").await;
@@ -315,7 +308,7 @@ async fn large_bodies_arrive_whole_in_both_directions() {
 #[tokio::test]
 async fn a_response_passes_as_the_backend_made_it() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let mut client = Wire::connect(t.address).await;
     client
         .send(request("GET /x", "Accept-Encoding: gzip, br\r\n"))
@@ -350,7 +343,7 @@ async fn a_client_of_http_1_0_gets_no_chunks() {
 #[tokio::test]
 async fn a_response_that_breaks_off_is_not_ended_as_if_it_were_whole() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     for answer in [
         "Content-Length: 9\r\n\r\nabc",
         "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
@@ -370,7 +363,7 @@ async fn a_response_that_breaks_off_is_not_ended_as_if_it_were_whole() {
 #[tokio::test]
 async fn a_client_of_http_1_0_learns_by_a_reset_that_a_response_broke_off() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     for (body, is_whole) in [
         ("3\r\nabc\r\n", false),
         ("3\r\nabc\r\n0\r\n", false),

@@ -11,14 +11,10 @@ use aws_lc_rs::rsa::{self, KeySize};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
-use menshen_test_support::{Reply, TestGateway, raw};
+use menshen_test_support::{Reply, TestGateway, encode_part, raw};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
-
-fn part(json: &Value) -> String {
-    URL_SAFE_NO_PAD.encode(json.to_string())
-}
 
 /// Signs claims for alice with any key, under a header that names the gateway's own.
 fn forged(t: &TestGateway, said: &str, more: Value, alg: Algorithm, key: &EncodingKey) -> String {
@@ -26,7 +22,11 @@ fn forged(t: &TestGateway, said: &str, more: Value, alg: Algorithm, key: &Encodi
     for (name, value) in more.as_object().unwrap() {
         header[name] = value.clone();
     }
-    let message = format!("{}.{}", part(&header), part(&t.claims("alice")));
+    let message = format!(
+        "{}.{}",
+        encode_part(&header),
+        encode_part(&t.claims("alice"))
+    );
     let signature = crypto::sign(message.as_bytes(), key, alg).unwrap();
     format!("{message}.{signature}")
 }
@@ -57,7 +57,11 @@ async fn a_token_that_asks_for_no_signature_is_refused() {
     let signature = sound.rsplit('.').next().unwrap();
     let tokens = ["none", "None", "NONE", "nOnE", ""].iter().flat_map(|alg| {
         let header = json!({"alg": alg, "typ": "JWT", "kid": t.key_file().1});
-        let message = format!("{}.{}", part(&header), part(&t.claims("alice")));
+        let message = format!(
+            "{}.{}",
+            encode_part(&header),
+            encode_part(&t.claims("alice"))
+        );
         [format!("{message}."), format!("{message}.{signature}")]
     });
     all_are_refused(&t, tokens).await;

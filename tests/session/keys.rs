@@ -11,12 +11,8 @@ use std::path::{Path, PathBuf};
 
 use menshen::config::Algorithm;
 use menshen::token::{self, Signs, VERIFIES_FIRST};
-use menshen_test_support::{Grant, Reply, TestGateway};
+use menshen_test_support::{Grant, Reply, TestGateway, read_kid};
 use serde_json::Value;
-
-fn kid(token: &str) -> String {
-    jsonwebtoken::decode_header(token).unwrap().kid.unwrap()
-}
 
 async fn published(t: &TestGateway) -> Vec<Value> {
     let reply = Reply::of(t.get("/_auth/jwks.json")).await;
@@ -118,16 +114,16 @@ async fn a_new_key_verifies_and_is_published_at_once_and_signs_later_without_ano
     let (t, Grant { token: old, .. }, keys) = stopped().await;
     let made = token::make(&keys, Algorithm::EdDsa, Signs::Later, &t.clock).unwrap();
     let t = TestGateway::builder().start_in(t.folder).await;
-    assert_eq!(kid(&t.log_in("alice").await.token), kid(&old));
+    assert_eq!(read_kid(&t.log_in("alice").await.token), read_kid(&old));
     let kids: Vec<_> = published(&t)
         .await
         .iter()
         .map(|key| key["kid"].clone())
         .collect();
-    assert_eq!(kids, [kid(&old), made.clone()]);
+    assert_eq!(kids, [read_kid(&old), made.clone()]);
     t.clock.advance(VERIFIES_FIRST);
     let new = t.log_in("alice").await.token;
-    assert_eq!(kid(&new), made);
+    assert_eq!(read_kid(&new), made);
     for token in [&old, &new] {
         assert_eq!(t.get_as("/orders", token).await.status, 200);
     }
@@ -154,10 +150,10 @@ async fn where_every_key_that_is_left_is_new_the_oldest_of_them_signs_at_once() 
     let (t, Grant { token: old, .. }, keys) = stopped().await;
     let next = token::make(&keys, Algorithm::Es256, Signs::Later, &t.clock).unwrap();
     token::make(&keys, Algorithm::Es256, Signs::Later, &t.clock).unwrap();
-    token::retire(&keys, &kid(&old)).unwrap();
+    token::retire(&keys, &read_kid(&old)).unwrap();
     let t = TestGateway::builder().start_in(t.folder).await;
     let new = t.log_in("alice").await.token;
-    assert_eq!(kid(&new), next);
+    assert_eq!(read_kid(&new), next);
     assert_eq!(t.get_as("/orders", &new).await.status, 200);
 }
 
@@ -168,7 +164,7 @@ async fn a_key_made_to_sign_at_once_does_and_the_older_one_still_verifies() {
     let t = TestGateway::builder().start_in(t.folder).await;
     assert_eq!(t.get_as("/orders", &old).await.status, 200);
     let new = t.log_in("alice").await.token;
-    assert_eq!(kid(&new), made);
+    assert_eq!(read_kid(&new), made);
     assert_eq!(t.get_as("/orders", &new).await.status, 200);
 }
 
@@ -189,7 +185,7 @@ async fn every_key_that_verifies_is_published_and_no_shared_secret() {
 async fn a_retired_key_verifies_nothing_and_is_not_published() {
     let (t, old, keys) = stopped().await;
     let made = token::make(&keys, Algorithm::Es256, Signs::Later, &t.clock).unwrap();
-    token::retire(&keys, &kid(&old.token)).unwrap();
+    token::retire(&keys, &read_kid(&old.token)).unwrap();
     let t = TestGateway::builder().start_in(t.folder).await;
     let reply = t.get_as("/orders", &old.token).await;
     assert_eq!(reply.refusal(), (401, "token_invalid".to_owned()));
@@ -206,11 +202,11 @@ async fn a_retired_key_verifies_nothing_and_is_not_published() {
 async fn a_refresh_outlives_the_key_of_its_token() {
     let (t, old, keys) = stopped().await;
     let made = token::make(&keys, Algorithm::Es256, Signs::Later, &t.clock).unwrap();
-    token::retire(&keys, &kid(&old.token)).unwrap();
+    token::retire(&keys, &read_kid(&old.token)).unwrap();
     let t = TestGateway::builder().start_in(t.folder).await;
     let body = serde_json::json!({"refresh_token": old.refresh_token});
     let reply = t.post("/_auth/refresh", body).await;
     let token = reply.json()["token"].as_str().unwrap().to_owned();
-    assert_eq!(kid(&token), made);
+    assert_eq!(read_kid(&token), made);
     assert_eq!(t.get_as("/orders", &token).await.status, 200);
 }

@@ -1,14 +1,14 @@
 //! Keys that can be guessed or that another user can replace are refused by `check`, at the start and by a reload.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::path::PathBuf;
 use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use menshen_test_support::{Node, Nodes, Program, TestGateway};
+use menshen_test_support::{NOBODYS_UID, Node, Nodes, Program, TestGateway, set_mode};
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
@@ -42,9 +42,6 @@ const X25519: &str = "\
 MC4CAQAwBQYDK2VuBCIEIDCqcfhXGsqiV12GbMwRb1l8qCTF1DyN2oSuELDuy1do\n\
 -----END PRIVATE KEY-----\n";
 
-/// A user without rights on Debian and most others.
-const NOBODY: u32 = 65534;
-
 /// A place where a node has made the first signing key, and goes on running.
 struct Place {
     nodes: Nodes,
@@ -53,8 +50,7 @@ struct Place {
 
 impl Place {
     async fn new() -> Self {
-        let nodes = Nodes::new(TestGateway::builder()).await;
-        let node = nodes.serve(MENSHEN).await;
+        let (nodes, node) = Nodes::start_one(TestGateway::builder(), MENSHEN).await;
         Self { nodes, node }
     }
 
@@ -89,10 +85,6 @@ fn random(length: usize) -> Vec<u8> {
     bytes.get(..length).unwrap().to_vec()
 }
 
-fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-}
-
 #[tokio::test]
 async fn a_key_that_is_too_weak_for_its_algorithm_is_refused() {
     let place = Place::new().await;
@@ -125,8 +117,7 @@ async fn a_key_that_is_too_weak_for_its_algorithm_is_refused() {
     let path = place.folder("keys").join("2.HS256.secret");
     fs::write(&path, STANDARD.encode(random(32))).unwrap();
     set_mode(&path, 0o600);
-    place.node.program.signal("HUP").await;
-    place.node.program.logs("was reloaded").await;
+    place.node.program.reload(1).await;
 }
 
 #[tokio::test]
@@ -153,8 +144,7 @@ async fn two_keys_of_one_id_are_refused() {
         );
         fs::remove_file(keys.join(file)).unwrap();
     }
-    place.node.program.signal("HUP").await;
-    place.node.program.logs("was reloaded").await;
+    place.node.program.reload(1).await;
 }
 
 #[tokio::test]
@@ -189,15 +179,14 @@ async fn keys_that_another_user_may_replace_are_refused() {
         // Only root can give a file away.
         let owner = fs::metadata(path).unwrap().uid();
         if owner == 0 {
-            chown(path, Some(NOBODY), None).unwrap();
+            chown(path, Some(NOBODYS_UID), None).unwrap();
             times += 1;
             let because = format!("{}: must belong to root", path.display());
             place.refuses(&because, times).await;
             chown(path, Some(owner), None).unwrap();
         }
     }
-    place.node.program.signal("HUP").await;
-    place.node.program.logs("was reloaded").await;
+    place.node.program.reload(1).await;
 }
 
 #[tokio::test]
@@ -217,10 +206,8 @@ async fn nothing_is_done_with_keys_in_a_folder_that_everybody_may_write_to() {
 
 #[tokio::test]
 async fn sessions_and_a_seal_key_that_another_user_may_replace_are_refused() {
-    let nodes = Nodes::new(TestGateway::builder()).await;
-    let node = nodes.serve(MENSHEN).await;
-    node.program.signal("TERM").await;
-    assert_eq!(node.program.ended().await.code, Some(0));
+    let (nodes, node) = Nodes::start_one(TestGateway::builder(), MENSHEN).await;
+    assert_eq!(node.program.stop().await.code, Some(0));
     let data = nodes.site.folder.path().join("data");
     for path in [data.clone(), data.join("sessions.redb")] {
         let mode = fs::metadata(&path).unwrap().mode() & 0o7777;

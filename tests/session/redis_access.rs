@@ -55,8 +55,7 @@ fn postponed(ended: &Ended, because: &str) {
 
 #[track_caller]
 fn failed(ended: &Ended, code: i32, because: &str) {
-    assert_eq!(ended.code, Some(code), "{}", ended.said());
-    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    ended.check_failed(code);
     let told = ended.stderr.to_lowercase();
     assert!(told.contains("redis at 127.0.0.1:"), "{told}");
     assert!(told.contains(because), "{told}");

@@ -35,7 +35,7 @@ async fn two_over(servers: &[Redis], session: &str) -> (Nodes, [Node; 2]) {
 async fn goes_on_without(nodes: &[Node; 2], grant: &Grant, ended: &Grant) {
     for node in nodes {
         let asked = Instant::now();
-        let login = Reply::of(node.login("bob").await).await;
+        let login = node.try_log_in("bob").await;
         login.refused(503, "store_unavailable");
         assert!(login.retry_after().unwrap() > 0);
         assert!(asked.elapsed() < PROMPT, "{:?}", asked.elapsed());
@@ -68,7 +68,7 @@ async fn recovers(nodes: &[Node; 2], grant: &Grant) -> Duration {
     for node in nodes {
         while !works(&node.refresh(&grant.refresh_token).await, 200) {}
         let login = loop {
-            let reply = Reply::of(node.login("bob").await).await;
+            let reply = node.try_log_in("bob").await;
             if works(&reply, 200) {
                 break reply;
             }
@@ -133,7 +133,7 @@ async fn a_login_spends_no_code_while_redis_is_away_and_works_with_it_afterwards
     let (_shared, [node, _]) = two(&redis).await;
     redis.kill();
     // Whether or not this one is the first to find out.
-    let spent = Reply::of(node.login("bob").await).await;
+    let spent = node.try_log_in("bob").await;
     spent.refused(503, "store_unavailable");
     let before = node.redeemed().await;
     let login = node.login("alice").await;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use menshen_test_support::Nodes;
 use menshen_test_support::redis::{Cluster, Group, MASTER, Redis};
-use menshen_test_support::{Grant, Node, Nodes};
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 const STREAM: &str = "menshen:revoked";
@@ -18,18 +18,6 @@ async fn over(servers: &[Redis], session: &str) -> Nodes {
     let urls: Vec<String> = servers.iter().map(Redis::url).collect();
     let session = format!("redis_timeout = \"1s\"\nrefresh_grace = \"1s\"\n{session}");
     Nodes::over(&urls.join(","), &session).await
-}
-
-/// Waits until a node refuses a token, and returns how long that took.
-async fn refuses(node: &Node, grant: &Grant, since: Instant) -> Duration {
-    loop {
-        let reply = node.get_as(&grant.token).await;
-        if reply.refusal() == (401, "session_ended".to_owned()) {
-            return since.elapsed();
-        }
-        assert_eq!(reply.status, 200, "{}", reply.text());
-        assert!(since.elapsed() < PATIENCE, "the token still passes");
-    }
 }
 
 /// Has a node die by `kill -9` after it ended a session for the reuse of a refresh token, and before it revoked the session.
@@ -54,7 +42,7 @@ async fn dies_amid_a_reuse(nodes: &Nodes, stream: &Redis) {
     assert_eq!(stream.ask(&["XLEN", STREAM]), "0");
     let allow = ["ACL", "SETUSER", "default", "+xadd"];
     assert_eq!(stream.ask(&allow), "OK");
-    let took = refuses(&other, &next, died).await;
+    let took = other.wait_until_refused(&next.token, died).await;
     println!("the other node refuses after {took:?}");
     assert!(took < FINISHED + SOON, "{took:?}");
     while stream.ask(&["XLEN", STREAM]) == "0" {
@@ -107,7 +95,9 @@ async fn a_node_that_was_stopped_refuses_what_ended_meanwhile_though_redis_lost_
             assert!(since.elapsed() < PATIENCE, "it is not added again");
         }
         stopped.program.signal("CONT").await;
-        let took = refuses(&stopped, &grant, Instant::now()).await;
+        let took = stopped
+            .wait_until_refused(&grant.token, Instant::now())
+            .await;
         assert!(took < SOON, "after {loss:?}: {took:?}");
     }
 }

@@ -9,13 +9,10 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use futures::future::join_all;
 use menshen_test_support::redis::Redis;
-use menshen_test_support::{Grant, Node, Nodes, Reply};
+use menshen_test_support::{Grant, Node, Nodes, Reply, Socket, open_socket};
 use reqwest::RequestBuilder;
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, client_async};
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 /// How long another node may not know what this one knows.
@@ -40,18 +37,6 @@ async fn three() -> Bench {
         redis,
         nodes,
         running,
-    }
-}
-
-/// Waits until a node refuses a token, and returns how long that took.
-async fn refuses(node: &Node, token: &str, since: Instant) -> Duration {
-    loop {
-        let reply = node.get_as(token).await;
-        if reply.refusal() == (401, "session_ended".to_owned()) {
-            return since.elapsed();
-        }
-        assert_eq!(reply.status, 200, "{}", reply.text());
-        assert!(since.elapsed() < PATIENCE, "the token still passes");
     }
 }
 
@@ -101,7 +86,7 @@ async fn a_logout_on_one_node_is_known_to_the_others_within_a_second() {
         let known = t
             .running
             .iter()
-            .map(|node| refuses(node, &grant.token, since));
+            .map(|node| node.wait_until_refused(&grant.token, since));
         slowest = join_all(known)
             .await
             .into_iter()
@@ -111,18 +96,8 @@ async fn a_logout_on_one_node_is_known_to_the_others_within_a_second() {
     assert!(slowest < SOON, "{slowest:?}");
 }
 
-async fn open(node: &Node, grant: &Grant) -> WebSocketStream<TcpStream> {
-    let mut request = format!("ws://{}/chat", node.address)
-        .into_client_request()
-        .unwrap();
-    let bearer = format!("Bearer {}", grant.token).parse().unwrap();
-    request.headers_mut().insert("authorization", bearer);
-    let stream = TcpStream::connect(node.address).await.unwrap();
-    client_async(request, stream).await.unwrap().0
-}
-
 /// Waits for the close frame, and returns how long that took.
-async fn closes(mut socket: WebSocketStream<TcpStream>, since: Instant) -> Duration {
+async fn closes(mut socket: Socket, since: Instant) -> Duration {
     let message: Result<Message, Error> = tokio::time::timeout(PATIENCE, socket.next())
         .await
         .unwrap()
@@ -138,7 +113,12 @@ async fn closes(mut socket: WebSocketStream<TcpStream>, since: Instant) -> Durat
 async fn a_logout_on_one_node_closes_the_sockets_on_all_within_a_second() {
     let t = three().await;
     let grant = t.running[0].log_in("alice").await;
-    let sockets = join_all(t.running.iter().map(|node| open(node, &grant))).await;
+    let sockets = join_all(
+        t.running
+            .iter()
+            .map(|node| open_socket(node.address, &grant.token)),
+    )
+    .await;
     let since = Instant::now();
     t.running[0].log_out(&grant.token).await;
     let closed = join_all(sockets.into_iter().map(|socket| closes(socket, since))).await;
@@ -233,7 +213,7 @@ async fn a_logout_everywhere_reaches_sessions_of_every_node() {
     assert_eq!(Reply::of(everywhere).await.status, 204);
     for grant in &grants {
         for node in &t.running {
-            let took = refuses(node, &grant.token, since).await;
+            let took = node.wait_until_refused(&grant.token, since).await;
             assert!(took < 2 * SOON, "{took:?}");
         }
     }

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use menshen_test_support::redis::{Cluster, Redis};
-use menshen_test_support::{Grant, Node, Nodes, Program, Reply, address_in};
+use menshen_test_support::{Grant, Node, Nodes, Program, Reply};
 use serde_json::{Value, json};
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
@@ -17,7 +17,7 @@ const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn ready(node: &Node) -> Value {
-    let control = address_in(&node.program.logs("open for control").await);
+    let control = node.program.find_control_address().await;
     let asked = reqwest::get(format!("http://{control}/readyz")).await;
     let reply = asked.unwrap();
     assert_eq!(reply.status(), 200);
@@ -307,7 +307,7 @@ async fn a_login_that_could_not_be_stored_asks_for_another_code() {
     }
     assert_eq!(node.redeemed().await, 1);
     let since = Instant::now();
-    while Reply::of(node.login("alice").await).await.status != 200 {
+    while node.try_log_in("alice").await.status != 200 {
         assert!(since.elapsed() < PATIENCE, "it does not recover");
     }
 }

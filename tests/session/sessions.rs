@@ -9,12 +9,6 @@ use serde_json::json;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-async fn refreshed(t: &TestGateway, refresh_token: &str) -> Grant {
-    let reply = t.refresh(refresh_token).await;
-    assert_eq!(reply.status, 200, "{}", reply.text());
-    Grant::of(reply.json())
-}
-
 async fn log_out(t: &TestGateway, token: &str, everywhere: bool) -> Reply {
     let mut request = t.request("POST", "/_auth/logout").bearer_auth(token);
     if everywhere {
@@ -23,25 +17,11 @@ async fn log_out(t: &TestGateway, token: &str, everywhere: bool) -> Reply {
     Reply::of(request).await
 }
 
-async fn lives(t: &TestGateway, grant: &Grant) {
-    assert_eq!(t.get_as("/orders", &grant.token).await.status, 200);
-    assert_eq!(t.refresh(&grant.refresh_token).await.status, 200);
-}
-
-async fn ended(t: &TestGateway, grant: &Grant) {
-    let over = (401, "session_ended".to_owned());
-    assert_eq!(t.get_as("/orders", &grant.token).await.refusal(), over);
-    assert_eq!(t.get_as("/optional", &grant.token).await.refusal(), over);
-    assert_eq!(t.refresh(&grant.refresh_token).await.refusal(), over);
-    let shown = t.get_as("/_auth/session", &grant.token).await;
-    assert_eq!(shown.json(), json!({"logged_in": false}));
-}
-
 #[tokio::test]
 async fn a_refresh_brings_a_new_pair_for_the_same_session() {
     let t = TestGateway::start().await;
     let first = t.log_in("alice").await;
-    let second = refreshed(&t, &first.refresh_token).await;
+    let second = t.refreshed(&first.refresh_token).await;
     assert_ne!(first.refresh_token, second.refresh_token);
     assert_eq!(second.json["token_type"], "Bearer");
     let mut sessions = Vec::new();
@@ -50,7 +30,7 @@ async fn a_refresh_brings_a_new_pair_for_the_same_session() {
         sessions.push(shown["session"].clone());
     }
     assert_eq!(sessions[0], sessions[1]);
-    lives(&t, &second).await;
+    t.check_session_lives(&second).await;
 }
 
 #[tokio::test]
@@ -62,21 +42,21 @@ async fn a_refresh_prolongs_the_session() {
     let mut grant = t.log_in("alice").await;
     for _ in 0..4 {
         t.clock.advance(2 * HOUR);
-        grant = refreshed(&t, &grant.refresh_token).await;
+        grant = t.refreshed(&grant.refresh_token).await;
         assert_eq!(grant.json["refresh_expires_in"], 3 * 60 * 60);
     }
-    lives(&t, &grant).await;
+    t.check_session_lives(&grant).await;
 }
 
 #[tokio::test]
 async fn within_the_grace_an_old_refresh_token_gives_the_same_successor() {
     let t = TestGateway::start().await;
     let first = t.log_in("alice").await;
-    let second = refreshed(&t, &first.refresh_token).await;
+    let second = t.refreshed(&first.refresh_token).await;
     t.clock.advance(Duration::from_secs(25));
-    let again = refreshed(&t, &first.refresh_token).await;
+    let again = t.refreshed(&first.refresh_token).await;
     assert_eq!(again.refresh_token, second.refresh_token);
-    lives(&t, &again).await;
+    t.check_session_lives(&again).await;
 }
 
 #[tokio::test]
@@ -84,15 +64,15 @@ async fn after_the_grace_an_old_refresh_token_ends_the_session() {
     let t = TestGateway::start().await;
     let other = t.log_in("alice").await;
     let first = t.log_in("alice").await;
-    let second = refreshed(&t, &first.refresh_token).await;
+    let second = t.refreshed(&first.refresh_token).await;
     // Seen before, so that only the revocation can stop it.
     assert_eq!(t.get_as("/orders", &second.token).await.status, 200);
     t.clock.advance(Duration::from_secs(32));
     let reply = t.refresh(&first.refresh_token).await;
     assert_eq!(reply.refusal(), (401, "refresh_reused".to_owned()));
-    ended(&t, &second).await;
-    ended(&t, &first).await;
-    lives(&t, &other).await;
+    t.check_session_ended(&second).await;
+    t.check_session_ended(&first).await;
+    t.check_session_lives(&other).await;
 }
 
 #[tokio::test]
@@ -102,7 +82,7 @@ async fn without_a_grace_a_refresh_token_is_good_once() {
         .start()
         .await;
     let first = t.log_in("alice").await;
-    refreshed(&t, &first.refresh_token).await;
+    t.refreshed(&first.refresh_token).await;
     t.clock.advance(Duration::from_secs(1));
     let reply = t.refresh(&first.refresh_token).await;
     assert_eq!(reply.refusal(), (401, "refresh_reused".to_owned()));
@@ -112,13 +92,13 @@ async fn without_a_grace_a_refresh_token_is_good_once() {
 async fn forty_refreshes_at_once_all_succeed_with_one_successor() {
     let t = TestGateway::start().await;
     let first = t.log_in("alice").await;
-    let at_once = (0..40).map(|_| refreshed(&t, &first.refresh_token));
+    let at_once = (0..40).map(|_| t.refreshed(&first.refresh_token));
     let grants = join_all(at_once).await;
     for grant in &grants {
         assert_eq!(grant.refresh_token, grants[0].refresh_token);
         assert_eq!(t.get_as("/orders", &grant.token).await.status, 200);
     }
-    lives(&t, &grants[0]).await;
+    t.check_session_lives(&grants[0]).await;
 }
 
 #[tokio::test]
@@ -156,7 +136,7 @@ async fn what_is_no_refresh_token_is_refused_and_harms_nobody() {
             "{forged:?}"
         );
     }
-    lives(&t, &grant).await;
+    t.check_session_lives(&grant).await;
 }
 
 #[tokio::test]
@@ -174,7 +154,7 @@ async fn a_logout_counts_from_the_next_request() {
     assert_eq!(t.get_as("/orders", &grant.token).await.status, 200);
     let reply = log_out(&t, &grant.token, false).await;
     assert_eq!((reply.status, reply.text()), (204, String::new()));
-    ended(&t, &grant).await;
+    t.check_session_ended(&grant).await;
     assert_eq!(t.upstream.requests(), 1);
     let again = log_out(&t, &grant.token, false).await;
     assert_eq!(again.refusal(), (401, "session_ended".to_owned()));
@@ -184,10 +164,10 @@ async fn a_logout_counts_from_the_next_request() {
 async fn a_logout_ends_every_token_of_its_session() {
     let t = TestGateway::start().await;
     let first = t.log_in("alice").await;
-    let second = refreshed(&t, &first.refresh_token).await;
+    let second = t.refreshed(&first.refresh_token).await;
     assert_eq!(log_out(&t, &first.token, false).await.status, 204);
-    ended(&t, &first).await;
-    ended(&t, &second).await;
+    t.check_session_ended(&first).await;
+    t.check_session_ended(&second).await;
 }
 
 #[tokio::test]
@@ -195,19 +175,16 @@ async fn a_logout_leaves_the_users_other_sessions_alone() {
     let t = TestGateway::start().await;
     let (phone, desktop) = (t.log_in("alice").await, t.log_in("alice").await);
     assert_eq!(log_out(&t, &phone.token, false).await.status, 204);
-    lives(&t, &desktop).await;
+    t.check_session_lives(&desktop).await;
     let tablet = t.log_in("alice").await;
     let this_one = t
         .request("POST", "/_auth/logout")
         .bearer_auth(&tablet.token);
     let this_one = this_one.json(&json!({"everywhere": false}));
     assert_eq!(Reply::of(this_one).await.status, 204);
-    ended(&t, &tablet).await;
-    lives(
-        &t,
-        &Grant::of(t.refresh(&desktop.refresh_token).await.json()),
-    )
-    .await;
+    t.check_session_ended(&tablet).await;
+    let desktop = t.refreshed(&desktop.refresh_token).await;
+    t.check_session_lives(&desktop).await;
 }
 
 #[tokio::test]
@@ -218,10 +195,10 @@ async fn a_logout_everywhere_ends_the_users_sessions_in_this_app() {
     let cafe = t.log_in_to("cafe", "alice").await;
     let bob = t.log_in("bob").await;
     assert_eq!(log_out(&t, &phone.token, true).await.status, 204);
-    ended(&t, &phone).await;
-    ended(&t, &desktop).await;
-    lives(&t, &cafe).await;
-    lives(&t, &bob).await;
+    t.check_session_ended(&phone).await;
+    t.check_session_ended(&desktop).await;
+    t.check_session_lives(&cafe).await;
+    t.check_session_lives(&bob).await;
 }
 
 #[tokio::test]
@@ -229,7 +206,7 @@ async fn a_login_after_a_logout_everywhere_lives() {
     let t = TestGateway::start().await;
     let grant = t.log_in("alice").await;
     assert_eq!(log_out(&t, &grant.token, true).await.status, 204);
-    lives(&t, &t.log_in("alice").await).await;
+    t.check_session_lives(&t.log_in("alice").await).await;
 }
 
 #[tokio::test]
@@ -243,7 +220,7 @@ async fn a_logout_needs_a_sound_token() {
     let code = t.code("alice").await;
     let with_code = t.request("POST", "/_auth/logout").header("X-WX-Code", code);
     assert_eq!(Reply::of(with_code).await.status, 401);
-    lives(&t, &grant).await;
+    t.check_session_lives(&grant).await;
 }
 
 #[tokio::test]
@@ -255,7 +232,7 @@ async fn null_for_everywhere_ends_this_session_alone() {
     assert_eq!(reply.status, 204, "{}", reply.text());
     let reply = t.get_as("/orders", &ended.token).await;
     assert_eq!(reply.refusal(), (401, "session_ended".to_owned()));
-    lives(&t, &other).await;
+    t.check_session_lives(&other).await;
 }
 
 #[tokio::test]
@@ -267,7 +244,7 @@ async fn a_logout_whose_body_is_malformed_ends_nothing() {
         let reply = Reply::of(request.body(body)).await;
         assert_eq!(reply.refusal(), (400, "bad_request".to_owned()), "{body}");
     }
-    lives(&t, &grant).await;
+    t.check_session_lives(&grant).await;
 }
 
 #[tokio::test]
@@ -307,7 +284,7 @@ async fn a_new_login_never_ends_another() {
     let t = TestGateway::start().await;
     let logins = join_all((0..10).map(|_| t.log_in("alice"))).await;
     for grant in &logins {
-        lives(&t, grant).await;
+        t.check_session_lives(grant).await;
     }
 }
 
@@ -333,12 +310,12 @@ async fn a_restart_keeps_sessions() {
     let builder = TestGateway::builder();
     let mut t = builder.clone().start().await;
     let first = t.log_in("alice").await;
-    let second = refreshed(&t, &first.refresh_token).await;
+    let second = t.refreshed(&first.refresh_token).await;
     t.stop().await;
     let t = builder.start_in(t.folder).await;
-    let again = refreshed(&t, &first.refresh_token).await;
+    let again = t.refreshed(&first.refresh_token).await;
     assert_eq!(again.refresh_token, second.refresh_token);
-    lives(&t, &second).await;
+    t.check_session_lives(&second).await;
 }
 
 #[tokio::test]
@@ -356,9 +333,9 @@ async fn a_restart_keeps_what_was_ended() {
     t.stop().await;
     let t = builder.start_in(t.folder).await;
     for grant in [&one, &all, &other] {
-        ended(&t, grant).await;
+        t.check_session_ended(grant).await;
     }
-    lives(&t, &living).await;
+    t.check_session_lives(&living).await;
 }
 
 #[tokio::test]

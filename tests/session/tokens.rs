@@ -8,10 +8,8 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
-use menshen_test_support::TestGateway;
+use menshen_test_support::{TestGateway, encode_part};
 use serde_json::{Value, json};
 
 const MINUTE: u64 = 60;
@@ -20,15 +18,11 @@ fn header(t: &TestGateway) -> Value {
     json!({"alg": "ES256", "typ": "JWT", "kid": t.key_file().1})
 }
 
-fn part(json: &Value) -> String {
-    URL_SAFE_NO_PAD.encode(json.to_string())
-}
-
 /// Signs any header and claims with the gateway's own key.
 fn signed(t: &TestGateway, header: &Value, claims: &Value) -> String {
     let pem = std::fs::read(t.key_file().0).unwrap();
     let key = EncodingKey::from_ec_pem(&pem).unwrap();
-    let message = format!("{}.{}", part(header), part(claims));
+    let message = format!("{}.{}", encode_part(header), encode_part(claims));
     let signature = crypto::sign(message.as_bytes(), &key, Algorithm::ES256).unwrap();
     format!("{message}.{signature}")
 }

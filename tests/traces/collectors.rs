@@ -19,7 +19,7 @@ fn traced(endpoint: &str, lines: &str) -> Builder {
 
 /// Returns the value of a metric.
 async fn metric(t: &TestGateway, name: &str) -> u64 {
-    let page = Reply::of(t.control("GET", "/metrics")).await.text();
+    let page = t.read_metrics().await;
     let line = page.lines().find_map(|line| line.strip_prefix(name));
     let value = line.unwrap_or_else(|| panic!("{name}\n{page}"));
     value.trim().parse().unwrap()
@@ -132,8 +132,7 @@ async fn what_waits_at_a_stop_is_sent() {
 async fn the_log_says_once_that_spans_are_lost_and_once_that_they_are_not() {
     let collector = Collector::start().await;
     collector.take(Taking::Status(400));
-    let nodes = Nodes::new(traced(&collector.line(), "")).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (_nodes, node) = Nodes::start_one(traced(&collector.line(), ""), MENSHEN).await;
     for asked in 1..=3 {
         assert_eq!(Reply::of(node.request("GET", "/public")).await.status, 200);
         collector.was_asked(asked).await;
@@ -141,8 +140,7 @@ async fn the_log_says_once_that_spans_are_lost_and_once_that_they_are_not() {
     collector.take(Taking::All);
     assert_eq!(Reply::of(node.request("GET", "/public")).await.status, 200);
     node.program.logs("the collector takes spans again").await;
-    node.program.signal("TERM").await;
-    let said = node.program.ended().await.stderr;
+    let said = node.program.stop().await.stderr;
     assert_eq!(said.matches("spans cannot be sent").count(), 1, "{said}");
     assert!(said.contains("the collector answered 400"), "{said}");
     assert_eq!(said.matches("takes spans again").count(), 1, "{said}");
@@ -152,8 +150,8 @@ async fn the_log_says_once_that_spans_are_lost_and_once_that_they_are_not() {
 async fn a_reload_begins_to_trace_changes_it_and_ends_it() {
     let (first, second) = (Collector::start().await, Collector::start().await);
     let off = "# endpoint is not there";
-    let nodes = Nodes::new(TestGateway::builder().section("traces", off)).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (nodes, node) =
+        Nodes::start_one(TestGateway::builder().section("traces", off), MENSHEN).await;
     let ask = async || {
         let asked = node.request("GET", "/public");
         assert_eq!(Reply::of(asked).await.status, 200);
@@ -182,8 +180,7 @@ async fn a_reload_begins_to_trace_changes_it_and_ends_it() {
     reload(&to_second, off).await;
     assert_eq!(ask().await, None);
     second.until(|spans| spans.len() == 2).await;
-    node.program.signal("TERM").await;
-    assert_eq!(node.program.ended().await.code, Some(0));
+    assert_eq!(node.program.stop().await.code, Some(0));
     assert_eq!((first.spans().len(), second.spans().len()), (2, 2));
 }
 
@@ -211,8 +208,7 @@ async fn the_headers_that_a_collector_asks_for_come_from_a_file() {
 
 #[tokio::test]
 async fn a_collector_behind_tls_is_known_by_its_authority() {
-    // A second installation is refused, and changes nothing.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    menshen::app::install_crypto();
     let collector = Collector::start().await;
     let certificate = Certificate::new("localhost");
     let front = tls_front(&certificate, collector.address).await;

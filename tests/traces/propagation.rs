@@ -196,8 +196,7 @@ async fn a_state_goes_on_with_its_trace_where_it_is_one() {
 async fn the_access_line_names_the_trace_that_the_backend_hears_of() {
     let collector = Collector::start().await;
     let builder = traced(&collector, "sample = 0").section("log", "format = \"json\"");
-    let nodes = Nodes::new(builder).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (nodes, node) = Nodes::start_one(builder, MENSHEN).await;
     let asked = node.request("GET", "/public");
     assert_eq!(Reply::of(asked).await.status, 200);
     let trace = told(&nodes.upstream.last()).trace;

@@ -147,15 +147,14 @@ async fn the_line_of_a_login_names_the_trace_that_its_spans_are_in() {
     let collector = Collector::start().await;
     let traces = format!("{}\nsample = 1", collector.line());
     let builder = TestGateway::builder().section("traces", &traces);
-    let nodes = Nodes::new(builder.section("log", "format = \"json\"")).await;
-    let node = nodes.serve(MENSHEN).await;
+    let (_nodes, node) =
+        Nodes::start_one(builder.section("log", "format = \"json\""), MENSHEN).await;
     let token = node.log_in("alice").await.token;
     let code = node.code("bob").await;
     let first = node.request("GET", "/orders").header("x-wx-code", &code);
     assert_eq!(Reply::of(first).await.status, 200);
     node.log_out(&token).await;
-    node.program.signal("TERM").await;
-    let log = node.program.ended().await.stderr;
+    let log = node.program.stop().await.stderr;
     let lines = log.lines().filter(|line| line.contains("login granted"));
     let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
     let mut told: Vec<String> = lines
@@ -288,7 +287,7 @@ async fn two_gateways_in_a_row_are_one_trace_over_http_2() {
     // It records what the one before it records, and nothing else.
     let behind = TestGateway::builder()
         .section("traces", &traces("sample = 0\nservice_name = \"behind\""))
-        .section("server", "trusted_proxies = [\"127.0.0.1\"]");
+        .trust_local_proxies();
     let mut behind = behind.start().await;
     let before = TestGateway::builder()
         .section("traces", &traces("sample = 1\nservice_name = \"before\""))

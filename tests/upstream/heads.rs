@@ -5,10 +5,13 @@ use http::HeaderMap;
 use menshen_test_support::{ByHand, TestGateway, Wire};
 use tokio::net::TcpStream;
 
+/// How the upstream waits.
+const PATIENT: &str = "read_timeout = \"10s\"";
+
 /// Sends a request, has the server answer, and returns what the client gets up to the end of the connection.
 async fn answered(first: &str, answer: &str) -> String {
     let backend = ByHand::start().await;
-    let t = gateway(&backend).await;
+    let t = TestGateway::start_before(backend.address, PATIENT).await;
     let mut client = Wire::connect(t.address).await;
     client
         .send(format!("{first}\r\nHost: h\r\nConnection: close\r\n\r\n"))
@@ -32,12 +35,6 @@ fn lines<'a>(answer: &'a str, name: &str) -> Vec<&'a str> {
         .collect()
 }
 
-async fn gateway(backend: &ByHand) -> TestGateway {
-    let builder = TestGateway::builder();
-    let builder = builder.public_upstream(&[backend.address], "read_timeout = \"10s\"");
-    builder.start().await
-}
-
 #[tokio::test]
 async fn a_length_that_is_repeated_is_said_once() {
     for length in [
@@ -57,7 +54,7 @@ async fn a_length_that_is_repeated_is_said_once() {
 /// Does the same over HTTP/2, and returns the status, the header section and the body.
 async fn got_over_http_2(answer: &str) -> (u16, HeaderMap, Vec<u8>) {
     let backend = ByHand::start().await;
-    let t = gateway(&backend).await;
+    let t = TestGateway::start_before(backend.address, PATIENT).await;
     let tcp = TcpStream::connect(t.address).await.unwrap();
     let (requests, connection) = h2::client::handshake(tcp).await.unwrap();
     tokio::spawn(connection);
@@ -255,7 +252,7 @@ async fn trailers_that_are_too_large_break_the_answer_off() {
 #[tokio::test]
 async fn a_second_answer_is_nobodys() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend).await;
+    let t = TestGateway::start_before(backend.address, PATIENT).await;
     let mut client = Wire::connect(t.address).await;
     client.send("GET /1 HTTP/1.1\r\nHost: h\r\n\r\n").await;
     let mut server = backend.accept().await;
@@ -273,7 +270,7 @@ async fn a_second_answer_is_nobodys() {
 #[tokio::test]
 async fn an_early_answer_ends_the_exchange_and_its_body_goes_no_further() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend).await;
+    let t = TestGateway::start_before(backend.address, PATIENT).await;
     let mut client = Wire::connect(t.address).await;
     client
         .send("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nbegin")
@@ -295,7 +292,7 @@ async fn an_early_answer_ends_the_exchange_and_its_body_goes_no_further() {
 #[tokio::test]
 async fn a_client_that_closes_its_sending_side_gets_its_answer() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend).await;
+    let t = TestGateway::start_before(backend.address, PATIENT).await;
     let mut client = Wire::connect(t.address).await;
     client.send("GET /x HTTP/1.1\r\nHost: h\r\n\r\n").await;
     let (_, mut stream) = client.into_parts();

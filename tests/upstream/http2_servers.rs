@@ -57,16 +57,8 @@ async fn next(requests: &mut mpsc::UnboundedReceiver<Asked>) -> Asked {
 }
 
 async fn gateway(server: &Server) -> TestGateway {
-    let upstream = format!(
-        "[[upstream]]\nname = \"h2\"\nservers = [\"{}\"]\nprotocol = \"http2\"\nread_timeout = \"10s\"\n",
-        server.address()
-    );
-    let routes = "[[route]]\nupstream = \"h2\"\nauth = \"public\"\n";
-    TestGateway::builder()
-        .upstreams(&upstream)
-        .routes(routes)
-        .start()
-        .await
+    let lines = "protocol = \"http2\"\nread_timeout = \"10s\"";
+    TestGateway::start_before(server.address(), lines).await
 }
 
 fn ok() -> Response<()> {

@@ -51,13 +51,8 @@ async fn upload_slowly(t: &TestGateway) -> Wire {
 }
 
 async fn impatient_with(backend: &ByHand, protocol: &str) -> TestGateway {
-    let upstream = format!(
-        "[[upstream]]\nname = \"hand\"\nservers = [\"{}\"]\nprotocol = \"{protocol}\"\nread_timeout = \"1s\"\n",
-        backend.address
-    );
-    let routes = "[[route]]\nupstream = \"hand\"\nauth = \"public\"\n";
-    let builder = TestGateway::builder().upstreams(&upstream);
-    builder.routes(routes).start().await
+    let lines = format!("protocol = \"{protocol}\"\nread_timeout = \"1s\"");
+    TestGateway::start_before(backend.address, &lines).await
 }
 
 #[tokio::test]

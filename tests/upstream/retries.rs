@@ -46,15 +46,10 @@ async fn lost(
     sending
 }
 
-async fn gateway(backend: &ByHand, lines: &str) -> TestGateway {
-    let builder = TestGateway::builder().public_upstream(&[backend.address], lines);
-    builder.start().await
-}
-
 #[tokio::test]
 async fn an_idempotent_request_on_a_connection_that_was_closed_is_sent_once_more() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     for (method, body) in [("GET", ""), ("PUT", "the whole order"), ("DELETE", "")] {
         let wire = kept(&backend, &t).await;
         let sending = lost(&t, wire, method, body).await;
@@ -74,7 +69,7 @@ async fn an_idempotent_request_on_a_connection_that_was_closed_is_sent_once_more
 #[tokio::test]
 async fn an_order_is_never_sent_twice() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     for method in ["POST", "PATCH"] {
         let wire = used_again(&t, kept(&backend, &t).await).await;
         let reply = lost(&t, wire, method, "one order").await.await.unwrap();
@@ -87,7 +82,7 @@ async fn an_order_is_never_sent_twice() {
 #[tokio::test]
 async fn what_cannot_be_repeated_uses_no_kept_connection_before_the_server_has_answered_on_one() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let large = "x".repeat(64 * 1024 + 1);
     for (method, body) in [("POST", "one order"), ("PATCH", ""), ("PUT", &large)] {
         let _closing = kept(&backend, &t).await;
@@ -103,7 +98,7 @@ async fn what_cannot_be_repeated_uses_no_kept_connection_before_the_server_has_a
 #[tokio::test]
 async fn an_order_uses_a_kept_connection_until_one_is_lost() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let mut wire = used_again(&t, kept(&backend, &t).await).await;
     let sending = tokio::spawn(Reply::of(t.request("POST", "/x").body("one order")));
     assert!(wire.message().await.ends_with("one order"));
@@ -141,7 +136,7 @@ async fn orders_alone_come_to_use_kept_connections() {
 #[tokio::test]
 async fn a_request_is_repeated_once_and_on_a_new_connection() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let wire = kept(&backend, &t).await;
     let sending = lost(&t, wire, "GET", "").await;
     let mut wire = backend.accept().await;
@@ -154,7 +149,7 @@ async fn a_request_is_repeated_once_and_on_a_new_connection() {
 #[tokio::test]
 async fn what_a_new_connection_loses_is_not_repeated() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let sending = tokio::spawn(Reply::of(t.get("/x")));
     let mut wire = backend.accept().await;
     wire.message().await;
@@ -166,7 +161,7 @@ async fn what_a_new_connection_loses_is_not_repeated() {
 #[tokio::test]
 async fn a_body_too_large_to_be_kept_is_not_repeated() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let mut wire = used_again(&t, kept(&backend, &t).await).await;
     let body = vec![b'x'; 1 << 20];
     let sending = tokio::spawn(Reply::of(t.request("PUT", "/again").body(body)));
@@ -178,7 +173,7 @@ async fn a_body_too_large_to_be_kept_is_not_repeated() {
 #[tokio::test]
 async fn connections_are_kept_and_used_again() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let mut wire = kept(&backend, &t).await;
     for _ in 0..3 {
         let sending = tokio::spawn(Reply::of(t.get("/x")));
@@ -191,7 +186,7 @@ async fn connections_are_kept_and_used_again() {
 #[tokio::test]
 async fn a_connection_is_not_kept_where_the_configuration_says_so() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "keepalive = \"0s\"").await;
+    let t = TestGateway::start_before(backend.address, "keepalive = \"0s\"").await;
     let mut wire = kept(&backend, &t).await;
     assert_eq!(wire.rest().await, "");
 }
@@ -226,7 +221,7 @@ async fn no_more_connections_are_kept_than_the_pool_holds() {
 #[tokio::test]
 async fn a_backend_that_breaks_off_after_its_100_is_an_error() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let mut client = Wire::connect(t.address).await;
     let head = "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
     client.send(head).await;

@@ -1,6 +1,6 @@
 //! Servers that show a certificate of `openssl req -x509`, which is marked as an authority's: it is trusted where it is named.
 
-use menshen_test_support::{Certificate, Program, Reply, TestGateway, Upstream, tls_front};
+use menshen_test_support::{Certificate, NOBODY, Program, Reply, TestGateway, Upstream, tls_front};
 
 const NAME: &str = "api.internal";
 
@@ -88,7 +88,7 @@ async fn a_check_finds_nothing_wrong_with_it() {
         own.folder().display()
     );
     let builder = TestGateway::builder().section("upstream", &lines);
-    let site = builder.site("127.0.0.1:1".parse().unwrap(), builder.simulator().await);
+    let site = builder.site(NOBODY, builder.simulator().await);
     let checked = Program::run(site.command(env!("CARGO_BIN_EXE_menshen"), &["check"])).await;
     assert_eq!(checked.code, Some(0), "{}", checked.said());
 }

@@ -82,13 +82,7 @@ impl Backend {
     }
 
     async fn gateway(&self) -> TestGateway {
-        let upstream = format!(
-            "[[upstream]]\nname = \"hand\"\nservers = [\"{}\"]\nprotocol = \"http2\"\n",
-            self.address
-        );
-        let routes = "[[route]]\nupstream = \"hand\"\nauth = \"public\"\n";
-        let builder = TestGateway::builder().upstreams(&upstream);
-        builder.routes(routes).start().await
+        TestGateway::start_before(self.address, "protocol = \"http2\"").await
     }
 
     fn connections(&self) -> usize {

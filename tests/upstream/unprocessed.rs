@@ -74,17 +74,11 @@ async fn go_away(tcp: TcpStream) {
     wire.rest().await;
 }
 
-async fn gateway(server: &str, protocol: &str) -> TestGateway {
-    let protocol = format!("protocol = \"{protocol}\"");
-    let builder = TestGateway::builder().public_upstream(&[server], &protocol);
-    builder.start().await
-}
-
 #[tokio::test]
 async fn a_post_that_was_not_processed_is_sent_again() {
     for says in [Says::Refused, Says::GoAway] {
         let (address, seen) = server(says, 1).await;
-        let t = gateway(&address, "http2").await;
+        let t = TestGateway::start_before(&address, "protocol = \"http2\"").await;
         let reply = Reply::of(t.request("POST", "/x").header("host", "shop").body("order")).await;
         assert_eq!((reply.status, &*reply.text()), (200, "order"), "{says:?}");
         assert_eq!(seen.load(Ordering::SeqCst), 1, "{says:?}");
@@ -94,7 +88,7 @@ async fn a_post_that_was_not_processed_is_sent_again() {
 #[tokio::test]
 async fn a_server_that_processes_nothing_is_not_asked_for_ever() {
     let (address, seen) = server(Says::Refused, usize::MAX).await;
-    let t = gateway(&address, "http2").await;
+    let t = TestGateway::start_before(&address, "protocol = \"http2\"").await;
     let reply = Reply::of(t.request("POST", "/x").body("order")).await;
     reply.refused(502, "upstream_error");
     let tries = seen.load(Ordering::SeqCst);
@@ -121,7 +115,7 @@ async fn what_one_connection_refuses_is_sent_on_another() {
             });
         }
     });
-    let t = gateway(&address, "http2").await;
+    let t = TestGateway::start_before(&address, "protocol = \"http2\"").await;
     for _ in 0..3 {
         assert_eq!(
             Reply::of(t.request("POST", "/x").body("order"))
@@ -193,7 +187,7 @@ async fn an_answer_that_is_read_slowly_is_whole_although_its_connection_is_idle(
 #[tokio::test]
 async fn a_body_too_long_to_be_kept_is_not_sent_again() {
     let (address, seen) = server(Says::Refused, 1).await;
-    let t = gateway(&address, "http2").await;
+    let t = TestGateway::start_before(&address, "protocol = \"http2\"").await;
     let body = vec![b'x'; 200_000];
     let reply = Reply::of(t.request("POST", "/x").body(body)).await;
     // Unless the refusal came before so much of it was read.
@@ -211,7 +205,7 @@ async fn client(t: &TestGateway) -> SendRequest<Bytes> {
 #[tokio::test]
 async fn early_hints_reach_a_client_of_http_2() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend.address.to_string(), "http1").await;
+    let t = TestGateway::start_before(backend.address, "protocol = \"http1\"").await;
     let mut requests = client(&t).await;
     let request = Request::get("http://shop/x").body(()).unwrap();
     let (mut answer, _) = requests.send_request(request, true).unwrap();
@@ -233,7 +227,7 @@ async fn early_hints_reach_a_client_of_http_2() {
 #[tokio::test]
 async fn leave_to_send_a_body_reaches_a_client_of_http_2() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend.address.to_string(), "http1").await;
+    let t = TestGateway::start_before(backend.address, "protocol = \"http1\"").await;
     let mut requests = client(&t).await;
     let request = Request::post("http://shop/x").header("expect", "100-continue");
     let (mut answer, mut body) = requests

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use menshen_test_support::{ByHand, Program, Site, TestGateway, Wire, address_in};
+use menshen_test_support::{ByHand, Program, Site, TestGateway, Wire};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -38,7 +38,7 @@ impl Running {
         let simulator = builder.simulator().await;
         let site = builder.site(backend.address, simulator);
         let program = Program::start(site.command(MENSHEN, &["serve"]));
-        let address = address_in(&program.logs("listening").await);
+        let address = program.find_address().await;
         let running = Self {
             program,
             address,

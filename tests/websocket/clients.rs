@@ -1,11 +1,10 @@
 //! Strict WebSocket clients: a browser, npm's `ws` and undici fail where a server names none of the sub-protocols they offered.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use menshen_test_support::{Browser, TestGateway};
+use menshen_test_support::{Browser, TestGateway, find_installed, find_repository};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -26,18 +25,16 @@ const IN_A_PAGE: &str = r"
 
 /// Has a client of Node's open a socket, and returns what it printed.
 async fn node(client: &str, url: &str, offered: &[String]) -> Value {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let modules = root.join("target/test-backends/websocket-clients/node_modules");
-    assert!(
-        modules.exists(),
-        "{client} is not installed: run `make test`"
-    );
+    let clients = find_repository().join("tests/websocket-clients");
     let mut command = Command::new("node");
     command
-        .arg(root.join("tests/websocket-clients").join(client))
+        .arg(clients.join(client))
         .arg(url)
         .args(offered)
-        .env("NODE_PATH", modules)
+        .env(
+            "NODE_PATH",
+            find_installed("websocket-clients/node_modules", client),
+        )
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let ended = tokio::time::timeout(LIMIT, command.output()).await;

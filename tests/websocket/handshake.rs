@@ -49,15 +49,6 @@ async fn accept(backend: &ByHand, lines: &str) -> (Wire, String) {
     (server, head)
 }
 
-/// A gateway before a backend that the test answers for, with these lines in `[server]`.
-async fn gateway(backend: &ByHand, server: &str) -> TestGateway {
-    let builder = TestGateway::builder().section("server", server);
-    builder
-        .public_upstream(&[backend.address], "")
-        .start()
-        .await
-}
-
 #[tokio::test]
 async fn messages_go_both_ways() {
     let t = TestGateway::start().await;
@@ -200,7 +191,7 @@ async fn only_a_whole_handshake_opens_a_tunnel() {
 #[tokio::test]
 async fn the_chosen_sub_protocol_passes_in_both_directions() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let offer = [("sec-websocket-protocol", "chat, superchat")];
     let (opened, (_server, head)) = tokio::join!(
         open(&t, "/", &offer),
@@ -235,7 +226,7 @@ async fn pings_are_answered_by_the_other_end_and_not_by_the_gateway() {
     );
 
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let (opened, (mut server, _)) = tokio::join!(open(&t, "/", &[]), accept(&backend, ""));
     let (mut socket, _) = opened.unwrap();
     server.send(b"\x89\x02hi").await;
@@ -253,7 +244,7 @@ async fn pings_are_answered_by_the_other_end_and_not_by_the_gateway() {
 #[tokio::test]
 async fn a_close_of_the_backend_reaches_the_client() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let (opened, (mut server, _)) = tokio::join!(open(&t, "/", &[]), accept(&backend, ""));
     let (mut socket, _) = opened.unwrap();
     server.send(b"\x88\x05\x0f\xa1bye").await;
@@ -274,7 +265,7 @@ async fn a_close_of_the_backend_reaches_the_client() {
 #[tokio::test]
 async fn a_close_of_the_client_reaches_the_backend() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let (opened, (mut server, _)) = tokio::join!(open(&t, "/", &[]), accept(&backend, ""));
     let (mut socket, _) = opened.unwrap();
     socket.close(None).await.unwrap();
@@ -288,7 +279,7 @@ async fn a_close_of_the_client_reaches_the_backend() {
 #[tokio::test]
 async fn an_end_that_is_gone_takes_the_other_with_it() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let (opened, (mut server, _)) = tokio::join!(open(&t, "/", &[]), accept(&backend, ""));
     drop(opened.unwrap());
     assert_eq!(server.rest().await, "");
@@ -303,7 +294,9 @@ async fn an_end_that_is_gone_takes_the_other_with_it() {
 #[tokio::test]
 async fn a_socket_on_which_only_the_backend_speaks_stays_open() {
     let backend = ByHand::start().await;
-    let t = gateway(&backend, "client_timeout = \"600ms\"").await;
+    let t = TestGateway::configure_server("client_timeout = \"600ms\"")
+        .start_before(backend.address, "")
+        .await;
     let (opened, (mut server, _)) = tokio::join!(open(&t, "/", &[]), accept(&backend, ""));
     let (mut socket, _) = opened.unwrap();
     for _ in 0..10 {

@@ -19,12 +19,6 @@ const ANSWER: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n
 const FRAME: &[u8] = b"\x81\x05hello";
 const AT_ONCE: usize = 50;
 
-/// A gateway before one server, with these lines for its upstream.
-async fn gateway(server: impl ToString, lines: &str) -> TestGateway {
-    let builder = TestGateway::builder().public_upstream(&[server], lines);
-    builder.start().await
-}
-
 /// Is a backend that answers before it was asked, which is as quick as can be, and echoes what follows the request.
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<u64> {
     stream.write_all(ANSWER.as_bytes()).await?;
@@ -67,7 +61,7 @@ async fn ended(gateway: SocketAddr, rounds: usize) -> usize {
 #[tokio::test]
 async fn an_answer_that_comes_at_once_ends_no_socket() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let t = gateway(listener.local_addr().unwrap(), "").await;
+    let t = TestGateway::start_before(listener.local_addr().unwrap(), "").await;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(answer(stream));
@@ -81,7 +75,7 @@ async fn nor_does_one_that_comes_from_a_unix_socket() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("api.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    let t = gateway(format!("unix:{}", path.display()), "").await;
+    let t = TestGateway::start_before(format!("unix:{}", path.display()), "").await;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(answer(stream));
@@ -101,7 +95,7 @@ async fn nor_does_one_that_comes_over_tls() {
     let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let tls = "tls.enabled = true\ntls.danger_skip_verify = true";
-    let t = gateway(listener.local_addr().unwrap(), tls).await;
+    let t = TestGateway::start_before(listener.local_addr().unwrap(), tls).await;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
@@ -114,7 +108,7 @@ async fn nor_does_one_that_comes_over_tls() {
 #[tokio::test]
 async fn a_handshake_that_is_refused_leaves_its_connection_to_others() {
     let backend = ByHand::start().await;
-    let t = gateway(backend.address, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let get = "GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned();
     let handshake = format!("GET / HTTP/1.1\r\n{UPGRADE}\r\n");
     let ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
@@ -157,7 +151,7 @@ async fn a_request_that_becomes_no_socket_uses_a_kept_connection() {
 #[tokio::test]
 async fn a_handshake_with_a_body_is_answered_before_the_body_has_come() {
     let backend = ByHand::start().await;
-    let t = gateway(backend.address, "").await;
+    let t = TestGateway::start_before(backend.address, "").await;
     let mut client = Wire::connect(t.address).await;
     let head = format!("POST / HTTP/1.1\r\n{UPGRADE}Content-Length: 5\r\n\r\nhe");
     client.send(head).await;

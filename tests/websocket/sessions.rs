@@ -3,16 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
 use futures::future::join_all;
-use futures::{SinkExt as _, StreamExt as _};
-use menshen_test_support::{Grant, TestGateway};
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use menshen_test_support::{Socket, TestGateway, check_socket_lives, open_socket, try_open_socket};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, client_async};
-
-type Socket = WebSocketStream<TcpStream>;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 /// How long a socket may outlive its session.
@@ -20,30 +15,8 @@ const SOON: Duration = Duration::from_secs(1);
 /// Enough for everybody to have been looked at twice.
 const A_WHILE: Duration = Duration::from_millis(1200);
 
-async fn try_open(t: &TestGateway, path: &str, token: Option<&str>) -> Result<Socket, Error> {
-    let mut request = format!("ws://{}{path}", t.address).into_client_request()?;
-    if let Some(token) = token {
-        let bearer = format!("Bearer {token}").parse()?;
-        request.headers_mut().insert("authorization", bearer);
-    }
-    let opened = client_async(request, TcpStream::connect(t.address).await?).await?;
-    Ok(opened.0)
-}
-
-async fn open(t: &TestGateway, grant: &Grant) -> Socket {
-    try_open(t, "/chat", Some(&grant.token)).await.unwrap()
-}
-
 async fn open_as_nobody(t: &TestGateway, path: &str) -> Socket {
-    try_open(t, path, None).await.unwrap()
-}
-
-/// Says that both ends hear each other.
-async fn lives(socket: &mut Socket) {
-    socket.send(Message::text("still here?")).await.unwrap();
-    let answer = tokio::time::timeout(10 * SOON, socket.next()).await;
-    let answer = answer.unwrap().unwrap().unwrap();
-    assert_eq!(answer, Message::text("still here?"));
+    try_open_socket(t.address, path, None).await.unwrap()
 }
 
 /// Says so over and over, for long enough to be sure.
@@ -51,7 +24,7 @@ async fn stays(sockets: &mut [&mut Socket]) {
     let started = Instant::now();
     while started.elapsed() < A_WHILE {
         for socket in sockets.iter_mut() {
-            lives(socket).await;
+            check_socket_lives(socket).await;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -89,11 +62,14 @@ async fn are_left(t: &TestGateway, count: usize) {
 async fn a_logout_closes_the_sockets_of_that_session_and_of_no_other() {
     let t = TestGateway::start().await;
     let phone = t.log_in("alice").await;
-    let mut closed = [open(&t, &phone).await, open(&t, &phone).await];
-    let mut other_device = open(&t, &t.log_in("alice").await).await;
-    let mut other_user = open(&t, &t.log_in("bob").await).await;
+    let mut closed = [
+        open_socket(t.address, &phone.token).await,
+        open_socket(t.address, &phone.token).await,
+    ];
+    let mut other_device = open_socket(t.address, &t.log_in("alice").await.token).await;
+    let mut other_user = open_socket(t.address, &t.log_in("bob").await.token).await;
     for socket in &mut closed {
-        lives(socket).await;
+        check_socket_lives(socket).await;
     }
     are_left(&t, 4).await;
     let since = Instant::now();
@@ -111,13 +87,13 @@ async fn a_logout_everywhere_closes_the_sockets_of_every_session_of_the_user() {
     let phone = t.log_in("alice").await;
     let mut closed = Vec::new();
     for grant in [&phone, &t.log_in("alice").await, &t.log_in("alice").await] {
-        closed.push(open(&t, grant).await);
+        closed.push(open_socket(t.address, &grant.token).await);
     }
-    let mut other_user = open(&t, &t.log_in("bob").await).await;
+    let mut other_user = open_socket(t.address, &t.log_in("bob").await.token).await;
     let since = Instant::now();
     t.log_out_everywhere(&phone.token).await;
     join_all(closed.iter_mut().map(|socket| is_closed(socket, since))).await;
-    lives(&mut other_user).await;
+    check_socket_lives(&mut other_user).await;
 }
 
 #[tokio::test]
@@ -125,25 +101,25 @@ async fn the_reuse_of_a_refresh_token_closes_the_sockets_of_its_session() {
     let builder = TestGateway::builder().section("session", "refresh_grace = \"0s\"");
     let t = builder.start().await;
     let grant = t.log_in("alice").await;
-    let mut closed = open(&t, &grant).await;
-    let mut other = open(&t, &t.log_in("alice").await).await;
+    let mut closed = open_socket(t.address, &grant.token).await;
+    let mut other = open_socket(t.address, &t.log_in("alice").await.token).await;
     assert_eq!(t.refresh(&grant.refresh_token).await.status, 200);
-    lives(&mut closed).await;
+    check_socket_lives(&mut closed).await;
     t.clock.advance(Duration::from_secs(1));
     let since = Instant::now();
     let reused = t.refresh(&grant.refresh_token).await;
     assert_eq!(reused.refusal(), (401, "refresh_reused".to_owned()));
     is_closed(&mut closed, since).await;
-    lives(&mut other).await;
+    check_socket_lives(&mut other).await;
 }
 
 #[tokio::test]
 async fn a_refresh_closes_nothing() {
     let t = TestGateway::start().await;
     let grant = t.log_in("alice").await;
-    let mut socket = open(&t, &grant).await;
-    let refreshed = Grant::of(t.refresh(&grant.refresh_token).await.json());
-    let mut newer = open(&t, &refreshed).await;
+    let mut socket = open_socket(t.address, &grant.token).await;
+    let refreshed = t.refreshed(&grant.refresh_token).await;
+    let mut newer = open_socket(t.address, &refreshed.token).await;
     stays(&mut [&mut socket, &mut newer]).await;
 }
 
@@ -152,7 +128,7 @@ async fn a_socket_outlives_its_token_and_ends_when_its_session_does() {
     let builder = TestGateway::builder().section("session", "ttl = \"6h\"");
     let t = builder.section("token", "ttl = \"1h\"").start().await;
     let grant = t.log_in("alice").await;
-    let mut socket = open(&t, &grant).await;
+    let mut socket = open_socket(t.address, &grant.token).await;
     t.clock.advance(2 * HOUR);
     stays(&mut [&mut socket]).await;
     assert_eq!(t.refresh(&grant.refresh_token).await.status, 200);
@@ -172,9 +148,11 @@ async fn a_socket_of_nobody_belongs_to_no_session() {
     let mut strangers = [
         open_as_nobody(&t, "/public").await,
         open_as_nobody(&t, "/optional").await,
-        try_open(&t, "/public", Some(&grant.token)).await.unwrap(),
+        try_open_socket(t.address, "/public", Some(&grant.token))
+            .await
+            .unwrap(),
     ];
-    let optional = try_open(&t, "/optional", Some(&grant.token)).await;
+    let optional = try_open_socket(t.address, "/optional", Some(&grant.token)).await;
     let since = Instant::now();
     t.log_out(&grant.token).await;
     is_closed(&mut optional.unwrap(), since).await;
@@ -188,7 +166,8 @@ async fn a_socket_that_is_opened_during_the_logout_is_closed_or_refused() {
     let t = TestGateway::start().await;
     for _ in 0..20 {
         let grant = t.log_in("alice").await;
-        let opened = join_all((0..8).map(|_| try_open(&t, "/chat", Some(&grant.token))));
+        let opened =
+            join_all((0..8).map(|_| try_open_socket(t.address, "/chat", Some(&grant.token))));
         let (opened, ()) = tokio::join!(opened, t.log_out(&grant.token));
         for opened in opened {
             match opened {
@@ -206,7 +185,12 @@ async fn sixty_sessions_that_end_at_once_close_sixty_sockets() {
     const SESSIONS: usize = 60;
     let t = TestGateway::start().await;
     let grants = join_all((0..SESSIONS).map(|_| t.log_in("alice"))).await;
-    let mut sockets = join_all(grants.iter().map(|grant| open(&t, grant))).await;
+    let mut sockets = join_all(
+        grants
+            .iter()
+            .map(|grant| open_socket(t.address, &grant.token)),
+    )
+    .await;
     let since = Instant::now();
     t.log_out_everywhere(&grants.last().unwrap().token).await;
     join_all(sockets.iter_mut().map(|socket| is_closed(socket, since))).await;

@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,6 +11,8 @@ use tempfile::{NamedTempFile, TempDir};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+
+use crate::repository::{fail_without, find_installed, find_repository};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
@@ -122,7 +123,7 @@ impl Backend {
 
 impl Start {
     fn express() -> Self {
-        let modules = installed("express/node_modules", "Express");
+        let modules = find_installed("express/node_modules", "Express");
         let mut node = Command::new("node");
         node.arg("app.js")
             .env("PORT", "0")
@@ -131,7 +132,7 @@ impl Start {
     }
 
     fn gunicorn(example: &'static str, application: &str) -> Self {
-        let mut gunicorn = Command::new(installed("python/bin/gunicorn", "gunicorn"));
+        let mut gunicorn = Command::new(find_installed("python/bin/gunicorn", "gunicorn"));
         gunicorn.args(["--bind", "127.0.0.1:0", "--no-control-socket", application]);
         Self::of("gunicorn", gunicorn, example, "Listening at: http://")
     }
@@ -139,7 +140,7 @@ impl Start {
     fn uwsgi() -> Self {
         let mut uwsgi = Command::new("uwsgi");
         uwsgi.args(["--plugin", "python3", "--virtualenv"]);
-        uwsgi.arg(installed("python", "Flask"));
+        uwsgi.arg(find_installed("python", "Flask"));
         uwsgi.args(["--http-socket", "127.0.0.1:0"]);
         uwsgi.args(["--module", "app:app", "--need-app"]);
         Self::of("uwsgi", uwsgi, "flask", "bound to TCP address ")
@@ -155,11 +156,11 @@ impl Start {
     fn go() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let program = folder.path().join("shop");
-        let workspace = installed("go", "Go");
+        let workspace = find_installed("go", "Go");
         let built = Command::new("go")
             .args(["build", "-o"])
             .args([program.as_os_str(), ".".as_ref()])
-            .current_dir(root().join("examples/go"))
+            .current_dir(find_repository().join("examples/go"))
             // Without modules, since their proxy is not reached from everywhere: setup.sh puts what Debian has in their places.
             .env("GO111MODULE", "off")
             .env("GOFLAGS", "")
@@ -172,7 +173,7 @@ impl Start {
         match built {
             Ok(built) if built.status.success() => {}
             Ok(built) => panic!("examples/go: {}", String::from_utf8_lossy(&built.stderr)),
-            Err(_) => missing("Go"),
+            Err(_) => fail_without("Go"),
         }
         let mut shop = Command::new(program);
         shop.env("PORT", "0");
@@ -209,7 +210,7 @@ impl Processes {
         let output = NamedTempFile::new().expect("a temporary file");
         let writer = || File::options().append(true).open(output.path());
         let leader = command
-            .current_dir(root().join("examples").join(example))
+            .current_dir(find_repository().join("examples").join(example))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())
             .stdout(writer().expect("the temporary file"))
@@ -218,7 +219,7 @@ impl Processes {
             .spawn();
         match leader {
             Ok(leader) => Self { leader, output },
-            Err(e) if e.kind() == io::ErrorKind::NotFound => missing(name),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => fail_without(name),
             Err(e) => panic!("{name} cannot be started: {e}"),
         }
     }
@@ -265,17 +266,4 @@ async fn answers(addr: SocketAddr) -> io::Result<()> {
     let mut stream = TcpStream::connect(addr).await?;
     stream.write_all(b"GET /orders HTTP/1.0\r\n\r\n").await?;
     stream.read_u8().await.map(drop)
-}
-
-fn installed(path: &str, name: &str) -> PathBuf {
-    let path = root().join("target/test-backends").join(path);
-    if path.exists() { path } else { missing(name) }
-}
-
-fn missing(name: &str) -> ! {
-    panic!("{name} is not installed: run `make test`")
-}
-
-fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }

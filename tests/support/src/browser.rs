@@ -18,6 +18,12 @@ use tokio::time::{Instant, sleep};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use crate::make_client;
+
+/// What Chromium says that it is, outside of WeChat.
+const USUAL_AGENT: &str =
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/142 Safari/537.36";
+
 /// A browser takes seconds to start on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
@@ -56,13 +62,10 @@ impl Browser {
             }
             sleep(BETWEEN_LOOKS).await;
         };
-        // A second installation is refused, and changes nothing.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let http = reqwest::Client::builder().no_proxy().build();
         Self {
             address,
             process,
-            http: http.expect("a client"),
+            http: make_client(),
             _folder: folder,
         }
     }
@@ -145,6 +148,20 @@ impl Page {
             Some(failed) => Err(failed.clone()),
             None => Ok(answer["result"]["result"]["value"].clone()),
         }
+    }
+
+    /// Has the page take itself for one of this width and height, in this language; `agent` is another name of the browser's.
+    pub async fn set_view(
+        &mut self,
+        (width, height): (u64, u64),
+        language: &str,
+        agent: Option<&str>,
+    ) {
+        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
+        self.call("Emulation.setDeviceMetricsOverride", size).await;
+        let agent = agent.unwrap_or(USUAL_AGENT);
+        let said = json!({"userAgent": agent, "acceptLanguage": language});
+        self.call("Emulation.setUserAgentOverride", said).await;
     }
 
     async fn ask(&mut self, method: &str, params: Value) -> Value {

@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use crate::TestGateway;
+use crate::repository::{fail_without, find_installed, find_repository};
 
 const START_LIMIT: Duration = Duration::from_secs(15);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
@@ -112,7 +113,9 @@ impl Kind {
 
     /// Copies the snippet with the addresses of this test in place of its own.
     fn write_snippet(self, folder: &Path, address: SocketAddr, t: &TestGateway) {
-        let snippets = root().join("examples/gateways").join(self.name());
+        let snippets = find_repository()
+            .join("examples/gateways")
+            .join(self.name());
         for entry in fs::read_dir(snippets).expect("snippets") {
             let path = entry.expect("a file").path();
             let mut text = fs::read_to_string(&path).expect("a text");
@@ -180,11 +183,11 @@ impl Kind {
                 ["-db", "-f", "haproxy.cfg"].map(str::to_owned).to_vec(),
             ),
             Self::Traefik => (
-                installed("bin/traefik", "traefik"),
+                find_installed("gateways/bin/traefik", "traefik"),
                 vec!["--configFile=traefik.yml".to_owned()],
             ),
             Self::Envoy => (
-                installed("bin/envoy", "envoy"),
+                find_installed("gateways/bin/envoy", "envoy"),
                 [
                     "-c",
                     "envoy.yaml",
@@ -211,7 +214,7 @@ impl Kind {
             .spawn();
         match spawned {
             Ok(process) => process,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => missing(self.name()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => fail_without(self.name()),
             Err(error) => panic!("{} cannot be started: {error}", self.name()),
         }
     }
@@ -249,17 +252,4 @@ fn reserve() -> (SocketAddr, UdpSocket) {
         }
     }
     panic!("no port is free");
-}
-
-fn installed(path: &str, name: &str) -> PathBuf {
-    let path = root().join("target/test-backends/gateways").join(path);
-    if path.exists() { path } else { missing(name) }
-}
-
-fn missing(name: &str) -> ! {
-    panic!("{name} is not installed: run `make test`")
-}
-
-fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }

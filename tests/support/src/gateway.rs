@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::simulated::Simulated;
 use crate::{Reply, Upstream};
 
 /// The AppSecret of every app.
@@ -107,6 +108,16 @@ impl Builder {
         self
     }
 
+    /// Takes the client's address from `X-Forwarded-For`, which proxies on this machine set.
+    pub fn trust_local_proxies(self) -> Self {
+        self.section("server", "trusted_proxies = [\"127.0.0.1\"]")
+    }
+
+    /// Has the private listener want `CONTROL_SECRET`.
+    pub fn require_control_secret(self) -> Self {
+        self.section("control", "secret_env = \"CONTROL_SECRET\"")
+    }
+
     /// Names the apps; the appid of each is [`TestGateway::appid`].
     pub fn apps(mut self, names: &[&str]) -> Self {
         self.apps = names.iter().map(|name| (*name).to_owned()).collect();
@@ -131,6 +142,11 @@ impl Builder {
         self
     }
 
+    /// Replaces the routes by one to `api` that is public.
+    pub fn make_public(self) -> Self {
+        self.routes("[[route]]\nupstream = \"api\"\nauth = \"public\"\n")
+    }
+
     /// Adds upstreams to `api`, which is always there.
     pub fn upstreams(mut self, toml: &str) -> Self {
         toml.clone_into(&mut self.upstreams);
@@ -149,6 +165,11 @@ impl Builder {
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
+    }
+
+    /// Starts the gateway before one server, with these lines of its upstream; the only route is public and leads to it.
+    pub async fn start_before(self, server: impl ToString, lines: &str) -> TestGateway {
+        self.public_upstream(&[server], lines).start().await
     }
 
     /// Starts the gateway on a port that the system chooses.
@@ -302,6 +323,16 @@ impl TestGateway {
         Builder::default().start().await
     }
 
+    /// Starts a gateway before one server; see [`Builder::start_before`].
+    pub async fn start_before(server: impl ToString, lines: &str) -> Self {
+        Self::builder().start_before(server, lines).await
+    }
+
+    /// Starts to describe a gateway with these lines of `[server]`.
+    pub fn configure_server(lines: &str) -> Builder {
+        Self::builder().section("server", lines)
+    }
+
     /// Starts to describe a gateway.
     pub fn builder() -> Builder {
         menshen::app::install_crypto();
@@ -337,6 +368,13 @@ impl TestGateway {
         self.http.request(method, format!("http://{address}{path}"))
     }
 
+    /// Reads the metrics.
+    pub async fn read_metrics(&self) -> String {
+        let reply = Reply::of(self.control("GET", "/metrics")).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.text()
+    }
+
     /// Sends JSON with POST.
     pub async fn post(&self, path: &str, body: Value) -> Reply {
         Reply::of(self.http.post(self.url(path)).json(&body)).await
@@ -347,12 +385,16 @@ impl TestGateway {
         Reply::of(self.get(path).bearer_auth(token)).await
     }
 
+    fn simulated_wechat(&self) -> Simulated<'_> {
+        Simulated {
+            address: self.simulator,
+            http: &self.http,
+        }
+    }
+
     /// Drives the simulator.
     pub async fn simulate(&self, path: &str, body: Value) -> Value {
-        let url = format!("http://{}/_sim/{path}", self.simulator);
-        let reply = Reply::of(self.http.post(url).json(&body)).await;
-        assert_eq!(reply.status, 200, "{}", reply.text());
-        reply.json()
+        self.simulated_wechat().drive(path, body).await
     }
 
     /// Says how the simulator's pages behave for an app; `agrees` is a user who agrees without a page.
@@ -366,17 +408,45 @@ impl TestGateway {
         self.address.to_string()
     }
 
+    /// Returns what the simulator tells of itself.
+    pub async fn simulated(&self, path: &str) -> Value {
+        self.simulated_wechat().read(path).await
+    }
+
     /// Plans a fault of WeChat's code2Session.
-    pub async fn fault(&self, mut plan: Value) {
-        plan["path"] = json!("/sns/jscode2session");
-        self.simulate("faults", plan).await;
+    pub async fn fault(&self, plan: Value) {
+        self.fault_at("/sns/jscode2session", plan).await;
+    }
+
+    /// Plans a fault of WeChat's at a path, until [`TestGateway::heal`].
+    pub async fn fault_at(&self, path: &str, plan: Value) {
+        self.simulated_wechat().plan_fault(path, plan).await;
+    }
+
+    /// Forgets the faults that were planned.
+    pub async fn heal(&self) {
+        self.simulated_wechat().forget_faults().await;
     }
 
     /// Returns how often WeChat was asked to redeem a code.
     pub async fn redeemed(&self) -> u64 {
-        let url = format!("http://{}/_sim/calls", self.simulator);
-        let calls = Reply::of(self.http.get(url)).await.json();
-        calls["/sns/jscode2session"]["calls"].as_u64().unwrap_or(0)
+        self.calls("/sns/jscode2session").await
+    }
+
+    /// Returns how often WeChat was called at a path.
+    pub async fn calls(&self, path: &str) -> u64 {
+        self.simulated_wechat().count_calls(path).await
+    }
+
+    /// Has WeChat give another access_token of `shop`, as somebody else who forces it does; the one before is over at once.
+    pub async fn force_access_token(&self) -> String {
+        let asked = json!({
+            "grant_type": "client_credential", "appid": Self::appid("shop"),
+            "secret": self.secret, "force_refresh": true,
+        });
+        let url = format!("http://{}/cgi-bin/stable_token", self.simulator);
+        let given = Reply::of(self.http.post(url).json(&asked)).await.json();
+        given["access_token"].as_str().expect("a token").to_owned()
     }
 
     /// Logs in with a code.
@@ -391,14 +461,23 @@ impl TestGateway {
 
     /// Does what `wx.login` does in an app.
     pub async fn code_in(&self, app: &str, user: &str) -> String {
-        let asked = json!({"appid": Self::appid(app), "user": user});
-        let code = self.simulate("login", asked).await;
-        code["code"].as_str().expect("a code").to_owned()
+        self.simulated_wechat().make_code(app, user).await
     }
 
     /// Logs a user in to the app `shop`.
     pub async fn log_in(&self, user: &str) -> Grant {
         self.log_in_to("shop", user).await
+    }
+
+    /// Tries to log a user in to the app `shop`.
+    pub async fn try_log_in(&self, user: &str) -> Reply {
+        self.redeem(&self.code(user).await).await
+    }
+
+    /// Logs somebody in and sends a GET of theirs.
+    pub async fn log_in_and_get(&self, path: &str) -> Reply {
+        let token = self.log_in("alice").await.token;
+        self.get_as(path, &token).await
     }
 
     /// Logs a user in to an app.
@@ -415,6 +494,29 @@ impl TestGateway {
     pub async fn refresh(&self, refresh_token: &str) -> Reply {
         let body = json!({"refresh_token": refresh_token});
         self.post("/_auth/refresh", body).await
+    }
+
+    /// Exchanges a refresh token for its successor, which must go well.
+    pub async fn refreshed(&self, refresh_token: &str) -> Grant {
+        let reply = self.refresh(refresh_token).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        Grant::of(reply.json())
+    }
+
+    /// Checks that a session lives: its token is good, and its refresh token too.
+    pub async fn check_session_lives(&self, grant: &Grant) {
+        assert_eq!(self.get_as("/orders", &grant.token).await.status, 200);
+        assert_eq!(self.refresh(&grant.refresh_token).await.status, 200);
+    }
+
+    /// Checks that a session has ended, for whatever its tokens are shown.
+    pub async fn check_session_ended(&self, grant: &Grant) {
+        let over = (401, "session_ended".to_owned());
+        assert_eq!(self.get_as("/orders", &grant.token).await.refusal(), over);
+        assert_eq!(self.get_as("/optional", &grant.token).await.refusal(), over);
+        assert_eq!(self.refresh(&grant.refresh_token).await.refusal(), over);
+        let shown = self.get_as("/_auth/session", &grant.token).await;
+        assert_eq!(shown.json(), json!({"logged_in": false}));
     }
 
     /// Ends the session of a token.
@@ -441,6 +543,12 @@ impl TestGateway {
     pub async fn session_id(&self, token: &str) -> String {
         let who = self.who(token).await;
         who["session"].as_str().expect("an id").to_owned()
+    }
+
+    /// Returns the openid of a token's user.
+    pub async fn openid(&self, token: &str) -> String {
+        let who = self.who(token).await;
+        who["openid"].as_str().expect("an openid").to_owned()
     }
 
     /// Returns the claims that a token for this user and app would have, for a session that does not exist.

@@ -1,5 +1,7 @@
 //! Who a backend is told it serves, and the spellings in which a client may say so itself.
 
+use reqwest::RequestBuilder;
+
 use crate::{Grant, Received, TestGateway};
 
 /// What a header name may hold besides letters and digits.
@@ -72,6 +74,32 @@ pub fn forged(victim: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Has a request claim to be from `victim`; see [`forged`].
+pub fn forge_identity(mut request: RequestBuilder) -> RequestBuilder {
+    for (name, value) in forged("victim") {
+        request = request.header(name, value);
+    }
+    request
+}
+
+/// Makes a header line of a name and a value.
+pub fn make_line(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+/// Makes header lines of names and values.
+pub fn make_lines(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    let lines = pairs.iter().map(|(name, value)| make_line(name, value));
+    lines.collect()
+}
+
+impl Grant {
+    /// Returns the header line that carries the token.
+    pub fn line(&self) -> (String, String) {
+        make_line("Authorization", &format!("Bearer {}", self.token))
+    }
+}
+
 impl Received {
     /// Returns the name, in lower case, and value of every line that some backend reads as this header.
     pub fn aliases(&self, name: &str) -> Vec<(String, String)> {
@@ -115,10 +143,10 @@ impl TestGateway {
             ("x-wx-openid", session["openid"].as_str().expect("is one")),
             ("x-wx-source", "wx_client"),
         ] {
-            lines.push((name.to_owned(), value.to_owned()));
+            lines.push(make_line(name, value));
         }
         if let Some(unionid) = session["unionid"].as_str() {
-            lines.push(("x-wx-unionid".to_owned(), unionid.to_owned()));
+            lines.push(make_line("x-wx-unionid", unionid));
         }
         lines.sort();
         lines
@@ -126,7 +154,6 @@ impl TestGateway {
 
     /// Returns what [`Received::identity`] must be for a stranger on this machine.
     pub fn nobody() -> Vec<(String, String)> {
-        let address = ("x-original-forwarded-for", "127.0.0.1");
-        vec![(address.0.to_owned(), address.1.to_owned())]
+        vec![make_line("x-original-forwarded-for", "127.0.0.1")]
     }
 }

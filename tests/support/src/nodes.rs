@@ -2,13 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::simulated::Simulated;
 use crate::{Builder, Grant, Program, Reply, Site, TestGateway, Upstream, address_in};
+
+/// How long a node may not know what another knows, before a test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A seal key; see [`Nodes::over`].
 pub const SEAL_KEY: &str = "c2VhbCBrZXkgc2VhbCBrZXkgc2VhbCBrZXkgc2VhbC4=";
@@ -50,6 +54,13 @@ impl Nodes {
             world: Arc::new(World { simulator, http }),
             environment: Vec::new(),
         }
+    }
+
+    /// Prepares them, and starts one.
+    pub async fn start_one(builder: Builder, binary: &str) -> (Self, Node) {
+        let nodes = Self::new(builder).await;
+        let node = nodes.serve(binary).await;
+        (nodes, node)
     }
 
     /// Prepares them with their sessions in Redis, at `url`, and more lines for `[session]`.
@@ -103,7 +114,7 @@ impl Nodes {
 
     /// Waits until a process listens that was started in another way.
     pub async fn join(&self, program: Program) -> Node {
-        let address = address_in(&program.logs("listening").await);
+        let address = program.find_address().await;
         self.node(program, address)
     }
 
@@ -144,36 +155,28 @@ impl Node {
 
     /// Drives the simulator.
     pub async fn simulate(&self, path: &str, body: Value) -> Value {
-        let url = format!("http://{}/_sim/{path}", self.world.simulator);
-        let reply = Reply::of(self.world.http.post(url).json(&body)).await;
-        assert_eq!(reply.status, 200, "{}", reply.text());
-        reply.json()
+        self.world.wechat().drive(path, body).await
     }
 
     /// Returns what the simulator tells of itself.
     pub async fn simulated(&self, path: &str) -> Value {
-        let url = format!("http://{}/_sim/{path}", self.world.simulator);
-        Reply::of(self.world.http.get(url)).await.json()
+        self.world.wechat().read(path).await
     }
 
     /// Plans a fault of WeChat's code2Session, until [`Node::heal`].
-    pub async fn fault(&self, mut plan: Value) {
-        plan["path"] = json!("/sns/jscode2session");
-        self.simulate("faults", plan).await;
+    pub async fn fault(&self, plan: Value) {
+        let wechat = self.world.wechat();
+        wechat.plan_fault("/sns/jscode2session", plan).await;
     }
 
     /// Forgets the faults that were planned.
     pub async fn heal(&self) {
-        let url = format!("http://{}/_sim/faults", self.world.simulator);
-        let reply = Reply::of(self.world.http.delete(url)).await;
-        assert_eq!(reply.status, 200, "{}", reply.text());
+        self.world.wechat().forget_faults().await;
     }
 
     /// Does what `wx.login` does in the app `shop`.
     pub async fn code(&self, user: &str) -> String {
-        let asked = json!({"appid": TestGateway::appid("shop"), "user": user});
-        let code = self.simulate("login", asked).await;
-        code["code"].as_str().expect("a code").to_owned()
+        self.world.wechat().make_code("shop", user).await
     }
 
     /// Begins a login in the app `shop`, with a fresh code.
@@ -200,8 +203,7 @@ impl Node {
 
     /// Returns how often WeChat was called at a path.
     pub async fn calls(&self, path: &str) -> u64 {
-        let calls = self.simulated("calls").await;
-        calls[path]["calls"].as_u64().unwrap_or(0)
+        self.world.wechat().count_calls(path).await
     }
 
     /// Begins a refresh.
@@ -215,9 +217,14 @@ impl Node {
         self.request("POST", "/_auth/logout").bearer_auth(token)
     }
 
+    /// Tries to log a user in.
+    pub async fn try_log_in(&self, user: &str) -> Reply {
+        Reply::of(self.login(user).await).await
+    }
+
     /// Logs a user in.
     pub async fn log_in(&self, user: &str) -> Grant {
-        let reply = Reply::of(self.login(user).await).await;
+        let reply = self.try_log_in(user).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
         Grant::of(reply.json())
     }
@@ -244,6 +251,18 @@ impl Node {
         Reply::of(self.request("GET", path).bearer_auth(token)).await
     }
 
+    /// Waits until a token is refused, as its session has ended, and returns how long after `since` that was.
+    pub async fn wait_until_refused(&self, token: &str, since: Instant) -> Duration {
+        loop {
+            let reply = self.get_as(token).await;
+            if reply.refusal() == (401, "session_ended".to_owned()) {
+                return since.elapsed();
+            }
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            assert!(since.elapsed() < PATIENCE, "the token still passes");
+        }
+    }
+
     /// Logs out, which must go well.
     pub async fn log_out(&self, token: &str) {
         let reply = Reply::of(self.logout(token)).await;
@@ -252,11 +271,16 @@ impl Node {
 }
 
 impl World {
+    fn wechat(&self) -> Simulated<'_> {
+        Simulated {
+            address: self.simulator,
+            http: &self.http,
+        }
+    }
+
     async fn login_at(&self, address: SocketAddr, user: &str) -> RequestBuilder {
-        let asked = json!({"appid": TestGateway::appid("shop"), "user": user});
-        let url = format!("http://{}/_sim/login", self.simulator);
-        let code = Reply::of(self.http.post(url).json(&asked)).await;
-        let body = json!({"code": code.json()["code"], "app": "shop"});
+        let code = self.wechat().make_code("shop", user).await;
+        let body = json!({"code": code, "app": "shop"});
         let url = format!("http://{address}/_auth/login");
         self.http.post(url).json(&body)
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::{Builder, Program, Reply, Site, TestGateway, address_in};
+use crate::{Builder, Program, Reply, Site, TestGateway, make_client};
 
 const APPID: &str = "wx4f4bc4dec97d474b";
 const OPENID: &str = "oGZUI0egBJY1zhBYw2KhdUfwVJJE";
@@ -41,10 +41,9 @@ impl Official {
         let text = text.replace(&TestGateway::appid("shop"), APPID);
         fs::write(&site.config, text).expect("a file");
         let program = Program::start(site.command(binary, &["serve"]));
-        let address = address_in(&program.logs("listening").await);
-        let control = address_in(&program.logs("open for control").await);
-        let http = reqwest::Client::builder().no_proxy().build();
-        let http = http.expect("a client");
+        let address = program.find_address().await;
+        let control = program.find_control_address().await;
+        let http = make_client();
         let login = http.post(format!("http://{address}/_auth/login"));
         let granted = Reply::of(login.json(&json!({"code": "0example"}))).await;
         assert_eq!(granted.status, 200, "{}", granted.text());

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -19,6 +19,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::{APP_SECRET, Builder, CONTROL_SECRET, OTHER_SECRET};
+
+/// An address that nobody is asked at.
+pub const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// How long the program may take to say something, or to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -72,6 +75,11 @@ impl Builder {
         let config = folder.path().join("menshen.toml");
         fs::write(&config, self.toml(&folder, upstream, simulator)).expect("a file");
         Site { folder, config }
+    }
+
+    /// Writes the configuration down, for a program that asks neither upstream nor WeChat.
+    pub fn site_alone(&self) -> Site {
+        self.site(NOBODY, NOBODY)
     }
 }
 
@@ -147,6 +155,16 @@ impl Program {
         self.stderr.line(text, times, PATIENCE).await;
     }
 
+    /// Waits until it listens, and finds where.
+    pub async fn find_address(&self) -> SocketAddr {
+        address_in(&self.logs("listening").await)
+    }
+
+    /// Waits until its private listener is open, and finds where.
+    pub async fn find_control_address(&self) -> SocketAddr {
+        address_in(&self.logs("open for control").await)
+    }
+
     /// Returns everything on standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
@@ -174,6 +192,18 @@ impl Program {
     /// Returns the most memory that it has had so far, in bytes.
     pub fn peak_memory(&self) -> u64 {
         memory(self.id(), "VmHWM:")
+    }
+
+    /// Has it read its configuration again, for the `count`th time.
+    pub async fn reload(&self, count: usize) {
+        self.signal("HUP").await;
+        self.logs_times("was reloaded", count).await;
+    }
+
+    /// Has it stop in order, and waits for the end.
+    pub async fn stop(self) -> Ended {
+        self.signal("TERM").await;
+        self.ended().await
     }
 
     /// Waits for the end.
@@ -204,6 +234,13 @@ impl Drop for Killed {
 }
 
 impl Ended {
+    /// Checks that it failed with a code, and said one line on standard error.
+    #[track_caller]
+    pub fn check_failed(&self, code: i32) {
+        assert_eq!(self.code, Some(code), "{}", self.said());
+        assert_eq!(self.stderr.lines().count(), 1, "{}", self.stderr);
+    }
+
     /// Returns everything it said.
     pub fn said(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)

@@ -85,3 +85,10 @@ impl Reply {
             .unwrap_or("")
     }
 }
+
+/// Makes a client that asks no proxy.
+pub fn make_client() -> reqwest::Client {
+    menshen::app::install_crypto();
+    let client = reqwest::Client::builder().no_proxy().build();
+    client.expect("a client")
+}

@@ -40,6 +40,11 @@ impl ByHand {
     }
 }
 
+/// Finds an address where nobody listens.
+pub async fn find_closed_address() -> SocketAddr {
+    ByHand::start().await.address
+}
+
 impl Wire {
     /// Connects as a client.
     pub async fn connect(address: SocketAddr) -> Self {
