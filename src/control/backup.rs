@@ -10,13 +10,15 @@ use super::denial::ControlDenial;
 /// How many sessions the copy has. It is in the folder of the sessions: whoever may read it there has no need of this listener, and
 /// nobody else gets it by way of it.
 #[derive(Serialize)]
-pub(super) struct Answer {
+pub(super) struct BackupReport {
     sessions: Option<u64>,
 }
 
 /// `POST /v1/backup`
-pub(super) async fn back_up(State(control): State<Control>) -> Result<Json<Answer>, ControlDenial> {
+pub(super) async fn back_up(
+    State(control): State<Control>,
+) -> Result<Json<BackupReport>, ControlDenial> {
     let sessions = control.sessions.back_up().await?;
     tracing::info!(sessions, "the sessions were copied for a backup");
-    Ok(Json(Answer { sessions }))
+    Ok(Json(BackupReport { sessions }))
 }

@@ -19,7 +19,7 @@ pub struct Grant {
 }
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct GrantBody<'a> {
     token: &'a str,
     token_type: &'static str,
     expires_in: u64,
@@ -39,7 +39,7 @@ impl Grant {
 
     /// Returns the JSON that a client gets.
     pub fn body(&self) -> Vec<u8> {
-        let body = Body {
+        let body = GrantBody {
             token: self.token.expose(),
             token_type: "Bearer",
             expires_in: self.expires_in_secs,

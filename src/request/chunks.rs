@@ -14,13 +14,13 @@ pub struct MalformedChunks;
 /// reads those otherwise would take one request's body for the next request, or the other way round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Chunks {
-    state: State,
+    state: ChunkState,
     /// Whether spaces may stand between a size and the end of its line, as some servers pad sizes.
     padded: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ChunkState {
     /// In the digits of a size.
     Size { size: u64, digits: u8 },
     /// In spaces that only an extension may follow.
@@ -49,7 +49,7 @@ enum State {
     Over,
 }
 
-impl Default for State {
+impl Default for ChunkState {
     fn default() -> Self {
         Self::Size { size: 0, digits: 0 }
     }
@@ -67,7 +67,7 @@ impl Chunks {
     /// Takes the next byte of what frames the data.
     pub fn frame(&mut self, byte: u8) -> Result<(), MalformedChunks> {
         self.state = match (self.state, byte) {
-            (State::Space { size }, b'\r') if self.padded => State::SizeEnd { size },
+            (ChunkState::Space { size }, b'\r') if self.padded => ChunkState::SizeEnd { size },
             (state, _) => state.after(byte).ok_or(MalformedChunks)?,
         };
         Ok(())
@@ -75,7 +75,7 @@ impl Chunks {
 
     /// Returns how many bytes of data follow.
     pub fn data_left(&self) -> u64 {
-        let State::Data { left } = self.state else {
+        let ChunkState::Data { left } = self.state else {
             return 0;
         };
         left
@@ -84,8 +84,8 @@ impl Chunks {
     /// Takes the next bytes of the data, of which there are as many.
     pub fn take_data(&mut self, taken: u64) {
         self.state = match self.data_left().saturating_sub(taken) {
-            0 => State::DataEnd { feed: false },
-            left => State::Data { left },
+            0 => ChunkState::DataEnd { feed: false },
+            left => ChunkState::Data { left },
         };
     }
 
@@ -93,17 +93,21 @@ impl Chunks {
     pub fn is_in_trailers(&self) -> bool {
         matches!(
             self.state,
-            State::Line | State::Name | State::Value | State::LineEnd | State::LastFeed
+            ChunkState::Line
+                | ChunkState::Name
+                | ChunkState::Value
+                | ChunkState::LineEnd
+                | ChunkState::LastFeed
         )
     }
 
     /// Returns whether the whole body has come.
     pub fn is_over(&self) -> bool {
-        self.state == State::Over
+        self.state == ChunkState::Over
     }
 }
 
-impl State {
+impl ChunkState {
     /// Returns where a byte leads; `None` when it may not stand here.
     fn after(self, byte: u8) -> Option<Self> {
         match (self, byte) {

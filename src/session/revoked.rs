@@ -14,11 +14,11 @@ const LISTENER_LAG: usize = 1024;
 /// The revoked sessions; clones share one set.
 #[derive(Clone, Debug, Default)]
 pub struct RevokedSessions {
-    shared: Arc<Shared>,
+    shared: Arc<RevokedSet>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct RevokedSet {
     /// The size of the set; most of the time 0, and then nobody takes the lock.
     length: AtomicUsize,
     set: RwLock<Set>,
@@ -27,7 +27,7 @@ struct Shared {
     unknown: AtomicBool,
 }
 
-impl Default for Shared {
+impl Default for RevokedSet {
     fn default() -> Self {
         Self {
             length: AtomicUsize::default(),

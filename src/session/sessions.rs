@@ -31,10 +31,10 @@ const PREVIOUS_KEY_SECS: u64 = 600;
 /// Stored logins; clones share them.
 #[derive(Clone)]
 pub struct Sessions {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SessionParts>,
 }
 
-pub(super) struct Shared {
+pub(super) struct SessionParts {
     pub(super) store: Measured,
     pub(super) keys: Keys,
     clock: Clock,
@@ -84,7 +84,7 @@ impl Sessions {
 
     fn over(store: Box<dyn Store>, keys: Keys, clock: Clock, rules: SessionRules) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(SessionParts {
                 store: Measured::new(store),
                 keys,
                 clock,

@@ -16,10 +16,10 @@ const BELIEVED: Duration = Duration::from_secs(600);
 
 /// Whether WeChat can be reached, as far as the last call says; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Reach(Arc<Mutex<State>>);
+pub struct Reach(Arc<Mutex<ReachState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct ReachState {
     /// The cause that the last call met; `None` where WeChat answered it.
     met: Option<Met>,
     logged: HashMap<UnreachableCause, Logged>,
@@ -115,7 +115,7 @@ impl Reach {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ReachState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -22,7 +22,7 @@ const PASSED: [HeaderName; 3] = [CONTENT_TYPE, CONTENT_DISPOSITION, CONTENT_LENG
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// An answer whose beginning is known.
-pub(super) struct Answer {
+pub(super) struct RelayAnswer {
     headers: HeaderMap,
     first: Bytes,
     /// What is yet to come; `None` where that was all.
@@ -31,7 +31,7 @@ pub(super) struct Answer {
     pub(super) error: Option<ApiError>,
 }
 
-impl Answer {
+impl RelayAnswer {
     /// Reads the beginning of an answer, and all of one that may be an error.
     pub(super) async fn of(
         answer: Response<Incoming>,

@@ -28,7 +28,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 
-use self::answer::Answer;
+use self::answer::RelayAnswer;
 use self::progress::Progress;
 use self::upload::Upload;
 use super::denial::ControlDenial;
@@ -168,7 +168,7 @@ impl Call {
         api: &WeChatApi,
         token: &Secret,
         upload: Upload,
-    ) -> Result<Answer, ControlDenial> {
+    ) -> Result<RelayAnswer, ControlDenial> {
         let asked = self.attempt(api, token, upload).await;
         match &asked {
             Ok(_) => api.transport.reached(),
@@ -183,7 +183,7 @@ impl Call {
         api: &WeChatApi,
         token: &Secret,
         upload: Upload,
-    ) -> Result<Answer, Failed> {
+    ) -> Result<RelayAnswer, Failed> {
         let progress = Arc::new(Progress::on(self.moved.clone()));
         let (body, length) = match upload {
             Upload::Whole(body) => {
@@ -200,7 +200,7 @@ impl Call {
         let limit = api.transport.timeout();
         let sent = api.transport.send(request);
         let (answer, lease): (_, Lease<Body>) = patiently(sent, &progress, limit).await?;
-        Ok(Answer::of(answer, lease, limit).await?)
+        Ok(RelayAnswer::of(answer, lease, limit).await?)
     }
 
     fn request(

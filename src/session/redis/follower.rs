@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::connect::{Connection, Connector};
 use super::link::Link;
-use super::stream::{Generation, PAGE, Renewer, State, Stream, add, place};
+use super::stream::{Generation, PAGE, Renewer, Stream, StreamState, add, place};
 use super::time::Time;
 use crate::session::RevokedSessions;
 
@@ -57,7 +57,7 @@ pub(super) struct Position {
 
 impl Position {
     /// Begins after the entry `last`, of a stream whose state was `seen` before it was read.
-    pub(super) fn new(last: String, seen: Option<State>) -> Self {
+    pub(super) fn new(last: String, seen: Option<StreamState>) -> Self {
         Self {
             last,
             number: 0,

@@ -19,7 +19,7 @@ const SLOT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 pub(super) struct Link {
     connector: Arc<Connector>,
     timeout: Duration,
-    state: Mutex<State>,
+    state: Mutex<LinkState>,
     available: AtomicBool,
     /// Whether Redis has ever answered; until then, errors are told to whoever starts the node, and not to the log.
     answered: AtomicBool,
@@ -44,7 +44,7 @@ enum Question<'q> {
 }
 
 #[derive(Default)]
-struct State {
+struct LinkState {
     connection: Option<Connection>,
     /// Counts the connections, so that a broken one is given up only once.
     number: u64,

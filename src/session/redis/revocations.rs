@@ -16,7 +16,7 @@ use super::keys::Names;
 use super::link::Link;
 use super::maintenance::{Maintenance, Masters, measure};
 use super::seal_key_check::Checks;
-use super::stream::{Generation, Renewer, State, Stream};
+use super::stream::{Generation, Renewer, Stream, StreamState};
 use super::time::Time;
 use crate::session::{RevokedSessions, SessionId};
 
@@ -157,7 +157,7 @@ pub(super) async fn settle(
     let begun = Instant::now();
     loop {
         let state = stream.look(connection).await?;
-        if state.as_ref().is_none_or(State::is_whole) {
+        if state.as_ref().is_none_or(StreamState::is_whole) {
             if !stream.is_under_repair(connection).await? || begun.elapsed() > LONGEST_REPAIR {
                 return Ok(());
             }

@@ -35,7 +35,7 @@ pub(super) struct Stream {
 
 /// The state of the stream at one moment.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct StreamState {
     pub(super) generation: Generation,
     /// How many entries were ever added.
     pub(super) added: u64,
@@ -47,7 +47,7 @@ pub(super) struct State {
     pub(super) newest: String,
 }
 
-impl State {
+impl StreamState {
     /// Returns whether every entry is there that was added and not removed on purpose.
     pub(super) fn is_whole(&self) -> bool {
         self.generation.is_some() && self.length == self.added.saturating_sub(self.removed)
@@ -100,7 +100,10 @@ impl Stream {
     }
 
     /// Reads the state; `None` means that it changed while it was read.
-    pub(super) async fn look(&self, connection: &mut Connection) -> RedisResult<Option<State>> {
+    pub(super) async fn look(
+        &self,
+        connection: &mut Connection,
+    ) -> RedisResult<Option<StreamState>> {
         let [stream, counters, ..] = &self.keys;
         let mut look = redis::pipe();
         look.cmd("HGETALL").arg(counters);
@@ -119,7 +122,7 @@ impl Stream {
         };
         let (added, removed) = (number("added"), number("removed"));
         let newest = newest.ids.into_iter().next();
-        Ok(Some(State {
+        Ok(Some(StreamState {
             added,
             removed,
             generation: after.remove("generation"),

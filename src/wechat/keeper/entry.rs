@@ -27,7 +27,7 @@ pub(super) struct Entry {
     whose: Digest,
     /// Where it is in the store.
     pub(super) slot: SharedSlot,
-    state: Lock<State>,
+    state: Lock<TokenState>,
     /// Locked while WeChat is asked, so that everybody else waits for that answer.
     pub(super) asking: Mutex<()>,
     /// Whether somebody asks behind an answer.
@@ -35,7 +35,7 @@ pub(super) struct Entry {
 }
 
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct TokenState {
     pub(super) kept: Option<Kept>,
     /// Why WeChat gave none, and until when it is not asked again.
     pub(super) resting: Option<(ApiError, u64)>,
@@ -76,7 +76,7 @@ impl Entry {
         self.kind == TokenKind::Classic
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, TokenState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

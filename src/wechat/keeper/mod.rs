@@ -34,10 +34,10 @@ pub use status::{Failure, TokenStatus};
 /// The access_tokens of all apps; clones share them.
 #[derive(Clone)]
 pub struct AccessTokens {
-    shared: Arc<Shared>,
+    shared: Arc<KeeperParts>,
 }
 
-struct Shared {
+struct KeeperParts {
     entries: Lock<HashMap<String, Arc<Entry>>>,
     clock: Clock,
     store: Sessions,
@@ -80,7 +80,7 @@ impl Reason {
 impl AccessTokens {
     /// Keeps nothing yet but what is in the store.
     pub fn new(clock: Clock, store: Sessions, metrics: Metrics) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(KeeperParts {
             entries: Lock::default(),
             clock,
             store,
@@ -189,14 +189,14 @@ impl AccessTokens {
     }
 }
 
-impl Shared {
+impl KeeperParts {
     fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Entry>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Writes down how it stands with each token.
-fn tell(known: &Weak<Shared>, metrics: &Metrics) {
+fn tell(known: &Weak<KeeperParts>, metrics: &Metrics) {
     let Some(shared) = known.upgrade() else {
         return;
     };

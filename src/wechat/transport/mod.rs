@@ -30,9 +30,9 @@ const MOST_IDLE: usize = 64;
 const IDLE: Duration = Duration::from_secs(30);
 
 /// Connections to WeChat; clones share them.
-pub struct Transport<B>(Arc<Shared<B>>);
+pub struct Transport<B>(Arc<TransportParts<B>>);
 
-struct Shared<B> {
+struct TransportParts<B> {
     connector: Connector,
     idle: Mutex<VecDeque<Idle<B>>>,
     way: Way,
@@ -76,7 +76,7 @@ where
 {
     /// Prepares to make connections, and notes in `reach` whether WeChat can be reached.
     pub fn new(config: &WeChat, reach: Reach) -> Result<Self, ClientError> {
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(TransportParts {
             connector: Connector::new(config)?,
             idle: Mutex::default(),
             way: Way::of(config),
