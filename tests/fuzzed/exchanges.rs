@@ -3,22 +3,15 @@
 //! Generated from a seed, as `fuzz/README.md` says; `MENSHEN_FUZZ_CASES` makes it run longer.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::cell::Cell;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use menshen_test_support::{TestGateway, fuzz, raw};
+use menshen_test_support::fuzz;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Runtime;
+use tokio::net::TcpStream;
 
-/// What the gateway waits for a side that says nothing.
-const PATIENCE: &str = "500ms";
-/// When every exchange must be over: head, body and answer may each take their time.
-const LIMIT: Duration = Duration::from_secs(10);
+use crate::misbehaving::{Fixture, LIMIT, Scripts, Seen};
 
 /// What a side does, one after the other.
 #[derive(Clone, Debug)]
@@ -124,10 +117,8 @@ async fn play(steps: &[Step], name: &str, stream: &mut TcpStream) {
     }
 }
 
-/// A server that does for each case what its name stands for, and is sound for everybody else.
-type Scripts = Arc<Mutex<HashMap<String, Case>>>;
-
-async fn serve(mut stream: TcpStream, scripts: Scripts, seen: Arc<Mutex<Vec<u8>>>) {
+/// Does for each case what its name stands for, and is sound for everybody else.
+async fn serve(mut stream: TcpStream, scripts: Scripts<Case>, seen: Seen) {
     let mut got = Vec::new();
     let mut part = [0; 4096];
     while !got.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -136,8 +127,8 @@ async fn serve(mut stream: TcpStream, scripts: Scripts, seen: Arc<Mutex<Vec<u8>>
             Ok(0) | Err(_) => return,
         }
     }
-    seen.lock().unwrap().extend_from_slice(&got);
     let head = String::from_utf8_lossy(&got).into_owned();
+    seen.lock().unwrap().push_str(&head);
     let path = head.split(' ').nth(1).unwrap_or_default();
     let case = scripts
         .lock()
@@ -156,94 +147,33 @@ async fn serve(mut stream: TcpStream, scripts: Scripts, seen: Arc<Mutex<Vec<u8>>
     }
 }
 
-struct Fixture {
-    runtime: Runtime,
-    t: TestGateway,
-    scripts: Scripts,
-    seen: Arc<Mutex<Vec<u8>>>,
-    cases: Cell<usize>,
-}
-
-impl Fixture {
-    fn new() -> Self {
-        let runtime = Runtime::new().unwrap();
-        let (scripts, seen) = (Scripts::default(), Arc::<Mutex<Vec<u8>>>::default());
-        let t = runtime.block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            let (scripts, seen) = (Arc::clone(&scripts), Arc::clone(&seen));
-            tokio::spawn(async move {
-                while let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(serve(stream, Arc::clone(&scripts), Arc::clone(&seen)));
-                }
-            });
-            let upstream = format!(
-                "[[upstream]]\nname = \"odd\"\nservers = [\"{address}\"]\nmax_fails = 0\n\
-                 read_timeout = \"{PATIENCE}\"\nwrite_timeout = \"{PATIENCE}\"\n"
-            );
-            let server = format!(
-                "client_timeout = \"{PATIENCE}\"\nhead_timeout = \"{PATIENCE}\"\nkeepalive = \"{PATIENCE}\"\n\
-                 max_body = \"64KiB\"\n"
-            );
-            TestGateway::builder()
-                .section("server", &server)
-                .upstreams(&upstream)
-                .routes("[[route]]\nupstream = \"odd\"\nauth = \"public\"\n")
-                .start()
-                .await
-        });
-        Self {
-            runtime,
-            t,
-            scripts,
-            seen,
-            cases: Cell::new(0),
+fn holds(fixture: &Fixture<Case>, case: &Case) -> TestCaseResult {
+    let begun = Instant::now();
+    let (came, seen) = fixture.play(case, async |t, name| {
+        let mut stream = TcpStream::connect(t.address).await.unwrap();
+        play(&case.client, name, &mut stream).await;
+        if case.client.iter().any(|step| matches!(step, Step::Closes)) {
+            return Some(Vec::new());
         }
-    }
-
-    fn holds(&self, case: &Case) -> TestCaseResult {
-        self.cases.set(self.cases.get() + 1);
-        let name = format!("case-{}", self.cases.get());
-        self.scripts
-            .lock()
-            .unwrap()
-            .insert(name.clone(), case.clone());
-        self.seen.lock().unwrap().clear();
-        let begun = Instant::now();
-        let came = self.runtime.block_on(async {
-            let mut stream = TcpStream::connect(self.t.address).await.unwrap();
-            play(&case.client, &name, &mut stream).await;
-            if case.client.iter().any(|step| matches!(step, Step::Closes)) {
-                return Some(Vec::new());
-            }
-            let mut came = Vec::new();
-            let reading = stream.read_to_end(&mut came);
-            tokio::time::timeout(LIMIT, reading).await.ok()?.ok();
-            Some(came)
-        });
-        self.scripts.lock().unwrap().remove(&name);
-        prop_assert!(came.is_some(), "still open after {:?}", begun.elapsed());
-        let came = came.unwrap_or_default();
-        let came = String::from_utf8_lossy(&came);
-        prop_assert!(came.is_empty() || came.starts_with("HTTP/1.1 "), "{came:?}");
-        prop_assert!(
-            !came.to_lowercase().contains("menshen-token: forged"),
-            "{came:?}"
-        );
-        let seen = String::from_utf8_lossy(&self.seen.lock().unwrap()).to_lowercase();
-        prop_assert!(!seen.contains("x-wx-openid: forged"), "{seen:?}");
-        let request = b"GET /alive HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
-        let answer = self.runtime.block_on(raw(self.t.address, request));
-        prop_assert!(
-            answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok"),
-            "{answer}"
-        );
-        Ok(())
-    }
+        let mut came = Vec::new();
+        let reading = stream.read_to_end(&mut came);
+        tokio::time::timeout(LIMIT, reading).await.ok()?.ok();
+        Some(came)
+    });
+    prop_assert!(came.is_some(), "still open after {:?}", begun.elapsed());
+    let came = came.unwrap_or_default();
+    let came = String::from_utf8_lossy(&came);
+    prop_assert!(came.is_empty() || came.starts_with("HTTP/1.1 "), "{came:?}");
+    prop_assert!(
+        !came.to_lowercase().contains("menshen-token: forged"),
+        "{came:?}"
+    );
+    prop_assert!(!seen.contains("x-wx-openid: forged"), "{seen:?}");
+    fixture.serves_others()
 }
 
 #[test]
 fn exchanges_of_two_that_misbehave_end_and_touch_nobody_else() {
-    let fixture = Fixture::new();
-    fuzz(150, &case(), |case| fixture.holds(&case));
+    let fixture = Fixture::new("", serve);
+    fuzz(150, &case(), |case| holds(&fixture, &case));
 }

@@ -4,11 +4,8 @@
 //! Generated from a seed, as `fuzz/README.md` says; `MENSHEN_FUZZ_CASES` makes it run longer.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::cell::Cell;
-use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -17,14 +14,10 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use menshen_test_support::{TestGateway, fuzz, raw};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Runtime;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-/// What the gateway waits for a side that says nothing.
-const PATIENCE: &str = "500ms";
-/// When every exchange must be over: head, body and answer may each take their time.
-const LIMIT: Duration = Duration::from_secs(10);
+use crate::misbehaving::{Fixture, LIMIT, Scripts, Seen};
 
 /// What a side does, one after the other.
 #[derive(Clone, Debug)]
@@ -138,9 +131,6 @@ fn send(steps: &[Step], names: &[&'static str], stream: &mut SendStream<Bytes>) 
     None
 }
 
-type Scripts = Arc<Mutex<HashMap<String, Case>>>;
-type Seen = Arc<Mutex<String>>;
-
 fn note(seen: &Seen, headers: &HeaderMap) {
     write!(seen.lock().unwrap(), "{headers:?}").unwrap();
 }
@@ -161,7 +151,7 @@ async fn drain(mut body: RecvStream, seen: Option<&Seen>) -> Option<HeaderMap> {
 async fn answer(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    scripts: Scripts,
+    scripts: Scripts<Case>,
     seen: Seen,
     close: mpsc::UnboundedSender<bool>,
 ) {
@@ -216,7 +206,7 @@ async fn answer(
     let _ = tokio::time::timeout(LIMIT, std::future::poll_fn(|cx| stream.poll_reset(cx))).await;
 }
 
-async fn serve(tcp: TcpStream, scripts: Scripts, seen: Seen) {
+async fn serve(tcp: TcpStream, scripts: Scripts<Case>, seen: Seen) {
     let Ok(mut connection) = h2::server::handshake(tcp).await else {
         return;
     };
@@ -295,83 +285,20 @@ async fn ask_by_http1(t: &TestGateway, name: &str, case: &Case) -> Option<String
         .ok()
 }
 
-struct Fixture {
-    runtime: Runtime,
-    t: TestGateway,
-    scripts: Scripts,
-    seen: Seen,
-    cases: Cell<usize>,
-}
-
-impl Fixture {
-    fn new() -> Self {
-        let runtime = Runtime::new().unwrap();
-        let (scripts, seen) = (Scripts::default(), Seen::default());
-        let t = runtime.block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            let (scripts, seen) = (Arc::clone(&scripts), Arc::clone(&seen));
-            tokio::spawn(async move {
-                while let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(serve(stream, Arc::clone(&scripts), Arc::clone(&seen)));
-                }
-            });
-            let upstream = format!(
-                "[[upstream]]\nname = \"odd\"\nservers = [\"{address}\"]\nprotocol = \"http2\"\nmax_fails = 0\n\
-                 read_timeout = \"{PATIENCE}\"\nwrite_timeout = \"{PATIENCE}\"\n"
-            );
-            let server = format!(
-                "client_timeout = \"{PATIENCE}\"\nhead_timeout = \"{PATIENCE}\"\nkeepalive = \"{PATIENCE}\"\n\
-                 max_body = \"64KiB\"\n"
-            );
-            TestGateway::builder()
-                .section("server", &server)
-                .upstreams(&upstream)
-                .routes("[[route]]\nupstream = \"odd\"\nauth = \"public\"\n")
-                .start()
-                .await
-        });
-        Self {
-            runtime,
-            t,
-            scripts,
-            seen,
-            cases: Cell::new(0),
-        }
-    }
-
-    fn holds(&self, case: &Case) -> TestCaseResult {
-        self.cases.set(self.cases.get() + 1);
-        let name = format!("case-{}", self.cases.get());
-        self.scripts
-            .lock()
-            .unwrap()
-            .insert(name.clone(), case.clone());
-        self.seen.lock().unwrap().clear();
-        let came = self.runtime.block_on(async {
-            match case.by_http2 {
-                true => ask_by_http2(&self.t, &name, case).await,
-                false => ask_by_http1(&self.t, &name, case).await,
-            }
-        });
-        self.scripts.lock().unwrap().remove(&name);
-        prop_assert!(came.is_some(), "still open after {LIMIT:?}");
-        let came = came.unwrap_or_default().to_lowercase();
-        prop_assert!(!came.contains("forged"), "{came}");
-        let seen = self.seen.lock().unwrap().to_lowercase();
-        prop_assert!(!seen.contains("forged"), "{seen}");
-        let request = b"GET /alive HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
-        let answer = self.runtime.block_on(raw(self.t.address, request));
-        prop_assert!(
-            answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok"),
-            "{answer}"
-        );
-        Ok(())
-    }
+fn holds(fixture: &Fixture<Case>, case: &Case) -> TestCaseResult {
+    let (came, seen) = fixture.play(case, async |t, name| match case.by_http2 {
+        true => ask_by_http2(t, name, case).await,
+        false => ask_by_http1(t, name, case).await,
+    });
+    prop_assert!(came.is_some(), "still open after {LIMIT:?}");
+    let came = came.unwrap_or_default().to_lowercase();
+    prop_assert!(!came.contains("forged"), "{came}");
+    prop_assert!(!seen.contains("forged"), "{seen}");
+    fixture.serves_others()
 }
 
 #[test]
 fn exchanges_over_http2_of_two_that_misbehave_end_and_touch_nobody_else() {
-    let fixture = Fixture::new();
-    fuzz(150, &case(), |case| fixture.holds(&case));
+    let fixture = Fixture::new("protocol = \"http2\"", serve);
+    fuzz(150, &case(), |case| holds(&fixture, &case));
 }

@@ -4,3 +4,4 @@ mod exchanges;
 mod exchanges_http2;
 mod http1;
 mod http2;
+mod misbehaving;

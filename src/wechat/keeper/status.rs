@@ -1,11 +1,11 @@
-//! How it stands with an app's access_token, for those who run Menshen.
+//! The status of an app's access_token, for those who run Menshen.
 
 use std::net::IpAddr;
 
 use crate::config::TokenKind;
 use crate::wechat::{ApiError, advice};
 
-/// How it stands with an app's token.
+/// The status of an app's token.
 #[derive(Clone, Debug)]
 pub struct TokenStatus {
     /// The app's name.
