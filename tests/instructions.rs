@@ -105,7 +105,10 @@ impl Callgrind {
         // It starts itself once more, without the secrets in its environment.
         let children = "--trace-children=yes";
         let arguments = ["--tool=callgrind", children, threads, &out, binary, "serve"];
-        let program = Program::start(nodes.command_to("valgrind", &arguments));
+        let mut command = nodes.command_to("valgrind", &arguments);
+        // Its pipes outlive it, since it is killed.
+        command.env("TMPDIR", nodes.site.folder.path());
+        let program = Program::start(command);
         let node = nodes.join_within(program, PATIENCE).await;
         Self {
             nodes,
@@ -119,11 +122,12 @@ impl Callgrind {
     fn since(&mut self) -> u64 {
         self.dumps += 1;
         let id = self.node.program.id();
+        let folder = self.nodes.site.folder.path();
         // It returns when the files are complete.
         let told = Command::new("callgrind_control")
             .args(["--dump", &id.to_string()])
+            .env("TMPDIR", folder)
             .output();
-        let folder = self.nodes.site.folder.path();
         let total = |thread: usize| {
             let dump = folder.join(format!("counted.{}-{thread:02}", self.dumps));
             // A thread that did nothing has none.

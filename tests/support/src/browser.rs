@@ -203,6 +203,7 @@ impl Drop for Browser {
 
 fn spawn(profile: &Path, output: &Path) -> Child {
     let file = || File::options().create(true).append(true).open(output);
+    let folder = profile.parent().expect("is in a folder");
     let spawned = Command::new("chromium")
         .args([
             "--headless",
@@ -221,7 +222,9 @@ fn spawn(profile: &Path, output: &Path) -> Child {
         ])
         .arg(format!("--user-data-dir={}", profile.display()))
         .arg("about:blank")
-        .env("HOME", profile.parent().expect("is in a folder"))
+        .env("HOME", folder)
+        // It is killed, and would leave what it puts there.
+        .env("TMPDIR", folder)
         .stdin(Stdio::null())
         .stdout(file().expect("a file"))
         .stderr(file().expect("a file"))

@@ -1,13 +1,15 @@
 // A `wx` that behaves as the platform's does, over real sockets: asynchronous, with tasks, and failing in its words.
 
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { requireTool } from './tools.mjs';
 
 const { WebSocket } = requireTool('ws');
+const folders = mkdtempSync(join(tmpdir(), 'wx-'));
+process.on('exit', () => rmSync(folders, { recursive: true }));
 
 /** How header names arrive, which varies by platform and version. */
 export const HEADER_CASES = {
@@ -21,7 +23,7 @@ export const HEADER_CASES = {
  * status before a response has ended.
  */
 export function createWx({ simulator, appid, user, headerCase = 'canonical', devtools = false }) {
-  const folder = mkdtempSync(join(tmpdir(), 'wx-'));
+  const folder = mkdtempSync(join(folders, 'phone-'));
   const kept = new Map();
   const spelled = HEADER_CASES[headerCase];
 
