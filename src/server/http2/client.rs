@@ -105,7 +105,9 @@ impl ClientStream {
                 return Poll::Ready(Ok(head(interim)));
             }
             Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(self.unanswered(&error))),
-            Poll::Ready(None) | Poll::Pending => {}
+            // To ask for the final head now would drop an interim one that has come meanwhile.
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(None) => {}
         }
         let answered = ready!(Pin::new(&mut self.response).poll(cx));
         let answered = answered.map_err(|error| self.unanswered(&error))?;
@@ -201,4 +203,54 @@ fn lost(error: &Error) -> ResponseError {
         return ResponseError::Unprocessed;
     }
     ResponseError::BrokenOff
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERIM: usize = 30;
+
+    /// Answers each request with interim responses, each in a write of its own, and a final one.
+    async fn serve(io: tokio::io::DuplexStream) {
+        let mut connection = h2::server::handshake(io).await.unwrap();
+        while let Some(asked) = connection.accept().await {
+            let (_, mut respond) = asked.unwrap();
+            tokio::spawn(async move {
+                for _ in 0..INTERIM {
+                    let hints = Response::builder().status(StatusCode::EARLY_HINTS);
+                    respond.send_informational(hints.body(()).unwrap()).unwrap();
+                    tokio::task::yield_now().await;
+                }
+                respond.send_response(Response::new(()), true).unwrap();
+            });
+        }
+    }
+
+    // The connection is driven on another thread, so that a head can come at any moment of the one that asks for it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    async fn no_interim_head_is_lost_whenever_it_comes() {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(serve(far));
+        let (mut requests, driver) = h2::client::handshake(near).await.unwrap();
+        tokio::spawn(driver);
+        for _ in 0..50 {
+            requests = requests.ready().await.unwrap();
+            let request = Request::new(());
+            let mut stream = ClientStream::start(&mut requests, request, true).unwrap();
+            let mut interim = 0;
+            // Asked for without a pause, so that most heads come while one is asked for.
+            tokio::task::block_in_place(|| {
+                let mut cx = Context::from_waker(std::task::Waker::noop());
+                loop {
+                    match stream.poll_head(&mut cx) {
+                        Poll::Ready(head) if head.as_ref().unwrap().is_interim() => interim += 1,
+                        Poll::Ready(_) => break,
+                        Poll::Pending => std::hint::spin_loop(),
+                    }
+                }
+            });
+            assert_eq!(interim, INTERIM);
+        }
+    }
 }
