@@ -24,7 +24,9 @@ fuzz_target!(|lines: &[u8]| {
         let bearer = headers.get_all("authorization").iter().count();
         // One that stands for none is as good as no header.
         let codes = headers.get_all("x-wx-code").iter();
-        let codes = codes.filter(|code| !is_placeholder(code.as_bytes())).count();
+        let codes = codes
+            .filter(|code| !is_placeholder(code.as_bytes()))
+            .count();
         assert!(bearer < 2 && codes < 2);
         match found {
             Credential::Token(_) | Credential::Cookie(_) => assert_eq!(codes, 0),
