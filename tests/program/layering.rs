@@ -346,29 +346,74 @@ fn the_rooms_of_the_wire_form_no_circle() {
     }
 }
 
-/// Returns what each file or folder of a room uses of those beside it; the room's own `mod.rs` is none of them.
+/// Returns the names that a `mod.rs` hands on from the files beside it, with the file of each.
+fn handed_on(code: &str) -> BTreeMap<String, String> {
+    let mut names = BTreeMap::new();
+    for rest in after(code, "use self::") {
+        let (path, _) = rest.split_once(';').expect("the end of a use");
+        let (file, list) = path.split_once("::").expect("what is used of a file");
+        let list = list.trim_matches(['{', '}']);
+        let name = |item: &str| item.rsplit(" as ").next().unwrap_or("").trim().to_owned();
+        names.extend(list.split(',').map(|item| (name(item), file.to_owned())));
+    }
+    names
+}
+
+#[test]
+fn what_a_room_hands_on_is_known_by_its_file() {
+    let code = "pub use self::a::A;\npub(super) use self::b::{B, c as C};\nuse crate::d::D;";
+    let found: Vec<_> = handed_on(code).into_iter().collect();
+    let found: Vec<_> = found
+        .iter()
+        .map(|(n, f)| (n.as_str(), f.as_str()))
+        .collect();
+    assert_eq!(found, [("A", "a"), ("B", "b"), ("C", "b")]);
+}
+
+/// Returns what each file or folder of a room uses of those beside it, `mod` among them: what the room's `mod.rs` defines itself.
 fn uses_in(room: &str, sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
-    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let folder = format!("server/{room}/");
+    let top = sources
+        .iter()
+        .find(|source| source.path == format!("{folder}mod.rs"));
+    let handed_on = top.map_or_else(BTreeMap::new, |top| handed_on(&top.code()));
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for source in sources {
-        let Some(rest) = source.path.strip_prefix(&format!("server/{room}/")) else {
+        let Some(rest) = source.path.strip_prefix(&folder) else {
             continue;
         };
         let here = rest.split(['/', '.']).next().unwrap_or_default();
         let code = source.code();
-        let used = uses.entry(here.to_owned()).or_default();
+        let used = found.entry(here.to_owned()).or_default();
         used.extend(parts_used(&code, &format!("crate::server::{room}::")));
-        // What a file deeper down calls `super` is its own folder.
-        if rest.split('/').count() == 1 || rest.ends_with("/mod.rs") && rest.split('/').count() == 2
+        if here == "mod" {
+            // It also names the files beside it without a path.
+            used.extend(modules(&code));
+        } else if rest.split('/').count() == 1
+            || rest.ends_with("/mod.rs") && rest.split('/').count() == 2
         {
+            // What a file deeper down calls `super` is its own folder.
             used.extend(parts_used(&code, "super::"));
         }
     }
-    uses.remove("mod");
-    let names: BTreeSet<String> = uses.keys().cloned().collect();
-    for (name, used) in &mut uses {
-        used.retain(|other| names.contains(other) && other != name);
-    }
-    uses
+    let files: BTreeSet<String> = found.keys().cloned().collect();
+    let file_of = |name: &String| match handed_on.get(name) {
+        _ if files.contains(name) => name.clone(),
+        Some(file) => file.clone(),
+        None => "mod".to_owned(),
+    };
+    let uses = found.iter().map(|(file, names)| {
+        let used = names.iter().map(file_of).filter(|used| used != file);
+        (file.clone(), used.collect())
+    });
+    uses.collect()
+}
+
+/// Returns the files and folders beside a `mod.rs` that it declares.
+fn modules(code: &str) -> Vec<String> {
+    let lines = code.lines().filter_map(|line| line.strip_suffix(';'));
+    let names = lines.filter_map(|line| line.rsplit_once("mod "));
+    names.map(|(_, name)| name.to_owned()).collect()
 }
 
 #[test]

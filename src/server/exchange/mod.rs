@@ -4,7 +4,7 @@
 //! [`Proxy::exchange`] is the loop's body. `receive` decides, `own` answers Menshen's own endpoints (`web` those of browsers) and `reply` writes what
 //! is ours, `forward` asks a server: `outbound` makes its request, `pump` carries both bodies, `inbound` makes its answer
 //! ours, `half_closed` finds out whether a client still reads, `failure` and `replay` say what happens when it breaks off.
-//! `state` is what is known of one exchange, `generation` what all share, `login` has its client log in. At its end `traffic` counts it in
+//! `state` is what is known of one exchange, `outcome` how it ends, `proxy` and `generation` what all share, `login` has its client log in. At its end `traffic` counts it in
 //! `counters`, `access_log` writes its line, `audit` that of a refusal that somebody should hear of, `spans` records its trace, and
 //! `recent` keeps in `recent_ring` what can be asked afterwards.
 
@@ -22,7 +22,9 @@ mod half_closed;
 mod inbound;
 mod login;
 mod outbound;
+mod outcome;
 mod own;
+mod proxy;
 mod pump;
 mod receive;
 mod recent;
@@ -37,7 +39,6 @@ mod upgrade;
 mod wait;
 mod web;
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use http::HeaderMap;
@@ -46,55 +47,20 @@ pub(super) use self::client::Client;
 pub use self::counters::ExchangeTraffic;
 pub use self::generation::Generation;
 pub use self::generations::Generations;
+pub(super) use self::outcome::{Held, Outcome, Upgraded};
+pub(super) use self::proxy::{Duty, Proxy};
 use self::receive::Received;
 pub use self::recent_ring::ExchangeRecent;
 pub(super) use self::reply::refuse_unread;
 use self::state::Exchange;
 pub use self::traffic::WORDS;
-use crate::request::{self, Denial, RequestId, Secure, client};
+use crate::request::{self, Denial, RequestId, client};
 use crate::server::http1::Buffered;
 use crate::server::message::RequestHead;
 use crate::server::sockets::WebSocket;
 use crate::server::timer::Timer;
 
-/// Serves exchanges.
-#[derive(Clone)]
-pub(super) struct Proxy {
-    pub(super) generations: Arc<Generations>,
-    pub(super) duty: Duty,
-}
-
-/// What is done with requests.
-#[derive(Clone)]
-pub(super) enum Duty {
-    /// They are answered or forwarded.
-    Serve,
-    /// They are sent on to HTTPS.
-    Redirect(Secure),
-    /// They came on a connection over the limit, which is all that they are told.
-    Refuse,
-}
-
-/// How an exchange ended.
-pub(super) enum Outcome {
-    /// The response was written.
-    Answered,
-    /// The response was written, and the client may still be sending what nobody reads.
-    Unread,
-    /// The response broke off, or could not be written.
-    Broken,
-    /// The connection has become a WebSocket on the server's side. The client's joins it.
-    Upgraded(Box<Upgraded>),
-}
-
-pub(super) use self::upgrade::{Held, Upgraded};
-
 impl Proxy {
-    pub(super) fn new(generations: &Arc<Generations>, duty: Duty) -> Self {
-        let generations = Arc::clone(generations);
-        Self { generations, duty }
-    }
-
     /// Serves one request of a connection from `peer`.
     pub(super) async fn exchange(
         &self,
@@ -171,17 +137,6 @@ impl Proxy {
         let denial = self.count_unread(connection).err().unwrap_or(denial);
         self.generations.current().traffic.note_unread(&denial);
         denial
-    }
-}
-
-impl std::fmt::Debug for Outcome {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Answered => "Answered",
-            Self::Unread => "Unread",
-            Self::Broken => "Broken",
-            Self::Upgraded(_) => "Upgraded",
-        })
     }
 }
 

@@ -10,10 +10,11 @@ use serde_json::json;
 
 use super::client::Client;
 use super::generation::Generation;
+use super::outcome::Outcome;
 use super::reply::Reply;
 use super::state::Exchange;
 use super::wait::unless_left;
-use super::{Outcome, body, cookie_session, login, reply, web};
+use super::{body, cookie_session, login, reply, web};
 use crate::login::{LoginBody, LogoutBody, RefreshBody, SignBody, expired_session_cookie};
 use crate::request::{
     Allowed, CredentialKind, DESCRIBER_UNTRUSTED, Denial, Endpoint, Message, left,

@@ -5,10 +5,12 @@ use std::time::Instant;
 
 use super::client::Client;
 use super::generation::Generation;
+use super::outcome::Outcome;
+use super::proxy::{Duty, Proxy};
 use super::reply::{self, Reply};
 use super::state::{Decision as Decided, Exchange};
 use super::wait::unless_left;
-use super::{Duty, Outcome, Proxy, cookie_session, login, own, web};
+use super::{cookie_session, login, own, web};
 use crate::config::Auth;
 use crate::login::{Caller, Nonce};
 use crate::request::{Cors, Decision, Denial, FirstLogin, Line, Pass, Renewal, named_hops};

@@ -9,8 +9,8 @@ use http::header::{
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
-use super::Outcome;
 use super::client::Client;
+use super::outcome::Outcome;
 use super::state::Exchange;
 use super::wait::flush;
 use crate::login::Grant;

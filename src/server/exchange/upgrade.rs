@@ -3,38 +3,14 @@
 use std::time::Duration;
 
 use super::client::Client;
+use super::outcome::{Held, Outcome, Upgraded};
 use super::server::Server;
 use super::state::Exchange;
-use super::{Outcome, inbound, wait};
+use super::{inbound, wait};
 use crate::config::UpstreamTimeouts;
-use crate::request::InFlightPermit;
-use crate::server::http1::Buffered;
 use crate::server::message::{Body, RequestHead, ResponseHead};
-use crate::server::sockets::{Entry, Kind, WebSocket, WebSocketLimits};
+use crate::server::sockets::{Kind, WebSocketLimits};
 use crate::server::timer::Timer;
-use crate::server::upstreams::Busy;
-
-/// A WebSocket whose client's side is still to come.
-pub(in crate::server) struct Upgraded {
-    server: Buffered,
-    limits: WebSocketLimits,
-    entry: Entry,
-    held: Held,
-}
-
-/// What counts for as long as a WebSocket lives.
-pub(in crate::server) struct Held {
-    _busy: Option<Busy>,
-    _permit: Option<InFlightPermit>,
-}
-
-impl Upgraded {
-    /// Joins both sides.
-    pub(super) fn with(self, client: Buffered) -> (WebSocket, Held) {
-        let socket = WebSocket::new(client, self.server, self.limits, self.entry);
-        (socket, self.held)
-    }
-}
 
 /// Answers a handshake, and hands the server's side over.
 pub(super) async fn upgrade(

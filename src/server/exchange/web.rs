@@ -6,10 +6,11 @@ use http::header::ACCEPT_LANGUAGE;
 
 use super::client::Client;
 use super::generation::Generation;
+use super::login;
+use super::outcome::Outcome;
 use super::reply::{self, Reply};
 use super::state::Exchange;
 use super::wait::unless_left;
-use super::{Outcome, login};
 use crate::config::code_in;
 use crate::login::{BrowserOrigin, Callback, ReturnTo, Started, explain};
 use crate::page::Language;

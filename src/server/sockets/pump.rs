@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::Entry;
 use super::frames::Frames;
 use super::handle::Ending;
+use super::index::Entry;
 use crate::server::http1::Buffered;
 use crate::server::timer::Timer;
 

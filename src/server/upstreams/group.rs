@@ -11,7 +11,8 @@ use super::names::ResolvedNames;
 use super::server::Server;
 use super::template::Template;
 use super::tls::UpstreamError;
-use super::{Wanted, balance, hashing};
+use super::wanted::Wanted;
+use super::{balance, hashing};
 use crate::config::Upstream;
 use crate::server::file_state;
 

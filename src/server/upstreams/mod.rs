@@ -4,7 +4,7 @@
 //!
 //! [`Upstreams::connect`] is the way in. `group` is one upstream: `balance` picks, by `hashing` where it is asked to, among those of its servers that `server_health` says are up,
 //! `names` gives them addresses, `template` and `tls` say how to connect, and `connect` does it within the `budget`. `pool` keeps
-//! connections of HTTP/1 where `reuse` says that the server does, `http2` keeps those of HTTP/2, whose `uploads` share a window. `attempts` remembers what one exchange has tried, and
+//! connections of HTTP/1 where `reuse` says that the server does, `http2` keeps those of HTTP/2, whose `uploads` share a window. `wanted` is what an exchange asks for, `attempts` remembers what it has tried, and
 //! `health` asks the servers in the background.
 
 mod attempts;
@@ -24,6 +24,7 @@ mod server_health;
 mod template;
 mod tls;
 mod uploads;
+mod wanted;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub(super) use self::server::Busy;
 use self::server::Server;
 pub use self::tls::UpstreamError;
 pub(super) use self::uploads::Unread;
+pub(super) use self::wanted::Wanted;
 use crate::config::{Upstream, UpstreamTimeouts};
 use crate::request::network;
 use crate::server::http1::ClientSide;
@@ -55,21 +57,6 @@ pub struct Upstreams {
     groups: Vec<Arc<Group>>,
     names: Arc<ResolvedNames>,
     connector: Arc<Connector>,
-}
-
-/// What an exchange asks of its upstream.
-#[derive(Debug)]
-pub(super) struct Wanted<'a> {
-    /// Who is asking, to be sent to the same server again.
-    pub(super) openid: Option<&'a [u8]>,
-    /// Whether it is about to leave HTTP, which only HTTP/1.1 can.
-    pub(super) upgrade: bool,
-    /// Whether it may be sent twice.
-    pub(super) repeatable: bool,
-    /// What its body may hold of the window of a connection of HTTP/2.
-    pub(super) upload: Unread,
-    /// The route's own limits.
-    pub(super) timeouts: UpstreamTimeouts<Option<Duration>>,
 }
 
 /// A connection for one exchange, and where it came from.

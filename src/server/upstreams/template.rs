@@ -7,9 +7,9 @@ use pingora::protocols::l4::socket::SocketAddr;
 use pingora::upstreams::peer::{HttpPeer, PeerOptions, Scheme};
 use rustls::ClientConfig;
 
-use super::Wanted;
 use super::server::Server;
 use super::tls::{Encryption, UpstreamError};
+use super::wanted::Wanted;
 use crate::config::{Protocol, Upstream, UpstreamTimeouts};
 
 /// How a handshake calls what may be spoken.

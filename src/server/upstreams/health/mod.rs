@@ -9,10 +9,12 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::connect::{Connection, Connector, Target};
+use super::group::Group;
 use super::names::ResolvedNames;
 use super::reuse::Reuse;
 use super::server::Server;
-use super::{Group, Unread, Wanted};
+use super::uploads::Unread;
+use super::wanted::Wanted;
 use crate::config::{Health, UpstreamTimeouts};
 use crate::server::http2::ClientStream;
 use crate::server::message::Body;
