@@ -32,7 +32,8 @@ struct Proxy {
 
 impl Proxy {
     async fn start() -> Self {
-        let builder = TestGateway::builder().section("server", "keepalive = \"10m\"");
+        let lines = "keepalive = \"10m\"\nmax_connections = 0\nmax_connections_per_address = 0";
+        let builder = TestGateway::builder().section("server", lines);
         let nodes = Nodes::new(builder).await;
         let node = nodes
             .serve(&bench::program(env!("CARGO_BIN_EXE_menshen")))

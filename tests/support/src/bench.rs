@@ -14,5 +14,8 @@ pub fn runs(part: &str) -> bool {
 
 /// Returns the program to measure: another build than the benchmark's own, where `MENSHEN` names one.
 pub fn program(own: &str) -> String {
-    env::var("MENSHEN").unwrap_or_else(|_| own.to_owned())
+    // It runs in another folder.
+    let path = env::var("MENSHEN").unwrap_or_else(|_| own.to_owned());
+    let path = std::path::absolute(path).expect("a path");
+    path.into_os_string().into_string().expect("is UTF-8")
 }
