@@ -101,11 +101,13 @@ class Bench:
         origin = f"https://127.0.0.1:{peer.tls_port}" if tls else f"http://127.0.0.1:{peer.port}"
         return Target(origin + path, length, self.token_for(name), **more)
 
-    def compare(self, shape: str, loads: dict[str, tuple[str, Callable[[], load.Run]]], scale=1.0) -> None:
+    def compare(
+        self, shape: str, loads: dict[str, tuple[str, Callable[[], load.Run]]], scale=1.0, rounds: int | None = None
+    ) -> None:
         """Has the proxies take turns, and notes the CPU time of a request and the requests a second of each."""
         for name, _ in loads.values():
             self.peer(name)
-        for turn in range(self.rounds + 1):
+        for turn in range((rounds or self.rounds) + 1):
             for column, (name, make) in loads.items():
                 process = self.peer(name).process
                 before = process.cpu_secs()
@@ -124,5 +126,6 @@ class Bench:
     def wrk(self, name: str, target: Target, **more) -> Callable[[], load.Run]:
         return lambda: load.wrk(target, self.secs, self.site.folder, **more)
 
-    def by_wrk(self, shape: str, names: list[str], **target) -> None:
-        self.compare(shape, {name: (name, self.wrk(name, self.target(name, **target))) for name in names})
+    def by_wrk(self, shape: str, names: list[str], rounds: int | None = None, **target) -> None:
+        loads = {name: (name, self.wrk(name, self.target(name, **target))) for name in names}
+        self.compare(shape, loads, rounds=rounds)

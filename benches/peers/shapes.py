@@ -17,12 +17,14 @@ from bench import Bench
 from load import Target, WrongAnswer
 
 FULL = [
-    "requests", "algorithms", "auth_request", "sixteen", "posts", "tls", "http2", "http2_posts", "large", "websockets",
-    "different_tokens", "threads", "latency", "idle", "instructions", "system_calls",
+    "requests", "public", "algorithms", "auth_request", "sixteen", "posts", "tls", "http2", "http2_posts", "large",
+    "websockets", "different_tokens", "threads", "latency", "idle", "instructions", "system_calls",
 ]  # fmt: skip
 # As many bodies of 64 MiB as a slow proxy passes on in a second.
 LARGE_A_SEC = 5
-QUICK = ["requests", "sixteen", "http2", "instructions", "system_calls"]
+# How many times as many rounds where a target is closer to 1 than rounds differ from one another.
+CLOSE_TURNS = 4
+QUICK = ["requests", "public", "sixteen", "http2", "instructions", "system_calls"]
 
 
 class Shapes(Bench):
@@ -34,10 +36,19 @@ class Shapes(Bench):
             "`pingora-proxy`, best", "`pingora-proxy`, default",
         ]  # fmt: skip
         loads = {name: (name, self.wrk(name, self.target(name))) for name in names}
-        # Its users need no token, and bring none.
-        public = Target(self.target("Menshen", path="/open/small").url, 128)
-        loads["Menshen, public route"] = ("Menshen", self.wrk("Menshen", public))
         self.compare("128 bytes", loads)
+
+    def public(self) -> None:
+        """A route whose users need no token, and bring none."""
+        public = Target(self.target("Menshen", path="/open/small").url, 128)
+        loads = {
+            "Menshen": ("Menshen", self.wrk("Menshen", self.target("Menshen"))),
+            "Menshen, public route": ("Menshen", self.wrk("Menshen", public)),
+        }
+        self.compare("128 bytes, the check", loads, rounds=self.close_rounds())
+
+    def close_rounds(self) -> int:
+        return self.rounds if self.quick else CLOSE_TURNS * self.rounds
 
     def algorithms(self) -> None:
         self.by_wrk("128 bytes, ES256", ["Menshen, ES256", "HAProxy ES256"])
@@ -65,7 +76,9 @@ class Shapes(Bench):
         self.by_wrk("POST of 4 KiB", names, path="/post", method="POST", body_bytes=4096)
 
     def tls(self) -> None:
-        self.by_wrk("128 bytes, TLS", ["Menshen, TLS", "nginx", "HAProxy HS256"], tls=True)
+        names = ["Menshen, TLS", "nginx", "HAProxy HS256"]
+        self.by_wrk("128 bytes, TLS", names, tls=True)
+        self.by_wrk("16 KiB, TLS", names, tls=True, path="/16k", length=16 << 10)
 
     def by_h2load(self, shape: str, names: list[str], more: tuple[str, ...] = (), **target) -> None:
         def make(name: str) -> Callable[[], load.Run]:
@@ -75,7 +88,10 @@ class Shapes(Bench):
         self.compare(shape, {name: (name, make(name)) for name in names})
 
     def http2(self) -> None:
-        self.by_h2load("128 bytes, HTTP/2", ["Menshen, TLS", "nginx", "HAProxy HS256"])
+        names = ["Menshen, TLS", "nginx", "HAProxy HS256"]
+        self.by_h2load("128 bytes, HTTP/2", names)
+        if not self.quick:
+            self.by_h2load("16 KiB, HTTP/2", names, path="/16k", length=16 << 10)
 
     def http2_posts(self) -> None:
         body = self.site.folder / "4k"
@@ -137,7 +153,8 @@ class Shapes(Bench):
         file.unlink()
 
     def threads(self) -> None:
-        self.by_wrk("128 bytes, threads", ["Menshen", "Menshen, 2 threads"])
+        names = ["Menshen", "Menshen, 2 threads"]
+        self.by_wrk("128 bytes, threads", names, rounds=self.close_rounds())
 
     def latency(self) -> None:
         names = ["Menshen", "nginx", "HAProxy HS256", "`pingora-proxy`, best"]
