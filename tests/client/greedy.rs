@@ -76,6 +76,8 @@ async fn gateway(servers: &str, protocol: &str, server: &str) -> TestGateway {
 
 async fn http2(t: &TestGateway, window: u32) -> SendRequest<Bytes> {
     let tcp = TcpStream::connect(t.address).await.unwrap();
+    // A request would wait until the one before it is acknowledged.
+    tcp.set_nodelay(true).unwrap();
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(window);
     let (requests, connection) = builder.handshake(tcp).await.unwrap();

@@ -160,7 +160,7 @@ async fn nodes(slow: &ByHand) -> Nodes {
     // Nobody listens there.
     let dead = ByHand::start().await.address;
     let upstreams = format!(
-        "[[upstream]]\nname = \"dead\"\nservers = [\"{dead}\"]\nmax_fails = 1\n\
+        "[[upstream]]\nname = \"dead\"\nservers = [\"{dead}\"]\nmax_fails = 1\nfail_timeout = \"1h\"\n\
          [[upstream]]\nname = \"slow\"\nservers = [\"{}\"]\n",
         slow.address
     );

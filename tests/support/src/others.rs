@@ -1,25 +1,23 @@
 //! What other users notice while something is done to a gateway.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Builder;
 use tokio::task::JoinSet;
-use tokio::time::{interval, timeout};
+use tokio::time::{interval, sleep, timeout};
 
-use crate::{Reply, TestGateway};
+use crate::{Reply, TestGateway, Upstream, make_client};
 
 /// What others may notice beyond what the machine has everybody wait.
 const NOTICED: Duration = Duration::from_millis(200);
 /// So many requests of others make a round, one in each pause.
 const REQUESTS: usize = 50;
 const PAUSE: Duration = Duration::from_millis(20);
-/// How often the machine itself is looked at, and by how many exchanges each time: a request takes about as many.
-const LOOK: Duration = Duration::from_millis(5);
-const EXCHANGES: usize = 3;
+/// How often the machine itself is looked at.
+const LOOK: Duration = Duration::from_millis(10);
 /// A machine that has a look wait for so long is busy with something else, and the round is repeated.
 const BUSY: Duration = Duration::from_millis(50);
 const ROUNDS: usize = 5;
@@ -37,7 +35,7 @@ where
 {
     let mut told = Vec::new();
     for _ in 0..ROUNDS {
-        let control = Control::start().expect("a connection to this machine");
+        let control = Control::start();
         let others = round(&one).await;
         let control = control.end();
         let late = late(&others, &control);
@@ -97,27 +95,23 @@ where
     others.join_all().await
 }
 
-/// Somebody who has nothing to do with the gateway: two threads that exchange a byte every few milliseconds.
+/// Somebody who has nothing to do with the gateway: a thread that asks a backend of its own every few milliseconds, so that the
+/// machine has it wait about as long as somebody who asks the gateway.
 struct Control {
     is_over: Arc<AtomicBool>,
     asking: JoinHandle<Vec<Span>>,
 }
 
 impl Control {
-    fn start() -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let asking = TcpStream::connect(listener.local_addr()?)?;
-        let (answering, _) = listener.accept()?;
-        for stream in [&asking, &answering] {
-            stream.set_nodelay(true)?;
-        }
-        thread::spawn(move || answer(answering));
+    fn start() -> Self {
         let is_over = Arc::<AtomicBool>::default();
         let over = Arc::clone(&is_over);
-        Ok(Self {
-            asking: thread::spawn(move || ask(asking, &over).expect("an answer")),
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        Self {
+            asking: thread::spawn(move || runtime.block_on(ask(&over))),
             is_over,
-        })
+        }
     }
 
     fn end(self) -> Vec<Span> {
@@ -126,24 +120,18 @@ impl Control {
     }
 }
 
-fn answer(mut stream: TcpStream) {
-    let mut byte = [0];
-    while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
-}
-
-fn ask(mut stream: TcpStream, is_over: &AtomicBool) -> io::Result<Vec<Span>> {
-    let (mut looks, mut byte) = (Vec::new(), [0]);
+async fn ask(is_over: &AtomicBool) -> Vec<Span> {
+    let (backend, http) = (Upstream::start().await, make_client());
+    let mut looks = Vec::new();
     while !is_over.load(Ordering::Relaxed) {
         let due = Instant::now() + LOOK;
-        thread::sleep(LOOK);
-        for _ in 0..EXCHANGES {
-            stream.write_all(&byte)?;
-            stream.read_exact(&mut byte)?;
-        }
+        sleep(LOOK).await;
+        let asked = http.get(format!("http://{}/", backend.address));
+        assert_eq!(Reply::of(asked).await.status, 200);
         let done = Instant::now();
         looks.push(Span { due, done });
     }
-    Ok(looks)
+    looks
 }
 
 impl TestGateway {
