@@ -7,9 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use http::Request;
-use menshen_test_support::{Program, Reply, TestGateway, Wire, resident_memory, status};
+use menshen_test_support::{
+    PREFACE, Program, Reply, TestGateway, Wire, make_frame, resident_memory, status,
+};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -147,6 +150,71 @@ async fn backend() -> SocketAddr {
         }
     });
     address
+}
+
+/// Begins HTTP/2 with windows that let everything through, on a socket that takes little and that nobody reads.
+async fn deaf(address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let window = (1_u32 << 30).to_be_bytes();
+    // SETTINGS_INITIAL_WINDOW_SIZE, and the connection's own window.
+    let settings = make_frame(4, 0, 0, &[&[0, 4][..], &window].concat());
+    let update = make_frame(8, 0, 0, &window);
+    let greeting = [PREFACE, &settings, &update].concat();
+    stream.write_all(&greeting).await.unwrap();
+    stream
+}
+
+// The crate h2 takes a whole response of 60 kB, which counts as in flight until the socket has taken it too.
+#[tokio::test]
+async fn responses_that_nobody_reads_count_as_in_flight_over_http_2() {
+    const MOST: usize = 30;
+    const STREAMS: u32 = 98;
+    let lines = format!("max_requests_per_address = {MOST}\nclient_timeout = \"3s\"");
+    let builder = TestGateway::builder().section("server", &lines);
+    let (backend, mut asked_for) = of_60_kb().await;
+    let t = builder.start_before(backend, "").await;
+    let mut deaf = [deaf(t.address).await, deaf(t.address).await];
+    let head = [&[0x82, 0x86, 0x84, 0x41, 1][..], b"h"].concat();
+    let mut arrived = 0;
+    'all: for stream in 0..STREAMS {
+        for client in &mut deaf {
+            let request = make_frame(1, 5, 2 * stream + 1, &head);
+            client.write_all(&request).await.unwrap();
+            let next = timeout(Duration::from_secs(2), asked_for.recv()).await;
+            if next.is_err() {
+                break 'all;
+            }
+            arrived += 1;
+        }
+    }
+    assert!(arrived < 2 * STREAMS, "the server is asked for all");
+    assert_eq!(asked("127.0.0.1", t.address, GET).await, 429);
+    assert_eq!(asked("127.0.0.2", t.address, GET).await, 200);
+    // Who takes nothing for `client_timeout` has no place any more.
+    let again = async { while asked("127.0.0.1", t.address, GET).await != 200 {} };
+    timeout(LIMIT, again).await.unwrap();
+}
+
+/// A server whose answers have 60,000 bytes, and that tells of each request.
+async fn of_60_kb() -> (SocketAddr, mpsc::UnboundedReceiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, asked_for) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (mut wire, tell) = (Wire::of(stream), tell.clone());
+            tokio::spawn(async move {
+                wire.read_to("\r\n\r\n").await;
+                let _ = tell.send(());
+                let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 60000\r\n\r\n";
+                wire.send(format!("{head}{}", "x".repeat(60_000))).await;
+            });
+        }
+    });
+    (address, asked_for)
 }
 
 #[tokio::test]

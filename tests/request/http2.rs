@@ -525,3 +525,30 @@ async fn an_idle_connection_is_closed_after_its_time() {
     let ended = tokio::time::timeout(limit, connection.driver).await;
     assert!(ended.is_ok(), "the gateway should close it");
 }
+
+#[tokio::test]
+async fn what_came_of_a_response_before_it_broke_off_is_delivered() {
+    const CAME: usize = 32_000;
+    let backend = ByHand::start().await;
+    let t = TestGateway::start_before(backend.address, "").await;
+    let connection = Connection::open(&t).await;
+    let mut ready = connection.requests.clone().ready().await.unwrap();
+    let (response, _) = ready.send_request(request("GET", "/x", &[]), true).unwrap();
+    let mut server = backend.accept().await;
+    server.read_to("\r\n\r\n").await;
+    // All at once, with a chunk that is none behind it.
+    let head = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{CAME:x}\r\n");
+    server
+        .send(format!("{head}{}\r\nno chunk\r\n", "x".repeat(CAME)))
+        .await;
+    let mut body = response.await.unwrap().into_body();
+    let mut came = 0;
+    let end = loop {
+        match body.data().await {
+            Some(Ok(part)) => came += part.len(),
+            Some(Err(error)) => break error.reason(),
+            None => break None,
+        }
+    };
+    assert_eq!((came, end), (CAME, Some(h2::Reason::INTERNAL_ERROR)));
+}

@@ -18,7 +18,7 @@ use super::progress::{BROKEN, Event, NO_REQUEST, Progress, Wire, note};
 use super::serve::Connections;
 use crate::request::{self, Denial};
 use crate::server::exchange::{Client, Outcome, Proxy};
-use crate::server::http2::{Heads, SectionBudget, ServerStream, Watched, size_of};
+use crate::server::http2::{Heads, Outgoing, SectionBudget, ServerStream, Watched, size_of};
 use crate::server::timer::Timer;
 
 /// The most streams of a connection that are open at a time.
@@ -62,7 +62,8 @@ impl Connections {
     ) {
         let max_header_bytes = self.generations.current().max_header_bytes;
         let heads = Arc::new(Heads::default());
-        let stream = Watched::new(stream, &heads);
+        let outgoing = Arc::new(Outgoing::default());
+        let stream = Watched::new(stream, &heads, &outgoing);
         let greeting = limits(max_header_bytes).handshake::<_, Bytes>(stream);
         let mut wire = match tokio::time::timeout(self.client_timeout(), greeting).await {
             Ok(Ok(wire)) => wire,
@@ -84,7 +85,7 @@ impl Connections {
         let mut streams = JoinSet::new();
         let mut conduct = Conduct::default();
         let budget = Arc::new(SectionBudget::new(max_header_bytes));
-        let mut progress = Progress::new(heads);
+        let mut progress = Progress::new(heads, Arc::clone(&outgoing));
         let begun = Instant::now();
         let mut idle = self.keepalive();
         if idle.is_zero() {
@@ -161,6 +162,7 @@ impl Connections {
                 request,
                 respond,
                 Arc::clone(&budget),
+                Arc::clone(&outgoing),
             ));
             if only_first && !stopping {
                 wire.graceful_shutdown();
@@ -226,8 +228,9 @@ async fn serve_stream(
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
     budget: Arc<SectionBudget>,
+    outgoing: Arc<Outgoing>,
 ) -> bool {
-    let (head, mut stream) = ServerStream::accept(request, respond, budget);
+    let (head, mut stream) = ServerStream::accept(request, respond, budget, outgoing);
     let mut timer = Timer::default();
     let mut client = Client::Http2(&mut stream);
     let outcome = proxy

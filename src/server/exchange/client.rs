@@ -155,6 +155,14 @@ impl Client<'_> {
         }
     }
 
+    /// Flushes, and resolves when the connection has sent it all, as far as can be known.
+    pub(super) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        match self {
+            Self::Http1(_) => self.poll_flush(cx),
+            Self::Http2(client) => client.poll_sent(cx),
+        }
+    }
+
     /// Lets no other request follow on a connection of HTTP/1.
     pub(super) fn close_after(&mut self) {
         if let Self::Http1(client) = self {

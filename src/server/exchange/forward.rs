@@ -18,7 +18,7 @@ use super::replay::{KEPT_BYTES, Replay};
 use super::server::Server;
 use super::state::Exchange;
 use super::upgrade::{left, upgrade};
-use super::{reply, spans, wait};
+use super::{reply, spans};
 use crate::request::{Denial, Pass};
 use crate::server::http1::ResponseError;
 use crate::server::http2::ClientStream;
@@ -279,7 +279,8 @@ async fn fail(
         exchange.denial = Some(denial);
         exchange.has_failed = true;
         // What the server sent before it broke off is the client's all the same.
-        let _ = wait::flush(client, timer, LAST_FLUSH_TIMEOUT).await;
+        let sent = poll_fn(|cx| client.poll_sent(cx));
+        let _ = tokio::time::timeout(LAST_FLUSH_TIMEOUT, sent).await;
         let reason = if failure == Failure::SessionEnded {
             Reason::CANCEL
         } else {

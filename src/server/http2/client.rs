@@ -45,7 +45,7 @@ impl ClientStream {
         let (response, stream) = sent.map_err(|_| ResponseError::Unprocessed)?;
         Ok(Self {
             response,
-            sending: Sending::new(stream, is_over),
+            sending: Sending::new(stream, is_over, None),
             receiving: None,
             interim: 0,
             interim_bytes: 0,

@@ -12,6 +12,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::outgoing::{Outgoing, Writer};
+
 /// What precedes the first frame.
 const PREFACE: usize = 24;
 const FRAME_HEAD: usize = 9;
@@ -61,14 +63,16 @@ pub(in crate::server) struct Watched<S> {
     stream: S,
     frames: Frames,
     heads: Arc<Heads>,
+    writer: Writer,
 }
 
 impl<S> Watched<S> {
-    pub(in crate::server) fn new(stream: S, heads: &Arc<Heads>) -> Self {
+    pub(in crate::server) fn new(stream: S, heads: &Arc<Heads>, outgoing: &Arc<Outgoing>) -> Self {
         Self {
             stream,
             frames: Frames::default(),
             heads: Arc::clone(heads),
+            writer: Writer(Arc::clone(outgoing)),
         }
     }
 }
@@ -154,6 +158,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             stream,
             frames,
             heads,
+            ..
         } = &mut *self;
         // h2 reads only when it has dealt with all whole frames that it has.
         heads.dealt_with.store(heads.whole(), Ordering::Relaxed);
@@ -174,11 +179,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let write = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.writer.0.wrote(&write);
+        write
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flush = Pin::new(&mut self.stream).poll_flush(cx);
+        self.writer.0.flushed(&flush);
+        flush
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -190,7 +199,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+        let write = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.writer.0.wrote(&write);
+        write
     }
 
     fn is_write_vectored(&self) -> bool {

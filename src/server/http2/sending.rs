@@ -1,10 +1,13 @@
 //! Sends a body on a stream of HTTP/2, as far as the other side's window lets it.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::HeaderMap;
+
+use super::outgoing::Outgoing;
 
 /// What waits to be sent on a stream.
 #[derive(Debug)]
@@ -15,6 +18,8 @@ pub(super) struct Sending {
     is_over: bool,
     /// How many bytes the window has let through so far.
     sent: u64,
+    /// Where they count until the socket has taken them.
+    outgoing: Option<Arc<Outgoing>>,
 }
 
 #[derive(Debug)]
@@ -29,13 +34,18 @@ pub(super) struct Lost;
 
 impl Sending {
     /// Goes on behind a head that was sent.
-    pub(super) fn new(stream: SendStream<Bytes>, is_over: bool) -> Self {
+    pub(super) fn new(
+        stream: SendStream<Bytes>,
+        is_over: bool,
+        outgoing: Option<Arc<Outgoing>>,
+    ) -> Self {
         Self {
             stream,
             waiting: Bytes::new(),
             end: None,
             is_over,
             sent: 0,
+            outgoing,
         }
     }
 
@@ -90,6 +100,9 @@ impl Sending {
             }
             let data = self.waiting.split_to(here);
             self.sent += here as u64;
+            if let Some(outgoing) = &self.outgoing {
+                outgoing.give(here);
+            }
             let is_last = self.waiting.is_empty() && matches!(self.end, Some(End::Data));
             self.stream.send_data(data, is_last).map_err(|_| Lost)?;
             if is_last {

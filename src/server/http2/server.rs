@@ -10,6 +10,7 @@ use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
 use super::budget::{SectionBudget, may_be_trailers, size_of};
+use super::outgoing::{MOST_UNSENT, Outgoing};
 use super::sending::Sending;
 use crate::server::http1::{BodyError, Malformed, declared_length};
 use crate::server::message::{Body, Part, RequestHead, ResponseHead, Spelling};
@@ -20,6 +21,8 @@ pub(in crate::server) struct ServerStream {
     receiving: RecvStream,
     /// What its connection may bring in header sections.
     budget: Arc<SectionBudget>,
+    /// What its connection has not sent yet.
+    outgoing: Arc<Outgoing>,
     respond: SendResponse<Bytes>,
     sending: Option<Sending>,
     has_whole_body: bool,
@@ -34,6 +37,7 @@ impl ServerStream {
         request: Request<RecvStream>,
         respond: SendResponse<Bytes>,
         budget: Arc<SectionBudget>,
+        outgoing: Arc<Outgoing>,
     ) -> (RequestHead, Self) {
         let (parts, receiving) = request.into_parts();
         let path = parts.uri.path_and_query();
@@ -49,6 +53,7 @@ impl ServerStream {
         let stream = Self {
             respond,
             budget,
+            outgoing,
             sending: None,
             has_whole_body: body == Body::Empty,
             expects_continue: body != Body::Empty
@@ -155,8 +160,14 @@ impl ServerStream {
             head.added.push((CONTENT_LENGTH, length.into()));
         }
         let is_over = without_body || body.length() == Some(0);
+        if self.outgoing.is_blocked() {
+            self.outgoing.give(size_of(&head.headers));
+        }
         match self.respond.send_response(response(head), is_over) {
-            Ok(stream) => self.sending = Some(Sending::new(stream, is_over)),
+            Ok(stream) => {
+                let outgoing = Some(Arc::clone(&self.outgoing));
+                self.sending = Some(Sending::new(stream, is_over, outgoing));
+            }
             Err(_) => self.is_lost = true,
         }
     }
@@ -177,9 +188,14 @@ impl ServerStream {
         self.sending.as_ref().is_some_and(Sending::has_waiting)
     }
 
-    /// Returns how many bytes were sent so far.
+    /// Returns how many bytes were sent so far. Once h2 has the whole response, what the connection sends is what is waited for.
     pub(in crate::server) fn written(&self) -> u64 {
-        self.sending.as_ref().map_or(0, Sending::sent)
+        self.sending
+            .as_ref()
+            .map_or(0, |sending| match sending.is_over() {
+                true => sending.sent() + self.outgoing.written(),
+                false => sending.sent(),
+            })
     }
 
     /// Returns whether data waits to be sent.
@@ -197,8 +213,27 @@ impl ServerStream {
         let Some(sending) = &mut self.sending else {
             return Poll::Ready(Ok(()));
         };
-        ready!(sending.poll_flush(cx)).map_err(|_| self.gone())?;
-        Poll::Ready(Ok(()))
+        let flushed = ready!(sending.poll_flush(cx));
+        let is_over = sending.is_over();
+        flushed.map_err(|_| self.gone())?;
+        match is_over {
+            true => self.poll_unsent(MOST_UNSENT, cx),
+            false => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Flushes, and resolves when the connection has sent it all.
+    pub(in crate::server) fn poll_sent(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), BodyError>> {
+        ready!(self.poll_flush(cx))?;
+        self.poll_unsent(0, cx)
+    }
+
+    fn poll_unsent(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        let sent = ready!(self.outgoing.poll_unsent(most, cx));
+        Poll::Ready(sent.map_err(|_| self.gone()))
     }
 
     /// Breaks the response off.
