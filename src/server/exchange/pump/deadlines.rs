@@ -1,4 +1,4 @@
-//! The limits of time of an exchange: neither side's are moved by what the other does.
+//! The limits of time of an exchange: those of writing to one side are moved by what that side takes, and by what comes for it.
 
 use std::task::{Context, Poll};
 use std::time::Duration;

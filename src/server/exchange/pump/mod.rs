@@ -38,7 +38,7 @@ pub(super) struct Pump<'p, 'c> {
     pub(super) max_body_bytes: u64,
     pub(super) upload: Upload,
     download: Download,
-    /// When each direction last moved: neither side's limits are moved by what the other does.
+    /// When each direction last moved, and how much of it the other side has taken.
     up: Motion,
     down: Motion,
     begun: Instant,
