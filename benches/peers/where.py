@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Prints in which functions the CPU time of a shape of load goes, by perf: `where.py download|threads [PEER…]`.
+"""Prints where the cost of a shape of load goes, by function: `where.py download|threads [PEER…]` or `where.py check`.
 
-perf (Debian: linux-perf) samples what the kernel and user space do; functions.py counts user space alone, and exactly.
+perf (Debian: linux-perf) samples the CPU time of the first two, in the kernel and in user space. `check` has callgrind count the
+instructions in user space by which a request with a token differs from one to a public route.
 """
 
 import re
@@ -13,6 +14,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import cost
+import functions
+import load
 import peers
 import tokens
 from shapes import Shapes
@@ -54,6 +58,27 @@ def table(report: str, cpu_us: float) -> str:
     return "\n".join(text)
 
 
+def check(bench: Shapes, folder: Path) -> None:
+    """The instructions of a request, by function, on a protected route less those on a public one."""
+    requests = 2000
+    peer = bench.peer("Menshen")
+    peer.stop()
+    grind = cost.Callgrind(peer, folder)
+    origin = f"http://127.0.0.1:{peer.port}"
+    counted = []
+    for target in (load.Target(f"{origin}/small", 128, bench.token), load.Target(f"{origin}/open/small", 128)):
+        load.h2load(target, requests, http2=False, connections=8)
+        grind.dump()
+        load.h2load(target, requests, http2=False, connections=8)
+        counted.append(functions.read(grind.dump())[0])
+    grind.stop()
+    protected, public = counted
+    protected.subtract(public)
+    print(f"== check: {sum(protected.values()) / requests:,.0f} instructions more than a public route")
+    for name, more in sorted(protected.items(), key=lambda item: -abs(item[1]))[:SHOWN]:
+        print(f"{more / requests:8,.0f}  {name[:110]}")
+
+
 def main() -> None:
     shape, names = sys.argv[1], sys.argv[2:]
     folder = Path(tempfile.mkdtemp(prefix="menshen-where-"))
@@ -62,14 +87,17 @@ def main() -> None:
             program = ROOT / "target/release/menshen"
             site = peers.Site(folder, program, tokens.Keys(folder), tokens.Certificate(folder))
             bench = Shapes(site, ROOT / "benches/peers/pingora/target", running, quick=False)
+            if shape == "check":
+                check(bench, folder)
+                return
             usual = {"download": ["Menshen", "nginx"], "threads": ["Menshen", "Menshen, 2 threads"]}[shape]
             for name in names or usual:
                 process = bench.peer(name).process
-                load = bench.download(name, DOWNLOADS) if shape == "download" else bench.wrk(name, bench.target(name))
-                load()
+                run = bench.download(name, DOWNLOADS) if shape == "download" else bench.wrk(name, bench.target(name))
+                run()
                 pids = process.tree()
                 before, slept, counted = process.cpu_secs(), sleeps(pids), []
-                report = samples(pids, lambda: counted.append(load()), folder / "perf.data")
+                report = samples(pids, lambda: counted.append(run()), folder / "perf.data")
                 requests = counted[0].requests
                 each, slept = (process.cpu_secs() - before) * 1e6 / requests, (sleeps(pids) - slept) / requests
                 print(f"== {shape}, {name}: {slept:.3f} waits, {table(report, each)}", flush=True)

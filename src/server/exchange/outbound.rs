@@ -76,10 +76,14 @@ impl<'a> Outbound<'a> {
             (Some(authority), _) => HeaderValue::from_str(authority).ok(),
             (None, host) => host.filter(|host| !host.is_empty()).cloned(),
         };
+        let host = match host {
+            Some(host) => host,
+            None => HeaderValue::from_str(name).map_err(|_| Denial::Internal)?,
+        };
         Ok(Self {
             set: identities.set(pass, &exchange.client, &exchange.request_id),
             hops: named_hops(&head.headers)?,
-            host: host.unwrap_or(HeaderValue::from_str(name).map_err(|_| Denial::Internal)?),
+            host,
             head,
             pass,
             identities,

@@ -121,6 +121,7 @@ pub(in crate::server) fn write_field(
     value: &HeaderValue,
     out: &mut BytesMut,
 ) {
+    out.reserve(name.as_str().len() + value.len() + 4);
     match spelled {
         Some(spelled) => out.extend_from_slice(spelled),
         None => write_name(name.as_str(), out),
@@ -134,10 +135,16 @@ pub(in crate::server) fn write_field(
 fn write_name(name: &str, out: &mut BytesMut) {
     let start = out.len();
     out.extend_from_slice(name.as_bytes());
-    let all = name.starts_with("x-wx-");
+    let Some(written) = out.get_mut(start..) else {
+        return;
+    };
+    if name.starts_with("x-wx-") {
+        written.make_ascii_uppercase();
+        return;
+    }
     let mut is_first = true;
-    for byte in out.iter_mut().skip(start) {
-        if is_first || all {
+    for byte in written {
+        if is_first {
             byte.make_ascii_uppercase();
         }
         is_first = *byte == b'-';
