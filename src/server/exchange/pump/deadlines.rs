@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Download, Pump, Upload, Wait};
+use super::state::{Download, Pump, Upload, Wait};
 use crate::server::exchange::failure::Failure;
 use crate::server::exchange::outbound;
 use crate::server::exchange::server::Server;

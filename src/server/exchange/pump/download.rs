@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use super::{Download, End, Progress, Pump, Upload, Wait};
+use super::state::{Download, End, Progress, Pump, Upload, Wait};
 use crate::server::exchange::failure::Failure;
 use crate::server::exchange::inbound;
 use crate::server::message::{Part, ResponseHead};

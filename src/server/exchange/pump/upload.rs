@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use super::{Download, Pump, Upload, Wait};
+use super::state::{Download, Pump, Upload, Wait};
 use crate::server::exchange::client::Leaving;
 use crate::server::exchange::failure::Failure;
 use crate::server::exchange::half_closed::HalfClosed;

@@ -11,6 +11,7 @@
 //! The Unix socket is handed over as well, so it never disappears; a second successor that connects meanwhile is admitted by
 //! whichever process serves in the end. Each side accepts only a peer of its own user, or of root.
 
+mod error;
 mod protocol;
 
 use std::io;
@@ -25,9 +26,10 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::sleep;
 
+pub use self::error::HandOverError;
 use self::protocol::{KEPT, READY, RELEASED, SERVING, SOCKETS, STOPPED, hear, receive, send};
 use super::Listening;
-use super::socket_file::{self, SocketError, in_our_folder, is_absence};
+use super::socket_file::{self, in_our_folder, is_absence};
 
 /// Only this user may connect, beside root.
 const MODE: u32 = 0o600;
@@ -37,37 +39,6 @@ const MOST_CANDIDATES: usize = 16;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same while nobody is.
 const UNSERVED: Duration = Duration::from_secs(10);
-
-/// Why one process does not take another's place.
-#[derive(Debug, thiserror::Error)]
-pub enum HandOverError {
-    /// There cannot be a socket to ask at.
-    #[error(transparent)]
-    Socket(#[from] SocketError),
-    /// The other process is another user's.
-    #[error("the process at {} is another user's ({peer})", path.display())]
-    Stranger {
-        /// The socket.
-        path: PathBuf,
-        /// Who runs it.
-        peer: u32,
-    },
-    /// The other process hangs, or does something else for long.
-    #[error("no answer within {} seconds", .0.as_secs())]
-    NoAnswer(Duration),
-    /// Another successor was faster, or this one too slow, or the process is stopping.
-    #[error("it keeps its place, or gives it to another")]
-    Kept,
-    /// The other process has ended.
-    #[error("the other process is gone")]
-    Gone,
-    /// What was heard is no word of this.
-    #[error("the other process says something else")]
-    Unexpected,
-    /// The operating system refused.
-    #[error(transparent)]
-    System(#[from] io::Error),
-}
 
 /// Where a running process waits for its successor.
 pub struct UpgradeSocket {

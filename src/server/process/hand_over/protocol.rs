@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::HandOverError;
+use super::error::HandOverError;
 
 /// As many sockets as the system passes on at once, and a few less.
 const MOST_SOCKETS: usize = 128;
