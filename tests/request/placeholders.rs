@@ -158,6 +158,33 @@ async fn a_token_without_its_scheme_is_told_what_lacks() {
 }
 
 #[tokio::test]
+async fn a_token_without_the_space_behind_its_scheme_is_told_what_lacks() {
+    let t = TestGateway::start().await;
+    let token = t.log_in("alice").await.token;
+    for before in [
+        "Bearer",
+        "Bearer%20",
+        "Bearer_",
+        "Token",
+        "Bearer+",
+        "Bearer.",
+    ] {
+        // Tokens of others look the same, and are sent by the same mistake.
+        for token in [&token, "eyJh.eyJp.c2ln"] {
+            let value = format!("{before}{token}");
+            for path in ["/optional", "/orders"] {
+                let request = t.get(path).header("Authorization", &value);
+                let reply = Reply::of(request).await;
+                reply.refused(401, "token_missing");
+                let told = reply.text().contains("Authorization: Bearer TOKEN");
+                assert!(told, "{path} {value}: {}", reply.text());
+            }
+        }
+    }
+    assert_eq!(t.upstream.requests(), 0);
+}
+
+#[tokio::test]
 async fn a_gateway_that_asks_gets_the_same_answers() {
     let t = TestGateway::start().await;
     let ask = |path: &str, value: &str| {
