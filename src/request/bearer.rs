@@ -3,7 +3,7 @@
 use http::HeaderValue;
 use memchr::memmem::{find, find_iter};
 
-use super::{DecidingHeaders, Denial, Field, is_placeholder};
+use super::{DecidingHeaders, Denial, Field, is_placeholder, stands_for_no_token};
 
 /// How every JWT begins: its header is JSON, in base64url.
 const JWT_BEGINS: &[u8] = b"eyJ";
@@ -65,11 +65,7 @@ pub fn bearer<'a>(headers: &DecidingHeaders<'a>) -> Result<Option<&'a [u8]>, Den
 
 /// Returns whether `Authorization` is the scheme `Bearer` and no token, which is as good as no header.
 pub(super) fn is_empty_bearer(headers: &DecidingHeaders<'_>) -> bool {
-    let Field::Once(value) = headers.authorization else {
-        return false;
-    };
-    let (scheme, token) = split(value);
-    is_bearer(scheme) && is_placeholder(token)
+    matches!(headers.authorization, Field::Once(value) if stands_for_no_token(value))
 }
 
 /// Returns the token of `Authorization: Bearer`; other schemes are the backend's business.
@@ -221,6 +217,35 @@ mod tests {
             ("sec-websocket-protocol", offered),
         ];
         assert_eq!(found(&socket).unwrap(), "None");
+    }
+
+    #[test]
+    fn what_stands_for_no_credential_is_no_second_one() {
+        let (empty, token) = (
+            ("authorization", "Bearer undefined"),
+            ("authorization", "Bearer a"),
+        );
+        let basic = ("authorization", "Basic b");
+        for lines in [[empty, token], [token, empty]] {
+            assert_eq!(found(&lines).unwrap(), "Token Ok(\"a\")", "{lines:?}");
+        }
+        for lines in [[empty, empty], [empty, basic], [basic, empty]] {
+            assert_eq!(found(&lines).unwrap(), "None", "{lines:?}");
+        }
+        for lines in [
+            [token, empty, basic],
+            [empty, basic, token],
+            [token, token, empty],
+        ] {
+            assert_eq!(found(&lines), Err("token_ambiguous"), "{lines:?}");
+        }
+        for offered in ["menshen.bearer.\"\"", "\"menshen.bearer.\"\"\""] {
+            let socket = [
+                ("upgrade", "websocket"),
+                ("sec-websocket-protocol", offered),
+            ];
+            assert_eq!(found(&socket).unwrap(), "None", "{offered}");
+        }
     }
 
     #[test]

@@ -119,6 +119,7 @@ impl Requests {
             who: None,
             target,
             hide_authorization: false,
+            hide_spare_bearers: request.headers.spare_bearers,
             credential: CredentialKind::None,
         };
         if route.auth == Auth::Public {
