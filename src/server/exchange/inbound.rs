@@ -38,10 +38,11 @@ pub(super) fn upgrade(
     request: &RequestHead,
     exchange: &Exchange,
 ) -> ResponseHead {
-    hide(&mut head, |_| false);
-    if !head.headers.contains_key(SEC_WEBSOCKET_PROTOCOL)
-        && let Some(offered) = offered_subprotocol(&request.headers)
-    {
+    let mut chosen = head.headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    // Some servers send an empty header where they choose none.
+    let chose = chosen.any(|name| !name.as_bytes().trim_ascii().is_empty());
+    hide(&mut head, |name| !chose && *name == SEC_WEBSOCKET_PROTOCOL);
+    if !chose && let Some(offered) = offered_subprotocol(&request.headers) {
         head.added.push((SEC_WEBSOCKET_PROTOCOL, offered));
     }
     head.added
