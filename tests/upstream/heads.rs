@@ -187,6 +187,13 @@ async fn the_version_is_ours() {
     let answer = got("HTTP/1.0 200 OK\r\n\r\nup to the end").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("up to the end"), "{answer}");
+    for version in ["HTTP/1.2", "HTTP/1.9"] {
+        let head = format!("{version} 200 Fine\r\nX-oDD: 1\r\nContent-Length: 2\r\n\r\nok");
+        let answer = got(&head).await;
+        let expected = "HTTP/1.1 200 Fine\r\nX-oDD: 1\r\n";
+        assert!(answer.starts_with(expected), "{version}: {answer}");
+        assert!(answer.ends_with("\r\n\r\nok"), "{version}: {answer}");
+    }
 }
 
 #[tokio::test]
