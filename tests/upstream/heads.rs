@@ -206,7 +206,7 @@ async fn the_spelling_of_the_servers_names_stays() {
     );
 }
 
-const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nMenshen-Token: forged\r\nConnection: x\r\n\r\n";
+const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nMenshen-Token: forged\r\nX-Request-Id: forged\r\nConnection: x\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 #[tokio::test]
@@ -237,7 +237,7 @@ async fn a_101_that_nobody_asked_for_is_no_answer() {
 #[tokio::test]
 async fn trailers_reach_the_client_without_names_that_are_ours() {
     let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\
-                  Menshen-Token: forged\r\nContent-Length: 9\r\n\r\n";
+                  Menshen-Token: forged\r\nX-Request-Id: forged\r\nContent-Length: 9\r\n\r\n";
     let answer = got(answer).await;
     assert!(
         answer.ends_with("2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n"),

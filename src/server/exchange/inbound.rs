@@ -110,16 +110,17 @@ fn add(head: &mut ResponseHead, exchange: &Exchange) {
     for (name, value) in &exchange.cors {
         head.added.push((name.clone(), value.clone()));
     }
-    head.set(X_REQUEST_ID, exchange.request_id.value().clone());
+    let id = exchange.request_id.value().clone();
+    head.added.push((X_REQUEST_ID, id));
 }
 
 fn is_of_connection(name: &HeaderName) -> bool {
     is_hop_by_hop(name) || *name == CONTENT_LENGTH
 }
 
-/// Clients take these for the result of a login; a backend's own would be one.
+/// Clients take these for the result of a login, and for the id under which the log has the request; a backend's own would be one.
 fn is_ours(name: &HeaderName) -> bool {
-    *name == TOKEN || *name == TOKEN_EXPIRES_IN || *name == REFRESH_TOKEN
+    *name == TOKEN || *name == TOKEN_EXPIRES_IN || *name == REFRESH_TOKEN || *name == X_REQUEST_ID
 }
 
 #[cfg(test)]
