@@ -227,6 +227,16 @@ async fn interim_answers_without_end_are_no_answer() {
 }
 
 #[tokio::test]
+async fn a_head_of_more_than_256_kib_is_no_answer() {
+    for (length, status) in [(250_000, "200"), (300_000, "502")] {
+        let long = "x".repeat(length);
+        let head = format!("HTTP/1.1 200 OK\r\nX: {long}\r\nContent-Length: 0\r\n\r\n");
+        let answer = got(&head).await;
+        assert_eq!(answer.get(9..12), Some(status), "{length}");
+    }
+}
+
+#[tokio::test]
 async fn a_101_that_nobody_asked_for_is_no_answer() {
     let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nsecret";
     let answer = got(head).await;
