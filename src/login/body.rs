@@ -56,8 +56,7 @@ impl LoginBody {
 
     /// Returns the app's name, where the client gave one.
     pub(super) fn app(&self) -> Option<&str> {
-        // No credential: an empty name is a mistake, and not for us to guess about.
-        self.app.as_deref()
+        sent(self.app.as_deref())
     }
 }
 
@@ -65,6 +64,12 @@ impl RefreshBody {
     /// Reads the body of a refresh.
     pub fn parse(body: &[u8]) -> Result<Self, Denial> {
         object(body)
+    }
+
+    /// Returns the refresh token, where the client sent one.
+    pub(super) fn refresh_token(self) -> Option<String> {
+        let token = self.refresh_token;
+        token.filter(|token| !is_placeholder(token.as_bytes()))
     }
 }
 
@@ -128,23 +133,22 @@ mod tests {
         let body = LoginBody::parse(br#"{"code":null,"app":null}"#).unwrap();
         assert_eq!((body.code(), body.app()), ("", None));
         let body = RefreshBody::parse(br#"{"refresh_token":null}"#).unwrap();
-        assert_eq!(body.refresh_token, None);
+        assert_eq!(body.refresh_token(), None);
         let body = LogoutBody::parse(br#"{"everywhere":null}"#).unwrap();
         assert_eq!(body.everywhere, None);
     }
 
     #[test]
-    fn what_stands_for_a_code_is_none_and_an_app_is_a_name_or_missing() {
+    fn what_stands_for_a_value_is_a_member_that_is_missing() {
         for nothing in ["", " ", "undefined", "null"] {
             let body = format!(r#"{{"code":"{nothing}","app":"{nothing}"}}"#);
             let body = LoginBody::parse(body.as_bytes()).unwrap();
-            assert_eq!(
-                (body.code(), body.app()),
-                ("", Some(nothing)),
-                "{nothing:?}"
-            );
+            assert_eq!((body.code(), body.app()), ("", None), "{nothing:?}");
+            let body = format!(r#"{{"refresh_token":"{nothing}"}}"#);
+            let body = RefreshBody::parse(body.as_bytes()).unwrap();
+            assert_eq!(body.refresh_token(), None, "{nothing:?}");
         }
-        let body = LoginBody::parse(br#"{"code":"c","app":null}"#).unwrap();
-        assert_eq!(body.app(), None);
+        let body = RefreshBody::parse(br#"{"refresh_token":"a"}"#).unwrap();
+        assert_eq!(body.refresh_token().as_deref(), Some("a"));
     }
 }

@@ -8,7 +8,7 @@ impl Logins {
     /// Exchanges a refresh token for its successor and a new token.
     pub async fn renew(&self, body: RefreshBody) -> Result<Grant, Denial> {
         let text = body
-            .refresh_token
+            .refresh_token()
             .ok_or(Denial::BadRequest("The refresh_token is missing."))?;
         let token = RefreshToken::from_client(text);
         let opened = self.sessions.refresh(&token, &self.known).await?;

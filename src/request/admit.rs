@@ -23,8 +23,8 @@ pub struct Message<'a> {
     pub method: &'a Method,
     /// The request target in origin form.
     pub target: &'a [u8],
-    /// The authority that HTTP/2 sends apart from the target.
-    pub authority: Option<&'a str>,
+    /// The scheme and the authority that HTTP/2 sends apart from the target.
+    pub authority: Option<(&'a str, &'a str)>,
     /// The protocol version.
     pub version: Version,
     /// The header section.
@@ -56,7 +56,9 @@ pub fn admit<'a>(message: &Message<'a>, max_header_bytes: usize) -> Result<Admit
         headers.subprotocol_token = Field::Absent;
     }
     // It counts as a line of HTTP/1.1 does.
-    let authority = message.authority.map_or(0, str::len);
+    let authority = message
+        .authority
+        .map_or(0, |(_, authority)| authority.len());
     let is_large = headers.bytes + message.target.len() + authority > max_header_bytes;
     if is_large || message.headers.len() > MOST_LINES {
         return Err(Denial::HeadersTooLarge);
@@ -179,14 +181,19 @@ pub(super) fn split_target(target: &[u8]) -> Result<(Option<(&str, &str)>, &[u8]
     Ok((Some((scheme, authority)), path))
 }
 
-/// Returns whether two authorities name the same host and port of a scheme, one of which may leave the usual port out.
+/// Returns whether two authorities name the same host and port of a scheme, each of which may leave the usual port out or its digits
+/// (RFC 9110, section 4.2.3).
 pub(super) fn same_authority(scheme: &str, one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
+        || without_usual_port(scheme, one).eq_ignore_ascii_case(without_usual_port(scheme, other))
+}
+
+fn without_usual_port<'a>(scheme: &str, authority: &'a str) -> &'a str {
     let port = if scheme == "https" { ":443" } else { ":80" };
-    let without_port = |authority: &str| {
-        let bare = authority.strip_suffix(port).unwrap_or(authority).len();
-        authority.get(..bare).unwrap_or(authority).to_owned()
-    };
-    one.eq_ignore_ascii_case(other) || without_port(one).eq_ignore_ascii_case(&without_port(other))
+    let host = authority.strip_suffix(port);
+    let host = host.or_else(|| authority.strip_suffix(':'));
+    // A port alone names no host.
+    host.filter(|host| !host.is_empty()).unwrap_or(authority)
 }
 
 /// Takes a path and a query apart, and refuses what the parser behind us would.
@@ -219,10 +226,10 @@ fn one_authority<'a>(
         Field::Repeated => return Err(Denial::BadRequest("There is more than one Host.")),
     };
     match (message.authority, host) {
-        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+        (Some((scheme, authority)), Some(host)) if !same_authority(scheme, authority, host) => {
             Err(Denial::BadRequest("The target and the Host disagree."))
         }
-        (Some(authority), _) => Ok(authority),
+        (Some((_, authority)), _) => Ok(authority),
         (None, Some(host)) => Ok(host),
         (None, None) if message.version == Version::HTTP_10 => Ok(""),
         (None, None) => Err(Denial::BadRequest("There is no Host.")),
@@ -312,6 +319,28 @@ mod tests {
         );
         assert_eq!(ok("/", "[::1]:80"), ("[::1]".into(), "/".into()));
         assert_eq!(ok("/", "h.example."), ("h.example".into(), "/".into()));
+    }
+
+    #[test]
+    fn the_usual_port_may_be_left_out_and_no_other() {
+        for (scheme, one, other, expected) in [
+            ("http", "h", "H:80", true),
+            ("http", "h:", "h", true),
+            ("http", "h:", "h:80", true),
+            ("https", "h", "h:443", true),
+            ("https", "[::1]:443", "[::1]:", true),
+            ("http", "h", "h:443", false),
+            ("https", "h", "h:80", false),
+            ("http", "h:", "h:81", false),
+            ("http", "h", "other", false),
+            ("http", "h::", "h", false),
+            ("http", ":80", "", false),
+            ("http", ":", "", false),
+        ] {
+            let said = same_authority(scheme, one, other);
+            assert_eq!(said, expected, "{scheme} {one} {other}");
+            assert_eq!(same_authority(scheme, other, one), expected);
+        }
     }
 
     #[test]

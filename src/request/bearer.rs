@@ -1,8 +1,12 @@
 //! Finds the one credential of a request.
 
 use http::HeaderValue;
+use memchr::memmem::{find, find_iter};
 
-use super::{DecidingHeaders, Denial, Field, is_placeholder};
+use super::{DecidingHeaders, Denial, Field, is_placeholder, stands_for_no_token};
+
+/// How every JWT begins: its header is JSON, in base64url.
+const JWT_BEGINS: &[u8] = b"eyJ";
 
 /// What a client identifies itself with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,11 +65,7 @@ pub fn bearer<'a>(headers: &DecidingHeaders<'a>) -> Result<Option<&'a [u8]>, Den
 
 /// Returns whether `Authorization` is the scheme `Bearer` and no token, which is as good as no header.
 pub(super) fn is_empty_bearer(headers: &DecidingHeaders<'_>) -> bool {
-    let Field::Once(value) = headers.authorization else {
-        return false;
-    };
-    let (scheme, token) = split(value);
-    is_bearer(scheme) && is_placeholder(token)
+    matches!(headers.authorization, Field::Once(value) if stands_for_no_token(value))
 }
 
 /// Returns the token of `Authorization: Bearer`; other schemes are the backend's business.
@@ -78,7 +78,7 @@ fn authorization<'a>(headers: &DecidingHeaders<'a>) -> Result<Option<&'a [u8]>, 
     if is_bearer(scheme) {
         return Ok(Some(token).filter(|token| !is_placeholder(token)));
     }
-    if token.is_empty() && is_jwt(scheme) {
+    if token.is_empty() && ends_with_jwt(scheme) {
         return Err(Denial::TokenSchemeMissing);
     }
     Ok(None)
@@ -97,17 +97,39 @@ fn is_bearer(scheme: &[u8]) -> bool {
     scheme.eq_ignore_ascii_case(b"bearer")
 }
 
-/// Returns whether a text is three parts in base64url, of which the first begins as the JSON of a JWT's header does.
-fn is_jwt(text: &[u8]) -> bool {
-    let in_part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+/// Returns whether a text ends with a JWT: three parts in base64url, of which the first begins as the JSON of a header does.
+fn ends_with_jwt(text: &[u8]) -> bool {
+    let text = find(text, JWT_BEGINS).and_then(|at| text.get(at..));
     let is_part =
         |part: Option<&[u8]>| part.is_some_and(|part| !part.is_empty() && part.iter().all(in_part));
-    let mut parts = text.split(|&b| b == b'.');
-    text.starts_with(b"eyJ")
-        && is_part(parts.next())
-        && is_part(parts.next())
-        && is_part(parts.next())
-        && parts.next().is_none()
+    text.is_some_and(|text| {
+        let mut parts = text.split(|&b| b == b'.');
+        is_part(parts.next())
+            && is_part(parts.next())
+            && is_part(parts.next())
+            && parts.next().is_none()
+    })
+}
+
+/// Returns, for each place of a text at which a JWT may begin, the three parts that are there; `None` where there are fewer.
+///
+/// What stands around it may be letters of base64url too, as in `Bearer%20TOKEN`.
+pub(super) fn jwts(text: &[u8]) -> impl Iterator<Item = Option<&str>> {
+    find_iter(text, JWT_BEGINS).map(move |at| {
+        let rest = text.get(at..)?;
+        let mut dots = 0;
+        let ends = |b: &u8| {
+            dots += u32::from(*b == b'.');
+            dots == 3 || !(in_part(b) || *b == b'.')
+        };
+        let end = rest.iter().position(ends).unwrap_or(rest.len());
+        let parts = rest.get(..end).filter(|_| dots >= 2)?;
+        std::str::from_utf8(parts).ok()
+    })
+}
+
+fn in_part(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
 fn text(field: Field<&HeaderValue>) -> Result<Option<&str>, Denial> {
@@ -198,16 +220,61 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_for_no_credential_is_no_second_one() {
+        let (empty, token) = (
+            ("authorization", "Bearer undefined"),
+            ("authorization", "Bearer a"),
+        );
+        let basic = ("authorization", "Basic b");
+        for lines in [[empty, token], [token, empty]] {
+            assert_eq!(found(&lines).unwrap(), "Token Ok(\"a\")", "{lines:?}");
+        }
+        for lines in [[empty, empty], [empty, basic], [basic, empty]] {
+            assert_eq!(found(&lines).unwrap(), "None", "{lines:?}");
+        }
+        for lines in [
+            [token, empty, basic],
+            [empty, basic, token],
+            [token, token, empty],
+        ] {
+            assert_eq!(found(&lines), Err("token_ambiguous"), "{lines:?}");
+        }
+        for offered in ["menshen.bearer.\"\"", "\"menshen.bearer.\"\"\""] {
+            let socket = [
+                ("upgrade", "websocket"),
+                ("sec-websocket-protocol", offered),
+            ];
+            assert_eq!(found(&socket).unwrap(), "None", "{offered}");
+        }
+    }
+
+    #[test]
     fn a_jwt_without_its_scheme_is_not_passed_over() {
         let (jwt, code) = ("eyJh.eyJp.c-_1", ("x-wx-code", "0abc"));
         assert_eq!(found(&[("authorization", jwt)]), Err("token_missing"));
         assert_eq!(found(&[("authorization", jwt), code]), Err("token_missing"));
+        for before in [
+            "Bearer",
+            "Bearer%20",
+            "Bearer_",
+            "Token",
+            "Bearer.",
+            "eyJ",
+            "é",
+        ] {
+            let value = format!("{before}{jwt}");
+            let found = found(&[("authorization", &value)]);
+            assert_eq!(found, Err("token_missing"), "{value}");
+        }
         for other in [
             "eyJh",
             "eyJh.eyJp",
             "eyJh..c",
             "eyJh.b.c.d",
             "xyJh.b.c",
+            "BearerxyJh.b.c",
+            "BearereyJh.b",
+            "BearereyJh.b.c.d",
             "eyJh.b.c d",
             "eyJh.b.c=",
         ] {
@@ -217,6 +284,23 @@ mod tests {
                 "{other}"
             );
         }
+    }
+
+    #[test]
+    fn a_jwt_is_found_whatever_stands_around_it() {
+        let found = |text: &'static str| jwts(text.as_bytes()).collect::<Vec<_>>();
+        let jwt = Some("eyJh.b.c-_1");
+        for text in [
+            "eyJh.b.c-_1",
+            "xeyJh.b.c-_1.d",
+            "x.eyJh.b.c-_1%20",
+            "\"eyJh.b.c-_1\"",
+        ] {
+            assert_eq!(found(text), [jwt], "{text}");
+        }
+        assert_eq!(found("eyJh.eyJb.c"), [Some("eyJh.eyJb.c"), None]);
+        assert_eq!(found("eyJh.b eyJh.b.c-_1"), [None, jwt]);
+        assert!(found("Basic eA==").is_empty());
     }
 
     #[test]

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::Method;
-use memchr::memmem::find_iter;
 
-use super::bearer::is_empty_bearer;
+use super::bearer::{is_empty_bearer, jwts};
 use super::destination::target_with;
 use super::{
     Asker, Caller, Client, CookieCredential, Credential, CredentialKind, DecidingHeaders, Decision,
@@ -18,10 +17,9 @@ use crate::config::{AppKind, Auth, Config, OnMissing, Route};
 use crate::session::RevokedSessions;
 use crate::token::{Recalled, TokenError, Tokens, Unseen, Verified};
 
-/// How every token of ours begins: its header is JSON, in base64url.
-const TOKEN_BEGINS: &[u8] = b"eyJ";
-/// The most words of `Authorization` that are looked at as tokens; nobody sends that many who means no harm.
-const MOST_TOKENS: usize = 8;
+/// The most places of `Authorization` at which a token is looked for: eight tokens have as many, for their payloads begin as they do.
+/// Nobody sends that many who means no harm.
+const MOST_PLACES: usize = 16;
 /// So many wrong signatures of one address are checked at once, and as many a minute: each costs as much as a hundred requests.
 const WRONG_SIGNATURES: NonZeroU32 = NonZeroU32::MIN.saturating_add(599);
 
@@ -121,6 +119,7 @@ impl Requests {
             who: None,
             target,
             hide_authorization: false,
+            hide_spare_bearers: request.headers.spare_bearers,
             credential: CredentialKind::None,
         };
         if route.auth == Auth::Public {
@@ -309,21 +308,9 @@ impl Requests {
             Field::Once(value) => value.as_bytes(),
             Field::Repeated => return Err(Denial::TokenAmbiguous),
         };
-        let in_token = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        let begins_word = |at: &usize| {
-            let before = at.checked_sub(1).and_then(|before| value.get(before));
-            !before.is_some_and(in_token)
-        };
-        let begins = find_iter(value, TOKEN_BEGINS).filter(begins_word);
-        for (number, at) in begins.enumerate() {
-            let rest = value.get(at..).unwrap_or_default();
-            let word = rest.split(|b| !in_token(b)).next();
-            let word = word.and_then(|word| std::str::from_utf8(word).ok());
-            if number == MOST_TOKENS || word.is_some_and(|word| self.tokens.is_ours(word)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let is_ours = |jwt: Option<&str>| jwt.is_some_and(|jwt| self.tokens.is_ours(jwt));
+        let mut places = jwts(value).enumerate();
+        Ok(places.any(|(number, jwt)| number == MOST_PLACES || is_ours(jwt)))
     }
 }
 

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::cookie::{self, PLAIN_SESSION_COOKIE, SESSION_COOKIE};
 use super::names::{APP, CODE, NONCE, is_alias, poses_as_framing};
-use super::{is_placeholder, subprotocol};
+use super::{is_placeholder, stands_for_no_token, subprotocol};
 
 /// A header that must not be there more than once.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,8 +33,10 @@ impl<T> Field<T> {
 pub struct DecidingHeaders<'a> {
     /// The size of the section in bytes.
     pub bytes: usize,
-    /// `Authorization`
+    /// `Authorization`, without lines that stand for no token where there is another.
     pub authorization: Field<&'a HeaderValue>,
+    /// Whether there are such lines, which go no further.
+    pub spare_bearers: bool,
     /// `Host`
     pub host: Field<&'a HeaderValue>,
     /// `Content-Length`
@@ -75,7 +77,10 @@ impl<'a> DecidingHeaders<'a> {
             deciding.bytes += name.as_str().len() + value.len() + 4;
             deciding.padded |= is_padded(value.as_bytes());
             let field = match name.as_str() {
-                "authorization" => &mut deciding.authorization,
+                "authorization" => {
+                    deciding.add_authorization(value);
+                    continue;
+                }
                 "host" => &mut deciding.host,
                 "content-length" => &mut deciding.content_length,
                 "transfer-encoding" => &mut deciding.transfer_encoding,
@@ -111,6 +116,20 @@ impl<'a> DecidingHeaders<'a> {
             deciding.subprotocol_token = deciding.offered_token;
         }
         deciding
+    }
+
+    fn add_authorization(&mut self, value: &'a HeaderValue) {
+        match self.authorization {
+            Field::Absent => self.authorization = Field::Once(value),
+            Field::Once(first) if stands_for_no_token(first) => {
+                self.spare_bearers = true;
+                self.authorization = Field::Once(value);
+            }
+            Field::Once(_) | Field::Repeated if stands_for_no_token(value) => {
+                self.spare_bearers = true;
+            }
+            Field::Once(_) | Field::Repeated => self.authorization = Field::Repeated,
+        }
     }
 
     fn add_cookies(&mut self, line: &'a [u8]) {

@@ -61,6 +61,8 @@ pub struct Pass {
     pub target: Option<String>,
     /// Whether `Authorization` holds our token, which the upstream does not get.
     pub hide_authorization: bool,
+    /// Whether the upstream gets no line of `Authorization` that stands for no token, since there is another line.
+    pub hide_spare_bearers: bool,
     /// By what its sender is known.
     pub credential: CredentialKind,
 }

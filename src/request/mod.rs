@@ -66,7 +66,7 @@ pub use names::{OwnedNames, is_alias};
 pub use origin::Asker;
 pub use origins::Origins;
 pub use path::NormalPath;
-pub use placeholder::is_placeholder;
+pub use placeholder::{is_placeholder, stands_for_no_token};
 pub use proxy_header::ProxyHeader;
 pub use rates::{Rates, network};
 pub use recent::{Advice, Entry, Found, Key, Recent, Refused, RouteName, TraceKey, What, advice};

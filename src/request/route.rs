@@ -263,7 +263,7 @@ mod tests {
         let message = Message {
             method: &method,
             target: path.as_bytes(),
-            authority: Some(host),
+            authority: Some(("http", host)),
             version: Version::HTTP_2,
             headers: &headers,
         };

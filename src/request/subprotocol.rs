@@ -55,7 +55,9 @@ fn after_prefix(name: &[u8]) -> Option<&[u8]> {
     // It is a name, never in quotes, but a lenient backend may take them off.
     let name = name.strip_prefix(b"\"").unwrap_or(name).trim_ascii_start();
     let (prefix, token) = name.split_at_checked(PREFIX.len())?;
-    let token = token.strip_suffix(b"\"").unwrap_or(token);
+    // Two quotes alone are what a program writes for nothing.
+    let bare = token.strip_suffix(b"\"").filter(|bare| *bare != b"\"");
+    let token = bare.unwrap_or(token);
     prefix.eq_ignore_ascii_case(PREFIX).then_some(token)
 }
 

@@ -15,6 +15,8 @@ pub(super) struct RequestHead {
     pub(super) target: Bytes,
     /// What HTTP/2 sends in place of `Host`.
     pub(super) authority: Option<String>,
+    /// Whether HTTP/2 names `https` beside it.
+    pub(super) names_https: bool,
     pub(super) version: Version,
     pub(super) headers: HeaderMap,
     pub(super) spelling: Spelling,
@@ -65,10 +67,14 @@ pub(super) struct Spelling {
 impl RequestHead {
     /// Returns what the decision reads.
     pub(super) fn message(&self) -> Message<'_> {
+        let scheme = if self.names_https { "https" } else { "http" };
         Message {
             method: &self.method,
             target: &self.target,
-            authority: self.authority.as_deref(),
+            authority: self
+                .authority
+                .as_deref()
+                .map(|authority| (scheme, authority)),
             version: self.version,
             headers: &self.headers,
         }

@@ -63,6 +63,7 @@ async fn data_of_a_user_who_logged_in_opens_as_wechat_wrote_it() {
     let alice = User::log_in(&t, "alice").await;
     for data in [
         json!({"openId": alice.openid, "nickName": "门神", "gender": 1}),
+        json!({"openid": alice.openid, "unionid": "oOnePerson"}),
         json!({"phoneNumber": "13580006666", "countryCode": "86"}),
         json!({"openGId": "tGroup1"}),
         json!({"opengid": "tGroup1", "group_openid": "oInGroup", "chat_type": 3}),
@@ -148,6 +149,7 @@ async fn every_failure_to_open_is_the_same_to_the_byte() {
     let appid = TestGateway::appid("shop");
     for data in [
         json!({"openId": bob.openid}),
+        json!({"openid": bob.openid}),
         json!({"watermark": {"appid": TestGateway::appid("cafe"), "timestamp": 1}}),
         json!({"watermark": {"timestamp": 1}}),
         json!(format!("{{\"openId\":\"{}\"}}", alice.openid)),

@@ -70,6 +70,30 @@ async fn a_token_that_is_no_longer_good_is_hidden_on_a_public_route() {
 }
 
 #[tokio::test]
+async fn a_token_among_other_characters_is_hidden_on_a_public_route() {
+    let t = TestGateway::start().await;
+    let Grant { token, .. } = t.log_in("alice").await;
+    for (before, behind) in [
+        ("Bearer", ""),
+        ("Bearer%20", ""),
+        ("Bearer_", ""),
+        ("Token", ""),
+        ("Bearer.", ""),
+        ("Bearer ", ".x"),
+        ("Token x", ".y.z"),
+        ("Bearer eyJ.", ""),
+    ] {
+        let sent = format!("{before}{token}{behind}");
+        assert_eq!(ask(&t, "/public", &sent).await.status, 200, "{sent}");
+        hidden(&t, &token);
+    }
+    // Those of others are the backend's business there.
+    let foreign = "BearereyJh.eyJp.c2ln";
+    assert_eq!(ask(&t, "/public", foreign).await.status, 200);
+    assert_eq!(t.upstream.last().only("authorization"), Some(foreign));
+}
+
+#[tokio::test]
 async fn an_optional_route_refuses_an_expired_token_instead_of_serving_a_stranger() {
     let t = TestGateway::start().await;
     let reply = ask(&t, "/optional", &format!("Bearer {}", expired(&t))).await;

@@ -104,11 +104,23 @@ async fn a_login_that_could_mean_two_apps_spends_no_code() {
 async fn a_login_for_an_unknown_app_spends_no_code() {
     let t = two_apps().await;
     let appid = TestGateway::appid("cafe");
-    for name in ["", "Cafe", "cafe ", "unknown", appid.as_str()] {
+    for name in ["Cafe", "cafe ", "unknown", appid.as_str()] {
         let login = log_in(&t, Some(&referer("cafe")), json!({"app": name})).await;
         assert_eq!(login.refusal(), (400, "app_unknown".to_owned()), "{name:?}");
     }
     assert_eq!(t.redeemed().await, 0);
+}
+
+#[tokio::test]
+async fn what_stands_for_no_app_names_none() {
+    let t = two_apps().await;
+    for nothing in ["", "undefined", "null"] {
+        let login = log_in(&t, None, json!({"app": nothing})).await;
+        login.refused(400, "app_ambiguous");
+        let login = log_in(&t, Some(&referer("cafe")), json!({"app": nothing})).await;
+        assert_eq!(app(&t, &login).await, "cafe", "{nothing:?}");
+    }
+    assert_eq!(t.redeemed().await, 3);
 }
 
 #[tokio::test]

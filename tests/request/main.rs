@@ -1,6 +1,7 @@
 //! What happens to a request between its client and its backend: admission, routes, bodies, limits and refusals.
 
 mod admission;
+mod authorities;
 mod bodies;
 mod explain;
 mod http2;

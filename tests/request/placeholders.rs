@@ -66,7 +66,8 @@ async fn an_empty_credential_beside_a_token_is_no_second_one() {
         assert_eq!(reply.status, 200, "{code:?}: {}", reply.text());
     }
     for empty in EMPTY_BEARERS {
-        let offered = format!("menshen.bearer., menshen.bearer.undefined, menshen.bearer.{token}");
+        let offered = "menshen.bearer., menshen.bearer.undefined, menshen.bearer.\"\"";
+        let offered = format!("{offered}, menshen.bearer.{token}");
         let request = t.get("/orders").header("Authorization", empty);
         let request = handshake(request).header("Sec-WebSocket-Protocol", offered);
         let reply = Reply::of(request).await;
@@ -78,6 +79,47 @@ async fn an_empty_credential_beside_a_token_is_no_second_one() {
             "{}",
             received.head
         );
+    }
+}
+
+#[tokio::test]
+async fn an_empty_bearer_beside_another_authorization_goes_no_further() {
+    let forwarding = "[[route]]\npath = \"/kept\"\nupstream = \"api\"\nforward_token = true\n";
+    let t = TestGateway::start().await;
+    let token = t.log_in("alice").await.token;
+    let kept = TestGateway::builder().routes(forwarding).start().await;
+    let (bearer, kept_bearer) = (
+        format!("Bearer {token}"),
+        format!("Bearer {}", kept.log_in("alice").await.token),
+    );
+    for empty in EMPTY_BEARERS {
+        for (t, path, other, passed) in [
+            (&t, "/orders", &*bearer, None),
+            (&t, "/optional", &*bearer, None),
+            (&t, "/public", &*bearer, None),
+            (&kept, "/kept", &*kept_bearer, Some(&*kept_bearer)),
+            (&t, "/public", "Basic eA==", Some("Basic eA==")),
+            (&t, "/optional", "Basic eA==", Some("Basic eA==")),
+            (&t, "/public", empty, None),
+        ] {
+            for (first, second) in [(empty, other), (other, empty)] {
+                let request = t.get(path).header("Authorization", first);
+                let reply = Reply::of(request.header("Authorization", second)).await;
+                assert_eq!(
+                    reply.status,
+                    200,
+                    "{path} {first} {second}: {}",
+                    reply.text()
+                );
+                let received = t.upstream.last();
+                let authorization = received.all("authorization");
+                let expected: Vec<&str> = passed.into_iter().collect();
+                assert_eq!(authorization, expected, "{path} {first} {second}");
+                let is_known = received.only("x-wx-openid").is_some();
+                let is_token = other.starts_with("Bearer eyJ");
+                assert_eq!(is_known, is_token && path != "/public", "{path} {other}");
+            }
+        }
     }
 }
 
@@ -155,6 +197,33 @@ async fn a_token_without_its_scheme_is_told_what_lacks() {
         .header("Authorization", &token);
     Reply::of(request).await.refused(401, "token_missing");
     assert_eq!((t.redeemed().await, t.upstream.requests()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_token_without_the_space_behind_its_scheme_is_told_what_lacks() {
+    let t = TestGateway::start().await;
+    let token = t.log_in("alice").await.token;
+    for before in [
+        "Bearer",
+        "Bearer%20",
+        "Bearer_",
+        "Token",
+        "Bearer+",
+        "Bearer.",
+    ] {
+        // Tokens of others look the same, and are sent by the same mistake.
+        for token in [&token, "eyJh.eyJp.c2ln"] {
+            let value = format!("{before}{token}");
+            for path in ["/optional", "/orders"] {
+                let request = t.get(path).header("Authorization", &value);
+                let reply = Reply::of(request).await;
+                reply.refused(401, "token_missing");
+                let told = reply.text().contains("Authorization: Bearer TOKEN");
+                assert!(told, "{path} {value}: {}", reply.text());
+            }
+        }
+    }
+    assert_eq!(t.upstream.requests(), 0);
 }
 
 #[tokio::test]

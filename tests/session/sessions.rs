@@ -108,7 +108,6 @@ async fn what_is_no_refresh_token_is_refused_and_harms_nobody() {
     let sound = &grant.refresh_token;
     let foreign = other.log_in("alice").await.refresh_token;
     let mut forgeries = vec![
-        String::new(),
         "x".to_owned(),
         grant.token.clone(),
         foreign,
@@ -135,6 +134,19 @@ async fn what_is_no_refresh_token_is_refused_and_harms_nobody() {
             (401, "refresh_invalid".to_owned()),
             "{forged:?}"
         );
+    }
+    t.check_session_lives(&grant).await;
+}
+
+#[tokio::test]
+async fn what_stands_for_no_refresh_token_is_a_missing_one() {
+    let t = TestGateway::start().await;
+    let grant = t.log_in("alice").await;
+    for nothing in ["", " ", "undefined", "null", "\"\""] {
+        let reply = t.refresh(nothing).await;
+        reply.refused(400, "bad_request");
+        let told = reply.text().contains("The refresh_token is missing.");
+        assert!(told, "{nothing:?}: {}", reply.text());
     }
     t.check_session_lives(&grant).await;
 }

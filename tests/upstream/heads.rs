@@ -187,6 +187,13 @@ async fn the_version_is_ours() {
     let answer = got("HTTP/1.0 200 OK\r\n\r\nup to the end").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("up to the end"), "{answer}");
+    for version in ["HTTP/1.2", "HTTP/1.9"] {
+        let head = format!("{version} 200 Fine\r\nX-oDD: 1\r\nContent-Length: 2\r\n\r\nok");
+        let answer = got(&head).await;
+        let expected = "HTTP/1.1 200 Fine\r\nX-oDD: 1\r\n";
+        assert!(answer.starts_with(expected), "{version}: {answer}");
+        assert!(answer.ends_with("\r\n\r\nok"), "{version}: {answer}");
+    }
 }
 
 #[tokio::test]
@@ -199,7 +206,7 @@ async fn the_spelling_of_the_servers_names_stays() {
     );
 }
 
-const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nMenshen-Token: forged\r\nConnection: x\r\n\r\n";
+const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nMenshen-Token: forged\r\nX-Request-Id: forged\r\nConnection: x\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 #[tokio::test]
@@ -220,6 +227,16 @@ async fn interim_answers_without_end_are_no_answer() {
 }
 
 #[tokio::test]
+async fn a_head_of_more_than_256_kib_is_no_answer() {
+    for (length, status) in [(250_000, "200"), (300_000, "502")] {
+        let long = "x".repeat(length);
+        let head = format!("HTTP/1.1 200 OK\r\nX: {long}\r\nContent-Length: 0\r\n\r\n");
+        let answer = got(&head).await;
+        assert_eq!(answer.get(9..12), Some(status), "{length}");
+    }
+}
+
+#[tokio::test]
 async fn a_101_that_nobody_asked_for_is_no_answer() {
     let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nsecret";
     let answer = got(head).await;
@@ -230,7 +247,7 @@ async fn a_101_that_nobody_asked_for_is_no_answer() {
 #[tokio::test]
 async fn trailers_reach_the_client_without_names_that_are_ours() {
     let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\
-                  Menshen-Token: forged\r\nContent-Length: 9\r\n\r\n";
+                  Menshen-Token: forged\r\nX-Request-Id: forged\r\nContent-Length: 9\r\n\r\n";
     let answer = got(answer).await;
     assert!(
         answer.ends_with("2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n"),

@@ -207,6 +207,24 @@ async fn the_chosen_sub_protocol_passes_in_both_directions() {
 }
 
 #[tokio::test]
+async fn an_empty_sub_protocol_of_the_servers_is_no_choice() {
+    let backend = ByHand::start().await;
+    let t = TestGateway::start_before(backend.address, "").await;
+    let ours = format!("menshen.bearer.{}", t.log_in("alice").await.token);
+    // The client of these tests fails where none of what it offered is named.
+    for offered in [None, Some(&*ours)] {
+        let offer = offered.map(|name| ("sec-websocket-protocol", name));
+        let (opened, (_server, _)) = tokio::join!(
+            open(&t, "/", offer.as_slice()),
+            accept(&backend, "Sec-WebSocket-Protocol: \r\n")
+        );
+        let (_, response) = opened.unwrap();
+        let named = response.headers().get_all("sec-websocket-protocol");
+        assert!(named.iter().eq(offered.iter()), "{offered:?}");
+    }
+}
+
+#[tokio::test]
 async fn pings_are_answered_by_the_other_end_and_not_by_the_gateway() {
     let t = TestGateway::start().await;
     let (mut socket, _) = open(&t, "/public", &[]).await.unwrap();

@@ -38,10 +38,11 @@ pub(super) fn upgrade(
     request: &RequestHead,
     exchange: &Exchange,
 ) -> ResponseHead {
-    hide(&mut head, |_| false);
-    if !head.headers.contains_key(SEC_WEBSOCKET_PROTOCOL)
-        && let Some(offered) = offered_subprotocol(&request.headers)
-    {
+    let mut chosen = head.headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    // Some servers send an empty header where they choose none.
+    let chose = chosen.any(|name| !name.as_bytes().trim_ascii().is_empty());
+    hide(&mut head, |name| !chose && *name == SEC_WEBSOCKET_PROTOCOL);
+    if !chose && let Some(offered) = offered_subprotocol(&request.headers) {
         head.added.push((SEC_WEBSOCKET_PROTOCOL, offered));
     }
     head.added
@@ -109,16 +110,17 @@ fn add(head: &mut ResponseHead, exchange: &Exchange) {
     for (name, value) in &exchange.cors {
         head.added.push((name.clone(), value.clone()));
     }
-    head.set(X_REQUEST_ID, exchange.request_id.value().clone());
+    let id = exchange.request_id.value().clone();
+    head.added.push((X_REQUEST_ID, id));
 }
 
 fn is_of_connection(name: &HeaderName) -> bool {
     is_hop_by_hop(name) || *name == CONTENT_LENGTH
 }
 
-/// Clients take these for the result of a login; a backend's own would be one.
+/// Clients take these for the result of a login, and for the id under which the log has the request; a backend's own would be one.
 fn is_ours(name: &HeaderName) -> bool {
-    *name == TOKEN || *name == TOKEN_EXPIRES_IN || *name == REFRESH_TOKEN
+    *name == TOKEN || *name == TOKEN_EXPIRES_IN || *name == REFRESH_TOKEN || *name == X_REQUEST_ID
 }
 
 #[cfg(test)]

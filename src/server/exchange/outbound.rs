@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use super::state::Exchange;
 use crate::request::{
-    Cookies, Denial, Identities, Line, Pass, Subprotocols, is_alias, named_hops, without_ours,
-    without_tokens,
+    Cookies, Denial, Identities, Line, Pass, Subprotocols, is_alias, named_hops,
+    stands_for_no_token, without_ours, without_tokens,
 };
 use crate::server::http1::write_field;
 use crate::server::message::{Body, RequestHead, for_each_line};
@@ -107,7 +107,7 @@ impl<'a> Outbound<'a> {
         out.extend_from_slice(self.host.as_bytes());
         out.extend_from_slice(b"\r\n");
         for_each_line(&head.headers, &head.spelling, |name, spelled, value| {
-            if self.passes_on(name) {
+            if self.passes_on(name, value) {
                 write_field(name, spelled, value, out);
             }
         });
@@ -138,7 +138,7 @@ impl<'a> Outbound<'a> {
         let headers = request.headers_mut();
         headers.reserve(self.head.headers.len() + self.set.len() + self.own.len() + 2);
         for (name, value) in &self.head.headers {
-            if *name != EXPECT && self.passes_on(name) {
+            if *name != EXPECT && self.passes_on(name, value) {
                 headers.append(name.clone(), value.clone());
             }
         }
@@ -163,17 +163,22 @@ impl<'a> Outbound<'a> {
     }
 
     /// Returns whether a header of the client's goes to the server as it is.
-    fn passes_on(&self, name: &HeaderName) -> bool {
+    fn passes_on(&self, name: &HeaderName, value: &HeaderValue) -> bool {
         let stays = is_hop_by_hop(name)
             || *name == HOST
             || *name == CONTENT_LENGTH
             || self.identities.owns(name)
-            || (*name == AUTHORIZATION && self.pass.hide_authorization)
+            || (*name == AUTHORIZATION && self.hides_authorization(value))
             || (*name == COOKIE && self.hides_cookie)
             || (*name == EXPECT && self.head.body == Body::Empty)
             || self.own.iter().any(|(own, _)| own == name)
             || self.hops.contains(name);
         !stays
+    }
+
+    fn hides_authorization(&self, value: &HeaderValue) -> bool {
+        let pass = self.pass;
+        pass.hide_authorization || (pass.hide_spare_bearers && stands_for_no_token(value))
     }
 }
 

@@ -136,12 +136,14 @@ impl ClientSide {
     ) -> Poll<Result<ResponseHead, ResponseError>> {
         loop {
             if self.wire.input.len() > self.seen {
-                if let Some(end) = end_of_response(&self.wire.input, self.seen) {
-                    return Poll::Ready(self.take_head(end));
-                }
+                let end = end_of_response(&self.wire.input, self.seen);
                 self.seen = self.wire.input.len();
-                if self.seen > MAX_HEAD {
+                // Much may come at once: a head that has its end may be as much too long as one that has none yet.
+                if end.unwrap_or(self.seen) > MAX_HEAD {
                     return Poll::Ready(Err(ResponseError::Malformed));
+                }
+                if let Some(end) = end {
+                    return Poll::Ready(self.take_head(end));
                 }
             }
             let silent = self.wire.input.is_empty() && self.interim == 0;

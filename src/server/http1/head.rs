@@ -38,14 +38,31 @@ pub(super) fn end_of_response(head: &[u8], seen: usize) -> Option<usize> {
 
 /// Parses a response's head, which ends with the empty line; `None` where it is malformed.
 pub(super) fn parse_response(raw: &Bytes) -> Option<Parsed> {
+    match parse_known(raw) {
+        Err(Error::Version) => parse_known(&as_http11(raw)?).ok()?,
+        parsed => parsed.ok()?,
+    }
+}
+
+/// Returns a head of a higher minor version as one of the highest that is known (RFC 9112, section 2.3).
+fn as_http11(raw: &[u8]) -> Option<Bytes> {
+    const KNOWN: &[u8] = b"HTTP/1.1";
+    let (version, rest) = raw.split_at_checked(KNOWN.len())?;
+    let (b"HTTP/1.", [b'2'..=b'9']) = version.split_at_checked(KNOWN.len() - 1)? else {
+        return None;
+    };
+    Some([KNOWN, rest].concat().into())
+}
+
+fn parse_known(raw: &Bytes) -> Result<Option<Parsed>, Error> {
     let (mut few, mut many);
     few = [EMPTY_HEADER; FEW_LINES];
     match parse_with(raw, &mut few) {
         Err(Error::TooManyHeaders) => {
             many = [EMPTY_HEADER; MOST_LINES];
-            parse_with(raw, &mut many).ok()?
+            parse_with(raw, &mut many)
         }
-        parsed => parsed.ok()?,
+        parsed => parsed,
     }
 }
 
@@ -201,6 +218,10 @@ mod tests {
         for raw in [
             "HTTP/1.1 20 OK\r\n\r\n",
             "HTTP/2 200 OK\r\n\r\n",
+            "HTTP/2.2 200 OK\r\n\r\n",
+            "HTTP/1.x 200 OK\r\n\r\n",
+            "HTTP/1.20 200 OK\r\n\r\n",
+            "HTTP/1.2200 OK\r\n\r\n",
             "ok\r\n\r\n",
             "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
         ] {

@@ -170,6 +170,7 @@ impl ServerSide {
             method,
             target,
             authority: None,
+            names_https: false,
             version,
             headers,
             spelling: Spelling::new(raw, names),

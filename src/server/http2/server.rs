@@ -7,6 +7,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::header::{CONTENT_LENGTH, EXPECT};
+use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
 use super::budget::{SectionBudget, may_be_trailers, size_of};
@@ -69,6 +70,7 @@ impl ServerStream {
                 .uri
                 .authority()
                 .map(|authority| authority.as_str().to_owned()),
+            names_https: parts.uri.scheme() == Some(&Scheme::HTTPS),
             version: Version::HTTP_2,
             headers: parts.headers,
             spelling: Spelling::default(),

@@ -5,8 +5,8 @@
 //! AES-CBC without a MAC is a padding oracle for whoever can tell one failure from another, and whoever sends the `iv`
 //! can change the first 16 bytes unseen. So every failure is the same error after the same work: each key is tried to the
 //! end, data with wrong padding is parsed all the same, and a stand-in replaces invalid base64. Repeated fields are
-//! refused, and so are names of a person or the app that differ in case alone. Openid and watermark are compared where
-//! they exist; data without an openid (phone numbers, groups, chat tools) opens only with its own user's key. The price
+//! refused, and so are names of a phone number or the watermark that differ in case alone. Openid and watermark are compared where they
+//! exist, the openid in any case of its name; data without an openid (phone numbers, groups, chat tools) opens only with its own user's key. The price
 //! is that an operator cannot see why data did not open. `control/failures` limits the failures of each user.
 
 use std::borrow::Cow;
@@ -20,6 +20,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::Zeroizing;
 
@@ -165,26 +166,34 @@ impl OpenData<'_> {
     }
 }
 
-/// The names that identify a person or the app, each in the one spelling that WeChat has for it.
-const NAMES: [&str; 5] = [
-    "openId",
-    "unionId",
-    "watermark",
-    "phoneNumber",
-    "purePhoneNumber",
-];
+/// The names, beside those of the user, that identify a person or the app, each in the one spelling that WeChat has for it.
+const NAMES: [&str; 3] = ["watermark", "phoneNumber", "purePhoneNumber"];
 
-/// Whether a field's name is one of [`NAMES`] but for case: whoever chooses the `iv` can make it so, and hide the field from us
-/// but not from a backend that passes over case.
-struct HidesName(bool);
+/// The fields whose names are WeChat's but for case: whoever chooses the `iv` can make them so, and hide a field from us but not from a
+/// backend that passes over case.
+#[derive(Default)]
+struct Lookalikes {
+    /// What those say that look like `openId`.
+    openids: Vec<Value>,
+    /// Whether one looks like `unionId`.
+    unionid: bool,
+    /// Whether one looks like one of [`NAMES`].
+    others: bool,
+}
 
-impl<'de> Deserialize<'de> for HidesName {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_map(Self(false))
+impl Lookalikes {
+    fn name_person(&self) -> bool {
+        self.unionid || !self.openids.is_empty()
     }
 }
 
-impl<'de> Visitor<'de> for HidesName {
+impl<'de> Deserialize<'de> for Lookalikes {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Self::default())
+    }
+}
+
+impl<'de> Visitor<'de> for Lookalikes {
     type Value = Self;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -192,9 +201,15 @@ impl<'de> Visitor<'de> for HidesName {
     }
 
     fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<Self, M::Error> {
-        while let Some((name, IgnoredAny)) = map.next_entry::<String, _>()? {
-            let hides = |own: &&str| name != **own && name.eq_ignore_ascii_case(own);
-            self.0 |= NAMES.iter().any(hides);
+        while let Some(name) = map.next_key::<String>()? {
+            let is_like = |own: &str| name != own && name.eq_ignore_ascii_case(own);
+            if is_like("openId") {
+                self.openids.push(map.next_value()?);
+                continue;
+            }
+            let IgnoredAny = map.next_value()?;
+            self.unionid |= is_like("unionId");
+            self.others |= NAMES.into_iter().any(is_like);
         }
         Ok(self)
     }
@@ -205,7 +220,7 @@ fn is_data_of(owner: Owner<'_>, text: &[u8]) -> bool {
     // serde also reads a struct from an array, and does not look at the bytes of texts that nobody asked for.
     let is_object = text.trim_ascii_start().first() == Some(&b'{');
     let is_text = std::str::from_utf8(text).is_ok();
-    let hides_name = serde_json::from_slice(text).is_ok_and(|HidesName(hides)| hides);
+    let lookalikes: Lookalikes = serde_json::from_slice(text).unwrap_or_default();
     let Ok(data) = serde_json::from_slice::<OpenData<'_>>(text) else {
         return false;
     };
@@ -214,11 +229,13 @@ fn is_data_of(owner: Owner<'_>, text: &[u8]) -> bool {
         .openid
         .as_ref()
         .is_none_or(|openid| openid == owner.openid);
+    let mut openids = lookalikes.openids.iter();
+    let are_owners = openids.all(|openid| openid.is_null() || openid == owner.openid);
     let is_apps = match &data.watermark {
         Some(watermark) => watermark.appid == owner.appid,
-        None => data.is_of_chat(),
+        None => data.is_of_chat() && !lookalikes.name_person(),
     };
-    is_object && is_text && !hides_name && is_owners && is_apps
+    is_object && is_text && !lookalikes.others && is_owners && are_owners && is_apps
 }
 
 fn hex(bytes: &[u8]) -> String {

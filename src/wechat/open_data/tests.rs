@@ -54,6 +54,15 @@ fn iv_that_changes(at: usize, from: u8, to: u8) -> String {
     STANDARD.encode(iv)
 }
 
+/// Changes two bytes so.
+fn iv_that_changes_two(one: (usize, u8), other: (usize, u8)) -> String {
+    let mut iv = STANDARD.decode(IV).unwrap();
+    for (at, change) in [one, other] {
+        iv[at] ^= change;
+    }
+    STANDARD.encode(iv)
+}
+
 #[test]
 fn the_official_data_opens() {
     assert_eq!(open(DATA, IV).unwrap(), PLAIN);
@@ -131,8 +140,12 @@ fn everything_that_is_near_it_is_the_same_error() {
         // The openId is no UTF-8 any more, or another one.
         (DATA, "r7BXXKkLb8qrSNn05n2qiA=="),
         (DATA, &iv_that_changes(11, b'G', b'H')),
-        // The name of the openId is another one for us, and not for who passes over case.
-        (DATA, &iv_that_changes(6, b'I', b'i')),
+        // No openId for us, and another user's for who passes over case.
+        (
+            DATA,
+            &iv_that_changes_two((6, b'I' ^ b'i'), (11, b'G' ^ b'H')),
+        ),
+        (DATA, &iv_that_changes_two((2, b'o' ^ b'O'), (14, 1))),
         // No JSON any more.
         (DATA, &iv_that_changes(0, b'{', b'[')),
         (DATA, &iv_that_changes(1, b'"', b' ')),
@@ -160,6 +173,36 @@ fn data_of_another_user_or_another_app_is_refused() {
 fn what_names_no_user_is_taken_for_the_user_whose_key_it_is() {
     let phone = r#"{"phoneNumber":"13580006666","purePhoneNumber":"13580006666","countryCode":"86","watermark":{"appid":"wx4f4bc4dec97d474b","timestamp":1}}"#;
     assert_eq!(reopened(phone).unwrap(), phone);
+}
+
+#[test]
+fn an_openid_in_another_case_opens_where_it_is_the_users_own() {
+    let watermark = r#""watermark":{"timestamp":1,"appid":"wx4f4bc4dec97d474b"}"#;
+    let data = |fields: &str| format!("{{{fields},{watermark}}}");
+    for name in ["openid", "OpenId", "OPENID", "open\\u0069d"] {
+        let own = data(&format!("\"{name}\":\"{OPENID}\""));
+        assert_eq!(reopened(&own).unwrap(), own);
+        for value in ["\"oOfAnother\"", "\"\"", "1", "[\"o\"]"] {
+            let other = data(&format!("\"{name}\":{value}"));
+            assert_eq!(reopened(&other), Err(NotOpened), "{other}");
+            let beside = data(&format!("\"openId\":\"{OPENID}\",\"{name}\":{value}"));
+            assert_eq!(reopened(&beside), Err(NotOpened), "{beside}");
+        }
+        let unmarked = format!("{{\"opengid\":\"tGroup1\",\"{name}\":\"{OPENID}\"}}");
+        assert_eq!(reopened(&unmarked), Err(NotOpened), "{unmarked}");
+    }
+    let renamed = open(DATA, &iv_that_changes(6, b'I', b'i'));
+    assert_eq!(renamed.unwrap(), PLAIN.replace("openId", "openid"));
+}
+
+#[test]
+fn a_unionid_opens_in_any_case_beside_a_watermark_alone() {
+    for name in ["unionId", "unionid", "UnionID"] {
+        let data = format!("{{\"{name}\":\"o1\",\"watermark\":{{\"appid\":\"{APPID}\"}}}}");
+        assert_eq!(reopened(&data).unwrap(), data);
+        let data = format!("{{\"opengid\":\"tGroup1\",\"{name}\":\"o1\"}}");
+        assert_eq!(reopened(&data), Err(NotOpened), "{data}");
+    }
 }
 
 #[test]
