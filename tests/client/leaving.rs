@@ -216,3 +216,43 @@ async fn asked(node: &Node, times: u64) {
 fn reset(client: Wire) {
     client.into_parts().1.set_zero_linger().unwrap();
 }
+
+/// Starts the gateway before a server that has an hour for everything.
+async fn before(server: &ByHand) -> Node {
+    let hours = "read_timeout = \"1h\"\nwrite_timeout = \"1h\"";
+    let builder = TestGateway::builder().public_upstream(&[server.address], hours);
+    Nodes::new(builder).await.serve(MENSHEN).await
+}
+
+#[tokio::test]
+async fn an_upload_ends_with_its_client_although_the_server_does_not_read() {
+    let server = ByHand::start().await;
+    let node = before(&server).await;
+    let mut client = TcpStream::connect(node.address).await.unwrap();
+    let head = "POST /upload HTTP/1.1\r\nHost: h\r\nContent-Length: 100000000\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    let _asked = server.accept().await;
+    let part = vec![b'x'; 64 * 1024];
+    // The buffers on the way hold some megabytes.
+    let full = Duration::from_millis(500);
+    while let Ok(written) = tokio::time::timeout(full, client.write(&part)).await {
+        written.unwrap();
+    }
+    reset(Wire::of(client));
+    let line = node.program.logs("/upload").await;
+    assert!(!line.contains("refused"), "{line}");
+}
+
+#[tokio::test]
+async fn an_exchange_ends_with_its_client_although_much_was_sent_behind_the_request() {
+    let server = ByHand::start().await;
+    let node = before(&server).await;
+    let mut client = Wire::connect(node.address).await;
+    client.send(GET.repeat(20 * 1024 / GET.len())).await;
+    let mut asked = server.accept().await;
+    asked.read_to("\r\n\r\n").await;
+    reset(client);
+    assert_eq!(asked.rest().await, "");
+    let line = node.program.logs("/slow").await;
+    assert!(!line.contains("refused"), "{line}");
+}
