@@ -18,6 +18,8 @@ fn busy(reply: &Reply) -> (u64, Option<i64>) {
 }
 
 const DAY: u64 = 24 * 3600;
+const PATIENCE: Duration = Duration::from_secs(20);
+const NOBODY_WAITS: &str = "menshen_login_waiting{app=\"shop\"} 0\n";
 
 /// Moves the time on where less than this is left of the period of so many seconds, as seen so far east.
 fn has_left(t: &TestGateway, period: u64, east: u64, least: u64) {
@@ -78,8 +80,9 @@ async fn an_app_has_a_quota_of_its_own() {
 
 #[tokio::test]
 async fn whoever_leaves_the_line_spends_no_code_and_no_call() {
+    // A turn every three seconds: a client of HTTP/1.1 that has closed its sending side may still read, and is probed after a second.
     let t = TestGateway::builder()
-        .section("login", "quota_per_minute = 60")
+        .section("login", "quota_per_minute = 20")
         .start()
         .await;
     t.log_in("alice").await;
@@ -90,6 +93,10 @@ async fn whoever_leaves_the_line_spends_no_code_and_no_call() {
         .json(&json!({"code": code}));
     let left = waiting.timeout(Duration::from_millis(100)).send().await;
     assert!(left.unwrap_err().is_timeout());
+    let since = Instant::now();
+    while !t.read_metrics().await.contains(NOBODY_WAITS) {
+        assert!(since.elapsed() < PATIENCE, "it has left the line");
+    }
     t.log_in("carol").await;
     assert_eq!(t.redeemed().await, 2);
     assert_eq!(t.redeem(&code).await.status, 200);

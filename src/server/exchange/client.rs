@@ -69,10 +69,10 @@ impl Client<'_> {
         }
     }
 
-    /// Returns whether the client is seen leaving, whatever it still has to send.
+    /// Returns whether the client is seen leaving. Where it is not, [`Self::is_broken`] tells of a reset.
     pub(super) fn can_be_watched(&self) -> bool {
         match self {
-            Self::Http1(client) => client.has_whole_body(),
+            Self::Http1(client) => client.can_be_watched(),
             Self::Http2(_) => true,
         }
     }

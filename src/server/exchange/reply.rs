@@ -238,6 +238,12 @@ pub(super) async fn answer(
     request: &RequestHead,
     Reply { mut head, body }: Reply,
 ) -> Outcome {
+    exchange.status = head.status.as_u16();
+    if exchange.denial == Some(Denial::ClientLeft) {
+        // Nobody reads it.
+        exchange.has_failed = true;
+        return Outcome::Broken;
+    }
     for (name, value) in &exchange.cors {
         head.headers.append(name, value.clone());
     }
@@ -254,7 +260,6 @@ pub(super) async fn answer(
     if is_unread {
         client.close_after();
     }
-    exchange.status = head.status.as_u16();
     let length = Body::Length(body.as_ref().map_or(0, |body| body.len() as u64));
     client.put_head(head, length);
     if let Some(body) = body.filter(|_| request.method != Method::HEAD) {

@@ -2,12 +2,13 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::client::{Client, Leaving};
+use super::half_closed::HalfClosed;
 use crate::request::Denial;
 use crate::server::http1::BodyError;
 use crate::server::timer::Timer;
@@ -36,21 +37,29 @@ pub(super) async fn unless_left<T>(
     work: impl Future<Output = Result<T, Denial>>,
 ) -> Result<T, Denial> {
     let mut work = pin!(work);
+    let begun = Instant::now();
+    let mut half_closed: Option<HalfClosed> = None;
+    let mut timer = Timer::default();
     poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
             return Poll::Ready(done);
         }
-        match client.can_be_watched() && left(client, cx) {
-            true => Poll::Ready(Err(Denial::ClientLeft)),
-            false => Poll::Pending,
+        if client.can_be_watched() {
+            match client.poll_leaving(cx) {
+                Poll::Ready(Leaving::Gone) => return Poll::Ready(Err(Denial::ClientLeft)),
+                Poll::Ready(Leaving::HalfClosed) if half_closed.is_none() => {
+                    half_closed = Some(HalfClosed::new(client));
+                }
+                Poll::Ready(Leaving::HalfClosed) | Poll::Pending => {}
+            }
         }
+        while let Some(seen) = &mut half_closed {
+            ready!(timer.poll(cx, seen.at));
+            if !seen.is_there(client, cx, begun, false) {
+                return Poll::Ready(Err(Denial::ClientLeft));
+            }
+        }
+        Poll::Pending
     })
     .await
-}
-
-fn left(client: &mut Client<'_>, cx: &mut Context<'_>) -> bool {
-    matches!(
-        client.poll_leaving(cx),
-        Poll::Ready(Leaving::Gone | Leaving::HalfClosed)
-    )
 }

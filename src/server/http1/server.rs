@@ -71,11 +71,8 @@ impl ServerSide {
         if self.eof {
             return Poll::Ready(Ok(()));
         }
-        if !self.incoming.is_over() {
-            return Poll::Pending;
-        }
         // What else it sends is not taken before its turn, but would hide that it leaves.
-        while self.wire.input.len() < EARLY {
+        while self.can_be_watched() {
             match ready!(self.wire.poll_fill(cx)) {
                 Ok(0) => {
                     self.eof = true;
@@ -86,6 +83,11 @@ impl ServerSide {
             }
         }
         Poll::Pending
+    }
+
+    /// Returns whether the client is seen leaving: behind its whole request, and while it has sent little before its turn.
+    pub(in crate::server) fn can_be_watched(&self) -> bool {
+        self.incoming.is_over() && self.wire.input.len() < EARLY
     }
 
     /// Returns whether the whole request was read.

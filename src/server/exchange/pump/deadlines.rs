@@ -13,6 +13,8 @@ use crate::server::sockets::Kind;
 
 /// An exchange that has lasted so long can be ended by others: most are over before, and need no entry.
 const LASTING: Duration = Duration::from_millis(500);
+/// How often a client that is not seen leaving is looked for while nothing moves.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Pump<'_, '_> {
     /// Waits for the next time at which something is to be done, and does it. `Ready` where the exchange goes on.
@@ -45,10 +47,14 @@ impl Pump<'_, '_> {
             }
         }
         let look = self.half_closed.map(|client| client.at);
+        let reset_look = self
+            .is_unwatched(waits)
+            .then(|| any.max(self.looked) + LOOK);
         let wants_entry = self.entry.is_none() && self.exchange.session.is_some();
         let lasting = wants_entry.then(|| self.begun + LASTING);
         let too_slow = self.too_slow_at(waits);
-        let Some(at) = [next, lasting, too_slow, look].into_iter().flatten().min() else {
+        let all = [next, lasting, too_slow, look, reset_look];
+        let Some(at) = all.into_iter().flatten().min() else {
             return Ok(Poll::Pending);
         };
         if self.timer.poll(cx, at).is_pending() {
@@ -71,11 +77,27 @@ impl Pump<'_, '_> {
             // What was written is nothing that the server did, which is late as before.
             self.down.written = self.client.written();
         }
+        if reset_look.is_some_and(|at| at <= now) {
+            if self.client.is_broken() {
+                return Err(Failure::ClientGone);
+            }
+            self.looked = now;
+        }
         if lasting.is_some_and(|at| at <= now) {
             let sockets = &self.exchange.generation.sockets;
             self.entry = Some(sockets.enter(Kind::Exchange, self.exchange.session));
         }
         Ok(Poll::Ready(()))
+    }
+
+    /// Returns whether a reset by the client goes unseen: nobody reads from its connection, because the server takes no more of the body
+    /// or because the client has sent much before its turn.
+    fn is_unwatched(&self, [up, _]: [Option<Wait>; 2]) -> bool {
+        let is_still = match self.upload {
+            Upload::Reading | Upload::Flushing => up == Some(Wait::ServerWrite),
+            Upload::Over | Upload::Abandoned => true,
+        };
+        is_still && !self.client.can_be_watched()
     }
 
     /// Returns when a body that comes too slowly is late. An idle timeout alone would let a client hold a server's connection with one

@@ -31,6 +31,8 @@ pub(in crate::server::exchange) struct Pump<'p, 'c> {
     pub(super) down: Motion,
     pub(super) begun: Instant,
     pub(super) half_closed: Option<HalfClosed>,
+    /// When a client that is not seen leaving was last looked for.
+    pub(super) looked: Instant,
     pub(super) entry: Option<Entry>,
 }
 
@@ -132,6 +134,7 @@ impl<'p, 'c> Pump<'p, 'c> {
             download: Download::Head,
             begun: now,
             half_closed: None,
+            looked: now,
             entry: None,
         }
     }
