@@ -18,6 +18,7 @@ mod metrics;
 mod monitoring;
 mod package;
 mod reload;
+mod reloaded_upstreams;
 mod secrets;
 mod simulator;
 mod snippets;

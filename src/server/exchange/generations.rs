@@ -34,9 +34,11 @@ impl Generations {
 
     /// Has exchanges that begin from now on use another generation.
     pub fn replace(&self, generation: Generation) {
-        let old = self.current.swap(Arc::new(generation));
-        // A WebSocket may hold the old generation for long.
+        let new = Arc::new(generation);
+        let old = self.current.swap(Arc::clone(&new));
+        // A long exchange may hold the old generation, and a WebSocket its server.
         old.requests.forget_tokens();
+        old.upstreams.replaced_by(&new.upstreams);
         self.replaced.send_replace(());
     }
 

@@ -86,6 +86,14 @@ impl Group {
             return Some((Arc::clone(server), place));
         }
     }
+
+    /// Closes the connections that are idle, and the others once their exchanges have ended.
+    pub(super) fn retire(&self) {
+        for server in &self.servers {
+            server.pool.retire();
+            server.http2.retire();
+        }
+    }
 }
 
 /// Closes connections that nobody needs any more, for ever.

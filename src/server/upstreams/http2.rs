@@ -1,7 +1,7 @@
 //! The connections of HTTP/2 to one server, each shared by many exchanges.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,9 +28,19 @@ const MAX_HEADER_LIST: u32 = 256 * 1024;
 /// The connections.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
-    open: Mutex<Vec<Arc<Connection>>>,
+    open: Mutex<Open>,
     /// Held while a connection is made, so that a crowd that finds none makes one.
     pub(super) making: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    kept: Vec<Arc<Connection>>,
+    /// The connections of an upstream that a reload replaced. Each ends with its last exchange, and until then the exchanges of the
+    /// old generation share it.
+    ending: Vec<Weak<Connection>>,
+    /// Whether a reload replaced the upstream, so that nothing is kept any more.
+    is_retired: bool,
 }
 
 #[derive(Debug)]
@@ -66,11 +76,17 @@ impl Connections {
         upload: Unread,
     ) -> Option<(Lease, SendRequest<Bytes>)> {
         let mut open = self.open();
-        open.retain(|connection| !connection.is_gone.load(Ordering::Acquire));
-        let fit = open
-            .iter()
-            .filter(|connection| connection.place == *place && connection.revision == revision);
-        fit.filter_map(|connection| connection.lease(upload)).next()
+        let is_there = |connection: &Connection| !connection.is_gone.load(Ordering::Acquire);
+        open.kept.retain(|connection| is_there(connection));
+        open.ending
+            .retain(|connection| connection.upgrade().is_some_and(|it| is_there(&it)));
+        let lease = |connection: &Arc<Connection>| {
+            let fits = connection.place == *place && connection.revision == revision;
+            fits.then(|| connection.lease(upload))?
+        };
+        let mut ending = open.ending.iter().filter_map(Weak::upgrade);
+        let leased = open.kept.iter().find_map(lease);
+        leased.or_else(|| ending.find_map(|connection| lease(&connection)))
     }
 
     /// Begins to speak HTTP/2 on a new connection, and takes a place on it.
@@ -117,7 +133,12 @@ impl Connections {
         connection.uploads.begin(upload);
         let lease = Lease::new(&connection, upload);
         let requests = connection.requests.clone();
-        self.open().push(connection);
+        let mut open = self.open();
+        match open.is_retired {
+            true => open.ending.push(Arc::downgrade(&connection)),
+            false => open.kept.push(connection),
+        }
+        drop(open);
         Ok((lease, requests))
     }
 
@@ -125,7 +146,8 @@ impl Connections {
     pub(super) fn close_one(&self) -> bool {
         let mut open = self.open();
         let idle = |connection: &Arc<Connection>| connection.streams.load(Ordering::Acquire) == 0;
-        let closed = open.iter().position(idle).map(|at| open.remove(at));
+        let closed = open.kept.iter().position(idle);
+        let closed = closed.map(|at| open.kept.remove(at));
         drop(open);
         closed.is_some()
     }
@@ -133,7 +155,7 @@ impl Connections {
     /// Closes what was idle for too long, or was made before the files changed.
     pub(super) fn sweep(&self, keepalive: Duration, revision: u32) {
         let now = Instant::now();
-        self.open().retain(|connection| {
+        self.open().kept.retain(|connection| {
             let idle = now.saturating_duration_since(*connection.last_used());
             let is_used = connection.streams.load(Ordering::Acquire) > 0;
             !connection.is_gone.load(Ordering::Acquire)
@@ -141,7 +163,17 @@ impl Connections {
         });
     }
 
-    fn open(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
+    /// Closes those without exchanges, and each of the others once it has none.
+    pub(super) fn retire(&self) {
+        let mut open = self.open();
+        open.is_retired = true;
+        let kept = std::mem::take(&mut open.kept);
+        open.ending.extend(kept.iter().map(Arc::downgrade));
+        drop(open);
+        drop(kept);
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

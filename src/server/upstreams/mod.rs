@@ -127,6 +127,15 @@ impl Upstreams {
         })
     }
 
+    /// Keeps no connections any more of what the upstreams in place of these do not share.
+    pub(super) fn replaced_by(&self, new: &Self) {
+        for group in &self.groups {
+            if !new.groups.iter().any(|other| Arc::ptr_eq(group, other)) {
+                group.retire();
+            }
+        }
+    }
+
     /// Returns whether each server is thought to be up, with its upstream's name and its address.
     pub fn standings(&self) -> Vec<(String, String, bool)> {
         let now = Instant::now();

@@ -1,7 +1,7 @@
 //! Keeps the idle connections of one server that speaks HTTP/1.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ pub(super) struct Room {
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     idle: Mutex<Vec<Idle>>,
+    /// Whether a reload replaced the upstream, so that nothing is kept any more.
+    is_retired: AtomicBool,
 }
 
 /// A connection, and the thread whose runtime watches it.
@@ -103,13 +105,25 @@ impl Pool {
             return;
         }
         let Some(room) = room.take() else { return };
-        self.idle().push(Idle {
+        let given = Idle {
             kept,
             place,
             revision,
             since: Instant::now(),
             _room: room,
-        });
+        };
+        let mut idle = self.idle();
+        // Read while the list is locked: `retire` either finds the connection there, or was before.
+        if !self.is_retired.load(Ordering::Relaxed) {
+            idle.push(given);
+        }
+    }
+
+    /// Closes all, and whatever is put here from now on.
+    pub(super) fn retire(&self) {
+        self.is_retired.store(true, Ordering::Relaxed);
+        let closed = std::mem::take(&mut *self.idle());
+        drop(closed);
     }
 
     /// Closes the connection that has been idle for longest, and tells whether there was one.
