@@ -12,6 +12,7 @@ mod quota;
 mod reload;
 mod restart;
 mod secrets;
+mod warnings;
 mod wechat_faults;
 mod wechat_proxy;
 mod wechat_reach;
