@@ -14,6 +14,7 @@ mod restart;
 mod secrets;
 mod warnings;
 mod wechat_faults;
+mod wechat_foreign;
 mod wechat_proxy;
 mod wechat_reach;
 mod with_a_code;

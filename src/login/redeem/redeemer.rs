@@ -262,6 +262,10 @@ impl Redeemer {
                 self.state.metrics.replay(self.name());
                 Ok(Some(unused))
             }
+            // WeChat is back, and this code may be spent.
+            Outcome::Refused(Denial::NotWechat(_)) if self.wechat.unreachable_cause().is_none() => {
+                Err(Denial::WechatTimeout)
+            }
             Outcome::Refused(denial) => Err(denial),
             Outcome::Abandoned => Ok(None),
         }
