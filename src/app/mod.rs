@@ -73,9 +73,23 @@ impl App {
     ) -> Result<Self, StartError> {
         install_crypto();
         // Who knows the server by a pin of its certificate does not mind, so that it starts all the same.
-        let out_of_date = config.certificates_out_of_date(clock.unix_secs());
-        for warning in out_of_date.into_iter().chain(config.warnings()) {
+        let now = clock.unix_secs();
+        let out_of_date = config.certificates_out_of_date(now).into_iter();
+        let out_of_date = out_of_date.chain(config.authorities_out_of_date(now));
+        for warning in out_of_date.chain(config.warnings()) {
             tracing::warn!("{warning}");
+        }
+        for server in config.named_servers_at_own_ports() {
+            // A resolver may take long, and neither the start nor the end waits for it.
+            let looking = move || {
+                if let Some(warning) = server.warning() {
+                    tracing::warn!("{warning}");
+                }
+            };
+            let named = std::thread::Builder::new().name("own names".to_owned());
+            if let Err(error) = named.spawn(looking) {
+                tracing::warn!(%error, "a server's name could not be looked up");
+            }
         }
         let everybody = |network: &&ipnet::IpNet| network.prefix_len() == 0;
         if let Some(network) = config.server.trusted_proxies.iter().find(everybody) {

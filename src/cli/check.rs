@@ -1,12 +1,18 @@
 //! `menshen check`: does the start-up checks without starting.
 
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::access_summary::AccessSummary;
 use super::{Outcome, complain, config, probe, runtime, say, warn};
 use crate::app;
 use crate::clock::Clock;
-use crate::config::{Config, PrivateAddress, Store};
+use crate::config::{Config, NamedServer, PrivateAddress, Store};
+
+/// How long the names of servers are looked up.
+const RESOLVER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Checks the file and everything it names; with `with_probe`, also the credentials of every app, and Redis.
 pub(super) fn run(file: &Path, with_probe: bool) -> Outcome {
@@ -18,8 +24,15 @@ pub(super) fn run(file: &Path, with_probe: bool) -> Outcome {
     for warning in config.warnings() {
         warn(&warning);
     }
+    let now = Clock::system().unix_secs();
+    for warning in config.authorities_out_of_date(now) {
+        warn(&warning);
+    }
+    for warning in warnings_of_names(config.named_servers_at_own_ports()) {
+        warn(&warning);
+    }
     let mut outcome = Outcome::Done;
-    for problem in config.certificates_out_of_date(Clock::system().unix_secs()) {
+    for problem in config.certificates_out_of_date(now) {
         outcome = complain(&problem);
     }
     for (key, problem) in app::check(&config) {
@@ -39,6 +52,21 @@ pub(super) fn run(file: &Path, with_probe: bool) -> Outcome {
         say(&AccessSummary(&config));
     }
     outcome
+}
+
+/// Looks the servers' names up for a while; where no resolver answers, nothing is said.
+fn warnings_of_names(servers: Vec<NamedServer>) -> Vec<String> {
+    let (told, warnings) = mpsc::channel();
+    let count = servers.len();
+    for server in servers {
+        let told = told.clone();
+        // The process does not wait for it.
+        thread::spawn(move || told.send(server.warning()));
+    }
+    let end = Instant::now() + RESOLVER_TIMEOUT;
+    let left = || end.saturating_duration_since(Instant::now());
+    let found = (0..count).map_while(|_| warnings.recv_timeout(left()).ok());
+    found.flatten().collect()
 }
 
 /// Says where everybody on this machine may use the control listener.

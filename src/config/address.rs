@@ -10,8 +10,17 @@ use super::kind::{self, Kind};
 /// Where to listen.
 pub(super) const LISTEN: Kind<SocketAddr> = Kind {
     expected: "a list of addresses such as [\"127.0.0.1:8080\"]",
-    read: |value| kind::text(value)?.parse().ok(),
+    read: |value| Some(canonical(kind::text(value)?.parse().ok()?)),
 };
+
+/// Returns the same address as IPv4 where IPv6 only wraps it: a socket of IPv6 alone cannot be bound to that.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
+        // It may have a scope, too.
+        IpAddr::V6(_) => address,
+    }
+}
 
 /// Who is trusted.
 pub(super) const NETWORK: Kind<IpNet> = Kind {

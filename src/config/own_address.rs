@@ -1,10 +1,10 @@
 //! Servers that are Menshen itself: a request for one would come back for ever, and use up every connection.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::path::Path;
 
 use super::backend::ServerAddress;
-use super::model::{Control, Server};
+use super::model::{Config, Control, Server};
 use super::private_address::PrivateAddress;
 
 /// Returns the address of ours, and the key that names it, where a server would be asked.
@@ -19,19 +19,85 @@ pub(super) fn own_address(
     };
     let (_, port) = text.rsplit_once(':')?;
     let (port, ips): (u16, _) = (port.parse().ok()?, addresses(asked.host()?));
-    let named = |key| move |address: &SocketAddr| (*address, key);
     let control = control.and_then(|control| control.listen.as_ref()?.tcp());
+    let mut all = listeners(server, control);
+    let found = all.find(|(address, _)| is_reached(*address, port, &ips));
+    found.map(|(address, key)| (PrivateAddress::Tcp(address), key))
+}
+
+/// Returns every address that is listened on, and the key that names it.
+fn listeners(
+    server: &Server,
+    control: Option<SocketAddr>,
+) -> impl Iterator<Item = (SocketAddr, &'static str)> {
+    let named = |key| move |address: &SocketAddr| (*address, key);
     let listen = server.listen.iter().map(named("server.listen"));
     let redirects = server
         .redirect_http
         .iter()
         .map(named("server.redirect_http"));
-    let control = control.iter().map(named("control.listen"));
-    let mut all = listen.chain(redirects).chain(control);
-    let found = all.find(|(address, _)| {
-        address.port() == port && ips.iter().any(|ip| leads_to(*ip, address.ip()))
-    });
-    found.map(|(address, key)| (PrivateAddress::Tcp(address), key))
+    let control = control.map(|address| (address, "control.listen"));
+    listen.chain(redirects).chain(control)
+}
+
+/// Returns whether a connection to a port at one of these addresses comes out at a listener.
+fn is_reached(listener: SocketAddr, port: u16, ips: &[IpAddr]) -> bool {
+    listener.port() == port && ips.iter().any(|ip| leads_to(*ip, listener.ip()))
+}
+
+/// A server that a name stands for, at a port that is listened on here.
+#[derive(Debug)]
+pub struct NamedServer {
+    upstream: String,
+    host: String,
+    port: u16,
+    /// Those of ours at that port, and the keys that name them.
+    listeners: Vec<(SocketAddr, &'static str)>,
+}
+
+impl Config {
+    /// Returns the servers by whose names Menshen itself could be meant, which only a look-up tells.
+    pub fn named_servers_at_own_ports(&self) -> Vec<NamedServer> {
+        let control = self.control.listen.as_ref().and_then(PrivateAddress::tcp);
+        let servers = self.upstreams.iter().flat_map(|upstream| {
+            let servers = upstream.servers.iter();
+            servers.map(|server| (&upstream.name, server))
+        });
+        let found = servers.filter_map(|(upstream, asked)| {
+            let (host, text) = (asked.host()?, asked.to_string());
+            let port = text.rsplit_once(':')?.1.parse().ok()?;
+            let mut listeners: Vec<_> = listeners(&self.server, control).collect();
+            listeners.retain(|(address, _)| address.port() == port);
+            // Of addresses it is told when they are read.
+            let is_name = addresses(host).is_empty();
+            (is_name && !listeners.is_empty()).then(|| NamedServer {
+                upstream: upstream.clone(),
+                host: host.to_owned(),
+                port,
+                listeners,
+            })
+        });
+        found.collect()
+    }
+}
+
+impl NamedServer {
+    /// Looks the name up, which may take as long as the system's resolver does, and says so if it leads here now.
+    pub fn warning(&self) -> Option<String> {
+        let Self {
+            upstream,
+            host,
+            port,
+            listeners,
+        } = self;
+        let found = (host.as_str(), *port).to_socket_addrs().ok()?;
+        let ips: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+        let mut listeners = listeners.iter();
+        let (address, key) = listeners.find(|(address, _)| is_reached(*address, *port, &ips))?;
+        Some(format!(
+            "upstream.servers: {host}:{port} of {upstream} leads to Menshen itself ({address} of {key})"
+        ))
+    }
 }
 
 /// Returns the private listener's socket where that would be asked.

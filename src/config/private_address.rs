@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::address::canonical;
 use super::kind::Kind;
 
 /// Where the private listener is.
@@ -53,7 +54,7 @@ pub(super) const LISTEN: Kind<Option<PrivateAddress>> = Kind {
         let address = match text.strip_prefix("unix:") {
             Some("") => return None,
             Some(path) => PrivateAddress::Unix(path.into()),
-            None => PrivateAddress::Tcp(text.parse().ok()?),
+            None => PrivateAddress::Tcp(canonical(text.parse().ok()?)),
         };
         Some(Some(address))
     },

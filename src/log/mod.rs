@@ -4,7 +4,7 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::{Arc, OnceLock};
 
 use tracing::Level;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt, reload};
@@ -90,4 +90,6 @@ fn shown(log: &Log) -> Targets {
         // We log what these warn of ourselves, once.
         .with_target("redis", Level::ERROR.min(level))
         .with_target("rustls", Level::ERROR.min(level))
+        // It has an error for each try to connect to a server that is not trusted.
+        .with_target("rustls_platform_verifier", LevelFilter::OFF)
 }

@@ -78,7 +78,26 @@ impl Logins {
                     Some(_) => Some(OTHER_APPS_CODE),
                     None => errcode.and_then(advice),
                 };
-                tracing::warn!(
+                if let Denial::WechatMisconfigured(_) | Denial::WechatError(_) = denial
+                    && let Some(logins) = redeemer.warning_due(errcode)
+                {
+                    let what = match errcode {
+                        Some(_) => "WeChat refuses logins for what no other code cures",
+                        None => "WeChat's answers to logins are no valid ones",
+                    };
+                    tracing::warn!(
+                        app = redeemer.name(),
+                        errcode,
+                        errmsg,
+                        rid,
+                        cause,
+                        advice,
+                        logins,
+                        "{what}"
+                    );
+                }
+                // A client can have this written as often as it likes.
+                tracing::info!(
                     target: "menshen::audit",
                     event = "login",
                     request_id = %id,

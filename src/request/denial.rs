@@ -83,8 +83,6 @@ pub enum Denial {
     WechatMisconfigured(Errcode),
     /// WeChat's answer is not a valid one, or a number that nobody knows.
     WechatError(Option<Errcode>),
-    /// Something else answers in WeChat's place.
-    NotWechat,
     /// No server of the upstream could be reached.
     UpstreamUnreachable,
     /// The upstream's answer is not a valid one.
@@ -95,6 +93,8 @@ pub enum Denial {
     WechatBusy(Option<Errcode>, Duration),
     /// WeChat cannot be reached; the code was not spent.
     WechatUnreachable(Duration),
+    /// Something else answers in WeChat's place, and may have passed the code on.
+    NotWechat(Duration),
     /// The session store did not answer.
     StoreUnavailable,
     /// The session of a login could not be stored, and its code is spent.
@@ -288,11 +288,6 @@ impl Denial {
                 "wechat_error",
                 "WeChat refused the login; its errcode says why.",
             ),
-            Self::NotWechat => (
-                S::BAD_GATEWAY,
-                "wechat_error",
-                "Something else answers in WeChat's place; this proxy's operator must act.",
-            ),
             Self::UpstreamUnreachable => (
                 S::BAD_GATEWAY,
                 "upstream_unreachable",
@@ -317,6 +312,11 @@ impl Denial {
                 S::SERVICE_UNAVAILABLE,
                 "wechat_unreachable",
                 "WeChat cannot be reached; try again later.",
+            ),
+            Self::NotWechat(_) => (
+                S::SERVICE_UNAVAILABLE,
+                "wechat_unreachable",
+                "Something else answers in WeChat's place; try again later.",
             ),
             Self::StoreUnavailable => (
                 S::SERVICE_UNAVAILABLE,

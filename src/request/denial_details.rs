@@ -71,6 +71,7 @@ impl Denial {
     pub fn retry_after_secs(&self) -> Option<u64> {
         if let Self::WechatBusy(_, after)
         | Self::WechatUnreachable(after)
+        | Self::NotWechat(after)
         | Self::TooManyRequests(after) = self
         {
             return Some(retry_after_secs(*after));

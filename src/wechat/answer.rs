@@ -71,6 +71,19 @@ impl Fields {
         })
     }
 
+    /// Returns whether it holds a field by which each of WeChat's answers is known, right or not.
+    pub fn are_wechats(&self) -> bool {
+        [
+            "errcode",
+            "openid",
+            "unionid",
+            "session_key",
+            "access_token",
+        ]
+        .into_iter()
+        .any(|name| self.0.contains_key(name))
+    }
+
     /// Returns a text that must be there, not empty, and fit for a header.
     pub fn text(&self, name: &str) -> Result<String, AnswerError> {
         self.optional_text(name)?.ok_or(AnswerError::Invalid(

@@ -20,6 +20,9 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// What begins data that gzip has compressed.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
+/// What some programs put before a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What all usual answers fit in, so that nothing of one is left behind where a buffer grew.
 const USUAL_ANSWER_BYTES: usize = 2048;
 
@@ -52,10 +55,13 @@ pub enum CallError {
     /// The call was sent, and nothing came back in time or the connection broke.
     #[error("WeChat did not answer")]
     NoAnswer,
-    /// What came back is no answer of WeChat's API: a gateway's error, far too much.
+    /// What came back is no answer of WeChat's API: far too much, or what WeChat says of a request that is not whole.
     #[error("WeChat answered with something else than an answer ({0})")]
     NotAnAnswer(&'static str),
-    /// What came back is somebody else's: a portal's redirect, a web page.
+    /// A gateway answered, which may have passed the call on.
+    #[error("a gateway answered in WeChat's place ({0})")]
+    Gateway(&'static str),
+    /// What came back is somebody else's: a portal's redirect, a web page, another program's JSON.
     #[error("something else answered in WeChat's place ({0})")]
     NotWeChat(&'static str),
 }
@@ -103,11 +109,9 @@ impl Client {
         self.is_simulated
     }
 
-    /// Returns whether the last call made no connection to WeChat.
-    pub fn is_cut_off(&self) -> bool {
-        self.reach
-            .unreachable_cause()
-            .is_some_and(|met| met != UnreachableCause::Page)
+    /// Returns why the last call did not reach WeChat.
+    pub fn unreachable_cause(&self) -> Option<UnreachableCause> {
+        self.reach.unreachable_cause()
     }
 
     /// Counts a call to a path.
@@ -226,7 +230,7 @@ impl Call<'_> {
             Err(Failed { error, detail }) => {
                 match error {
                     CallError::Unreachable(cause) => reach.met(cause, detail.as_deref(), way),
-                    CallError::NotWeChat(what) => {
+                    CallError::Gateway(what) | CallError::NotWeChat(what) => {
                         reach.met(UnreachableCause::Page, Some(what), way)
                     }
                     CallError::NoAnswer => connections.leave(&self.used),
@@ -239,6 +243,11 @@ impl Call<'_> {
             true => Fields::parse(&mended(&body)),
             false => Fields::parse(&body),
         };
+        if fields.as_ref().is_ok_and(|fields| !fields.are_wechats()) {
+            let what = "it is JSON without a field of WeChat's";
+            reach.met(UnreachableCause::Page, Some(what), way);
+            return Err(CallError::NotWeChat(what).into());
+        }
         if !matches!(fields, Err(AnswerError::NotAnObject)) {
             reach.reached(way);
         }
@@ -281,17 +290,32 @@ async fn answer_to(request: RequestBuilder) -> Result<Zeroizing<Vec<u8>>, Failed
     let mut body = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER_BYTES));
     while let Some(chunk) = answer.chunk().await.map_err(|_| CallError::NoAnswer)? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(CallError::NotAnAnswer("it is too large").into());
+            let error = foreign(&body).map_or(
+                CallError::NotAnAnswer("it is too large"),
+                CallError::NotWeChat,
+            );
+            return Err(error.into());
         }
         body.extend_from_slice(&chunk);
     }
+    match foreign(&body) {
+        Some(what) => Err(CallError::NotWeChat(what).into()),
+        None => Ok(body),
+    }
+}
+
+/// Returns what a body is that is not even the beginning of an answer of WeChat's.
+fn foreign(body: &[u8]) -> Option<&'static str> {
     if body.starts_with(&GZIP) {
-        return Err(CallError::NotWeChat("it is compressed, which nobody asked for").into());
+        return Some("it is compressed, which nobody asked for");
     }
-    if body.trim_ascii_start().first() == Some(&b'<') {
-        return Err(CallError::NotWeChat("it is a web page").into());
+    let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    match text.trim_ascii_start().first() {
+        Some(b'{') => None,
+        Some(b'<') => Some("it is a web page"),
+        Some(_) => Some("it is no JSON object"),
+        None => Some("it is empty"),
     }
-    Ok(body)
 }
 
 /// Returns what a status says that is not WeChat's API's, which answers 200 to everything.
@@ -305,8 +329,10 @@ fn refused(status: StatusCode) -> Option<CallError> {
             CallError::Unreachable(UnreachableCause::Page)
         }
         _ if status.is_redirection() => CallError::NotWeChat("it is a redirect"),
-        // WeChat's own gateway says so, and may have passed the call on.
-        _ if status.is_server_error() => CallError::NotAnAnswer("its status is not 200"),
+        StatusCode::BAD_GATEWAY => CallError::Gateway("its status is 502"),
+        StatusCode::SERVICE_UNAVAILABLE => CallError::Gateway("its status is 503"),
+        StatusCode::GATEWAY_TIMEOUT => CallError::Gateway("its status is 504"),
+        _ if status.is_server_error() => CallError::Gateway("its status is not 200"),
         StatusCode::PRECONDITION_FAILED => CallError::NotAnAnswer("its status is not 200"),
         _ => CallError::NotWeChat("its status is not 200"),
     })

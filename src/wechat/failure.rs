@@ -79,7 +79,9 @@ impl ApiError {
             Self::Failed(F::Call(CallError::Unreachable(_))) => FailureClass::Unreachable,
             Self::Failed(F::Call(CallError::NoAnswer)) => FailureClass::NoAnswer,
             Self::Failed(
-                F::Call(CallError::NotAnAnswer(_) | CallError::NotWeChat(_))
+                F::Call(
+                    CallError::NotAnAnswer(_) | CallError::Gateway(_) | CallError::NotWeChat(_),
+                )
                 | F::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject),
             ) => FailureClass::Unknown,
             Self::Failed(F::Answer(AnswerError::Errcode { errcode, .. })) => meaning(*errcode),
@@ -94,7 +96,9 @@ impl ApiError {
             Self::Failed(F::Call(CallError::Unreachable(_))) => "unreachable",
             Self::Failed(F::Call(CallError::NoAnswer)) => "no_answer",
             Self::Failed(
-                F::Call(CallError::NotAnAnswer(_) | CallError::NotWeChat(_))
+                F::Call(
+                    CallError::NotAnAnswer(_) | CallError::Gateway(_) | CallError::NotWeChat(_),
+                )
                 | F::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject),
             ) => "invalid",
             Self::Failed(F::Answer(AnswerError::Errcode { errcode, .. })) => {

@@ -19,6 +19,7 @@ mod resolver;
 mod session_check;
 mod transport;
 mod unreachable_cause;
+mod warning_limit;
 
 pub use advice::advice;
 pub use answer::{AnswerError, Fields};
@@ -38,3 +39,4 @@ pub use reach::Reach;
 pub use session_check::KeyHolder;
 pub use transport::{Lease, Transport};
 pub use unreachable_cause::UnreachableCause;
+pub use warning_limit::WarningLimit;

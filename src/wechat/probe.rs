@@ -86,7 +86,9 @@ fn unknown(error: CallFailure) -> Verdict {
             );
             return Verdict::Unknown { error, advice };
         }
-        CallFailure::Call(CallError::NotWeChat(_)) => UnreachableCause::Page.advice(),
+        CallFailure::Call(CallError::Gateway(_) | CallError::NotWeChat(_)) => {
+            UnreachableCause::Page.advice()
+        }
         CallFailure::Call(CallError::NoAnswer) => {
             "try again; does a firewall swallow calls to wechat.api_base?"
         }

@@ -1,16 +1,13 @@
 //! Whether WeChat can be reached: the log says once in a while why it cannot, and once that it can again.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::UnreachableCause;
+use super::{UnreachableCause, WarningLimit};
 use crate::config::{Proxy, WeChat};
 
-/// How often the log names the same cause.
-const LOG_EVERY: Duration = Duration::from_secs(60);
 /// How long a cause is believed in that nobody has met again.
 const BELIEVED: Duration = Duration::from_secs(600);
 
@@ -22,7 +19,7 @@ pub struct Reach(Arc<Mutex<ReachState>>);
 struct ReachState {
     /// The cause that the last call met; `None` where WeChat answered it.
     met: Option<Met>,
-    logged: HashMap<UnreachableCause, Logged>,
+    warnings: WarningLimit<UnreachableCause>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,14 +28,6 @@ struct Met {
     at: Instant,
     /// Whether the log has named any cause since WeChat was last reached.
     logged: bool,
-}
-
-#[derive(Debug, Default)]
-struct Logged {
-    /// When the log last named the cause.
-    last: Option<Instant>,
-    /// How many calls have met it since.
-    calls: u64,
 }
 
 /// Where calls go.
@@ -85,15 +74,7 @@ impl Reach {
         let now = Instant::now();
         let calls = {
             let mut state = self.state();
-            let logged = state.logged.entry(cause).or_default();
-            logged.calls += 1;
-            let recent = logged
-                .last
-                .is_some_and(|last| now.duration_since(last) < LOG_EVERY);
-            let due = (!recent).then(|| {
-                logged.last = Some(now);
-                std::mem::take(&mut logged.calls)
-            });
+            let due = state.warnings.meet(cause, now);
             let was_logged = state.met.is_some_and(|met| met.logged);
             state.met = Some(Met {
                 cause,

@@ -34,6 +34,15 @@ struct End {
 const GRANTED: End = End::is_final("200");
 const TIMEOUT: End = End::is_final("504 wechat_timeout");
 const ERROR: End = End::is_final("502 wechat_error");
+/// Somebody else answered, who may have passed the code on.
+const FOREIGN: End = End {
+    told: UNREACHABLE,
+    calls: [1, 1],
+    again: ("504 wechat_timeout", 0),
+};
+const UNREACHABLE: &str = "503 wechat_unreachable";
+/// As below, and it is known why.
+const CUT_OFF: End = End::unspent(UNREACHABLE, [0, 0]);
 /// The call was not made, and the code is as good as before.
 const KEPT_BACK: End = End::unspent("503 wechat_busy", [0, 0]);
 /// Where no connection carries anything, the call does not arrive either.
@@ -99,6 +108,7 @@ fn answers() -> Vec<Row> {
 fn outages() -> Vec<Row> {
     let silent = || vec![TIMEOUT, KEPT_BACK];
     let no_answer = || vec![ERROR, KEPT_BACK];
+    let foreign = || vec![FOREIGN, CUT_OFF];
     let busy = |again| {
         let asked = End {
             again,
@@ -113,11 +123,11 @@ fn outages() -> Vec<Row> {
             busy(("401 code_used", 1)),
         ),
         // A gateway's, and not WeChat's.
-        (json!({"fault": "status", "status": 502}), no_answer()),
-        (json!({"fault": "redirect"}), no_answer()),
+        (json!({"fault": "status", "status": 502}), foreign()),
+        (json!({"fault": "redirect"}), foreign()),
         (json!({"fault": "huge"}), no_answer()),
-        (json!({"fault": "html"}), no_answer()),
-        (json!({"fault": "html", "spend": true}), no_answer()),
+        (json!({"fault": "html"}), foreign()),
+        (json!({"fault": "html", "spend": true}), foreign()),
         (json!({"fault": "truncate"}), no_answer()),
         (json!({"fault": "raw_control"}), no_answer()),
         (json!({"fault": "bom"}), no_answer()),

@@ -181,7 +181,7 @@ async fn the_log_says_that_a_code_came_from_two_clients_and_not_which_code_or_no
     other.refused(401, "code_used");
     let line = node.program.logs("a code came from two clients").await;
     let line: Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(line["level"], "WARN", "{line}");
+    assert_eq!(line["level"], "INFO", "{line}");
     assert_eq!(line["request_id"], other.header("x-request-id"), "{line}");
     assert_eq!(
         line["first_request_id"],

@@ -255,7 +255,7 @@ async fn what_answers_in_wechats_place_is_told_and_no_code_is_blamed() {
     ] {
         node.fault(plan).await;
         let reply = node.try_log_in("alice").await;
-        let told = reply.refused(502, "wechat_error");
+        let told = reply.refused(503, "wechat_unreachable");
         assert!(
             !told["message"].as_str().unwrap().contains("wx.login"),
             "{told}"
@@ -286,7 +286,7 @@ async fn an_answer_that_nobody_asked_to_compress_is_told() {
         }
     });
     let node = serving(&format!("api_base = \"http://{address}\"")).await;
-    log_in(&node).await.refused(502, "wechat_error");
+    log_in(&node).await.refused(503, "wechat_unreachable");
     let told = node.program.logs("WeChat cannot be reached: ").await;
     assert!(told.contains("compressed"), "{told}");
 }

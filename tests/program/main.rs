@@ -1,6 +1,7 @@
 //! The program: its commands, configuration, start, reload, upgrade, stop, log and documents.
 
 mod backup;
+mod checks;
 mod command_line;
 mod commands;
 mod config_files;

@@ -60,9 +60,13 @@ async fn an_operators_mistake_is_told_from_a_clients() {
 #[tokio::test]
 async fn what_is_no_answer_of_wechats_is_no_login() {
     let t = TestGateway::start().await;
+    for fault in ["html", "redirect"] {
+        t.fault(json!({"fault": fault, "times": 1})).await;
+        let reply = t.try_log_in("alice").await;
+        let json = reply.refused(503, "wechat_unreachable");
+        assert_eq!(json.get("errcode"), None, "{fault}");
+    }
     for fault in [
-        "html",
-        "redirect",
         "truncate",
         "bom",
         "huge",
@@ -77,7 +81,9 @@ async fn what_is_no_answer_of_wechats_is_no_login() {
     }
     t.fault(json!({"fault": "status", "status": 502, "times": 1}))
         .await;
-    t.try_log_in("alice").await.refused(502, "wechat_error");
+    t.try_log_in("alice")
+        .await
+        .refused(503, "wechat_unreachable");
     t.fault(json!({"fault": "errcode", "errcode": 99999, "times": 1}))
         .await;
     let json = t.try_log_in("alice").await.refused(502, "wechat_error");

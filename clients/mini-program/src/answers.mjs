@@ -4,13 +4,9 @@
 export const LOG_IN = /^(token_(missing|invalid)|session_ended|refresh_(invalid|reused))$/;
 
 /** Returns the refusal's `error`, or null when the answer is no refusal; `wx.request` calls every status a success. */
-export function refusal(answer) {
-  return answer.statusCode < 400 ? null : body(answer).error || 'unknown';
-}
+export const refusal = (answer) => (answer.statusCode < 400 ? null : body(answer).error || 'unknown');
 
-export function isAboutToken(error) {
-  return error === 'token_expired' || LOG_IN.test(error);
-}
+export const isAboutToken = (error) => error === 'token_expired' || LOG_IN.test(error);
 
 /** Makes the error of an answer that is no login. */
 export function refused(answer) {
@@ -31,9 +27,7 @@ export function failure(call, reason) {
 }
 
 /** Tells whether a call failed because the user does not want it: shall not be asked again at once. */
-export function isDenied(reason) {
-  return kind(reason && reason.errMsg) === 'denied';
-}
+export const isDenied = (reason) => kind(reason && reason.errMsg) === 'denied';
 
 /** Returns a header's value; how its name is spelled varies by platform. */
 export function header(answer, wanted) {
@@ -61,6 +55,4 @@ function kind(errMsg, errno) {
 }
 
 /** Makes an error as all calls reject with. */
-export function failed(message, more) {
-  return Object.assign(new Error(message), { errMsg: message, ...more });
-}
+export const failed = (message, more) => Object.assign(new Error(message), { errMsg: message, ...more });

@@ -1,6 +1,7 @@
 // The platform's requests, uploads and downloads as the user: with a token, and again with another when Menshen refuses it.
 
 import { isAboutToken, refusal } from './answers.mjs';
+import { timed } from './platform.mjs';
 import { createTask } from './task.mjs';
 
 /** `send` starts a call of the platform's for a path. */
@@ -12,7 +13,10 @@ export function createCalls({ session, send, loginOnFirstRequest }) {
     if (loginOnFirstRequest && api === 'request') {
       let first;
       const answer = await session.byRequest(async (headers) => {
-        first = await attempt(headers);
+        // Others wait for the login that it brings, though no longer than the platform waits.
+        first = await timed('request', options.timeout || 60000, ({ success }, reject) => {
+          attempt(headers).then(success, reject);
+        });
         return first.answer;
       });
       if (answer) return released(first);
@@ -37,10 +41,10 @@ function refusalOf(api, made) {
   return api === 'downloadFile' ? 'token_expired' : refusal(made.answer);
 }
 
-function released({ answer, release }) {
+const released = ({ answer, release }) => {
   release();
   return answer;
-}
+};
 
 /** Makes what starts a call of the platform's: `url` is a path, and `headers` come beside the caller's. */
 export function createSend(wx, base) {
@@ -61,6 +65,4 @@ export function createSend(wx, base) {
 }
 
 /** Returns the header that carries a token. */
-export function bearer({ token }) {
-  return { Authorization: `Bearer ${token}` };
-}
+export const bearer = ({ token }) => ({ Authorization: `Bearer ${token}` });

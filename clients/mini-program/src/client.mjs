@@ -2,9 +2,12 @@
 
 import { failure, header, isDenied } from './answers.mjs';
 import { bearer, createCalls, createSend } from './calls.mjs';
-import { ask } from './platform.mjs';
+import { ask, timed } from './platform.mjs';
 import { createSession } from './session.mjs';
 import { createSockets } from './socket.mjs';
+
+/** How long Menshen may take to answer a login or a refresh, in milliseconds: longer than it keeps one waiting by default. */
+const MENSHEN_TIMEOUT = 20000;
 
 /**
  * Makes a client for one app behind one Menshen.
@@ -14,10 +17,7 @@ export function createClient({ wx, baseUrl, app, authPath = '/_auth', loginOnFir
   const base = baseUrl.replace(/\/+$/, '');
   const send = createSend(wx, base);
   const once = (options, used) =>
-    new Promise((success, reject) => {
-      const fail = (reason) => reject(failure('wx.request', reason));
-      send('request', { success, fail, ...options }, used ? bearer(used) : {});
-    });
+    timed('request', MENSHEN_TIMEOUT, (callbacks) => send('request', { ...callbacks, ...options }, used ? bearer(used) : {}));
   const session = createSession({ wx, key: `menshen:${base}:${app || ''}`, app, authPath, send: once });
   const { request, uploadFile, downloadFile } = createCalls({ session, send, loginOnFirstRequest });
   const connectSocket = createSockets({ session, send, ask: (used) => once({ url: `${authPath}/session` }, used) });

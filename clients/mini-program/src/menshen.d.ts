@@ -34,7 +34,7 @@ export interface ClientOptions {
 /** Why a call failed. `error` is Menshen's code, or one of the platform's kinds below. */
 export interface MenshenError extends Error {
   /**
-   * `unreachable`: the platform's call failed, or did not answer in ten seconds. `aborted`: by `abort()`. `denied`: the user
+   * `unreachable`: the platform's call failed, or did not answer in time. `aborted`: by `abort()`. `denied`: the user
    * does not want it. `not_permitted`: the mini-program may not use the call. Anything else is Menshen's `error`.
    */
   error: 'unreachable' | 'aborted' | 'denied' | 'not_permitted' | (string & {});

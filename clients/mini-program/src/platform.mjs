@@ -7,6 +7,11 @@ const PLATFORM_TIMEOUT = 10000;
 
 /** Calls the platform; fails when it does, lacks the call, or says nothing in time, which a person may have without end. */
 export function ask(wx, call, options, patience = PLATFORM_TIMEOUT) {
+  return timed(call, patience, (callbacks) => wx[call]({ ...callbacks, ...options }));
+}
+
+/** Does the same for what `start(callbacks, reject)` starts, and calls it `call` when it fails. */
+export function timed(call, patience, start) {
   return new Promise((resolve, reject) => {
     const end = (settle) => (outcome) => {
       clearTimeout(timer);
@@ -15,7 +20,8 @@ export function ask(wx, call, options, patience = PLATFORM_TIMEOUT) {
     const fail = end((reason) => reject(failure(`wx.${call}`, reason)));
     const timer = setTimeout(() => fail({ errMsg: `wx.${call}:fail timeout` }), patience);
     try {
-      wx[call]({ success: end(resolve), fail, ...options });
+      // Some versions of the platform succeed with nothing.
+      start({ success: end((outcome) => resolve(outcome || {})), fail }, end(reject));
     } catch (reason) {
       fail(reason);
     }
@@ -26,8 +32,8 @@ export function ask(wx, call, options, patience = PLATFORM_TIMEOUT) {
 export async function credentials(wx) {
   const login = await ask(wx, 'login', { timeout: PLATFORM_TIMEOUT });
   if (!login.code) throw failure('wx.login', login);
-  const drawn = await ask(wx, 'getRandomValues', { length: 16 }).catch(() => null);
-  return { code: login.code, nonce: drawn ? hex(drawn.randomValues) : undefined };
+  const { randomValues } = await ask(wx, 'getRandomValues', { length: 16 }).catch(() => ({}));
+  return { code: login.code, nonce: randomValues && hex(randomValues) };
 }
 
 function hex(bytes) {

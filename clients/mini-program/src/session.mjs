@@ -55,9 +55,7 @@ export function createSession({ wx, key, app, authPath, send }) {
     return LOG_IN.test(refusal(answer)) ? loggedIn() : remembered(answer);
   }
 
-  function exchanged({ refresh_token }) {
-    return post('refresh', { refresh_token });
-  }
+  const exchanged = ({ refresh_token }) => post('refresh', { refresh_token });
 
   async function loggedIn() {
     let answer = await redeemed();

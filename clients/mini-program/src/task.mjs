@@ -58,7 +58,9 @@ export function createTask(api, { success, fail, complete }, perform) {
       if (!aborted) emit(name, event);
     };
     const answer = await new Promise((resolve, reject) => {
-      current = start({ success: resolve, fail: (reason) => reject(failure(`wx.${api}`, reason)) });
+      // Some versions of the platform succeed with nothing.
+      const success = (answer) => resolve(answer || {});
+      current = start({ success, fail: (reason) => reject(failure(`wx.${api}`, reason)) });
       for (const name of TASK_EVENTS) {
         if (!current || !current[`on${name}`]) continue;
         current[`on${name}`]((event) => {
@@ -81,6 +83,4 @@ export function createTask(api, { success, fail, complete }, perform) {
 }
 
 // The status is not told by every version of the platform, and neither are these headers told for others' refusals.
-function isRefusal(event) {
-  return /menshen/.test(header(event, 'www-authenticate'));
-}
+const isRefusal = (event) => /menshen/.test(header(event, 'www-authenticate'));

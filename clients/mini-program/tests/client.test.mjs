@@ -327,28 +327,6 @@ test('a permission that cannot be asked for is an error, and nobody is led to th
   await assert.rejects(client(fake).permission('scope.b', ''), { error: 'unreachable' });
 });
 
-for (const [call, error] of [
-  ['login', { error: 'unreachable', message: 'wx.login:fail timeout' }],
-  ['getRandomValues', null],
-]) {
-  test(`a wx.${call} that never answers hangs nobody`, async (t) => {
-    t.mock.timers.enable({ apis: ['setTimeout'] });
-    const fake = fakeWx();
-    const answers = fake[call];
-    const asked = new Promise((resolve) => {
-      fake[call] = () => resolve();
-    });
-    const menshen = client(fake);
-    const request = menshen.request({ url: '/orders' });
-    await asked;
-    t.mock.timers.tick(10_000);
-    if (error) await assert.rejects(request, error);
-    else assert.equal((await request).statusCode, 200);
-    fake[call] = answers;
-    assert.equal((await menshen.request({ url: '/orders' })).statusCode, 200);
-  });
-}
-
 for (const name of ['Retry-After', 'retry-after']) {
   test(`an error says after how many seconds to come back, as ${name} does`, async () => {
     const fake = fakeWx();

@@ -11,6 +11,7 @@ use super::{Candidate, QueueLimits, QueuePosition, QueueState, Step};
 use crate::clock::Clock;
 use crate::login::caller::{Caller, Network};
 use crate::metrics::Metrics;
+use crate::wechat::WarningLimit;
 
 /// The queue of one app, which outlasts a reload.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(in crate::login) struct LoginQueue {
     /// The app's name when it was first configured.
     app: String,
     state: Mutex<QueueState>,
+    /// Limits the warnings that calls are kept back.
+    warnings: Mutex<WarningLimit<Reason>>,
     clock: Clock,
 }
 
@@ -26,6 +29,7 @@ impl LoginQueue {
         Self {
             app: app.to_owned(),
             state: Mutex::default(),
+            warnings: Mutex::default(),
             clock,
         }
     }
@@ -114,6 +118,12 @@ impl LoginQueue {
             Some(BreakerState::Closed) => tracing::info!(app, "logins go to WeChat again"),
             Some(BreakerState::Open(until, reason)) => {
                 let secs = (until - now).as_secs();
+                // One user's codes can use up a quota of their own again and again.
+                if self.warnings().meet(reason, now).is_none() {
+                    let reason = reason.word();
+                    tracing::info!(app, secs, reason, "logins wait again");
+                    return;
+                }
                 match reason {
                     Reason::Minute => tracing::warn!(
                         app,
@@ -134,6 +144,10 @@ impl LoginQueue {
                 }
             }
         }
+    }
+
+    fn warnings(&self) -> MutexGuard<'_, WarningLimit<Reason>> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, QueueState> {

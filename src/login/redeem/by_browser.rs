@@ -62,7 +62,8 @@ impl Redemption {
         );
         fetched
             .inspect_err(|error| {
-                tracing::warn!(request_id = %self.caller.id, %error, "a profile could not be fetched");
+                // Of what keeps all of them from WeChat there is one warning.
+                tracing::info!(request_id = %self.caller.id, %error, "a profile could not be fetched");
             })
             .ok()
     }

@@ -6,7 +6,9 @@ use super::single_flight::Outcome;
 use crate::login::caller::WechatErrorDetails;
 use crate::login::queue::CallOutcome;
 use crate::request::Denial;
-use crate::wechat::{AnswerError, CallError, CallFailure, ErrcodeClass, Redeemed, class};
+use crate::wechat::{
+    AnswerError, CallError, CallFailure, ErrcodeClass, Redeemed, UnreachableCause, class,
+};
 
 /// How long other refusals of WeChat are repeated without asking.
 const REFUSAL_TTL: Duration = Duration::from_secs(60);
@@ -86,17 +88,25 @@ pub(super) fn said(error: &CallFailure) -> WechatErrorDetails {
             errmsg: errmsg.clone(),
             cause: None,
         },
-        CallFailure::Call(CallError::Unreachable(cause)) => WechatErrorDetails {
-            cause: Some(cause.to_string()),
-            ..WechatErrorDetails::default()
-        },
+        CallFailure::Call(CallError::Unreachable(cause)) => unreachable(*cause),
         CallFailure::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject)
         | CallFailure::Call(
-            CallError::NoAnswer | CallError::NotAnAnswer(_) | CallError::NotWeChat(_),
+            CallError::NoAnswer
+            | CallError::NotAnAnswer(_)
+            | CallError::Gateway(_)
+            | CallError::NotWeChat(_),
         ) => WechatErrorDetails {
             cause: Some(error.to_string()),
             ..WechatErrorDetails::default()
         },
+    }
+}
+
+/// Returns what there is to log of a call that did not reach WeChat, or was not made for that.
+pub(super) fn unreachable(cause: UnreachableCause) -> WechatErrorDetails {
+    WechatErrorDetails {
+        cause: Some(cause.to_string()),
+        ..WechatErrorDetails::default()
     }
 }
 
@@ -105,7 +115,10 @@ pub(super) fn is_unspent(error: &CallFailure) -> bool {
     match error {
         CallFailure::Call(CallError::Unreachable(_)) => true,
         CallFailure::Call(
-            CallError::NoAnswer | CallError::NotAnAnswer(_) | CallError::NotWeChat(_),
+            CallError::NoAnswer
+            | CallError::NotAnAnswer(_)
+            | CallError::Gateway(_)
+            | CallError::NotWeChat(_),
         )
         | CallFailure::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => false,
         CallFailure::Answer(AnswerError::Errcode { errcode, .. }) => {
@@ -150,7 +163,9 @@ pub(super) fn counted_as(called: &Result<Redeemed, CallFailure>) -> String {
             | ErrcodeClass::Misconfigured => return errcode.to_string(),
         },
         Err(CallFailure::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject))
-        | Err(CallFailure::Call(CallError::NotAnAnswer(_) | CallError::NotWeChat(_))) => "invalid",
+        | Err(CallFailure::Call(
+            CallError::NotAnAnswer(_) | CallError::Gateway(_) | CallError::NotWeChat(_),
+        )) => "invalid",
         Err(CallFailure::Call(CallError::Unreachable(_))) => "unreachable",
         Err(CallFailure::Call(CallError::NoAnswer)) => "no_answer",
     };

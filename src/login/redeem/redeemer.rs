@@ -1,6 +1,6 @@
 //! Redeems the codes of one app: each goes to WeChat once, in a task of its own, and its session to its first sender.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Nonce;
@@ -15,7 +15,7 @@ use crate::login::caller::Caller;
 use crate::login::queue::{LoginQueue, Pace, QueueLimits};
 use crate::request::{Denial, network};
 use crate::session::{CodeMark, Holder, Opened, Sender, Sessions, StoreError};
-use crate::wechat::{Client, Code};
+use crate::wechat::{Client, Code, WarningLimit};
 
 /// The most codes that are being redeemed at a time: a client that leaves does not end what it began.
 const MAX_IN_FLIGHT: usize = 20_000;
@@ -32,6 +32,8 @@ pub(in crate::login) struct Redeemer {
     pub(super) clock: Clock,
     /// Whether the profile is fetched where a user agreed to show it.
     pub(super) profiles: bool,
+    /// Limits the warnings of what only the operator can mend, by WeChat's number; `None` is an answer without a valid one.
+    warnings: Mutex<WarningLimit<Option<i64>>>,
 }
 
 impl Redeemer {
@@ -57,7 +59,15 @@ impl Redeemer {
             state,
             clock,
             profiles,
+            warnings: Mutex::default(),
         }
+    }
+
+    /// Takes notice of a login that failed for what only the operator can mend; returns how many did since the last warning where
+    /// another one is due.
+    pub(in crate::login) fn warning_due(&self, errcode: Option<i64>) -> Option<u64> {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        warnings.meet(errcode, self.clock.instant())
     }
 
     /// Returns the app's name.
@@ -152,7 +162,8 @@ impl Redeemer {
         if attempt.sender.is(&granted.first) {
             return Ok(granted.opened);
         }
-        tracing::warn!(
+        // Any client can bring this about, as often as it likes.
+        tracing::info!(
             request_id = %attempt.caller.id,
             first_request_id = granted.first_id.as_ref().map(tracing::field::display),
             app = self.name(),
@@ -250,6 +261,10 @@ impl Redeemer {
                 let unused = unused.ok_or(Denial::CodeUsed(None))?;
                 self.state.metrics.replay(self.name());
                 Ok(Some(unused))
+            }
+            // WeChat is back, and this code may be spent.
+            Outcome::Refused(Denial::NotWechat(_)) if self.wechat.unreachable_cause().is_none() => {
+                Err(Denial::WechatTimeout)
             }
             Outcome::Refused(denial) => Err(denial),
             Outcome::Abandoned => Ok(None),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::by_browser::endpoint;
-use super::failure::{Failure, Release, call_outcome, counted_as, is_unspent, said};
+use super::failure::{Failure, Release, call_outcome, counted_as, is_unspent, said, unreachable};
 use super::redeemer::Redeemer;
 use super::single_flight::{Arrival, Flight, Granted, Outcome};
 use crate::login::caller::{Caller, Network};
@@ -312,10 +312,13 @@ impl Redemption {
                 promised: clock.instant() + after,
             };
             state.codes.turned_away(self.mark, arrival);
-            Failure::unspent(if busy.is_none() && wechat.is_cut_off() {
-                Denial::WechatUnreachable(after)
-            } else {
-                Denial::WechatBusy(busy, after)
+            let cause = wechat.unreachable_cause().filter(|_| busy.is_none());
+            Failure::unspent(match cause {
+                Some(cause) => {
+                    self.caller.note(unreachable(cause));
+                    Denial::WechatUnreachable(after)
+                }
+                None => Denial::WechatBusy(busy, after),
             })
         })
     }
@@ -326,7 +329,9 @@ impl Redemption {
                 Failure::unspent(Denial::WechatUnreachable(self.pause()))
             }
             CallFailure::Call(CallError::NoAnswer) => Failure::unknown(Denial::WechatTimeout),
-            CallFailure::Call(CallError::NotWeChat(_)) => Failure::unknown(Denial::NotWechat),
+            CallFailure::Call(CallError::Gateway(_) | CallError::NotWeChat(_)) => {
+                Failure::unknown(Denial::NotWechat(self.pause()))
+            }
             CallFailure::Call(CallError::NotAnAnswer(_))
             | CallFailure::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => {
                 Failure::unknown(Denial::WechatError(None))

@@ -19,6 +19,9 @@ const MOST_CODES: u64 = 100_000;
 /// The longest lifetime of a code, after which nothing about it is remembered.
 const LONGEST: Duration = Duration::from_secs(300);
 
+/// How long a code is told again that something else answered in WeChat's place: as long as the longest `Retry-After` of an outage.
+const NOT_WECHAT_LASTS: Duration = Duration::from_secs(30);
+
 /// The outcome of a code.
 #[derive(Clone, Debug)]
 pub(in crate::login) enum Outcome {
@@ -161,6 +164,7 @@ impl Codes {
 impl Settled {
     /// Returns the outcome for a request now; of a `Retry-After` only the rest is left.
     pub(super) fn outcome_at(self, now: Instant) -> Outcome {
+        let age = (now + self.keep).saturating_duration_since(self.until);
         match self.outcome {
             Outcome::Refused(Denial::WechatBusy(errcode, _)) => {
                 let left = self.until.saturating_duration_since(now);
@@ -169,6 +173,10 @@ impl Settled {
             Outcome::Refused(Denial::WechatUnreachable(_)) => {
                 let left = self.until.saturating_duration_since(now);
                 Outcome::Refused(Denial::WechatUnreachable(left))
+            }
+            // A client that has waited needs another code, since this one may be spent.
+            Outcome::Refused(Denial::NotWechat(_)) if age >= NOT_WECHAT_LASTS => {
+                Outcome::Refused(Denial::WechatTimeout)
             }
             outcome @ (Outcome::Granted(_) | Outcome::Refused(_) | Outcome::Abandoned) => outcome,
         }

@@ -125,6 +125,7 @@ fn words(denial: &Denial) -> Words {
         ),
         Denial::WechatBusy(..)
         | Denial::WechatUnreachable(_)
+        | Denial::NotWechat(_)
         | Denial::WechatTimeout
         | Denial::StoreUnavailable
         | Denial::LoginNotStored
@@ -173,7 +174,6 @@ fn words(denial: &Denial) -> Words {
         ),
         Denial::WechatMisconfigured(_)
         | Denial::WechatError(_)
-        | Denial::NotWechat
         | Denial::UpstreamUnreachable
         | Denial::UpstreamError
         | Denial::UpstreamTimeout

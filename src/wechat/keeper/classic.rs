@@ -128,7 +128,7 @@ impl AccessTokens {
             Ok(given) => given,
             Err(error) => {
                 if let ApiError::Failed(CallFailure::Call(
-                    CallError::NoAnswer | CallError::NotAnAnswer(_),
+                    CallError::NoAnswer | CallError::NotAnAnswer(_) | CallError::Gateway(_),
                 )) = error
                 {
                     self.may_be_replaced(renewal);

@@ -52,6 +52,26 @@ impl Certificate {
         Self::of(&cert, &key)
     }
 
+    /// Makes one with two authorities above it, the nearer one first, as PEM; they are not in the files.
+    pub fn issued_by_two(name: &str) -> (Self, [String; 2]) {
+        let authority = |name: &str| {
+            let mut params = CertificateParams::new([]).expect("no names");
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.distinguished_name.push(DnType::CommonName, name);
+            (params, KeyPair::generate().expect("a key"))
+        };
+        let (root, root_key) = authority("a root");
+        let (between, between_key) = authority("an intermediate");
+        let root_cert = root.self_signed(&root_key).expect("is made");
+        let root = Issuer::new(root, root_key);
+        let between_cert = between.signed_by(&between_key, &root).expect("is made");
+        let between = Issuer::new(between, between_key);
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new([name.to_owned()]).expect("a name");
+        let cert = params.signed_by(&key, &between).expect("is made");
+        (Self::of(&cert, &key), [between_cert.pem(), root_cert.pem()])
+    }
+
     /// Makes one with OpenSSL: marked as an authority's, and with the name either where names belong or only as the common
     /// name.
     ///

@@ -7,13 +7,9 @@
 const LOG_IN = /^(token_(missing|invalid)|session_ended|refresh_(invalid|reused))$/;
 
 /** Returns the refusal's `error`, or null when the answer is no refusal; `wx.request` calls every status a success. */
-function refusal(answer) {
-  return answer.statusCode < 400 ? null : body(answer).error || 'unknown';
-}
+const refusal = (answer) => (answer.statusCode < 400 ? null : body(answer).error || 'unknown');
 
-function isAboutToken(error) {
-  return error === 'token_expired' || LOG_IN.test(error);
-}
+const isAboutToken = (error) => error === 'token_expired' || LOG_IN.test(error);
 
 /** Makes the error of an answer that is no login. */
 function refused(answer) {
@@ -34,9 +30,7 @@ function failure(call, reason) {
 }
 
 /** Tells whether a call failed because the user does not want it: shall not be asked again at once. */
-function isDenied(reason) {
-  return kind(reason && reason.errMsg) === 'denied';
-}
+const isDenied = (reason) => kind(reason && reason.errMsg) === 'denied';
 
 /** Returns a header's value; how its name is spelled varies by platform. */
 function header(answer, wanted) {
@@ -64,9 +58,7 @@ function kind(errMsg, errno) {
 }
 
 /** Makes an error as all calls reject with. */
-function failed(message, more) {
-  return Object.assign(new Error(message), { errMsg: message, ...more });
-}
+const failed = (message, more) => Object.assign(new Error(message), { errMsg: message, ...more });
 
 // Turns the platform's calls into promises that always end.
 
@@ -75,6 +67,11 @@ const PLATFORM_TIMEOUT = 10000;
 
 /** Calls the platform; fails when it does, lacks the call, or says nothing in time, which a person may have without end. */
 function ask(wx, call, options, patience = PLATFORM_TIMEOUT) {
+  return timed(call, patience, (callbacks) => wx[call]({ ...callbacks, ...options }));
+}
+
+/** Does the same for what `start(callbacks, reject)` starts, and calls it `call` when it fails. */
+function timed(call, patience, start) {
   return new Promise((resolve, reject) => {
     const end = (settle) => (outcome) => {
       clearTimeout(timer);
@@ -83,7 +80,8 @@ function ask(wx, call, options, patience = PLATFORM_TIMEOUT) {
     const fail = end((reason) => reject(failure(`wx.${call}`, reason)));
     const timer = setTimeout(() => fail({ errMsg: `wx.${call}:fail timeout` }), patience);
     try {
-      wx[call]({ success: end(resolve), fail, ...options });
+      // Some versions of the platform succeed with nothing.
+      start({ success: end((outcome) => resolve(outcome || {})), fail }, end(reject));
     } catch (reason) {
       fail(reason);
     }
@@ -94,8 +92,8 @@ function ask(wx, call, options, patience = PLATFORM_TIMEOUT) {
 async function credentials(wx) {
   const login = await ask(wx, 'login', { timeout: PLATFORM_TIMEOUT });
   if (!login.code) throw failure('wx.login', login);
-  const drawn = await ask(wx, 'getRandomValues', { length: 16 }).catch(() => null);
-  return { code: login.code, nonce: drawn ? hex(drawn.randomValues) : undefined };
+  const { randomValues } = await ask(wx, 'getRandomValues', { length: 16 }).catch(() => ({}));
+  return { code: login.code, nonce: randomValues && hex(randomValues) };
 }
 
 function hex(bytes) {
@@ -175,9 +173,7 @@ function createSession({ wx, key, app, authPath, send }) {
     return LOG_IN.test(refusal(answer)) ? loggedIn() : remembered(answer);
   }
 
-  function exchanged({ refresh_token }) {
-    return post('refresh', { refresh_token });
-  }
+  const exchanged = ({ refresh_token }) => post('refresh', { refresh_token });
 
   async function loggedIn() {
     let answer = await redeemed();
@@ -331,7 +327,9 @@ function createTask(api, { success, fail, complete }, perform) {
       if (!aborted) emit(name, event);
     };
     const answer = await new Promise((resolve, reject) => {
-      current = start({ success: resolve, fail: (reason) => reject(failure(`wx.${api}`, reason)) });
+      // Some versions of the platform succeed with nothing.
+      const success = (answer) => resolve(answer || {});
+      current = start({ success, fail: (reason) => reject(failure(`wx.${api}`, reason)) });
       for (const name of TASK_EVENTS) {
         if (!current || !current[`on${name}`]) continue;
         current[`on${name}`]((event) => {
@@ -354,9 +352,7 @@ function createTask(api, { success, fail, complete }, perform) {
 }
 
 // The status is not told by every version of the platform, and neither are these headers told for others' refusals.
-function isRefusal(event) {
-  return /menshen/.test(header(event, 'www-authenticate'));
-}
+const isRefusal = (event) => /menshen/.test(header(event, 'www-authenticate'));
 
 // The platform's requests, uploads and downloads as the user: with a token, and again with another when Menshen refuses it.
 
@@ -369,7 +365,10 @@ function createCalls({ session, send, loginOnFirstRequest }) {
     if (loginOnFirstRequest && api === 'request') {
       let first;
       const answer = await session.byRequest(async (headers) => {
-        first = await attempt(headers);
+        // Others wait for the login that it brings, though no longer than the platform waits.
+        first = await timed('request', options.timeout || 60000, ({ success }, reject) => {
+          attempt(headers).then(success, reject);
+        });
         return first.answer;
       });
       if (answer) return released(first);
@@ -394,10 +393,10 @@ function refusalOf(api, made) {
   return api === 'downloadFile' ? 'token_expired' : refusal(made.answer);
 }
 
-function released({ answer, release }) {
+const released = ({ answer, release }) => {
   release();
   return answer;
-}
+};
 
 /** Makes what starts a call of the platform's: `url` is a path, and `headers` come beside the caller's. */
 function createSend(wx, base) {
@@ -418,9 +417,7 @@ function createSend(wx, base) {
 }
 
 /** Returns the header that carries a token. */
-function bearer({ token }) {
-  return { Authorization: `Bearer ${token}` };
-}
+const bearer = ({ token }) => ({ Authorization: `Bearer ${token}` });
 
 // A WebSocket as the user, as a task that is usable at once, although a login may come first.
 
@@ -503,6 +500,9 @@ function tell(options, outcome, event) {
 
 // The mini-program's side of Menshen: logs in when needed, and sends the token with every call.
 
+/** How long Menshen may take to answer a login or a refresh, in milliseconds: longer than it keeps one waiting by default. */
+const MENSHEN_TIMEOUT = 20000;
+
 /**
  * Makes a client for one app behind one Menshen.
  * `wx` is the platform's own object, or an adapter's; `app` may be left out when Menshen knows only one.
@@ -511,10 +511,7 @@ function createClient({ wx, baseUrl, app, authPath = '/_auth', loginOnFirstReque
   const base = baseUrl.replace(/\/+$/, '');
   const send = createSend(wx, base);
   const once = (options, used) =>
-    new Promise((success, reject) => {
-      const fail = (reason) => reject(failure('wx.request', reason));
-      send('request', { success, fail, ...options }, used ? bearer(used) : {});
-    });
+    timed('request', MENSHEN_TIMEOUT, (callbacks) => send('request', { ...callbacks, ...options }, used ? bearer(used) : {}));
   const session = createSession({ wx, key: `menshen:${base}:${app || ''}`, app, authPath, send: once });
   const { request, uploadFile, downloadFile } = createCalls({ session, send, loginOnFirstRequest });
   const connectSocket = createSockets({ session, send, ask: (used) => once({ url: `${authPath}/session` }, used) });
