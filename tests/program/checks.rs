@@ -1,9 +1,4 @@
 //! What `menshen check` finds out of what a file names: addresses, chains of certificates, their time, servers that are Menshen itself.
-#![expect(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a test may panic"
-)]
 
 use std::fs;
 use std::net::TcpListener;
