@@ -279,7 +279,8 @@ async fn a_description_that_is_refused_is_told_once() {
 #[tokio::test]
 async fn a_session_that_was_opened_for_a_client_that_left_is_logged() {
     let (_nodes, node) = Nodes::start_one(TestGateway::builder(), MENSHEN).await;
-    node.fault(json!({"fault": "delay", "by": "500ms", "times": 1}))
+    // It is known to be gone after a second and a quarter.
+    node.fault(json!({"fault": "delay", "by": "2500ms", "times": 1}))
         .await;
     let code = node.code("alice").await;
     let hasty = tokio::spawn(node.login_with(&code).send());
