@@ -2,8 +2,7 @@
 //!
 //! The reason is found in the error's causes: the system's error, rustls's, that of our own resolver. hyper-util hides its type for a
 //! proxy's refusal, so that one is known by its text, which a test watches. reqwest's own text holds the URL, and so the AppSecret:
-//! it goes nowhere. Whatever stands in WeChat's place may have passed
-//! the code on, which is not sent again.
+//! it goes nowhere. Whatever stands in WeChat's place may have passed the code on, which is not sent again.
 
 use std::error::Error;
 use std::fmt;
