@@ -4,11 +4,11 @@
 //! the same to the system until something is written to it. nginx ends the exchange of both, HAProxy serves both and lets
 //! the server work for nobody.
 //!
-//! After a second in which nothing moved, or in which its login was not over, a client of HTTP/1.1 that waits for the final
-//! head gets `100 Continue`, which every client reads past (RFC 9110, section 15.2). The system of a client that is gone
-//! answers with a reset, and the exchange ends. One that is there is probed again after twice the time. Behind the final head, and to clients of
-//! HTTP/1.0, only the server's own bytes may be written: such a client counts as there once it has got something after it
-//! closed its side, and as gone after a second otherwise.
+//! After a second in which nothing moved, or in which its login was not over, a client of HTTP/1.1 that waits for the final head
+//! gets `100 Continue`, which every client reads past (RFC 9110, section 15.2). The system of a client that is gone answers with a
+//! reset, and the exchange ends. One that is there is probed again after twice the time. Behind the final head, and to clients of
+//! HTTP/1.0, only the server's own bytes may be written: such a client counts as there once it has got something after it closed
+//! its side, and as gone after a second otherwise.
 
 use std::task::Context;
 use std::time::Duration;

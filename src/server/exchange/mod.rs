@@ -1,12 +1,12 @@
 //! One exchange, in order: decide → answer or choose a server → connect → send → pump both ways → finish → log.
 //!
 //! # Layout
-//! [`Proxy::exchange`] is the loop's body. `receive` decides, `own` answers Menshen's own endpoints (`web` those of browsers) and `reply` writes what
-//! is ours, `forward` asks a server: `outbound` makes its request, `pump` carries both bodies, `inbound` makes its answer
-//! ours, `half_closed` finds out whether a client still reads, `failure` and `replay` say what happens when it breaks off.
-//! `state` is what is known of one exchange, `outcome` how it ends, `proxy` and `generation` what all share, `login` has its client log in. At its end `traffic` counts it in
-//! `counters`, `access_log` writes its line, `audit` that of a refusal that somebody should hear of, `spans` records its trace, and
-//! `recent` keeps in `recent_ring` what can be asked afterwards.
+//! [`Proxy::exchange`] is the loop's body. `receive` decides, `own` answers Menshen's own endpoints (`web` those of browsers) and
+//! `reply` writes what is ours, `forward` asks a server: `outbound` makes its request, `pump` carries both bodies, `inbound` makes
+//! its answer ours, `half_closed` finds out whether a client still reads, `failure` and `replay` say what happens when it breaks
+//! off. `state` is what is known of one exchange, `outcome` how it ends, `proxy` and `generation` what all share, `login` has its
+//! client log in. At its end `traffic` counts it in `counters`, `access_log` writes its line, `audit` that of a refusal that
+//! somebody should hear of, `spans` records its trace, and `recent` keeps in `recent_ring` what can be asked afterwards.
 
 mod access_log;
 mod audit;
