@@ -10,7 +10,7 @@ use http::Request;
 use menshen_test_support::{
     PREFACE, Program, Reply, TestGateway, Wire, make_frame, resident_memory, status,
 };
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy, duplex, split};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -169,9 +169,20 @@ async fn deaf(address: SocketAddr) -> TcpStream {
 // The crate h2 takes a whole response of 60 kB, which counts as in flight until the socket has taken it too.
 #[tokio::test]
 async fn responses_that_nobody_reads_count_as_in_flight_over_http_2() {
+    let (t, _deaf, _) = before_clients_that_do_not_read("3s").await;
+    assert_eq!(asked("127.0.0.2", t.address, GET).await, 200);
+    // Who takes nothing for `client_timeout` has no place any more.
+    let again = async { while asked("127.0.0.1", t.address, GET).await != 200 {} };
+    timeout(LIMIT, again).await.unwrap();
+}
+
+/// Has two clients ask for as much as they may without reading an answer; returns on how many streams each of them has asked.
+async fn before_clients_that_do_not_read(
+    client_timeout: &str,
+) -> (TestGateway, [TcpStream; 2], u32) {
     const MOST: usize = 30;
     const STREAMS: u32 = 98;
-    let lines = format!("max_requests_per_address = {MOST}\nclient_timeout = \"3s\"");
+    let lines = format!("max_requests_per_address = {MOST}\nclient_timeout = \"{client_timeout}\"");
     let builder = TestGateway::builder().section("server", &lines);
     let (backend, mut asked_for) = of_60_kb().await;
     let t = builder.start_before(backend, "").await;
@@ -191,10 +202,7 @@ async fn responses_that_nobody_reads_count_as_in_flight_over_http_2() {
     }
     assert!(arrived < 2 * STREAMS, "the server is asked for all");
     assert_eq!(asked("127.0.0.1", t.address, GET).await, 429);
-    assert_eq!(asked("127.0.0.2", t.address, GET).await, 200);
-    // Who takes nothing for `client_timeout` has no place any more.
-    let again = async { while asked("127.0.0.1", t.address, GET).await != 200 {} };
-    timeout(LIMIT, again).await.unwrap();
+    (t, deaf, arrived / 2)
 }
 
 /// A server whose answers have 60,000 bytes, and that tells of each request.
@@ -257,4 +265,79 @@ async fn what_one_address_holds_is_a_fixed_amount_for_each_request() {
     let grown = resident_memory(program.id()).saturating_sub(before) / 1024 / MOST as u64;
     println!("{grown} KiB for each request in flight");
     assert!(grown < MOST_KIB, "{grown} KiB");
+}
+
+/// Begins HTTP/2 with windows that let everything through, on a line that carries 8 MB in a second.
+async fn on_a_slow_line(address: SocketAddr) -> SendRequest<Bytes> {
+    const PART: usize = 16 * 1024;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(PART as u32).unwrap();
+    let (mut from, mut to) = socket.connect(address).await.unwrap().into_split();
+    let (near, far) = duplex(PART);
+    let (mut sent, mut received) = split(far);
+    tokio::spawn(async move { copy(&mut sent, &mut to).await });
+    tokio::spawn(async move {
+        let mut part = [0; PART];
+        while let Ok(read @ 1..) = from.read(&mut part).await {
+            received.write_all(&part[..read]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    let mut builder = Builder::new();
+    builder.initial_window_size(1 << 30);
+    builder.initial_connection_window_size(1 << 30);
+    let (requests, connection) = builder.handshake(near).await.unwrap();
+    tokio::spawn(connection);
+    requests
+}
+
+#[tokio::test]
+async fn a_response_that_was_sent_is_not_in_flight_while_others_of_its_connection_are() {
+    const MOST: usize = 12;
+    const AT_ONCE: usize = 5;
+    let lines = format!("max_requests_per_address = {MOST}");
+    let builder = TestGateway::builder().section("server", &lines);
+    let t = builder.start_before(backend().await, "").await;
+    let mut client = on_a_slow_line(t.address).await;
+    let ask = async |client: &mut SendRequest<Bytes>, path: &str| {
+        let ready = client.clone().ready().await;
+        let request = Request::get(format!("http://h{path}")).body(()).unwrap();
+        ready.unwrap().send_request(request, true).unwrap().0
+    };
+    let mut downloads = Vec::new();
+    for _ in 0..2 {
+        let response = ask(&mut client, "/public/large").await.await.unwrap();
+        downloads.push(response.into_body());
+    }
+    for turn in 0..4 {
+        let mut answers = Vec::new();
+        for _ in 0..AT_ONCE {
+            answers.push(ask(&mut client, "/public/tiny").await);
+        }
+        for answer in answers {
+            let answer = timeout(LIMIT, answer).await.unwrap().unwrap();
+            assert_eq!(answer.status(), 204, "{turn}");
+        }
+    }
+    // They were under way all the time.
+    for mut download in downloads {
+        let mut came = 0;
+        while let Some(part) = download.data().await {
+            came += part.unwrap().len();
+        }
+        assert_eq!(came, 32 << 20);
+    }
+}
+
+#[tokio::test]
+async fn a_response_whose_stream_is_reset_is_not_in_flight_although_h2_had_taken_it() {
+    let (t, mut deaf, streams) = before_clients_that_do_not_read("1h").await;
+    for client in &mut deaf {
+        for stream in 0..streams {
+            let reset = make_frame(3, 0, 2 * stream + 1, &8_u32.to_be_bytes());
+            client.write_all(&reset).await.unwrap();
+        }
+    }
+    let again = async { while asked("127.0.0.1", t.address, GET).await != 200 {} };
+    timeout(LIMIT, again).await.unwrap();
 }

@@ -197,10 +197,24 @@ async fn a_login_is_given_up_whose_client_is_gone() {
     reset(broken);
     left(2).await;
 
+    // Nobody reads its body, behind which its leaving would be seen.
+    let mut unread = Wire::connect(node.address).await;
+    let request = first_request(&code().await, "HTTP/1.1");
+    unread
+        .send(
+            request
+                .replacen("GET ", "POST ", 1)
+                .replacen("\r\n", "\r\nContent-Length: 5\r\n", 1),
+        )
+        .await;
+    asked(&node, 3).await;
+    reset(unread);
+    left(3).await;
+
     // It cannot be asked, and reads nothing that is meant for nobody.
     let request = first_request(&code().await, "HTTP/1.0");
     let mut silent = half_closed_at(node.address, &request).await;
-    left(3).await;
+    left(4).await;
     assert_eq!(silent.rest().await, "");
 }
 
@@ -254,5 +268,19 @@ async fn an_exchange_ends_with_its_client_although_much_was_sent_behind_the_requ
     reset(client);
     assert_eq!(asked.rest().await, "");
     let line = node.program.logs("/slow").await;
+    assert!(!line.contains("refused"), "{line}");
+}
+
+#[tokio::test]
+async fn an_upload_ends_with_its_client_although_the_server_is_not_connected_yet() {
+    let (address, _waiting, _listener) = unreachable().await;
+    let builder = TestGateway::builder().public_upstream(&[address], "connect_timeout = \"1h\"");
+    let node = Nodes::new(builder).await.serve(MENSHEN).await;
+    let mut client = Wire::connect(node.address).await;
+    client
+        .send("POST /upload HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n")
+        .await;
+    reset(client);
+    let line = node.program.logs("/upload").await;
     assert!(!line.contains("refused"), "{line}");
 }

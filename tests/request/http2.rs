@@ -1,6 +1,9 @@
 //! HTTP/2 without TLS: many requests of many users on one connection, before a backend that speaks HTTP/1.1.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::future::poll_fn;
+use std::task::Poll;
+
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream;
@@ -551,4 +554,48 @@ async fn what_came_of_a_response_before_it_broke_off_is_delivered() {
         }
     };
     assert_eq!((came, end), (CAME, Some(h2::Reason::INTERNAL_ERROR)));
+}
+
+#[tokio::test]
+async fn a_head_is_delivered_although_its_body_is_malformed() {
+    let backend = ByHand::start().await;
+    let t = TestGateway::start_before(backend.address, "").await;
+    let connection = Connection::open(&t).await;
+    let mut ready = connection.requests.clone().ready().await.unwrap();
+    let (response, _) = ready.send_request(request("GET", "/x", &[]), true).unwrap();
+    let mut server = backend.accept().await;
+    server.read_to("\r\n\r\n").await;
+    let head = "HTTP/1.1 429 Slow\r\nTransfer-Encoding: chunked\r\n\r\n";
+    server.send(format!("{head}no chunk\r\n")).await;
+    let response = response.await.unwrap();
+    assert_eq!(response.status(), 429);
+    let end = response.into_body().data().await.unwrap().unwrap_err();
+    assert_eq!(end.reason(), Some(h2::Reason::INTERNAL_ERROR));
+}
+
+// Some clients take a reset for a failure of the response before it.
+#[tokio::test]
+async fn a_short_body_behind_its_response_is_read_and_not_reset() {
+    let backend = ByHand::start().await;
+    let t = TestGateway::start_before(backend.address, "").await;
+    let connection = Connection::open(&t).await;
+    let mut ready = connection.requests.clone().ready().await.unwrap();
+    let (response, mut body) = ready
+        .send_request(request("POST", "/x", &[]), false)
+        .unwrap();
+    let mut server = backend.accept().await;
+    server.read_to("\r\n\r\n").await;
+    server
+        .send("HTTP/1.1 409 Conflict\r\nContent-Length: 2\r\n\r\nno")
+        .await;
+    assert_eq!(read(response.await.unwrap()).await.unwrap().0, 409);
+    let is_reset = async |body: &mut SendStream<Bytes>| {
+        // Whatever was sent before this answer is here then.
+        let (status, _) = connection.get("/_auth/jwks.json", &[]).await.unwrap();
+        assert_eq!(status, 200);
+        poll_fn(|cx| Poll::Ready(body.poll_reset(cx).is_ready())).await
+    };
+    assert!(!is_reset(&mut body).await);
+    body.send_data(Bytes::from_static(b"late"), true).unwrap();
+    assert!(!is_reset(&mut body).await);
 }

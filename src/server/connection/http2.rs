@@ -19,6 +19,7 @@ use super::serve::Connections;
 use crate::request::{self, Denial};
 use crate::server::exchange::{Client, Outcome, Proxy};
 use crate::server::http2::{Heads, Outgoing, SectionBudget, ServerStream, Watched, size_of};
+use crate::server::message::Part;
 use crate::server::timer::Timer;
 
 /// The most streams of a connection that are open at a time.
@@ -36,6 +37,10 @@ const FORGIVEN: usize = 100;
 
 /// How long a GOAWAY may take to leave.
 const CLOSING: Duration = Duration::from_secs(1);
+
+/// How long the rest of a short body may take behind its response. The alternative is a reset, which some clients take for a failure
+/// of the response.
+const REST: Duration = Duration::from_secs(1);
 
 /// How a client uses its connection.
 #[derive(Default)]
@@ -85,7 +90,7 @@ impl Connections {
         let mut streams = JoinSet::new();
         let mut conduct = Conduct::default();
         let budget = Arc::new(SectionBudget::new(max_header_bytes));
-        let mut progress = Progress::new(heads, Arc::clone(&outgoing));
+        let mut progress = Progress::new(heads);
         let begun = Instant::now();
         let mut idle = self.keepalive();
         if idle.is_zero() {
@@ -237,7 +242,22 @@ async fn serve_stream(
         .exchange(&mut client, &mut timer, &head, &connection)
         .await;
     match outcome {
-        Outcome::Answered | Outcome::Unread => true,
+        Outcome::Answered => true,
+        Outcome::Unread => {
+            let _ = tokio::time::timeout(REST, read_rest(&mut stream)).await;
+            true
+        }
         Outcome::Broken | Outcome::Upgraded(_) => !stream.is_lost(),
+    }
+}
+
+/// Reads the rest of a body that nobody wants, as long as it is short.
+async fn read_rest(stream: &mut ServerStream) {
+    let mut read = 0;
+    while read <= STREAM_WINDOW as usize {
+        match poll_fn(|cx| stream.poll_part(cx)).await {
+            Ok(Part::Data(data)) => read += data.len(),
+            Ok(Part::End(_)) | Err(_) => break,
+        }
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::request::{self, Denial, RequestId};
 use crate::server::exchange::Proxy;
-use crate::server::http2::{Heads, Outgoing, Watched};
+use crate::server::http2::{Heads, Watched};
 
 pub(super) const BROKEN: Denial = Denial::BadRequest("The frames break HTTP/2.");
 pub(super) const NO_REQUEST: Denial =
@@ -40,7 +40,6 @@ pub(super) enum Event {
 /// What is known of the heads on a connection.
 pub(super) struct Progress {
     heads: Arc<Heads>,
-    outgoing: Arc<Outgoing>,
     /// How many of them are requests, or were counted as none.
     known: u32,
     /// The header section that is unfinished, and when it is late.
@@ -48,10 +47,9 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(heads: Arc<Heads>, outgoing: Arc<Outgoing>) -> Self {
+    pub(super) fn new(heads: Arc<Heads>) -> Self {
         Self {
             heads,
-            outgoing,
             known: 0,
             unfinished: None,
         }
@@ -74,7 +72,6 @@ impl Progress {
             Poll::Ready(Some(Err(error))) => Poll::Ready(Event::Ended(Some(error))),
             Poll::Ready(None) => Poll::Ready(Event::Ended(None)),
             Poll::Pending => {
-                self.outgoing.settle();
                 let lost = self.heads.dealt_with().saturating_sub(self.known);
                 if lost > 0 && !stopping {
                     self.known += lost;

@@ -18,6 +18,7 @@ use super::replay::{KEPT_BYTES, Replay};
 use super::server::Server;
 use super::state::Exchange;
 use super::upgrade::{left, upgrade};
+use super::wait::Lookout;
 use super::{reply, spans};
 use crate::request::{Denial, Pass};
 use crate::server::http1::ResponseError;
@@ -47,7 +48,7 @@ pub(super) async fn run(
     loop {
         spans::begin_attempt(head, exchange);
         let upload = Unread::of(head.body.length().or_else(|| replay.length()));
-        let connected = match connect(client, exchange, head, pass, upload).await {
+        let connected = match connect(client, timer, exchange, head, pass, upload).await {
             Ok(connected) => connected,
             Err(None) => return left(exchange),
             Err(Some(denial)) => {
@@ -125,6 +126,7 @@ pub(super) async fn run(
 /// Connects to the next server, unless the client leaves before; the error is what the client is told, if anything.
 async fn connect(
     client: &mut Client<'_>,
+    timer: &mut Timer,
     exchange: &mut Exchange,
     head: &RequestHead,
     pass: &Pass,
@@ -148,6 +150,7 @@ async fn connect(
                 .upstreams
                 .connect(pass.route.upstream, &wanted, &mut exchange.attempts);
         let mut connecting = pin!(connecting);
+        let mut lookout = Lookout::default();
         poll_fn(|cx| {
             if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
                 return Poll::Ready(connected.map_err(|why| {
@@ -157,9 +160,9 @@ async fn connect(
                     })
                 }));
             }
-            match client.can_be_watched() && client.poll_leaving(cx) == Poll::Ready(Leaving::Gone) {
-                true => Poll::Ready(Err(None)),
-                false => Poll::Pending,
+            match lookout.poll(client, timer, cx) {
+                Poll::Ready(Leaving::Gone) => Poll::Ready(Err(None)),
+                Poll::Ready(Leaving::HalfClosed) | Poll::Pending => Poll::Pending,
             }
         })
         .await

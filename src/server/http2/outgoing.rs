@@ -1,120 +1,140 @@
-//! Counts what a connection of HTTP/2 was given to send and has not sent yet.
+//! Counts what h2 holds of the responses on a connection.
 //!
 //! The crate h2 takes whatever a stream's window lets through, whether or not the socket has room for it, and does not say when it
-//! was sent. So bytes are counted where h2 is given them, and again where it writes them. What it writes has frames and heads
-//! besides, so the difference is at most what is unsent, and nothing once h2 has no more to write.
+//! was sent. But it drops each piece when it has written it, or will not write it any more, and so each piece that it is given
+//! counts until then.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-/// What may be unsent when an exchange ends: more counts as held by those whose responses it is.
-pub(super) const MOST_UNSENT: usize = 64 * 1024;
+use bytes::Bytes;
+use futures::task::AtomicWaker;
+use http::HeaderValue;
 
-/// What is unsent of all streams of a connection.
+/// What h2 may hold of a connection when an exchange ends: where it holds more, an exchange ends when nothing of its own is left.
+const MOST_HELD: usize = 64 * 1024;
+
+/// What h2 holds of all streams of a connection.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Outgoing {
-    unsent: AtomicUsize,
+    held: AtomicUsize,
     written: AtomicU64,
-    /// Whether the socket has no room.
-    is_blocked: AtomicBool,
     is_closed: AtomicBool,
-    has_waiting: AtomicBool,
-    waiting: Mutex<Vec<Waker>>,
+}
+
+impl Outgoing {
+    /// Returns how many bytes the socket took so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Notes what the socket took.
+    pub(super) fn wrote(&self, write: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = *write {
+            self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What h2 holds of one stream.
+#[derive(Debug)]
+pub(super) struct OutgoingStream {
+    held: AtomicUsize,
+    waiting: AtomicWaker,
+    connection: Arc<Outgoing>,
 }
 
 /// The connection is gone.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Closed;
 
-impl Outgoing {
-    /// Counts what h2 is about to be given.
-    pub(super) fn give(&self, bytes: usize) {
-        self.unsent.fetch_add(bytes, Ordering::Relaxed);
+impl OutgoingStream {
+    pub(super) fn new(connection: Arc<Outgoing>) -> Arc<Self> {
+        Arc::new(Self {
+            held: AtomicUsize::new(0),
+            waiting: AtomicWaker::new(),
+            connection,
+        })
     }
 
-    /// Returns how many bytes the socket took so far.
-    pub(super) fn written(&self) -> u64 {
-        self.written.load(Ordering::Relaxed)
+    pub(super) fn connection(&self) -> &Outgoing {
+        &self.connection
     }
 
-    /// Returns whether the socket has no room.
-    pub(super) fn is_blocked(&self) -> bool {
-        self.is_blocked.load(Ordering::Relaxed)
+    /// Counts data until h2 drops it.
+    pub(super) fn count(self: &Arc<Self>, data: Bytes) -> Bytes {
+        let size = data.len();
+        self.counted(data, size)
     }
 
-    /// Notes what the socket took.
-    pub(super) fn wrote(&self, write: &Poll<io::Result<usize>>) {
-        self.is_blocked.store(write.is_pending(), Ordering::Relaxed);
-        if let Poll::Ready(Ok(bytes)) = *write {
-            self.written.fetch_add(bytes as u64, Ordering::Relaxed);
-            let unsent = self.unsent.load(Ordering::Relaxed);
-            // Nobody else subtracts, and what is added meanwhile stays.
-            self.unsent.fetch_sub(bytes.min(unsent), Ordering::SeqCst);
-            if unsent.saturating_sub(bytes) <= MOST_UNSENT {
-                self.wake();
-            }
+    /// Counts a head of this size until h2 drops one of its values, which it does when it has encoded the head.
+    pub(super) fn count_head(self: &Arc<Self>, value: &mut HeaderValue, size: usize) {
+        let text = Bytes::copy_from_slice(value.as_bytes());
+        if let Ok(mut counted) = HeaderValue::from_maybe_shared(self.counted(text, size)) {
+            // Any other value may stay in the encoder's table.
+            counted.set_sensitive(true);
+            *value = counted;
         }
     }
 
-    /// Notes whether the socket took what TLS had kept.
-    pub(super) fn flushed(&self, flush: &Poll<io::Result<()>>) {
-        self.is_blocked.store(flush.is_pending(), Ordering::Relaxed);
+    fn counted(self: &Arc<Self>, data: Bytes, size: usize) -> Bytes {
+        self.held.fetch_add(size, Ordering::Relaxed);
+        self.connection.held.fetch_add(size, Ordering::Relaxed);
+        let stream = Arc::clone(self);
+        Bytes::from_owner(Piece { data, size, stream })
     }
 
-    /// Notes that h2 has nothing more to write, but for what the socket has no room for.
-    pub(in crate::server) fn settle(&self) {
-        if !self.is_blocked() && self.unsent.load(Ordering::Relaxed) > 0 {
-            self.unsent.store(0, Ordering::SeqCst);
-            self.wake();
-        }
+    /// Returns whether h2 holds little of all the streams.
+    pub(super) fn is_little_held(&self) -> bool {
+        self.connection.held.load(Ordering::Relaxed) <= MOST_HELD
     }
 
-    /// Resolves when no more than `most` is unsent.
-    pub(super) fn poll_unsent(
-        &self,
-        most: usize,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Closed>> {
-        if self.unsent.load(Ordering::Relaxed) <= most {
-            return Poll::Ready(Ok(()));
+    /// Resolves when h2 holds nothing of the stream.
+    pub(super) fn poll_nothing_held(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        self.waiting.register(cx.waker());
+        if self.held.load(Ordering::SeqCst) > 0 {
+            return Poll::Pending;
         }
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(cx.waker().clone());
-        self.has_waiting.store(true, Ordering::SeqCst);
-        // Whatever was written before that woke nobody.
-        if self.is_closed.load(Ordering::SeqCst) {
-            return Poll::Ready(Err(Closed));
-        }
-        match self.unsent.load(Ordering::SeqCst) <= most {
-            true => Poll::Ready(Ok(())),
-            false => Poll::Pending,
-        }
+        // The end of a connection drops what was not written.
+        Poll::Ready(match self.connection.is_closed.load(Ordering::SeqCst) {
+            true => Err(Closed),
+            false => Ok(()),
+        })
     }
+}
 
-    fn close(&self) {
-        self.is_closed.store(true, Ordering::SeqCst);
-        self.wake();
+/// What h2 is given to send.
+struct Piece {
+    data: Bytes,
+    /// What it counts as.
+    size: usize,
+    stream: Arc<OutgoingStream>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
     }
+}
 
-    fn wake(&self) {
-        if self.has_waiting.swap(false, Ordering::SeqCst) {
-            let waiting =
-                std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-            waiting.into_iter().for_each(Waker::wake);
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let Self { size, stream, .. } = self;
+        stream.connection.held.fetch_sub(*size, Ordering::Relaxed);
+        if stream.held.fetch_sub(*size, Ordering::SeqCst) == *size {
+            stream.waiting.wake();
         }
     }
 }
 
-/// The end of a connection that writes: nobody waits for it any more.
+/// The end of a connection that writes: nothing is sent on it any more.
 #[derive(Debug)]
-pub(super) struct Writer(pub(super) std::sync::Arc<Outgoing>);
+pub(super) struct Writer(pub(super) Arc<Outgoing>);
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.0.close();
+        self.0.is_closed.store(true, Ordering::SeqCst);
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::HeaderMap;
 
-use super::outgoing::Outgoing;
+use super::outgoing::OutgoingStream;
 
 /// What waits to be sent on a stream.
 #[derive(Debug)]
@@ -18,8 +18,8 @@ pub(super) struct Sending {
     is_over: bool,
     /// How many bytes the window has let through so far.
     sent: u64,
-    /// Where they count until the socket has taken them.
-    outgoing: Option<Arc<Outgoing>>,
+    /// Where they count as long as h2 holds them.
+    outgoing: Option<Arc<OutgoingStream>>,
 }
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Sending {
     pub(super) fn new(
         stream: SendStream<Bytes>,
         is_over: bool,
-        outgoing: Option<Arc<Outgoing>>,
+        outgoing: Option<Arc<OutgoingStream>>,
     ) -> Self {
         Self {
             stream,
@@ -98,10 +98,10 @@ impl Sending {
             if here == 0 {
                 continue;
             }
-            let data = self.waiting.split_to(here);
+            let mut data = self.waiting.split_to(here);
             self.sent += here as u64;
             if let Some(outgoing) = &self.outgoing {
-                outgoing.give(here);
+                data = outgoing.count(data);
             }
             let is_last = self.waiting.is_empty() && matches!(self.end, Some(End::Data));
             self.stream.send_data(data, is_last).map_err(|_| Lost)?;

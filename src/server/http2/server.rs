@@ -8,10 +8,10 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::uri::Scheme;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version};
 
 use super::budget::{SectionBudget, may_be_trailers, size_of};
-use super::outgoing::{MOST_UNSENT, Outgoing};
+use super::outgoing::{Outgoing, OutgoingStream};
 use super::sending::Sending;
 use crate::server::http1::{BodyError, Malformed, declared_length};
 use crate::server::message::{Body, Part, RequestHead, ResponseHead, Spelling};
@@ -22,8 +22,8 @@ pub(in crate::server) struct ServerStream {
     receiving: RecvStream,
     /// What its connection may bring in header sections.
     budget: Arc<SectionBudget>,
-    /// What its connection has not sent yet.
-    outgoing: Arc<Outgoing>,
+    /// What h2 holds of the response.
+    outgoing: Arc<OutgoingStream>,
     respond: SendResponse<Bytes>,
     sending: Option<Sending>,
     has_whole_body: bool,
@@ -54,7 +54,7 @@ impl ServerStream {
         let stream = Self {
             respond,
             budget,
-            outgoing,
+            outgoing: OutgoingStream::new(outgoing),
             sending: None,
             has_whole_body: body == Body::Empty,
             expects_continue: body != Body::Empty
@@ -125,7 +125,6 @@ impl ServerStream {
     pub(in crate::server) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(match &mut self.sending {
             None => self.respond.poll_reset(cx).map(drop),
-            Some(sending) if sending.is_over() => return Poll::Pending,
             Some(sending) => sending.poll_reset(cx).map(drop),
         });
         self.is_lost = true;
@@ -162,10 +161,12 @@ impl ServerStream {
             head.added.push((CONTENT_LENGTH, length.into()));
         }
         let is_over = without_body || body.length() == Some(0);
-        if self.outgoing.is_blocked() {
-            self.outgoing.give(size_of(&head.headers));
+        let mut response = response(head);
+        let size = size_of(response.headers());
+        if let Some(id) = response.headers_mut().get_mut(X_REQUEST_ID) {
+            self.outgoing.count_head(id, size);
         }
-        match self.respond.send_response(response(head), is_over) {
+        match self.respond.send_response(response, is_over) {
             Ok(stream) => {
                 let outgoing = Some(Arc::clone(&self.outgoing));
                 self.sending = Some(Sending::new(stream, is_over, outgoing));
@@ -195,7 +196,7 @@ impl ServerStream {
         self.sending
             .as_ref()
             .map_or(0, |sending| match sending.is_over() {
-                true => sending.sent() + self.outgoing.written(),
+                true => sending.sent() + self.outgoing.connection().written(),
                 false => sending.sent(),
             })
     }
@@ -218,24 +219,28 @@ impl ServerStream {
         let flushed = ready!(sending.poll_flush(cx));
         let is_over = sending.is_over();
         flushed.map_err(|_| self.gone())?;
-        match is_over {
-            true => self.poll_unsent(MOST_UNSENT, cx),
-            false => Poll::Ready(Ok(())),
+        if !is_over || self.outgoing.is_little_held() {
+            return Poll::Ready(Ok(()));
         }
+        self.poll_nothing_held(cx)
     }
 
-    /// Flushes, and resolves when the connection has sent it all.
+    /// Flushes, and resolves when h2 has written it all.
     pub(in crate::server) fn poll_sent(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), BodyError>> {
         ready!(self.poll_flush(cx))?;
-        self.poll_unsent(0, cx)
+        self.poll_nothing_held(cx)
     }
 
-    fn poll_unsent(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        let sent = ready!(self.outgoing.poll_unsent(most, cx));
-        Poll::Ready(sent.map_err(|_| self.gone()))
+    fn poll_nothing_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        // A stream that is reset is dropped too.
+        if self.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(BodyError::Gone));
+        }
+        let held = ready!(self.outgoing.poll_nothing_held(cx));
+        Poll::Ready(held.map_err(|_| self.gone()))
     }
 
     /// Breaks the response off.
@@ -251,6 +256,9 @@ impl ServerStream {
         self.is_lost
     }
 }
+
+/// The header by which a head is counted: each has another value, which the other side need not remember.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 fn response(head: ResponseHead) -> Response<()> {
     let mut response = Response::new(());
