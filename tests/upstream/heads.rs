@@ -162,6 +162,10 @@ async fn an_answer_without_a_body_frames_none() {
         ["Content-Length: 5"],
         "{answer}"
     );
+    // Beside a coding it is not believed.
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let answer = answered("HEAD /x HTTP/1.1", head).await;
+    assert!(lines(&answer, "content-length").is_empty(), "{answer}");
 }
 
 #[tokio::test]
@@ -224,6 +228,19 @@ async fn interim_answers_reach_those_who_know_them() {
 async fn interim_answers_without_end_are_no_answer() {
     let answer = got(&HINTS.repeat(1000)).await;
     assert!(answer.contains("\r\n\r\nHTTP/1.1 502 "), "{answer}");
+}
+
+#[tokio::test]
+async fn interim_answers_take_64_kib_together_at_the_most() {
+    let long = format!(
+        "HTTP/1.1 103 Early Hints\r\nX: {}\r\n\r\n",
+        "x".repeat(30_000)
+    );
+    for (heads, status) in [(2, "200"), (3, "502")] {
+        let answer = got(&format!("{}{OK}", long.repeat(heads))).await;
+        let last = answer.rsplit_once("\r\n\r\nHTTP/1.1 ").unwrap().1;
+        assert_eq!(last.get(..3), Some(status), "{heads}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONNECTION,
-    CONTENT_LENGTH, SEC_WEBSOCKET_PROTOCOL, SET_COOKIE, UPGRADE,
+    CONTENT_LENGTH, SEC_WEBSOCKET_PROTOCOL, SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -56,7 +56,12 @@ pub(super) fn upgrade(
 /// Returns how long the body of the answer is, or would be for an answer that has none.
 pub(super) fn length(head: &ResponseHead, body: Body, request: &RequestHead) -> Body {
     let without_body = request.method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED;
-    match declared_length(&head.headers) {
+    // Beside a coding, a length is not believed (RFC 9112, section 6.3).
+    let length = match head.headers.contains_key(TRANSFER_ENCODING) {
+        true => None,
+        false => declared_length(&head.headers),
+    };
+    match length {
         Some(length) if without_body => Body::Length(length),
         None if without_body => Body::Unknown,
         // Over HTTP/2 a server need not say that there is nothing.

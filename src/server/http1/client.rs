@@ -18,6 +18,8 @@ use crate::server::message::{Body, Part, ResponseHead};
 const MAX_HEAD: usize = 256 * 1024;
 /// The most interim responses to one request.
 const MOST_INTERIM: u32 = 32;
+/// What they may take together: a client of HTTP/2 may not have taken any of them yet.
+const MOST_OF_INTERIM: usize = 64 * 1024;
 
 /// A connection to a server, with one request at a time.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub(in crate::server) struct ClientSide {
     eof: bool,
     is_head_request: bool,
     interim: u32,
+    interim_bytes: usize,
     seen: usize,
     keeps: bool,
     /// Whether the request was written to its end.
@@ -59,6 +62,7 @@ impl ClientSide {
             eof: false,
             is_head_request: false,
             interim: 0,
+            interim_bytes: 0,
             seen: 0,
             keeps: true,
             is_sent: false,
@@ -95,7 +99,7 @@ impl ClientSide {
         };
         out.extend_from_slice(b"\r\n");
         self.is_head_request = is_head_request;
-        (self.interim, self.seen) = (0, 0);
+        (self.interim, self.interim_bytes, self.seen) = (0, 0, 0);
         self.keeps = true;
         self.is_answered = false;
         self.is_sent = body == Body::Empty;
@@ -161,7 +165,8 @@ impl ClientSide {
         let parsed = parse_response(&raw).ok_or(ResponseError::Malformed)?;
         if parsed.head.is_interim() {
             self.interim += 1;
-            if self.interim > MOST_INTERIM {
+            self.interim_bytes += end;
+            if self.interim > MOST_INTERIM || self.interim_bytes > MOST_OF_INTERIM {
                 return Err(ResponseError::Malformed);
             }
             return Ok(parsed.head);
