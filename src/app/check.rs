@@ -19,6 +19,7 @@ pub fn check(config: &Config) -> Vec<(&'static str, StartError)> {
         &config.upstreams,
         config.server.upstream_pool,
         config.server.limits.server_connections(),
+        config.own_listeners(),
     );
     let wechat = Client::new(&config.wechat);
     let keys = verify_files(&config.token.keys_dir);

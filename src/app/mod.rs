@@ -113,6 +113,7 @@ impl App {
             &config.upstreams,
             config.server.upstream_pool,
             config.server.limits.server_connections(),
+            config.own_listeners(),
         )?;
         // A start that fails on the store makes no keys.
         verify_files(&config.token.keys_dir)?;

@@ -42,9 +42,12 @@ impl Config {
         let upstreams = tls.filter_map(|(key, tls)| Some((key, tls.ca_file.as_deref()?)));
         let wechat = self.wechat.ca_file.as_deref();
         let files = wechat.map(|file| ("wechat.ca_file", file));
+        let traces = self.traces.ca_file.as_deref();
+        let traces = traces.map(|file| ("traces.ca_file", file));
         let told = files
             .into_iter()
             .chain(upstreams)
+            .chain(traces)
             .filter_map(|(key, file)| {
                 let flaw = read(file, |all| all_out_of_date(all, now))??;
                 Some(format!("{key}: {}: {flaw}", file.display()))

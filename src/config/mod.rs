@@ -68,7 +68,7 @@ pub use model::{
     Algorithm, App, Auth, Cache, Config, Control, Headers, InjectedNames, OnMissing, Proxy, Route,
     Server, Session, Store, Tls, Token, TokenKind, WeChat,
 };
-pub use own_address::NamedServer;
+pub use own_address::{NamedServer, OwnListeners};
 pub use private_address::PrivateAddress;
 pub use problem::{Problem, Problems};
 pub use relay::Relay;

@@ -45,6 +45,27 @@ fn is_reached(listener: SocketAddr, port: u16, ips: &[IpAddr]) -> bool {
     listener.port() == port && ips.iter().any(|ip| leads_to(*ip, listener.ip()))
 }
 
+/// Every address that is listened on, and the key that names it.
+#[derive(Clone, Debug, Default)]
+pub struct OwnListeners(Vec<(SocketAddr, &'static str)>);
+
+impl OwnListeners {
+    /// Returns the one that a connection to an address comes out at.
+    pub fn reached_at(&self, asked: SocketAddr) -> Option<(SocketAddr, &'static str)> {
+        let (port, ips) = (asked.port(), [asked.ip()]);
+        let mut all = self.0.iter();
+        all.find(|(address, _)| is_reached(*address, port, &ips))
+            .copied()
+    }
+}
+
+#[cfg(test)]
+impl From<SocketAddr> for OwnListeners {
+    fn from(address: SocketAddr) -> Self {
+        Self(vec![(address, "server.listen")])
+    }
+}
+
 /// A server that a name stands for, at a port that is listened on here.
 #[derive(Debug)]
 pub struct NamedServer {
@@ -56,6 +77,12 @@ pub struct NamedServer {
 }
 
 impl Config {
+    /// Returns the addresses at which a server would be Menshen itself.
+    pub fn own_listeners(&self) -> OwnListeners {
+        let control = self.control.listen.as_ref().and_then(PrivateAddress::tcp);
+        OwnListeners(listeners(&self.server, control).collect())
+    }
+
     /// Returns the servers by whose names Menshen itself could be meant, which only a look-up tells.
     pub fn named_servers_at_own_ports(&self) -> Vec<NamedServer> {
         let control = self.control.listen.as_ref().and_then(PrivateAddress::tcp);

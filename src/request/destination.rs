@@ -92,7 +92,31 @@ impl Destinations {
 
     /// Finds where a request goes, or refuses it.
     pub fn find<'a>(&'a self, message: &Message<'a>) -> Result<Destination<'a>, Denial> {
-        self.find_admitted(self.admit(message)?, message.target)
+        let admitted = self.admit(message);
+        let admitted = admitted.map_err(|denial| self.with_methods(denial, message))?;
+        self.find_admitted(admitted, message.target)
+    }
+
+    /// Names the methods that the path has, where the method is one that is refused everywhere.
+    fn with_methods(&self, denial: Denial, message: &Message<'_>) -> Denial {
+        let Denial::MethodNotAllowed(_) = denial else {
+            return denial;
+        };
+        let known = Message {
+            method: &Method::GET,
+            ..*message
+        };
+        let found = self.admit(&known).and_then(|admitted| {
+            let refused = Admitted {
+                method: message.method,
+                ..admitted
+            };
+            self.find_admitted(refused, message.target)
+        });
+        match found {
+            Err(Denial::MethodNotAllowed(methods)) => Denial::MethodNotAllowed(methods),
+            Ok(_) | Err(_) => denial,
+        }
     }
 
     /// Checks a message's framing, host and target.

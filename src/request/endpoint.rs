@@ -57,11 +57,15 @@ impl Endpoint {
                 None => return Some(Err(Denial::RouteUnknown)),
             },
         };
-        let fits = *method == allowed || (*method == Method::HEAD && allowed == Method::GET);
+        let with_head = allowed == Method::GET;
+        let fits = *method == allowed || (*method == Method::HEAD && with_head);
         Some(if fits {
             Ok(endpoint)
         } else {
-            Err(Denial::MethodNotAllowed(vec![allowed]))
+            let head = with_head.then_some(Method::HEAD);
+            Err(Denial::MethodNotAllowed(
+                [allowed].into_iter().chain(head).collect(),
+            ))
         })
     }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hyper_util::client::proxy::matcher::Matcher;
 use tokio::time::Instant;
 
 use super::{UnreachableCause, WarningLimit};
@@ -47,11 +48,18 @@ impl Way {
             host: host.to_owned(),
             proxy: match &config.proxy {
                 Proxy::None => None,
-                Proxy::Environment => Some("environment".to_owned()),
+                Proxy::Environment => proxy_of_environment(&config.api_base),
                 Proxy::Url(url) => Some(url.clone()),
             },
         }
     }
+}
+
+/// Returns the proxy that reqwest's own matcher takes from the environment for an address, without its user and password.
+fn proxy_of_environment(api_base: &str) -> Option<String> {
+    let proxy = Matcher::from_env().intercept(&api_base.parse().ok()?)?;
+    let (scheme, authority) = (proxy.uri().scheme_str()?, proxy.uri().authority()?);
+    Some(format!("{scheme}://{authority}, of the environment"))
 }
 
 impl Reach {

@@ -1,6 +1,8 @@
 //! WeChat through a proxy, behind authorities of one's own, and below a path.
 
-use menshen_test_support::{Certificate, ForwardProxy, Nodes, Program, TestGateway, tls_front};
+use menshen_test_support::{
+    Certificate, ForwardProxy, Nodes, Program, Reply, TestGateway, tls_front,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -88,11 +90,25 @@ async fn the_environments_proxy_counts_only_where_the_file_says_so() {
     assert_eq!(proxy.asked().len(), 1);
     node.program.stop().await;
 
+    // Which one it was is told where it is in the way, without what it is shown.
+    let mut command = with_environment();
+    let elsewhere = url.replace("me:pw@", "me:other@");
+    command.env("HTTP_PROXY", elsewhere);
+    let node = nodes.join(Program::start(command)).await;
+    Reply::of(node.login_with("0a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p"))
+        .await
+        .refused(503, "wechat_unreachable");
+    let told = format!("http://{}, of the environment", proxy.address);
+    node.program.logs(&told).await;
+    assert!(!node.program.stderr().contains("other"));
+    node.program.stop().await;
+    let asked = proxy.asked().len();
+
     let mut command = with_environment();
     command.env("NO_PROXY", "127.0.0.1");
     let node = nodes.join(Program::start(command)).await;
     node.log_in("alice").await;
-    assert_eq!(proxy.asked().len(), 1);
+    assert_eq!(proxy.asked().len(), asked);
 }
 
 #[tokio::test]

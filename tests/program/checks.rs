@@ -3,7 +3,9 @@
 use std::fs;
 use std::net::TcpListener;
 
-use menshen_test_support::{Builder, Certificate, Ended, Program, Site, TestGateway};
+use menshen_test_support::{
+    Builder, Certificate, Ended, Program, Reply, Site, TestGateway, make_client,
+};
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 
@@ -96,7 +98,7 @@ async fn authorities_that_are_all_out_of_date_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("bundle.pem");
     let ca_file = format!("ca_file = '{}'", bundle.display());
-    let builders: [(&str, Builder); 2] = [
+    let builders: [(&str, Builder); 3] = [
         (
             "upstream.tls.ca_file: ",
             TestGateway::builder()
@@ -105,6 +107,13 @@ async fn authorities_that_are_all_out_of_date_are_told() {
         (
             "wechat.ca_file: ",
             TestGateway::builder().section("wechat", &ca_file),
+        ),
+        (
+            "traces.ca_file: ",
+            TestGateway::builder().section(
+                "traces",
+                &format!("endpoint = \"https://127.0.0.1:1\"\n{ca_file}"),
+            ),
         ),
     ];
     for (key, builder) in builders {
@@ -149,7 +158,7 @@ async fn a_server_whose_name_leads_here_is_told() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     let server = format!("{}:{port}", name.trim());
-    let site = TestGateway::builder().site_alone();
+    let site = TestGateway::builder().make_public().site_alone();
     site.change(
         "servers = [\"127.0.0.1:1\"]",
         &format!("servers = [\"{server}\"]"),
@@ -165,4 +174,9 @@ async fn a_server_whose_name_leads_here_is_told() {
     drop(free);
     let serving = Program::start(site.command(MENSHEN, &["serve"]));
     serving.logs(&told).await;
+    // A name may lead here later too.
+    let url = format!("http://127.0.0.1:{port}/x");
+    let reply = Reply::of(make_client().get(url)).await;
+    reply.refused(502, "upstream_unreachable");
+    serving.logs("requests are not sent there").await;
 }

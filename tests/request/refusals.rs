@@ -199,21 +199,26 @@ async fn what_is_not_served_is_refused() {
 #[tokio::test]
 async fn a_method_that_is_not_served_is_refused_with_those_that_are() {
     let t = TestGateway::builder()
-        .routes("[[route]]\npath = \"/\"\nupstream = \"api\"\nmethods = [\"GET\", \"PUT\"]\n")
+        .routes(
+            "[[route]]\npath = \"/\"\nupstream = \"api\"\nmethods = [\"GET\", \"PUT\"]\n\
+             [[route]]\npath = \"/any\"\nupstream = \"api\"\n",
+        )
         .start()
         .await;
     for (method, path, allow) in [
         ("DELETE", "/orders", "GET, PUT"),
         (
             "TRACE",
-            "/orders",
+            "/any",
             "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
         ),
+        ("TRACE", "/orders", "GET, PUT"),
+        ("TRACE", "/_auth/login", "POST"),
         ("GET", "/_auth/login", "POST"),
         ("PUT", "/_auth/refresh", "POST"),
-        ("POST", "/_auth/session", "GET"),
+        ("POST", "/_auth/session", "GET, HEAD"),
         ("GET", "/_auth/logout", "POST"),
-        ("DELETE", "/_auth/jwks.json", "GET"),
+        ("DELETE", "/_auth/jwks.json", "GET, HEAD"),
     ] {
         let reply = Reply::of(t.request(method, path)).await;
         reply.refused(405, "method_not_allowed");

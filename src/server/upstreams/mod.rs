@@ -47,7 +47,7 @@ use self::server::Server;
 pub use self::tls::UpstreamError;
 pub(super) use self::uploads::Unread;
 pub(super) use self::wanted::Wanted;
-use crate::config::{Upstream, UpstreamTimeouts};
+use crate::config::{OwnListeners, Upstream, UpstreamTimeouts};
 use crate::request::network;
 use crate::server::http1::ClientSide;
 
@@ -90,14 +90,16 @@ pub(super) struct Origin {
 
 impl Upstreams {
     /// Prepares the upstreams, with so many idle connections at the most, and so many open; certificates and keys are
-    /// read here.
+    /// read here. None that a name stands for is asked where the name leads to `own`.
     pub fn new(
         upstreams: &[Upstream],
         most_idle: usize,
         most_open: usize,
+        own: OwnListeners,
     ) -> Result<Self, UpstreamError> {
         let connector = Arc::new(Connector::new(most_idle, most_open));
-        Self::prepare(upstreams, |_| None, Arc::default(), connector)
+        let names = Arc::new(ResolvedNames::new(own));
+        Self::prepare(upstreams, |_| None, names, connector)
     }
 
     /// Prepares upstreams in place of these; what is the same keeps its connections and what is known of its servers.

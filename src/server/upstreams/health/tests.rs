@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use super::super::names::tests::{Resolver, names};
 use super::super::{Attempts, Upstreams};
 use super::*;
-use crate::config::{Balance, Protocol, ServerAddress, Upstream};
+use crate::config::{Balance, OwnListeners, Protocol, ServerAddress, Upstream};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -53,7 +53,7 @@ fn upstreams(names: ResolvedNames) -> Upstreams {
         },
         keepalive: SECOND,
     };
-    let mut upstreams = Upstreams::new(&[config], 10, 100).unwrap();
+    let mut upstreams = Upstreams::new(&[config], 10, 100, OwnListeners::default()).unwrap();
     upstreams.names = Arc::new(names);
     upstreams
 }

@@ -1,4 +1,5 @@
-//! Resolves the names of servers, again and again. The last addresses are used while the resolver fails.
+//! Resolves the names of servers, again and again. The last addresses are used while the resolver fails, and ours never: a request
+//! would come back, and be forwarded again.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,7 +12,7 @@ use moka::sync::Cache as Marks;
 use pingora::protocols::l4::socket::SocketAddr;
 use tokio::time::{Instant, timeout};
 
-use crate::config::ServerAddress;
+use crate::config::{OwnListeners, ServerAddress};
 
 /// How long an answer of the DNS is used, and the pause after a failed look-up.
 const RESOLVED_FOR: Duration = Duration::from_secs(10);
@@ -27,6 +28,7 @@ type LookUp = Box<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr
 /// The addresses of names.
 pub(super) struct ResolvedNames {
     look_up: LookUp,
+    own: OwnListeners,
     /// Only names of the configuration, so that it has a bound.
     known: Mutex<HashMap<String, Arc<Name>>>,
     shunned: Marks<SocketAddr, ()>,
@@ -50,23 +52,26 @@ struct Resolution {
     /// How often it was looked up.
     times: u64,
     is_failing: bool,
+    /// Whether an address of it is ours.
+    leads_here: bool,
 }
 
-impl Default for ResolvedNames {
-    fn default() -> Self {
-        Self::asking(Box::new(|name| {
+impl ResolvedNames {
+    /// Has the system resolve names, and leaves out the addresses that lead to `own`.
+    pub(super) fn new(own: OwnListeners) -> Self {
+        let look_up: LookUp = Box::new(|name| {
             Box::pin(async move {
                 let found = tokio::net::lookup_host(name).await?;
                 Ok(found.map(SocketAddr::Inet).collect())
             })
-        }))
+        });
+        Self::asking(look_up, own)
     }
-}
 
-impl ResolvedNames {
-    fn asking(look_up: LookUp) -> Self {
+    fn asking(look_up: LookUp, own: OwnListeners) -> Self {
         Self {
             look_up,
+            own,
             known: Mutex::default(),
             shunned: Marks::builder()
                 .max_capacity(MOST)
@@ -119,7 +124,7 @@ impl ResolvedNames {
         }
         let found = timeout(limit, (self.look_up)(name.to_owned())).await;
         let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let places = known.note(name, found);
+        let places = known.note(name, found, &self.own);
         drop(turn);
         places
     }
@@ -139,12 +144,37 @@ impl Name {
     }
 
     /// Stores the result of a look-up, and returns the addresses to use.
-    fn note(&self, name: &str, found: io::Result<Vec<SocketAddr>>) -> Arc<[SocketAddr]> {
-        let found = found.and_then(|places| match places.is_empty() {
-            true => Err(io::Error::other("it has none")),
-            false => Ok(places),
+    fn note(
+        &self,
+        name: &str,
+        found: io::Result<Vec<SocketAddr>>,
+        own: &OwnListeners,
+    ) -> Arc<[SocketAddr]> {
+        let mut here = None;
+        let found = found.and_then(|mut places| {
+            places.retain(|place| {
+                let listener = place.as_inet().and_then(|place| own.reached_at(*place));
+                here = here.or(listener);
+                listener.is_none()
+            });
+            match places.is_empty() {
+                true if here.is_some() => Err(io::Error::other("it leads to Menshen itself")),
+                true => Err(io::Error::other("it has none")),
+                false => Ok(places),
+            }
         });
         let mut resolution = self.locked();
+        if let Some((address, key)) = here
+            && !resolution.leads_here
+        {
+            tracing::warn!(
+                server = name,
+                %address,
+                key,
+                "a server's name leads to Menshen itself: requests are not sent there"
+            );
+        }
+        resolution.leads_here = here.is_some();
         resolution.asked = Some(Instant::now());
         resolution.times += 1;
         match found {

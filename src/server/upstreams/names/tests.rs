@@ -14,9 +14,13 @@ type Held = Arc<Mutex<(Resolver, usize)>>;
 
 /// Returns names that ask such a resolver, and the resolver with how often it was asked.
 pub(in super::super) fn names(resolver: Resolver) -> (ResolvedNames, Held) {
+    names_beside(resolver, OwnListeners::default())
+}
+
+fn names_beside(resolver: Resolver, own: OwnListeners) -> (ResolvedNames, Held) {
     let held: Held = Arc::new(Mutex::new((resolver, 0)));
     let asked = Arc::clone(&held);
-    let names = ResolvedNames::asking(Box::new(move |_| {
+    let look_up: LookUp = Box::new(move |_| {
         let mut asked = asked.lock().unwrap();
         asked.1 += 1;
         let resolver = asked.0.clone();
@@ -27,8 +31,8 @@ pub(in super::super) fn names(resolver: Resolver) -> (ResolvedNames, Held) {
                 Resolver::IsSilent => std::future::pending().await,
             }
         })
-    }));
-    (names, held)
+    });
+    (ResolvedNames::asking(look_up, own), held)
 }
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -107,4 +111,25 @@ async fn while_one_asks_the_others_use_the_last_addresses() {
     assert_eq!(places(&names).await, ["10.0.0.1:80"]);
     assert_eq!(begun.elapsed(), Duration::ZERO);
     assert_eq!(asking.await, ["10.0.0.1:80"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_leads_here_is_not_used() {
+    let own = "0.0.0.0:80".parse::<std::net::SocketAddr>().unwrap();
+    let says = |places: &[&str]| {
+        Resolver::Says(places.iter().map(|place| place.parse().unwrap()).collect())
+    };
+    let here = says(&["127.0.0.1:80"]);
+    let (names, resolver) = names_beside(here.clone(), own.into());
+    assert!(places(&names).await.is_empty());
+    // Somebody else listens at another port of this machine, and at ours of another one.
+    for (said, used) in [
+        (says(&["127.0.0.1:81"]), "127.0.0.1:81"),
+        (says(&["127.0.0.1:80", "192.0.2.1:80"]), "192.0.2.1:80"),
+        (here, "192.0.2.1:80"),
+    ] {
+        resolver.lock().unwrap().0 = said;
+        tokio::time::advance(RESOLVED_FOR).await;
+        assert_eq!(places(&names).await, [used]);
+    }
 }
