@@ -279,7 +279,7 @@ async fn on_a_slow_line(address: SocketAddr) -> SendRequest<Bytes> {
     tokio::spawn(async move {
         let mut part = [0; PART];
         while let Ok(read @ 1..) = from.read(&mut part).await {
-            received.write_all(&part[..read]).await.unwrap();
+            received.write_all(part.get(..read).unwrap()).await.unwrap();
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     });
@@ -299,20 +299,21 @@ async fn a_response_that_was_sent_is_not_in_flight_while_others_of_its_connectio
     let builder = TestGateway::builder().section("server", &lines);
     let t = builder.start_before(backend().await, "").await;
     let mut client = on_a_slow_line(t.address).await;
-    let ask = async |client: &mut SendRequest<Bytes>, path: &str| {
-        let ready = client.clone().ready().await;
+    let ask = |mut ready: SendRequest<Bytes>, path: &str| {
         let request = Request::get(format!("http://h{path}")).body(()).unwrap();
-        ready.unwrap().send_request(request, true).unwrap().0
+        ready.send_request(request, true).unwrap().0
     };
     let mut downloads = Vec::new();
     for _ in 0..2 {
-        let response = ask(&mut client, "/public/large").await.await.unwrap();
+        client = client.ready().await.unwrap();
+        let response = ask(client.clone(), "/public/large").await.unwrap();
         downloads.push(response.into_body());
     }
     for turn in 0..4 {
         let mut answers = Vec::new();
         for _ in 0..AT_ONCE {
-            answers.push(ask(&mut client, "/public/tiny").await);
+            client = client.ready().await.unwrap();
+            answers.push(ask(client.clone(), "/public/tiny"));
         }
         for answer in answers {
             let answer = timeout(LIMIT, answer).await.unwrap().unwrap();

@@ -1,6 +1,8 @@
 //! What the backend is told about the client's address, scheme and host, and whose word counts for it.
 
-use menshen_test_support::{ByHand, Received, Reply, TestGateway, raw, raw_request, status};
+use menshen_test_support::{
+    ByHand, Received, Reply, TestGateway, find_free_port, raw, raw_request, status,
+};
 
 /// A gateway that believes these networks.
 async fn trusting(networks: &str) -> TestGateway {
@@ -289,11 +291,10 @@ async fn an_ipv4_client_of_an_ipv6_listener_has_its_ipv4_address() {
 
 #[tokio::test]
 async fn one_port_of_both_families_is_served() {
-    let Ok(free) = std::net::TcpListener::bind("[::]:0") else {
+    let port = find_free_port();
+    if std::net::TcpListener::bind(("::", port)).is_err() {
         return; // This machine has no IPv6.
-    };
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    }
     let listen = format!("listen = [\"0.0.0.0:{port}\", \"[::]:{port}\"]");
     let t = TestGateway::builder()
         .section("server", &listen)

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use menshen_test_support::{Grant, Relay, Reply, TestGateway, raw};
+use menshen_test_support::{Grant, Relay, Reply, TestGateway, find_free_port, raw};
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -182,9 +182,7 @@ async fn a_code_that_a_busy_wechat_spent_is_lost_and_not_somebody_elses() {
 
 #[tokio::test]
 async fn a_wechat_that_cannot_be_reached_costs_no_code() {
-    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = closed.local_addr().unwrap();
-    drop(closed);
+    let address = format!("127.0.0.1:{}", find_free_port());
     let via = format!("api_base = \"http://{address}\"");
     let t = TestGateway::builder().section("wechat", &via).start().await;
     let code = t.code("alice").await;

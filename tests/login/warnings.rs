@@ -118,7 +118,7 @@ async fn a_code_that_comes_from_two_clients_again_and_again_is_no_warning() {
 #[tokio::test]
 async fn an_outage_is_a_few_warnings_however_many_log_in() {
     menshen::app::install_crypto();
-    let nowhere = menshen_test_support::find_closed_address().await;
+    let nowhere = menshen_test_support::find_closed_address();
     // The authorities of the system do not know this one.
     let front = tls_front(&Certificate::new("localhost"), nowhere).await;
     for base in [

@@ -299,7 +299,7 @@ async fn wechat_out_of_reach_is_told_and_keeps_nobody_out_who_is_logged_in() {
     let alice = t.log_in("alice").await;
     t.stop().await;
     let folder = std::mem::replace(&mut t.folder, tempfile::tempdir().unwrap());
-    let nowhere = format!("api_base = \"http://{}\"", find_closed_address().await);
+    let nowhere = format!("api_base = \"http://{}\"", find_closed_address());
     let t = builder.section("wechat", &nowhere).start_in(folder).await;
 
     let reply = t.post("/_auth/login", json!({"code": "0a1b2c"})).await;

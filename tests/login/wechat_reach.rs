@@ -5,11 +5,9 @@
     reason = "a test may panic"
 )]
 
-use std::net::SocketAddr;
-
 use menshen_test_support::{
-    Builder, Certificate, ForwardProxy, Node, Nodes, Program, Reply, TestGateway, make_client,
-    tls_front,
+    Builder, Certificate, ForwardProxy, Node, Nodes, Program, Reply, TestGateway,
+    find_closed_address, make_client, tls_front,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -86,17 +84,9 @@ async fn is_unreachable(node: &Node, cause: &str, advice: &str) {
     assert_eq!(degraded(node).await, json!(["wechat"]));
 }
 
-/// Returns an address that is bound and where nobody listens.
-fn nobody() -> (TcpSocket, SocketAddr) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = socket.local_addr().unwrap();
-    (socket, address)
-}
-
 #[tokio::test]
 async fn a_refused_connection_is_told() {
-    let (_bound, address) = nobody();
+    let address = find_closed_address();
     let node = serving(&format!("api_base = \"http://{address}\"")).await;
     is_unreachable(&node, "the connection was refused or broke off", "firewall").await;
     assert_eq!(told_of(&node)[0]["host"], address.to_string());
@@ -128,7 +118,7 @@ async fn a_connection_that_is_never_made_is_told() {
 #[tokio::test]
 async fn what_is_wrong_with_a_certificate_is_told() {
     menshen::app::install_crypto();
-    let (_bound, nowhere) = nobody();
+    let nowhere = find_closed_address();
     let good = Certificate::new("localhost");
     let expired = Certificate::expired("localhost");
     let early = Certificate::of_the_future("localhost");
@@ -194,7 +184,7 @@ async fn a_server_without_tls_is_told() {
 
 #[tokio::test]
 async fn a_proxy_that_stands_in_the_way_is_told() {
-    let (_bound, nowhere) = nobody();
+    let nowhere = find_closed_address();
     let portal = "HTTP/1.1 302 Found\r\nLocation: http://portal.test/\r\nContent-Length: 0\r\n\r\n";
     let forbidden = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
     for (proxy, cause, advice) in [
@@ -377,7 +367,7 @@ async fn the_private_listener_names_it_too() {
         let grant = t.log_in("alice").await;
         t.openid(&grant.token).await
     };
-    let (_bound, nowhere) = nobody();
+    let nowhere = find_closed_address();
     let mut stopped = t;
     stopped.stop().await;
     let folder = std::mem::replace(&mut stopped.folder, tempfile::tempdir().unwrap());

@@ -1,10 +1,9 @@
 //! What `menshen check` finds out of what a file names: addresses, chains of certificates, their time, servers that are Menshen itself.
 
 use std::fs;
-use std::net::TcpListener;
 
 use menshen_test_support::{
-    Builder, Certificate, Ended, Program, Reply, Site, TestGateway, make_client,
+    Builder, Certificate, Ended, Program, Reply, Site, TestGateway, find_free_port, make_client,
 };
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
@@ -155,8 +154,7 @@ async fn what_is_shown_to_redis_must_not_be_out_of_date() {
 #[tokio::test]
 async fn a_server_whose_name_leads_here_is_told() {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
+    let port = find_free_port();
     let server = format!("{}:{port}", name.trim());
     let site = TestGateway::builder().make_public().site_alone();
     site.change(
@@ -171,7 +169,6 @@ async fn a_server_whose_name_leads_here_is_told() {
     );
     let told = format!("{server} of api leads to Menshen itself (0.0.0.0:{port} of server.listen)");
     is_told(&site, Some(&told), 0).await;
-    drop(free);
     let serving = Program::start(site.command(MENSHEN, &["serve"]));
     serving.logs(&told).await;
     // A name may lead here later too.

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use menshen_test_support::{
-    ByHand, Certificate, Collector, Node, Nodes, Program, Reply, TestGateway, Wire,
+    ByHand, Certificate, Collector, Node, Nodes, Program, Reply, TestGateway, Wire, find_free_port,
     find_repository, make_client, read_from_repository,
 };
 use serde_json::{Value, json};
@@ -101,9 +101,7 @@ impl Prometheus {
         );
         let path = folder.join("prometheus.yaml");
         fs::write(&path, config).unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        let address = SocketAddr::from(([127, 0, 0, 1], find_free_port()));
         let arguments = [
             format!("--config.file={}", path.display()),
             format!("--storage.tsdb.path={}", folder.join("tsdb").display()),

@@ -182,7 +182,7 @@ async fn no_time_to_keep_a_connection_is_one_request_a_connection() {
 
 #[tokio::test]
 async fn a_backend_that_is_down_is_unreachable() {
-    let (one, two) = (find_closed_address().await, find_closed_address().await);
+    let (one, two) = (find_closed_address(), find_closed_address());
     for servers in [vec![one], vec![one, two]] {
         let t = TestGateway::builder()
             .public_upstream(&servers, "")
@@ -198,7 +198,7 @@ async fn a_backend_that_is_down_is_unreachable() {
 #[tokio::test]
 async fn another_server_takes_over_from_one_that_is_down() {
     let live = Upstream::start().await;
-    let (one, two) = (find_closed_address().await, find_closed_address().await);
+    let (one, two) = (find_closed_address(), find_closed_address());
     let t = TestGateway::builder()
         .public_upstream(&[one, live.address, two], "")
         .start()

@@ -5,9 +5,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use menshen_test_support::{
-    Builder, Certificate, Collector, Nodes, Reply, Taking, TestGateway, tls_front,
+    Builder, Certificate, Collector, Nodes, Reply, Taking, TestGateway, find_closed_address,
+    tls_front,
 };
-use tokio::net::TcpListener;
 
 const MENSHEN: &str = env!("CARGO_BIN_EXE_menshen");
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -57,9 +57,7 @@ async fn slowest(t: &TestGateway, requests: usize) -> Duration {
 
 #[tokio::test]
 async fn a_collector_that_is_away_slows_nobody_and_what_is_lost_is_counted() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("endpoint = \"http://{}\"", gone.local_addr().unwrap());
-    drop(gone);
+    let endpoint = format!("endpoint = \"http://{}\"", find_closed_address());
     let mut t = traced(&endpoint, "queue = 8").start().await;
     assert!(slowest(&t, 400).await < Duration::from_secs(2));
     // Two for each request, less what waits and what the sender holds.

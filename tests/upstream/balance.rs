@@ -1,6 +1,10 @@
 //! Several servers: which one is asked, and who is asked next when one cannot be reached.
 
-use menshen_test_support::{Builder, Reply, TestGateway, Upstream, find_closed_address};
+use std::net::SocketAddr;
+
+use menshen_test_support::{
+    Builder, Reply, TestGateway, Upstream, find_closed_address, find_free_port,
+};
 use tokio::net::{TcpListener, UnixListener};
 
 const ROUTES: &str = "[[route]]\nupstream = \"many\"\nauth = \"optional\"\n";
@@ -82,7 +86,7 @@ async fn a_user_stays_with_a_server_and_strangers_take_turns() {
 #[tokio::test]
 async fn a_user_whose_server_is_gone_is_served_by_another() {
     let (backends, mut servers) = backends(1).await;
-    servers.push(find_closed_address().await.to_string());
+    servers.push(find_closed_address().to_string());
     let lines = "balance = \"hash\"\nmax_fails = 0";
     let t = gateway(&servers, lines).start().await;
     for user in 0..8 {
@@ -95,7 +99,7 @@ async fn a_user_whose_server_is_gone_is_served_by_another() {
 #[tokio::test]
 async fn a_server_that_cannot_be_reached_is_passed_over_whatever_the_method() {
     let (backends, mut servers) = backends(1).await;
-    servers.push(find_closed_address().await.to_string());
+    servers.push(find_closed_address().to_string());
     let t = gateway(&servers, "max_fails = 0").start().await;
     for _ in 0..4 {
         let request = t.request("POST", "/x").body("one order");
@@ -109,8 +113,8 @@ async fn a_server_that_cannot_be_reached_is_passed_over_whatever_the_method() {
 #[tokio::test]
 async fn when_no_server_can_be_reached_the_client_is_told_so() {
     let servers = [
-        find_closed_address().await.to_string(),
-        find_closed_address().await.to_string(),
+        find_closed_address().to_string(),
+        find_closed_address().to_string(),
     ];
     let t = gateway(&servers, "").start().await;
     for _ in 0..8 {
@@ -161,7 +165,7 @@ async fn a_server_that_refuses_everybody_is_left_out_after_a_few_failures() {
 
 #[tokio::test]
 async fn a_server_that_was_left_out_is_asked_again_after_its_time() {
-    let address = find_closed_address().await;
+    let address = SocketAddr::from(([127, 0, 0, 1], find_free_port()));
     let (backends, mut servers) = backends(1).await;
     servers.push(address.to_string());
     let lines = "max_fails = 1\nfail_timeout = \"50ms\"";

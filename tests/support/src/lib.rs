@@ -54,6 +54,7 @@ pub use official::Official;
 pub use others::nobody_waits;
 pub use program::{Ended, NOBODY, Program, Site, address_in, copy_program, resident_memory};
 pub use raw::{raw, raw_request, status};
+pub use redis::find_free_port;
 pub use relay::Relay;
 pub use reply::{Reply, make_client};
 pub use repository::{find_installed, find_repository, read_from_repository};

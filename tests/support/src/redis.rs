@@ -109,7 +109,7 @@ impl Redis {
     fn launch_of(program: &Path, arguments: impl Fn(u16, &Path) -> Vec<String>) -> Self {
         // Another process may take the port before Redis does; then there is another.
         for _ in 0..20 {
-            let port = free_port();
+            let port = find_free_port();
             let folder = tempfile::tempdir().expect("a folder");
             let arguments = arguments(port, folder.path());
             let mut server = Self {
@@ -495,7 +495,7 @@ fn spawn(program: &Path, arguments: &[String], folder: &Path) -> Child {
 
 /// Finds a port that is free, as is the one 10,000 above, where a Cluster talks to itself. Both are below those that the
 /// system gives to clients, so that nobody has them when a server that was stopped comes back.
-fn free_port() -> u16 {
+pub fn find_free_port() -> u16 {
     let random = RandomState::new();
     for attempt in 0..1000_u32 {
         let port = 10_000 + (random.hash_one(attempt) % 12_000) as u16;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -40,9 +40,14 @@ impl ByHand {
     }
 }
 
-/// Finds an address where nobody listens.
-pub async fn find_closed_address() -> SocketAddr {
-    ByHand::start().await.address
+/// Finds an address where nobody listens as long as the test's program runs: it stays bound, so that no other test gets it.
+pub fn find_closed_address() -> SocketAddr {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(any).expect("an address");
+    let address = socket.local_addr().expect("an address");
+    std::mem::forget(socket);
+    address
 }
 
 impl Wire {
