@@ -145,9 +145,10 @@ def haproxy(site: Site, name: str, *, algorithm="HS256", claims=False) -> Peer:
 
 def bare(site: Site, name: str, program: Path, settings: str) -> Peer:
     """The smallest program on `pingora-proxy`."""
-    port = free_port()
-    command = [str(program), str(port), str(site.backend), settings]
-    return Peer(name, command, port, 0, site.folder / f"{name}.log")
+    port, tls_port = free_port(), free_port()
+    pair = [str(site.certificate.cert), str(site.certificate.key)]
+    command = [str(program), str(port), str(site.backend), settings, str(tls_port), *pair]
+    return Peer(name, command, port, tls_port, site.folder / f"{name}.log")
 
 
 def log_in(site: Site, peer: Peer) -> str:

@@ -76,7 +76,7 @@ class Shapes(Bench):
         self.by_wrk("POST of 4 KiB", names, path="/post", method="POST", body_bytes=4096)
 
     def tls(self) -> None:
-        names = ["Menshen, TLS", "nginx", "HAProxy HS256"]
+        names = ["Menshen, TLS", "nginx", "HAProxy HS256", "`pingora-proxy`, best"]
         self.by_wrk("128 bytes, TLS", names, tls=True)
         self.by_wrk("16 KiB, TLS", names, tls=True, path="/16k", length=16 << 10)
 
@@ -88,7 +88,7 @@ class Shapes(Bench):
         self.compare(shape, {name: (name, make(name)) for name in names})
 
     def http2(self) -> None:
-        names = ["Menshen, TLS", "nginx", "HAProxy HS256"]
+        names = ["Menshen, TLS", "nginx", "HAProxy HS256", "`pingora-proxy`, best"]
         self.by_h2load("128 bytes, HTTP/2", names)
         if not self.quick:
             self.by_h2load("16 KiB, HTTP/2", names, path="/16k", length=16 << 10)
@@ -96,7 +96,7 @@ class Shapes(Bench):
     def http2_posts(self) -> None:
         body = self.site.folder / "4k"
         body.write_bytes(b"x" * 4096)
-        names = ["Menshen, TLS", "nginx", "HAProxy HS256"]
+        names = ["Menshen, TLS", "nginx", "HAProxy HS256", "`pingora-proxy`, best"]
         self.by_h2load("POST of 4 KiB, HTTP/2", names, ("-d", str(body)), path="/post")
 
     def download(self, name: str, times: int) -> Callable[[], load.Run]:

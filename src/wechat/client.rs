@@ -233,7 +233,12 @@ impl Call<'_> {
                     CallError::Gateway(what) | CallError::NotWeChat(what) => {
                         reach.met(UnreachableCause::Page, Some(what), way)
                     }
-                    CallError::NoAnswer => connections.leave(&self.used),
+                    CallError::NoAnswer => {
+                        connections.leave(&self.used);
+                        if detail.is_some() {
+                            reach.met(UnreachableCause::Closed, detail.as_deref(), way);
+                        }
+                    }
                     CallError::NotAnAnswer(_) => {}
                 }
                 return Err(error.into());
@@ -255,7 +260,7 @@ impl Call<'_> {
     }
 }
 
-/// A call that failed, with the words of the system or of TLS.
+/// A call that failed, with the words of the system or of TLS; one without an answer has some where its connection ended.
 struct Failed {
     error: CallError,
     detail: Option<String>,
@@ -281,16 +286,17 @@ async fn answer_to(request: RequestBuilder) -> Result<Zeroizing<Vec<u8>>, Failed
                 detail,
             }
         } else {
-            CallError::NoAnswer.into()
+            unanswered(&error)
         }
     })?;
     if let Some(error) = refused(answer.status()) {
         return Err(error.into());
     }
     let mut body = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER_BYTES));
-    while let Some(chunk) = answer.chunk().await.map_err(|_| CallError::NoAnswer)? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| unanswered(&error))? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            let error = foreign(&body).map_or(
+            let first = if body.is_empty() { &chunk } else { &body[..] };
+            let error = foreign(first).map_or(
                 CallError::NotAnAnswer("it is too large"),
                 CallError::NotWeChat,
             );
@@ -302,6 +308,15 @@ async fn answer_to(request: RequestBuilder) -> Result<Zeroizing<Vec<u8>>, Failed
         Some(what) => Err(CallError::NotWeChat(what).into()),
         None => Ok(body),
     }
+}
+
+/// Finds out what became of a call that was sent.
+fn unanswered(error: &reqwest::Error) -> Failed {
+    let (error, detail) = match error.is_timeout() {
+        true => (CallError::NoAnswer, None),
+        false => UnreachableCause::of_unanswered(error),
+    };
+    Failed { error, detail }
 }
 
 /// Returns what a body is that is not even the beginning of an answer of WeChat's.
@@ -326,7 +341,7 @@ fn refused(status: StatusCode) -> Option<CallError> {
             CallError::Unreachable(UnreachableCause::ProxyAuth)
         }
         StatusCode::NETWORK_AUTHENTICATION_REQUIRED => {
-            CallError::Unreachable(UnreachableCause::Page)
+            CallError::NotWeChat("a portal wants a login: its status is 511")
         }
         _ if status.is_redirection() => CallError::NotWeChat("it is a redirect"),
         StatusCode::BAD_GATEWAY => CallError::Gateway("its status is 502"),

@@ -62,7 +62,14 @@ impl Redemption {
         );
         fetched
             .inspect_err(|error| {
-                // Of what keeps all of them from WeChat there is one warning.
+                let errcode = error.errcode();
+                // Of what keeps calls from WeChat there is one warning already.
+                if errcode.is_some()
+                    && let Some(profiles) = self.redeemer.warning_due(errcode)
+                {
+                    let app = self.redeemer.name();
+                    tracing::warn!(app, errcode, profiles, %error, "WeChat refuses profiles: logins go on without them");
+                }
                 tracing::info!(request_id = %self.caller.id, %error, "a profile could not be fetched");
             })
             .ok()

@@ -19,7 +19,6 @@ use super::serve::Connections;
 use crate::request::{self, Denial};
 use crate::server::exchange::{Client, Outcome, Proxy};
 use crate::server::http2::{Heads, Outgoing, SectionBudget, ServerStream, Watched, size_of};
-use crate::server::message::Part;
 use crate::server::timer::Timer;
 
 /// The most streams of a connection that are open at a time.
@@ -244,20 +243,9 @@ async fn serve_stream(
     match outcome {
         Outcome::Answered => true,
         Outcome::Unread => {
-            let _ = tokio::time::timeout(REST, read_rest(&mut stream)).await;
+            let _ = tokio::time::timeout(REST, stream.read_rest(STREAM_WINDOW as usize)).await;
             true
         }
         Outcome::Broken | Outcome::Upgraded(_) => !stream.is_lost(),
-    }
-}
-
-/// Reads the rest of a body that nobody wants, as long as it is short.
-async fn read_rest(stream: &mut ServerStream) {
-    let mut read = 0;
-    while read <= STREAM_WINDOW as usize {
-        match poll_fn(|cx| stream.poll_part(cx)).await {
-            Ok(Part::Data(data)) => read += data.len(),
-            Ok(Part::End(_)) | Err(_) => break,
-        }
     }
 }

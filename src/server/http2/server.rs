@@ -1,5 +1,6 @@
 //! Serves a client of HTTP/2: one stream, which is one request and its response.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -107,6 +108,17 @@ impl ServerStream {
                 Poll::Ready(Ok(Part::End(trailers)))
             }
             Err(_) => Poll::Ready(Err(self.gone())),
+        }
+    }
+
+    /// Reads the rest of a body that nobody wants, unless there is more than `most`.
+    pub(in crate::server) async fn read_rest(&mut self, most: usize) {
+        let mut read = 0;
+        while read <= most {
+            match poll_fn(|cx| self.poll_part(cx)).await {
+                Ok(Part::Data(data)) => read += data.len(),
+                Ok(Part::End(_)) | Err(_) => break,
+            }
         }
     }
 

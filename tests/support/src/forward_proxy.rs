@@ -78,7 +78,7 @@ impl ForwardProxy {
         });
         let answer = match (&self.auth, self.refusal) {
             (Some(auth), _) if given != Some(auth) => Some(
-                "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+                "HTTP/1.1 407 Proxy Authentication Required\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
                     .to_owned(),
             ),
             (_, refusal) => refusal,
