@@ -342,3 +342,11 @@ async fn a_response_whose_stream_is_reset_is_not_in_flight_although_h2_had_taken
     let again = async { while asked("127.0.0.1", t.address, GET).await != 200 {} };
     timeout(LIMIT, again).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_response_whose_connection_ends_is_not_in_flight_although_h2_had_taken_it() {
+    let (t, deaf, _) = before_clients_that_do_not_read("1h").await;
+    drop(deaf);
+    let again = async { while asked("127.0.0.1", t.address, GET).await != 200 {} };
+    timeout(LIMIT, again).await.unwrap();
+}
