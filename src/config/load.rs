@@ -154,9 +154,7 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
     let (mut apps, mut appids, mut upstreams) =
         (Names::default(), Names::default(), Names::default());
     let server = table.section("server", server::read);
-    let wechat = table.section("wechat", |table| {
-        wechat::read(table, env, server.server.as_ref())
-    });
+    let wechat = table.section("wechat", |table| wechat::read(table, env));
     let login = table.section("login", |table| login::read(table, wechat.as_ref()));
     let quota = login.as_ref().and_then(|login| login.quota_per_minute);
     let app = table.sections("app", |table| {
@@ -197,7 +195,7 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
         routes
     });
     let log = table.section("log", log::read);
-    let traces = table.section("traces", |table| traces::read(table, public, private));
+    let traces = table.section("traces", traces::read);
     Some(Config {
         apps: shared?,
         relay: relay?,

@@ -6,7 +6,6 @@ use std::path::Path;
 use super::backend::ServerAddress;
 use super::model::{Config, Control, Server};
 use super::private_address::PrivateAddress;
-use super::reader::Table;
 
 /// Returns the address of ours, and the key that names it, where a server would be asked.
 pub(super) fn own_address(
@@ -24,32 +23,6 @@ pub(super) fn own_address(
     let mut all = listeners(server, control);
     let found = all.find(|(address, _)| is_reached(*address, port, &ips));
     found.map(|(address, key)| (PrivateAddress::Tcp(address), key))
-}
-
-/// Refuses an address to which calls go where it is one of ours: what they carry would pass through a route.
-pub(super) fn refuse_own(
-    table: &mut Table<'_, '_>,
-    key: &'static str,
-    base: Option<&str>,
-    server: Option<&Server>,
-    control: Option<&Control>,
-) {
-    let (Some(base), Some(server)) = (base, server) else {
-        return;
-    };
-    let (scheme, rest) = base.split_once("://").unwrap_or(("https", base));
-    let (authority, _) = rest.split_once('/').unwrap_or((rest, ""));
-    let has_port = authority
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| !port.is_empty() && !port.ends_with(']'));
-    let asked = match (has_port, scheme) {
-        (true, _) => authority.to_owned(),
-        (false, "http") => format!("{authority}:80"),
-        (false, _) => format!("{authority}:443"),
-    };
-    if let Some((address, named)) = own_address(&ServerAddress::Tcp(asked), server, control) {
-        table.refuse(key, format!("is Menshen itself ({address} of {named})"));
-    }
 }
 
 /// Returns every address that is listened on, and the key that names it.

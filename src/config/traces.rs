@@ -8,8 +8,6 @@ use http::{HeaderName, HeaderValue};
 use super::address::{BASE, is_plain_and_remote};
 use super::contents::secret_contents;
 use super::kind::{Kind, SWITCH, TEXT, number, text};
-use super::model::{Control, Server};
-use super::own_address::refuse_own;
 use super::pem::{check_certificates, file};
 use super::reader::Table;
 use super::unit::TIMEOUT;
@@ -87,13 +85,8 @@ const NAME: Kind<String> = Kind {
 };
 
 /// Reads the section.
-pub(super) fn read(
-    table: &mut Table<'_, '_>,
-    server: Option<&Server>,
-    control: Option<&Control>,
-) -> Option<Traces> {
+pub(super) fn read(table: &mut Table<'_, '_>) -> Option<Traces> {
     let endpoint = table.optional("endpoint", &BASE);
-    refuse_own(table, "endpoint", endpoint.as_deref(), server, control);
     let allow_plain_http = table.or("allow_plain_http", "false", &SWITCH);
     let headers = headers(table);
     let ca_file = file(table, "ca_file", check_certificates);

@@ -2,8 +2,7 @@
 
 use super::address::{BASE, ORIGIN, is_plain_and_remote};
 use super::kind::{Kind, SWITCH};
-use super::model::{Proxy, Server, WeChat};
-use super::own_address::refuse_own;
+use super::model::{Proxy, WeChat};
 use super::pem::{check_certificates, file};
 use super::reader::Table;
 use super::secret::{self, Environment, Keys};
@@ -26,11 +25,7 @@ const PROXY_AUTH: Keys = Keys {
 };
 
 /// Reads the section.
-pub(super) fn read(
-    table: &mut Table<'_, '_>,
-    env: Environment<'_>,
-    server: Option<&Server>,
-) -> Option<WeChat> {
+pub(super) fn read(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<WeChat> {
     let api_base = table.or("api_base", r#""https://api.weixin.qq.com""#, &BASE);
     let open_base = table.or("open_base", r#""https://open.weixin.qq.com""#, &BASE);
     let allow_plain_http = table.or("allow_plain_http", "false", &SWITCH);
@@ -58,10 +53,6 @@ pub(super) fn read(
                 "must lead to a user and a password, as user:password".to_owned(),
             );
         }
-    }
-    refuse_own(table, "api_base", api_base.as_deref(), server, None);
-    if let Some(Proxy::Url(url)) = &proxy {
-        refuse_own(table, "proxy", Some(url), server, None);
     }
     let api_base = api_base?;
     if is_plain_and_remote(&api_base) && allow_plain_http == Some(false) {

@@ -233,12 +233,7 @@ impl Call<'_> {
                     CallError::Gateway(what) | CallError::NotWeChat(what) => {
                         reach.met(UnreachableCause::Page, Some(what), way)
                     }
-                    CallError::NoAnswer => {
-                        connections.leave(&self.used);
-                        if detail.is_some() {
-                            reach.met(UnreachableCause::Closed, detail.as_deref(), way);
-                        }
-                    }
+                    CallError::NoAnswer => connections.leave(&self.used),
                     CallError::NotAnAnswer(_) => {}
                 }
                 return Err(error.into());
@@ -260,7 +255,7 @@ impl Call<'_> {
     }
 }
 
-/// A call that failed, with the words of the system or of TLS; one without an answer has some where its connection ended.
+/// A call that failed, with the words of the system or of TLS.
 struct Failed {
     error: CallError,
     detail: Option<String>,
@@ -286,17 +281,16 @@ async fn answer_to(request: RequestBuilder) -> Result<Zeroizing<Vec<u8>>, Failed
                 detail,
             }
         } else {
-            unanswered(&error)
+            CallError::NoAnswer.into()
         }
     })?;
     if let Some(error) = refused(answer.status()) {
         return Err(error.into());
     }
     let mut body = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER_BYTES));
-    while let Some(chunk) = answer.chunk().await.map_err(|error| unanswered(&error))? {
+    while let Some(chunk) = answer.chunk().await.map_err(|_| CallError::NoAnswer)? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            let first = if body.is_empty() { &chunk } else { &body[..] };
-            let error = foreign(first).map_or(
+            let error = foreign(&body).map_or(
                 CallError::NotAnAnswer("it is too large"),
                 CallError::NotWeChat,
             );
@@ -308,15 +302,6 @@ async fn answer_to(request: RequestBuilder) -> Result<Zeroizing<Vec<u8>>, Failed
         Some(what) => Err(CallError::NotWeChat(what).into()),
         None => Ok(body),
     }
-}
-
-/// Finds out what became of a call that was sent.
-fn unanswered(error: &reqwest::Error) -> Failed {
-    let (error, detail) = match error.is_timeout() {
-        true => (CallError::NoAnswer, None),
-        false => UnreachableCause::of_unanswered(error),
-    };
-    Failed { error, detail }
 }
 
 /// Returns what a body is that is not even the beginning of an answer of WeChat's.
@@ -341,7 +326,7 @@ fn refused(status: StatusCode) -> Option<CallError> {
             CallError::Unreachable(UnreachableCause::ProxyAuth)
         }
         StatusCode::NETWORK_AUTHENTICATION_REQUIRED => {
-            CallError::NotWeChat("a portal wants a login: its status is 511")
+            CallError::Unreachable(UnreachableCause::Page)
         }
         _ if status.is_redirection() => CallError::NotWeChat("it is a redirect"),
         StatusCode::BAD_GATEWAY => CallError::Gateway("its status is 502"),

@@ -90,7 +90,7 @@ fn unknown(error: CallFailure) -> Verdict {
             UnreachableCause::Page.advice()
         }
         CallFailure::Call(CallError::NoAnswer) => {
-            "try again; does a firewall or a proxy swallow calls to wechat.api_base, or close their connections?"
+            "try again; does a firewall swallow calls to wechat.api_base?"
         }
         CallFailure::Call(CallError::NotAnAnswer(_))
         | CallFailure::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject) => {

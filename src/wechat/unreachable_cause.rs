@@ -10,11 +10,7 @@ use std::io;
 
 use rustls::CertificateError;
 
-use super::CallError;
 use super::resolver::Unresolved;
-
-/// Says of an answer that it is none in HTTP, as a port for TLS gives to a call without it.
-const NO_HTTP: &str = "it is no HTTP; does wechat.api_base want https?";
 
 /// What keeps a call from WeChat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,8 +35,6 @@ pub enum UnreachableCause {
     Proxy,
     /// Something else answered in WeChat's place.
     Page,
-    /// The connection ended without an answer.
-    Closed,
     /// Nothing of these.
     Other,
 }
@@ -85,28 +79,6 @@ impl UnreachableCause {
             Some(tls) => (Self::of_tls(tls), tls.to_string()),
             None => (Self::of_system(failed), failed.to_string()),
         }
-    }
-
-    /// Finds out why a call that was sent has no answer, with the words of the system where the connection ended.
-    pub(super) fn of_unanswered(error: &(dyn Error + 'static)) -> (CallError, Option<String>) {
-        let mut cause = Some(error);
-        while let Some(error) = cause {
-            if let Some(error) = error.downcast_ref::<hyper::Error>() {
-                if error.is_parse() {
-                    return (CallError::NotWeChat(NO_HTTP), None);
-                }
-                if error.is_incomplete_message() {
-                    return (CallError::NoAnswer, Some("it was closed".to_owned()));
-                }
-            }
-            if let Some(error) = error.downcast_ref::<io::Error>()
-                && error.kind() != io::ErrorKind::TimedOut
-            {
-                return (CallError::NoAnswer, Some(innermost(error).to_string()));
-            }
-            cause = error.source();
-        }
-        (CallError::NoAnswer, None)
     }
 
     fn of_tls(error: &rustls::Error) -> Self {
@@ -164,9 +136,6 @@ impl UnreachableCause {
             Self::Page => {
                 "a portal, a proxy or another server answers: is this machine logged in to its network, and is wechat.api_base WeChat's?"
             }
-            Self::Closed => {
-                "a firewall, a proxy or a load balancer without a server closes it: is wechat.api_base WeChat's?"
-            }
             Self::Other => "can this machine reach wechat.api_base (its name, a firewall, TLS)?",
         }
     }
@@ -194,7 +163,6 @@ impl fmt::Display for UnreachableCause {
             Self::ProxyAuth => "the proxy asks for a user and password",
             Self::Proxy => "the proxy did not connect",
             Self::Page => "something else answers in its place",
-            Self::Closed => "the connection ended without an answer",
             Self::Other => "no connection",
         })
     }

@@ -62,14 +62,7 @@ impl Redemption {
         );
         fetched
             .inspect_err(|error| {
-                let errcode = error.errcode();
-                // Of what keeps calls from WeChat there is one warning already.
-                if errcode.is_some()
-                    && let Some(profiles) = self.redeemer.warning_due(errcode)
-                {
-                    let app = self.redeemer.name();
-                    tracing::warn!(app, errcode, profiles, %error, "WeChat refuses profiles: logins go on without them");
-                }
+                // Of what keeps all of them from WeChat there is one warning.
                 tracing::info!(request_id = %self.caller.id, %error, "a profile could not be fetched");
             })
             .ok()

@@ -162,8 +162,7 @@ impl Codes {
 }
 
 impl Settled {
-    /// Returns the outcome for a request now. Of a `Retry-After` only the rest is left; where something else answered in WeChat's
-    /// place, each request is told the whole pause.
+    /// Returns the outcome for a request now; of a `Retry-After` only the rest is left.
     pub(super) fn outcome_at(self, now: Instant) -> Outcome {
         let age = (now + self.keep).saturating_duration_since(self.until);
         match self.outcome {

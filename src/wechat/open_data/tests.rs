@@ -182,7 +182,7 @@ fn an_openid_in_another_case_opens_where_it_is_the_users_own() {
     for name in ["openid", "OpenId", "OPENID", "open\\u0069d"] {
         let own = data(&format!("\"{name}\":\"{OPENID}\""));
         assert_eq!(reopened(&own).unwrap(), own);
-        for value in ["\"oOfAnother\"", "\"\"", "1", "[\"o\"]", "\"\\ud800\""] {
+        for value in ["\"oOfAnother\"", "\"\"", "1", "[\"o\"]"] {
             let other = data(&format!("\"{name}\":{value}"));
             assert_eq!(reopened(&other), Err(NotOpened), "{other}");
             let beside = data(&format!("\"openId\":\"{OPENID}\",\"{name}\":{value}"));

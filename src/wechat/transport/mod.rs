@@ -103,7 +103,7 @@ where
                 Ok(answer) => return Ok((answer, self.lease(line))),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
-                    None => return Err(self.unanswered(&error.into_error())),
+                    None => return Err(CallError::NoAnswer),
                 },
             }
         }
@@ -112,18 +112,8 @@ where
         self.address(&mut request, &line)?;
         match line.requests.try_send_request(request).await {
             Ok(answer) => Ok((answer, self.lease(line))),
-            Err(error) => Err(self.unanswered(&error.into_error())),
+            Err(_) => Err(CallError::NoAnswer),
         }
-    }
-
-    /// Finds out what became of a request that was sent, and takes notice of it.
-    fn unanswered(&self, error: &hyper::Error) -> CallError {
-        let (error, detail) = UnreachableCause::of_unanswered(error);
-        if let (CallError::NoAnswer, Some(detail)) = (error, detail) {
-            let TransportParts { reach, way, .. } = &*self.0;
-            reach.met(UnreachableCause::Closed, Some(&detail), way);
-        }
-        error
     }
 
     /// Takes notice that something else answered.
