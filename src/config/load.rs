@@ -9,6 +9,7 @@ use super::contents::contents;
 use super::key::{Key, SectionKind};
 use super::model::{Config, Token};
 use super::name::Names;
+use super::own_url::refuse_own_urls;
 use super::private_address::PrivateAddress;
 use super::problem::{Problem, Problems};
 use super::read_context::ReadContext;
@@ -196,6 +197,10 @@ fn sections(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<Config> {
     });
     let log = table.section("log", log::read);
     let traces = table.section("traces", traces::read);
+    if let Some(public) = public {
+        let urls = (wechat.as_ref(), traces.as_ref());
+        refuse_own_urls(table, public, private, urls);
+    }
     Some(Config {
         apps: shared?,
         relay: relay?,

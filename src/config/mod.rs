@@ -26,6 +26,7 @@ mod login;
 mod model;
 mod name;
 mod own_address;
+mod own_url;
 mod pem;
 mod private_address;
 mod problem;

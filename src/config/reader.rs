@@ -213,6 +213,16 @@ impl<'d> Table<'_, 'd> {
             .problem(path, written.or(self.place.line), message);
     }
 
+    /// Records a problem with a key of a section that was read before.
+    pub(super) fn refuse_in(&mut self, section: &str, key: &str, message: String) {
+        let entries = self.entry(section);
+        let entries = entries.and_then(|(_, value)| value.get_ref().as_table());
+        let written = entries.and_then(|entries| entries.get_key_value(key));
+        let line = written.map(|(key, _)| self.context.line(&key.span()));
+        let path = join(&join(&self.place.path, section), key);
+        self.context.problem(path, line, message);
+    }
+
     fn visit<'n, T>(
         context: &'n mut ReadContext<'d>,
         place: TablePath,

@@ -64,11 +64,24 @@ fn warnings_of_secrets(number: usize, app: &App) -> Vec<String> {
         .into_iter()
         .filter_map(|(key, secret)| Some((key, length(secret?))));
     let odd = given.filter(|(_, length)| *length != SECRET_LENGTH);
+    let is_hex = |secret: &crate::secret::Secret| {
+        let mut all = secret.expose().chars();
+        all.all(|c| matches!(c, '0'..='9' | 'a'..='f'))
+    };
+    let strange = secrets.into_iter().filter_map(|(key, secret)| {
+        let is_strange = secret.is_some_and(|it| length(it) == SECRET_LENGTH && !is_hex(it));
+        is_strange.then(|| {
+            format!(
+                "app[{number}]: the {key} of {} has other characters than 0-9 and a-f, and WeChat's have none: is it the AppSecret?",
+                app.name
+            )
+        })
+    });
     let told = odd.map(|(key, length)| {
         format!(
             "app[{number}]: the {key} of {} has {length} characters, and WeChat's have {SECRET_LENGTH}: was all of it copied, and nothing else?",
             app.name
         )
     });
-    told.collect()
+    told.chain(strange).collect()
 }

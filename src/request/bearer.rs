@@ -3,7 +3,8 @@
 use http::HeaderValue;
 use memchr::memmem::{find, find_iter};
 
-use super::{DecidingHeaders, Denial, Field, is_placeholder, stands_for_no_token};
+use super::placeholder::{after_scheme, is_placeholder_of_token};
+use super::{DecidingHeaders, Denial, Field, stands_for_no_token};
 
 /// How every JWT begins: its header is JSON, in base64url.
 const JWT_BEGINS: &[u8] = b"eyJ";
@@ -76,7 +77,13 @@ fn authorization<'a>(headers: &DecidingHeaders<'a>) -> Result<Option<&'a [u8]>, 
         Field::Repeated => return Err(Denial::TokenAmbiguous),
     };
     if is_bearer(scheme) {
-        return Ok(Some(token).filter(|token| !is_placeholder(token)));
+        if is_placeholder_of_token(token) {
+            return Ok(None);
+        }
+        if after_scheme(token).is_some() {
+            return Err(Denial::TokenSchemeRepeated);
+        }
+        return Ok(Some(token));
     }
     if token.is_empty() && ends_with_jwt(scheme) {
         return Err(Denial::TokenSchemeMissing);
@@ -191,6 +198,18 @@ mod tests {
             "bearer undefined",
             "Bearer null",
             "Bearer \"\"",
+            "Bearer NULL",
+            "Bearer NaN",
+            "Bearer false",
+            "Bearer [object Object]",
+            "Bearer \"undefined\"",
+            "Bearer \"null\"",
+            "Bearer Bearer undefined",
+            "Bearer bearer",
+            "Bearer \u{a0}",
+            "undefined",
+            "null",
+            "\"Bearer undefined\"",
         ] {
             let authorization = ("authorization", value);
             assert_eq!(found(&[authorization]).unwrap(), "None", "{value:?}");
@@ -283,6 +302,37 @@ mod tests {
                 "None",
                 "{other}"
             );
+        }
+    }
+
+    #[test]
+    fn a_token_behind_two_schemes_is_refused() {
+        for value in ["Bearer Bearer eyJh.b.c", "bearer  BEARER\teyJh.b.c"] {
+            assert_eq!(found(&[("authorization", value)]), Err("token_invalid"));
+        }
+        let map = HeaderMap::from_iter([(
+            AUTHORIZATION,
+            HeaderValue::from_static("Bearer Bearer eyJh.b.c"),
+        )]);
+        let refused = credential(&DecidingHeaders::of(&map), false).unwrap_err();
+        assert_eq!(refused, Denial::TokenSchemeRepeated);
+    }
+
+    #[test]
+    fn what_stands_for_no_credential_goes_no_further() {
+        for value in [
+            "undefined",
+            "null",
+            "\"Bearer undefined\"",
+            "Bearer Bearer undefined",
+            "Bearer NaN",
+        ] {
+            let map = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(value))]);
+            assert!(is_empty_bearer(&DecidingHeaders::of(&map)), "{value}");
+        }
+        for value in ["Basic eA==", "Bearer a", "Bearer Bearer a", "\"Bearer a\""] {
+            let map = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(value))]);
+            assert!(!is_empty_bearer(&DecidingHeaders::of(&map)), "{value}");
         }
     }
 

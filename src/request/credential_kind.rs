@@ -66,7 +66,7 @@ impl CredentialKind {
         };
         let token = match bearer(&headers) {
             Ok(token) => token.map(|_| Self::of_token(&headers)),
-            Err(Denial::TokenSchemeMissing) => Some(Self::Bearer),
+            Err(Denial::TokenSchemeMissing | Denial::TokenSchemeRepeated) => Some(Self::Bearer),
             Err(_) => return Self::Several,
         };
         let is_signed = !matches!(Signed::find(query), Ok(None));

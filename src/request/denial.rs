@@ -27,6 +27,8 @@ pub enum Denial {
     TokenMissing,
     /// `Authorization` holds a token, but not the scheme with which it counts.
     TokenSchemeMissing,
+    /// `Authorization` has the scheme twice before what may be a token.
+    TokenSchemeRepeated,
     /// The token is not one of ours; the text is for the log.
     TokenInvalid(&'static str),
     /// The token's time is over.
@@ -145,6 +147,11 @@ impl Denial {
                 S::UNAUTHORIZED,
                 "token_missing",
                 "Authorization holds a token without its scheme; send Authorization: Bearer TOKEN.",
+            ),
+            Self::TokenSchemeRepeated => (
+                S::UNAUTHORIZED,
+                "token_invalid",
+                "Authorization names its scheme twice; send Authorization: Bearer TOKEN.",
             ),
             Self::TokenInvalid(_) => (
                 S::UNAUTHORIZED,

@@ -50,6 +50,7 @@ impl Denial {
             Self::SessionEnded
                 | Self::TokenExpired
                 | Self::TokenInvalid(_)
+                | Self::TokenSchemeRepeated
                 | Self::RefreshInvalid
                 | Self::RefreshReused
         )
@@ -64,7 +65,7 @@ impl Denial {
         {
             return Some(why);
         }
-        None
+        matches!(self, Self::TokenSchemeRepeated).then_some("two schemes")
     }
 
     /// Returns the whole seconds after which trying again makes sense.

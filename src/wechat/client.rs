@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::answer::mended;
 use super::connections::Connections;
+use super::lost::lost;
 use super::reach::Way;
 use super::{AnswerError, ApiError, Fields, Reach, UnreachableCause};
 use crate::config::{App, WeChat};
@@ -52,9 +53,12 @@ pub enum CallError {
     /// No connection: WeChat has not seen the call.
     #[error("WeChat could not be reached")]
     Unreachable(UnreachableCause),
-    /// The call was sent, and nothing came back in time or the connection broke.
+    /// The call was sent, and nothing came back in time.
     #[error("WeChat did not answer")]
     NoAnswer,
+    /// The call was sent, and the connection ended before there was a whole answer.
+    #[error("the connection ended before WeChat had answered")]
+    BrokenOff,
     /// What came back is no answer of WeChat's API: far too much, or what WeChat says of a request that is not whole.
     #[error("WeChat answered with something else than an answer ({0})")]
     NotAnAnswer(&'static str),
@@ -234,6 +238,10 @@ impl Call<'_> {
                         reach.met(UnreachableCause::Page, Some(what), way)
                     }
                     CallError::NoAnswer => connections.leave(&self.used),
+                    CallError::BrokenOff => {
+                        connections.leave(&self.used);
+                        reach.met(UnreachableCause::BrokenOff, None, way);
+                    }
                     CallError::NotAnAnswer(_) => {}
                 }
                 return Err(error.into());
@@ -281,14 +289,14 @@ async fn answer_to(request: RequestBuilder) -> Result<Zeroizing<Vec<u8>>, Failed
                 detail,
             }
         } else {
-            CallError::NoAnswer.into()
+            lost(&error).into()
         }
     })?;
     if let Some(error) = refused(answer.status()) {
         return Err(error.into());
     }
     let mut body = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER_BYTES));
-    while let Some(chunk) = answer.chunk().await.map_err(|_| CallError::NoAnswer)? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| lost(&error))? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
             let error = foreign(&body).map_or(
                 CallError::NotAnAnswer("it is too large"),

@@ -77,7 +77,9 @@ impl ApiError {
             Self::Store => FailureClass::StoreAway,
             Self::Turn => FailureClass::Busy(BUSY),
             Self::Failed(F::Call(CallError::Unreachable(_))) => FailureClass::Unreachable,
-            Self::Failed(F::Call(CallError::NoAnswer)) => FailureClass::NoAnswer,
+            Self::Failed(F::Call(CallError::NoAnswer | CallError::BrokenOff)) => {
+                FailureClass::NoAnswer
+            }
             Self::Failed(
                 F::Call(
                     CallError::NotAnAnswer(_) | CallError::Gateway(_) | CallError::NotWeChat(_),
@@ -94,7 +96,7 @@ impl ApiError {
             Self::Store => "store",
             Self::Turn => "turn",
             Self::Failed(F::Call(CallError::Unreachable(_))) => "unreachable",
-            Self::Failed(F::Call(CallError::NoAnswer)) => "no_answer",
+            Self::Failed(F::Call(CallError::NoAnswer | CallError::BrokenOff)) => "no_answer",
             Self::Failed(
                 F::Call(
                     CallError::NotAnAnswer(_) | CallError::Gateway(_) | CallError::NotWeChat(_),

@@ -10,6 +10,7 @@ mod connections;
 mod errcode;
 mod failure;
 mod keeper;
+mod lost;
 mod oauth;
 mod open_data;
 mod phone_number;

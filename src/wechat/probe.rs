@@ -89,6 +89,7 @@ fn unknown(error: CallFailure) -> Verdict {
         CallFailure::Call(CallError::Gateway(_) | CallError::NotWeChat(_)) => {
             UnreachableCause::Page.advice()
         }
+        CallFailure::Call(CallError::BrokenOff) => UnreachableCause::BrokenOff.advice(),
         CallFailure::Call(CallError::NoAnswer) => {
             "try again; does a firewall swallow calls to wechat.api_base?"
         }

@@ -35,6 +35,8 @@ pub enum UnreachableCause {
     Proxy,
     /// Something else answered in WeChat's place.
     Page,
+    /// The connection ended before there was an answer.
+    BrokenOff,
     /// Nothing of these.
     Other,
 }
@@ -136,6 +138,9 @@ impl UnreachableCause {
             Self::Page => {
                 "a portal, a proxy or another server answers: is this machine logged in to its network, and is wechat.api_base WeChat's?"
             }
+            Self::BrokenOff => {
+                "does a firewall or a proxy in between end connections, and does what is at wechat.api_base speak http and not https?"
+            }
             Self::Other => "can this machine reach wechat.api_base (its name, a firewall, TLS)?",
         }
     }
@@ -163,6 +168,7 @@ impl fmt::Display for UnreachableCause {
             Self::ProxyAuth => "the proxy asks for a user and password",
             Self::Proxy => "the proxy did not connect",
             Self::Page => "something else answers in its place",
+            Self::BrokenOff => "the connection ended before there was an answer",
             Self::Other => "no connection",
         })
     }

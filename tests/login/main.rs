@@ -15,6 +15,7 @@ mod secrets;
 mod warnings;
 mod wechat_faults;
 mod wechat_foreign;
+mod wechat_lost;
 mod wechat_proxy;
 mod wechat_reach;
 mod with_a_code;

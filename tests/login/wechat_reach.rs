@@ -24,7 +24,7 @@ fn logging() -> Builder {
 }
 
 /// Starts the program with these lines in `[wechat]`.
-async fn serving(wechat: &str) -> Node {
+pub(crate) async fn serving(wechat: &str) -> Node {
     Nodes::new(logging().section("wechat", wechat))
         .await
         .serve(MENSHEN)
@@ -32,7 +32,7 @@ async fn serving(wechat: &str) -> Node {
 }
 
 /// Returns the lines of the log that hold a text.
-fn lines(program: &Program, text: &str) -> Vec<Value> {
+pub(crate) fn lines(program: &Program, text: &str) -> Vec<Value> {
     let log = program.stderr();
     let lines = log.lines().filter(|line| line.contains(text));
     lines
@@ -41,15 +41,15 @@ fn lines(program: &Program, text: &str) -> Vec<Value> {
 }
 
 /// Returns the lines that say why WeChat cannot be reached.
-fn told_of(node: &Node) -> Vec<Value> {
+pub(crate) fn told_of(node: &Node) -> Vec<Value> {
     lines(&node.program, "WeChat cannot be reached: ")
 }
 
-async fn log_in(node: &Node) -> Reply {
+pub(crate) async fn log_in(node: &Node) -> Reply {
     Reply::of(node.login_with("0a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p")).await
 }
 
-async fn degraded(node: &Node) -> Value {
+pub(crate) async fn degraded(node: &Node) -> Value {
     let private = node.program.find_control_address().await;
     let http = make_client();
     let ready = Reply::of(http.get(format!("http://{private}/readyz"))).await;

@@ -121,6 +121,12 @@ fn a_secret_that_wechat_cannot_have_given_is_doubted_and_no_problem() {
     assert!(warnings("api_base = \"http://127.0.0.1:8600\"").is_empty());
     let whole = appid(instead("\"SECRET\"", "\"WHOLE_SECRET\""));
     assert!(read(&whole).unwrap().warnings().is_empty());
+    let upper = appid(instead("\"SECRET\"", "\"UPPER_CASE\""));
+    let told = read(&upper).unwrap().warnings();
+    assert!(
+        told.len() == 1 && told[0].contains("0-9 and a-f"),
+        "{told:?}"
+    );
 }
 
 #[test]

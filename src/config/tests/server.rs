@@ -282,6 +282,41 @@ fn a_server_that_is_menshen_itself_is_refused() {
 }
 
 #[test]
+fn a_url_that_is_menshen_itself_is_refused() {
+    let with = |listen: &str, section: &str, line: &str| {
+        with(section, line).replace("127.0.0.1:0", listen)
+    };
+    for (section, key, url) in [
+        ("[wechat]", "api_base", "http://127.0.0.1:80"),
+        ("[wechat]", "api_base", "http://localhost/cgi"),
+        ("[wechat]", "api_base", "http://[::ffff:127.0.0.1]"),
+        ("[wechat]", "api_base", "http://127.0.0.1:9090"),
+        ("[wechat]", "proxy", "http://127.0.0.1"),
+        ("[traces]", "endpoint", "http://localhost:80/v1/traces"),
+    ] {
+        let line = format!("{key} = \"{url}\"");
+        let told = problems(&with("127.0.0.1:80", section, &line)).concat();
+        let key = format!(
+            "{}.{key} (line 14): names",
+            section.trim_matches(['[', ']'])
+        );
+        assert!(
+            told.contains("which is Menshen itself") && told.contains(&key),
+            "{told}"
+        );
+    }
+    for (section, line) in [
+        ("[wechat]", "api_base = \"http://127.0.0.1:81\""),
+        ("[wechat]", "api_base = \"https://127.0.0.1\""),
+        ("[wechat]", "proxy = \"http://proxy.internal\""),
+        ("[traces]", "endpoint = \"http://127.0.0.1:4318\""),
+    ] {
+        let told = problems(&with("127.0.0.1:80", section, line));
+        assert_eq!(told, Vec::<String>::new(), "{line}");
+    }
+}
+
+#[test]
 fn an_address_has_half_of_the_connections_where_there_are_many() {
     let of_one = |lines: &str| {
         let config = read(&with("server", lines)).unwrap();

@@ -92,6 +92,7 @@ pub(super) fn said(error: &CallFailure) -> WechatErrorDetails {
         CallFailure::Answer(AnswerError::Invalid(_) | AnswerError::NotAnObject)
         | CallFailure::Call(
             CallError::NoAnswer
+            | CallError::BrokenOff
             | CallError::NotAnAnswer(_)
             | CallError::Gateway(_)
             | CallError::NotWeChat(_),
@@ -116,6 +117,7 @@ pub(super) fn is_unspent(error: &CallFailure) -> bool {
         CallFailure::Call(CallError::Unreachable(_)) => true,
         CallFailure::Call(
             CallError::NoAnswer
+            | CallError::BrokenOff
             | CallError::NotAnAnswer(_)
             | CallError::Gateway(_)
             | CallError::NotWeChat(_),
@@ -167,7 +169,7 @@ pub(super) fn counted_as(called: &Result<Redeemed, CallFailure>) -> String {
             CallError::NotAnAnswer(_) | CallError::Gateway(_) | CallError::NotWeChat(_),
         )) => "invalid",
         Err(CallFailure::Call(CallError::Unreachable(_))) => "unreachable",
-        Err(CallFailure::Call(CallError::NoAnswer)) => "no_answer",
+        Err(CallFailure::Call(CallError::NoAnswer | CallError::BrokenOff)) => "no_answer",
     };
     word.to_owned()
 }

@@ -123,9 +123,7 @@ impl Redemption {
         holder: Holder,
         flight: &Flight,
     ) -> Result<Option<(Granted, Duration)>, Failure> {
-        let Redeemer {
-            sessions, config, ..
-        } = &*self.redeemer;
+        let (sessions, config) = (&self.redeemer.sessions, &self.redeemer.config);
         // WeChat redeems a code once, so it is left alone while its session could not be stored.
         if !sessions.is_available() {
             return Err(Failure::unspent(Denial::StoreUnavailable));
@@ -328,7 +326,9 @@ impl Redemption {
             CallFailure::Call(CallError::Unreachable(_)) => {
                 Failure::unspent(Denial::WechatUnreachable(self.pause()))
             }
-            CallFailure::Call(CallError::NoAnswer) => Failure::unknown(Denial::WechatTimeout),
+            CallFailure::Call(CallError::NoAnswer | CallError::BrokenOff) => {
+                Failure::unknown(Denial::WechatTimeout)
+            }
             CallFailure::Call(CallError::Gateway(_) | CallError::NotWeChat(_)) => {
                 Failure::unknown(Denial::NotWechat(self.pause()))
             }

@@ -178,6 +178,9 @@ impl Settled {
             Outcome::Refused(Denial::NotWechat(_)) if age >= NOT_WECHAT_LASTS => {
                 Outcome::Refused(Denial::WechatTimeout)
             }
+            Outcome::Refused(Denial::NotWechat(after)) => {
+                Outcome::Refused(Denial::NotWechat(after.saturating_sub(age)))
+            }
             outcome @ (Outcome::Granted(_) | Outcome::Refused(_) | Outcome::Abandoned) => outcome,
         }
     }
@@ -207,5 +210,29 @@ impl Flight {
     fn is_over(&self, now: Instant) -> bool {
         let settled = self.settled.borrow();
         settled.as_ref().is_some_and(|settled| settled.until <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_pause_only_the_rest_is_left() {
+        let start = Instant::now();
+        let secs = Duration::from_secs;
+        let settled = Settled {
+            outcome: Outcome::Refused(Denial::NotWechat(secs(20))),
+            until: start + secs(300),
+            keep: secs(300),
+        };
+        let at = |age| match settled.clone().outcome_at(start + age) {
+            Outcome::Refused(denial) => Some(denial),
+            Outcome::Granted(_) | Outcome::Abandoned => None,
+        };
+        assert_eq!(at(secs(0)), Some(Denial::NotWechat(secs(20))));
+        assert_eq!(at(secs(5)), Some(Denial::NotWechat(secs(15))));
+        assert_eq!(at(secs(25)), Some(Denial::NotWechat(secs(0))));
+        assert_eq!(at(NOT_WECHAT_LASTS), Some(Denial::WechatTimeout));
     }
 }

@@ -162,6 +162,7 @@ fn words(denial: &Denial) -> Words {
         Denial::TokenAmbiguous
         | Denial::TokenMissing
         | Denial::TokenSchemeMissing
+        | Denial::TokenSchemeRepeated
         | Denial::TokenInvalid(_)
         | Denial::TokenExpired
         | Denial::SessionEnded

@@ -25,6 +25,7 @@ fn is_told(denial: &Denial) -> bool {
     matches!(
         denial,
         Denial::TokenInvalid(_)
+            | Denial::TokenSchemeRepeated
             | Denial::TokenAmbiguous
             | Denial::SessionEnded
             | Denial::RefreshInvalid

@@ -128,7 +128,10 @@ impl AccessTokens {
             Ok(given) => given,
             Err(error) => {
                 if let ApiError::Failed(CallFailure::Call(
-                    CallError::NoAnswer | CallError::NotAnAnswer(_) | CallError::Gateway(_),
+                    CallError::NoAnswer
+                    | CallError::BrokenOff
+                    | CallError::NotAnAnswer(_)
+                    | CallError::Gateway(_),
                 )) = error
                 {
                     self.may_be_replaced(renewal);

@@ -220,8 +220,10 @@ fn is_data_of(owner: Owner<'_>, text: &[u8]) -> bool {
     // serde also reads a struct from an array, and does not look at the bytes of texts that nobody asked for.
     let is_object = text.trim_ascii_start().first() == Some(&b'{');
     let is_text = std::str::from_utf8(text).is_ok();
-    let lookalikes: Lookalikes = serde_json::from_slice(text).unwrap_or_default();
-    let Ok(data) = serde_json::from_slice::<OpenData<'_>>(text) else {
+    let lookalikes = serde_json::from_slice::<Lookalikes>(text);
+    let data = serde_json::from_slice::<OpenData<'_>>(text);
+    // A field that we cannot read may be one that a backend can.
+    let (Ok(lookalikes), Ok(data)) = (lookalikes, data) else {
         return false;
     };
     // Phone numbers and groups name no user: that they open with the user's own key is all there is.

@@ -196,6 +196,17 @@ fn an_openid_in_another_case_opens_where_it_is_the_users_own() {
 }
 
 #[test]
+fn an_openid_in_another_case_that_cannot_be_read_is_refused() {
+    for value in ["\"\\ud800\"", "1e999"] {
+        for other in ["", "\"PhoneNumber\":\"1\","] {
+            let watermark = format!("\"watermark\":{{\"appid\":\"{APPID}\"}}");
+            let data = format!("{{\"OPENID\":{value},{other}{watermark}}}");
+            assert_eq!(reopened(&data), Err(NotOpened), "{data}");
+        }
+    }
+}
+
+#[test]
 fn a_unionid_opens_in_any_case_beside_a_watermark_alone() {
     for name in ["unionId", "unionid", "UnionID"] {
         let data = format!("{{\"{name}\":\"o1\",\"watermark\":{{\"appid\":\"{APPID}\"}}}}");

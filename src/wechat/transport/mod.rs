@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use self::connect::{Connected, Connector};
 use super::client::ClientError;
+use super::lost::lost;
 use super::reach::Way;
 use super::{CallError, Reach, UnreachableCause};
 use crate::config::WeChat;
@@ -103,7 +104,7 @@ where
                 Ok(answer) => return Ok((answer, self.lease(line))),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
-                    None => return Err(CallError::NoAnswer),
+                    None => return Err(self.lost(&error.into_error())),
                 },
             }
         }
@@ -112,8 +113,20 @@ where
         self.address(&mut request, &line)?;
         match line.requests.try_send_request(request).await {
             Ok(answer) => Ok((answer, self.lease(line))),
-            Err(_) => Err(CallError::NoAnswer),
+            Err(error) => Err(self.lost(&error.into_error())),
         }
+    }
+
+    /// Returns what a lost call says about who is there, and takes notice of a connection that ended.
+    fn lost(&self, error: &hyper::Error) -> CallError {
+        let lost = lost(error);
+        if lost == CallError::BrokenOff {
+            let shared = &self.0;
+            shared
+                .reach
+                .met(UnreachableCause::BrokenOff, None, &shared.way);
+        }
+        lost
     }
 
     /// Takes notice that something else answered.
