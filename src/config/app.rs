@@ -150,10 +150,7 @@ fn refuse_flaw(table: &mut Table<'_, '_>, keys: &Keys, secret: Option<&Secret>) 
 }
 
 fn flaw(secret: &str) -> Option<&'static str> {
-    const QUOTES: [char; 7] = [
-        '"', '\'', '`', '\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}',
-    ];
-    if secret.starts_with(QUOTES) || secret.ends_with(QUOTES) {
+    if secret.starts_with(secret::QUOTES) || secret.ends_with(secret::QUOTES) {
         Some("it is in quotes; take them out")
     } else if secret.contains('\u{a0}') {
         Some("a no-break space is in it")

@@ -66,7 +66,9 @@ pub(super) fn read_access(
 ) -> Option<(Option<PrivateAddress>, Option<Secret>)> {
     let listen = table.or("listen", r#""127.0.0.1:9090""#, &LISTEN)?;
     let listen = listen.map(|address| located(table, address));
-    Some((listen, secret::optional(table, &SECRET, env)))
+    let secret = secret::optional(table, &SECRET, env);
+    secret::refuse_copied(table, &SECRET, secret.as_ref());
+    Some((listen, secret))
 }
 
 /// Returns an address with the whole path of its socket, by which another process finds it too.

@@ -20,6 +20,11 @@ pub(super) struct Keys {
     pub(super) env: &'static str,
 }
 
+/// What people and editors put round a text.
+pub(super) const QUOTES: [char; 7] = [
+    '"', '\'', '`', '\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}',
+];
+
 /// Reads a secret that must be given; `None` means a problem was noted.
 pub(super) fn required(
     table: &mut Table<'_, '_>,
@@ -71,6 +76,26 @@ pub(super) fn optional_in(
         .map(|secret| (secret, file))
         .map_err(|message| table.refuse(key, message))
         .ok()
+}
+
+/// Refuses a secret that an editor or a web page put quotes round, or a no-break space into.
+pub(super) fn refuse_copied(table: &mut Table<'_, '_>, keys: &Keys, secret: Option<&Secret>) {
+    let Some(secret) = secret.map(Secret::expose) else {
+        return;
+    };
+    let told =
+        if secret.chars().count() > 1 && secret.starts_with(QUOTES) && secret.ends_with(QUOTES) {
+            "it is in quotes; take them out"
+        } else if secret.contains('\u{a0}') {
+            "a no-break space is in it"
+        } else {
+            return;
+        };
+    let key = [keys.file, keys.env].into_iter().find(|key| table.has(key));
+    table.refuse(
+        key.unwrap_or(keys.file),
+        format!("must lead to a secret, but {told}"),
+    );
 }
 
 /// Reads the file of a secret again; `None` where it holds none.

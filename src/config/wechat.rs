@@ -31,6 +31,7 @@ pub(super) fn read(table: &mut Table<'_, '_>, env: Environment<'_>) -> Option<We
     let allow_plain_http = table.or("allow_plain_http", "false", &SWITCH);
     let proxy = table.optional("proxy", &PROXY);
     let proxy_auth = secret::optional(table, &PROXY_AUTH, env);
+    secret::refuse_copied(table, &PROXY_AUTH, proxy_auth.as_ref());
     let ca_file = file(table, "ca_file", check_certificates);
     let connect_timeout = table.or("connect_timeout", r#""2s""#, &TIMEOUT);
     let timeout = table.or("timeout", r#""5s""#, &TIMEOUT);

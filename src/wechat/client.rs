@@ -232,6 +232,13 @@ impl Call<'_> {
         let body = match answer_to(self.request).await {
             Ok(body) => body,
             Err(Failed { error, detail }) => {
+                let error = match error {
+                    // Without TLS the proxy's own answer is seen; nobody else may ask for a proxy's user.
+                    CallError::Unreachable(UnreachableCause::ProxyAuth) if way.proxy.is_none() => {
+                        CallError::NotWeChat("its status is 407")
+                    }
+                    error => error,
+                };
                 match error {
                     CallError::Unreachable(cause) => reach.met(cause, detail.as_deref(), way),
                     CallError::Gateway(what) | CallError::NotWeChat(what) => {
@@ -298,11 +305,7 @@ async fn answer_to(request: RequestBuilder) -> Result<Zeroizing<Vec<u8>>, Failed
     let mut body = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER_BYTES));
     while let Some(chunk) = answer.chunk().await.map_err(|error| lost(&error))? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            let error = foreign(&body).map_or(
-                CallError::NotAnAnswer("it is too large"),
-                CallError::NotWeChat,
-            );
-            return Err(error.into());
+            return Err(too_large(&body, &chunk).into());
         }
         body.extend_from_slice(&chunk);
     }
@@ -310,6 +313,15 @@ async fn answer_to(request: RequestBuilder) -> Result<Zeroizing<Vec<u8>>, Failed
         Some(what) => Err(CallError::NotWeChat(what).into()),
         None => Ok(body),
     }
+}
+
+/// Returns what an answer is whose chunk goes beyond the limit, by how it begins.
+fn too_large(body: &[u8], chunk: &[u8]) -> CallError {
+    let begins = if body.is_empty() { chunk } else { body };
+    foreign(begins).map_or(
+        CallError::NotAnAnswer("it is too large"),
+        CallError::NotWeChat,
+    )
 }
 
 /// Returns what a body is that is not even the beginning of an answer of WeChat's.
@@ -333,9 +345,7 @@ fn refused(status: StatusCode) -> Option<CallError> {
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
             CallError::Unreachable(UnreachableCause::ProxyAuth)
         }
-        StatusCode::NETWORK_AUTHENTICATION_REQUIRED => {
-            CallError::Unreachable(UnreachableCause::Page)
-        }
+        StatusCode::NETWORK_AUTHENTICATION_REQUIRED => CallError::NotWeChat("its status is 511"),
         _ if status.is_redirection() => CallError::NotWeChat("it is a redirect"),
         StatusCode::BAD_GATEWAY => CallError::Gateway("its status is 502"),
         StatusCode::SERVICE_UNAVAILABLE => CallError::Gateway("its status is 503"),
@@ -344,4 +354,19 @@ fn refused(status: StatusCode) -> Option<CallError> {
         StatusCode::PRECONDITION_FAILED => CallError::NotAnAnswer("its status is not 200"),
         _ => CallError::NotWeChat("its status is not 200"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_is_judged_by_how_it_begins() {
+        let too_large_one = CallError::NotAnAnswer("it is too large");
+        assert_eq!(too_large(b"", b"{\"openid\":"), too_large_one);
+        assert_eq!(too_large(b"{", b"<html>"), too_large_one);
+        let page = CallError::NotWeChat("it is a web page");
+        assert_eq!(too_large(b"", b"<html>"), page);
+        assert_eq!(too_large(b"<", b"{"), page);
+    }
 }

@@ -1,9 +1,10 @@
 //! Nickname and picture: fetched once, and given to the backend where the operator wants that.
 
-use menshen_test_support::{TestGateway, Visitor};
+use menshen_test_support::{Nodes, Reply, TestGateway, Visitor, make_client};
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 
+use crate::nodes::{cookies, load, one_host};
 use crate::session;
 
 async fn started(headers: &str, scope: &str) -> TestGateway {
@@ -75,6 +76,40 @@ async fn a_login_without_a_profile_is_better_than_none() {
     let walk = Visitor::in_wechat(&t).walk(&t.url("/orders")).await;
     assert_eq!(walk.reply.text(), "ok");
     assert!(t.upstream.last().only("x-menshen-nickname").is_none());
+}
+
+#[tokio::test]
+async fn profiles_that_wechat_refuses_are_one_warning() {
+    let describe = one_host()
+        .section("headers", "profile = true")
+        .section("log", "format = \"json\"");
+    let nodes = Nodes::new(describe).await;
+    let node = nodes.serve(env!("CARGO_BIN_EXE_menshen")).await;
+    let settings = json!({"appid": TestGateway::appid("news"), "agrees": "alice"});
+    node.simulate("oauth", settings).await;
+    let plan = json!({"path": "/sns/userinfo", "fault": "errcode", "errcode": 48001});
+    node.simulate("faults", plan).await;
+    for _ in 0..3 {
+        let begun = load(node.address, "/orders", "").await;
+        let wechat = make_client().get(begun.header("location"));
+        let wechat = Reply::of(wechat).await;
+        let callback = wechat.header("location").replace("http://shop.example", "");
+        let reply = load(node.address, &callback, &cookies(&begun)).await;
+        assert_eq!((reply.status, reply.header("location")), (302, "/orders"));
+    }
+    node.program
+        .logs_times("a profile could not be fetched", 3)
+        .await;
+    let log = node.program.stderr();
+    let told: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("WeChat refuses users' profiles"))
+        .collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(
+        told[0].contains("\"WARN\"") && told[0].contains("48001"),
+        "{told:?}"
+    );
 }
 
 #[tokio::test]

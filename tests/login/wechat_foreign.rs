@@ -95,6 +95,16 @@ async fn what_is_not_wechats_is_told_and_no_code_is_blamed() {
         ),
         ("502 Bad Gateway", "<html>502</html>", "its status is 502"),
         (
+            "511 Network Authentication Required",
+            "<html>log in</html>",
+            "its status is 511",
+        ),
+        (
+            "407 Proxy Authentication Required\r\nProxy-Authenticate: Basic",
+            "",
+            "its status is 407",
+        ),
+        (
             "503 Service Unavailable",
             "<html>503</html>",
             "its status is 503",

@@ -1,9 +1,5 @@
 //! What speaks no HTTP at WeChat's address, or ends connections without an answer, is told in the log and at `/readyz`.
-#![expect(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a test may panic"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use menshen_test_support::{Node, Reply};
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! Where secrets come from, and where they are not seen.
 
-use super::{SECRET, instead, read, with};
+use super::{SECRET, instead, problems, read, with};
 
 #[test]
 fn a_secret_is_in_no_problem() {
@@ -88,4 +88,20 @@ fn a_secret_may_come_from_a_file() {
     let lines = format!("secret_file = {file:?}");
     let config = read(&instead("secret_env = \"SECRET\"", &lines)).unwrap();
     assert_eq!(config.apps[0].secret.expose(), "from-a-file");
+}
+
+#[test]
+fn quotes_and_no_break_spaces_in_other_secrets_are_told_too() {
+    for (name, told) in [("QUOTED", "quotes"), ("UNBROKEN", "no-break space")] {
+        let proxy = format!("proxy = \"http://proxy.internal\"\nproxy_auth_env = \"{name}\"");
+        let secret = format!("secret_env = \"{name}\"");
+        for (section, lines, key) in [
+            ("[wechat]", proxy, "wechat.proxy_auth_env"),
+            ("[control]", secret, "control.secret_env"),
+        ] {
+            let found = problems(&with(section, &lines)).concat();
+            assert!(found.contains(key) && found.contains(told), "{found}");
+            assert!(!found.contains("hun"), "{found}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crate::login::trace::end_call;
 use crate::login::web::LONGEST_FLOW;
 use crate::request::Denial;
 use crate::session::{Claim, CodeUse, Holder, Profile};
-use crate::wechat::Redeemed;
+use crate::wechat::{Redeemed, advice};
 
 impl Redemption {
     /// Marks the state as used, so that no other code is accepted with it.
@@ -62,7 +62,14 @@ impl Redemption {
         );
         fetched
             .inspect_err(|error| {
-                // Of what keeps all of them from WeChat there is one warning.
+                // A call that does not reach WeChat is a warning of its own; what WeChat refuses is none yet.
+                if let Some(errcode) = error.errcode()
+                    && let Some(logins) = self.redeemer.warning_due(Some(errcode))
+                {
+                    let app = self.redeemer.name();
+                    let advice = advice(errcode);
+                    tracing::warn!(app, errcode, advice, logins, "WeChat refuses users' profiles");
+                }
                 tracing::info!(request_id = %self.caller.id, %error, "a profile could not be fetched");
             })
             .ok()
