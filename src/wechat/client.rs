@@ -232,12 +232,11 @@ impl Call<'_> {
         let body = match answer_to(self.request).await {
             Ok(body) => body,
             Err(Failed { error, detail }) => {
-                let error = match error {
-                    // Without TLS the proxy's own answer is seen; nobody else may ask for a proxy's user.
-                    CallError::Unreachable(UnreachableCause::ProxyAuth) if way.proxy.is_none() => {
-                        CallError::NotWeChat("its status is 407")
-                    }
-                    error => error,
+                // Without TLS the proxy's own answer is seen; nobody else may ask for a proxy's user.
+                let asks_for_user = CallError::Unreachable(UnreachableCause::ProxyAuth);
+                let error = match error == asks_for_user && way.proxy.is_none() {
+                    true => CallError::NotWeChat("its status is 407"),
+                    false => error,
                 };
                 match error {
                     CallError::Unreachable(cause) => reach.met(cause, detail.as_deref(), way),
