@@ -107,6 +107,7 @@ fn answers() -> Vec<Row> {
 /// In which nobody is sent to WeChat for a while.
 fn outages() -> Vec<Row> {
     let silent = || vec![TIMEOUT, KEPT_BACK];
+    let broken_off = || vec![TIMEOUT, CUT_OFF];
     let no_answer = || vec![ERROR, KEPT_BACK];
     let foreign = || vec![FOREIGN, CUT_OFF];
     let busy = |again| {
@@ -134,8 +135,8 @@ fn outages() -> Vec<Row> {
         (json!({"fault": "delay", "by": "1m"}), silent()),
         (json!({"fault": "hang"}), silent()),
         (json!({"fault": "hang", "spend": true}), silent()),
-        (json!({"fault": "close_before"}), silent()),
-        (json!({"fault": "close_after"}), silent()),
+        (json!({"fault": "close_before"}), broken_off()),
+        (json!({"fault": "close_after"}), broken_off()),
         // No fault of the simulator's: the wire to it is dead.
         (json!({"fault": "black_hole"}), vec![SWALLOWED, KEPT_BACK]),
     ]

@@ -66,6 +66,25 @@ impl Drop for Node {
     }
 }
 
+/// Waits until each node says that its store is away, or that it is there.
+async fn wait_until(nodes: &[Node], is_away: bool) {
+    let http = make_client();
+    let waiting = async {
+        for node in nodes {
+            let url = format!("http://{}/readyz", node.control);
+            loop {
+                let ready = Reply::of(http.get(&url)).await.json();
+                let degraded = ready["degraded"].as_array().unwrap();
+                if degraded.contains(&json!("store")) == is_away {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+}
+
 async fn a_day(kind: &str) {
     let clock = Clock::system();
     let mut redis = Redis::durable();
@@ -103,7 +122,15 @@ async fn a_day(kind: &str) {
         }
         if number == CALLS_AN_HOUR * 7 + 500 {
             redis.kill();
+            wait_until(&nodes, true).await;
+            for node in &nodes {
+                let url = format!("http://{}/wechat/shop{SEND}", node.control);
+                let reply = Reply::of(http.post(url).json(&body)).await;
+                assert_eq!(reply.json()["errcode"], 0, "{}", reply.text());
+            }
             redis.restart();
+            // The tests' clock would move on by minutes while they connect.
+            wait_until(&nodes, false).await;
         }
         let among = if paused.is_some() { 2 } else { 3 };
         let node = &nodes[number as usize % among];

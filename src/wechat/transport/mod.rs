@@ -117,16 +117,21 @@ where
         }
     }
 
-    /// Returns what a lost call says about who is there, and takes notice of a connection that ended.
+    /// Takes notice of what a lost call says about who is there. The caller is told no more than that there is no answer: a call that
+    /// changes something may have been passed on.
     fn lost(&self, error: &hyper::Error) -> CallError {
-        let lost = lost(error);
-        if lost == CallError::BrokenOff {
-            let shared = &self.0;
-            shared
-                .reach
-                .met(UnreachableCause::BrokenOff, None, &shared.way);
+        match lost(error) {
+            CallError::NotWeChat(what) => self.met_a_page(what),
+            CallError::BrokenOff => {
+                let TransportParts { reach, way, .. } = &*self.0;
+                reach.met(UnreachableCause::BrokenOff, None, way);
+            }
+            CallError::Unreachable(_)
+            | CallError::NoAnswer
+            | CallError::NotAnAnswer(_)
+            | CallError::Gateway(_) => {}
         }
-        lost
+        CallError::NoAnswer
     }
 
     /// Takes notice that something else answered.
