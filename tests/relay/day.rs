@@ -75,7 +75,7 @@ async fn wait_until(nodes: &[Node], is_away: bool) {
             loop {
                 let ready = Reply::of(http.get(&url)).await.json();
                 let degraded = ready["degraded"].as_array().unwrap();
-                if degraded.contains(&json!("store")) == is_away {
+                if degraded.contains(&json!("session_store")) == is_away {
                     break;
                 }
                 tokio::task::yield_now().await;
