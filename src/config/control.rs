@@ -22,6 +22,7 @@ pub(super) fn read(
     let listen = listen.map(|listen| listen.map(|address| located(table, address)));
     let socket_mode = table.or("socket_mode", r#""0600""#, &MODE);
     let secret = secret::optional(table, &SECRET, env);
+    secret::refuse_copied(table, &SECRET, secret.as_ref());
     refuse_unfit(table, secret.as_ref());
     let mut callers = Callers {
         apps,

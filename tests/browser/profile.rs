@@ -1,10 +1,10 @@
 //! Nickname and picture: fetched once, and given to the backend where the operator wants that.
 
-use menshen_test_support::{Nodes, Reply, TestGateway, Visitor, make_client};
+use menshen_test_support::{Nodes, Reply, TestGateway, Visitor};
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 
-use crate::nodes::{cookies, load, one_host};
+use crate::nodes::{cookies, load};
 use crate::session;
 
 async fn started(headers: &str, scope: &str) -> TestGateway {
@@ -80,7 +80,11 @@ async fn a_login_without_a_profile_is_better_than_none() {
 
 #[tokio::test]
 async fn profiles_that_wechat_refuses_are_one_warning() {
-    let describe = one_host()
+    let scope = "kind = \"official_account\"\nscope = \"snsapi_userinfo\"";
+    let describe = TestGateway::builder()
+        .section("server", "public_url = \"http://shop.example\"")
+        .web_app("news", scope)
+        .routes(crate::ROUTES)
         .section("headers", "profile = true")
         .section("log", "format = \"json\"");
     let nodes = Nodes::new(describe).await;
@@ -89,10 +93,11 @@ async fn profiles_that_wechat_refuses_are_one_warning() {
     node.simulate("oauth", settings).await;
     let plan = json!({"path": "/sns/userinfo", "fault": "errcode", "errcode": 48001});
     node.simulate("faults", plan).await;
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let http = http.no_proxy().build().unwrap();
     for _ in 0..3 {
         let begun = load(node.address, "/orders", "").await;
-        let wechat = make_client().get(begun.header("location"));
-        let wechat = Reply::of(wechat).await;
+        let wechat = Reply::of(http.get(begun.header("location"))).await;
         let callback = wechat.header("location").replace("http://shop.example", "");
         let reply = load(node.address, &callback, &cookies(&begun)).await;
         assert_eq!((reply.status, reply.header("location")), (302, "/orders"));
