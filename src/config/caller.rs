@@ -127,6 +127,7 @@ impl Callers<'_> {
         let name = table.required("name", &name::APP);
         self.names.take(table, "name");
         let secret = secret::required(table, &SECRET, env);
+        secret::refuse_copied(table, &SECRET, secret.as_ref());
         refuse_unfit(table, secret.as_ref());
         self.refuse_known(table, secret.as_ref());
         let calls = table.required_list("calls", &CALL);

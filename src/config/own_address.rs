@@ -1,6 +1,6 @@
 //! Servers that are Menshen itself: a request for one would come back for ever, and use up every connection.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::path::Path;
 
 use super::backend::ServerAddress;
@@ -157,9 +157,18 @@ fn leads_to(asked: IpAddr, listener: IpAddr) -> bool {
     (covers && is_here(asked)) || (asked.is_unspecified() && listener.is_loopback())
 }
 
-/// Only an address of this machine can be bound.
+/// Towards an address of its own, the system sends from that address; nothing is sent here. To bind it would say nothing: other
+/// addresses can be bound too where `net.ipv4.ip_nonlocal_bind` is set.
 fn is_of_this_machine(ip: IpAddr) -> bool {
-    UdpSocket::bind((ip, 0)).is_ok()
+    let any: IpAddr = match ip.is_ipv4() {
+        true => Ipv4Addr::UNSPECIFIED.into(),
+        false => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let from = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((ip, 9))?;
+        socket.local_addr()
+    });
+    from.is_ok_and(|from| from.ip() == ip)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Logins;
 use super::caller::{Caller, WechatErrorDetails};
 use super::choose::referred;
-use super::redeem::Redeemer;
+use super::redeem::{Redeemer, Refused};
 use crate::request::{Denial, RequestId};
 use crate::session::{DIGEST_LENGTH, Opened, SessionId};
 use crate::token::Verified;
@@ -79,7 +79,7 @@ impl Logins {
                     None => errcode.and_then(advice),
                 };
                 if let Denial::WechatMisconfigured(_) | Denial::WechatError(_) = denial
-                    && let Some(logins) = redeemer.warning_due(errcode)
+                    && let Some(logins) = redeemer.warning_due(Refused::Login(errcode))
                 {
                     let what = match errcode {
                         Some(_) => "WeChat refuses logins for what no other code cures",

@@ -6,7 +6,7 @@ use std::io;
 use super::CallError;
 
 /// What bytes are that no HTTP client can read, as a TLS port sends them to one without TLS.
-const NOT_HTTP: &str = "it is not HTTP: is it a TLS port?";
+pub(in crate::wechat) const NOT_HTTP: &str = "it is not HTTP: is it a TLS port?";
 
 /// Tells what does not speak HTTP, and what ends connections, from silence.
 ///

@@ -20,6 +20,8 @@ pub struct Reach(Arc<Mutex<ReachState>>);
 struct ReachState {
     /// The cause that the last call met; `None` where WeChat answered it.
     met: Option<Met>,
+    /// How many connections in a row ended without an answer.
+    broken_off: u32,
     warnings: WarningLimit<UnreachableCause>,
 }
 
@@ -58,8 +60,11 @@ impl Way {
 /// Returns the proxy that reqwest's own matcher takes from the environment for an address, without its user and password.
 fn proxy_of_environment(api_base: &str) -> Option<String> {
     let proxy = Matcher::from_env().intercept(&api_base.parse().ok()?)?;
-    let (scheme, authority) = (proxy.uri().scheme_str()?, proxy.uri().authority()?);
-    Some(format!("{scheme}://{authority}, of the environment"))
+    // A password with an "@" in it may be in the authority still.
+    let (scheme, host) = (proxy.uri().scheme_str()?, proxy.uri().host()?);
+    let port = proxy.uri().port_u16().map(|port| format!(":{port}"));
+    let port = port.unwrap_or_default();
+    Some(format!("{scheme}://{host}{port}, of the environment"))
 }
 
 impl Reach {
@@ -71,7 +76,11 @@ impl Reach {
 
     /// Takes notice of a call that WeChat answered.
     pub(super) fn reached(&self, way: &Way) {
-        let met = self.state().met.take();
+        let met = {
+            let mut state = self.state();
+            state.broken_off = 0;
+            state.met.take()
+        };
         if met.is_some_and(|met| met.logged) {
             tracing::info!(host = way.host, "WeChat can be reached again");
         }
@@ -82,6 +91,13 @@ impl Reach {
         let now = Instant::now();
         let calls = {
             let mut state = self.state();
+            if cause == UnreachableCause::BrokenOff {
+                state.broken_off += 1;
+                // WeChat closes connections that were idle, and one may meet a call on its way.
+                if state.broken_off == 1 {
+                    return;
+                }
+            }
             let due = state.warnings.meet(cause, now);
             let was_logged = state.met.is_some_and(|met| met.logged);
             state.met = Some(Met {

@@ -1,7 +1,7 @@
 //! What redeeming a browser's code takes besides: its state is used up, and the user's profile fetched.
 
 use super::failure::Failure;
-use super::redeemer::Redeemer;
+use super::redeemer::{Redeemer, Refused};
 use super::redemption::Redemption;
 use crate::config::AppKind;
 use crate::login::trace::end_call;
@@ -64,11 +64,11 @@ impl Redemption {
             .inspect_err(|error| {
                 // A call that does not reach WeChat is a warning of its own; what WeChat refuses is none yet.
                 if let Some(errcode) = error.errcode()
-                    && let Some(logins) = self.redeemer.warning_due(Some(errcode))
+                    && let Some(profiles) = self.redeemer.warning_due(Refused::Profile(errcode))
                 {
                     let app = self.redeemer.name();
                     let advice = advice(errcode);
-                    tracing::warn!(app, errcode, advice, logins, "WeChat refuses users' profiles");
+                    tracing::warn!(app, errcode, advice, profiles, "WeChat refuses users' profiles");
                 }
                 tracing::info!(request_id = %self.caller.id, %error, "a profile could not be fetched");
             })

@@ -13,7 +13,7 @@ mod redemption;
 mod single_flight;
 
 pub use self::nonce::Nonce;
-pub(super) use self::redeemer::Redeemer;
+pub(super) use self::redeemer::{Redeemer, Refused};
 pub(super) use self::single_flight::Codes;
 #[cfg(test)]
 pub(super) use self::single_flight::Outcome;

@@ -32,8 +32,17 @@ pub(in crate::login) struct Redeemer {
     pub(super) clock: Clock,
     /// Whether the profile is fetched where a user agreed to show it.
     pub(super) profiles: bool,
-    /// Limits the warnings of what only the operator can mend, by WeChat's number; `None` is an answer without a valid one.
-    warnings: Mutex<WarningLimit<Option<i64>>>,
+    /// Limits the warnings of what only the operator can mend.
+    warnings: Mutex<WarningLimit<Refused>>,
+}
+
+/// What WeChat refused, with its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::login) enum Refused {
+    /// A login; `None` is an answer without a valid number.
+    Login(Option<i64>),
+    /// A user's profile, without which the login goes on.
+    Profile(i64),
 }
 
 impl Redeemer {
@@ -63,11 +72,11 @@ impl Redeemer {
         }
     }
 
-    /// Takes notice of a login that failed for what only the operator can mend; returns how many did since the last warning where
+    /// Takes notice of what WeChat refused for what only the operator can mend; returns how often it did since the last warning where
     /// another one is due.
-    pub(in crate::login) fn warning_due(&self, errcode: Option<i64>) -> Option<u64> {
+    pub(in crate::login) fn warning_due(&self, refused: Refused) -> Option<u64> {
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        warnings.meet(errcode, self.clock.instant())
+        warnings.meet(refused, self.clock.instant())
     }
 
     /// Returns the app's name.

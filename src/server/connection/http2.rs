@@ -39,7 +39,7 @@ const CLOSING: Duration = Duration::from_secs(1);
 
 /// How long the rest of a short body may take behind its response. The alternative is a reset, which some clients take for a failure
 /// of the response.
-const REST: Duration = Duration::from_secs(1);
+const REST: Duration = Duration::from_secs(5);
 
 /// How a client uses its connection.
 #[derive(Default)]

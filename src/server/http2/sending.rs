@@ -9,6 +9,9 @@ use http::HeaderMap;
 
 use super::outgoing::OutgoingStream;
 
+/// What h2 is given at once: as much as a frame has, so that what is sent of a response is seen frame by frame.
+const MOST_AT_ONCE: usize = 16 * 1024;
+
 /// What waits to be sent on a stream.
 #[derive(Debug)]
 pub(super) struct Sending {
@@ -94,7 +97,11 @@ impl Sending {
                     Some(Err(_)) | None => return Poll::Ready(Err(Lost)),
                 }
             }
-            let here = self.stream.capacity().min(self.waiting.len());
+            let here = self
+                .stream
+                .capacity()
+                .min(self.waiting.len())
+                .min(MOST_AT_ONCE);
             if here == 0 {
                 continue;
             }

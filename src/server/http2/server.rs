@@ -208,7 +208,7 @@ impl ServerStream {
         self.sending
             .as_ref()
             .map_or(0, |sending| match sending.is_over() {
-                true => sending.sent() + self.outgoing.connection().written(),
+                true => sending.sent() + self.outgoing.connection().sent(),
                 false => sending.sent(),
             })
     }
@@ -231,6 +231,9 @@ impl ServerStream {
         let flushed = ready!(sending.poll_flush(cx));
         let is_over = sending.is_over();
         flushed.map_err(|_| self.gone())?;
+        if self.outgoing.is_lost() {
+            return Poll::Ready(Err(self.gone()));
+        }
         if !is_over || self.outgoing.is_little_held() {
             return Poll::Ready(Ok(()));
         }

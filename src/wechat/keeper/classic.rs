@@ -10,6 +10,7 @@ use super::renewal::{Renewal, ask};
 use super::token::Kept;
 use super::{AccessTokens, Reason};
 use crate::session::{Holder, Turn};
+use crate::wechat::lost::NOT_HTTP;
 use crate::wechat::{ApiError, CallError, CallFailure};
 
 /// How long a turn lasts: two calls with two secrets, and the store's own time.
@@ -131,7 +132,8 @@ impl AccessTokens {
                     CallError::NoAnswer
                     | CallError::BrokenOff
                     | CallError::NotAnAnswer(_)
-                    | CallError::Gateway(_),
+                    | CallError::Gateway(_)
+                    | CallError::NotWeChat(NOT_HTTP),
                 )) = error
                 {
                     self.may_be_replaced(renewal);
