@@ -18,7 +18,7 @@ use super::replay::{KEPT_BYTES, Replay};
 use super::server::Server;
 use super::state::Exchange;
 use super::upgrade::{left, upgrade};
-use super::wait::Lookout;
+use super::wait::ClientWatch;
 use super::{reply, spans};
 use crate::request::{Denial, Pass};
 use crate::server::http1::ResponseError;
@@ -150,7 +150,7 @@ async fn connect(
                 .upstreams
                 .connect(pass.route.upstream, &wanted, &mut exchange.attempts);
         let mut connecting = pin!(connecting);
-        let mut lookout = Lookout::default();
+        let mut watch = ClientWatch::default();
         poll_fn(|cx| {
             if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
                 return Poll::Ready(connected.map_err(|why| {
@@ -160,7 +160,7 @@ async fn connect(
                     })
                 }));
             }
-            match lookout.poll(client, timer, cx) {
+            match watch.poll(client, timer, cx) {
                 Poll::Ready(Leaving::Gone) => Poll::Ready(Err(None)),
                 Poll::Ready(Leaving::HalfClosed) | Poll::Pending => Poll::Pending,
             }

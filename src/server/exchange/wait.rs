@@ -40,13 +40,13 @@ pub(super) async fn flush(
 /// How often the system is asked about a client that is not seen leaving.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Looks for a client that waits for an answer; nobody reads from it.
+/// Watches a client from which nobody reads while it waits for an answer.
 #[derive(Debug, Default)]
-pub(super) struct Lookout {
+pub(super) struct ClientWatch {
     next: Option<Instant>,
 }
 
-impl Lookout {
+impl ClientWatch {
     /// Resolves when the client leaves. A reset alone is seen of one whose body is unread, or that sent much before its turn.
     pub(super) fn poll(
         &mut self,
@@ -76,13 +76,13 @@ pub(super) async fn unless_left<T>(
     let mut work = pin!(work);
     let begun = Instant::now();
     let mut half_closed: Option<HalfClosed> = None;
-    let mut lookout = Lookout::default();
+    let mut watch = ClientWatch::default();
     let mut timer = Timer::default();
     poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
             return Poll::Ready(done);
         }
-        match lookout.poll(client, &mut timer, cx) {
+        match watch.poll(client, &mut timer, cx) {
             Poll::Ready(Leaving::Gone) => return Poll::Ready(Err(Denial::ClientLeft)),
             Poll::Ready(Leaving::HalfClosed) if half_closed.is_none() => {
                 half_closed = Some(HalfClosed::new(client));
