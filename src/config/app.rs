@@ -142,9 +142,8 @@ fn refuse_flaw(table: &mut Table<'_, '_>, keys: &Keys, secret: Option<&Secret>) 
     let Some(flaw) = secret.and_then(|secret| flaw(secret.expose())) else {
         return;
     };
-    let key = [keys.file, keys.env].into_iter().find(|key| table.has(key));
     table.refuse(
-        key.unwrap_or(keys.file),
+        secret::given(table, keys),
         format!("must lead to an AppSecret, but {flaw}"),
     );
 }

@@ -85,7 +85,7 @@ impl Config {
 
     /// Returns the servers by whose names Menshen itself could be meant, which only a look-up tells.
     pub fn named_servers_at_own_ports(&self) -> Vec<NamedServer> {
-        let control = self.control.listen.as_ref().and_then(PrivateAddress::tcp);
+        let own = self.own_listeners();
         let servers = self.upstreams.iter().flat_map(|upstream| {
             let servers = upstream.servers.iter();
             servers.map(|server| (&upstream.name, server))
@@ -93,7 +93,7 @@ impl Config {
         let found = servers.filter_map(|(upstream, asked)| {
             let (host, text) = (asked.host()?, asked.to_string());
             let port = text.rsplit_once(':')?.1.parse().ok()?;
-            let mut listeners: Vec<_> = listeners(&self.server, control).collect();
+            let mut listeners = own.0.clone();
             listeners.retain(|(address, _)| address.port() == port);
             // Of addresses it is told when they are read.
             let is_name = addresses(host).is_empty();

@@ -91,11 +91,16 @@ pub(super) fn refuse_copied(table: &mut Table<'_, '_>, keys: &Keys, secret: Opti
         } else {
             return;
         };
-    let key = [keys.file, keys.env].into_iter().find(|key| table.has(key));
     table.refuse(
-        key.unwrap_or(keys.file),
+        given(table, keys),
         format!("must lead to a secret, but {told}"),
     );
+}
+
+/// Returns the key that names the secret.
+pub(super) fn given(table: &Table<'_, '_>, keys: &Keys) -> &'static str {
+    let key = [keys.file, keys.env].into_iter().find(|key| table.has(key));
+    key.unwrap_or(keys.file)
 }
 
 /// Reads the file of a secret again; `None` where it holds none.

@@ -64,6 +64,32 @@ pub(super) struct Spelling {
     names: Vec<Range<u32>>,
 }
 
+/// The most interim responses to one request.
+const MOST_INTERIM: u32 = 32;
+/// The most bytes of their heads, which are read whether or not the client has room: HTTP/2 has no window for them.
+const MOST_OF_INTERIM: usize = 64 * 1024;
+
+/// Counts the interim responses to one request.
+#[derive(Debug, Default)]
+pub(super) struct InterimBudget {
+    heads: u32,
+    bytes: usize,
+}
+
+impl InterimBudget {
+    /// Takes another head of so many bytes; returns whether there may be so much.
+    pub(super) fn take(&mut self, bytes: usize) -> bool {
+        self.heads += 1;
+        self.bytes += bytes;
+        self.heads <= MOST_INTERIM && self.bytes <= MOST_OF_INTERIM
+    }
+
+    /// Returns whether there was none.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.heads == 0
+    }
+}
+
 impl RequestHead {
     /// Returns what the decision reads.
     pub(super) fn message(&self) -> Message<'_> {

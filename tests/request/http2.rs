@@ -35,6 +35,15 @@ impl Connection {
     }
 
     /// Sends a request without a body and reads the response.
+    /// Sends a request without a body, and returns the server's side of it too.
+    async fn ask(&self, backend: &ByHand) -> (h2::client::ResponseFuture, Wire) {
+        let mut ready = self.requests.clone().ready().await.unwrap();
+        let (response, _) = ready.send_request(request("GET", "/x", &[]), true).unwrap();
+        let mut server = backend.accept().await;
+        server.read_to("\r\n\r\n").await;
+        (response, server)
+    }
+
     async fn get(&self, target: &str, lines: &[(&str, &str)]) -> Result<(u16, Bytes), h2::Error> {
         let mut ready = self.requests.clone().ready().await?;
         let (response, _) = ready.send_request(request("GET", target, lines), true)?;
@@ -535,10 +544,7 @@ async fn what_came_of_a_response_before_it_broke_off_is_delivered() {
     let backend = ByHand::start().await;
     let t = TestGateway::start_before(backend.address, "").await;
     let connection = Connection::open(&t).await;
-    let mut ready = connection.requests.clone().ready().await.unwrap();
-    let (response, _) = ready.send_request(request("GET", "/x", &[]), true).unwrap();
-    let mut server = backend.accept().await;
-    server.read_to("\r\n\r\n").await;
+    let (response, mut server) = connection.ask(&backend).await;
     // All at once, with a chunk that is none behind it.
     let head = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{CAME:x}\r\n");
     server
@@ -561,10 +567,7 @@ async fn a_head_is_delivered_although_its_body_is_malformed() {
     let backend = ByHand::start().await;
     let t = TestGateway::start_before(backend.address, "").await;
     let connection = Connection::open(&t).await;
-    let mut ready = connection.requests.clone().ready().await.unwrap();
-    let (response, _) = ready.send_request(request("GET", "/x", &[]), true).unwrap();
-    let mut server = backend.accept().await;
-    server.read_to("\r\n\r\n").await;
+    let (response, mut server) = connection.ask(&backend).await;
     let head = "HTTP/1.1 429 Slow\r\nTransfer-Encoding: chunked\r\n\r\n";
     server.send(format!("{head}no chunk\r\n")).await;
     let response = response.await.unwrap();

@@ -12,14 +12,10 @@ use super::head::{Parsed, end_of_response, parse_response, write_length};
 use super::reading::keeps_alive;
 use super::stream::Buffered;
 use crate::request::Chunks;
-use crate::server::message::{Body, Part, ResponseHead};
+use crate::server::message::{Body, InterimBudget, Part, ResponseHead};
 
 /// The longest head of a response.
 const MAX_HEAD: usize = 256 * 1024;
-/// The most interim responses to one request.
-const MOST_INTERIM: u32 = 32;
-/// What they may take together: a client of HTTP/2 may not have taken any of them yet.
-const MOST_OF_INTERIM: usize = 64 * 1024;
 
 /// A connection to a server, with one request at a time.
 #[derive(Debug)]
@@ -29,8 +25,7 @@ pub(in crate::server) struct ClientSide {
     outgoing: Outgoing,
     eof: bool,
     is_head_request: bool,
-    interim: u32,
-    interim_bytes: usize,
+    interim: InterimBudget,
     seen: usize,
     keeps: bool,
     /// Whether the request was written to its end.
@@ -61,8 +56,7 @@ impl ClientSide {
             outgoing: Outgoing::None,
             eof: false,
             is_head_request: false,
-            interim: 0,
-            interim_bytes: 0,
+            interim: InterimBudget::default(),
             seen: 0,
             keeps: true,
             is_sent: false,
@@ -99,7 +93,7 @@ impl ClientSide {
         };
         out.extend_from_slice(b"\r\n");
         self.is_head_request = is_head_request;
-        (self.interim, self.interim_bytes, self.seen) = (0, 0, 0);
+        (self.interim, self.seen) = (InterimBudget::default(), 0);
         self.keeps = true;
         self.is_answered = false;
         self.is_sent = body == Body::Empty;
@@ -150,7 +144,7 @@ impl ClientSide {
                     return Poll::Ready(self.take_head(end));
                 }
             }
-            let silent = self.wire.input.is_empty() && self.interim == 0;
+            let silent = self.wire.input.is_empty() && self.interim.is_untouched();
             match ready!(self.wire.poll_fill(cx)) {
                 Ok(1..) => {}
                 Ok(_) | Err(_) if silent => return Poll::Ready(Err(ResponseError::Closed)),
@@ -164,9 +158,7 @@ impl ClientSide {
         let raw = self.wire.input.split_to(end).freeze();
         let parsed = parse_response(&raw).ok_or(ResponseError::Malformed)?;
         if parsed.head.is_interim() {
-            self.interim += 1;
-            self.interim_bytes += end;
-            if self.interim > MOST_INTERIM || self.interim_bytes > MOST_OF_INTERIM {
+            if !self.interim.take(end) {
                 return Err(ResponseError::Malformed);
             }
             return Ok(parsed.head);

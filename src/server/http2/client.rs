@@ -11,12 +11,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use super::budget::{may_be_trailers, size_of};
 use super::sending::Sending;
 use crate::server::http1::{ResponseError, declared_length};
-use crate::server::message::{Body, Part, ResponseHead, Spelling};
-
-/// The most interim responses to one request.
-const MOST_INTERIM: u32 = 32;
-/// The most bytes of their heads, which are read whether or not the client has room: HTTP/2 has no window for them.
-const MOST_OF_INTERIM: usize = 64 * 1024;
+use crate::server::message::{Body, InterimBudget, Part, ResponseHead, Spelling};
 
 /// The stream.
 #[derive(Debug)]
@@ -24,8 +19,7 @@ pub(in crate::server) struct ClientStream {
     response: ResponseFuture,
     sending: Sending,
     receiving: Option<RecvStream>,
-    interim: u32,
-    interim_bytes: usize,
+    interim: InterimBudget,
     is_head_request: bool,
     body: Body,
     is_over: bool,
@@ -47,8 +41,7 @@ impl ClientStream {
             response,
             sending: Sending::new(stream, is_over, None),
             receiving: None,
-            interim: 0,
-            interim_bytes: 0,
+            interim: InterimBudget::default(),
             is_head_request,
             body: Body::Unknown,
             is_over: false,
@@ -97,9 +90,7 @@ impl ClientStream {
     ) -> Poll<Result<ResponseHead, ResponseError>> {
         match self.response.poll_informational(cx) {
             Poll::Ready(Some(Ok(interim))) => {
-                self.interim += 1;
-                self.interim_bytes += size_of(interim.headers());
-                if self.interim > MOST_INTERIM || self.interim_bytes > MOST_OF_INTERIM {
+                if !self.interim.take(size_of(interim.headers())) {
                     return Poll::Ready(Err(ResponseError::Malformed));
                 }
                 return Poll::Ready(Ok(head(interim)));
@@ -129,7 +120,7 @@ impl ClientStream {
 
     /// Says what the end of a stream means of which no final head came.
     fn unanswered(&self, error: &Error) -> ResponseError {
-        match error.is_io() && self.interim == 0 {
+        match error.is_io() && self.interim.is_untouched() {
             // The connection ended, as a kept one of HTTP/1 does.
             true => ResponseError::Closed,
             false => lost(error),
